@@ -1,0 +1,1 @@
+//! The bytes of entries and snapshots (docs/formats/ledger.md).

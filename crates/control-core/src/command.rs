@@ -1,0 +1,237 @@
+//! Everything that may change the image.
+
+use base::{
+    LedgerEpoch, LedgerSeq, NodeEpoch, NodeId, Nonce, ObjectId, Offset, OffsetRange, StreamEpoch, StreamId, TopicId,
+    UnixMillis, WalId, WalIndex, WalPosition,
+};
+use std::collections::BTreeMap;
+
+/// One ledger object: commands of one leader, applied in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its number, which is also in its key.
+    pub seq: LedgerSeq,
+    /// The leader's term.
+    pub epoch: LedgerEpoch,
+    /// Drawn for each put; tells a writer its own entry.
+    pub nonce: Nonce,
+    /// When the leader put it. For people; decides nothing.
+    pub written: UnixMillis,
+    /// What changes.
+    pub commands: Vec<(CommandId, Command)>,
+}
+
+/// Who asked, and which of its requests: makes asking again safe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct CommandId {
+    /// The requesting start; zero for commands of a start that has no node epoch yet, which are then never repeated blindly.
+    pub requester: NodeEpoch,
+    /// Rises by one with each command of that requester.
+    pub counter: u64,
+}
+
+/// One change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// A broker leads the ledger from here on. The first entry ever has one and makes the cluster.
+    BecomeLeader {
+        /// The new term: exactly one above the image's.
+        epoch: LedgerEpoch,
+        /// Who, for people and for forwarding.
+        node_id: NodeId,
+        /// The cluster's id; counts in the very first entry only.
+        cluster_id: u128,
+    },
+    /// Changes nothing; shows that the leader lives.
+    NoOp,
+    /// A start of a broker registers and gets its node epoch, [`Outcome::Registered`].
+    Register {
+        /// The id it asks for; `None` lets the ledger choose the lowest that never was or is free (architecture, section 7).
+        node_id: Option<NodeId>,
+        /// `host:port` that clients use.
+        advertised: String,
+        /// Its WALs, by index.
+        wals: Vec<WalRegistration>,
+        /// A number drawn by the starter, so that it recognises its own registration after an unknown answer.
+        incarnation: u128,
+    },
+    /// These starts are dead for ever: from here on nothing of theirs is accepted but by a recoverer.
+    DeclareDead {
+        /// Which.
+        node_epochs: Vec<NodeEpoch>,
+    },
+    /// The sealing entry (rules B-2, D-6, D-8): fixes where a dead start's WAL ends; the first one wins.
+    WalRecovered {
+        /// Which WAL.
+        wal: WalId,
+        /// Where it ends, for ever.
+        end: WalPosition,
+        /// For each stream with records in it from its trim point on: the end of what it holds.
+        ends: Vec<(StreamId, Offset)>,
+        /// Who recovered it, and speaks for it in commits from now on; must be alive.
+        recoverer: NodeEpoch,
+        /// Which WAL of the recoverer the streams' next tenures are written to. `None`: they stay ownerless.
+        open_on: Option<WalIndex>,
+    },
+    /// Opens ownerless streams (no open tenure) on a living start. Streams that are not ownerless are skipped.
+    OpenStreams {
+        /// Which.
+        streams: Vec<StreamId>,
+        /// On whom.
+        node_epoch: NodeEpoch,
+        /// In which of its WALs.
+        wal_index: WalIndex,
+    },
+    /// Creates a topic and its streams, opened at offset 0 on living starts.
+    CreateTopic {
+        /// Drawn by the requester.
+        id: TopicId,
+        /// Kafka's name, already validated.
+        name: String,
+        /// Owners, one per partition: (node epoch, WAL index).
+        partitions: Vec<(NodeEpoch, WalIndex)>,
+        /// As asked for: placements, not copies.
+        replication_factor: i16,
+        /// Settings that differ from the defaults, by Kafka's names.
+        configs: BTreeMap<String, String>,
+        /// An internal topic.
+        internal: bool,
+    },
+    /// Deletes a topic and its streams; their data objects die with their last references.
+    DeleteTopic {
+        /// Which.
+        id: TopicId,
+    },
+    /// Adds partitions to a topic.
+    CreatePartitions {
+        /// Which.
+        id: TopicId,
+        /// Owners of the new ones.
+        partitions: Vec<(NodeEpoch, WalIndex)>,
+    },
+    /// Sets or removes (`None`) a topic's settings.
+    AlterTopicConfigs {
+        /// Which.
+        id: TopicId,
+        /// By Kafka's names.
+        changes: BTreeMap<String, Option<String>>,
+    },
+    /// Makes uploaded objects part of streams, range by range (rules D-1, D-5, O-1), and moves the WAL's trim point.
+    CommitObjects {
+        /// Who speaks: the WAL's own start while alive, or its recoverer (alive) once it is dead and sealed.
+        speaker: NodeEpoch,
+        /// The WAL whose records these are. All ranges of all objects lie in it.
+        wal: WalId,
+        /// WAL trim point after this commit: everything below is committed or needs no commit (rule D-7). Never goes back.
+        trim: WalPosition,
+        /// The speaker's lowest counter of any object not yet decided, after this command (rule O-1).
+        min_counter: u64,
+        /// The objects, written by the speaker.
+        objects: Vec<UploadedObject>,
+    },
+    /// Moves a stream's start offset (retention, DeleteRecords). At most the confirmed offset; may exceed the committed end.
+    Trim {
+        /// Which.
+        stream: StreamId,
+        /// Its owner's start.
+        node_epoch: NodeEpoch,
+        /// Its owner's stream epoch.
+        stream_epoch: StreamEpoch,
+        /// The new start; lower than the present one changes nothing.
+        start: Offset,
+    },
+    /// These dead objects have been deleted from the bucket.
+    ObjectsDeleted {
+        /// Which.
+        objects: Vec<ObjectId>,
+    },
+    /// The result of the capability probe in full, kept with the endpoint that it was made against.
+    Probed {
+        /// What `ObjectStore::describe` said.
+        endpoint: String,
+    },
+    /// Deletes the record of a dead start whose WALs are sealed and all committed (its node epoch stays dead for ever).
+    ForgetWal {
+        /// Which.
+        wal: WalId,
+    },
+}
+
+/// A WAL of a registering start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WalRegistration {
+    /// As given to `--wal`, without secrets: for messages.
+    pub url: String,
+    /// Identifies the ring file or device (drawn when it was made): the same ring after a restart has the same id. 0 for object WALs.
+    pub ring_id: u128,
+    /// Where this start's records begin.
+    pub start: WalPosition,
+    /// The cluster's own bucket, which any broker can read.
+    pub in_storage: bool,
+}
+
+/// An uploaded object that a commit makes part of its streams.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UploadedObject {
+    /// Made by the speaker.
+    pub id: ObjectId,
+    /// Bytes in the bucket.
+    pub size: u64,
+    /// Its ranges, sorted by stream, then base.
+    pub ranges: Vec<CommitRange>,
+}
+
+/// One stream's contiguous part of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommitRange {
+    /// Which stream.
+    pub stream: StreamId,
+    /// The stream epoch of the tenure that these records belong to.
+    pub stream_epoch: StreamEpoch,
+    /// What it covers.
+    pub range: OffsetRange,
+    /// Bytes of record batches.
+    pub bytes: u64,
+    /// Records (not offsets).
+    pub records: u64,
+    /// Greatest record timestamp.
+    pub max_timestamp: UnixMillis,
+    /// Base offset of the first batch that holds `max_timestamp`.
+    pub max_timestamp_offset: Offset,
+}
+
+/// What a command did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It changed the image (or had done so before: the same id asked again).
+    Done,
+    /// Register: the ids that the start has got.
+    Registered { node_id: NodeId, node_epoch: NodeEpoch },
+    /// CommitObjects: one flag per range in command order: true = accepted or needs no commit; false = refused, cut it anew.
+    Committed { ranges: Vec<bool> },
+    /// It changed nothing.
+    Refused(Refusal),
+}
+
+/// Why a command changed nothing. Callers act on the kind.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The speaker, owner or requester is dead in the image: it must stop.
+    #[error("start {0} was declared dead")]
+    Dead(NodeEpoch),
+    /// The stream or WAL is not the asker's (any more).
+    #[error("stale epoch")]
+    StaleEpoch,
+    /// A topic of that name exists.
+    #[error("topic exists")]
+    TopicExists,
+    /// No such topic, stream, WAL or node.
+    #[error("unknown {0}")]
+    Unknown(String),
+    /// The leader epoch is not the next one.
+    #[error("not the next ledger epoch")]
+    NotNext,
+    /// The arguments contradict the image or themselves.
+    #[error("invalid: {0}")]
+    Invalid(String),
+}

@@ -1,0 +1,240 @@
+//! The whole metadata, as a value: what the ledger's entries fold to.
+//!
+//! Cheap to clone (persistent maps), so readers hold one without locks and a swap costs what changed.
+
+use base::{
+    LedgerEpoch, LedgerSeq, NodeEpoch, NodeId, Nonce, ObjectId, Offset, OffsetRange, StreamEpoch, StreamId, TopicId,
+    UnixMillis, WalId, WalIndex, WalPosition,
+};
+use imbl::OrdMap;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The state after entry `seq`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Image {
+    /// The last entry folded in; zero before the first.
+    pub seq: LedgerSeq,
+    /// Nonce of that entry.
+    pub nonce: Nonce,
+    /// Drawn by the first broker.
+    pub cluster_id: u128,
+    /// Who leads the ledger.
+    pub leader: Leader,
+    /// The last terms, newest last, bounded: with the entry that began each. By it a put whose number is below a snapshot is resolved.
+    pub leader_history: Vec<(LedgerEpoch, LedgerSeq, Nonce)>,
+    /// Next to hand out.
+    pub next_node_epoch: NodeEpoch,
+    /// Next to hand out: ids below that are absent from `streams` are deleted, for ever (T7).
+    pub next_stream_id: StreamId,
+    /// Starts: all living, and the dead ones whose WALs or commands still matter.
+    pub nodes: OrdMap<NodeEpoch, Arc<Node>>,
+    /// WALs of living starts, and of dead ones until sealed and wholly committed.
+    pub wals: OrdMap<WalId, Arc<WalRecord>>,
+    /// Topics by id.
+    pub topics: OrdMap<TopicId, Arc<Topic>>,
+    /// Topic ids by name.
+    pub topic_names: OrdMap<String, TopicId>,
+    /// Last stream epoch of each deleted topic's partitions by name, so that a new one of that name starts above.
+    pub deleted_epochs: OrdMap<String, StreamEpoch>,
+    /// Streams that exist.
+    pub streams: OrdMap<StreamId, Arc<StreamRecord>>,
+    /// Objects that some stream references.
+    pub objects: OrdMap<ObjectId, ObjectRecord>,
+    /// Objects whose last reference went, with the entry that did it; to be deleted from the bucket.
+    pub dead_objects: OrdMap<ObjectId, LedgerSeq>,
+    /// Endpoint that the full capability probe passed against.
+    pub probed: String,
+}
+
+/// Who leads the ledger.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Leader {
+    /// The term.
+    pub epoch: LedgerEpoch,
+    /// Who.
+    pub node_id: NodeId,
+}
+
+/// One start of a broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// Kafka's broker id.
+    pub node_id: NodeId,
+    /// Alive or dead.
+    pub state: NodeState,
+    /// `host:port` for clients.
+    pub advertised: String,
+    /// Drawn by the starter.
+    pub incarnation: u128,
+    /// Objects of this start with a lower counter are committed or never will be (O-1).
+    pub min_counter: u64,
+    /// Outcomes of its last commands by counter, bounded, so that *unknown* can be asked again.
+    pub answered: BTreeMap<u64, super::Outcome>,
+}
+
+/// Whether a start may still act. Death is for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NodeState {
+    /// Registered and not declared dead.
+    Alive,
+    /// Declared dead.
+    Dead,
+}
+
+/// A WAL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WalRecord {
+    /// For messages.
+    pub url: String,
+    /// Identifies the ring; 0 for object WALs.
+    pub ring_id: u128,
+    /// In the cluster's own bucket: any broker can recover it.
+    pub in_storage: bool,
+    /// Where this start's records begin.
+    pub start: WalPosition,
+    /// Everything below is committed or needs no commit.
+    pub trim: WalPosition,
+    /// Open or sealed.
+    pub state: WalState,
+}
+
+/// Whether a WAL's end is decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WalState {
+    /// Written by its start, or not recovered yet.
+    Open,
+    /// Ends here for ever; `recoverer` commits what is left of it.
+    Sealed {
+        /// The end.
+        end: WalPosition,
+        /// Who speaks for it; when dead too, any start that declared it so may take over by another `WalRecovered`, adopting the end.
+        recoverer: NodeEpoch,
+    },
+}
+
+/// A topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topic {
+    /// Kafka's id.
+    pub id: TopicId,
+    /// Kafka's name.
+    pub name: String,
+    /// Streams by partition number.
+    pub partitions: Vec<StreamId>,
+    /// As asked for.
+    pub replication_factor: i16,
+    /// Settings that differ from the defaults.
+    pub configs: BTreeMap<String, String>,
+    /// An internal topic.
+    pub internal: bool,
+}
+
+/// A stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamRecord {
+    /// Its topic.
+    pub topic: TopicId,
+    /// Its partition number there.
+    pub partition: i32,
+    /// Epoch of the newest tenure.
+    pub epoch: StreamEpoch,
+    /// First offset that readers may see.
+    pub start: Offset,
+    /// Oldest first: closed ones until wholly committed, then at most one open, the owner's.
+    pub tenures: Vec<Tenure>,
+    /// (leader epoch, its first offset), oldest first, only epochs that have records, cut at `start`.
+    pub epochs: Vec<(StreamEpoch, Offset)>,
+    /// Parts of objects, by base offset, not overlapping, contiguous up to the committed end.
+    pub references: OrdMap<Offset, Reference>,
+    /// Bytes of all references' live parts.
+    pub live_bytes: u64,
+}
+
+/// One owner's time with a stream (rule D-1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tenure {
+    /// Raised with each tenure.
+    pub stream_epoch: StreamEpoch,
+    /// The owner and the WAL it writes to.
+    pub wal: WalId,
+    /// First offset.
+    pub start: Offset,
+    /// Everything below is in objects, or trimmed. Never below min(stream start, end).
+    pub committed: Offset,
+    /// `None` while open.
+    pub end: Option<Offset>,
+}
+
+/// What the ledger knows of an object's part of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reference {
+    /// Which object.
+    pub object: ObjectId,
+    /// The part that counts (a commit that overlaps what is committed counts from there on).
+    pub range: OffsetRange,
+    /// Bytes of record batches.
+    pub bytes: u64,
+    /// Records.
+    pub records: u64,
+    /// Greatest timestamp, and the base offset of the batch that holds it.
+    pub max_timestamp: UnixMillis,
+    /// See `max_timestamp`.
+    pub max_timestamp_offset: Offset,
+}
+
+/// A data object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ObjectRecord {
+    /// Bytes in the bucket.
+    pub size: u64,
+    /// Streams that reference it. At zero it moves to `dead_objects` in the same entry.
+    pub references: u32,
+}
+
+impl Image {
+    /// Whether this start is registered and not declared dead.
+    #[must_use]
+    pub fn is_alive(&self, node_epoch: NodeEpoch) -> bool {
+        self.nodes.get(&node_epoch).is_some_and(|node| node.state == NodeState::Alive)
+    }
+
+    /// The topic of that name.
+    #[must_use]
+    pub fn topic(&self, name: &str) -> Option<&Arc<Topic>> {
+        self.topic_names.get(name).and_then(|id| self.topics.get(id))
+    }
+}
+
+impl StreamRecord {
+    /// The open tenure: the owner's.
+    #[must_use]
+    pub fn owner(&self) -> Option<&Tenure> {
+        self.tenures.last().filter(|tenure| tenure.end.is_none())
+    }
+
+    /// The stream's committed end: that of the fully committed leading tenures. Everything below is in objects or trimmed.
+    #[must_use]
+    pub fn committed(&self) -> Offset {
+        self.tenures
+            .iter()
+            .find(|tenure| tenure.end.is_none_or(|end| tenure.committed < end))
+            .or(self.tenures.last())
+            .map_or(self.start, |tenure| tenure.committed)
+    }
+}
+
+/// Which of a start's WALs a tenure is in.
+impl Tenure {
+    /// The owner.
+    #[must_use]
+    pub fn node_epoch(&self) -> NodeEpoch {
+        self.wal.node_epoch
+    }
+
+    /// Its WAL.
+    #[must_use]
+    pub fn wal_index(&self) -> WalIndex {
+        self.wal.index
+    }
+}

@@ -1,0 +1,1 @@
+//! The binary's parts: configuration, wiring, command line, console.

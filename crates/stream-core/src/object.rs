@@ -1,0 +1,1 @@
+//! Data objects: blocks, index, footer (docs/formats/object.md).

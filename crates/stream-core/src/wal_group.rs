@@ -1,0 +1,1 @@
+//! WAL groups: header, directory, payload (docs/formats/wal.md).

@@ -1,0 +1,80 @@
+//! Time, randomness and tasks of one host.
+
+use base::{Micros, Nonce, UnixMillis};
+use futures::future::BoxFuture;
+use std::future::Future;
+use std::time::Duration;
+
+/// Time, randomness and tasks. In the simulator a host's tasks are killed and paused together through this seam.
+pub trait Clock: Send + Sync {
+    /// Monotonic time of this process.
+    fn now(&self) -> Micros;
+
+    /// The wall clock. May step in either direction.
+    fn wall(&self) -> UnixMillis;
+
+    /// Completes after `duration`.
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()>;
+
+    /// 64 random bits, from the operating system in the real clock.
+    fn random(&self) -> u64;
+
+    /// Runs a task on this host. `name` shows up in traces and panics. Dropping the handle detaches the task.
+    fn spawn(&self, name: &'static str, task: BoxFuture<'static, ()>) -> TaskHandle;
+}
+
+/// Helpers over any [`Clock`].
+pub trait ClockExt: Clock {
+    /// A fresh nonce for one put.
+    fn nonce(&self) -> Nonce {
+        Nonce(u128::from(self.random()) << 64 | u128::from(self.random()))
+    }
+
+    /// `work`'s output, or `None` where `limit` passes first (and `work` is dropped).
+    fn timeout<F: Future + Send>(&self, limit: Duration, work: F) -> impl Future<Output = Option<F::Output>> + Send
+    where
+        F::Output: Send,
+    {
+        let sleep = self.sleep(limit);
+        async move {
+            tokio::select! {
+                biased;
+                output = work => Some(output),
+                () = sleep => None,
+            }
+        }
+    }
+}
+
+impl<C: Clock + ?Sized> ClockExt for C {}
+
+/// A spawned task: await it for its end, or abort it.
+#[derive(Debug)]
+pub struct TaskHandle(tokio::task::JoinHandle<()>);
+
+impl TaskHandle {
+    /// Wraps the runtime's handle; for implementations of [`Clock`].
+    #[must_use]
+    pub fn new(handle: tokio::task::JoinHandle<()>) -> TaskHandle {
+        TaskHandle(handle)
+    }
+
+    /// Drops the task at its next await.
+    pub fn abort(&self) {
+        self.0.abort();
+    }
+
+    /// Whether the task has ended.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.0.is_finished()
+    }
+
+    /// Waits for the end. `Err` says that the task panicked or was aborted.
+    ///
+    /// # Errors
+    /// The task did not run to its end; the message says why.
+    pub async fn join(self) -> Result<(), String> {
+        self.0.await.map_err(|error| error.to_string())
+    }
+}

@@ -1,0 +1,70 @@
+//! The bucket: named immutable objects, created *put if absent*.
+//!
+//! Keys are `/`-separated ASCII names relative to the cluster's root (bucket and prefix, or folder); the implementation adds
+//! the root. A call returns once: retries are the caller's, who knows whether an ambiguous answer can be resolved.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+/// What a put-if-absent found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PutOutcome {
+    /// The object did not exist and now holds these bytes, durably.
+    Created,
+    /// The object exists; nothing changed. It may be the caller's own, from an earlier try whose answer was lost.
+    Exists,
+}
+
+/// Which bytes of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GetRange {
+    /// All of it.
+    All,
+    /// `[start, end)`, cut at the object's end. Beyond the end: an empty answer.
+    Span { start: u64, end: u64 },
+    /// The last `n` bytes, or all where it is shorter.
+    Suffix(u64),
+}
+
+/// A key and its object's size in bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectMeta {
+    /// Relative to the root.
+    pub key: String,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// Why a call failed. Coarse: callers act on the kind, people on the message.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// No object of that name.
+    #[error("no object {0}")]
+    NotFound(String),
+    /// May pass: timeout, 429, 5xx, reset, full disk. A put that ended so may have happened, or may still.
+    #[error("object store is in trouble: {0}")]
+    Trouble(String),
+    /// Will not pass by itself: credentials, missing bucket, permission. A put that ended so did not happen.
+    #[error("object store refuses: {0}")]
+    Refused(String),
+}
+
+/// A bucket.
+#[async_trait]
+pub trait ObjectStore: Send + Sync {
+    /// Creates `key` with the concatenation of `parts` unless it exists. Durable when it returns `Created`.
+    async fn put_if_absent(&self, key: &str, parts: Vec<Bytes>) -> Result<PutOutcome, StoreError>;
+
+    /// The bytes of `range`, and the whole object's size.
+    async fn get(&self, key: &str, range: GetRange) -> Result<(Bytes, u64), StoreError>;
+
+    /// Up to `limit` objects whose keys begin with `prefix` and are greater than `after` (empty: from the first), in byte order.
+    /// Fewer than `limit` says that there are no more. Strongly consistent with puts and deletes that have returned.
+    async fn list(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<ObjectMeta>, StoreError>;
+
+    /// Deletes; no error for what is not there.
+    async fn delete(&self, keys: &[String]) -> Result<(), StoreError>;
+
+    /// What to call it in messages and where; never contains a secret.
+    fn describe(&self) -> String;
+}
