@@ -1,1 +1,51 @@
-fn main() {}
+//! Every chore of the repository, in Rust: `cargo xtask NAME`.
+//!
+//! CI is `cargo xtask ci`, so a developer runs what CI runs. Nothing here is linked into the broker, and this program links
+//! nothing of the broker's: it drives cargo, git and the built binaries from outside.
+
+#![expect(clippy::print_stdout, reason = "what a chore says is for the terminal and for CI")]
+
+use clap::{Parser, Subcommand};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+mod ci;
+mod deny;
+mod release;
+mod steps;
+mod tidy;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "The repository's chores")]
+struct Cli {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Everything that must hold before a change lands; ends with `N passed, N failed`.
+    Ci,
+    /// What no compiler checks: paths named in documents, ADR numbers, the cores' dependencies and bans.
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    let root = repository_root();
+    let outcome = match Cli::parse().chore {
+        Chore::Ci => ci::run_all(&root),
+        Chore::Tidy => tidy::run(&root),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The folder that holds the workspace's Cargo.toml.
+fn repository_root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the repository").to_path_buf()
+}

@@ -1,0 +1,26 @@
+//! `cargo xtask ci`: everything that must hold before a change lands, cheapest first.
+
+use crate::steps::{Steps, run, run_tests};
+use crate::{deny, release, tidy};
+use anyhow::Result;
+use std::path::Path;
+use std::process::Command;
+
+/// Runs every step, also after a failed one, and prints the sum.
+pub(crate) fn run_all(root: &Path) -> Result<()> {
+    let cargo = |arguments: &[&str]| {
+        let mut command = Command::new("cargo");
+        command.args(arguments).current_dir(root);
+        command
+    };
+    let mut steps = Steps::default();
+    steps.check("format", || run(&mut cargo(&["fmt", "--all", "--check"])));
+    steps.check("tidy", || tidy::run(root));
+    steps.check("licences, bans, sources", || deny::check(root));
+    steps.check("clippy", || {
+        run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "--deny", "warnings"]))
+    });
+    steps.tests("tests", || run_tests(&mut cargo(&["test", "--workspace", "--locked", "--no-fail-fast"])));
+    steps.check("no mutants in the release", || release::holds_no_mutants(root));
+    steps.finish()
+}
