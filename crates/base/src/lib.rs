@@ -12,8 +12,8 @@ pub mod units;
 
 pub use checksum::{Crc32c, crc32c};
 pub use id::{
-    LedgerEpoch, LedgerSeq, NodeEpoch, NodeId, Nonce, ObjectId, Offset, StreamEpoch, StreamId, TopicId, WalId, WalIndex,
-    WalPosition,
+    LedgerEpoch, LedgerSeq, NodeEpoch, NodeId, Nonce, ObjectId, Offset, StreamEpoch, StreamId, TopicId, WalId,
+    WalIndex, WalPosition,
 };
 pub use range::OffsetRange;
 pub use seed::Seed;

@@ -24,9 +24,10 @@ pub struct Entry {
 /// Who asked, and which of its requests: makes asking again safe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct CommandId {
-    /// The requesting start; zero for commands of a start that has no node epoch yet, which are then never repeated blindly.
+    /// The requesting start; zero for commands of a start that has no node epoch yet, whose outcomes are not remembered: they
+    /// are such that asking again does no harm (a registration is known by its incarnation).
     pub requester: NodeEpoch,
-    /// Rises by one with each command of that requester.
+    /// Rises with each command of that requester; its commands stand in the log in that order.
     pub counter: u64,
 }
 
@@ -44,9 +45,11 @@ pub enum Command {
     },
     /// Changes nothing; shows that the leader lives.
     NoOp,
-    /// A start of a broker registers and gets its node epoch, [`Outcome::Registered`].
+    /// A start of a broker registers and gets its node epoch, [`Outcome::Registered`]. Living starts of the same node id, and
+    /// those that wrote a ring which this one now holds locked, are thereby dead.
     Register {
-        /// The id it asks for; `None` lets the ledger choose the lowest that never was or is free (architecture, section 7).
+        /// The id it asks for. `None`: that of the newest start on one of its rings, or at its advertised address, or the lowest
+        /// that no start with a WAL has.
         node_id: Option<NodeId>,
         /// `host:port` that clients use.
         advertised: String,
@@ -122,7 +125,8 @@ pub enum Command {
         speaker: NodeEpoch,
         /// The WAL whose records these are. All ranges of all objects lie in it.
         wal: WalId,
-        /// WAL trim point after this commit: everything below is committed or needs no commit (rule D-7). Never goes back.
+        /// WAL trim point after this commit: everything below is committed or needs no commit (rule D-7), given that no range is
+        /// refused; where one is, the trim point stays. Never goes back.
         trim: WalPosition,
         /// The speaker's lowest counter of any object not yet decided, after this command (rule O-1).
         min_counter: u64,
@@ -150,7 +154,7 @@ pub enum Command {
         /// What `ObjectStore::describe` said.
         endpoint: String,
     },
-    /// Deletes the record of a dead start whose WALs are sealed and all committed (its node epoch stays dead for ever).
+    /// Deletes the record of a dead start's WAL that is sealed and all committed (its node epoch stays dead for ever).
     ForgetWal {
         /// Which.
         wal: WalId,

@@ -2,6 +2,7 @@
 //!
 //! Cheap to clone (persistent maps), so readers hold one without locks and a swap costs what changed.
 
+use crate::Outcome;
 use base::{
     LedgerEpoch, LedgerSeq, NodeEpoch, NodeId, Nonce, ObjectId, Offset, OffsetRange, StreamEpoch, StreamId, TopicId,
     UnixMillis, WalId, WalIndex, WalPosition,
@@ -35,8 +36,10 @@ pub struct Image {
     pub topics: OrdMap<TopicId, Arc<Topic>>,
     /// Topic ids by name.
     pub topic_names: OrdMap<String, TopicId>,
-    /// Last stream epoch of each deleted topic's partitions by name, so that a new one of that name starts above.
+    /// Last stream epoch of each deleted topic's partitions by name, so that a new one of that name starts above. Bounded.
     pub deleted_epochs: OrdMap<String, StreamEpoch>,
+    /// What a new topic of a name that `deleted_epochs` does not know starts at: above every epoch that was dropped from there.
+    pub first_epoch: StreamEpoch,
     /// Streams that exist.
     pub streams: OrdMap<StreamId, Arc<StreamRecord>>,
     /// Objects that some stream references.
@@ -69,8 +72,8 @@ pub struct Node {
     pub incarnation: u128,
     /// Objects of this start with a lower counter are committed or never will be (O-1).
     pub min_counter: u64,
-    /// Outcomes of its last commands by counter, bounded, so that *unknown* can be asked again.
-    pub answered: BTreeMap<u64, super::Outcome>,
+    /// Outcomes of its last commands by counter, bounded, so that *unknown* can be asked again. Dropped with its death.
+    pub answered: OrdMap<u64, Outcome>,
 }
 
 /// Whether a start may still act. Death is for ever.
@@ -141,13 +144,15 @@ pub struct StreamRecord {
     pub epoch: StreamEpoch,
     /// First offset that readers may see.
     pub start: Offset,
-    /// Oldest first: closed ones until wholly committed, then at most one open, the owner's.
+    /// Oldest first, never empty: closed ones until wholly committed (the last one stays, for its end), then at most one open, the
+    /// owner's.
     pub tenures: Vec<Tenure>,
     /// (leader epoch, its first offset), oldest first, only epochs that have records, cut at `start`.
     pub epochs: Vec<(StreamEpoch, Offset)>,
-    /// Parts of objects, by base offset, not overlapping, contiguous up to the committed end.
+    /// Parts of objects, by base offset, not overlapping. They cover exactly what is committed from the start on, so a hole is
+    /// an older tenure's tail that its holder has yet to commit. The first may begin below the start.
     pub references: OrdMap<Offset, Reference>,
-    /// Bytes of all references' live parts.
+    /// Bytes of all references' live parts; that of one cut by the start is in proportion to its offsets.
     pub live_bytes: u64,
 }
 
@@ -173,11 +178,11 @@ pub struct Reference {
     pub object: ObjectId,
     /// The part that counts (a commit that overlaps what is committed counts from there on).
     pub range: OffsetRange,
-    /// Bytes of record batches.
+    /// Bytes of record batches; of an overlapping commit in proportion to the offsets that count.
     pub bytes: u64,
-    /// Records.
+    /// Records, likewise.
     pub records: u64,
-    /// Greatest timestamp, and the base offset of the batch that holds it.
+    /// Greatest timestamp, and the base offset of the batch that holds it, which may lie below the part that counts.
     pub max_timestamp: UnixMillis,
     /// See `max_timestamp`.
     pub max_timestamp_offset: Offset,
@@ -188,22 +193,8 @@ pub struct Reference {
 pub struct ObjectRecord {
     /// Bytes in the bucket.
     pub size: u64,
-    /// Streams that reference it. At zero it moves to `dead_objects` in the same entry.
+    /// References to it, of all streams. At zero it moves to `dead_objects` in the same entry.
     pub references: u32,
-}
-
-impl Image {
-    /// Whether this start is registered and not declared dead.
-    #[must_use]
-    pub fn is_alive(&self, node_epoch: NodeEpoch) -> bool {
-        self.nodes.get(&node_epoch).is_some_and(|node| node.state == NodeState::Alive)
-    }
-
-    /// The topic of that name.
-    #[must_use]
-    pub fn topic(&self, name: &str) -> Option<&Arc<Topic>> {
-        self.topic_names.get(name).and_then(|id| self.topics.get(id))
-    }
 }
 
 impl StreamRecord {
@@ -218,13 +209,12 @@ impl StreamRecord {
     pub fn committed(&self) -> Offset {
         self.tenures
             .iter()
-            .find(|tenure| tenure.end.is_none_or(|end| tenure.committed < end))
+            .find(|tenure| !tenure.is_settled())
             .or(self.tenures.last())
             .map_or(self.start, |tenure| tenure.committed)
     }
 }
 
-/// Which of a start's WALs a tenure is in.
 impl Tenure {
     /// The owner.
     #[must_use]
@@ -232,9 +222,15 @@ impl Tenure {
         self.wal.node_epoch
     }
 
-    /// Its WAL.
+    /// Which of the owner's WALs.
     #[must_use]
     pub fn wal_index(&self) -> WalIndex {
         self.wal.index
+    }
+
+    /// Whether it is closed and nothing of it is left to commit.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.end.is_some_and(|end| self.committed >= end)
     }
 }

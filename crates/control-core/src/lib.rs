@@ -1,13 +1,17 @@
 //! The control plane's decisions: every change is a [`Command`], the whole metadata is an [`Image`], and [`apply`] folds one into
 //! the other. No I/O, no clock, no randomness: the same entries give the same image on every broker.
 
-pub mod apply;
+mod apply;
+mod check;
 pub mod codec;
 pub mod command;
 pub mod image;
+mod query;
 
-pub use apply::apply;
-pub use command::{Command, CommandId, CommitRange, Entry, Outcome, Refusal, UploadedObject};
+pub use apply::{ANSWERED_MAX, DELETED_EPOCHS_MAX, LEADER_HISTORY_MAX, apply};
+pub use check::check;
+pub use codec::CodecError;
+pub use command::{Command, CommandId, CommitRange, Entry, Outcome, Refusal, UploadedObject, WalRegistration};
 pub use image::{
     Image, Leader, Node, NodeState, ObjectRecord, Reference, StreamRecord, Tenure, Topic, WalRecord, WalState,
 };

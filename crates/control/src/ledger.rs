@@ -1,8 +1,9 @@
 //! The handle that everything above holds: read the image, submit commands.
 
 use base::{NodeEpoch, NodeId};
-use control_core::{Command, Image, Outcome};
+use control_core::{ANSWERED_MAX, Command, Image, Outcome};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
 use world::{ObjectStore, World};
 
@@ -13,13 +14,32 @@ pub struct LedgerOptions {
     pub snapshot_entries: u64,
     /// Commands in one entry at the most.
     pub entry_commands_max: usize,
+    /// Bytes of commands in one entry at the most, but for a single command that is longer.
+    pub entry_bytes_max: usize,
     /// Commands waiting at the most; beyond that `submit` waits.
     pub waiting_commands_max: usize,
+    /// How often an idle broker reads on while it is the only living one in its image (two requests each time). `None`: never.
+    pub follow_alone: Option<Duration>,
+    /// How often an idle broker reads on while there are others. `None`: never.
+    pub follow_others: Option<Duration>,
+    /// A request to the store that has not answered for so long is taken for ambiguous and made again.
+    pub call_timeout: Duration,
+    /// The longest wait before a failed request is made again.
+    pub backoff_max: Duration,
 }
 
 impl Default for LedgerOptions {
     fn default() -> Self {
-        LedgerOptions { snapshot_entries: 256, entry_commands_max: 1024, waiting_commands_max: 4096 }
+        LedgerOptions {
+            snapshot_entries: 256,
+            entry_commands_max: ANSWERED_MAX,
+            entry_bytes_max: 4 << 20,
+            waiting_commands_max: 4096,
+            follow_alone: Some(Duration::from_secs(120)),
+            follow_others: Some(Duration::from_secs(2)),
+            call_timeout: Duration::from_secs(30),
+            backoff_max: Duration::from_secs(5),
+        }
     }
 }
 
@@ -48,7 +68,11 @@ pub struct Ledger {
 
 impl Ledger {
     /// Reads the ledger to its confirmed end. Writes nothing.
-    pub async fn open(_world: &World, _store: Arc<dyn ObjectStore>, _options: LedgerOptions) -> Result<Ledger, LedgerError> {
+    pub async fn open(
+        _world: &World,
+        _store: Arc<dyn ObjectStore>,
+        _options: LedgerOptions,
+    ) -> Result<Ledger, LedgerError> {
         todo!()
     }
 
@@ -64,8 +88,9 @@ impl Ledger {
         self.image.clone()
     }
 
-    /// Becomes leader and registers this start, in one entry.
-    pub async fn register(&self, _node_id: Option<NodeId>, _register: Command) -> Result<(NodeId, NodeEpoch), LedgerError> {
+    /// Becomes leader and registers this start, in one entry; `register` is a [`Command::Register`]. The first registration of all
+    /// makes the cluster: it draws its id and writes the `format` object.
+    pub async fn register(&self, _register: Command) -> Result<(NodeId, NodeEpoch), LedgerError> {
         todo!()
     }
 

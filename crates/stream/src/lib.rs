@@ -6,5 +6,7 @@
 mod store;
 pub mod wal;
 
-pub use store::{AppendError, Confirmation, Options, ReadBatches, ReadError, StartError, StartRequest, Store, Stream, WalTarget};
+pub use store::{
+    AppendError, Confirmation, Options, ReadBatches, ReadError, StartError, StartRequest, Store, Stream, WalTarget,
+};
 pub use stream_core::{BatchBytes, NumberedBatch, ProducerDelta};

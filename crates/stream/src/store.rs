@@ -124,7 +124,11 @@ pub struct Store {}
 impl Store {
     /// Leads the ledger, registers, declares its own previous start and every start that does not answer dead, recovers what it
     /// can, seals, opens, serves. Streams whose WAL can't be read stay offline: [`Store::offline_reason`].
-    pub async fn start(_world: &World, _objects: Arc<dyn ObjectStore>, _request: StartRequest) -> Result<Store, StartError> {
+    pub async fn start(
+        _world: &World,
+        _objects: Arc<dyn ObjectStore>,
+        _request: StartRequest,
+    ) -> Result<Store, StartError> {
         todo!()
     }
 

@@ -1,0 +1,139 @@
+//! command × image → image, or a refusal.
+//!
+//! [`apply`] folds one entry. Each family of commands has a file; each handler checks everything first and changes the image
+//! last, so that a refused command changes nothing. Rule letters are those of the protocol notes.
+//!
+//! | file | commands |
+//! |---|---|
+//! | `node` | BecomeLeader, Register, DeclareDead, Probed |
+//! | `topic` | CreateTopic, DeleteTopic, CreatePartitions, AlterTopicConfigs |
+//! | `commit` | CommitObjects, ObjectsDeleted |
+//! | `stream` | Trim, OpenStreams, and what all share about tenures and references |
+//! | `wal` | WalRecovered, ForgetWal |
+
+mod commit;
+mod node;
+mod stream;
+mod topic;
+mod wal;
+
+use crate::{Command, CommandId, Entry, Image, Outcome, Refusal};
+use base::{NodeEpoch, planted};
+use std::sync::Arc;
+
+pub use node::LEADER_HISTORY_MAX;
+pub use topic::DELETED_EPOCHS_MAX;
+
+/// Outcomes remembered for each living start. At least as many as one entry may hold of its commands: what is asked again is
+/// the last entry of unknown fate, never more.
+pub const ANSWERED_MAX: usize = 1024;
+
+/// What a handler answers.
+type Applied = Result<Outcome, Refusal>;
+
+/// Folds one entry into the image; answers one outcome per command.
+///
+/// # Panics
+/// When the entry is not the next one: readers check the number of what they read.
+pub fn apply(image: &mut Image, entry: &Entry) -> Vec<Outcome> {
+    assert_eq!(entry.seq, image.seq.next(), "entries are folded in order, without gaps");
+    let outcomes = entry.commands.iter().map(|(id, command)| apply_command(image, entry, *id, command)).collect();
+    image.seq = entry.seq;
+    image.nonce = entry.nonce;
+    outcomes
+}
+
+fn apply_command(image: &mut Image, entry: &Entry, id: CommandId, command: &Command) -> Outcome {
+    if let Some(requester) = image.nodes.get(&id.requester) {
+        if let Some(outcome) = requester.answered.get(&id.counter) {
+            return outcome.clone();
+        }
+        // A start's commands stand in the log in the order of their counters, so this one was answered long ago.
+        if requester.answered.get_max().is_some_and(|(last, _)| id.counter < *last) {
+            return Outcome::Refused(Refusal::Invalid("asked again too late".to_owned()));
+        }
+    }
+    let outcome = check_requester(image, entry, id.requester, command)
+        .and_then(|()| dispatch(image, entry, command))
+        .unwrap_or_else(Outcome::Refused);
+    remember(image, id, &outcome);
+    outcome
+}
+
+/// Only the term that the image knows may change it (invariant 23), and only a start that is not dead may ask.
+fn check_requester(image: &Image, entry: &Entry, requester: NodeEpoch, command: &Command) -> Result<(), Refusal> {
+    if matches!(command, Command::BecomeLeader { .. }) {
+        return Ok(());
+    }
+    if entry.epoch != image.leader.epoch {
+        return Err(Refusal::NotNext);
+    }
+    let dead = requester != NodeEpoch::default() && !image.is_alive(requester);
+    let excused = match command {
+        Command::WalRecovered { .. } => planted!("S1", false, true),
+        Command::CommitObjects { .. } => planted!("R2", false, true),
+        _ => false,
+    };
+    if dead && !excused { Err(Refusal::Dead(requester)) } else { Ok(()) }
+}
+
+fn dispatch(image: &mut Image, entry: &Entry, command: &Command) -> Applied {
+    match command {
+        Command::BecomeLeader { epoch, node_id, cluster_id } => {
+            node::become_leader(image, entry, *epoch, *node_id, *cluster_id)
+        }
+        Command::NoOp => Ok(Outcome::Done),
+        Command::Register { node_id, advertised, wals, incarnation } => {
+            node::register(image, *node_id, advertised, wals, *incarnation)
+        }
+        Command::DeclareDead { node_epochs } => node::declare_dead(image, node_epochs),
+        Command::Probed { endpoint } => node::probed(image, endpoint),
+        Command::WalRecovered { wal, end, ends, recoverer, open_on } => {
+            wal::recovered(image, *wal, &wal::Recovered { end: *end, ends, recoverer: *recoverer, open_on: *open_on })
+        }
+        Command::ForgetWal { wal } => wal::forget(image, *wal),
+        Command::OpenStreams { streams, node_epoch, wal_index } => {
+            stream::open_streams(image, streams, *node_epoch, *wal_index)
+        }
+        Command::Trim { stream, node_epoch, stream_epoch, start } => {
+            stream::trim(image, entry.seq, *stream, *node_epoch, *stream_epoch, *start)
+        }
+        Command::CreateTopic { id, name, partitions, replication_factor, configs, internal } => {
+            let new = topic::NewTopic {
+                id: *id,
+                name,
+                replication_factor: *replication_factor,
+                configs,
+                internal: *internal,
+            };
+            topic::create(image, &new, partitions)
+        }
+        Command::DeleteTopic { id } => topic::delete(image, entry.seq, *id),
+        Command::CreatePartitions { id, partitions } => topic::create_partitions(image, *id, partitions),
+        Command::AlterTopicConfigs { id, changes } => topic::alter_configs(image, *id, changes),
+        Command::CommitObjects { speaker, wal, trim, min_counter, objects } => {
+            let commit =
+                commit::Commit { speaker: *speaker, wal: *wal, trim: *trim, min_counter: *min_counter, objects };
+            commit::commit_objects(image, &commit)
+        }
+        Command::ObjectsDeleted { objects } => commit::objects_deleted(image, objects),
+    }
+}
+
+/// Keeps a living requester's outcome, so that the same command asked again is answered, not applied again.
+fn remember(image: &mut Image, id: CommandId, outcome: &Outcome) {
+    if !image.is_alive(id.requester) {
+        return;
+    }
+    let Some(node) = image.nodes.get_mut(&id.requester) else { return };
+    let node = Arc::make_mut(node);
+    node.answered.insert(id.counter, outcome.clone());
+    while node.answered.len() > ANSWERED_MAX
+        && let Some((oldest, _)) = node.answered.get_min().cloned()
+    {
+        node.answered.remove(&oldest);
+    }
+}
+
+#[cfg(test)]
+mod tests;

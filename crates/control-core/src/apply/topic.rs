@@ -1,0 +1,132 @@
+//! Topics and their streams.
+
+use super::{Applied, stream};
+use crate::{Image, Outcome, Refusal, StreamRecord, Tenure, Topic};
+use base::{LedgerSeq, NodeEpoch, Offset, StreamEpoch, StreamId, TopicId, WalId, WalIndex, planted};
+use imbl::OrdMap;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Names of deleted topics whose last epochs are remembered one by one; beyond that they share one floor.
+pub const DELETED_EPOCHS_MAX: usize = 10_000;
+
+/// The command's arguments, but for the owners.
+pub(super) struct NewTopic<'a> {
+    pub(super) id: TopicId,
+    pub(super) name: &'a str,
+    pub(super) replication_factor: i16,
+    pub(super) configs: &'a BTreeMap<String, String>,
+    pub(super) internal: bool,
+}
+
+pub(super) fn create(image: &mut Image, new: &NewTopic<'_>, owners: &[(NodeEpoch, WalIndex)]) -> Applied {
+    if image.topic_names.contains_key(new.name) {
+        return Err(Refusal::TopicExists);
+    }
+    if new.id == TopicId::default() || image.topics.contains_key(&new.id) {
+        return Err(Refusal::Invalid("the topic's id is zero or taken".to_owned()));
+    }
+    if new.name.is_empty() || owners.is_empty() {
+        return Err(Refusal::Invalid("a topic has a name and at least one partition".to_owned()));
+    }
+    let wals = open_wals(image, owners)?;
+    let epoch = match image.deleted_epochs.remove(new.name) {
+        Some(last) => StreamEpoch(last.0.saturating_add(1)),
+        None => image.first_epoch,
+    };
+    let mut topic = Topic {
+        id: new.id,
+        name: new.name.to_owned(),
+        partitions: Vec::new(),
+        replication_factor: new.replication_factor,
+        configs: new.configs.clone(),
+        internal: new.internal,
+    };
+    add_partitions(image, &mut topic, &wals, epoch);
+    image.topic_names.insert(topic.name.clone(), topic.id);
+    image.topics.insert(topic.id, Arc::new(topic));
+    Ok(Outcome::Done)
+}
+
+pub(super) fn create_partitions(image: &mut Image, id: TopicId, owners: &[(NodeEpoch, WalIndex)]) -> Applied {
+    let mut topic = known(image, id)?;
+    let wals = open_wals(image, owners)?;
+    // A deleted topic of this name may have had as many partitions, at epochs that clients remember: all of them lie below
+    // those of the partitions that are there.
+    let epoch = topic.partitions.iter().filter_map(|stream| image.streams.get(stream)).map(|stream| stream.epoch).max();
+    add_partitions(image, &mut topic, &wals, epoch.unwrap_or(image.first_epoch));
+    image.topics.insert(id, Arc::new(topic));
+    Ok(Outcome::Done)
+}
+
+pub(super) fn delete(image: &mut Image, seq: LedgerSeq, id: TopicId) -> Applied {
+    let topic = known(image, id)?;
+    let mut last = image.first_epoch;
+    for stream_id in &topic.partitions {
+        let Some(gone) = image.streams.remove(stream_id) else { continue };
+        last = last.max(gone.epoch);
+        for reference in gone.references.values() {
+            stream::dereference(image, seq, reference.object);
+        }
+    }
+    if planted!("T7", false, true)
+        && let Some(first) = topic.partitions.first()
+    {
+        image.next_stream_id = *first;
+    }
+    image.topics.remove(&id);
+    image.topic_names.remove(&topic.name);
+    image.deleted_epochs.insert(topic.name, last);
+    forget_epochs(image);
+    Ok(Outcome::Done)
+}
+
+pub(super) fn alter_configs(image: &mut Image, id: TopicId, changes: &BTreeMap<String, Option<String>>) -> Applied {
+    let mut topic = known(image, id)?;
+    for (name, value) in changes {
+        match value {
+            Some(value) => topic.configs.insert(name.clone(), value.clone()),
+            None => topic.configs.remove(name),
+        };
+    }
+    image.topics.insert(id, Arc::new(topic));
+    Ok(Outcome::Done)
+}
+
+fn known(image: &Image, id: TopicId) -> Result<Topic, Refusal> {
+    image.topics.get(&id).map(|topic| (**topic).clone()).ok_or_else(|| Refusal::Unknown("topic".to_owned()))
+}
+
+fn open_wals(image: &Image, owners: &[(NodeEpoch, WalIndex)]) -> Result<Vec<WalId>, Refusal> {
+    owners.iter().map(|(node_epoch, index)| stream::open_wal(image, *node_epoch, *index)).collect()
+}
+
+fn add_partitions(image: &mut Image, topic: &mut Topic, wals: &[WalId], epoch: StreamEpoch) {
+    for wal in wals {
+        let id = image.next_stream_id.max(StreamId(1));
+        image.next_stream_id = StreamId(id.0 + 1);
+        let tenure = Tenure { stream_epoch: epoch, wal: *wal, start: Offset(0), committed: Offset(0), end: None };
+        let partition = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
+        let record = StreamRecord {
+            topic: topic.id,
+            partition,
+            epoch,
+            start: Offset(0),
+            tenures: vec![tenure],
+            epochs: Vec::new(),
+            references: OrdMap::new(),
+            live_bytes: 0,
+        };
+        topic.partitions.push(id);
+        image.streams.insert(id, Arc::new(record));
+    }
+}
+
+/// Keeps the memory of deleted names bounded: what is dropped raises the floor for all names.
+fn forget_epochs(image: &mut Image) {
+    while image.deleted_epochs.len() > DELETED_EPOCHS_MAX {
+        let Some((name, last)) = image.deleted_epochs.get_min().cloned() else { return };
+        image.deleted_epochs.remove(&name);
+        image.first_epoch = image.first_epoch.max(StreamEpoch(last.0.saturating_add(1)));
+    }
+}

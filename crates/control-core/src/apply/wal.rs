@@ -1,0 +1,110 @@
+//! The sealing entry, and forgetting what is wholly committed.
+
+use super::{Applied, node};
+use crate::{Image, Outcome, Refusal, StreamRecord, WalState};
+use base::{NodeEpoch, Offset, StreamId, WalId, WalIndex, WalPosition, planted};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What a recoverer found.
+pub(super) struct Recovered<'a> {
+    pub(super) end: WalPosition,
+    pub(super) ends: &'a [(StreamId, Offset)],
+    pub(super) recoverer: NodeEpoch,
+    pub(super) open_on: Option<WalIndex>,
+}
+
+/// The first one fixes the end (B-2) and is decided stream by stream (D-8). A later one changes nothing but who speaks for the
+/// WAL, and that only where the recoverer so far is dead.
+pub(super) fn recovered(image: &mut Image, id: WalId, found: &Recovered<'_>) -> Applied {
+    let wal = image.wals.get(&id).ok_or_else(|| Refusal::Unknown(format!("write-ahead log {id}")))?;
+    if image.is_alive(id.node_epoch) {
+        return Err(Refusal::Invalid(format!("start {} is alive", id.node_epoch)));
+    }
+    if planted!("S1", !image.is_alive(found.recoverer), false) {
+        return Err(Refusal::Dead(found.recoverer));
+    }
+    if found.end < wal.trim {
+        return Err(Refusal::Invalid(format!(
+            "write-ahead log {id} can't end at {}, it was trimmed to {}",
+            found.end, wal.trim
+        )));
+    }
+    let open_on = match found.open_on {
+        None => None,
+        Some(index) => {
+            let next = WalId { node_epoch: found.recoverer, index };
+            if !image.wals.contains_key(&next) {
+                return Err(Refusal::Unknown(format!("write-ahead log {next}")));
+            }
+            Some(next)
+        }
+    };
+    let mut wal = (**wal).clone();
+    if let WalState::Sealed { end, recoverer } = wal.state {
+        let end = planted!("B7", end, found.end);
+        let recoverer = if image.is_alive(recoverer) { recoverer } else { found.recoverer };
+        wal.state = WalState::Sealed { end, recoverer };
+        image.wals.insert(id, Arc::new(wal));
+        return Ok(Outcome::Done);
+    }
+    wal.state = WalState::Sealed { end: found.end, recoverer: found.recoverer };
+    image.wals.insert(id, Arc::new(wal));
+    close_tenures(image, id, found.ends, open_on);
+    Ok(Outcome::Done)
+}
+
+/// Closes the tenures that are still open in that WAL, each at what is known of its end, and opens the next ones.
+fn close_tenures(image: &mut Image, id: WalId, ends: &[(StreamId, Offset)], open_on: Option<WalId>) {
+    let mut held: BTreeMap<StreamId, Offset> = BTreeMap::new();
+    for (stream, end) in ends {
+        let known = held.entry(*stream).or_default();
+        *known = (*known).max(*end);
+    }
+    let open: Vec<StreamId> = image
+        .streams
+        .iter()
+        .filter(|(_, stream)| stream.owner().is_some_and(|owner| owner.wal == id))
+        .map(|(stream, _)| *stream)
+        .collect();
+    for stream_id in open {
+        let Some(stream) = image.streams.get_mut(&stream_id) else { continue };
+        let stream: &mut StreamRecord = Arc::make_mut(stream);
+        stream.close(held.get(&stream_id).copied().unwrap_or_default());
+        if let Some(wal) = open_on {
+            stream.open_next(wal);
+        }
+    }
+}
+
+/// Only what is wholly committed may be forgotten: the record is what keeps its bytes from being deleted.
+pub(super) fn forget(image: &mut Image, id: WalId) -> Applied {
+    if !image.wals.contains_key(&id) {
+        return Ok(Outcome::Done);
+    }
+    if !image.can_delete_wal(id) {
+        return Err(Refusal::Invalid(format!("write-ahead log {id} still holds records that are not committed")));
+    }
+    image.wals.remove(&id);
+    node::forget_nodes(image);
+    Ok(Outcome::Done)
+}
+
+impl StreamRecord {
+    /// Closes the open tenure at the greatest of its start, its committed end, the stream's start and what its WAL holds (D-6).
+    fn close(&mut self, held: Offset) {
+        let start = self.start;
+        let Some(open) = self.tenures.last_mut() else { unreachable!("a stream has at least one tenure") };
+        let floor = planted!("T2", start, Offset(0));
+        let end = open.start.max(open.committed).max(floor).max(held).min(Offset::MAX);
+        open.end = Some(end);
+        let (epoch, first) = (open.stream_epoch, open.start);
+        if end > first {
+            self.note_epoch(epoch, first);
+        }
+        if planted!("T3", true, false) {
+            self.lift_committed();
+        }
+        self.settle();
+    }
+}
