@@ -1,28 +1,26 @@
 //! Kafka's semantics over streams.
+//!
+//! The walks: `listener` → `connection` (frames in, answers out in order) → `dispatch` → `handler/<api>` → `partition` (the only
+//! place where Kafka's words become stream words) → the `stream` crate; a fetch that finds too little parks in `waiter`. Kafka's
+//! error codes come from one mapping, `error`. Topic rules are pure: `topic_name`, `topic_settings`.
+//!
+//! Absences: nothing here names an object, a WAL or a ledger entry's bytes; no records are copied between socket and stream.
+
+mod frame;
+mod memory;
+mod options;
+#[cfg(test)]
+mod test_clock;
+mod topic_name;
+mod topic_settings;
+mod waiter;
+
+pub use options::BrokerOptions;
 
 use base::NodeId;
 use std::sync::Arc;
 use stream::Store;
 use world::{Listener, World};
-
-/// What a broker needs to know besides its streams.
-#[derive(Debug, Clone)]
-pub struct BrokerOptions {
-    /// What Metadata tells clients.
-    pub advertised: String,
-    /// Create topics on first use.
-    pub auto_create_topics: bool,
-    /// Partitions of a topic where the request leaves it open.
-    pub num_partitions: i32,
-    /// Greatest request frame in bytes.
-    pub request_bytes_max: usize,
-    /// Bytes of all requests in memory at the most; beyond that sockets are not read.
-    pub requests_bytes_max: usize,
-    /// Greatest record batch in bytes (`message.max.bytes`).
-    pub batch_bytes_max: usize,
-    /// Connections at the most.
-    pub connections_max: usize,
-}
 
 /// A running broker.
 pub struct Broker {}

@@ -1,0 +1,120 @@
+//! The memory that requests and answers may take, shared by all connections.
+//!
+//! A frame takes memory as its bytes arrive, never for what its length field claims. That alone could lock up: many frames, each
+//! half read, could hold all of it and wait for one another. So beside the shared part there is a reserve of one greatest frame
+//! for one *finisher* at a time: a frame that needs more while the shared part is exhausted becomes the finisher, ends, is
+//! answered, and hands the reserve to the next. Hence every frame ends some time and both parts together bound the memory
+//! (docs/adr/0050-request-memory.md).
+
+use std::sync::Arc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Memory for request frames.
+#[derive(Debug)]
+pub(crate) struct RequestMemory {
+    shared: Arc<Semaphore>,
+    finisher: Arc<Semaphore>,
+}
+
+/// What one frame holds; given back when dropped.
+#[derive(Debug, Default)]
+pub(crate) struct FrameMemory {
+    shared: Option<OwnedSemaphorePermit>,
+    finisher: Option<OwnedSemaphorePermit>,
+}
+
+impl RequestMemory {
+    /// Bounds all frames to about `requests_bytes_max`, of which one frame's greatest length is the reserve.
+    pub(crate) fn new(requests_bytes_max: usize, request_bytes_max: usize) -> RequestMemory {
+        let shared = requests_bytes_max.saturating_sub(request_bytes_max).clamp(1, Semaphore::MAX_PERMITS);
+        RequestMemory { shared: Arc::new(Semaphore::new(shared)), finisher: Arc::new(Semaphore::new(1)) }
+    }
+
+    /// Adds `bytes` to what `held` covers; waits until there is room. Cancel-safe: either all or nothing is added.
+    pub(crate) async fn grow(&self, held: &mut FrameMemory, bytes: usize) {
+        if held.finisher.is_some() {
+            return;
+        }
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let shared = self.shared.clone().acquire_many_owned(bytes);
+        let finisher = self.finisher.clone().acquire_owned();
+        tokio::select! {
+            biased;
+            permit = shared => held.add(open(permit)),
+            permit = finisher => held.finisher = Some(open(permit)),
+        }
+    }
+}
+
+impl FrameMemory {
+    fn add(&mut self, permit: OwnedSemaphorePermit) {
+        match &mut self.shared {
+            Some(held) => held.merge(permit),
+            empty => *empty = Some(permit),
+        }
+    }
+
+    /// Whether this frame runs on the reserve, so that others may be waiting for its end.
+    pub(crate) fn is_finisher(&self) -> bool {
+        self.finisher.is_some()
+    }
+}
+
+/// Memory for the record data of answers.
+#[derive(Debug)]
+pub(crate) struct AnswerMemory {
+    shared: Arc<Semaphore>,
+    total: usize,
+}
+
+impl AnswerMemory {
+    pub(crate) fn new(answers_bytes_max: usize) -> AnswerMemory {
+        let total = answers_bytes_max.clamp(1, Semaphore::MAX_PERMITS);
+        AnswerMemory { shared: Arc::new(Semaphore::new(total)), total }
+    }
+
+    /// Waits until `bytes` (at most all there is) may be used; they are given back when the permit is dropped.
+    pub(crate) async fn take(&self, bytes: usize) -> OwnedSemaphorePermit {
+        let bytes = u32::try_from(bytes.min(self.total)).unwrap_or(u32::MAX);
+        open(self.shared.clone().acquire_many_owned(bytes).await)
+    }
+}
+
+fn open(permit: Result<OwnedSemaphorePermit, tokio::sync::AcquireError>) -> OwnedSemaphorePermit {
+    permit.expect("these semaphores are never closed")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt;
+
+    #[tokio::test]
+    async fn half_read_frames_that_hold_everything_still_end_one_after_another() {
+        let memory = RequestMemory::new(100 + 50, 50);
+        let mut frames: Vec<FrameMemory> = Vec::new();
+        for _ in 0..10 {
+            let mut frame = FrameMemory::default();
+            memory.grow(&mut frame, 10).await;
+            frames.push(frame);
+        }
+        // All of the shared part is held by frames of which each needs 10 more.
+        let mut first = frames.remove(0);
+        memory.grow(&mut first, 10).await;
+        assert!(first.is_finisher());
+        let mut second = frames.remove(0);
+        assert!(memory.grow(&mut second, 10).now_or_never().is_none(), "one finisher at a time");
+        drop(first);
+        memory.grow(&mut second, 10).await;
+        assert!(!second.is_finisher(), "the first one's shared memory is free again and preferred");
+    }
+
+    #[tokio::test]
+    async fn an_answer_larger_than_everything_is_served_alone() {
+        let memory = AnswerMemory::new(100);
+        let large = memory.take(1_000_000).await;
+        assert!(memory.take(1).now_or_never().is_none());
+        drop(large);
+        assert!(memory.take(1).now_or_never().is_some());
+    }
+}

@@ -1,0 +1,80 @@
+//! Bounds, periods and defaults of a broker, all in one place. Settings are data: the server parses them once and hands them here.
+//!
+//! Every bound has a name that ends in `_max`; the simulator makes them tiny.
+
+use std::time::Duration;
+
+/// What a broker needs to know besides its streams.
+#[derive(Debug, Clone)]
+pub struct BrokerOptions {
+    /// What Metadata tells clients: `host:port`.
+    pub advertised: String,
+    /// Create topics on first use (`auto.create.topics.enable`).
+    pub auto_create_topics: bool,
+    /// Partitions of a topic where the request leaves it open (`num.partitions`).
+    pub num_partitions: i32,
+    /// Partitions of one topic at the most, so that one small request can't fill the ledger.
+    pub topic_partitions_max: i32,
+    /// Greatest request frame in bytes (`socket.request.max.bytes`).
+    pub request_bytes_max: usize,
+    /// Bytes of all requests in memory at the most; beyond that sockets are not read.
+    pub requests_bytes_max: usize,
+    /// Bytes of record data in all fetch answers under way at the most; beyond that fetches wait.
+    pub answers_bytes_max: usize,
+    /// Greatest record data of one fetch answer, whatever the client asks for (`fetch.max.bytes`). One batch may exceed it.
+    pub fetch_bytes_max: usize,
+    /// Greatest record batch in bytes (`message.max.bytes`), where the topic has no `max.message.bytes`.
+    pub batch_bytes_max: usize,
+    /// Connections at the most (`max.connections`).
+    pub connections_max: usize,
+    /// A connection without a request for so long is closed (`connections.max.idle.ms`).
+    pub connection_idle_max: Duration,
+    /// A peer that takes no byte of an answer for so long is cut off.
+    pub write_stall_max: Duration,
+    /// Produce requests of one connection running together at the most.
+    pub pipeline_requests_max: usize,
+    /// Bytes of produce requests of one connection running together at the most. A single greater one still runs, alone.
+    pub pipeline_bytes_max: usize,
+    /// The longest that a produce waits for its confirmation, whatever the client asks for.
+    pub produce_wait_max: Duration,
+    /// The longest that a fetch is parked, whatever the client asks for.
+    pub fetch_wait_max: Duration,
+    /// Records are dropped when they are so old (`log.retention.ms`), where the topic has no `retention.ms`. `None`: never.
+    pub retention: Option<Duration>,
+    /// Records are dropped beyond so many bytes of a partition (`log.retention.bytes`), where the topic has no
+    /// `retention.bytes`. `None`: never.
+    pub retention_bytes: Option<u64>,
+    /// How often retention looks (`log.retention.check.interval.ms`).
+    pub retention_check_period: Duration,
+    /// The longest that [`crate::Broker::stop`] waits for requests in flight.
+    pub stop_wait_max: Duration,
+}
+
+impl Default for BrokerOptions {
+    /// Kafka's defaults where Kafka has the setting.
+    fn default() -> Self {
+        const MIB: usize = 1024 * 1024;
+        BrokerOptions {
+            advertised: "127.0.0.1:9092".to_owned(),
+            auto_create_topics: true,
+            num_partitions: 1,
+            topic_partitions_max: 10_000,
+            request_bytes_max: 100 * MIB,
+            requests_bytes_max: 256 * MIB,
+            answers_bytes_max: 256 * MIB,
+            fetch_bytes_max: 55 * MIB,
+            batch_bytes_max: 1_048_588,
+            connections_max: 20_000,
+            connection_idle_max: Duration::from_secs(600),
+            write_stall_max: Duration::from_secs(60),
+            pipeline_requests_max: 64,
+            pipeline_bytes_max: 64 * MIB,
+            produce_wait_max: Duration::from_secs(120),
+            fetch_wait_max: Duration::from_secs(300),
+            retention: Some(Duration::from_secs(7 * 24 * 3600)),
+            retention_bytes: None,
+            retention_check_period: Duration::from_secs(300),
+            stop_wait_max: Duration::from_secs(3),
+        }
+    }
+}

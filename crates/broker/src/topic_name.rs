@@ -1,0 +1,62 @@
+//! Kafka's rules for topic names. Pure.
+
+/// Topics that a later part of the broker makes for itself; clients can't create them.
+const RESERVED: [&str; 3] = ["__consumer_offsets", "__share_group_state", "__transaction_state"];
+
+/// Longest name in bytes (Kafka's, from file names of 255 with a partition suffix).
+const NAME_BYTES_MAX: usize = 249;
+
+/// Whether a topic of that name may exist; otherwise what is wrong with it.
+pub(crate) fn check(name: &str) -> Result<(), String> {
+    if name.is_empty() {
+        return Err("a topic name can't be empty".to_owned());
+    }
+    if name == "." || name == ".." {
+        return Err(format!("a topic can't be named '{name}'"));
+    }
+    if name.len() > NAME_BYTES_MAX {
+        return Err(format!("a topic name has at most {NAME_BYTES_MAX} bytes, this one has {}", name.len()));
+    }
+    match name.chars().find(|c| !c.is_ascii_alphanumeric() && !matches!(c, '.' | '_' | '-')) {
+        Some(odd) => Err(format!("a topic name has only ASCII letters, digits, '.', '_' and '-', not {odd:?}")),
+        None => Ok(()),
+    }
+}
+
+/// Whether clients may create a topic of that (valid) name.
+pub(crate) fn is_reserved(name: &str) -> bool {
+    RESERVED.contains(&name)
+}
+
+/// The existing name that `name` would collide with in metric names, where '.' and '_' are the same.
+pub(crate) fn collision<'a>(name: &str, existing: impl Iterator<Item = &'a String>) -> Option<&'a String> {
+    if !name.contains(['.', '_']) {
+        return None;
+    }
+    let flat = name.replace('.', "_");
+    let mut existing = existing;
+    existing.find(|other| other.as_str() != name && other.len() == name.len() && other.replace('.', "_") == flat)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_kafkas_rules() {
+        for good in ["a", "A-1_b.c", "...", &"x".repeat(249)] {
+            assert_eq!(check(good), Ok(()), "{good}");
+        }
+        for bad in ["", ".", "..", "a b", "a/b", "ä", "a\0", &"x".repeat(250)] {
+            assert!(check(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn dots_and_underscores_collide_with_each_other_but_a_name_not_with_itself() {
+        let existing = ["a.b".to_owned(), "plain".to_owned()];
+        assert_eq!(collision("a_b", existing.iter()), Some(&existing[0]));
+        assert_eq!(collision("a.b", existing.iter()), None);
+        assert_eq!(collision("a-b", existing.iter()), None);
+    }
+}
