@@ -1,1 +1,3 @@
-//! Whole clusters in one deterministic process.
+//! Whole clusters in one deterministic process: the brokers' real shells over a simulated world, with faults and checkers.
+
+pub mod world;
