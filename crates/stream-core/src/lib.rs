@@ -1,7 +1,23 @@
 //! The storage library's decisions and its two byte formats. No I/O, no clock, no randomness, no map with an order of its own.
+//!
+//! | module | decides |
+//! |---|---|
+//! | [`append`] | what is accepted, what a WAL group holds, when it goes, when it is acknowledged |
+//! | [`cache`] | what of the tail is in memory, what is spilled to the WAL, what may be forgotten |
+//! | [`upload`] | when the tail is worth objects, which, in what order they are committed, when the WAL is trimmed |
+//! | [`read`] | which part of which object answers a read, how far to read ahead |
+//! | [`recover`] | what the groups of a dead start's WAL mean |
+//! | [`walk`] | where batches begin in a run of stored bytes |
 
+pub mod append;
 pub mod batch;
+pub mod cache;
 pub mod object;
+pub mod read;
+pub mod recover;
+pub mod testing;
+pub mod upload;
 pub mod wal_group;
+pub mod walk;
 
 pub use batch::{BatchBytes, NumberedBatch, ProducerDelta};

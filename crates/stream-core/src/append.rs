@@ -1,0 +1,285 @@
+//! The append path's decisions: what is accepted, what one WAL group holds, when it is sent, when it is acknowledged.
+//!
+//! Stands between `Stream::append` and the WAL. The shell accepts batches, asks [`Appender::form`] for the next group, writes it,
+//! and reports [`Appender::durable`]; what comes back is acknowledged in that order.
+//!
+//! - A group is sent at once while nothing is in flight; otherwise when `group_bytes_max` are waiting or the oldest batch has
+//!   waited `group_window`: latency when idle, large groups when busy.
+//! - Acknowledgement is in prefix order: a group counts only when it and every group before it are durable (rule B6).
+//! - Waiting and unacknowledged bytes are bounded by `append_bytes_max`; what does not fit is refused, never queued.
+//!
+//! Offsets, ownership and the WAL's own room are checked by the shell before it calls [`Appender::accept`].
+
+use crate::NumberedBatch;
+use base::{Micros, StreamEpoch, StreamId};
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Bounds of the append path.
+#[derive(Debug, Clone, Copy)]
+pub struct AppendLimits {
+    /// Bytes accepted and not yet acknowledged, at the most.
+    pub append_bytes_max: u64,
+    /// Bytes of batches in one group, at the most; a single larger batch has a group of its own.
+    pub group_bytes_max: usize,
+    /// Groups in flight at the most.
+    pub groups_in_flight_max: usize,
+    /// How long a batch waits for company while a group is in flight.
+    pub group_window: Duration,
+}
+
+/// A batch on its way through the WAL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Appended {
+    /// Which stream.
+    pub stream: StreamId,
+    /// The tenure that it belongs to.
+    pub stream_epoch: StreamEpoch,
+    /// The batch.
+    pub batch: NumberedBatch,
+}
+
+/// The number of a group since this start began: groups are sent and acknowledged in that order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct GroupNumber(pub u64);
+
+/// What to do next.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Write this group.
+    Send(GroupNumber, Vec<Appended>),
+    /// Ask again then (or when a group is durable, or more is accepted).
+    At(Micros),
+    /// Nothing to send until something is accepted or durable.
+    Idle,
+}
+
+/// Beyond `append_bytes_max`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Full;
+
+/// The append path's state.
+#[derive(Debug)]
+pub struct Appender {
+    limits: AppendLimits,
+    waiting: VecDeque<(Micros, Appended)>,
+    waiting_bytes: usize,
+    /// Sent, not yet acknowledged: whether the group is durable, and its bytes. The first one's number is `acknowledged`.
+    flying: VecDeque<Flight>,
+    flying_bytes: usize,
+    acknowledged: u64,
+}
+
+#[derive(Debug)]
+struct Flight {
+    durable: bool,
+    bytes: usize,
+}
+
+impl Appender {
+    /// Nothing waiting, nothing in flight.
+    #[must_use]
+    pub fn new(limits: AppendLimits) -> Appender {
+        Appender {
+            limits,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            flying: VecDeque::new(),
+            flying_bytes: 0,
+            acknowledged: 0,
+        }
+    }
+
+    /// Enqueues a batch behind all accepted ones. One is always accepted when nothing else is held, so that a batch larger than
+    /// the bound is slow and not impossible.
+    ///
+    /// # Errors
+    /// Too many bytes are waiting or in flight; nothing was enqueued.
+    pub fn accept(&mut self, now: Micros, appended: Appended) -> Result<(), Full> {
+        let bytes = appended.batch.bytes.len();
+        if self.held_bytes() > 0 && !self.has_room_for(bytes) {
+            return Err(Full);
+        }
+        self.waiting_bytes += bytes;
+        self.waiting.push_back((now, appended));
+        Ok(())
+    }
+
+    /// The next group, if it is time for one.
+    pub fn form(&mut self, now: Micros) -> Form {
+        let Some((since, _)) = self.waiting.front() else { return Form::Idle };
+        if self.flying.len() >= self.limits.groups_in_flight_max {
+            return Form::Idle;
+        }
+        let due = since.plus(self.limits.group_window);
+        if !self.flying.is_empty() && self.waiting_bytes < self.limits.group_bytes_max && now < due {
+            return Form::At(due);
+        }
+        let (batches, bytes) = self.take_group();
+        let number = GroupNumber(self.acknowledged + self.flying.len() as u64);
+        self.flying.push_back(Flight { durable: false, bytes });
+        self.flying_bytes += bytes;
+        Form::Send(number, batches)
+    }
+
+    /// Notes that a group is durable; answers the groups that are acknowledged by that, in order: none while an earlier one is not
+    /// durable yet.
+    ///
+    /// # Panics
+    /// For a group that was never sent or is acknowledged already: a programmer's error.
+    pub fn durable(&mut self, group: GroupNumber) -> Vec<GroupNumber> {
+        let index = group.0.checked_sub(self.acknowledged).and_then(|index| usize::try_from(index).ok());
+        let flight = index.and_then(|index| self.flying.get_mut(index)).expect("only groups in flight become durable");
+        assert!(!flight.durable, "{group:?} became durable twice");
+        flight.durable = true;
+        let mut groups = Vec::new();
+        while self.flying.front().is_some_and(|first| first.durable) {
+            let first = self.flying.pop_front().expect("just seen");
+            self.flying_bytes -= first.bytes;
+            groups.push(GroupNumber(self.acknowledged));
+            self.acknowledged += 1;
+        }
+        groups
+    }
+
+    /// Bytes waiting or in flight.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.waiting_bytes + self.flying_bytes
+    }
+
+    /// Bytes accepted and not sent yet.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes
+    }
+
+    /// Whether nothing is waiting or in flight.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.flying.is_empty()
+    }
+
+    /// Whether a batch of that length would be accepted.
+    #[must_use]
+    pub fn has_room_for(&self, bytes: usize) -> bool {
+        (self.held_bytes() + bytes) as u64 <= self.limits.append_bytes_max
+    }
+
+    fn take_group(&mut self) -> (Vec<Appended>, usize) {
+        let mut bytes = 0;
+        let mut batches = Vec::new();
+        while let Some((_, first)) = self.waiting.front() {
+            let len = first.batch.bytes.len();
+            if !batches.is_empty() && bytes + len > self.limits.group_bytes_max {
+                break;
+            }
+            bytes += len;
+            batches.extend(self.waiting.pop_front().map(|(_, appended)| appended));
+        }
+        self.waiting_bytes -= bytes;
+        (batches, bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::batch;
+    use base::Seed;
+
+    fn limits() -> AppendLimits {
+        AppendLimits {
+            append_bytes_max: 1000,
+            group_bytes_max: 300,
+            groups_in_flight_max: 3,
+            group_window: Duration::from_micros(50),
+        }
+    }
+
+    fn appended(base: u64, len: usize) -> Appended {
+        Appended { stream: StreamId(1), stream_epoch: StreamEpoch(0), batch: batch(base, 1, len) }
+    }
+
+    fn sent(form: Form) -> (GroupNumber, usize) {
+        match form {
+            Form::Send(number, batches) => (number, batches.len()),
+            other => panic!("expected a group, got {other:?}"),
+        }
+    }
+
+    #[test]
+    fn sends_at_once_when_idle_then_waits_for_company_or_the_window() {
+        let mut core = Appender::new(limits());
+        core.accept(Micros(0), appended(0, 100)).unwrap();
+        assert_eq!(sent(core.form(Micros(0))), (GroupNumber(0), 1));
+        core.accept(Micros(10), appended(1, 100)).unwrap();
+        assert_eq!(core.form(Micros(10)), Form::At(Micros(60)), "a group is in flight: wait");
+        core.accept(Micros(20), appended(2, 200)).unwrap();
+        assert_eq!(sent(core.form(Micros(20))), (GroupNumber(1), 2), "a full group need not wait");
+        core.accept(Micros(30), appended(3, 100)).unwrap();
+        assert_eq!(sent(core.form(Micros(80))), (GroupNumber(2), 1), "the window has passed");
+        core.accept(Micros(90), appended(4, 100)).unwrap();
+        assert_eq!(core.form(Micros(900)), Form::Idle, "no more than three in flight");
+    }
+
+    #[test]
+    fn acknowledges_in_prefix_order_only() {
+        let mut core = Appender::new(limits());
+        for base in 0..3 {
+            core.accept(Micros(base), appended(base, 300)).unwrap();
+            let _ = sent(core.form(Micros(base)));
+        }
+        assert_eq!(core.durable(GroupNumber(2)), vec![]);
+        assert_eq!(core.durable(GroupNumber(0)), vec![GroupNumber(0)]);
+        assert_eq!(core.durable(GroupNumber(1)), vec![GroupNumber(1), GroupNumber(2)]);
+        assert!(core.is_idle());
+    }
+
+    #[test]
+    fn refuses_beyond_the_bound_but_always_takes_one() {
+        let mut core = Appender::new(limits());
+        core.accept(Micros(0), appended(0, 5000)).unwrap();
+        assert_eq!(core.accept(Micros(0), appended(1, 100)), Err(Full));
+        let (number, _) = sent(core.form(Micros(0)));
+        assert_eq!(core.accept(Micros(0), appended(1, 100)), Err(Full), "in flight counts as held");
+        core.durable(number);
+        core.accept(Micros(0), appended(1, 100)).unwrap();
+    }
+
+    /// Whatever the interleaving: groups hold what was accepted in order, nothing is acknowledged before it is durable, and all
+    /// of it is in the end.
+    #[test]
+    fn any_interleaving_acknowledges_everything_once_in_order() {
+        for seed in 0..500 {
+            let mut random = Seed::new(seed);
+            let mut core = Appender::new(limits());
+            let (mut accepted, mut now) = (0, 0);
+            let mut flying: Vec<(GroupNumber, Vec<u64>)> = Vec::new();
+            let mut durable: Vec<(GroupNumber, Vec<u64>)> = Vec::new();
+            let mut acknowledged = Vec::new();
+            while acknowledged.len() < 60 {
+                now += random.below(40);
+                if accepted < 60 && random.chance(500) {
+                    let len = usize::try_from(random.between(61, 400)).unwrap();
+                    accepted += u64::from(core.accept(Micros(now), appended(accepted, len)).is_ok());
+                }
+                if let Form::Send(number, batches) = core.form(Micros(now)) {
+                    flying.push((number, batches.iter().map(|it| it.batch.range.base.0).collect()));
+                }
+                if !flying.is_empty() && random.chance(400) {
+                    let pick = usize::try_from(random.below(flying.len() as u64)).unwrap();
+                    let done = flying.swap_remove(pick);
+                    durable.push(done.clone());
+                    for number in core.durable(done.0) {
+                        let held = durable.iter().find(|(it, _)| *it == number).expect("acknowledged before durable");
+                        acknowledged.extend(held.1.iter().copied());
+                    }
+                }
+                assert!(core.held_bytes() <= 1000 || core.held_bytes() <= 400);
+            }
+            assert_eq!(acknowledged, (0..60).collect::<Vec<_>>(), "seed {seed}");
+            assert!(core.is_idle());
+        }
+    }
+}

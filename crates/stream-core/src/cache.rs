@@ -1,0 +1,382 @@
+//! The log cache: what was acknowledged and may still be asked for from memory, by stream and offset.
+//!
+//! Stands between acknowledgement and upload: a batch enters when it is acknowledged, is read from here by consumers and by the
+//! upload, and may be forgotten once it is committed.
+//!
+//! - A run is in memory or *spilled*: then only its place in the WAL is kept. What is not committed is never forgotten.
+//! - Memory is bounded by `bytes_max`: beyond it the oldest runs go, committed ones altogether, others to their place in the WAL.
+//!   Commits of one WAL come in its order, so the oldest runs are the committed ones whenever there are any.
+//! - Small batches of one acknowledgement are copied together: one allocation, one index entry, and no small batch pins the large
+//!   request frame that it came in.
+//!
+//! Runs of recovered WALs enter spilled. The shell reads places; positions are opaque here but for adding lengths inside a group.
+
+use crate::walk;
+use crate::{BatchBytes, NumberedBatch};
+use base::{Offset, OffsetRange, StreamId, UnixMillis, WalId, WalPosition};
+use bytes::{Bytes, BytesMut};
+use std::collections::{BTreeMap, VecDeque};
+
+/// A batch at least so long keeps its own bytes; shorter ones are copied together. A copy of so little costs microseconds.
+pub const SHARED_BATCH_BYTES_MIN: usize = 16 << 10;
+
+/// Runs that are adjacent in the WAL become one spilled run up to this length: it is also what one read of the WAL brings back.
+pub const SPILLED_RUN_BYTES_MAX: usize = 1 << 20;
+
+/// What an index entry costs besides its bytes, roughly.
+const RUN_OVERHEAD_BYTES: u64 = 160;
+
+/// Where a run's bytes are in a WAL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Which WAL.
+    pub wal: WalId,
+    /// Position of the first byte.
+    pub position: WalPosition,
+    /// How many.
+    pub len: usize,
+}
+
+/// Where a run's bytes can be had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Body {
+    /// Here. With a head: exactly one batch.
+    Memory(BatchBytes),
+    /// At the run's place in the WAL.
+    Spilled,
+}
+
+/// Whole batches of one stream, back to back in one WAL group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// What it covers.
+    pub range: OffsetRange,
+    /// Records (not offsets).
+    pub records: u64,
+    /// Greatest record timestamp.
+    pub max_timestamp: UnixMillis,
+    /// Base offset of the first batch that holds it.
+    pub max_timestamp_offset: Offset,
+    /// Its place in the WAL, whether spilled or not.
+    pub place: Place,
+    /// Its bytes.
+    pub body: Body,
+}
+
+impl Run {
+    fn memory_bytes(&self) -> u64 {
+        match &self.body {
+            Body::Memory(bytes) => bytes.len() as u64 + RUN_OVERHEAD_BYTES,
+            Body::Spilled => 0,
+        }
+    }
+}
+
+/// One stream's runs.
+#[derive(Debug, Default)]
+struct Tail {
+    /// By offset, not overlapping. There are holes only where a later tenure's runs were committed and forgotten earlier.
+    runs: VecDeque<Run>,
+}
+
+/// An answer to a read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lookup {
+    /// Whole batches, and the offset after them.
+    Memory(Vec<BatchBytes>, Offset),
+    /// Read this place in the WAL, then look again whether the run still stands: if not, what was read may be overwritten bytes.
+    Spilled(Place, OffsetRange),
+    /// Not here: in objects, if anywhere.
+    Miss,
+}
+
+/// The index and its accounts.
+#[derive(Debug)]
+pub struct LogCache {
+    bytes_max: u64,
+    tails: BTreeMap<StreamId, Tail>,
+    /// Runs in memory, oldest first; those that left by another way are skipped when met.
+    oldest: VecDeque<(StreamId, Offset)>,
+    memory_bytes: u64,
+    spilled_runs: usize,
+}
+
+impl LogCache {
+    /// An empty cache.
+    #[must_use]
+    pub fn new(bytes_max: u64) -> LogCache {
+        LogCache { bytes_max, tails: BTreeMap::new(), oldest: VecDeque::new(), memory_bytes: 0, spilled_runs: 0 }
+    }
+
+    /// Adds a stream's batches of one acknowledged group; they lie back to back in the WAL from `position` on.
+    ///
+    /// # Panics
+    /// Where they don't continue what is here: a programmer's error above, which must not be acknowledged.
+    pub fn append(&mut self, stream: StreamId, wal: WalId, position: WalPosition, batches: Vec<NumberedBatch>) {
+        let tail = self.tails.entry(stream).or_default();
+        for run in runs_of(wal, position, batches) {
+            if let Some(last) = tail.runs.back() {
+                assert_eq!(last.range.next, run.range.base, "stream {stream}: the tail must be contiguous");
+            }
+            self.memory_bytes += run.memory_bytes();
+            self.oldest.push_back((stream, run.range.base));
+            tail.runs.push_back(run);
+        }
+    }
+
+    /// Adds a recovered run, spilled. Runs of several WALs may come in any order but do not overlap.
+    pub fn adopt(&mut self, stream: StreamId, run: Run) {
+        assert_eq!(run.body, Body::Spilled, "recovered runs are in their WAL");
+        let tail = self.tails.entry(stream).or_default();
+        let at = tail.runs.partition_point(|it| it.range.base < run.range.base);
+        tail.runs.insert(at, run);
+        self.spilled_runs += 1;
+    }
+
+    /// Forgets what lies wholly below `committed` and is only spilled: it is in objects now and its place may be overwritten.
+    /// What is in memory stays until memory is short.
+    pub fn committed(&mut self, stream: StreamId, wal: WalId, committed: Offset) {
+        let Some(tail) = self.tails.get_mut(&stream) else { return };
+        let spilled = &mut self.spilled_runs;
+        tail.runs.retain(|run| {
+            let gone = run.place.wal == wal && run.range.next <= committed && run.body == Body::Spilled;
+            *spilled -= usize::from(gone);
+            !gone
+        });
+        self.forget_if_empty(stream);
+    }
+
+    /// Forgets what lies wholly below the stream's start: nobody may read it, and it needs no commit.
+    pub fn trimmed(&mut self, stream: StreamId, start: Offset) {
+        while let Some(first) = self.tails.get(&stream).and_then(|tail| tail.runs.front()) {
+            if first.range.next > start {
+                return;
+            }
+            self.remove_run(stream, 0);
+        }
+    }
+
+    /// Forgets a deleted stream.
+    pub fn dropped(&mut self, stream: StreamId) {
+        while self.tails.contains_key(&stream) {
+            self.remove_run(stream, 0);
+        }
+    }
+
+    /// Brings memory below the bound: the oldest runs leave, committed ones altogether, others to the WAL. `committed` tells a
+    /// stream's committed end in a WAL, from an image.
+    pub fn fit(&mut self, committed: impl Fn(StreamId, WalId) -> Offset) {
+        while self.memory_bytes > self.bytes_max {
+            let Some((stream, base)) = self.oldest.pop_front() else { return };
+            let Some(index) = self.index_of(stream, base) else { continue };
+            let run = &self.tails[&stream].runs[index];
+            if run.body == Body::Spilled {
+                continue;
+            }
+            if run.range.next <= committed(stream, run.place.wal) {
+                self.remove_run(stream, index);
+            } else {
+                self.spill(stream, index);
+            }
+        }
+    }
+
+    /// Whole batches from the one that holds `from` on, up to `bytes_max` bytes but at least one, none at or beyond `below`.
+    #[must_use]
+    pub fn read(&self, stream: StreamId, from: Offset, below: Offset, bytes_max: usize) -> Lookup {
+        let Some(tail) = self.tails.get(&stream) else { return Lookup::Miss };
+        let first = tail.runs.partition_point(|run| run.range.next <= from);
+        let mut pieces = Vec::new();
+        let (mut bytes, mut next) = (0, from);
+        for run in tail.runs.range(first..) {
+            if run.range.base > next || run.range.base >= below {
+                break;
+            }
+            let Body::Memory(memory) = &run.body else {
+                if pieces.is_empty() {
+                    return Lookup::Spilled(run.place, run.range);
+                }
+                break;
+            };
+            let room = bytes_max.saturating_sub(bytes);
+            if !pieces.is_empty() && room == 0 {
+                break;
+            }
+            let (piece, after) = part_of(memory, run.range, next, below, room);
+            if piece.is_empty() || (!pieces.is_empty() && piece.len() > room) {
+                break;
+            }
+            bytes += piece.len();
+            next = after;
+            pieces.push(piece);
+            if after < run.range.next {
+                break;
+            }
+        }
+        if pieces.is_empty() { Lookup::Miss } else { Lookup::Memory(pieces, next) }
+    }
+
+    /// Whether this run is still spilled there: what was read from its place is then its bytes.
+    #[must_use]
+    pub fn stands(&self, stream: StreamId, place: Place, range: OffsetRange) -> bool {
+        self.index_of(stream, range.base).is_some_and(|index| {
+            let run = &self.tails[&stream].runs[index];
+            run.place.wal == place.wal && run.place.position == place.position && run.range.next >= range.next
+        })
+    }
+
+    /// The runs of one WAL that touch `range`, oldest first: what an upload of that range holds. Shares bytes.
+    #[must_use]
+    pub fn runs(&self, stream: StreamId, wal: WalId, range: OffsetRange) -> Vec<Run> {
+        let Some(tail) = self.tails.get(&stream) else { return Vec::new() };
+        let first = tail.runs.partition_point(|run| run.range.next <= range.base);
+        let touching = tail.runs.range(first..).take_while(|run| run.range.base < range.next);
+        touching.filter(|run| run.place.wal == wal).cloned().collect()
+    }
+
+    /// Bytes in memory, with the index.
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        self.memory_bytes + self.spilled_runs as u64 * RUN_OVERHEAD_BYTES
+    }
+
+    /// Runs that are only in the WAL.
+    #[must_use]
+    pub fn spilled_runs(&self) -> usize {
+        self.spilled_runs
+    }
+
+    fn index_of(&self, stream: StreamId, offset: Offset) -> Option<usize> {
+        let runs = &self.tails.get(&stream)?.runs;
+        let index = runs.partition_point(|run| run.range.next <= offset);
+        runs.get(index).filter(|run| run.range.contains(offset)).map(|_| index)
+    }
+
+    fn remove_run(&mut self, stream: StreamId, index: usize) {
+        let Some(run) = self.tails.get_mut(&stream).and_then(|tail| tail.runs.remove(index)) else {
+            self.tails.remove(&stream);
+            return;
+        };
+        self.memory_bytes -= run.memory_bytes();
+        self.spilled_runs -= usize::from(run.body == Body::Spilled);
+        self.forget_if_empty(stream);
+    }
+
+    fn spill(&mut self, stream: StreamId, index: usize) {
+        let runs = &mut self.tails.get_mut(&stream).expect("the run was just found").runs;
+        self.memory_bytes -= runs[index].memory_bytes();
+        runs[index].body = Body::Spilled;
+        self.spilled_runs += 1;
+        let Some(before) = index.checked_sub(1) else { return };
+        if let Some(joined) = join(&runs[before], &runs[index]) {
+            runs[before] = joined;
+            runs.remove(index);
+            self.spilled_runs -= 1;
+        }
+    }
+
+    fn forget_if_empty(&mut self, stream: StreamId) {
+        if self.tails.get(&stream).is_some_and(|tail| tail.runs.is_empty()) {
+            self.tails.remove(&stream);
+        }
+    }
+}
+
+/// Two spilled runs as one, where they are adjacent in the stream and in the WAL.
+#[must_use]
+pub fn join(first: &Run, second: &Run) -> Option<Run> {
+    let (a, b) = (first.place, second.place);
+    let adjacent = a.wal == b.wal
+        && first.range.next == second.range.base
+        && a.position.0 + a.len as u64 == b.position.0
+        && a.len + b.len <= SPILLED_RUN_BYTES_MAX
+        && first.body == Body::Spilled
+        && second.body == Body::Spilled;
+    let later_is_greater = second.max_timestamp > first.max_timestamp;
+    let greatest = if later_is_greater { second } else { first };
+    adjacent.then(|| Run {
+        range: OffsetRange::new(first.range.base, second.range.next),
+        records: first.records + second.records,
+        max_timestamp: greatest.max_timestamp,
+        max_timestamp_offset: greatest.max_timestamp_offset,
+        place: Place { len: a.len + b.len, ..a },
+        body: Body::Spilled,
+    })
+}
+
+/// The asked-for part of a run in memory, as whole batches, and the offset after it.
+fn part_of(
+    memory: &BatchBytes,
+    range: OffsetRange,
+    from: Offset,
+    below: Offset,
+    bytes_max: usize,
+) -> (BatchBytes, Offset) {
+    let whole = from <= range.base && range.next <= below && memory.len() <= bytes_max;
+    if whole || !memory.head.is_empty() {
+        return (memory.clone(), range.next);
+    }
+    match walk::cut(&memory.body, from, below, bytes_max) {
+        Ok((span, next)) => (BatchBytes::whole(memory.body.slice(span)), next),
+        // Bytes that are no batches (the layer above numbers what it likes) can only be given whole.
+        Err(_) => (memory.clone(), range.next),
+    }
+}
+
+fn runs_of(wal: WalId, mut position: WalPosition, batches: Vec<NumberedBatch>) -> Vec<Run> {
+    let mut runs = Vec::new();
+    let mut small: Vec<NumberedBatch> = Vec::new();
+    let flush = |small: &mut Vec<NumberedBatch>, runs: &mut Vec<Run>, position: &mut WalPosition| {
+        if let Some(run) = run_of(wal, *position, small) {
+            position.0 += run.place.len as u64;
+            runs.push(run);
+        }
+        small.clear();
+    };
+    for batch in batches {
+        let large = batch.bytes.len() >= SHARED_BATCH_BYTES_MIN;
+        if large {
+            flush(&mut small, &mut runs, &mut position);
+        }
+        small.push(batch);
+        if large {
+            flush(&mut small, &mut runs, &mut position);
+        }
+    }
+    flush(&mut small, &mut runs, &mut position);
+    runs
+}
+
+/// One run of several batches; a single large one keeps its own bytes, others are copied together.
+fn run_of(wal: WalId, position: WalPosition, batches: &[NumberedBatch]) -> Option<Run> {
+    let (first, last) = (batches.first()?, batches.last()?);
+    let len = batches.iter().map(|batch| batch.bytes.len()).sum();
+    let mut greatest = first;
+    for batch in batches {
+        if batch.max_timestamp > greatest.max_timestamp {
+            greatest = batch;
+        }
+    }
+    let bytes = if batches.len() == 1 && len >= SHARED_BATCH_BYTES_MIN {
+        first.bytes.clone()
+    } else {
+        let mut together = BytesMut::with_capacity(len);
+        for batch in batches {
+            together.extend_from_slice(&batch.bytes.head);
+            together.extend_from_slice(&batch.bytes.body);
+        }
+        BatchBytes::whole(Bytes::from(together))
+    };
+    Some(Run {
+        range: OffsetRange::new(first.range.base, last.range.next),
+        records: batches.iter().map(|batch| u64::from(batch.records)).sum(),
+        max_timestamp: greatest.max_timestamp,
+        max_timestamp_offset: greatest.range.base,
+        place: Place { wal, position, len },
+        body: Body::Memory(bytes),
+    })
+}
+
+#[cfg(test)]
+#[path = "cache_tests.rs"]
+mod tests;

@@ -1,0 +1,133 @@
+//! Tests of the log cache: examples of each rule, then a model over random histories.
+
+use super::*;
+use crate::testing::batch;
+use base::Seed;
+
+const S: StreamId = StreamId(7);
+
+fn wal() -> WalId {
+    WalId::default()
+}
+
+fn len_of(lookup: &Lookup) -> usize {
+    match lookup {
+        Lookup::Memory(pieces, _) => pieces.iter().map(BatchBytes::len).sum(),
+        other => panic!("expected memory, got {other:?}"),
+    }
+}
+
+#[test]
+fn small_batches_of_a_group_become_one_run_and_large_ones_keep_their_bytes() {
+    let mut cache = LogCache::new(1 << 20);
+    let large = batch(2, 1, SHARED_BATCH_BYTES_MIN);
+    let batches = vec![batch(0, 1, 100), batch(1, 1, 100), large.clone(), batch(3, 1, 100)];
+    cache.append(S, wal(), WalPosition(1000), batches);
+    let runs = cache.runs(S, wal(), OffsetRange::new(Offset(0), Offset(4)));
+    let ranges: Vec<_> = runs.iter().map(|run| (run.range.base.0, run.range.next.0, run.place.position.0)).collect();
+    let after_large = 1200 + SHARED_BATCH_BYTES_MIN as u64;
+    assert_eq!(ranges, [(0, 2, 1000), (2, 3, 1200), (3, 4, after_large)]);
+    assert_eq!(runs[1].body, Body::Memory(large.bytes));
+    assert_eq!((runs[0].records, runs[0].max_timestamp, runs[0].max_timestamp_offset), (2, UnixMillis(1), Offset(1)));
+}
+
+#[test]
+fn reads_whole_batches_and_never_at_or_beyond_the_confirmed_offset() {
+    let mut cache = LogCache::new(1 << 20);
+    cache.append(S, wal(), WalPosition(0), vec![batch(0, 5, 100), batch(5, 5, 100)]);
+    cache.append(S, wal(), WalPosition(4096), vec![batch(10, 5, 100)]);
+    assert_eq!(len_of(&cache.read(S, Offset(7), Offset(15), 1000)), 200);
+    assert_eq!(len_of(&cache.read(S, Offset(0), Offset(15), 1)), 100, "at least one whole batch");
+    assert_eq!(len_of(&cache.read(S, Offset(0), Offset(10), 1000)), 200);
+    assert_eq!(cache.read(S, Offset(15), Offset(15), 1000), Lookup::Miss);
+    assert_eq!(cache.read(StreamId(8), Offset(0), Offset(15), 1000), Lookup::Miss);
+}
+
+#[test]
+fn beyond_the_bound_committed_runs_go_and_others_are_spilled_and_joined() {
+    let mut cache = LogCache::new(0);
+    cache.append(S, wal(), WalPosition(0), vec![batch(0, 1, 100)]);
+    cache.append(S, wal(), WalPosition(4096), vec![batch(1, 1, SHARED_BATCH_BYTES_MIN), batch(2, 1, 100)]);
+    cache.fit(|_, _| Offset(1));
+    assert_eq!(cache.read(S, Offset(0), Offset(3), 10), Lookup::Miss, "committed and evicted");
+    let place = Place { wal: wal(), position: WalPosition(4096), len: SHARED_BATCH_BYTES_MIN + 100 };
+    let range = OffsetRange::new(Offset(1), Offset(3));
+    assert_eq!(cache.read(S, Offset(2), Offset(3), 10), Lookup::Spilled(place, range));
+    assert!(cache.stands(S, place, range));
+    assert_eq!(cache.memory_bytes(), RUN_OVERHEAD_BYTES);
+    cache.committed(S, wal(), Offset(3));
+    assert!(!cache.stands(S, place, range), "its place may be overwritten from now on");
+    assert_eq!(cache.memory_bytes(), 0);
+}
+
+#[test]
+fn recovered_runs_come_before_the_new_tenure_whatever_is_committed_first() {
+    let mut cache = LogCache::new(0);
+    let old = WalId { node_epoch: base::NodeEpoch(1), index: base::WalIndex(0) };
+    let run = Run {
+        range: OffsetRange::new(Offset(10), Offset(20)),
+        records: 10,
+        max_timestamp: UnixMillis(0),
+        max_timestamp_offset: Offset(10),
+        place: Place { wal: old, position: WalPosition(0), len: 500 },
+        body: Body::Spilled,
+    };
+    cache.adopt(S, run.clone());
+    cache.append(S, wal(), WalPosition(0), vec![batch(20, 1, 100)]);
+    cache.append(S, wal(), WalPosition(4096), vec![batch(21, 1, 100)]);
+    cache.fit(|_, of| if of == old { Offset(10) } else { Offset(21) });
+    assert_eq!(cache.read(S, Offset(20), Offset(22), 10), Lookup::Miss, "the new tenure's first run is in objects");
+    assert_eq!(cache.read(S, Offset(12), Offset(22), 10), Lookup::Spilled(run.place, run.range));
+    assert!(matches!(cache.read(S, Offset(21), Offset(22), 10), Lookup::Spilled(..)));
+    cache.committed(S, old, Offset(20));
+    assert_eq!(cache.read(S, Offset(12), Offset(22), 10), Lookup::Miss);
+}
+
+/// Against a plain list of what was appended: nothing uncommitted is ever missing, memory keeps its bound, accounts add up.
+#[test]
+fn random_histories_lose_nothing_and_keep_the_bound() {
+    for seed in 0..200 {
+        let mut random = Seed::new(seed);
+        let mut cache = LogCache::new(20_000);
+        let (mut next, mut position, mut committed) = ([0_u64; 3], 0_u64, [0_u64; 3]);
+        for _ in 0..200 {
+            let stream = usize::try_from(random.below(3)).unwrap();
+            let id = StreamId(stream as u64);
+            match random.below(10) {
+                0..6 => {
+                    let count = random.between(1, 4);
+                    let sizes = (0..count).map(|_| if random.chance(100) { 17_000 } else { 61 + random.below(900) });
+                    let sizes: Vec<usize> = sizes.map(|size| usize::try_from(size).unwrap()).collect();
+                    let batches = sizes.iter().zip(next[stream]..).map(|(size, base)| batch(base, 1, *size)).collect();
+                    cache.append(id, wal(), WalPosition(position), batches);
+                    next[stream] += count;
+                    position += sizes.iter().sum::<usize>() as u64 + random.below(2) * 64;
+                }
+                6 => {
+                    committed[stream] = random.between(committed[stream], next[stream]);
+                    cache.committed(id, wal(), Offset(committed[stream]));
+                }
+                7 => {
+                    cache.trimmed(id, Offset(committed[stream]));
+                }
+                _ => cache.fit(|id, _| Offset(committed[usize::try_from(id.0).unwrap()])),
+            }
+            for (stream, (from, below)) in committed.iter().zip(next).enumerate() {
+                let id = StreamId(stream as u64);
+                for offset in *from..below {
+                    let found = cache.read(id, Offset(offset), Offset(below), 1);
+                    assert_ne!(found, Lookup::Miss, "seed {seed}: stream {stream} lost {offset} of {from}..{below}");
+                }
+                let runs = cache.runs(id, wal(), OffsetRange::new(Offset(*from), Offset(below)));
+                assert!(runs.windows(2).all(|two| two[0].range.next == two[1].range.base));
+            }
+        }
+        cache.fit(|id, _| Offset(committed[usize::try_from(id.0).unwrap()]));
+        assert!(cache.memory_bytes <= 20_000);
+        for stream in 0..3 {
+            cache.dropped(StreamId(stream));
+        }
+        assert_eq!(cache.memory_bytes(), 0, "seed {seed}: the accounts add up");
+        assert!(cache.tails.is_empty());
+    }
+}
