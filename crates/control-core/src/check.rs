@@ -187,8 +187,8 @@ fn check_wal(image: &Image, id: WalId, wal: &crate::WalRecord, problems: &mut Ve
         problems.push(format!("write-ahead log {id} is trimmed to {}, below its start {}", wal.trim, wal.start));
     }
     if let WalState::Sealed { end, recoverer } = wal.state {
-        if image.is_alive(id.node_epoch) {
-            problems.push(format!("write-ahead log {id} of a living start is sealed"));
+        if image.is_alive(id.node_epoch) && recoverer != id.node_epoch {
+            problems.push(format!("write-ahead log {id} of a living start was sealed by {recoverer}"));
         }
         if wal.trim > end || recoverer >= image.next_node_epoch {
             problems

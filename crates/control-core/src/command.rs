@@ -63,7 +63,8 @@ pub enum Command {
         /// Which.
         node_epochs: Vec<NodeEpoch>,
     },
-    /// The sealing entry (rules B-2, D-6, D-8): fixes where a dead start's WAL ends; the first one wins.
+    /// The sealing entry (rules B-2, D-6, D-8): fixes where a dead start's WAL ends; the first one wins. A living start seals its
+    /// own when it stops cleanly; it has stopped appending before it asks, and never resumes.
     WalRecovered {
         /// Which WAL.
         wal: WalId,

@@ -18,7 +18,8 @@ pub(super) struct Recovered<'a> {
 /// WAL, and that only where the recoverer so far is dead.
 pub(super) fn recovered(image: &mut Image, id: WalId, found: &Recovered<'_>) -> Applied {
     let wal = image.wals.get(&id).ok_or_else(|| Refusal::Unknown(format!("write-ahead log {id}")))?;
-    if image.is_alive(id.node_epoch) {
+    // A living start may seal its own: a clean stop, after which it acknowledges nothing more.
+    if image.is_alive(id.node_epoch) && found.recoverer != id.node_epoch {
         return Err(Refusal::Invalid(format!("start {} is alive", id.node_epoch)));
     }
     if planted!("S1", !image.is_alive(found.recoverer), false) {
