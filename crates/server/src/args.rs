@@ -1,0 +1,98 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// A Kafka-compatible broker that keeps its data in object storage.
+#[derive(Parser, Debug)]
+#[command(name = "millstream", version, propagate_version = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Start a broker.
+    Start(Box<StartArgs>),
+    /// Show what a data object, a write-ahead log or the ledger holds.
+    #[command(subcommand)]
+    Inspect(Inspect),
+    /// Check that the bucket holds everything that the ledger speaks of, and nothing else.
+    Fsck(StorageArgs),
+}
+
+/// `millstream start`. What is absent comes from `--config`, else from the defaults.
+#[derive(Args, Debug, Default, Clone)]
+pub struct StartArgs {
+    /// Folder for everything that is not elsewhere: the bucket and the write-ahead log [default: ./millstream-data]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// The bucket that is the cluster: file:///dir or s3://bucket/prefix?endpoint=…&region=… [default: DIR/bucket]
+    #[arg(long, value_name = "URL")]
+    pub storage: Option<String>,
+    /// The write-ahead log: file:///dir?size=2GiB, or `storage` for objects in the bucket [default: DIR/wal; with s3:// `storage`]
+    #[arg(long, value_name = "URL")]
+    pub wal: Option<String>,
+    /// Where Kafka clients connect; port 0 picks a free one [default: 127.0.0.1:9092]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub listen: Option<String>,
+    /// Health, readiness and metrics over HTTP; port 0 picks a free one [default: 127.0.0.1:9644]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub console: Option<String>,
+    /// What clients are told to connect to [default: where it listens]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub advertise: Option<String>,
+    /// Kafka's broker id [default: chosen by the cluster, and kept]
+    #[arg(long, value_name = "N")]
+    pub node_id: Option<String>,
+    /// Memory for records, taken as it is needed [default: a quarter of what there is, 256MiB to 8GiB]
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<String>,
+    /// A TOML file with these options by their names, and a table [settings] of Kafka's broker settings
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// One of Kafka's broker settings; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Let anybody who can reach it in: needed to listen beyond this host, since there is no authentication yet
+    #[arg(long)]
+    pub allow_anonymous: bool,
+}
+
+/// Which bucket to look at. Reading it disturbs no broker.
+#[derive(Args, Debug, Clone)]
+pub struct StorageArgs {
+    /// As given to `millstream start`.
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// As given to `millstream start`.
+    #[arg(long, value_name = "URL")]
+    pub storage: Option<String>,
+}
+
+/// What to show.
+#[derive(Subcommand, Debug)]
+pub enum Inspect {
+    /// A data object: its blocks and the ranges of streams that they cover.
+    Object {
+        /// The object's key in the bucket, as `inspect ledger` shows it: data/…
+        key: String,
+        #[command(flatten)]
+        storage: StorageArgs,
+    },
+    /// A write-ahead log: its groups and what each holds.
+    Wal {
+        /// The folder of a local log, or `storage` for the objects in the bucket.
+        wal: String,
+        #[command(flatten)]
+        storage: StorageArgs,
+    },
+    /// The ledger: its image at the confirmed end.
+    Ledger {
+        #[command(flatten)]
+        storage: StorageArgs,
+    },
+}

@@ -1,0 +1,197 @@
+//! From what the operator wrote (flags over file over defaults) to values: parsed once, checked here, and nothing ignored.
+//!
+//! An error is one line that says what to change. What only the outside can tell (a port in use, a full disk, a bucket that
+//! refuses) is found when the broker starts.
+
+mod address;
+mod file;
+mod size;
+mod url;
+
+use crate::args::{StartArgs, StorageArgs};
+use crate::memory::{BUDGET_MIN, MemoryBudget, default_budget};
+use crate::settings;
+use base::NodeId;
+use broker::BrokerOptions;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+pub use url::{StorageTarget, WalChoice};
+
+const DATA_DEFAULT: &str = "./millstream-data";
+const LISTEN_DEFAULT: &str = "127.0.0.1:9092";
+const CONSOLE_DEFAULT: &str = "127.0.0.1:9644";
+
+/// What is wrong with what the operator wrote, and what to write instead.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(pub String);
+
+/// A start, wholly described.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The bucket that is the cluster.
+    pub storage: StorageTarget,
+    /// The write-ahead log.
+    pub wal: WalChoice,
+    /// Where Kafka clients connect.
+    pub listen: String,
+    /// Where the console listens.
+    pub console: String,
+    /// What clients are told; `None`: where it listens.
+    pub advertise: Option<String>,
+    /// Kafka's broker id, if chosen.
+    pub node_id: Option<NodeId>,
+    /// The memory budget's parts.
+    pub memory: MemoryBudget,
+    /// The broker's bounds, with Kafka's settings and the budget in them.
+    pub broker: BrokerOptions,
+}
+
+/// One source of options: the command line or the file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Layer {
+    data: Option<PathBuf>,
+    storage: Option<String>,
+    wal: Option<String>,
+    listen: Option<String>,
+    console: Option<String>,
+    advertise: Option<String>,
+    node_id: Option<String>,
+    memory: Option<String>,
+    allow_anonymous: Option<bool>,
+    settings: BTreeMap<String, String>,
+}
+
+impl Config {
+    /// Flags over file over defaults.
+    ///
+    /// # Errors
+    /// One line that says which part is wrong and what to write.
+    pub fn resolve(args: StartArgs) -> Result<Config, ConfigError> {
+        let file = args.config.as_deref().map(file::read).transpose()?.unwrap_or_default();
+        let Layer { data, storage, wal, listen, console, advertise, node_id, memory, allow_anonymous, settings } =
+            Layer::of_args(args)?.over(file);
+
+        let storage = storage_target(data.clone(), storage.as_deref())?;
+        let wal = url::wal(wal.as_deref(), &data_folder(data)?, &storage)?;
+        let listen = listen.unwrap_or_else(|| LISTEN_DEFAULT.to_owned());
+        let console = console.unwrap_or_else(|| CONSOLE_DEFAULT.to_owned());
+        let anonymous = allow_anonymous.unwrap_or(false);
+        address::check_listen("--listen", &listen, anonymous)?;
+        address::check_listen("--console", &console, anonymous)?;
+        address::check_advertised(advertise.as_deref(), &listen)?;
+        let node_id = node_id.as_deref().map(parse_node_id).transpose()?;
+        let total =
+            memory.as_deref().map(|text| size::parse("--memory", text)).transpose()?.unwrap_or_else(default_budget);
+        if total < BUDGET_MIN {
+            return Err(ConfigError(format!("--memory {total} is too little: say at least {}MiB", BUDGET_MIN >> 20)));
+        }
+        let memory = MemoryBudget::divide(total);
+        let broker = broker_options(&settings, memory)?;
+        Ok(Config { storage, wal, listen, console, advertise, node_id, memory, broker })
+    }
+}
+
+impl StorageArgs {
+    /// The bucket to look at.
+    ///
+    /// # Errors
+    /// One line that says what is wrong with the URL.
+    pub fn target(&self) -> Result<StorageTarget, ConfigError> {
+        storage_target(self.data.clone(), self.storage.as_deref())
+    }
+}
+
+impl Layer {
+    fn of_args(args: StartArgs) -> Result<Layer, ConfigError> {
+        let StartArgs {
+            data,
+            storage,
+            wal,
+            listen,
+            console,
+            advertise,
+            node_id,
+            memory,
+            config: _,
+            set,
+            allow_anonymous,
+        } = args;
+        let mut settings = BTreeMap::new();
+        for pair in set {
+            let Some((name, value)) = pair.split_once('=') else {
+                return Err(ConfigError(format!("--set {pair}: write --set KEY=VALUE")));
+            };
+            settings.insert(name.trim().to_owned(), value.to_owned());
+        }
+        let allow_anonymous = allow_anonymous.then_some(true);
+        Ok(Layer { data, storage, wal, listen, console, advertise, node_id, memory, allow_anonymous, settings })
+    }
+
+    fn over(self, under: Layer) -> Layer {
+        let mut settings = under.settings;
+        settings.extend(self.settings);
+        Layer {
+            data: self.data.or(under.data),
+            storage: self.storage.or(under.storage),
+            wal: self.wal.or(under.wal),
+            listen: self.listen.or(under.listen),
+            console: self.console.or(under.console),
+            advertise: self.advertise.or(under.advertise),
+            node_id: self.node_id.or(under.node_id),
+            memory: self.memory.or(under.memory),
+            allow_anonymous: self.allow_anonymous.or(under.allow_anonymous),
+            settings,
+        }
+    }
+}
+
+fn data_folder(data: Option<PathBuf>) -> Result<PathBuf, ConfigError> {
+    let data = data.unwrap_or_else(|| PathBuf::from(DATA_DEFAULT));
+    std::path::absolute(&data).map_err(|error| ConfigError(format!("--data {}: {error}", data.display())))
+}
+
+fn storage_target(data: Option<PathBuf>, storage: Option<&str>) -> Result<StorageTarget, ConfigError> {
+    match storage {
+        Some(text) => url::storage(text),
+        None => Ok(StorageTarget::Folder(data_folder(data)?.join("bucket"))),
+    }
+}
+
+fn parse_node_id(text: &str) -> Result<NodeId, ConfigError> {
+    let id = text.parse::<i32>().ok().filter(|id| *id >= 0);
+    id.map(NodeId).ok_or_else(|| ConfigError(format!("--node-id {text}: say a whole number from 0 to {}", i32::MAX)))
+}
+
+/// Kafka's settings, within what the memory budget allows: a default gives way to a small budget, a given value is refused.
+fn broker_options(given: &BTreeMap<String, String>, memory: MemoryBudget) -> Result<BrokerOptions, ConfigError> {
+    let bytes = |part: u64| usize::try_from(part).unwrap_or(usize::MAX);
+    let requests = bytes(memory.requests_bytes_max);
+    let defaults = BrokerOptions::default();
+    let mut options = BrokerOptions {
+        requests_bytes_max: requests,
+        answers_bytes_max: bytes(memory.answers_bytes_max),
+        request_bytes_max: defaults.request_bytes_max.min(requests / 2),
+        fetch_bytes_max: defaults.fetch_bytes_max.min(bytes(memory.answers_bytes_max)),
+        pipeline_bytes_max: defaults.pipeline_bytes_max.min(requests / 2),
+        ..defaults
+    };
+    settings::apply(given, &mut options).map_err(ConfigError)?;
+    let fits = |name: &str, value: usize, bound: usize, of: &str| {
+        if value <= bound {
+            return Ok(());
+        }
+        Err(ConfigError(format!("{name}={value} does not fit {of} ({bound} bytes): lower it or raise --memory")))
+    };
+    fits("queued.max.request.bytes", options.requests_bytes_max, requests, "the memory for requests")?;
+    let half = options.requests_bytes_max / 2;
+    fits("socket.request.max.bytes", options.request_bytes_max, half, "half of the memory for requests")?;
+    fits("message.max.bytes", options.batch_bytes_max, options.request_bytes_max, "a request")?;
+    fits("message.max.bytes", options.batch_bytes_max, bytes(memory.append_bytes_max), "the memory for appends")?;
+    fits("fetch.max.bytes", options.fetch_bytes_max, options.answers_bytes_max, "the memory for answers")?;
+    Ok(options)
+}
+
+#[cfg(test)]
+mod tests;

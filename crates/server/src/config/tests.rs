@@ -1,0 +1,75 @@
+//! Whole starts, as an operator would write them.
+
+use super::*;
+
+fn resolved(arguments: &[&str]) -> Result<Config, String> {
+    use clap::Parser;
+    let line = ["millstream", "start"].iter().chain(arguments);
+    let cli = crate::args::Cli::try_parse_from(line).map_err(|error| error.to_string())?;
+    let crate::args::Command::Start(args) = cli.command else { return Err("not a start".to_owned()) };
+    Config::resolve(*args).map_err(|error| error.0)
+}
+
+#[test]
+fn the_defaults_need_no_flag() {
+    let config = resolved(&[]).unwrap();
+    let here = std::env::current_dir().unwrap();
+    assert_eq!(config.storage, StorageTarget::Folder(here.join("millstream-data/bucket")));
+    assert_eq!(config.wal, WalChoice::File { dir: here.join("millstream-data/wal"), bytes: None });
+    assert_eq!((config.listen.as_str(), config.console.as_str()), ("127.0.0.1:9092", "127.0.0.1:9644"));
+    assert!(config.broker.batch_bytes_max <= config.broker.request_bytes_max);
+}
+
+#[test]
+fn a_remote_bucket_holds_the_log_too() {
+    let config = resolved(&["--storage", "s3://bucket/prefix?endpoint=http://127.0.0.1:9000"]).unwrap();
+    assert!(matches!(config.storage, StorageTarget::S3(_)));
+    assert_eq!(config.wal, WalChoice::Storage);
+}
+
+#[test]
+fn reads_urls_or_says_how_to_write_them() {
+    let config = resolved(&["--storage", "file:///b", "--wal", "file:///w?size=64MiB"]).unwrap();
+    assert_eq!(config.storage, StorageTarget::Folder("/b".into()));
+    assert_eq!(config.wal, WalChoice::File { dir: "/w".into(), bytes: Some(64 << 20) });
+    assert_eq!(resolved(&["--wal", "storage"]).unwrap().wal, WalChoice::Storage);
+    for wrong in ["dir", "ftp://x/y", "file://dir/x", "file:///x?size=1"] {
+        assert!(resolved(&["--storage", wrong]).unwrap_err().contains("write file:///dir or s3://"), "{wrong}");
+    }
+    for wrong in ["dir", "s3://bucket/x", "file:///x?shared", "block:///dev/x"] {
+        assert!(resolved(&["--wal", wrong]).unwrap_err().contains("or storage"), "{wrong}");
+    }
+}
+
+#[test]
+fn flags_go_over_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("millstream.toml");
+    std::fs::write(&path, "node-id = 3\nmemory = \"1GiB\"\n[settings]\nnum.partitions = 4\nmax.connections = 9\n")
+        .unwrap();
+    let config =
+        resolved(&["--config", path.to_str().unwrap(), "--node-id", "5", "--set", "num.partitions=6"]).unwrap();
+    assert_eq!(config.node_id, Some(NodeId(5)));
+    assert_eq!((config.broker.num_partitions, config.broker.connections_max), (6, 9));
+    assert_eq!(config.memory, MemoryBudget::divide(1 << 30));
+}
+
+#[test]
+fn a_small_budget_shrinks_defaults_and_refuses_what_was_asked_for() {
+    let config = resolved(&["--memory", "64MiB"]).unwrap();
+    assert!(config.broker.request_bytes_max <= config.broker.requests_bytes_max / 2);
+    assert!(config.broker.fetch_bytes_max <= config.broker.answers_bytes_max);
+    let error = resolved(&["--memory", "64MiB", "--set", "socket.request.max.bytes=104857600"]).unwrap_err();
+    assert!(error.contains("socket.request.max.bytes=104857600 does not fit"), "{error}");
+    let error = resolved(&["--memory", "64MiB", "--set", "message.max.bytes=9999999"]).unwrap_err();
+    assert!(error.contains("message.max.bytes=9999999 does not fit"), "{error}");
+    assert!(resolved(&["--memory", "1MiB"]).unwrap_err().contains("at least 64MiB"));
+}
+
+#[test]
+fn says_what_is_wrong_with_a_setting() {
+    assert!(resolved(&["--set", "num.partitions"]).unwrap_err().contains("write --set KEY=VALUE"));
+    assert!(resolved(&["--set", "num.partitons=1"]).unwrap_err().contains("did you mean num.partitions?"));
+    assert!(resolved(&["--node-id", "-1"]).is_err());
+    assert!(resolved(&["--node-id", "x"]).unwrap_err().contains("whole number"));
+}

@@ -1,0 +1,91 @@
+//! One memory budget, divided among everything that holds records.
+//!
+//! | part | share | holds | when it is full |
+//! |---|---|---|---|
+//! | log cache | 35 % | what was appended and is not uploaded, or was lately | it is spilled to the write-ahead log |
+//! | block cache | 20 % | blocks read back from objects | the oldest are dropped |
+//! | requests | 15 % | frames being read or served | sockets are not read |
+//! | answers | 15 % | record data on its way to clients | fetches wait |
+//! | appends | 10 % | appended and not yet durable | producers wait |
+//! | the rest | 5 % | code, image, connections, buffers of the store's client | |
+//!
+//! Memory is taken as it is needed, so an idle broker has next to none of it.
+
+const MIB: u64 = 1024 * 1024;
+
+/// The least that a broker runs with.
+pub const BUDGET_MIN: u64 = 64 * MIB;
+/// What it takes by default lies between these.
+const DEFAULT_LOW: u64 = 256 * MIB;
+const DEFAULT_HIGH: u64 = 8 * 1024 * MIB;
+
+/// The bounds that follow from one budget, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemoryBudget {
+    /// `stream::Options::log_cache_bytes_max`.
+    pub log_cache_bytes_max: u64,
+    /// `stream::Options::block_cache_bytes_max`.
+    pub block_cache_bytes_max: u64,
+    /// `broker::BrokerOptions::requests_bytes_max`.
+    pub requests_bytes_max: u64,
+    /// `broker::BrokerOptions::answers_bytes_max`.
+    pub answers_bytes_max: u64,
+    /// `stream::Options::append_bytes_max`.
+    pub append_bytes_max: u64,
+}
+
+impl MemoryBudget {
+    /// Divides `total` bytes.
+    #[must_use]
+    pub fn divide(total: u64) -> MemoryBudget {
+        let percent = |share: u64| total / 100 * share;
+        MemoryBudget {
+            log_cache_bytes_max: percent(35),
+            block_cache_bytes_max: percent(20),
+            requests_bytes_max: percent(15),
+            answers_bytes_max: percent(15),
+            append_bytes_max: percent(10),
+        }
+    }
+}
+
+/// A quarter of what this process may use, between 256 MiB and 8 GiB.
+#[must_use]
+pub fn default_budget() -> u64 {
+    let limits = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
+    let cgroup = limits.iter().filter_map(|path| std::fs::read_to_string(path).ok()?.trim().parse::<u64>().ok()).min();
+    let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| total_of(&text));
+    let usable = cgroup.into_iter().chain(machine).min().unwrap_or(0);
+    (usable / 4).clamp(DEFAULT_LOW, DEFAULT_HIGH)
+}
+
+/// `MemTotal:       16384 kB`, in bytes.
+fn total_of(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parts_never_exceed_the_whole() {
+        for total in [0, BUDGET_MIN, 300_000_001, DEFAULT_HIGH] {
+            let parts = MemoryBudget::divide(total);
+            let sum = parts.log_cache_bytes_max
+                + parts.block_cache_bytes_max
+                + parts.requests_bytes_max
+                + parts.answers_bytes_max
+                + parts.append_bytes_max;
+            assert!(sum <= total);
+        }
+    }
+
+    #[test]
+    fn reads_what_linux_says() {
+        assert_eq!(total_of("MemTotal:       16384 kB\nMemFree: 1 kB\n"), Some(16 * MIB));
+        assert!((DEFAULT_LOW..=DEFAULT_HIGH).contains(&default_budget()));
+    }
+}
