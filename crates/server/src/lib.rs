@@ -6,4 +6,5 @@
 pub mod args;
 pub mod config;
 pub mod memory;
+pub mod node;
 pub mod settings;
