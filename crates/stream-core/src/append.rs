@@ -22,6 +22,8 @@ pub struct AppendLimits {
     pub append_bytes_max: u64,
     /// Bytes of batches in one group, at the most; a single larger batch has a group of its own.
     pub group_bytes_max: usize,
+    /// Batches in one group at the most.
+    pub group_batches_max: usize,
     /// Groups in flight at the most.
     pub groups_in_flight_max: usize,
     /// How long a batch waits for company while a group is in flight.
@@ -171,7 +173,8 @@ impl Appender {
         let mut batches = Vec::new();
         while let Some((_, first)) = self.waiting.front() {
             let len = first.batch.bytes.len();
-            if !batches.is_empty() && bytes + len > self.limits.group_bytes_max {
+            let full = bytes + len > self.limits.group_bytes_max || batches.len() >= self.limits.group_batches_max;
+            if !batches.is_empty() && full {
                 break;
             }
             bytes += len;
@@ -192,6 +195,7 @@ mod tests {
         AppendLimits {
             append_bytes_max: 1000,
             group_bytes_max: 300,
+            group_batches_max: 100,
             groups_in_flight_max: 3,
             group_window: Duration::from_micros(50),
         }

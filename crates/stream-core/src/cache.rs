@@ -13,15 +13,15 @@
 
 use crate::walk;
 use crate::{BatchBytes, NumberedBatch};
-use base::{Offset, OffsetRange, StreamId, UnixMillis, WalId, WalPosition};
-use bytes::{Bytes, BytesMut};
+use base::{Offset, OffsetRange, StreamId, UnixMillis, WalId, WalPosition, crc32c, crc32c_joined};
+use bytes::BytesMut;
 use std::collections::{BTreeMap, VecDeque};
 
 /// A batch at least so long keeps its own bytes; shorter ones are copied together. A copy of so little costs microseconds.
 pub const SHARED_BATCH_BYTES_MIN: usize = 16 << 10;
 
 /// Runs that are adjacent in the WAL become one spilled run up to this length: it is also what one read of the WAL brings back.
-pub const SPILLED_RUN_BYTES_MAX: usize = 1 << 20;
+pub const SPILLED_RUN_BYTES_MAX: u32 = 1 << 20;
 
 /// What an index entry costs besides its bytes, roughly.
 const RUN_OVERHEAD_BYTES: u64 = 160;
@@ -34,7 +34,18 @@ pub struct Place {
     /// Position of the first byte.
     pub position: WalPosition,
     /// How many.
-    pub len: usize,
+    pub len: u32,
+    /// Their CRC-32C.
+    pub crc: u32,
+}
+
+/// A batch and where the WAL has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlacedBatch {
+    /// The batch.
+    pub batch: NumberedBatch,
+    /// Its place.
+    pub place: Place,
 }
 
 /// Where a run's bytes can be had.
@@ -108,13 +119,13 @@ impl LogCache {
         LogCache { bytes_max, tails: BTreeMap::new(), oldest: VecDeque::new(), memory_bytes: 0, spilled_runs: 0 }
     }
 
-    /// Adds a stream's batches of one acknowledged group; they lie back to back in the WAL from `position` on.
+    /// Adds a stream's batches of one acknowledged group.
     ///
     /// # Panics
     /// Where they don't continue what is here: a programmer's error above, which must not be acknowledged.
-    pub fn append(&mut self, stream: StreamId, wal: WalId, position: WalPosition, batches: Vec<NumberedBatch>) {
+    pub fn append(&mut self, stream: StreamId, batches: &[PlacedBatch]) {
         let tail = self.tails.entry(stream).or_default();
-        for run in runs_of(wal, position, batches) {
+        for run in runs_of(batches) {
             if let Some(last) = tail.runs.back() {
                 assert_eq!(last.range.next, run.range.base, "stream {stream}: the tail must be contiguous");
             }
@@ -282,13 +293,13 @@ impl LogCache {
     }
 }
 
-/// Two spilled runs as one, where they are adjacent in the stream and in the WAL.
+/// Two spilled runs as one, where they are adjacent in the stream and in the WAL: then they are of one group, since every group
+/// begins with a header, and no trim point comes between them.
 #[must_use]
 pub fn join(first: &Run, second: &Run) -> Option<Run> {
     let (a, b) = (first.place, second.place);
-    let adjacent = a.wal == b.wal
+    let adjacent = follows(a, b)
         && first.range.next == second.range.base
-        && a.position.0 + a.len as u64 == b.position.0
         && a.len + b.len <= SPILLED_RUN_BYTES_MAX
         && first.body == Body::Spilled
         && second.body == Body::Spilled;
@@ -299,9 +310,13 @@ pub fn join(first: &Run, second: &Run) -> Option<Run> {
         records: first.records + second.records,
         max_timestamp: greatest.max_timestamp,
         max_timestamp_offset: greatest.max_timestamp_offset,
-        place: Place { len: a.len + b.len, ..a },
+        place: Place { len: a.len + b.len, crc: crc32c_joined(a.crc, b.crc, u64::from(b.len)), ..a },
         body: Body::Spilled,
     })
+}
+
+fn follows(first: Place, second: Place) -> bool {
+    first.wal == second.wal && first.position.0 + u64::from(first.len) == second.position.0
 }
 
 /// The asked-for part of a run in memory, as whole batches, and the offset after it.
@@ -323,58 +338,45 @@ fn part_of(
     }
 }
 
-fn runs_of(wal: WalId, mut position: WalPosition, batches: Vec<NumberedBatch>) -> Vec<Run> {
-    let mut runs = Vec::new();
-    let mut small: Vec<NumberedBatch> = Vec::new();
-    let flush = |small: &mut Vec<NumberedBatch>, runs: &mut Vec<Run>, position: &mut WalPosition| {
-        if let Some(run) = run_of(wal, *position, small) {
-            position.0 += run.place.len as u64;
-            runs.push(run);
-        }
-        small.clear();
-    };
-    for batch in batches {
-        let large = batch.bytes.len() >= SHARED_BATCH_BYTES_MIN;
-        if large {
-            flush(&mut small, &mut runs, &mut position);
-        }
-        small.push(batch);
-        if large {
-            flush(&mut small, &mut runs, &mut position);
-        }
-    }
-    flush(&mut small, &mut runs, &mut position);
-    runs
+/// Runs of adjacent small batches, and large batches alone.
+fn runs_of(batches: &[PlacedBatch]) -> impl Iterator<Item = Run> {
+    let is_large = |placed: &PlacedBatch| placed.batch.bytes.len() >= SHARED_BATCH_BYTES_MIN;
+    batches
+        .chunk_by(move |first, second| !is_large(first) && !is_large(second) && follows(first.place, second.place))
+        .map(run_of)
 }
 
-/// One run of several batches; a single large one keeps its own bytes, others are copied together.
-fn run_of(wal: WalId, position: WalPosition, batches: &[NumberedBatch]) -> Option<Run> {
-    let (first, last) = (batches.first()?, batches.last()?);
-    let len = batches.iter().map(|batch| batch.bytes.len()).sum();
+/// One run of adjacent batches: a single large one keeps its own bytes, others are copied together.
+fn run_of(batches: &[PlacedBatch]) -> Run {
+    let (first, last) = (&batches[0], &batches[batches.len() - 1]);
     let mut greatest = first;
-    for batch in batches {
-        if batch.max_timestamp > greatest.max_timestamp {
-            greatest = batch;
+    for placed in batches {
+        if placed.batch.max_timestamp > greatest.batch.max_timestamp {
+            greatest = placed;
         }
     }
-    let bytes = if batches.len() == 1 && len >= SHARED_BATCH_BYTES_MIN {
-        first.bytes.clone()
+    let len = batches.iter().map(|placed| placed.batch.bytes.len()).sum();
+    let (bytes, crc) = if len >= SHARED_BATCH_BYTES_MIN && batches.len() == 1 {
+        (first.batch.bytes.clone(), first.place.crc)
     } else {
         let mut together = BytesMut::with_capacity(len);
-        for batch in batches {
-            together.extend_from_slice(&batch.bytes.head);
-            together.extend_from_slice(&batch.bytes.body);
+        for placed in batches {
+            together.extend_from_slice(&placed.batch.bytes.head);
+            together.extend_from_slice(&placed.batch.bytes.body);
         }
-        BatchBytes::whole(Bytes::from(together))
+        let crc = crc32c(&together);
+        (BatchBytes::whole(together.freeze()), crc)
     };
-    Some(Run {
-        range: OffsetRange::new(first.range.base, last.range.next),
-        records: batches.iter().map(|batch| u64::from(batch.records)).sum(),
-        max_timestamp: greatest.max_timestamp,
-        max_timestamp_offset: greatest.range.base,
-        place: Place { wal, position, len },
+    let place = Place { len: batches.iter().map(|placed| placed.place.len).sum(), crc, ..first.place };
+    assert_eq!(place.len as usize, len, "the WAL has what was given to it");
+    Run {
+        range: OffsetRange::new(first.batch.range.base, last.batch.range.next),
+        records: batches.iter().map(|placed| u64::from(placed.batch.records)).sum(),
+        max_timestamp: greatest.batch.max_timestamp,
+        max_timestamp_offset: greatest.batch.range.base,
+        place,
         body: Body::Memory(bytes),
-    })
+    }
 }
 
 #[cfg(test)]

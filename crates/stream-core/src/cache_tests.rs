@@ -10,6 +10,18 @@ fn wal() -> WalId {
     WalId::default()
 }
 
+/// Batches back to back in the WAL from `position` on.
+fn placed(mut position: u64, batches: Vec<NumberedBatch>) -> Vec<PlacedBatch> {
+    let place = |batch: NumberedBatch| {
+        let bytes = [&batch.bytes.head[..], &batch.bytes.body[..]].concat();
+        let len = u32::try_from(bytes.len()).unwrap();
+        let place = Place { wal: wal(), position: WalPosition(position), len, crc: crc32c(&bytes) };
+        position += u64::from(len);
+        PlacedBatch { batch, place }
+    };
+    batches.into_iter().map(place).collect()
+}
+
 fn len_of(lookup: &Lookup) -> usize {
     match lookup {
         Lookup::Memory(pieces, _) => pieces.iter().map(BatchBytes::len).sum(),
@@ -22,7 +34,7 @@ fn small_batches_of_a_group_become_one_run_and_large_ones_keep_their_bytes() {
     let mut cache = LogCache::new(1 << 20);
     let large = batch(2, 1, SHARED_BATCH_BYTES_MIN);
     let batches = vec![batch(0, 1, 100), batch(1, 1, 100), large.clone(), batch(3, 1, 100)];
-    cache.append(S, wal(), WalPosition(1000), batches);
+    cache.append(S, &placed(1000, batches));
     let runs = cache.runs(S, wal(), OffsetRange::new(Offset(0), Offset(4)));
     let ranges: Vec<_> = runs.iter().map(|run| (run.range.base.0, run.range.next.0, run.place.position.0)).collect();
     let after_large = 1200 + SHARED_BATCH_BYTES_MIN as u64;
@@ -34,8 +46,8 @@ fn small_batches_of_a_group_become_one_run_and_large_ones_keep_their_bytes() {
 #[test]
 fn reads_whole_batches_and_never_at_or_beyond_the_confirmed_offset() {
     let mut cache = LogCache::new(1 << 20);
-    cache.append(S, wal(), WalPosition(0), vec![batch(0, 5, 100), batch(5, 5, 100)]);
-    cache.append(S, wal(), WalPosition(4096), vec![batch(10, 5, 100)]);
+    cache.append(S, &placed(0, vec![batch(0, 5, 100), batch(5, 5, 100)]));
+    cache.append(S, &placed(4096, vec![batch(10, 5, 100)]));
     assert_eq!(len_of(&cache.read(S, Offset(7), Offset(15), 1000)), 200);
     assert_eq!(len_of(&cache.read(S, Offset(0), Offset(15), 1)), 100, "at least one whole batch");
     assert_eq!(len_of(&cache.read(S, Offset(0), Offset(10), 1000)), 200);
@@ -46,11 +58,14 @@ fn reads_whole_batches_and_never_at_or_beyond_the_confirmed_offset() {
 #[test]
 fn beyond_the_bound_committed_runs_go_and_others_are_spilled_and_joined() {
     let mut cache = LogCache::new(0);
-    cache.append(S, wal(), WalPosition(0), vec![batch(0, 1, 100)]);
-    cache.append(S, wal(), WalPosition(4096), vec![batch(1, 1, SHARED_BATCH_BYTES_MIN), batch(2, 1, 100)]);
+    cache.append(S, &placed(0, vec![batch(0, 1, 100)]));
+    cache.append(S, &placed(4096, vec![batch(1, 1, SHARED_BATCH_BYTES_MIN), batch(2, 1, 100)]));
     cache.fit(|_, _| Offset(1));
     assert_eq!(cache.read(S, Offset(0), Offset(3), 10), Lookup::Miss, "committed and evicted");
-    let place = Place { wal: wal(), position: WalPosition(4096), len: SHARED_BATCH_BYTES_MIN + 100 };
+    let bytes =
+        [crate::testing::batch_bytes(1, 1, SHARED_BATCH_BYTES_MIN), crate::testing::batch_bytes(2, 1, 100)].concat();
+    let len = u32::try_from(bytes.len()).unwrap();
+    let place = Place { wal: wal(), position: WalPosition(4096), len, crc: crc32c(&bytes) };
     let range = OffsetRange::new(Offset(1), Offset(3));
     assert_eq!(cache.read(S, Offset(2), Offset(3), 10), Lookup::Spilled(place, range));
     assert!(cache.stands(S, place, range));
@@ -69,12 +84,12 @@ fn recovered_runs_come_before_the_new_tenure_whatever_is_committed_first() {
         records: 10,
         max_timestamp: UnixMillis(0),
         max_timestamp_offset: Offset(10),
-        place: Place { wal: old, position: WalPosition(0), len: 500 },
+        place: Place { wal: old, position: WalPosition(0), len: 500, crc: 0 },
         body: Body::Spilled,
     };
     cache.adopt(S, run.clone());
-    cache.append(S, wal(), WalPosition(0), vec![batch(20, 1, 100)]);
-    cache.append(S, wal(), WalPosition(4096), vec![batch(21, 1, 100)]);
+    cache.append(S, &placed(0, vec![batch(20, 1, 100)]));
+    cache.append(S, &placed(4096, vec![batch(21, 1, 100)]));
     cache.fit(|_, of| if of == old { Offset(10) } else { Offset(21) });
     assert_eq!(cache.read(S, Offset(20), Offset(22), 10), Lookup::Miss, "the new tenure's first run is in objects");
     assert_eq!(cache.read(S, Offset(12), Offset(22), 10), Lookup::Spilled(run.place, run.range));
@@ -99,7 +114,7 @@ fn random_histories_lose_nothing_and_keep_the_bound() {
                     let sizes = (0..count).map(|_| if random.chance(100) { 17_000 } else { 61 + random.below(900) });
                     let sizes: Vec<usize> = sizes.map(|size| usize::try_from(size).unwrap()).collect();
                     let batches = sizes.iter().zip(next[stream]..).map(|(size, base)| batch(base, 1, *size)).collect();
-                    cache.append(id, wal(), WalPosition(position), batches);
+                    cache.append(id, &placed(position, batches));
                     next[stream] += count;
                     position += sizes.iter().sum::<usize>() as u64 + random.below(2) * 64;
                 }
