@@ -12,6 +12,7 @@
 pub mod append;
 pub mod batch;
 pub mod cache;
+mod fields;
 pub mod object;
 pub mod read;
 pub mod recover;
@@ -21,3 +22,4 @@ pub mod wal_group;
 pub mod walk;
 
 pub use batch::{BatchBytes, NumberedBatch, ProducerDelta};
+pub use wal_group::{DirectoryEntry, WalEntry};

@@ -1,1 +1,0 @@
-//! Data objects: blocks, index, footer (docs/formats/object.md).

@@ -1,0 +1,239 @@
+//! Batches to an object.
+
+use super::{BlockEntry, FOOTER_BYTES, Footer, INDEX_ENTRY_BYTES, MAGIC, VERSION};
+use crate::NumberedBatch;
+use base::{Crc32c, ObjectId, Offset, OffsetRange, StreamEpoch, StreamId, UnixMillis, WalId, crc32c};
+use bytes::{BufMut, Bytes, BytesMut};
+
+/// Lays batches into blocks. Copies none: the parts share the batches' memory.
+#[derive(Debug)]
+pub struct ObjectBuilder {
+    object: ObjectId,
+    wal: WalId,
+    block_bytes: usize,
+    parts: Vec<Bytes>,
+    position: u64,
+    open: Option<OpenBlock>,
+    blocks: Vec<BlockEntry>,
+    ranges: Vec<ObjectRange>,
+}
+
+/// One stream's contiguous part of an object, as its commit names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ObjectRange {
+    /// Which stream.
+    pub stream: StreamId,
+    /// The stream epoch of the tenure that these records belong to.
+    pub stream_epoch: StreamEpoch,
+    /// What it covers.
+    pub range: OffsetRange,
+    /// Bytes of record batches.
+    pub bytes: u64,
+    /// Records (not offsets).
+    pub records: u64,
+    /// Greatest record timestamp.
+    pub max_timestamp: UnixMillis,
+    /// Base offset of the first batch that holds `max_timestamp`.
+    pub max_timestamp_offset: Offset,
+}
+
+/// An object ready to be put.
+#[derive(Debug, Clone)]
+pub struct BuiltObject {
+    /// Its bytes, in order.
+    pub parts: Vec<Bytes>,
+    /// Their number.
+    pub size: u64,
+    /// Its index.
+    pub blocks: Vec<BlockEntry>,
+    /// What its commit names, in index order.
+    pub ranges: Vec<ObjectRange>,
+}
+
+#[derive(Debug)]
+struct OpenBlock {
+    entry: BlockEntry,
+    crc: Crc32c,
+}
+
+impl ObjectBuilder {
+    /// An empty object whose blocks are cut at about `block_bytes`.
+    #[must_use]
+    pub fn new(object: ObjectId, wal: WalId, block_bytes: usize) -> ObjectBuilder {
+        ObjectBuilder {
+            object,
+            wal,
+            block_bytes,
+            parts: Vec::new(),
+            position: 0,
+            open: None,
+            blocks: Vec::new(),
+            ranges: Vec::new(),
+        }
+    }
+
+    /// Adds a batch. Batches come in order of stream, then offset; a gap between two of a stream makes two ranges of it.
+    ///
+    /// # Panics
+    /// Out of order.
+    pub fn push(&mut self, stream: StreamId, stream_epoch: StreamEpoch, batch: &NumberedBatch) {
+        let continues = self.extends_last_range(stream, stream_epoch, batch);
+        let fits = self.open.as_ref().is_some_and(|open| open.len() + batch.bytes.len() <= self.block_bytes);
+        if !(continues && fits) {
+            self.close_block();
+        }
+        self.add_to_range(continues, stream, stream_epoch, batch);
+        self.add_to_block(stream, stream_epoch, batch);
+    }
+
+    /// Bytes so far, without index and footer.
+    #[must_use]
+    pub fn data_bytes(&self) -> u64 {
+        self.position
+    }
+
+    /// Whether nothing was pushed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ranges.is_empty()
+    }
+
+    /// The object.
+    ///
+    /// # Panics
+    /// With more than `u32::MAX` bytes of index: the caller bounds objects.
+    #[must_use]
+    pub fn finish(mut self) -> BuiltObject {
+        self.close_block();
+        let mut tail = BytesMut::with_capacity(self.blocks.len() * INDEX_ENTRY_BYTES + FOOTER_BYTES);
+        for block in &self.blocks {
+            put_entry(&mut tail, block);
+        }
+        let footer = Footer {
+            object: self.object,
+            wal: self.wal,
+            blocks: u32::try_from(self.blocks.len()).expect("the caller bounds objects"),
+            index_position: self.position,
+            index_len: u32::try_from(tail.len()).expect("the caller bounds objects"),
+            index_crc: crc32c(&tail),
+        };
+        put_footer(&mut tail, &footer);
+        let size = self.position + u64::try_from(tail.len()).expect("a length in memory fits 64 bits");
+        self.parts.push(tail.freeze());
+        BuiltObject { parts: self.parts, size, blocks: self.blocks, ranges: self.ranges }
+    }
+
+    /// Whether the batch follows the last one without a gap, in the same tenure.
+    fn extends_last_range(&self, stream: StreamId, stream_epoch: StreamEpoch, batch: &NumberedBatch) -> bool {
+        let Some(last) = self.ranges.last() else { return false };
+        assert!(
+            (last.stream, last.range.next) <= (stream, batch.range.base) && last.range.next <= Offset::MAX,
+            "batches come in order of stream and offset"
+        );
+        last.stream == stream && last.stream_epoch == stream_epoch && last.range.next == batch.range.base
+    }
+
+    fn add_to_range(&mut self, continues: bool, stream: StreamId, stream_epoch: StreamEpoch, batch: &NumberedBatch) {
+        if !continues {
+            self.ranges.push(ObjectRange {
+                stream,
+                stream_epoch,
+                range: OffsetRange::new(batch.range.base, batch.range.base),
+                bytes: 0,
+                records: 0,
+                max_timestamp: batch.max_timestamp,
+                max_timestamp_offset: batch.range.base,
+            });
+        }
+        let range = self.ranges.last_mut().expect("one was pushed or continues");
+        range.range.next = batch.range.next;
+        range.bytes += batch.bytes.len() as u64;
+        range.records += u64::from(batch.records);
+        if batch.max_timestamp > range.max_timestamp {
+            range.max_timestamp = batch.max_timestamp;
+            range.max_timestamp_offset = batch.range.base;
+        }
+    }
+
+    fn add_to_block(&mut self, stream: StreamId, stream_epoch: StreamEpoch, batch: &NumberedBatch) {
+        let position = self.position;
+        let open = self.open.get_or_insert_with(|| OpenBlock {
+            entry: BlockEntry {
+                stream,
+                stream_epoch,
+                range: OffsetRange::new(batch.range.base, batch.range.base),
+                position,
+                len: 0,
+                crc: 0,
+                records: 0,
+                max_timestamp: batch.max_timestamp,
+                max_timestamp_offset: batch.range.base,
+                control: false,
+            },
+            crc: Crc32c::default(),
+        });
+        let entry = &mut open.entry;
+        entry.range.next = batch.range.next;
+        entry.len += u32::try_from(batch.bytes.len()).expect("a batch is below 2 GiB");
+        entry.records += u64::from(batch.records);
+        entry.control |= batch.control;
+        if batch.max_timestamp > entry.max_timestamp {
+            entry.max_timestamp = batch.max_timestamp;
+            entry.max_timestamp_offset = batch.range.base;
+        }
+        for piece in [&batch.bytes.head, &batch.bytes.body] {
+            if !piece.is_empty() {
+                open.crc.update(piece);
+                self.position += piece.len() as u64;
+                self.parts.push(piece.clone());
+            }
+        }
+    }
+
+    fn close_block(&mut self) {
+        if let Some(open) = self.open.take() {
+            self.blocks.push(BlockEntry { crc: open.crc.value(), ..open.entry });
+        }
+    }
+}
+
+impl OpenBlock {
+    fn len(&self) -> usize {
+        usize::try_from(self.entry.len).unwrap_or(usize::MAX)
+    }
+}
+
+fn put_entry(out: &mut BytesMut, block: &BlockEntry) {
+    out.put_u64_le(block.stream.0);
+    out.put_i32_le(block.stream_epoch.0);
+    out.put_u32_le(u32::from(block.control));
+    out.put_u64_le(block.range.base.0);
+    out.put_u64_le(block.range.next.0);
+    out.put_u64_le(block.position);
+    out.put_u32_le(block.len);
+    out.put_u32_le(block.crc);
+    out.put_u64_le(block.records);
+    out.put_i64_le(block.max_timestamp.0);
+    out.put_u64_le(block.max_timestamp_offset.0);
+    out.put_u64_le(0);
+}
+
+fn put_footer(out: &mut BytesMut, footer: &Footer) {
+    let start = out.len();
+    out.put_slice(&MAGIC);
+    out.put_u16_le(VERSION);
+    out.put_bytes(0, 2);
+    out.put_u32_le(footer.blocks);
+    out.put_u64_le(footer.index_position);
+    out.put_u32_le(footer.index_len);
+    out.put_u32_le(footer.index_crc);
+    out.put_u64_le(footer.object.node_epoch.0);
+    out.put_u64_le(footer.object.counter);
+    out.put_u64_le(footer.wal.node_epoch.0);
+    out.put_u16_le(footer.wal.index.0);
+    // Reserved: the position and number of per-stream state sections.
+    out.put_bytes(0, 18);
+    let crc = crc32c(&out[start..]);
+    out.put_u32_le(crc);
+    assert_eq!(out.len() - start, FOOTER_BYTES, "the footer has a fixed size");
+}

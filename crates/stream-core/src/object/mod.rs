@@ -1,0 +1,71 @@
+//! Data objects: blocks, index, footer (docs/formats/object.md).
+//!
+//! An object is `[data blocks][state sections: none yet][index][footer]`. A block is a run of one stream's batches, byte by byte
+//! what consumers get, so that a read of a block needs no re-encoding. One read of the object's tail usually yields footer and index.
+
+mod build;
+mod decode;
+#[cfg(test)]
+mod tests;
+
+use base::{ObjectId, Offset, OffsetRange, StreamEpoch, StreamId, UnixMillis, WalId};
+
+pub use build::{BuiltObject, ObjectBuilder, ObjectRange};
+pub use decode::{ObjectError, ObjectTail, decode_footer, decode_index, decode_tail};
+
+/// The version that this build writes, and the newest that it reads.
+pub const VERSION: u16 = 1;
+
+/// Bytes of the footer.
+pub const FOOTER_BYTES: usize = 80;
+
+/// Bytes of one index entry.
+pub const INDEX_ENTRY_BYTES: usize = 80;
+
+/// A tail read of so many bytes usually holds footer and index both.
+pub const TAIL_BYTES: u64 = 64 << 10;
+
+/// `MSOBJECT`: begins every footer of every version.
+const MAGIC: [u8; 8] = *b"MSOBJECT";
+
+/// What the index says of one data block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlockEntry {
+    /// Whose batches.
+    pub stream: StreamId,
+    /// The stream epoch of the tenure that they were written in.
+    pub stream_epoch: StreamEpoch,
+    /// What they cover.
+    pub range: OffsetRange,
+    /// First byte in the object.
+    pub position: u64,
+    /// Bytes.
+    pub len: u32,
+    /// CRC-32C of those bytes.
+    pub crc: u32,
+    /// Records (not offsets).
+    pub records: u64,
+    /// Greatest record timestamp.
+    pub max_timestamp: UnixMillis,
+    /// Base offset of the first batch that holds `max_timestamp`.
+    pub max_timestamp_offset: Offset,
+    /// Holds control batches.
+    pub control: bool,
+}
+
+/// The end of every object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Footer {
+    /// Which object it is.
+    pub object: ObjectId,
+    /// The WAL whose records it holds; all of one.
+    pub wal: WalId,
+    /// Entries in the index.
+    pub blocks: u32,
+    /// First byte of the index.
+    pub index_position: u64,
+    /// Bytes of the index.
+    pub index_len: u32,
+    /// CRC-32C of the index.
+    pub index_crc: u32,
+}

@@ -1,1 +1,0 @@
-//! WAL groups: header, directory, payload (docs/formats/wal.md).

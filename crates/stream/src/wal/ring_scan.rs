@@ -1,0 +1,1 @@
+//! Walks a dead start's groups in a ring.
