@@ -1,10 +1,14 @@
 //! The handle that everything above holds: read the image, submit commands.
 
+use crate::keeper::Keeper;
+use crate::log::Log;
+use crate::patient::Patient;
+use crate::task::{Request, Task};
 use base::{NodeEpoch, NodeId};
 use control_core::{ANSWERED_MAX, Command, Image, Outcome};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use world::{ObjectStore, World};
 
 /// Bounds and periods. The simulator makes them tiny.
@@ -60,20 +64,37 @@ pub enum LedgerError {
     Closed,
 }
 
-/// A handle to the ledger; clones share one task.
+/// A handle to the ledger; clones share one task, which ends with the last of them.
 #[derive(Clone)]
 pub struct Ledger {
     image: watch::Receiver<Arc<Image>>,
+    requests: mpsc::Sender<Request>,
 }
 
 impl Ledger {
     /// Reads the ledger to its confirmed end. Writes nothing.
+    ///
+    /// # Errors
+    /// The store refuses, or the bucket can't be read by this version.
     pub async fn open(
-        _world: &World,
-        _store: Arc<dyn ObjectStore>,
-        _options: LedgerOptions,
+        world: &World,
+        store: Arc<dyn ObjectStore>,
+        options: LedgerOptions,
     ) -> Result<Ledger, LedgerError> {
-        todo!()
+        let patient = Patient {
+            store,
+            clock: world.clock.clone(),
+            call_timeout: options.call_timeout,
+            backoff_max: options.backoff_max,
+        };
+        let log = Log { patient };
+        let (image, snapshot) = log.open().await?;
+        let keeper = Keeper::new(log.clone(), options.snapshot_entries, snapshot);
+        Ok(Task::spawn(log, options, image, keeper))
+    }
+
+    pub(crate) fn new(image: watch::Receiver<Arc<Image>>, requests: mpsc::Sender<Request>) -> Ledger {
+        Ledger { image, requests }
     }
 
     /// The newest image of this broker.
@@ -90,18 +111,43 @@ impl Ledger {
 
     /// Becomes leader and registers this start, in one entry; `register` is a [`Command::Register`]. The first registration of all
     /// makes the cluster: it draws its id and writes the `format` object.
-    pub async fn register(&self, _register: Command) -> Result<(NodeId, NodeEpoch), LedgerError> {
-        todo!()
+    ///
+    /// # Errors
+    /// As for [`Ledger::submit`]; a registration that is refused for what it says is [`LedgerError::Unreadable`].
+    pub async fn register(&self, register: Command) -> Result<(NodeId, NodeEpoch), LedgerError> {
+        match self.submit(register).await? {
+            Outcome::Registered { node_id, node_epoch } => Ok((node_id, node_epoch)),
+            Outcome::Refused(refusal) => {
+                Err(LedgerError::Unreadable(format!("the registration was refused: {refusal}")))
+            }
+            outcome => unreachable!("a registration is answered by {outcome:?}"),
+        }
     }
 
     /// Appends one command and answers when this broker's image contains it. Retries for ever while its fate is unknown; a
     /// deposed leader whose start is still alive in the image leads again. Cancel-safe: a dropped call may or may not take effect.
-    pub async fn submit(&self, _command: Command) -> Result<Outcome, LedgerError> {
-        todo!()
+    /// Before this start is registered its commands are not told apart, so only such as may be applied twice are allowed then.
+    ///
+    /// # Errors
+    /// This start is dead, the store refuses, or the ledger can't be read. After any error the command may have taken effect.
+    pub async fn submit(&self, command: Command) -> Result<Outcome, LedgerError> {
+        self.ask(|answer| Request::Submit { command, answer }).await
     }
 
     /// Reads to the ledger's confirmed end, so that the image is at least as new as the moment of the call.
+    ///
+    /// # Errors
+    /// As for [`Ledger::submit`].
     pub async fn refresh(&self) -> Result<Arc<Image>, LedgerError> {
-        todo!()
+        self.ask(|answer| Request::Refresh { answer }).await
+    }
+
+    async fn ask<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<Result<T, LedgerError>>) -> Request,
+    ) -> Result<T, LedgerError> {
+        let (sender, answer) = oneshot::channel();
+        self.requests.send(request(sender)).await.map_err(|_| LedgerError::Closed)?;
+        answer.await.map_err(|_| LedgerError::Closed)?
     }
 }

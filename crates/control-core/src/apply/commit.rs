@@ -135,7 +135,7 @@ fn refer(image: &mut Image, wal: WalId, object: ObjectId, range: &CommitRange, f
         max_timestamp: range.max_timestamp,
         max_timestamp_offset: range.max_timestamp_offset,
     };
-    stream.live_bytes += reference.live_bytes(stream.start);
+    stream.live_bytes = stream.live_bytes.saturating_add(reference.live_bytes(stream.start));
     stream.references.insert(from, reference);
     let Some(tenure) =
         stream.tenures.iter_mut().find(|tenure| tenure.stream_epoch == range.stream_epoch && tenure.wal == wal)

@@ -135,7 +135,8 @@ impl StreamRecord {
             self.references.remove(&base);
             dropped.push(reference.object);
         }
-        self.live_bytes = self.references.values().map(|reference| reference.live_bytes(self.start)).sum();
+        let live = self.references.values().map(|reference| reference.live_bytes(self.start));
+        self.live_bytes = live.fold(0, u64::saturating_add);
         self.cut_epochs();
         dropped
     }
