@@ -1,9 +1,12 @@
-//! Time, randomness and tasks of one host.
+//! Time, randomness and tasks of one host: the [`Clock`] seam and the real [`SystemClock`].
+//!
+//! Everything above takes time and randomness from here, so that in the simulator one seed tells one story. The real clock
+//! is the only place of the project that asks the operating system for either.
 
 use base::{Micros, Nonce, UnixMillis};
 use futures::future::BoxFuture;
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 /// Time, randomness and tasks. In the simulator a host's tasks are killed and paused together through this seam.
 pub trait Clock: Send + Sync {
@@ -76,5 +79,59 @@ impl TaskHandle {
     /// The task did not run to its end; the message says why.
     pub async fn join(self) -> Result<(), String> {
         self.0.await.map_err(|error| error.to_string())
+    }
+}
+
+/// The operating system's clocks and randomness, and the tokio runtime that it is used in.
+#[derive(Debug, Clone)]
+pub struct SystemClock {
+    started: Instant,
+}
+
+impl SystemClock {
+    /// A clock whose monotonic time begins now.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "the real clock is where time comes from")]
+    pub fn new() -> SystemClock {
+        SystemClock { started: Instant::now() }
+    }
+}
+
+impl Default for SystemClock {
+    fn default() -> SystemClock {
+        SystemClock::new()
+    }
+}
+
+impl Clock for SystemClock {
+    fn now(&self) -> Micros {
+        Micros(0).plus(self.started.elapsed())
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the real clock is where time comes from")]
+    fn wall(&self) -> UnixMillis {
+        let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        match SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
+            Ok(since) => UnixMillis(millis(since)),
+            Err(before) => UnixMillis(-millis(before.duration())),
+        }
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(duration))
+    }
+
+    /// # Panics
+    /// Where the operating system has no randomness: ids would no longer be unique, and nothing could go on safely.
+    fn random(&self) -> u64 {
+        let random = getrandom::u64();
+        random.expect("the operating system gives random bytes")
+    }
+
+    /// # Panics
+    /// Outside a tokio runtime.
+    #[expect(clippy::disallowed_methods, reason = "the real clock is where tasks come from")]
+    fn spawn(&self, _name: &'static str, task: BoxFuture<'static, ()>) -> TaskHandle {
+        TaskHandle::new(tokio::spawn(task))
     }
 }

@@ -2,25 +2,37 @@
 //!
 //! | seam | real | simulated |
 //! |---|---|---|
-//! | [`ObjectStore`] | [`folder`] (over [`Disk`]), `s3` | `sim::store` |
-//! | [`Disk`] | [`disk`] | `sim::disk` |
-//! | [`Network`] | [`tcp`] | `sim::network` |
-//! | [`Clock`] (time, randomness, tasks) | [`clock`] | `sim::clock` |
+//! | [`ObjectStore`] | [`folder`] (over [`Disk`]), `s3` | `sim::world::store` |
+//! | [`Disk`] | [`os_disk`] | `sim::world::disk` |
+//! | [`Network`] | [`tcp`] | `sim::world::network` |
+//! | [`Clock`] (time, randomness, tasks) | [`clock`] | `sim::world::clock` |
 //!
 //! Nothing above this crate names a socket, a file, a thread, a clock or a random source. These are the only traits of the
 //! project with several implementations; the WAL kinds are an enum above them and run unchanged in the simulator.
 
 pub mod clock;
 pub mod disk;
+pub mod folder;
 pub mod network;
 pub mod object_store;
+pub mod open;
+pub mod os_disk;
+pub mod probe;
+pub mod retry;
+pub mod tcp;
 
 use std::sync::Arc;
 
-pub use clock::{Clock, ClockExt, TaskHandle};
+pub use clock::{Clock, ClockExt, SystemClock, TaskHandle};
 pub use disk::{AlignedBuf, Disk, DiskError, File, OpenMode};
+pub use folder::FolderStore;
 pub use network::{Connection, Listener, Network};
 pub use object_store::{GetRange, ObjectMeta, ObjectStore, PutOutcome, StoreError};
+pub use open::{OpenError, open_store};
+pub use os_disk::OsDisk;
+pub use probe::{ProbeDepth, ProbeError, ProbeReport, probe};
+pub use retry::Backoff;
+pub use tcp::TcpNetwork;
 
 /// One host's outside, but for the object store, which several hosts share.
 #[derive(Clone)]
@@ -31,4 +43,12 @@ pub struct World {
     pub network: Arc<dyn Network>,
     /// Files and devices.
     pub disk: Arc<dyn Disk>,
+}
+
+impl World {
+    /// This machine.
+    #[must_use]
+    pub fn system() -> World {
+        World { clock: Arc::new(SystemClock::new()), network: Arc::new(TcpNetwork), disk: Arc::new(OsDisk::new()) }
+    }
 }
