@@ -5,6 +5,8 @@
 
 pub mod args;
 pub mod config;
+pub mod console;
 pub mod memory;
+pub mod meter;
 pub mod node;
 pub mod settings;

@@ -1,0 +1,110 @@
+//! What the broker counts, as Prometheus text.
+//!
+//! Names end in their unit; counters in `_total`. Everything is read when it is asked for: nothing here runs by itself.
+
+use crate::meter::{Operation, StoreMeter};
+use crate::node::Node;
+use control_core::{Image, NodeState};
+use std::fmt::Write;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// All metrics; those of the broker are absent until it serves.
+pub(super) fn text(uptime: Duration, store: &StoreMeter, node: Option<&Node>) -> String {
+    let mut page = Page::default();
+    page.metric("millstream_ready", "gauge", "1 while Kafka clients are served.");
+    page.sample("millstream_ready", "", u64::from(node.is_some()));
+    page.metric("millstream_uptime_seconds", "gauge", "Since the process began.");
+    page.sample("millstream_uptime_seconds", "", uptime.as_secs());
+    page.metric("process_resident_memory_bytes", "gauge", "Memory of this process in RAM.");
+    page.sample("process_resident_memory_bytes", "", resident_bytes());
+    object_store(&mut page, store);
+    if let Some(node) = node {
+        image(&mut page, &node.store().ledger().image());
+    }
+    page.0
+}
+
+fn object_store(page: &mut Page, store: &StoreMeter) {
+    let StoreMeter { put, get, list, delete } = store;
+    let operations = [("put", put), ("get", get), ("list", list), ("delete", delete)];
+    let mut counter = |name: &str, help: &str, of: fn(&Operation) -> u64| {
+        page.metric(name, "counter", help);
+        for (operation, counted) in operations {
+            page.sample(name, &format!("{{operation=\"{operation}\"}}"), of(counted));
+        }
+    };
+    counter("millstream_object_store_requests_total", "Requests to the bucket.", |it| {
+        it.requests.load(Ordering::Relaxed)
+    });
+    counter("millstream_object_store_failures_total", "Requests to the bucket that failed.", |it| {
+        it.failures.load(Ordering::Relaxed)
+    });
+    counter("millstream_object_store_bytes_total", "Bytes of objects put and got.", |it| {
+        it.bytes.load(Ordering::Relaxed)
+    });
+}
+
+fn image(page: &mut Page, image: &Image) {
+    let alive = image.nodes.values().filter(|node| node.state == NodeState::Alive).count();
+    let offline = image.streams.values().filter(|stream| stream.owner().is_none()).count();
+    let committed: u64 = image.streams.values().map(|stream| stream.live_bytes).sum();
+    let mut gauge = |name: &str, help: &str, value: u64| {
+        page.metric(name, "gauge", help);
+        page.sample(name, "", value);
+    };
+    gauge("millstream_ledger_entry", "Number of the last ledger entry that this broker has seen.", image.seq.0);
+    gauge("millstream_ledger_epoch", "Term of the ledger's leader.", image.leader.epoch.0);
+    gauge("millstream_brokers_alive", "Brokers that the ledger calls alive.", count(alive));
+    gauge("millstream_topics", "Topics.", count(image.topics.len()));
+    gauge("millstream_partitions", "Partitions.", count(image.streams.len()));
+    gauge("millstream_partitions_without_owner", "Partitions that no broker serves.", count(offline));
+    gauge("millstream_wals", "Write-ahead logs that hold records not yet in objects, or may.", count(image.wals.len()));
+    gauge("millstream_data_objects", "Data objects that partitions refer to.", count(image.objects.len()));
+    gauge("millstream_dead_objects", "Data objects waiting to be deleted.", count(image.dead_objects.len()));
+    gauge("millstream_committed_bytes", "Bytes of record batches in data objects.", committed);
+}
+
+fn count(items: usize) -> u64 {
+    u64::try_from(items).unwrap_or(u64::MAX)
+}
+
+/// `VmRSS` as Linux tells it; 0 elsewhere.
+fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
+}
+
+#[derive(Default)]
+struct Page(String);
+
+impl Page {
+    fn metric(&mut self, name: &str, kind: &str, help: &str) {
+        write!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}\n").expect("a String takes any text");
+    }
+
+    fn sample(&mut self, name: &str, labels: &str, value: u64) {
+        writeln!(self.0, "{name}{labels} {value}").expect("a String takes any text");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_sample_has_its_help_and_type() {
+        let store = StoreMeter::default();
+        store.put.requests.fetch_add(3, Ordering::Relaxed);
+        let mut page = Page(text(Duration::from_secs(5), &store, None));
+        image(&mut page, &Image::default());
+        assert!(page.0.contains("millstream_object_store_requests_total{operation=\"put\"} 3\n"));
+        assert!(page.0.contains("millstream_ready 0\n"));
+        for line in page.0.lines().filter(|line| !line.starts_with('#')) {
+            let name = line.split(['{', ' ']).next().unwrap();
+            assert!(page.0.contains(&format!("# TYPE {name} ")), "{line}");
+        }
+    }
+}
