@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 mod ci;
+mod codegen;
 mod deny;
 mod release;
 mod steps;
@@ -28,6 +29,8 @@ enum Chore {
     Ci,
     /// What no compiler checks: paths named in documents, ADR numbers, the cores' dependencies and bans.
     Tidy,
+    /// Generates `crates/protocol/src/messages` from Kafka's definitions.
+    Codegen(codegen::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().chore {
         Chore::Ci => ci::run_all(&root),
         Chore::Tidy => tidy::run(&root),
+        Chore::Codegen(arguments) => codegen::run(&root, &arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,184 @@
+//! The table of APIs that Millstream serves: key, versions, who may call it. What ApiVersions answers is read from here, and so
+//! is whether a request is taken at all; the broker's dispatch is a `match` on the key with an arm for each row.
+//!
+//! A version is served where this table and the message's definition both have it.
+
+use crate::api_key::{ApiKey, DEFINED};
+
+/// One served API.
+#[derive(Debug, Clone, Copy)]
+pub struct Api {
+    /// Its key, which also names its handler: `broker/src/handler/<name>`.
+    pub key: ApiKey,
+    /// The first version served.
+    pub first: i16,
+    /// The last version served; `i16::MAX` means all that the definition has.
+    last: i16,
+    /// What a caller needs: each rule for each resource of its kind that the request names. None means that anybody may call.
+    pub rules: &'static [Rule],
+}
+
+/// An operation that the caller must be allowed to do with a kind of resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rule {
+    /// What is done.
+    pub operation: Operation,
+    /// With what.
+    pub resource: Resource,
+    /// When the rule applies.
+    pub when: When,
+}
+
+/// Kafka's operations, by their numbers in ACLs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(i8)]
+pub enum Operation {
+    Read = 3,
+    Write = 4,
+    Create = 5,
+    Delete = 6,
+    Alter = 7,
+    Describe = 8,
+    ClusterAction = 9,
+    DescribeConfigs = 10,
+    AlterConfigs = 11,
+    IdempotentWrite = 12,
+}
+
+/// Kafka's kinds of resource, by their numbers in ACLs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(i8)]
+pub enum Resource {
+    Topic = 2,
+    Group = 3,
+    Cluster = 4,
+    TransactionalId = 5,
+}
+
+/// When a rule applies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// To every call.
+    Always,
+    /// Only where the request names a resource of that kind, or does by its content what the rule is about.
+    Concerned,
+    /// Where the rule before it doesn't allow the call, this one may.
+    Else,
+}
+
+const fn rule(operation: Operation, resource: Resource, when: When) -> Rule {
+    Rule { operation, resource, when }
+}
+
+const fn api(key: ApiKey, first: i16, last: i16, rules: &'static [Rule]) -> Api {
+    Api { key, first, last, rules }
+}
+
+const ALL: i16 = i16::MAX;
+
+/// Sorted by key.
+pub static SERVED: [Api; 8] = [
+    // Before version 3 the records are message sets of the older formats.
+    api(
+        ApiKey::Produce,
+        3,
+        ALL,
+        &[
+            rule(Operation::Write, Resource::Topic, When::Always),
+            rule(Operation::Write, Resource::TransactionalId, When::Concerned),
+        ],
+    ),
+    // Before version 4 the answer would have to be converted to the older formats.
+    api(
+        ApiKey::Fetch,
+        4,
+        ALL,
+        &[
+            rule(Operation::Read, Resource::Topic, When::Always),
+            rule(Operation::ClusterAction, Resource::Cluster, When::Concerned),
+        ],
+    ),
+    api(ApiKey::ListOffsets, 0, ALL, &[rule(Operation::Describe, Resource::Topic, When::Always)]),
+    api(
+        ApiKey::Metadata,
+        0,
+        ALL,
+        &[
+            rule(Operation::Describe, Resource::Topic, When::Always),
+            rule(Operation::Create, Resource::Cluster, When::Concerned),
+            rule(Operation::Create, Resource::Topic, When::Else),
+        ],
+    ),
+    api(
+        ApiKey::FindCoordinator,
+        0,
+        ALL,
+        &[
+            rule(Operation::Describe, Resource::Group, When::Concerned),
+            rule(Operation::Describe, Resource::TransactionalId, When::Concerned),
+        ],
+    ),
+    api(ApiKey::ApiVersions, 0, ALL, &[]),
+    api(
+        ApiKey::CreateTopics,
+        0,
+        ALL,
+        &[
+            rule(Operation::Create, Resource::Cluster, When::Always),
+            rule(Operation::Create, Resource::Topic, When::Else),
+        ],
+    ),
+    api(ApiKey::DeleteTopics, 0, ALL, &[rule(Operation::Delete, Resource::Topic, When::Always)]),
+];
+
+impl Api {
+    /// The last version served.
+    #[must_use]
+    pub fn last(&self) -> i16 {
+        self.last.min(self.key.defined().3)
+    }
+
+    /// Whether a version is served.
+    #[must_use]
+    pub fn serves(&self, version: i16) -> bool {
+        self.first <= version && version <= self.last()
+    }
+}
+
+/// The row of an API, where it is served at all.
+#[must_use]
+pub fn served(key: ApiKey) -> Option<&'static Api> {
+    SERVED.iter().find(|api| api.key == key)
+}
+
+impl ApiKey {
+    /// The API with this number.
+    #[must_use]
+    pub fn from_number(number: i16) -> Option<ApiKey> {
+        let at = DEFINED.binary_search_by_key(&number, |row| row.0.number()).ok()?;
+        Some(DEFINED[at].0)
+    }
+
+    /// Its number.
+    #[must_use]
+    pub const fn number(self) -> i16 {
+        self as i16
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.defined().1
+    }
+
+    /// The first version with compact lengths and tagged fields, also in the headers; `i16::MAX` where there is none.
+    #[must_use]
+    pub fn flexible_from(self) -> i16 {
+        self.defined().4
+    }
+
+    fn defined(self) -> &'static (ApiKey, &'static str, i16, i16, i16) {
+        let at = DEFINED.binary_search_by_key(&self, |row| row.0);
+        &DEFINED[at.expect("every key has a row, generated together with it")]
+    }
+}
