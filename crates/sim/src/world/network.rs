@@ -113,6 +113,13 @@ impl Net {
         }
     }
 
+    /// Which process listens there; 0 where none does.
+    #[must_use]
+    pub fn process_at(&self, address: &str) -> u64 {
+        let Ok(address) = parse(address) else { return 0 };
+        self.lock().listeners.get(&address).map_or(0, |listening| listening.process)
+    }
+
     fn process_died(&self, process: u64) {
         let wires: Vec<_> = {
             let mut shared = self.lock();

@@ -58,6 +58,12 @@ type Slot = Arc<Mutex<Option<BoxFuture<'static, ()>>>>;
 
 thread_local! {
     static CURRENT: RefCell<String> = const { RefCell::new(String::new()) };
+    static LAST_PANIC: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// Called by the run's panic hook: keeps the message, which has the place, for the report.
+pub fn note_panic(message: String) {
+    LAST_PANIC.set(message);
 }
 
 /// The name of the process whose task is being polled on this thread; for log lines.
@@ -123,9 +129,9 @@ impl Process {
         }
     }
 
-    /// Kills the process at the `calls`-th of its next calls to a seam.
-    pub fn light_fuse(&self, calls: u64) {
-        self.lock().fuse = Some(calls);
+    /// Kills the process at the `calls`-th of its next calls to a seam; `None` takes that back.
+    pub fn light_fuse(&self, calls: Option<u64>) {
+        self.lock().fuse = calls;
     }
 
     /// Kills the process now: drops all its tasks, runs what was registered for its death.
@@ -266,8 +272,8 @@ impl Future for HostTask {
                 self.process.lock().tasks.remove(&self.id);
                 Poll::Ready(())
             }
-            Err(panic) => {
-                let message = panic_message(panic.as_ref());
+            Err(_) => {
+                let message = LAST_PANIC.take();
                 self.process.lock().panic = Some(format!("{}, task {}: {message}", self.process.name, self.name));
                 self.process.kill("panic");
                 Poll::Ready(())
@@ -282,15 +288,5 @@ impl Drop for HostTask {
         let future = lock(&self.future).take();
         drop(future);
         self.process.lock().tasks.remove(&self.id);
-    }
-}
-
-fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
-    if let Some(text) = panic.downcast_ref::<&str>() {
-        (*text).to_owned()
-    } else if let Some(text) = panic.downcast_ref::<String>() {
-        text.clone()
-    } else {
-        "panic without a message".to_owned()
     }
 }

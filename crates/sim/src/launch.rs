@@ -1,0 +1,135 @@
+//! One life of one broker: its real shell, started over its process' world with bounds so tiny that every edge is near.
+
+use crate::plan::{Plan, Storage};
+use crate::world::{Process, SimStore, Universe};
+use base::NodeId;
+use broker::BrokerOptions;
+use control::{Ledger, LedgerOptions};
+use server::node::{Node, NodeConfig};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use stream::{Options, WalTarget};
+use tokio::sync::Notify;
+use world::folder::FolderStore;
+use world::{ObjectStore, World};
+
+/// How long a broker that is told to stop has for what is under way.
+const DRAIN_MAX: Duration = Duration::from_secs(3);
+/// Where the bucket is on the disk of a host that keeps it in a folder.
+pub const BUCKET_FOLDER: &str = "/bucket";
+
+/// Everything that one life needs.
+pub struct Life {
+    /// The simulation.
+    pub universe: Universe,
+    /// The run's plan.
+    pub plan: Plan,
+    /// The process that the broker lives in.
+    pub process: Arc<Process>,
+    /// Its seams.
+    pub world: World,
+    /// Its id in the cluster.
+    pub node_id: NodeId,
+    /// Where it listens, and what it tells clients.
+    pub address: String,
+    /// SIGTERM.
+    pub stop: Arc<Notify>,
+}
+
+impl Life {
+    /// Runs the broker until it ends by itself, and says why it did.
+    pub async fn run(self, started: impl FnOnce(Ledger)) -> String {
+        let stop = Arc::clone(&self.stop);
+        let stop_asked = stop.notified();
+        let objects = match open_bucket(&self.universe, &self.plan, &self.process, &self.world).await {
+            Ok(objects) => objects,
+            Err(error) => return format!("did not start: {error}"),
+        };
+        let node = match Node::start(self.world.clone(), objects, self.config()).await {
+            Ok(node) => node,
+            Err(error) => return format!("did not start: {error}"),
+        };
+        self.universe.trace.count("cluster.starts");
+        started(node.store().ledger().clone());
+        tokio::select! {
+            biased;
+            reason = node.stopped() => format!("stopped itself: {reason}"),
+            () = stop_asked => {
+                node.stop(DRAIN_MAX).await;
+                "stopped when asked".to_owned()
+            }
+        }
+    }
+
+    fn config(&self) -> NodeConfig {
+        let wal = match self.plan.storage {
+            Storage::ObjectWal => WalTarget::Storage,
+            Storage::RingWal | Storage::Folder => {
+                WalTarget::File { dir: PathBuf::from(format!("/wal{}", self.node_id)), bytes: self.plan.ring_bytes }
+            }
+        };
+        NodeConfig {
+            listen: self.address.clone(),
+            advertise: None,
+            node_id: Some(self.node_id),
+            wal,
+            broker: BrokerOptions {
+                auto_create_topics: false,
+                retention_check_period: Duration::from_secs(1),
+                connection_idle_max: Duration::from_secs(30),
+                ..BrokerOptions::default()
+            },
+            stream: options(),
+            ledger: LedgerOptions {
+                snapshot_entries: 7,
+                follow_alone: Some(Duration::from_secs(5)),
+                follow_others: Some(Duration::from_millis(500)),
+                call_timeout: Duration::from_secs(3),
+                backoff_max: Duration::from_millis(500),
+                ..LedgerOptions::default()
+            },
+        }
+    }
+}
+
+/// The bucket as a process reaches it.
+///
+/// # Errors
+/// The folder can't be used.
+pub async fn open_bucket(
+    universe: &Universe,
+    plan: &Plan,
+    process: &Arc<Process>,
+    world: &World,
+) -> Result<Arc<dyn ObjectStore>, String> {
+    match plan.storage {
+        Storage::ObjectWal | Storage::RingWal => {
+            Ok(Arc::new(SimStore::new(universe.bucket.clone(), Arc::clone(process))))
+        }
+        Storage::Folder => {
+            let (disk, clock) = (Arc::clone(&world.disk), Arc::clone(&world.clock));
+            match FolderStore::open(disk, clock, PathBuf::from(BUCKET_FOLDER)).await {
+                Ok(folder) => Ok(Arc::new(folder)),
+                Err(error) => Err(error.to_string()),
+            }
+        }
+    }
+}
+
+fn options() -> Options {
+    Options {
+        append_bytes_max: 64 << 10,
+        log_cache_bytes_max: 24 << 10,
+        upload_block_bytes: 8 << 10,
+        upload_age: Duration::from_millis(1_500),
+        stream_object_bytes: 4 << 10,
+        group_bytes_max: 16 << 10,
+        group_window: Duration::from_millis(5),
+        data_block_bytes: 1 << 10,
+        block_cache_bytes_max: 16 << 10,
+        read_ahead_bytes_max: 8 << 10,
+        dead_object_grace: Duration::from_secs(2),
+        housekeeping_period: Duration::from_secs(1),
+    }
+}

@@ -1,0 +1,106 @@
+//! The planted bugs that the ordinary workload must find, and the report of how many seeds each takes.
+//!
+//! The names are those of the broken variants in the protocol notes and of the issue. Each is woken in a process of its own,
+//! since a process can wake only one.
+
+use std::ops::Range;
+use std::process::Command;
+
+/// Every planted bug of the spine.
+pub const NAMES: [&str; 31] = [
+    "B1",
+    "B2",
+    "B3",
+    "B4",
+    "B5",
+    "B6",
+    "B7",
+    "B8",
+    "D3",
+    "D6",
+    "O2",
+    "A1",
+    "A2",
+    "A3",
+    "A10",
+    "T1",
+    "T2",
+    "T3",
+    "T4",
+    "T7",
+    "S1",
+    "R2",
+    "R7",
+    "acknowledge before durable",
+    "trim before commit",
+    "torn tail accepted",
+    "tail cut too early",
+    "commit of a gap",
+    "offset reused",
+    "snapshot without its last entry",
+    "directory not synced",
+];
+
+/// Seeds that a planted bug may take at the most.
+pub const SEEDS_MAX: u64 = 200;
+/// Where each bug's searches begin: the median of several says more than one.
+const STARTS: [u64; 3] = [1, 10_001, 20_001];
+
+/// Wakes a planted bug for the rest of the process.
+///
+/// # Errors
+/// The build has none, or there is none of that name.
+pub fn wake(name: &str) -> Result<(), String> {
+    if !NAMES.contains(&name) {
+        return Err(format!("no planted bug is called {name:?}; there are {NAMES:?}"));
+    }
+    #[cfg(mutants)]
+    {
+        base::mutant::wake(name);
+        Ok(())
+    }
+    #[cfg(not(mutants))]
+    Err("this build has no planted bugs; build it with RUSTFLAGS='--cfg mutants' --target-dir target/mutants".to_owned())
+}
+
+/// How often the code passed the place of the bug that is awake.
+#[must_use]
+pub fn reached() -> u64 {
+    #[cfg(mutants)]
+    return base::mutant::reached();
+    #[cfg(not(mutants))]
+    0
+}
+
+/// Searches for every bug and returns the lines of the report, and whether all were found.
+///
+/// # Errors
+/// This program can't start itself.
+pub fn report(names: &[&str], mut tell: impl FnMut(String)) -> Result<bool, String> {
+    let mut all = true;
+    for name in names {
+        let mut needed = Vec::new();
+        for start in STARTS {
+            needed.push(search(name, start..start + SEEDS_MAX)?);
+        }
+        needed.sort_by_key(|found| found.unwrap_or(u64::MAX));
+        let shown: Vec<_> =
+            needed.iter().map(|found| found.map_or_else(|| "not found".to_owned(), |seeds| seeds.to_string())).collect();
+        let median = &shown[shown.len() / 2];
+        all &= needed.last().copied().flatten().is_some();
+        tell(format!("{name:<34} median {median:>9} seeds   ({})", shown.join(", ")));
+    }
+    Ok(all)
+}
+
+/// How many seeds of the range it takes to find the bug.
+fn search(name: &str, seeds: Range<u64>) -> Result<Option<u64>, String> {
+    let program = std::env::current_exe().map_err(|error| error.to_string())?;
+    let output = Command::new(program)
+        .args(["--mutant", name, "--seeds", &format!("{}..{}", seeds.start, seeds.end)])
+        .output()
+        .map_err(|error| error.to_string())?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let found = text.lines().find_map(|line| line.strip_prefix("found at seed ")?.split(':').next()?.parse::<u64>().ok());
+    Ok(found.map(|seed| seed - seeds.start + 1))
+}

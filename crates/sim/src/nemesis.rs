@@ -1,0 +1,181 @@
+//! The nemesis: strikes the cluster with the faults of its plan, each kind at least twice, at random moments, and heals
+//! everything in the end.
+
+use crate::cluster::Cluster;
+use crate::plan::{Fault, Plan};
+use crate::world::{BUCKET_HOST, DiskWeather, StoreWeather, now, spawn, wait};
+use base::Seed;
+use std::time::Duration;
+
+/// How often each kind of fault of the plan strikes at the least.
+const STRIKES_MIN: usize = 2;
+/// How many more there are, of any kind of the plan, per ten seconds.
+const EXTRA_PER_TEN_SECONDS: u64 = 2;
+/// Crashes (of any kind) of a run at the least.
+const CRASHES_MIN: usize = 3;
+
+/// Strikes until the plan's time is over, then heals.
+pub async fn storm(cluster: &Cluster, mut seed: Seed) {
+    let plan = cluster.plan();
+    let start = now();
+    for (at, fault) in schedule(plan, &mut seed) {
+        wait(start.plus(at).since(now())).await;
+        cluster.universe().trace.event("nemesis", format_args!("{fault:?}"));
+        cluster.universe().trace.count(fault.counter());
+        strike(cluster, fault, &mut seed);
+    }
+    wait(start.plus(plan.stormy).since(now())).await;
+    heal(cluster);
+}
+
+fn schedule(plan: &Plan, seed: &mut Seed) -> Vec<(Duration, Fault)> {
+    let kinds: Vec<_> = plan.faults.iter().copied().collect();
+    let mut strikes: Vec<Fault> = kinds.iter().flat_map(|kind| [*kind; STRIKES_MIN]).collect();
+    strikes.extend([Fault::Kill; CRASHES_MIN]);
+    for _ in 0..plan.stormy.as_secs() / 10 * EXTRA_PER_TEN_SECONDS {
+        strikes.push(kinds[below(seed, kinds.len())]);
+    }
+    // The first seconds are for the first topics to come into being, the last for what is under way to be noticed.
+    let (first, last) = (3_000, u64::try_from(plan.stormy.as_millis()).unwrap_or(u64::MAX) - 3_000);
+    let mut schedule: Vec<_> =
+        strikes.into_iter().map(|fault| (Duration::from_millis(seed.between(first, last)), fault)).collect();
+    schedule.sort();
+    schedule
+}
+
+fn strike(cluster: &Cluster, fault: Fault, seed: &mut Seed) {
+    let broker = below(seed, usize::from(cluster.plan().brokers));
+    match fault {
+        Fault::Kill => {
+            // Sometimes it stays away for a while, so that others take over what they can.
+            let away = if seed.chance(300) { seed.between(2_000, 8_000) } else { seed.between(20, 1_000) };
+            cluster.kill(broker, Duration::from_millis(away), "kill -9");
+        }
+        Fault::Fuse => {
+            cluster.light_fuse(broker, seed.below(60));
+        }
+        Fault::PowerLoss => {
+            cluster.power_loss(broker, Duration::from_millis(seed.between(50, 3_000)));
+        }
+        Fault::CleanStop => {
+            cluster.stop(broker);
+        }
+        Fault::MoveHost => {
+            cluster.move_host(broker, Duration::from_millis(seed.between(20, 2_000)));
+        }
+        Fault::Pause => {
+            pause(cluster, broker, Duration::from_millis(seed.between(300, 6_000)));
+        }
+        Fault::LongPause => {
+            pause(cluster, broker, Duration::from_secs(seed.between(12, 40)));
+        }
+        Fault::CutClients | Fault::CutBucket | Fault::CutBrokers | Fault::Reset => cut(cluster, fault, broker, seed),
+        Fault::StoreTrouble | Fault::StoreSlow => store_weather(cluster, fault, seed),
+        Fault::DiskTrouble | Fault::DiskSlow | Fault::DiskFull => disk_weather(cluster, fault, broker, seed),
+        Fault::ClockStep => {
+            let step = i64::try_from(seed.below(7_200_000)).unwrap_or(0) - 3_600_000;
+            cluster.universe().skew(cluster.host(broker)).set(step);
+        }
+    }
+}
+
+/// Ends every fault that lasts.
+fn heal(cluster: &Cluster) {
+    let universe = cluster.universe();
+    universe.trace.event("nemesis", format_args!("heals everything"));
+    universe.net.heal();
+    universe.bucket.set_weather(StoreWeather::FAIR);
+    for broker in 0..usize::from(cluster.plan().brokers) {
+        universe.disk(cluster.host(broker)).set_weather(DiskWeather::FAIR);
+        cluster.resume(broker);
+        cluster.snuff_fuse(broker);
+    }
+}
+
+fn pause(cluster: &Cluster, broker: usize, length: Duration) {
+    let Some(process) = cluster.process(broker) else { return };
+    process.pause();
+    spawn(async move {
+        wait(length).await;
+        process.resume();
+    });
+}
+
+fn cut(cluster: &Cluster, fault: Fault, broker: usize, seed: &mut Seed) {
+    let universe = cluster.universe();
+    let here = cluster.host(broker);
+    let other = match fault {
+        Fault::Reset => {
+            universe.net.reset(here, seed.between(100, 1000));
+            return;
+        }
+        Fault::CutBucket => {
+            BUCKET_HOST
+        }
+        Fault::CutBrokers => {
+            cluster.host((broker + 1) % usize::from(cluster.plan().brokers))
+        }
+        _ => {
+            crate::workload::CLIENT_HOST
+        }
+    };
+    let directions = seed.below(3);
+    if directions != 0 {
+        universe.net.cut(here, other);
+    }
+    if directions != 1 {
+        universe.net.cut(other, here);
+    }
+    let (net, length) = (universe.net.clone(), Duration::from_millis(seed.between(500, 8_000)));
+    spawn(async move {
+        wait(length).await;
+        net.heal();
+    });
+}
+
+fn store_weather(cluster: &Cluster, fault: Fault, seed: &mut Seed) {
+    let bucket = cluster.universe().bucket.clone();
+    let weather = if fault == Fault::StoreSlow {
+        StoreWeather { slow: 300, slow_ms_max: 1_500, ..StoreWeather::FAIR }
+    } else {
+        StoreWeather {
+            refuse: seed.below(300),
+            lose_answer: seed.below(200),
+            late: seed.below(200),
+            late_ms_max: 40_000,
+            ..StoreWeather::FAIR
+        }
+    };
+    bucket.set_weather(weather);
+    // Where two spells overlap, the first to end ends both.
+    let length = Duration::from_millis(seed.between(1_000, 10_000));
+    spawn(async move {
+        wait(length).await;
+        bucket.set_weather(StoreWeather::FAIR);
+    });
+}
+
+fn disk_weather(cluster: &Cluster, fault: Fault, broker: usize, seed: &mut Seed) {
+    let disk = cluster.universe().disk(cluster.host(broker));
+    let weather = match fault {
+        Fault::DiskSlow => {
+            DiskWeather { slow: 300, slow_ms_max: 400, ..DiskWeather::FAIR }
+        }
+        Fault::DiskFull => {
+            DiskWeather { full: 1000, ..DiskWeather::FAIR }
+        }
+        _ => {
+            DiskWeather { fail: seed.between(5, 60), ..DiskWeather::FAIR }
+        }
+    };
+    disk.set_weather(weather);
+    let length = Duration::from_millis(seed.between(500, 5_000));
+    spawn(async move {
+        wait(length).await;
+        disk.set_weather(DiskWeather::FAIR);
+    });
+}
+
+fn below(seed: &mut Seed, bound: usize) -> usize {
+    usize::try_from(seed.below(bound as u64)).expect("a small number")
+}

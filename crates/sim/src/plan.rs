@@ -1,0 +1,198 @@
+//! What one run is made of, drawn from its seed: the cluster, its tiny bounds, its topics, the faults that will strike it.
+
+use base::Seed;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// Where the cluster keeps its data and its write-ahead logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Storage {
+    /// Everything in the bucket; brokers have no disk that matters.
+    ObjectWal,
+    /// Data in the bucket, each broker's ring on its host's disk.
+    RingWal,
+    /// All brokers on one host, data in a folder of its disk, each broker's ring beside it.
+    Folder,
+}
+
+/// A kind of thing that the nemesis does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// `kill -9`, now.
+    Kill,
+    /// `kill -9` at one of the next calls to a seam.
+    Fuse,
+    /// The host loses power.
+    PowerLoss,
+    /// SIGTERM.
+    CleanStop,
+    /// Killed, its host's disk lost, started on another host.
+    MoveHost,
+    /// Seconds.
+    Pause,
+    /// Longer than anything is kept.
+    LongPause,
+    /// Clients and a broker don't reach each other, in one or both directions.
+    CutClients,
+    /// A broker and the bucket don't reach each other, in one or both directions.
+    CutBucket,
+    /// Two brokers don't reach each other.
+    CutBrokers,
+    /// Connections are reset.
+    Reset,
+    /// The bucket refuses, answers too late, or does late what it said that it had not.
+    StoreTrouble,
+    /// The bucket is slow.
+    StoreSlow,
+    /// Writes and syncs fail.
+    DiskTrouble,
+    /// The disk is slow.
+    DiskSlow,
+    /// The disk is full for a while.
+    DiskFull,
+    /// The wall clock jumps.
+    ClockStep,
+}
+
+impl Fault {
+    /// What counts its strikes.
+    #[must_use]
+    pub fn counter(self) -> &'static str {
+        match self {
+            Fault::Kill => "nemesis.kill",
+            Fault::Fuse => "nemesis.fuse",
+            Fault::PowerLoss => "nemesis.power_loss",
+            Fault::CleanStop => "nemesis.clean_stop",
+            Fault::MoveHost => "nemesis.move_host",
+            Fault::Pause => "nemesis.pause",
+            Fault::LongPause => "nemesis.long_pause",
+            Fault::CutClients => "nemesis.cut_clients",
+            Fault::CutBucket => "nemesis.cut_bucket",
+            Fault::CutBrokers => "nemesis.cut_brokers",
+            Fault::Reset => "nemesis.reset",
+            Fault::StoreTrouble => "nemesis.store_trouble",
+            Fault::StoreSlow => "nemesis.store_slow",
+            Fault::DiskTrouble => "nemesis.disk_trouble",
+            Fault::DiskSlow => "nemesis.disk_slow",
+            Fault::DiskFull => "nemesis.disk_full",
+            Fault::ClockStep => "nemesis.clock_step",
+        }
+    }
+}
+
+/// A topic that the workload keeps busy.
+#[derive(Debug, Clone)]
+pub struct TopicPlan {
+    /// Kafka's name.
+    pub name: String,
+    /// How many.
+    pub partitions: i32,
+    /// `retention.bytes`.
+    pub retention_bytes: Option<u64>,
+    /// Deleted and made anew again and again.
+    pub recreated: bool,
+    /// Greatest value of its records, in bytes.
+    pub value_bytes_max: u64,
+}
+
+/// One run.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Where data and WALs are.
+    pub storage: Storage,
+    /// How many brokers.
+    pub brokers: u8,
+    /// How long faults strike.
+    pub stormy: Duration,
+    /// What may strike.
+    pub faults: BTreeSet<Fault>,
+    /// The topics.
+    pub topics: Vec<TopicPlan>,
+    /// A ring's size.
+    pub ring_bytes: u64,
+}
+
+impl Plan {
+    /// The plan of a seed.
+    #[must_use]
+    pub fn draw(seed: &mut Seed) -> Plan {
+        let storage = match seed.below(5) {
+            0 | 1 => Storage::ObjectWal,
+            2 | 3 => Storage::RingWal,
+            _ => Storage::Folder,
+        };
+        let brokers = u8::try_from(seed.between(1, 3)).unwrap_or(1);
+        Plan {
+            storage,
+            brokers,
+            stormy: Duration::from_secs(seed.between(60, 80)),
+            faults: faults(seed, storage, brokers),
+            topics: topics(seed),
+            ring_bytes: seed.between(24, 64) * 8192,
+        }
+    }
+}
+
+fn faults(seed: &mut Seed, storage: Storage, brokers: u8) -> BTreeSet<Fault> {
+    let mut faults = BTreeSet::from([Fault::Kill, Fault::Fuse]);
+    let mut maybe = vec![Fault::CleanStop, Fault::Pause, Fault::CutClients, Fault::Reset, Fault::ClockStep, Fault::PowerLoss];
+    match storage {
+        Storage::ObjectWal => {
+            maybe.extend([Fault::MoveHost, Fault::CutBucket, Fault::StoreTrouble, Fault::StoreTrouble, Fault::StoreSlow]);
+        }
+        Storage::RingWal => maybe.extend([
+            Fault::CutBucket,
+            Fault::StoreTrouble,
+            Fault::StoreTrouble,
+            Fault::StoreSlow,
+            Fault::PowerLoss,
+            Fault::DiskTrouble,
+            Fault::DiskSlow,
+        ]),
+        Storage::Folder => maybe.extend([
+            Fault::PowerLoss,
+            Fault::PowerLoss,
+            Fault::DiskTrouble,
+            Fault::DiskSlow,
+            Fault::DiskFull,
+        ]),
+    }
+    if brokers > 1 {
+        maybe.extend([Fault::CutBrokers, Fault::LongPause, Fault::Pause]);
+    }
+    // Not every run has everything: some trouble shows only where other trouble does not drown it.
+    let wanted = seed.between(2, 6);
+    for _ in 0..wanted {
+        let pick = usize::try_from(seed.below(maybe.len() as u64)).unwrap_or(0);
+        faults.insert(maybe[pick]);
+    }
+    faults
+}
+
+fn topics(seed: &mut Seed) -> Vec<TopicPlan> {
+    let count = seed.between(2, 4);
+    let mut topics: Vec<_> = (0..count)
+        .map(|n| TopicPlan {
+            name: format!("steady-{n}"),
+            partitions: i32::try_from(seed.between(1, 3)).unwrap_or(1),
+            retention_bytes: None,
+            recreated: false,
+            value_bytes_max: if seed.chance(300) { 2000 } else { 200 },
+        })
+        .collect();
+    topics.push(TopicPlan {
+        name: "short".to_owned(),
+        partitions: i32::try_from(seed.between(1, 2)).unwrap_or(1),
+        retention_bytes: Some(seed.between(2, 12) * 1024),
+        recreated: false,
+        value_bytes_max: 600,
+    });
+    topics.push(TopicPlan {
+        name: "again".to_owned(),
+        partitions: i32::try_from(seed.between(1, 2)).unwrap_or(1),
+        retention_bytes: seed.chance(300).then_some(4096),
+        recreated: true,
+        value_bytes_max: 300,
+    });
+    topics
+}

@@ -1,0 +1,363 @@
+//! A Kafka client, as small as one can be: finds leaders by Metadata, keeps a connection per broker, and tells what it was told.
+//!
+//! Topics that are made anew are spoken of by id (Produce 13, Fetch 13), the others by name in various older versions.
+
+use crate::plan::TopicPlan;
+use crate::workload::Shared;
+use crate::workload::connection::FrameConnection;
+use crate::workload::topic::LiveTopic;
+use crate::world::Net;
+use base::Seed;
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest};
+use protocol::messages::delete_topics_request::{DeleteTopicState, DeleteTopicsRequest};
+use protocol::messages::fetch_request::{FetchPartition, FetchRequest, FetchTopic};
+use protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
+use protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
+use protocol::messages::metadata_response::MetadataResponse;
+use protocol::messages::produce_request::{PartitionProduceData, ProduceRequest, TopicProduceData};
+use protocol::wire::{Message, Records, Request, Uuid};
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use world::World;
+
+/// Kafka's errors that say *ask again, perhaps elsewhere*: unknown topic or partition, leader not available, not leader,
+/// request timed out, not enough replicas (after append), not controller, storage error, fenced and unknown leader epoch,
+/// unknown topic id, inconsistent topic id, throttling quota, and out of range, which a stale broker may answer.
+pub(super) const RETRIABLE: [i16; 15] = [1, 3, 5, 6, 7, 13, 19, 20, 41, 56, 74, 75, 89, 100, 103];
+
+/// How long a client waits for an answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(4);
+/// What a broker may take for a produce, by the request.
+const PRODUCE_TIMEOUT_MS: i32 = 3_000;
+/// What a broker may take for a change of topics, by the request.
+const ADMIN_TIMEOUT_MS: i32 = 3_000;
+
+/// Who the clients say they are.
+const CLIENT_ID: &[u8] = b"sim";
+
+/// Why a request brought nothing.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// Kafka's error code.
+    #[error("error {0}")]
+    Kafka(i16),
+    /// No answer, or none that can be read: what became of the request is unknown.
+    #[error("no answer: {0}")]
+    Lost(#[from] io::Error),
+    /// Nothing was sent: nobody is known to lead the partition.
+    #[error("no leader known")]
+    NoLeader,
+    /// There is more, and a fetch brought nothing of it.
+    #[error("nothing at {position}, below the high watermark {high_watermark}")]
+    Empty { position: i64, high_watermark: i64 },
+}
+
+/// What a fetch brought.
+#[derive(Debug)]
+pub(super) struct Fetched {
+    /// Which life of a broker answered.
+    pub(super) process: u64,
+    pub(super) high_watermark: i64,
+    pub(super) log_start: i64,
+    pub(super) records: Bytes,
+}
+
+/// What to ask for in ListOffsets.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Seek {
+    Earliest,
+    Latest,
+    Time(i64),
+}
+
+/// One client.
+pub(super) struct Client {
+    world: World,
+    net: Net,
+    shared: Arc<Shared>,
+    seed: Seed,
+    connections: BTreeMap<String, FrameConnection>,
+    leaders: BTreeMap<(u128, i32), String>,
+    correlation: i32,
+}
+
+impl Client {
+    pub(super) fn new(shared: &Arc<Shared>, seed: Seed) -> Client {
+        Client {
+            world: shared.world.clone(),
+            net: shared.cluster.universe().net.clone(),
+            shared: Arc::clone(shared),
+            seed,
+            connections: BTreeMap::new(),
+            leaders: BTreeMap::new(),
+            correlation: 0,
+        }
+    }
+
+    /// Makes a topic and returns its id.
+    pub(super) async fn create_topic(&mut self, plan: &TopicPlan) -> Result<u128, Failure> {
+        let configs = plan.retention_bytes.map(|bytes| CreatableTopicConfig {
+            name: "retention.bytes".into(),
+            value: Some(bytes.to_string().into()),
+        });
+        let topic = CreatableTopic {
+            name: plan.name.as_str().into(),
+            num_partitions: plan.partitions,
+            replication_factor: 1,
+            configs: configs.into_iter().collect(),
+            ..CreatableTopic::default()
+        };
+        let request =
+            CreateTopicsRequest { topics: vec![topic], timeout_ms: ADMIN_TIMEOUT_MS, ..CreateTopicsRequest::default() };
+        let address = self.anybody();
+        let (response, _) = self.call(&address, 7, &request).await?;
+        let topic = response.topics.first().ok_or_else(unreadable)?;
+        kafka(topic.error_code)?;
+        Ok(topic.topic_id.0)
+    }
+
+    /// Deletes a topic.
+    pub(super) async fn delete_topic(&mut self, id: u128) -> Result<(), Failure> {
+        let topic = DeleteTopicState { name: None, topic_id: Uuid(id) };
+        let request =
+            DeleteTopicsRequest { topics: vec![topic], timeout_ms: ADMIN_TIMEOUT_MS, ..DeleteTopicsRequest::default() };
+        let address = self.anybody();
+        let (response, _) = self.call(&address, 6, &request).await?;
+        kafka(response.responses.first().ok_or_else(unreadable)?.error_code)
+    }
+
+    /// The id that somebody has for a name.
+    pub(super) async fn topic_id(&mut self, name: &str) -> Result<u128, Failure> {
+        let topic = MetadataRequestTopic { topic_id: Uuid(0), name: Some(name.into()) };
+        let response = self.metadata(topic).await?;
+        let topic = response.topics.first().ok_or_else(unreadable)?;
+        kafka(topic.error_code)?;
+        Ok(topic.topic_id.0)
+    }
+
+    /// Produces one batch. `None` where no answer was asked for.
+    pub(super) async fn produce(
+        &mut self,
+        topic: &LiveTopic,
+        partition: i32,
+        acks: i16,
+        batch: &Bytes,
+    ) -> Result<Option<i64>, Failure> {
+        let version = if topic.plan.recreated { 13 } else { self.pick(&[3, 5, 7, 8, 9, 11, 12]) };
+        let mut records = Records::default();
+        records.push(batch.clone());
+        let data = TopicProduceData {
+            name: if version < 13 { topic.plan.name.as_str().into() } else { Default::default() },
+            topic_id: if version < 13 { Uuid(0) } else { Uuid(topic.id) },
+            partition_data: vec![PartitionProduceData { index: partition, records: Some(records) }],
+        };
+        let request = ProduceRequest {
+            transactional_id: None,
+            acks,
+            timeout_ms: PRODUCE_TIMEOUT_MS,
+            topic_data: vec![data],
+        };
+        let leader = self.leader(topic, partition).await?;
+        if acks == 0 {
+            self.send(&leader, version, &request).await?;
+            return Ok(None);
+        }
+        let result = self.call(&leader, version, &request).await.and_then(|(response, _)| {
+            let topic = response.responses.first().ok_or_else(unreadable)?;
+            let partition = topic.partition_responses.first().ok_or_else(unreadable)?;
+            kafka(partition.error_code)?;
+            Ok(Some(partition.base_offset))
+        });
+        self.forget_leader_unless(result.is_ok(), topic, partition);
+        result
+    }
+
+    /// Fetches from one partition.
+    pub(super) async fn fetch(
+        &mut self,
+        topic: &LiveTopic,
+        partition: i32,
+        offset: i64,
+        wait: Duration,
+        bytes_max: u64,
+    ) -> Result<Fetched, Failure> {
+        let version = if topic.plan.recreated { 13 } else { self.pick(&[5, 7, 10, 11, 12, 13]) };
+        let bytes_max = i32::try_from(bytes_max).unwrap_or(i32::MAX);
+        let part = FetchPartition {
+            partition,
+            fetch_offset: offset,
+            partition_max_bytes: bytes_max,
+            current_leader_epoch: -1,
+            last_fetched_epoch: -1,
+            log_start_offset: -1,
+            ..FetchPartition::default()
+        };
+        let asked = FetchTopic {
+            topic: if version < 13 { topic.plan.name.as_str().into() } else { Default::default() },
+            topic_id: if version < 13 { Uuid(0) } else { Uuid(topic.id) },
+            partitions: vec![part],
+        };
+        let request = FetchRequest {
+            replica_id: -1,
+            max_wait_ms: i32::try_from(wait.as_millis()).unwrap_or(0),
+            min_bytes: 1,
+            max_bytes: bytes_max,
+            session_epoch: -1,
+            topics: vec![asked],
+            ..FetchRequest::default()
+        };
+        let leader = self.leader(topic, partition).await?;
+        let result = self.call(&leader, version, &request).await.and_then(|(response, process)| {
+            kafka(response.error_code)?;
+            let topic = response.responses.first().ok_or_else(unreadable)?;
+            let partition = topic.partitions.first().ok_or_else(unreadable)?;
+            kafka(partition.error_code)?;
+            let records = partition.records.as_ref().map(Records::to_bytes).unwrap_or_default();
+            Ok(Fetched {
+                process,
+                high_watermark: partition.high_watermark,
+                log_start: partition.log_start_offset,
+                records,
+            })
+        });
+        self.forget_leader_unless(result.is_ok(), topic, partition);
+        result
+    }
+
+    /// Asks for an offset, and the timestamp of its record where a time was asked for.
+    pub(super) async fn seek(&mut self, topic: &LiveTopic, partition: i32, seek: Seek) -> Result<(i64, i64), Failure> {
+        let timestamp = match seek {
+            Seek::Latest => -1,
+            Seek::Earliest => -2,
+            Seek::Time(at) => at,
+        };
+        let part = ListOffsetsPartition {
+            partition_index: partition,
+            current_leader_epoch: -1,
+            timestamp,
+            ..ListOffsetsPartition::default()
+        };
+        let asked =
+            ListOffsetsTopic { name: topic.plan.name.as_str().into(), partitions: vec![part] };
+        let request = ListOffsetsRequest { replica_id: -1, topics: vec![asked], ..ListOffsetsRequest::default() };
+        let version = self.pick(&[2, 4, 5, 6, 7]);
+        let leader = self.leader(topic, partition).await?;
+        let result = self.call(&leader, version, &request).await.and_then(|(response, _)| {
+            let topic = response.topics.first().ok_or_else(unreadable)?;
+            let partition = topic.partitions.first().ok_or_else(unreadable)?;
+            kafka(partition.error_code)?;
+            Ok((partition.offset, partition.timestamp))
+        });
+        self.forget_leader_unless(result.is_ok(), topic, partition);
+        result
+    }
+
+    /// The address of a partition's leader: as known, or as somebody says.
+    async fn leader(&mut self, topic: &LiveTopic, partition: i32) -> Result<String, Failure> {
+        if let Some(leader) = self.leaders.get(&(topic.id, partition)) {
+            return Ok(leader.clone());
+        }
+        let asked = if topic.plan.recreated {
+            MetadataRequestTopic { topic_id: Uuid(topic.id), name: None }
+        } else {
+            MetadataRequestTopic { topic_id: Uuid(0), name: Some(topic.plan.name.as_str().into()) }
+        };
+        let response = self.metadata(asked).await?;
+        let found = response.topics.first().ok_or_else(unreadable)?;
+        kafka(found.error_code)?;
+        let found = found.partitions.iter().find(|it| it.partition_index == partition).ok_or(Failure::NoLeader)?;
+        kafka(found.error_code)?;
+        let broker = response.brokers.iter().find(|it| it.node_id == found.leader_id).ok_or(Failure::NoLeader)?;
+        let address = format!("{}:{}", broker.host, broker.port);
+        self.leaders.insert((topic.id, partition), address.clone());
+        Ok(address)
+    }
+
+    async fn metadata(&mut self, topic: MetadataRequestTopic) -> Result<MetadataResponse, Failure> {
+        let request =
+            MetadataRequest { topics: Some(vec![topic]), allow_auto_topic_creation: false, ..MetadataRequest::default() };
+        let address = self.anybody();
+        let version = self.pick(&[12]);
+        Ok(self.call(&address, version, &request).await?.0)
+    }
+
+    fn forget_leader_unless(&mut self, fine: bool, topic: &LiveTopic, partition: i32) {
+        if !fine {
+            self.leaders.remove(&(topic.id, partition));
+        }
+    }
+
+    fn anybody(&mut self) -> String {
+        let brokers = self.shared.cluster.addresses();
+        let pick = usize::try_from(self.seed.below(brokers.len() as u64)).unwrap_or(0);
+        brokers[pick].clone()
+    }
+
+    fn pick(&mut self, versions: &[i16]) -> i16 {
+        versions[usize::try_from(self.seed.below(versions.len() as u64)).unwrap_or(0)]
+    }
+
+    /// Sends a request and waits for its answer. The connection does not outlive a failure.
+    async fn call<R: Request>(&mut self, address: &str, version: i16, request: &R) -> Result<(R::Response, u64), Failure> {
+        let frame = self.frame(version, request)?;
+        let correlation = self.correlation;
+        let mut connection = self.connection(address).await?;
+        let answer = connection.call(&self.world, &frame, ANSWER_WITHIN).await?;
+        let response = parse::<R>(answer, version, correlation)?;
+        let process = connection.process;
+        self.connections.insert(address.to_owned(), connection);
+        Ok((response, process))
+    }
+
+    async fn send<R: Request>(&mut self, address: &str, version: i16, request: &R) -> Result<(), Failure> {
+        let frame = self.frame(version, request)?;
+        let mut connection = self.connection(address).await?;
+        connection.send(&frame).await?;
+        self.connections.insert(address.to_owned(), connection);
+        Ok(())
+    }
+
+    async fn connection(&mut self, address: &str) -> Result<FrameConnection, Failure> {
+        if let Some(connection) = self.connections.remove(address) {
+            return Ok(connection);
+        }
+        let net = self.net.clone();
+        Ok(FrameConnection::open(&self.world, address, |address| net.process_at(address)).await?)
+    }
+
+    fn frame<R: Request>(&mut self, version: i16, request: &R) -> Result<Bytes, Failure> {
+        self.correlation += 1;
+        let body = request.encode(version).map_err(io::Error::other)?.into_bytes();
+        let mut frame = BytesMut::with_capacity(body.len() + 32);
+        frame.put_i16(R::KEY as i16);
+        frame.put_i16(version);
+        frame.put_i32(self.correlation);
+        frame.put_i16(CLIENT_ID.len() as i16);
+        frame.put_slice(CLIENT_ID);
+        if version >= R::FLEXIBLE_FROM {
+            frame.put_u8(0);
+        }
+        frame.put_slice(&body);
+        Ok(frame.freeze())
+    }
+}
+
+fn parse<R: Request>(mut answer: Bytes, version: i16, correlation: i32) -> Result<R::Response, Failure> {
+    let head = 4 + usize::from(version >= R::FLEXIBLE_FROM);
+    if answer.len() < head || answer.get_i32() != correlation {
+        return Err(Failure::Lost(io::Error::other("answer to another request")));
+    }
+    answer.advance(head - 4);
+    Ok(R::Response::decode(answer, version).map_err(io::Error::other)?)
+}
+
+fn kafka(code: i16) -> Result<(), Failure> {
+    if code == 0 { Ok(()) } else { Err(Failure::Kafka(code)) }
+}
+
+fn unreadable() -> Failure {
+    Failure::Lost(io::Error::other("answer without what was asked for"))
+}

@@ -1,0 +1,138 @@
+//! The clients: ordinary Kafka clients that keep topics busy, survive everything by retrying, and tell the history what they
+//! did and saw. Nothing here knows which faults strike or which bugs are planted.
+//!
+//! [`topic`] keeps one topic alive (creates, deletes, creates again) and starts its [`producer`]s and [`consumer`]s; [`client`]
+//! speaks Kafka; [`batch`] writes and reads record batches by hand.
+
+pub mod batch;
+mod client;
+mod connection;
+mod consumer;
+mod producer;
+mod topic;
+
+use crate::checker::{FinalScan, History, PartitionKey};
+use crate::cluster::Cluster;
+use crate::world::{HostId, spawn, wait};
+use base::Seed;
+use client::Client;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+use topic::LiveTopic;
+use world::World;
+
+/// Where all clients run.
+pub const CLIENT_HOST: HostId = HostId(100);
+
+/// All clients of a run.
+pub struct Workload {
+    shared: Arc<Shared>,
+    seed: Mutex<Seed>,
+    stop: watch::Sender<bool>,
+    actors: Vec<tokio::task::JoinHandle<()>>,
+}
+
+/// What the actors share.
+struct Shared {
+    cluster: Cluster,
+    history: History,
+    world: World,
+    topics: Mutex<BTreeMap<String, LiveTopic>>,
+}
+
+impl Workload {
+    /// Starts the clients.
+    #[must_use]
+    pub fn start(cluster: &Cluster, history: &History, mut seed: Seed) -> Workload {
+        let (_process, world) = cluster.universe().process(CLIENT_HOST, "clients");
+        let shared = Arc::new(Shared {
+            cluster: cluster.clone(),
+            history: history.clone(),
+            world,
+            topics: Mutex::default(),
+        });
+        let (stop, stopped) = watch::channel(false);
+        let mut actors = Vec::new();
+        for plan in &cluster.plan().topics {
+            let (shared, seed, stopped) = (Arc::clone(&shared), seed.fork(&plan.name), stopped.clone());
+            let plan = plan.clone();
+            actors.push(spawn(async move { topic::keep(shared, plan, seed, stopped).await }));
+        }
+        Workload { shared, seed: Mutex::new(seed), stop, actors }
+    }
+
+    /// Stops the clients and waits for what they have under way.
+    pub async fn stop(&mut self) {
+        // The actors hold receivers for as long as they run; where none is left there is nobody to tell.
+        self.stop.send_replace(true);
+        for actor in self.actors.drain(..) {
+            if let Err(error) = actor.await {
+                self.shared.history.violation(format!("a client panicked: {error}"));
+            }
+        }
+    }
+
+    /// Whether every topic that should be there is there.
+    #[must_use]
+    pub fn topics(&self) -> Vec<(PartitionKey, Option<u64>)> {
+        let topics = self.shared.topics.lock().unwrap_or_else(PoisonError::into_inner);
+        let partitions = topics.values().flat_map(|topic| {
+            (0..topic.plan.partitions).map(|partition| {
+                (PartitionKey { topic: topic.key.clone(), partition }, topic.plan.retention_bytes)
+            })
+        });
+        partitions.collect()
+    }
+
+    /// Writes to every partition until each has acknowledged a record, within `limit` (invariant 27).
+    pub async fn touch_all(&self, limit: Duration) {
+        let deadline = crate::world::now().plus(limit);
+        for (key, _) in self.topics() {
+            let mut client = self.client();
+            let Some(topic) = self.live(&key) else { continue };
+            let acknowledged = producer::touch(&mut client, &self.shared, &topic, &key, deadline).await;
+            if let Err(last) = acknowledged {
+                self.shared.history.violation(format!(
+                    "liveness: {key:?} took no record within {limit:?} after all faults had ended; last answer: {last}"
+                ));
+            }
+            self.shared.cluster.universe().trace.count("check.liveness");
+        }
+    }
+
+    /// Reads every partition from end to end and compares it with the history.
+    pub async fn scan_all(&self, limit: Duration) -> BTreeMap<PartitionKey, FinalScan> {
+        let deadline = crate::world::now().plus(limit);
+        let mut scans = BTreeMap::new();
+        for (key, retention) in self.topics() {
+            let mut client = self.client();
+            let Some(topic) = self.live(&key) else { continue };
+            match consumer::scan(&mut client, &self.shared, &topic, &key, deadline).await {
+                Ok(scan) => {
+                    self.shared.history.finish(&key, &scan, retention);
+                    scans.insert(key, scan);
+                }
+                Err(last) => self.shared.history.violation(format!(
+                    "lost: {key:?} could not be read to its end after all faults had ended; last answer: {last}"
+                )),
+            }
+        }
+        scans
+    }
+
+    fn live(&self, key: &PartitionKey) -> Option<LiveTopic> {
+        self.shared.topics.lock().unwrap_or_else(PoisonError::into_inner).get(&key.topic.name).cloned()
+    }
+
+    fn client(&self) -> Client {
+        let seed = self.seed.lock().unwrap_or_else(PoisonError::into_inner).fork("client");
+        Client::new(&self.shared, seed)
+    }
+}
+
+/// What an actor does when it is told to wait and try again.
+async fn breathe(seed: &mut Seed, millis_max: u64) {
+    wait(Duration::from_millis(seed.between(1, millis_max))).await;
+}
