@@ -7,6 +7,7 @@
 //! | [`upload`] | when the tail is worth objects, which, in what order they are committed, when the WAL is trimmed |
 //! | [`read`] | which part of which object answers a read, how far to read ahead |
 //! | [`recover`] | what the groups of a dead start's WAL mean |
+//! | [`wal_group`], [`ring_header`], [`object`] | the stored bytes |
 //! | [`walk`] | where batches begin in a run of stored bytes |
 
 pub mod append;
@@ -16,6 +17,7 @@ mod fields;
 pub mod object;
 pub mod read;
 pub mod recover;
+pub mod ring_header;
 pub mod testing;
 pub mod upload;
 pub mod wal_group;

@@ -88,7 +88,8 @@ pub fn decode_index(index: &[u8], footer: &Footer) -> Result<Vec<BlockEntry>, Ob
     let mut position = 0;
     for record in index.chunks_exact(INDEX_ENTRY_BYTES) {
         let block = decode_entry(record)?;
-        let ordered = blocks.last().is_none_or(|last| (last.stream, last.range.next) <= (block.stream, block.range.base));
+        let ordered =
+            blocks.last().is_none_or(|last| (last.stream, last.range.next) <= (block.stream, block.range.base));
         if !ordered || block.position != position {
             return Err(ObjectError::Corrupt("blocks out of order"));
         }
@@ -134,5 +135,16 @@ fn decode_entry(record: &[u8]) -> Result<BlockEntry, ObjectError> {
     }
     let range = OffsetRange::new(base, next);
     let control = flags == 1;
-    Ok(BlockEntry { stream, stream_epoch, range, position, len, crc, records, max_timestamp, max_timestamp_offset, control })
+    Ok(BlockEntry {
+        stream,
+        stream_epoch,
+        range,
+        position,
+        len,
+        crc,
+        records,
+        max_timestamp,
+        max_timestamp_offset,
+        control,
+    })
 }

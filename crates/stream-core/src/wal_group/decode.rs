@@ -1,11 +1,14 @@
 //! Bytes to values. Everything read here may be torn, stale, foreign or hostile.
 
 use super::{
-    DirectoryEntry, ENTRIES_MAX, ENTRY_BYTES, GroupKind, GroupPlace, HEAD_BYTES_MAX, HEADER_BYTES, MAGIC, PRODUCER_BYTES, VERSION,
+    DirectoryEntry, ENTRIES_MAX, ENTRY_BYTES, GroupKind, GroupPlace, HEAD_BYTES_MAX, HEADER_BYTES, MAGIC,
+    PRODUCER_BYTES, VERSION,
 };
 use crate::ProducerDelta;
 use crate::fields::Fields;
-use base::{Crc32c, NodeEpoch, Offset, OffsetRange, StreamEpoch, StreamId, UnixMillis, WalId, WalIndex, WalPosition, crc32c};
+use base::{
+    Crc32c, NodeEpoch, Offset, OffsetRange, StreamEpoch, StreamId, UnixMillis, WalId, WalIndex, WalPosition, crc32c,
+};
 
 /// Why bytes are not the group that was looked for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -16,9 +19,6 @@ pub enum GroupError {
     /// A group begins here and is cut short or its checksum is wrong: written in part, or damaged.
     #[error("the WAL group is cut short or its checksum is wrong")]
     Torn,
-    /// Whole, but another WAL's, another lap's or another ring's.
-    #[error("the WAL group belongs elsewhere")]
-    Foreign,
     /// Written by a newer release.
     #[error("the WAL group has version {0}, this release reads up to {VERSION}: use a newer release")]
     Newer(u16),
@@ -119,11 +119,11 @@ pub fn decode_header(bytes: &[u8]) -> Result<GroupHeader, GroupError> {
     Ok(GroupHeader { kind, place, entries, head_len, payload_len, total_len })
 }
 
-/// Reads header and directory from the first bytes of a group; what follows is ignored.
+/// Reads header and directory from the first bytes of a group; what follows is ignored. Whose group it should be is the caller's
+/// to compare.
 ///
 /// # Errors
-/// See [`GroupError`]; [`GroupError::Torn`] also where `bytes` ends before the directory does. Never [`GroupError::Foreign`]:
-/// whose group it should be is the caller's to compare.
+/// See [`GroupError`]; [`GroupError::Torn`] also where `bytes` ends before the directory does.
 pub fn decode_group(bytes: &[u8]) -> Result<WalGroup, GroupError> {
     let header = decode_header(bytes)?;
     let head = bytes.get(..header.head_len).ok_or(GroupError::Torn)?;
@@ -206,7 +206,13 @@ fn decode_entry(bytes: &[u8]) -> Result<(DirectoryEntry, usize), GroupError> {
         let producer_id = fields.i64();
         let (first_sequence, last_sequence) = (fields.i32(), fields.i32());
         let producer_epoch = fields.i16();
-        Some(ProducerDelta { producer_id, producer_epoch, first_sequence, last_sequence, transactional: flags & 0b100 != 0 })
+        Some(ProducerDelta {
+            producer_id,
+            producer_epoch,
+            first_sequence,
+            last_sequence,
+            transactional: flags & 0b100 != 0,
+        })
     };
     let entry = DirectoryEntry {
         stream,

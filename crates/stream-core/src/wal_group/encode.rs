@@ -1,7 +1,8 @@
 //! Values to bytes. A group's size is known before its place is (a ring must choose where it fits), hence two passes.
 
 use super::{
-    DirectoryEntry, ENTRIES_MAX, ENTRY_BYTES, GroupKind, GroupPlace, HEADER_BYTES, MAGIC, PRODUCER_BYTES, VERSION, WalEntry,
+    DirectoryEntry, ENTRIES_MAX, ENTRY_BYTES, GroupKind, GroupPlace, HEADER_BYTES, MAGIC, PRODUCER_BYTES, VERSION,
+    WalEntry,
 };
 use base::Crc32c;
 use bytes::{Bytes, BytesMut};

@@ -36,6 +36,9 @@ pub use object_recover::{delete_dead_objects, recover_objects};
 pub use ring::RingWal;
 pub use ring_file::{RING_BYTES_MIN, RingFile, default_ring_bytes};
 
+/// Reads of an entry whose checksum differs, before it counts as gone.
+const READ_TRIES: u32 = 3;
+
 /// Bounds and periods of a WAL.
 #[derive(Debug, Clone)]
 pub struct WalOptions {
@@ -89,10 +92,8 @@ pub struct Placed {
 }
 
 /// A placed group that waits to be written.
-#[derive(Debug)]
 pub struct UnwrittenGroup(Unwritten);
 
-#[derive(Debug)]
 enum Unwritten {
     Ring(ring::RingGroup),
     Object(object::ObjectGroup),
@@ -230,7 +231,9 @@ impl Wal {
     /// With no entries, more than [`stream_core::wal_group::ENTRIES_MAX`] or more than [`Wal::group_bytes_max`] of payload.
     pub fn place(&mut self, entries: &[WalEntry]) -> Result<(Placed, UnwrittenGroup), WalFull> {
         match self {
-            Wal::Ring(ring) => ring.place(entries).map(|(placed, group)| (placed, UnwrittenGroup(Unwritten::Ring(group)))),
+            Wal::Ring(ring) => {
+                ring.place(entries).map(|(placed, group)| (placed, UnwrittenGroup(Unwritten::Ring(group))))
+            }
             Wal::Object(objects) => {
                 objects.place(entries).map(|(placed, group)| (placed, UnwrittenGroup(Unwritten::Object(group))))
             }
@@ -338,14 +341,17 @@ impl WalReader {
     /// # Errors
     /// [`WalReadError::Gone`] where other bytes or none are there now; [`WalReadError::Trouble`] where asking again may help.
     pub async fn read(&self, span: WalSpan) -> Result<Bytes, WalReadError> {
-        let bytes = match self {
-            WalReader::Ring(file) => file.read_span(span).await?,
-            WalReader::Object(reader) => reader.read_span(span).await?,
-        };
-        if base::crc32c(&bytes) != span.crc {
-            return Err(WalReadError::Gone(format!("checksum differs at {}", span.position)));
+        // A store may give a wrong answer once; what is there gives the same each time.
+        for _ in 0..READ_TRIES {
+            let bytes = match self {
+                WalReader::Ring(file) => file.read_span(span).await?,
+                WalReader::Object(reader) => reader.read_span(span).await?,
+            };
+            if base::crc32c(&bytes) == span.crc {
+                return Ok(bytes);
+            }
         }
-        Ok(bytes)
+        Err(WalReadError::Gone(format!("checksum differs at {}", span.position)))
     }
 }
 

@@ -1,18 +1,202 @@
-//! Fence and recovery of a dead start's object WAL (rules B-1 and B-2), and its deletion.
-use super::*;
+//! Fence and recovery of a dead start's object WAL (rules B-1, B-2), and its deletion.
+//!
+//! ```text
+//! n = the trim point's number, in an image that contains the death
+//! while create(n, fence) says that n exists and n is not a fence { take n; n = n + 1 }
+//! ```
+//! That the fence could be *created* at `n` proves that every number below is there and that none can land later: the writer
+//! never acknowledges `n` or anything above. Nothing starts from a listing, and what lies above the fence is ignored for ever.
+//! Numbers are read ahead in parallel first; that a number is missing then is only a hint to try the fence there.
+
+use super::object::{DELETE_KEYS_MAX, Retry, number_of, object_key, position_of, prefix};
+use super::{RecoverError, Recovered, RecoveredGroup, WalOptions};
+use base::{WalId, WalPosition, planted};
+use bytes::Bytes;
+use futures::StreamExt;
 use std::sync::Arc;
-use world::{ObjectStore, World, StoreError};
+use stream_core::wal_group::{GroupKind, GroupPlace, WalGroup, decode_group, decode_header, encode_fence};
+use world::{ClockExt, GetRange, ObjectStore, PutOutcome, StoreError, World};
+
+/// Numbers read ahead at once.
+const READ_AHEAD_MAX: usize = 16;
+
+/// The first read of an object: holds most groups' directories.
+const HEAD_READ_BYTES: u64 = 64 << 10;
+
+/// Reads of an object that does not decode, before it counts as damaged and not as a wrong answer of the store.
+const DECODE_TRIES: u32 = 5;
 
 /// Fences the dead start's object WAL and reads what it holds from `from` on: its trim point in an image that contains its death
-/// (rule B-1). Trouble of the store is waited out.
+/// (rule B-1). Trouble of the store is waited out. Idempotent: a second recovery meets the first one's fence.
 ///
 /// # Errors
-/// [`RecoverError::Damaged`].
-pub async fn recover_objects(world: &World, store: &Arc<dyn ObjectStore>, wal: WalId, from: WalPosition) -> Result<Recovered, RecoverError> { todo!() }
+/// [`RecoverError::Damaged`]. The WAL may have no fence then.
+pub async fn recover_objects(
+    world: &World,
+    store: &Arc<dyn ObjectStore>,
+    wal: WalId,
+    from: WalPosition,
+    options: &WalOptions,
+) -> Result<Recovered, RecoverError> {
+    let recovery =
+        Recovery { world, store: store.as_ref(), wal, retry: Retry { min: options.retry_min, max: options.retry_max } };
+    let mut number = planted!("B1", number_of(from), recovery.lowest_listed().await);
+    let mut groups = Vec::new();
+    loop {
+        let (next, met_fence) = recovery.read_run(number, &mut groups).await?;
+        number = next;
+        let fence = planted!("B4", number, recovery.beyond_highest_listed(number).await);
+        if met_fence || recovery.create_fence(fence).await == PutOutcome::Created {
+            break;
+        }
+        // Somebody was faster: the writer, whose group is then taken, or another recoverer, whose fence ends the walk.
+    }
+    planted!("B5", (), recovery.delete_fence(number).await);
+    Ok(Recovered { wal, end: position_of(number), groups })
+}
 
 /// Deletes a dead, sealed and wholly committed object WAL but for its fence, leftovers above the fence included. To be called
-/// before `ForgetWal`, and again whenever leftovers of a dead WAL turn up in a listing.
+/// before `ForgetWal`, and again whenever a listing shows leftovers of a dead WAL: late copies of puts may land at any time.
 ///
 /// # Errors
 /// The store's; ask again later.
-pub async fn delete_dead_objects(store: &Arc<dyn ObjectStore>, wal: WalId, end: WalPosition) -> Result<(), StoreError> { todo!() }
+pub async fn delete_dead_objects(store: &Arc<dyn ObjectStore>, wal: WalId, end: WalPosition) -> Result<(), StoreError> {
+    let fence = object_key(wal, number_of(end));
+    let mut after = String::new();
+    loop {
+        let page = store.list(&prefix(wal), &after, DELETE_KEYS_MAX).await?;
+        let Some(last) = page.last() else { return Ok(()) };
+        after.clone_from(&last.key);
+        let full = page.len() == DELETE_KEYS_MAX;
+        let keys: Vec<String> = page.into_iter().map(|object| object.key).filter(|key| *key != fence).collect();
+        if !keys.is_empty() {
+            store.delete(&keys).await?;
+        }
+        if !full {
+            return Ok(());
+        }
+    }
+}
+
+struct Recovery<'a> {
+    world: &'a World,
+    store: &'a dyn ObjectStore,
+    wal: WalId,
+    retry: Retry,
+}
+
+impl Recovery<'_> {
+    /// Takes the groups from `number` on. Yields the first number that was missing or is a fence, and whether it is a fence.
+    async fn read_run(&self, number: u64, groups: &mut Vec<RecoveredGroup>) -> Result<(u64, bool), RecoverError> {
+        let mut next = number;
+        let mut reads = futures::stream::iter(number..).map(|number| self.read(number)).buffered(READ_AHEAD_MAX);
+        while let Some(read) = reads.next().await {
+            let Some(group) = read? else { return Ok((next, false)) };
+            if group.header.kind == GroupKind::Fence {
+                return Ok((next, true));
+            }
+            let (position, end) = (position_of(next), position_of(next + 1));
+            groups.push(RecoveredGroup { position, end, entries: group.entries });
+            next += 1;
+        }
+        unreachable!("numbers do not end")
+    }
+
+    /// The group of that number; `None` where there is none.
+    async fn read(&self, number: u64) -> Result<Option<WalGroup>, RecoverError> {
+        let key = object_key(self.wal, number);
+        let mut undecodable = 0;
+        let mut tries = 0;
+        loop {
+            match self.read_once(&key).await {
+                Ok(Ok(group)) if self.belongs(&group, number) => return Ok(Some(group)),
+                Err(StoreError::NotFound(_)) => return Ok(None),
+                Err(error) => tracing::debug!(%key, %error, "a dead start's write-ahead log can't be read yet"),
+                Ok(read) => {
+                    undecodable += 1;
+                    if undecodable == DECODE_TRIES {
+                        let reason = read.err().unwrap_or_else(|| format!("{key} holds another number's group"));
+                        return Err(RecoverError::Damaged { wal: self.wal, position: position_of(number), reason });
+                    }
+                }
+            }
+            self.retry.pause(self.world.clock.as_ref(), tries).await;
+            tries += 1;
+        }
+    }
+
+    /// The group as the store answers now, or why the answer is none.
+    async fn read_once(&self, key: &str) -> Result<Result<WalGroup, String>, StoreError> {
+        let (mut bytes, size) = self.head(key, HEAD_READ_BYTES).await?;
+        match decode_header(&bytes) {
+            Ok(header) if header.head_len > bytes.len() => (bytes, _) = self.head(key, header.head_len as u64).await?,
+            Ok(_) => {}
+            Err(error) => return Ok(Err(format!("{key}: {error}"))),
+        }
+        Ok(match decode_group(&bytes) {
+            Ok(group) if group.header.total_len == size => Ok(group),
+            Ok(group) => Err(format!("{key} has {size} bytes, its group {}", group.header.total_len)),
+            Err(error) => Err(format!("{key}: {error}")),
+        })
+    }
+
+    async fn head(&self, key: &str, len: u64) -> Result<(Bytes, u64), StoreError> {
+        self.store.get(key, GetRange::Span { start: 0, end: len }).await
+    }
+
+    fn belongs(&self, group: &WalGroup, number: u64) -> bool {
+        let place = group.header.place;
+        place.wal == self.wal && place.position == position_of(number) && group.header.kind != GroupKind::Pad
+    }
+
+    /// Creates the fence at `number`, unless that exists. An answer that was lost is asked for again: *exists* may then be this
+    /// very fence, which reading it back shows.
+    async fn create_fence(&self, number: u64) -> PutOutcome {
+        let key = object_key(self.wal, number);
+        let position = position_of(number);
+        let tag = self.world.clock.nonce().0;
+        let fence = encode_fence(GroupPlace { wal: self.wal, position, durable: position, tag });
+        let mut tries = 0;
+        loop {
+            match self.store.put_if_absent(&key, vec![fence.clone()]).await {
+                Ok(outcome) => return outcome,
+                Err(error) => tracing::debug!(%key, %error, "a dead start's write-ahead log can't be fenced yet"),
+            }
+            self.retry.pause(self.world.clock.as_ref(), tries).await;
+            tries += 1;
+        }
+    }
+}
+
+/// What only planted bugs do: trust listings, and delete fences.
+#[cfg(mutants)]
+impl Recovery<'_> {
+    async fn listed(&self) -> Vec<u64> {
+        let mut numbers = Vec::new();
+        let mut after = String::new();
+        loop {
+            match self.store.list(&prefix(self.wal), &after, DELETE_KEYS_MAX).await {
+                Ok(page) => {
+                    numbers.extend(page.iter().filter_map(|object| object.key.rsplit('/').next()?.parse::<u64>().ok()));
+                    match page.last() {
+                        Some(last) if page.len() == DELETE_KEYS_MAX => after.clone_from(&last.key),
+                        _ => return numbers,
+                    }
+                }
+                Err(_) => self.retry.pause(self.world.clock.as_ref(), 0).await,
+            }
+        }
+    }
+
+    async fn lowest_listed(&self) -> u64 {
+        self.listed().await.first().copied().unwrap_or(0)
+    }
+
+    async fn beyond_highest_listed(&self, number: u64) -> u64 {
+        self.listed().await.last().map_or(number, |highest| number.max(highest + 1))
+    }
+
+    async fn delete_fence(&self, number: u64) {
+        drop(self.store.delete(&[object_key(self.wal, number)]).await);
+    }
+}

@@ -1,19 +1,209 @@
-//! The ring's writer.
-use super::*;
-#[derive(Debug)]
-pub(super) struct RingGroup {}
+//! The ring's writer: gives groups their places, writes them, syncs.
+//!
+//! A group is a multiple of a block and never wraps: where the lap's rest is too short, a pad fills it. The writer stays below
+//! `floor + capacity`, where the floor is the lowest position that a committed image shows to be needed, so it never writes over
+//! anything that a recovery might read.
+//!
+//! The first error of the device ends the ring (fail-stop): after a failed write or sync nothing is known about what the device
+//! holds, so nothing more is confirmed, not even a write that seems to succeed.
+
+use super::ring_file::{BLOCK, RingFile};
+use super::{Placed, WalError, WalFull, WalOptions, span};
+use base::{WalId, WalPosition};
+use control_core::image::Image;
+use futures::future::BoxFuture;
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use stream_core::WalEntry;
+use stream_core::wal_group::{GroupPlace, encode_group, encode_pad, measure};
+use world::AlignedBuf;
+use world::disk::BLOCK_BYTES;
+
 /// The ring WAL of one start.
-pub struct RingWal {}
+pub struct RingWal {
+    file: RingFile,
+    wal: WalId,
+    next: WalPosition,
+    floor: WalPosition,
+    in_flight_max: usize,
+    shared: Arc<Shared>,
+}
+
+/// A placed group: its bytes, and the pad before it where there is one.
+pub(super) struct RingGroup {
+    /// Where the pad, or else the group, begins.
+    position: WalPosition,
+    pad: Option<AlignedBuf>,
+    group_position: WalPosition,
+    group: AlignedBuf,
+}
+
+/// What concurrent writes of one ring share.
+struct Shared {
+    /// Positions of groups that were placed and are not durable yet: the durable mark stands before the first.
+    unconfirmed: Mutex<BTreeSet<WalPosition>>,
+    /// Writes that have returned, counted.
+    written: AtomicU64,
+    /// How many of them the last sync covers. Held over a sync, so that syncs follow one another and no failed one goes unseen.
+    synced: tokio::sync::Mutex<u64>,
+    /// Why the ring has failed.
+    failed: OnceLock<String>,
+}
+
 impl RingWal {
-    pub(super) fn id(&self) -> WalId { todo!() }
-    pub(super) fn place(&mut self, entries: &[WalEntry]) -> Result<(Placed, RingGroup), WalFull> { todo!() }
-    pub(super) fn write(&self, group: RingGroup) -> BoxFuture<'static, Result<(), WalError>> { todo!() }
-    pub(super) fn floor_in(&self, image: &Image) -> WalPosition { todo!() }
-    pub(super) fn trim(&mut self, floor: WalPosition) { todo!() }
-    pub(super) fn next_position(&self) -> WalPosition { todo!() }
-    pub(super) fn used_bytes(&self) -> u64 { todo!() }
-    pub(super) fn capacity_bytes(&self) -> u64 { todo!() }
-    pub(super) fn group_bytes_max(&self) -> usize { todo!() }
-    pub(super) fn in_flight_max(&self) -> usize { todo!() }
-    pub(super) fn file(&self) -> &RingFile { todo!() }
+    pub(super) fn new(
+        file: RingFile,
+        wal: WalId,
+        start: WalPosition,
+        floor: Option<WalPosition>,
+        options: &WalOptions,
+    ) -> RingWal {
+        let shared = Shared {
+            unconfirmed: Mutex::default(),
+            written: AtomicU64::new(0),
+            synced: tokio::sync::Mutex::new(0),
+            failed: OnceLock::new(),
+        };
+        let floor = floor.unwrap_or(start);
+        assert!(floor <= start && start.0 % BLOCK == 0, "a start begins at a block, beyond all that is needed");
+        RingWal { file, wal, next: start, floor, in_flight_max: options.ring_in_flight_max, shared: Arc::new(shared) }
+    }
+
+    pub(super) fn id(&self) -> WalId {
+        self.wal
+    }
+
+    pub(super) fn place(&mut self, entries: &[WalEntry]) -> Result<(Placed, RingGroup), WalFull> {
+        let size = measure(entries, BLOCK_BYTES);
+        let total = size.total as u64;
+        assert!(total <= self.capacity_bytes() / 2, "the caller keeps groups below group_bytes_max");
+        let to_lap_end = self.capacity_bytes() - self.next.0 % self.capacity_bytes();
+        let pad_bytes = if total > to_lap_end { to_lap_end } else { 0 };
+        let free = self.capacity_bytes() - self.used_bytes();
+        if pad_bytes + total > free {
+            return Err(WalFull { needed: pad_bytes + total, free });
+        }
+        let durable = self.begin_group();
+        let place = |position| GroupPlace { wal: self.wal, position, durable, tag: self.file.id() };
+        let pad = (pad_bytes > 0).then(|| pad_block(place(self.next), pad_bytes));
+        let position = WalPosition(self.next.0 + pad_bytes);
+        let encoded = encode_group(place(position), entries, BLOCK_BYTES);
+        let mut group = AlignedBuf::with_capacity(encoded.size.total);
+        group.extend(&encoded.head);
+        for entry in entries {
+            group.extend(&entry.batch.bytes.head);
+            group.extend(&entry.batch.bytes.body);
+        }
+        group.pad_to_block();
+        let end = WalPosition(position.0 + total);
+        let spans = encoded.directory.iter().map(|entry| span(position, entry)).collect();
+        let group = RingGroup { position: self.next, pad, group_position: position, group };
+        self.next = end;
+        Ok((Placed { position, end, spans }, group))
+    }
+
+    pub(super) fn write(&self, group: RingGroup) -> BoxFuture<'static, Result<(), WalError>> {
+        let (file, shared) = (self.file.clone(), self.shared.clone());
+        Box::pin(async move {
+            let position = group.position;
+            match write_and_sync(&file, &shared, group).await {
+                Ok(()) => {
+                    shared.confirm(position);
+                    Ok(())
+                }
+                Err(reason) => Err(shared.fail(reason)),
+            }
+        })
+    }
+
+    pub(super) fn floor_in(&self, image: &Image) -> WalPosition {
+        self.file.floor_in(image).unwrap_or(self.floor)
+    }
+
+    pub(super) fn trim(&mut self, floor: WalPosition) {
+        assert!(floor <= self.next, "only what was placed is trimmed");
+        self.floor = self.floor.max(floor);
+    }
+
+    pub(super) fn next_position(&self) -> WalPosition {
+        self.next
+    }
+
+    pub(super) fn used_bytes(&self) -> u64 {
+        self.next.0 - self.floor.0
+    }
+
+    pub(super) fn capacity_bytes(&self) -> u64 {
+        self.file.capacity_bytes()
+    }
+
+    /// A quarter of the ring: so an empty ring always has room for one, the pad included.
+    pub(super) fn group_bytes_max(&self) -> usize {
+        usize::try_from(self.capacity_bytes() / 4)
+            .unwrap_or(usize::MAX)
+            .min(usize::try_from(u32::MAX / 2).unwrap_or(usize::MAX))
+    }
+
+    pub(super) fn in_flight_max(&self) -> usize {
+        self.in_flight_max
+    }
+
+    pub(super) fn file(&self) -> &RingFile {
+        &self.file
+    }
+
+    /// Notes that a group begins at `next`; yields the durable mark for its header.
+    fn begin_group(&self) -> WalPosition {
+        let mut unconfirmed = self.shared.unconfirmed.lock().unwrap_or_else(PoisonError::into_inner);
+        unconfirmed.insert(self.next);
+        *unconfirmed.first().expect("one was inserted")
+    }
+}
+
+fn pad_block(place: GroupPlace, bytes: u64) -> AlignedBuf {
+    let mut block = AlignedBuf::with_capacity(BLOCK_BYTES);
+    block.extend(&encode_pad(place, usize::try_from(bytes).expect("a ring's lap fits memory's addresses")));
+    block.pad_to_block();
+    block
+}
+
+async fn write_and_sync(file: &RingFile, shared: &Shared, group: RingGroup) -> Result<(), String> {
+    shared.check()?;
+    if let Some(pad) = group.pad {
+        file.write(group.position, pad).await.map_err(|error| error.to_string())?;
+    }
+    file.write(group.group_position, group.group).await.map_err(|error| error.to_string())?;
+    let ticket = shared.written.fetch_add(1, Ordering::SeqCst) + 1;
+    let mut synced = shared.synced.lock().await;
+    shared.check()?;
+    if *synced < ticket {
+        // Covers every write that has returned by now, so that those waiting behind need no sync of their own.
+        let covered = shared.written.load(Ordering::SeqCst);
+        if let Err(error) = file.sync().await {
+            // Before the next sync may begin: the device tells of a loss only once.
+            return Err(shared.note_failure(error.to_string()));
+        }
+        *synced = covered;
+    }
+    Ok(())
+}
+
+impl Shared {
+    fn check(&self) -> Result<(), String> {
+        self.failed.get().map_or(Ok(()), |reason| Err(reason.clone()))
+    }
+
+    /// Keeps the first reason, and yields it.
+    fn note_failure(&self, reason: String) -> String {
+        self.failed.get_or_init(|| reason).clone()
+    }
+
+    fn fail(&self, reason: String) -> WalError {
+        WalError::Failed(self.note_failure(reason))
+    }
+
+    fn confirm(&self, position: WalPosition) {
+        self.unconfirmed.lock().unwrap_or_else(PoisonError::into_inner).remove(&position);
+    }
 }

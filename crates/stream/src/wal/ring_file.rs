@@ -1,26 +1,25 @@
-//! The ring's file: creation, lock, the two header slots, and where positions lie.
+//! The ring's file: creation, lock, header slots, and where positions lie.
 //!
 //! `[slot 0][slot 1][data]`, each slot a block, the data a multiple of blocks. A position is absolute and grows for ever; its
-//! byte is at `data start + position % data length`. The slots are written in turn, so that one is whole at any moment; they
-//! identify the ring and its cluster and say which start writes it. No recovery rests on them: which starts' groups are still
-//! needed, and from where, is told by the image.
+//! byte is at `data start + position % data length`. Which starts' groups are still needed, and from where, is told by the
+//! image, never by the file.
 //!
 //! [`RingFile::open`] syncs the file once it holds the lock: what is read from then on, a recovered tail above all, is durable
-//! even where its writer died between a write and its sync.
+//! even where its writer died between a write and its sync. Otherwise a sealed end could outlive the bytes below it.
 
-use super::ring_scan;
-use super::{RecoverError, Recovered, RingWal, WalOpenError, WalOptions, WalReadError, WalSpan};
-use base::{NodeEpoch, WalId, WalIndex, WalPosition, crc32c, planted};
+use super::{RecoverError, Recovered, RingWal, WalOpenError, WalOptions, WalReadError, WalSpan, ring_scan};
+use base::{WalId, WalPosition, planted};
 use bytes::Bytes;
 use control_core::image::{Image, WalRecord, WalState};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use stream_core::ring_header::{self, RingHeader, Slot};
 use world::disk::BLOCK_BYTES;
 use world::{AlignedBuf, ClockExt, Disk, DiskError, File, OpenMode, World};
 
-/// The layout that this build writes, and the newest that it reads.
-pub(super) const RING_VERSION: u16 = 1;
+/// [`BLOCK_BYTES`], as positions count.
+pub(super) const BLOCK: u64 = BLOCK_BYTES as u64;
 
 /// The smallest ring. Real ones are far larger; the simulator's are small so that they wrap and fill.
 pub const RING_BYTES_MIN: u64 = 16 * BLOCK;
@@ -28,14 +27,11 @@ pub const RING_BYTES_MIN: u64 = 16 * BLOCK;
 /// The largest ring that is made without being asked for.
 const RING_BYTES_DEFAULT_MAX: u64 = 2 << 30;
 
-/// [`BLOCK_BYTES`], as positions count.
-pub(super) const BLOCK: u64 = BLOCK_BYTES as u64;
-
-/// Where the data begins: behind the two header slots.
+/// Where the data begins: behind the header slots.
 pub(super) const DATA_START: u64 = 2 * BLOCK;
 
-const MAGIC: [u8; 8] = *b"MSWALRNG";
-const SLOT_BYTES: usize = 96;
+/// The ring's name in its folder.
+pub(super) const FILE_NAME: &str = "ring";
 
 /// The size of a ring that nobody chose: 2 GiB, or a tenth of what is free where that is less.
 #[must_use]
@@ -53,25 +49,8 @@ struct Inner {
     file: Arc<dyn File>,
     path: PathBuf,
     header: Mutex<RingHeader>,
-    /// Scans that [`RingFile::next_start`] had to make, kept for the recovery that follows.
+    /// Scans that [`RingFile::next_start`] had to make, kept for the recovery that follows: (from where, what).
     scanned: Mutex<BTreeMap<WalId, (WalPosition, Recovered)>>,
-}
-
-/// What a header slot says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct RingHeader {
-    /// Drawn when the ring was made. Also the tag of its groups.
-    pub(super) ring_id: u128,
-    /// Whose ring it is; 0 until a start has begun to write it.
-    pub(super) cluster_id: u128,
-    /// Bytes of the data area.
-    pub(super) data_bytes: u64,
-    /// Rises by one with each write of a slot; the greater one counts.
-    pub(super) generation: u64,
-    /// The start that writes it.
-    pub(super) wal: WalId,
-    /// Where that start's groups begin.
-    pub(super) start: WalPosition,
 }
 
 impl RingFile {
@@ -80,7 +59,36 @@ impl RingFile {
     /// # Errors
     /// One line that says what to do: locked, full, denied, damaged, or written by a newer release.
     pub async fn open(world: &World, dir: &Path, bytes: u64) -> Result<RingFile, WalOpenError> {
-        todo!()
+        let disk = world.disk.as_ref();
+        let path = dir.join(FILE_NAME);
+        let bytes = bytes.max(RING_BYTES_MIN) / BLOCK * BLOCK;
+        disk.create_dir_all(dir).await.map_err(|error| cannot("make the folder", &error))?;
+        let file = open_or_create(disk, &path).await?;
+        file.lock().await.map_err(|error| match error {
+            DiskError::Locked(path) => WalOpenError(format!(
+                "the write-ahead log {} is in use by another process: stop that one, or give this one its own --data or --wal",
+                path.display()
+            )),
+            error => cannot("lock", &error),
+        })?;
+        let header = match read_header(file.as_ref(), &path).await? {
+            Some(header) => header,
+            None => make(world, file.as_ref(), &path, bytes).await?,
+        };
+        // The name must last as long as what will be written under it; also where an earlier process made it and was killed.
+        if planted!("directory not synced", true, false) {
+            sync_names(disk, dir).await?;
+        }
+        file.sync().await.map_err(|error| cannot("sync", &error))?;
+        if header.data_bytes != bytes {
+            let (path, kept) = (path.display(), header.data_bytes);
+            tracing::info!(%path, kept_bytes = kept, asked_bytes = bytes, "the write-ahead log keeps the size it was made with");
+        }
+        if !file.is_direct() {
+            tracing::warn!(path = %path.display(), "this file system refuses O_DIRECT: the write-ahead log goes through the page cache, slower");
+        }
+        let inner = Inner { file, path, header: Mutex::new(header), scanned: Mutex::default() };
+        Ok(RingFile { inner: Arc::new(inner) })
     }
 
     /// The number drawn when the ring was made, by which the ledger knows it.
@@ -107,15 +115,44 @@ impl RingFile {
     /// # Errors
     /// The ring belongs to another cluster, or an older start's groups can't be read: then nothing may be written over.
     pub async fn next_start(&self, image: &Image) -> Result<WalPosition, WalOpenError> {
-        todo!()
+        let header = self.header();
+        if header.cluster_id != 0 && header.cluster_id != image.cluster_id {
+            return Err(WalOpenError(format!(
+                "the write-ahead log {} belongs to another cluster and may hold records that are nowhere else: give another --wal, \
+                 or remove it if that cluster is gone",
+                self.path().display()
+            )));
+        }
+        let mut start = header.start;
+        for (wal, record) in wals_of(image, header.ring_id) {
+            start = start.max(match record.state {
+                WalState::Sealed { end, .. } => end,
+                WalState::Open => self.scan_and_keep(*wal, record.start.max(record.trim)).await?,
+            });
+        }
+        Ok(start)
     }
 
     /// Begins to write as `wal`, which `image` must show registered at the position that [`RingFile::next_start`] gave.
     ///
     /// # Errors
-    /// The header could not be written.
-    pub async fn begin(&self, image: &Image, wal: WalId, options: WalOptions) -> Result<RingWal, WalOpenError> {
-        todo!()
+    /// The image does not show it, or the header could not be written.
+    pub async fn begin(&self, image: &Image, wal: WalId, options: &WalOptions) -> Result<RingWal, WalOpenError> {
+        let old = self.header();
+        let registered = image.wals.get(&wal).filter(|record| record.ring_id == old.ring_id);
+        let Some(registered) = registered else {
+            return Err(WalOpenError(format!("start {wal} is not registered with the ring {}", self.path().display())));
+        };
+        let header = RingHeader {
+            cluster_id: image.cluster_id,
+            generation: old.generation + 1,
+            wal,
+            start: registered.start,
+            ..old
+        };
+        write_header(self.inner.file.as_ref(), &header).await.map_err(|error| cannot("write the header of", &error))?;
+        *self.inner.header.lock().unwrap_or_else(PoisonError::into_inner) = header;
+        Ok(RingWal::new(self.clone(), wal, header.start, self.floor_in(image), options))
     }
 
     /// What the dead start `wal` left in this ring from `from` on: the greater of its start and its trim point, in an image that
@@ -124,15 +161,197 @@ impl RingFile {
     /// # Errors
     /// [`RecoverError`]; nothing is shortened then.
     pub async fn recover(&self, wal: WalId, from: WalPosition) -> Result<Recovered, RecoverError> {
-        todo!()
+        let kept = self.scanned().remove(&wal);
+        match kept {
+            Some((scanned_from, mut recovered)) if scanned_from <= from => {
+                recovered.groups.retain(|group| group.end > from);
+                recovered.end = recovered.end.max(from);
+                Ok(recovered)
+            }
+            _ => ring_scan::scan(self, wal, from).await,
+        }
+    }
+
+    /// The lowest position that `image` shows to be needed in this ring. `None`: nothing is.
+    pub(super) fn floor_in(&self, image: &Image) -> Option<WalPosition> {
+        wals_of(image, self.id())
+            .filter(|(_, record)| match record.state {
+                WalState::Open => true,
+                WalState::Sealed { end, .. } => record.trim < end,
+            })
+            .map(|(_, record)| record.start.max(record.trim))
+            .min()
     }
 
     /// The bytes of `span`, not verified yet.
     pub(super) async fn read_span(&self, span: WalSpan) -> Result<Bytes, WalReadError> {
-        todo!()
+        let len = u64::from(span.len);
+        let lead = span.position.0 % BLOCK;
+        let read = self.read(WalPosition(span.position.0 - lead), (lead + len).next_multiple_of(BLOCK)).await;
+        let bytes = read.map_err(|error| WalReadError::Trouble(error.to_string()))?;
+        let lead = usize::try_from(lead).expect("less than a block");
+        let end = lead.saturating_add(usize::try_from(len).unwrap_or(usize::MAX));
+        if end > bytes.len() {
+            return Err(WalReadError::Gone(format!("nothing at {}", span.position)));
+        }
+        Ok(bytes.slice(lead..end))
+    }
+
+    /// Bytes from `position`, a multiple of a block, cut at the end of the lap.
+    pub(super) async fn read(&self, position: WalPosition, len: u64) -> Result<Bytes, DiskError> {
+        let to_lap_end = self.capacity_bytes() - position.0 % self.capacity_bytes();
+        let len = usize::try_from(len.min(to_lap_end)).expect("a ring is smaller than the address space");
+        self.inner.file.read_at(self.offset(position), len).await
+    }
+
+    /// Writes at `position`, a multiple of a block.
+    pub(super) async fn write(&self, position: WalPosition, data: AlignedBuf) -> Result<(), DiskError> {
+        self.inner.file.write_at(self.offset(position), data).await
+    }
+
+    /// Makes everything durable whose write had returned.
+    pub(super) async fn sync(&self) -> Result<(), DiskError> {
+        self.inner.file.sync().await
     }
 
     pub(super) fn header(&self) -> RingHeader {
         *self.inner.header.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn offset(&self, position: WalPosition) -> u64 {
+        DATA_START + position.0 % self.capacity_bytes()
+    }
+
+    fn scanned(&self) -> std::sync::MutexGuard<'_, BTreeMap<WalId, (WalPosition, Recovered)>> {
+        self.inner.scanned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn scan_and_keep(&self, wal: WalId, from: WalPosition) -> Result<WalPosition, WalOpenError> {
+        let recovered = ring_scan::scan(self, wal, from).await.map_err(|error| {
+            let path = self.path().display();
+            WalOpenError(format!(
+                "{error}; to start without it, move {path} to a safe place: its streams stay offline meanwhile"
+            ))
+        })?;
+        let end = recovered.end;
+        self.scanned().insert(wal, (from, recovered));
+        Ok(end)
+    }
+}
+
+/// The WALs that `image` knows in that ring.
+fn wals_of(image: &Image, ring_id: u128) -> impl Iterator<Item = (&WalId, &Arc<WalRecord>)> {
+    image.wals.iter().filter(move |(_, record)| !record.in_storage && record.ring_id == ring_id)
+}
+
+async fn open_or_create(disk: &dyn Disk, path: &Path) -> Result<Arc<dyn File>, WalOpenError> {
+    let existing = OpenMode { write: true, direct: true, ..OpenMode::default() };
+    match disk.open(path, existing).await {
+        Err(DiskError::NotFound(_)) => {}
+        opened => return opened.map_err(|error| cannot("open", &error)),
+    }
+    match disk.open(path, OpenMode { create_new: true, ..existing }).await {
+        // Another process was faster; the lock decides whose it is.
+        Err(DiskError::Exists(_)) => disk.open(path, existing).await.map_err(|error| cannot("open", &error)),
+        created => created.map_err(|error| cannot("create", &error)),
+    }
+}
+
+/// The ring's header; `None` where the file was made and its first header never became durable, so that nothing is in it.
+pub(super) async fn read_header(file: &dyn File, path: &Path) -> Result<Option<RingHeader>, WalOpenError> {
+    let blocks = file.read_at(0, 2 * BLOCK_BYTES).await.map_err(|error| cannot("read", &error))?;
+    let slot =
+        |at: usize| blocks.get(at..).filter(|block| !block.is_empty()).map_or(Slot::Empty, ring_header::decode_slot);
+    let slots = [slot(0), slot(BLOCK_BYTES)];
+    let mut newest: Option<RingHeader> = None;
+    for slot in slots {
+        match slot {
+            Slot::Newer(version) => {
+                return Err(WalOpenError(format!(
+                    "the write-ahead log {} was made by a newer release (layout version {version}): start that release",
+                    path.display()
+                )));
+            }
+            Slot::Whole(header) if newest.is_none_or(|newest| newest.generation < header.generation) => {
+                newest = Some(header)
+            }
+            Slot::Whole(_) | Slot::Empty | Slot::Broken => {}
+        }
+    }
+    if newest.is_none() && slots != [Slot::Empty; 2] {
+        return Err(WalOpenError(format!(
+            "the write-ahead log {} has no readable header: move it to a safe place; its streams stay offline meanwhile",
+            path.display()
+        )));
+    }
+    let size = file.size().await.map_err(|error| cannot("measure", &error))?;
+    if newest.is_some_and(|header| !is_sound(&header, size)) {
+        return Err(WalOpenError(format!(
+            "the write-ahead log {} is shorter than its header says: move it to a safe place; its streams stay offline meanwhile",
+            path.display()
+        )));
+    }
+    Ok(newest)
+}
+
+fn is_sound(header: &RingHeader, file_bytes: u64) -> bool {
+    let data = header.data_bytes;
+    data >= RING_BYTES_MIN && data % BLOCK == 0 && data.checked_add(DATA_START).is_some_and(|end| end <= file_bytes)
+}
+
+/// Makes the ring: space, then a durable header. Until that is durable the file counts as unmade.
+async fn make(world: &World, file: &dyn File, path: &Path, bytes: u64) -> Result<RingHeader, WalOpenError> {
+    let ring_id = world.clock.nonce().0.max(1);
+    let header = RingHeader {
+        ring_id,
+        cluster_id: 0,
+        data_bytes: bytes,
+        generation: 0,
+        wal: WalId::default(),
+        start: WalPosition(0),
+    };
+    let made = match file.allocate(DATA_START + bytes).await {
+        Ok(()) => write_header(file, &header).await,
+        Err(error) => Err(error),
+    };
+    match made {
+        Ok(()) => Ok(header),
+        Err(DiskError::Full(_)) => {
+            // Gives the space back; the next try makes the ring anew.
+            world.disk.remove(path).await.map_err(|error| cannot("remove the unfinished", &error))?;
+            Err(WalOpenError(format!(
+                "no space for a write-ahead log of {} MiB at {}: free some, or give another --wal",
+                bytes >> 20,
+                path.display()
+            )))
+        }
+        Err(error) => Err(cannot("make", &error)),
+    }
+}
+
+async fn write_header(file: &dyn File, header: &RingHeader) -> Result<(), DiskError> {
+    let mut block = AlignedBuf::with_capacity(BLOCK_BYTES);
+    block.extend(&header.encode());
+    block.pad_to_block();
+    file.write_at(header.generation % 2 * BLOCK, block).await?;
+    file.sync().await
+}
+
+/// Makes durable the names of the ring and of the folders above it, which may be new too.
+async fn sync_names(disk: &dyn Disk, dir: &Path) -> Result<(), WalOpenError> {
+    disk.sync_dir(dir).await.map_err(|error| cannot("sync the folder of", &error))?;
+    for folder in dir.ancestors().skip(1) {
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        match disk.sync_dir(folder).await {
+            Ok(()) => {}
+            // A folder that this process may not even open is none that it made.
+            Err(DiskError::Denied { .. } | DiskError::NotFound(_)) => break,
+            Err(error) => return Err(cannot("sync", &error)),
+        }
+    }
+    Ok(())
+}
+
+fn cannot(verb: &str, error: &DiskError) -> WalOpenError {
+    WalOpenError(format!("can't {verb} the write-ahead log: {error}"))
 }
