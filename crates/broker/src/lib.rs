@@ -4,41 +4,109 @@
 //! place where Kafka's words become stream words) → the `stream` crate; a fetch that finds too little parks in `waiter`. Kafka's
 //! error codes come from one mapping, `error`. Topic rules are pure: `topic_name`, `topic_settings`.
 //!
-//! Absences: nothing here names an object, a WAL or a ledger entry's bytes; no records are copied between socket and stream.
+//! Absences: nothing here names an object, a WAL's bytes or a ledger entry's; no record is copied between socket and stream.
 
+mod answer;
+mod batch_check;
+mod connection;
+mod dispatch;
+mod error;
 mod frame;
+mod handler;
+mod listener;
 mod memory;
 mod options;
+mod partition;
+mod record_batch;
+mod retention;
 #[cfg(test)]
 mod test_clock;
+mod time_index;
 mod topic_name;
 mod topic_settings;
+mod topics;
+mod uuid;
 mod waiter;
 
 pub use options::BrokerOptions;
 
+use crate::frame::FrameLimits;
+use crate::listener::Connections;
+use crate::memory::{AnswerMemory, RequestMemory};
+use crate::partition::Partitions;
 use base::NodeId;
 use std::sync::Arc;
+use std::time::Duration;
 use stream::Store;
-use world::{Listener, World};
+use tokio::sync::watch;
+use world::{Clock, Listener, World};
+
+/// How often [`Broker::stop`] looks whether the connections have ended.
+const STOP_LOOK_PERIOD: Duration = Duration::from_millis(5);
 
 /// A running broker.
-pub struct Broker {}
+pub struct Broker {
+    shared: Arc<Shared>,
+}
+
+/// What connections, handlers and loops share.
+struct Shared {
+    options: BrokerOptions,
+    clock: Arc<dyn Clock>,
+    store: Store,
+    partitions: Partitions,
+    connections: Connections,
+    frames: FrameLimits,
+    answer_memory: AnswerMemory,
+    /// Becomes true once, when the broker stops.
+    stopping: watch::Sender<bool>,
+}
 
 impl Broker {
     /// Accepts and serves until [`Broker::stop`].
-    pub fn start(_world: &World, _listener: Box<dyn Listener>, _store: Store, _options: BrokerOptions) -> Arc<Broker> {
-        todo!()
+    pub fn start(world: &World, listener: Box<dyn Listener>, store: Store, options: BrokerOptions) -> Arc<Broker> {
+        let clock = world.clock.clone();
+        let shared = Arc::new(Shared {
+            clock: clock.clone(),
+            partitions: Partitions::new(store.clone()),
+            store,
+            connections: Connections::default(),
+            frames: FrameLimits {
+                memory: RequestMemory::new(options.requests_bytes_max, options.request_bytes_max),
+                bytes_max: options.request_bytes_max,
+                clock: clock.clone(),
+            },
+            answer_memory: AnswerMemory::new(options.answers_bytes_max),
+            stopping: watch::Sender::new(false),
+            options,
+        });
+        // The loops end by `stopping`; nobody waits for them but `stop`, through the connections.
+        clock.spawn("accept", Box::pin(listener::accept(shared.clone(), listener)));
+        clock.spawn("idle connections", Box::pin(listener::sweep(shared.clone())));
+        clock.spawn("retention", Box::pin(retention::run(shared.clone())));
+        Arc::new(Broker { shared })
     }
 
     /// Its id.
     #[must_use]
     pub fn node_id(&self) -> NodeId {
-        todo!()
+        self.shared.store.node_id()
     }
 
-    /// Stops accepting, lets requests in flight end, closes.
+    /// Open connections.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.shared.connections.count()
+    }
+
+    /// Stops accepting and reading, answers what runs, closes. Takes at most `stop_wait_max`.
     pub async fn stop(&self) {
-        todo!()
+        let shared = &self.shared;
+        shared.stopping.send_replace(true);
+        let deadline = shared.clock.now().plus(shared.options.stop_wait_max);
+        while shared.connections.count() > 0 && shared.clock.now() < deadline {
+            shared.clock.sleep(STOP_LOOK_PERIOD).await;
+        }
+        shared.connections.abort_all();
     }
 }

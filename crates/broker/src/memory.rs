@@ -78,6 +78,17 @@ impl AnswerMemory {
         let bytes = u32::try_from(bytes.min(self.total)).unwrap_or(u32::MAX);
         open(self.shared.clone().acquire_many_owned(bytes).await)
     }
+
+    /// The same without waiting, for those who hold some already and must not wait for one another.
+    pub(crate) fn try_take(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let bytes = u32::try_from(bytes.min(self.total)).unwrap_or(u32::MAX);
+        self.shared.clone().try_acquire_many_owned(bytes).ok()
+    }
+}
+
+/// Gives back what `permit` holds beyond `bytes`.
+pub(crate) fn keep_only(permit: &mut OwnedSemaphorePermit, bytes: usize) {
+    drop(permit.split(permit.num_permits().saturating_sub(bytes)));
 }
 
 fn open(permit: Result<OwnedSemaphorePermit, tokio::sync::AcquireError>) -> OwnedSemaphorePermit {

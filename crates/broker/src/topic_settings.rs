@@ -127,6 +127,30 @@ fn check_value(name: &str, value: &str, values: Values) -> Result<(), String> {
     }
 }
 
+/// The values of honoured settings that a topic doesn't set itself.
+pub(crate) fn defaults(options: &BrokerOptions) -> Vec<(&'static str, String)> {
+    let TopicSettings {
+        retention,
+        retention_bytes,
+        batch_bytes_max,
+        log_append_time,
+        timestamp_before_max_ms,
+        timestamp_after_max_ms,
+    } = TopicSettings::of(&BTreeMap::new(), options);
+    let or_for_ever = |value: Option<u128>| value.map_or("-1".to_owned(), |value| value.to_string());
+    let timestamp_type = if log_append_time { "LogAppendTime" } else { "CreateTime" };
+    vec![
+        ("cleanup.policy", "delete".to_owned()),
+        ("compression.type", "producer".to_owned()),
+        ("max.message.bytes", batch_bytes_max.to_string()),
+        ("message.timestamp.after.max.ms", timestamp_after_max_ms.to_string()),
+        ("message.timestamp.before.max.ms", timestamp_before_max_ms.to_string()),
+        ("message.timestamp.type", timestamp_type.to_owned()),
+        ("retention.bytes", or_for_ever(retention_bytes.map(u128::from))),
+        ("retention.ms", or_for_ever(retention.map(|it| it.as_millis()))),
+    ]
+}
+
 /// What a topic's settings come to, with the broker's defaults filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TopicSettings {

@@ -1,0 +1,35 @@
+//! An answer on its way to the socket: pieces of bytes, record data among them uncopied, and the memory it holds until written.
+
+use crate::memory::FrameMemory;
+use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
+
+/// A whole response frame.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pieces: Vec<Bytes>,
+    held: Held,
+}
+
+/// Given back when the answer has been written.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    /// The request's frame.
+    pub(crate) frame: FrameMemory,
+    /// Record data of a fetch.
+    pub(crate) records: Option<OwnedSemaphorePermit>,
+}
+
+impl Answer {
+    pub(crate) fn new(pieces: Vec<Bytes>, held: Held) -> Answer {
+        Answer { pieces, held }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.pieces.iter().map(Bytes::len).sum()
+    }
+
+    pub(crate) fn into_parts(self) -> (Vec<Bytes>, Held) {
+        (self.pieces, self.held)
+    }
+}

@@ -1,0 +1,159 @@
+//! From a frame to its handler, and from the handler's answer to bytes. Second stop of every walk.
+//!
+//! What is served stands in the protocol's one table; each of its rows has an arm here. A request that is not served, or not a
+//! request at all, closes its connection with one log line, as its sender could not read an answer either; only ApiVersions
+//! answers a version that it does not know, in version 0, because that is how clients find out.
+
+use crate::Shared;
+use crate::answer::{Answer, Held};
+use crate::error::Failure;
+use crate::frame::Frame;
+use crate::handler::{
+    api_versions, create_topics, delete_topics, fetch, find_coordinator, list_offsets, metadata, produce,
+};
+use crate::memory::FrameMemory;
+use futures::future::BoxFuture;
+use protocol::api;
+use protocol::api_key::ApiKey;
+use protocol::frame::{self, RequestFrame, RequestHeader};
+use protocol::wire::{DecodeError, EncodeError, Message, Rope};
+use std::sync::Arc;
+
+/// Only produce requests carry bulk data. Any other frame above this is refused, because what it decodes to takes more memory
+/// than its bytes.
+const PLAIN_REQUEST_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// A started request: resolves to its answer, or to none where the client wants none.
+pub(crate) type Running = BoxFuture<'static, Result<Option<Answer>, Unserved>>;
+
+/// A request with its header read.
+pub(crate) struct Request {
+    frame: RequestFrame,
+    frame_bytes: usize,
+    memory: FrameMemory,
+}
+
+/// Why a connection must be closed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unserved {
+    #[error("{0}")]
+    Header(#[from] frame::FrameError),
+    #[error("{} is not served yet", .0.name())]
+    Api(ApiKey),
+    #[error("{} version {version} is not served", key.name())]
+    Version { key: ApiKey, version: i16 },
+    #[error("{} of {bytes} bytes; only produce requests may be greater than {PLAIN_REQUEST_BYTES_MAX}", key.name())]
+    TooLarge { key: ApiKey, bytes: usize },
+    #[error("{} version {version}: {error}", key.name())]
+    Body { key: ApiKey, version: i16, error: DecodeError },
+    /// The client asked for no answer and has no other way to learn of an error.
+    #[error("{0}")]
+    Unanswered(Failure),
+    /// A handler's answer has no form in the version that was asked for: a programmer's error.
+    #[error("answer to {}: {error}; this is a bug", key.name())]
+    Answer { key: ApiKey, error: EncodeError },
+}
+
+impl Request {
+    pub(crate) fn is_produce(&self) -> bool {
+        self.frame.header.key == ApiKey::Produce
+    }
+
+    pub(crate) fn frame_bytes(&self) -> usize {
+        self.frame_bytes
+    }
+}
+
+/// Reads a frame's header and checks that the request is served.
+pub(crate) fn parse(frame: Frame) -> Result<Request, Unserved> {
+    let frame_bytes = frame.bytes.len();
+    let request = RequestFrame::decode(frame.bytes)?;
+    let RequestHeader { key, version, .. } = request.header;
+    let api = api::served(key).ok_or(Unserved::Api(key))?;
+    if !api.serves(version) && key != ApiKey::ApiVersions {
+        return Err(Unserved::Version { key, version });
+    }
+    if key != ApiKey::Produce && frame_bytes > PLAIN_REQUEST_BYTES_MAX {
+        return Err(Unserved::TooLarge { key, bytes: frame_bytes });
+    }
+    Ok(Request { frame: request, frame_bytes, memory: frame.memory })
+}
+
+/// Starts a request. Resolves when the connection may start its next one beside it, should the rule for both allow that.
+pub(crate) fn start(broker: Arc<Shared>, request: Request) -> BoxFuture<'static, Result<Running, Unserved>> {
+    if request.is_produce() {
+        Box::pin(start_produce(broker, request))
+    } else {
+        let running: Running = Box::pin(async move { answer(&broker, request).await.map(Some) });
+        Box::pin(std::future::ready(Ok(running)))
+    }
+}
+
+async fn start_produce(broker: Arc<Shared>, request: Request) -> Result<Running, Unserved> {
+    let Request { frame, frame_bytes, memory } = request;
+    let reply = Reply::to(&frame.header);
+    let body = reply.body(frame)?;
+    let version = reply.version;
+    let waiting = produce::start(broker, body, version, frame_bytes).await;
+    Ok(Box::pin(async move {
+        match waiting.await {
+            Ok(Some(response)) => {
+                let rope = reply.encode(&response)?;
+                Ok(Some(Answer::new(rope.into_pieces(), Held { frame: memory, records: None })))
+            }
+            Ok(None) => Ok(None),
+            Err(failure) => Err(Unserved::Unanswered(failure)),
+        }
+    }))
+}
+
+/// The table of handlers.
+async fn answer(broker: &Shared, request: Request) -> Result<Answer, Unserved> {
+    let Request { frame, memory, .. } = request;
+    let mut reply = Reply::to(&frame.header);
+    let mut held = Held { frame: memory, records: None };
+    let version = reply.version;
+    let rope = match reply.key {
+        ApiKey::Fetch => {
+            let (response, records) = fetch::handle(broker, reply.body(frame)?, version).await;
+            held.records = records;
+            reply.encode(&response)
+        }
+        ApiKey::ListOffsets => reply.encode(&list_offsets::handle(broker, reply.body(frame)?, version).await),
+        ApiKey::Metadata => reply.encode(&metadata::handle(broker, reply.body(frame)?, version).await),
+        ApiKey::FindCoordinator => reply.encode(&find_coordinator::handle(reply.body(frame)?, version)),
+        ApiKey::CreateTopics => reply.encode(&create_topics::handle(broker, reply.body(frame)?).await),
+        ApiKey::DeleteTopics => reply.encode(&delete_topics::handle(broker, reply.body(frame)?, version).await),
+        ApiKey::ApiVersions if api::served(ApiKey::ApiVersions).is_some_and(|api| api.serves(version)) => {
+            reply.encode(&api_versions::handle(broker, &reply.body(frame)?))
+        }
+        ApiKey::ApiVersions => {
+            reply.version = 0;
+            reply.encode(&api_versions::unserved_version())
+        }
+        other => Err(Unserved::Api(other)),
+    };
+    Ok(Answer::new(rope?.into_pieces(), held))
+}
+
+/// What an answer repeats of its request.
+struct Reply {
+    key: ApiKey,
+    version: i16,
+    correlation_id: i32,
+}
+
+impl Reply {
+    fn to(header: &RequestHeader) -> Reply {
+        Reply { key: header.key, version: header.version, correlation_id: header.correlation_id }
+    }
+
+    fn body<R: protocol::wire::Request>(&self, frame: RequestFrame) -> Result<R, Unserved> {
+        frame.body().map_err(|error| Unserved::Body { key: self.key, version: self.version, error })
+    }
+
+    fn encode<M: Message>(&self, response: &M) -> Result<Rope, Unserved> {
+        frame::encode_response(self.key, self.version, self.correlation_id, response)
+            .map_err(|error| Unserved::Answer { key: self.key, error })
+    }
+}

@@ -1,0 +1,160 @@
+//! Everything that can go wrong in a handler, and Kafka's error code for each: the one place where codes are chosen.
+//!
+//! The match is exhaustive on purpose: which failure looks like what to a client is a contract. Retriable where asking again,
+//! here or at another broker, can help; the code says which.
+
+use base::Offset;
+use control::LedgerError;
+use control_core::Refusal;
+use protocol::error_code::ErrorCode;
+use stream::{AppendError, ReadError};
+
+/// What went wrong, in words that reach people where the protocol has a field for them.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error("unknown topic or partition")]
+    UnknownPartition,
+    #[error("unknown topic id")]
+    UnknownTopicId,
+    #[error("{0}")]
+    InvalidTopic(String),
+    #[error("topic '{0}' exists already")]
+    TopicExists(String),
+    #[error("{0}")]
+    InvalidPartitions(String),
+    #[error("{0}")]
+    InvalidReplicationFactor(String),
+    #[error("{0}")]
+    InvalidAssignment(String),
+    #[error("{0}")]
+    InvalidConfig(String),
+    #[error("{0}")]
+    InvalidRequest(String),
+    #[error("acks must be 0, 1 or -1, not {0}")]
+    InvalidAcks(i16),
+    /// Nobody can serve the partition now; the text says why.
+    #[error("{0}")]
+    Offline(String),
+    /// This broker does not own the partition.
+    #[error("this broker does not lead the partition")]
+    NotLeader,
+    #[error("the client's leader epoch is behind")]
+    FencedLeaderEpoch,
+    #[error("the client's leader epoch is ahead")]
+    UnknownLeaderEpoch,
+    #[error("fetch sessions are not kept; ask without one")]
+    NoSession,
+    /// Enqueued, and its fate will never be known here.
+    #[error("the broker stopped owning the partition before the records were durable; they may or may not be kept")]
+    Unconfirmed,
+    #[error("not done within the request's timeout; it may still be")]
+    TimedOut,
+    #[error("the offset is outside of what the partition holds")]
+    OffsetOutOfRange,
+    #[error("batch of {bytes} bytes; at most {most} are allowed (max.message.bytes)")]
+    BatchTooLarge { bytes: usize, most: usize },
+    /// Bytes that are no batch, or do not match their checksum.
+    #[error("{0}")]
+    CorruptBatch(String),
+    /// A well-formed batch that clients may not send.
+    #[error("{0}")]
+    InvalidRecord(String),
+    #[error("{0}")]
+    InvalidTimestamp(String),
+    #[error("{0}")]
+    UnsupportedCompression(String),
+    #[error("{0}")]
+    UnsupportedFormat(String),
+    #[error("{0}")]
+    NotServedYet(String),
+    #[error("{0}")]
+    Append(#[from] AppendError),
+    #[error("{0}")]
+    Read(#[from] ReadError),
+    #[error("{0}")]
+    Ledger(#[from] LedgerError),
+    #[error("{0}")]
+    Refused(#[from] Refusal),
+    /// A programmer's error, told rather than hidden.
+    #[error("{0}")]
+    Unexpected(String),
+}
+
+impl Failure {
+    /// Kafka's code.
+    pub(crate) fn code(&self) -> ErrorCode {
+        match self {
+            Failure::UnknownPartition => ErrorCode::UnknownTopicOrPartition,
+            Failure::UnknownTopicId => ErrorCode::UnknownTopicId,
+            Failure::InvalidTopic(_) => ErrorCode::InvalidTopicException,
+            Failure::TopicExists(_) => ErrorCode::TopicAlreadyExists,
+            Failure::InvalidPartitions(_) => ErrorCode::InvalidPartitions,
+            Failure::InvalidReplicationFactor(_) => ErrorCode::InvalidReplicationFactor,
+            Failure::InvalidAssignment(_) => ErrorCode::InvalidReplicaAssignment,
+            Failure::InvalidConfig(_) => ErrorCode::InvalidConfig,
+            Failure::InvalidRequest(_) => ErrorCode::InvalidRequest,
+            Failure::InvalidAcks(_) => ErrorCode::InvalidRequiredAcks,
+            Failure::Offline(_) => ErrorCode::LeaderNotAvailable,
+            Failure::NotLeader | Failure::Unconfirmed => ErrorCode::NotLeaderOrFollower,
+            Failure::FencedLeaderEpoch => ErrorCode::FencedLeaderEpoch,
+            Failure::UnknownLeaderEpoch => ErrorCode::UnknownLeaderEpoch,
+            Failure::NoSession => ErrorCode::FetchSessionIdNotFound,
+            Failure::TimedOut => ErrorCode::RequestTimedOut,
+            Failure::OffsetOutOfRange => ErrorCode::OffsetOutOfRange,
+            Failure::BatchTooLarge { .. } => ErrorCode::MessageTooLarge,
+            Failure::CorruptBatch(_) => ErrorCode::CorruptMessage,
+            Failure::InvalidRecord(_) => ErrorCode::InvalidRecord,
+            Failure::InvalidTimestamp(_) => ErrorCode::InvalidTimestamp,
+            Failure::UnsupportedCompression(_) => ErrorCode::UnsupportedCompressionType,
+            Failure::UnsupportedFormat(_) => ErrorCode::UnsupportedForMessageFormat,
+            Failure::NotServedYet(_) => ErrorCode::CoordinatorNotAvailable,
+            Failure::Append(error) => of_append(error),
+            Failure::Read(error) => of_read(error),
+            Failure::Ledger(error) => of_ledger(error),
+            Failure::Refused(refusal) => of_refusal(refusal),
+            Failure::Unexpected(_) => ErrorCode::UnknownServerError,
+        }
+    }
+}
+
+fn of_append(error: &AppendError) -> ErrorCode {
+    match error {
+        // Waited for until the request's timeout; nothing was enqueued.
+        AppendError::Busy => ErrorCode::RequestTimedOut,
+        AppendError::NotOwner => ErrorCode::NotLeaderOrFollower,
+        AppendError::Gap { .. } => ErrorCode::UnknownServerError,
+    }
+}
+
+fn of_read(error: &ReadError) -> ErrorCode {
+    match error {
+        ReadError::OutOfRange => ErrorCode::OffsetOutOfRange,
+        ReadError::NotOwner => ErrorCode::NotLeaderOrFollower,
+        ReadError::Trouble(_) => ErrorCode::KafkaStorageError,
+        ReadError::Corrupt(_) => ErrorCode::CorruptMessage,
+    }
+}
+
+fn of_ledger(error: &LedgerError) -> ErrorCode {
+    match error {
+        // This broker stops; whoever comes next can answer.
+        LedgerError::Dead(_) | LedgerError::Closed => ErrorCode::NotController,
+        LedgerError::Unreadable(_) => ErrorCode::UnknownServerError,
+        LedgerError::Store(_) => ErrorCode::KafkaStorageError,
+    }
+}
+
+fn of_refusal(refusal: &Refusal) -> ErrorCode {
+    match refusal {
+        Refusal::Dead(_) => ErrorCode::NotController,
+        Refusal::StaleEpoch | Refusal::NotNext => ErrorCode::NotLeaderOrFollower,
+        Refusal::TopicExists => ErrorCode::TopicAlreadyExists,
+        Refusal::Unknown(_) => ErrorCode::UnknownTopicOrPartition,
+        Refusal::Invalid(_) => ErrorCode::InvalidRequest,
+    }
+}
+
+/// An offset for an answer that has none.
+pub(crate) fn kafka_offset(offset: Option<Offset>) -> i64 {
+    offset.map_or(-1, Offset::to_kafka)
+}

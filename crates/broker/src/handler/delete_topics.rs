@@ -1,0 +1,57 @@
+//! DeleteTopics: by name and, from version 6 on, by name or id.
+
+use crate::Shared;
+use crate::error::Failure;
+use crate::topics;
+use base::TopicId;
+use protocol::error_code::ErrorCode;
+use protocol::messages::delete_topics_request::{DeleteTopicState, DeleteTopicsRequest};
+use protocol::messages::delete_topics_response::{DeletableTopicResult, DeleteTopicsResponse};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// From this version on topics are states with a name or an id, before that plain names.
+const STATES_VERSION: i16 = 6;
+
+pub(crate) async fn handle(broker: &Shared, request: DeleteTopicsRequest, version: i16) -> DeleteTopicsResponse {
+    let limit = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
+    let asked = if version >= STATES_VERSION {
+        request.topics
+    } else {
+        let by_name = |name| DeleteTopicState { name: Some(name), ..DeleteTopicState::default() };
+        request.topic_names.into_iter().map(by_name).collect()
+    };
+    let mut seen = BTreeSet::new();
+    let mut responses = Vec::new();
+    for state in asked {
+        let doubled = !seen.insert((state.name.clone(), state.topic_id));
+        responses.push(delete(broker, state, doubled, limit).await);
+    }
+    DeleteTopicsResponse { responses, ..DeleteTopicsResponse::default() }
+}
+
+async fn delete(broker: &Shared, state: DeleteTopicState, doubled: bool, limit: Duration) -> DeletableTopicResult {
+    let image = broker.store.ledger().image();
+    let id = TopicId::from(state.topic_id);
+    let found = match (&state.name, id != TopicId::default()) {
+        _ if doubled => Err(Failure::InvalidRequest("the request names this topic more than once".to_owned())),
+        (Some(_), true) => Err(Failure::InvalidRequest("a topic is named by name or by id, not by both".to_owned())),
+        (None, false) => Err(Failure::InvalidRequest("neither name nor id is given".to_owned())),
+        (name, _) => topics::find(&image, name.as_deref().unwrap_or_default(), id).cloned(),
+    };
+    let outcome = match &found {
+        Ok(topic) => topics::delete(broker, topic.id, limit).await,
+        Err(failure) => Err(failure.clone()),
+    };
+    let (error_code, error_message) = match outcome {
+        Ok(()) => (ErrorCode::None.number(), None),
+        Err(failure) => (failure.code().number(), Some(failure.to_string())),
+    };
+    DeletableTopicResult {
+        name: state.name.or_else(|| found.as_ref().ok().map(|topic| topic.name.clone())),
+        topic_id: found.map_or(state.topic_id, |topic| topic.id.into()),
+        error_code,
+        error_message,
+        ..DeletableTopicResult::default()
+    }
+}

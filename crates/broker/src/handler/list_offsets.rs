@@ -1,0 +1,120 @@
+//! ListOffsets: where a partition begins and ends, which record has the greatest timestamp, and the first at or after a time.
+//!
+//! By time: the stream finds the first batch that holds a timestamp of at least the target; the record is found within it, since
+//! timestamps may be out of order there as well.
+
+use crate::Shared;
+use crate::error::Failure;
+use crate::partition::Partition;
+use crate::time_index;
+use crate::topics;
+use base::{Offset, TopicId, UnixMillis};
+use control_core::{Image, StreamRecord};
+use protocol::error_code::ErrorCode;
+use protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsRequest};
+use protocol::messages::list_offsets_response::{
+    ListOffsetsPartitionResponse, ListOffsetsResponse, ListOffsetsTopicResponse,
+};
+
+/// Kafka's timestamps with a meaning of their own.
+const LATEST: i64 = -1;
+const EARLIEST: i64 = -2;
+const MAX_TIMESTAMP: i64 = -3;
+/// The first offset on the broker's own disk. Nothing is there only, so it is where the log begins.
+const EARLIEST_LOCAL: i64 = -4;
+/// The last offset in remote storage: everything is, or is on its way; the end of what is committed there.
+const LATEST_TIERED: i64 = -5;
+/// The first offset that remote storage does not hold yet.
+const EARLIEST_PENDING_UPLOAD: i64 = -6;
+
+/// From this version on answers carry a leader epoch.
+const LEADER_EPOCH_VERSION: i16 = 4;
+
+/// The field that stands for "no offset" and "no timestamp".
+const NONE: i64 = -1;
+
+/// An offset that was asked for, and the timestamp of its record where it was found by one.
+struct Found {
+    offset: Option<Offset>,
+    timestamp: Option<UnixMillis>,
+    leader_epoch: i32,
+}
+
+pub(crate) async fn handle(broker: &Shared, request: ListOffsetsRequest, version: i16) -> ListOffsetsResponse {
+    let image = broker.store.ledger().image();
+    let mut topics = Vec::new();
+    for topic in request.topics {
+        let mut partitions = Vec::new();
+        for asked in topic.partitions {
+            let found = find(broker, &image, &topic.name, &asked).await;
+            partitions.push(describe(asked.partition_index, found, version));
+        }
+        topics.push(ListOffsetsTopicResponse { name: topic.name, partitions, ..ListOffsetsTopicResponse::default() });
+    }
+    ListOffsetsResponse { topics, ..ListOffsetsResponse::default() }
+}
+
+async fn find(broker: &Shared, image: &Image, topic: &str, asked: &ListOffsetsPartition) -> Result<Found, Failure> {
+    let topic = topics::find(image, topic, TopicId::default())?;
+    let id = topics::stream_of(topic, asked.partition_index)?;
+    let partition = broker.partitions.owned(id).ok_or(Failure::NotLeader)?;
+    partition.check_leader_epoch(asked.current_leader_epoch)?;
+    let stream = image.streams.get(&id);
+    let at = |offset: Option<Offset>| Found {
+        offset,
+        timestamp: None,
+        leader_epoch: offset.map_or(-1, |offset| epoch_at(&partition, stream.map(AsRef::as_ref), offset)),
+    };
+    let committed = || stream.map_or(partition.log_start(), |stream| stream.committed().max(partition.log_start()));
+    match asked.timestamp {
+        LATEST => Ok(at(Some(partition.high_watermark()))),
+        EARLIEST | EARLIEST_LOCAL => Ok(at(Some(partition.log_start()))),
+        LATEST_TIERED => {
+            let last = committed().0.checked_sub(1).map(Offset).filter(|last| *last >= partition.log_start());
+            Ok(at(last))
+        }
+        EARLIEST_PENDING_UPLOAD => Ok(at(Some(committed()))),
+        MAX_TIMESTAMP => by_time(time_index::greatest(&partition).await?, at),
+        target if target >= 0 => by_time(time_index::first_from(&partition, UnixMillis(target)).await?, at),
+        other => Err(Failure::InvalidRequest(format!("timestamp {other} has no meaning"))),
+    }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "an arm among others that can fail")]
+fn by_time(record: Option<(Offset, UnixMillis)>, at: impl Fn(Option<Offset>) -> Found) -> Result<Found, Failure> {
+    let found = at(record.map(|(offset, _)| offset));
+    Ok(Found { timestamp: record.map(|(_, timestamp)| timestamp), ..found })
+}
+
+/// The leader epoch that the record at `offset` was written in, or would be.
+fn epoch_at(partition: &Partition, stream: Option<&StreamRecord>, offset: Offset) -> i32 {
+    let Some(stream) = stream else { return partition.leader_epoch() };
+    if stream.owner().is_some_and(|tenure| offset >= tenure.start) {
+        return partition.leader_epoch();
+    }
+    let known = stream.epochs.iter().rev().find(|(_, first)| *first <= offset);
+    known.map_or(partition.leader_epoch(), |(epoch, _)| epoch.0)
+}
+
+fn describe(partition_index: i32, found: Result<Found, Failure>, version: i16) -> ListOffsetsPartitionResponse {
+    let mut answer = ListOffsetsPartitionResponse {
+        partition_index,
+        error_code: ErrorCode::None.number(),
+        timestamp: NONE,
+        offset: NONE,
+        leader_epoch: -1,
+        ..ListOffsetsPartitionResponse::default()
+    };
+    match found {
+        Ok(found) if version == 0 => {
+            answer.old_style_offsets = found.offset.into_iter().map(Offset::to_kafka).collect()
+        }
+        Ok(found) => {
+            answer.offset = found.offset.map_or(NONE, Offset::to_kafka);
+            answer.timestamp = found.timestamp.map_or(NONE, |timestamp| timestamp.0);
+            answer.leader_epoch = if version >= LEADER_EPOCH_VERSION { found.leader_epoch } else { -1 };
+        }
+        Err(failure) => answer.error_code = failure.code().number(),
+    }
+    answer
+}

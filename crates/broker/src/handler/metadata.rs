@@ -1,0 +1,153 @@
+//! Metadata: which brokers live, which topics exist, who leads each partition; creates topics on first use where allowed.
+//!
+//! A partition whose owner is dead, or that nobody can recover now, is reported without a leader (LEADER_NOT_AVAILABLE) and with
+//! its last owner as an offline replica, so that clients keep asking instead of giving up.
+
+use crate::error::Failure;
+use crate::topics::{self, NewTopic};
+use crate::{Shared, topic_name};
+use base::{StreamId, TopicId};
+use control_core::{Image, Topic};
+use protocol::error_code::ErrorCode;
+use protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
+use protocol::messages::metadata_response::{
+    MetadataResponse, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+};
+use protocol::wire::Uuid;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// Before this version an empty list of topics asks for all.
+const NULL_MEANS_ALL_VERSION: i16 = 1;
+/// Before this version the request can't say whether it wants topics created.
+const CREATION_FLAG_VERSION: i16 = 4;
+/// The longest that creation on first use keeps an answer waiting.
+const CREATION_WAIT_MAX: Duration = Duration::from_secs(10);
+/// The value of the fields for authorised operations where they were not asked for.
+const OPERATIONS_NOT_ASKED_FOR: i32 = i32::MIN;
+
+pub(crate) async fn handle(broker: &Shared, request: MetadataRequest, version: i16) -> MetadataResponse {
+    let asked = request.topics.filter(|topics| version >= NULL_MEANS_ALL_VERSION || !topics.is_empty());
+    let may_create = version < CREATION_FLAG_VERSION || request.allow_auto_topic_creation;
+    let topics = match asked {
+        None => {
+            let image = broker.store.ledger().image();
+            image.topics.values().map(|topic| describe(broker, &image, topic)).collect()
+        }
+        Some(asked) => describe_asked(broker, asked, may_create).await,
+    };
+    let image = broker.store.ledger().image();
+    let living = topics::living(&image);
+    let own = broker.store.node_id();
+    let controller = if living.contains_key(&image.leader.node_id) { image.leader.node_id } else { own };
+    MetadataResponse {
+        brokers: living.iter().map(|(id, (_, node))| describe_broker(id.0, &node.advertised)).collect(),
+        cluster_id: Some(Uuid(image.cluster_id).to_string()),
+        controller_id: controller.0,
+        topics,
+        cluster_authorized_operations: OPERATIONS_NOT_ASKED_FOR,
+        ..MetadataResponse::default()
+    }
+}
+
+async fn describe_asked(
+    broker: &Shared,
+    asked: Vec<MetadataRequestTopic>,
+    may_create: bool,
+) -> Vec<MetadataResponseTopic> {
+    let mut seen = BTreeSet::new();
+    let mut answers = Vec::new();
+    for topic in asked {
+        let id = TopicId::from(topic.topic_id);
+        let name = topic.name.unwrap_or_default();
+        if !seen.insert((id, name.clone())) {
+            continue;
+        }
+        let mut image = broker.store.ledger().image();
+        let mut found = topics::find(&image, &name, id).cloned();
+        if found.is_err() && id == TopicId::default() {
+            let created = create(broker, &image, &name, may_create).await;
+            image = broker.store.ledger().image();
+            found = created.and_then(|()| topics::find(&image, &name, id).cloned());
+        }
+        answers.push(match found {
+            Ok(topic) => describe(broker, &image, &topic),
+            Err(failure) => MetadataResponseTopic {
+                error_code: failure.code().number(),
+                name: (id == TopicId::default()).then_some(name),
+                topic_id: id.into(),
+                topic_authorized_operations: OPERATIONS_NOT_ASKED_FOR,
+                ..MetadataResponseTopic::default()
+            },
+        });
+    }
+    answers
+}
+
+/// Creates a topic on first use; `Ok` where it exists afterwards, whoever made it.
+async fn create(broker: &Shared, image: &Image, name: &str, may_create: bool) -> Result<(), Failure> {
+    topic_name::check(name).map_err(Failure::InvalidTopic)?;
+    if !may_create || !broker.options.auto_create_topics {
+        return Err(Failure::UnknownPartition);
+    }
+    let topic = NewTopic { name: name.to_owned(), partitions: -1, replication_factor: -1, configs: BTreeMap::new() };
+    let created = topics::check(broker, image, &topic)?;
+    match topics::create(broker, topic, &created, CREATION_WAIT_MAX).await {
+        Err(Failure::TopicExists(_)) => Ok(()),
+        // The ledger is slow: the client asks again and finds it then.
+        Err(Failure::TimedOut) => Err(Failure::Offline(format!("topic '{name}' is being created"))),
+        other => other,
+    }
+}
+
+fn describe_broker(node_id: i32, advertised: &str) -> MetadataResponseBroker {
+    let (host, port) = advertised.rsplit_once(':').unwrap_or((advertised, ""));
+    MetadataResponseBroker {
+        node_id,
+        host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
+        port: port.parse().unwrap_or(0),
+        ..MetadataResponseBroker::default()
+    }
+}
+
+fn describe(broker: &Shared, image: &Image, topic: &Topic) -> MetadataResponseTopic {
+    let partitions = topic.partitions.iter().enumerate();
+    MetadataResponseTopic {
+        error_code: ErrorCode::None.number(),
+        name: Some(topic.name.clone()),
+        topic_id: topic.id.into(),
+        is_internal: topic.internal,
+        partitions: partitions.map(|(number, id)| describe_partition(broker, image, number, *id)).collect(),
+        topic_authorized_operations: OPERATIONS_NOT_ASKED_FOR,
+        ..MetadataResponseTopic::default()
+    }
+}
+
+fn describe_partition(broker: &Shared, image: &Image, number: usize, id: StreamId) -> MetadataResponsePartition {
+    let mut partition = MetadataResponsePartition {
+        partition_index: i32::try_from(number).unwrap_or(i32::MAX),
+        leader_id: -1,
+        leader_epoch: -1,
+        ..MetadataResponsePartition::default()
+    };
+    let Some(stream) = image.streams.get(&id) else {
+        partition.error_code = Failure::UnknownPartition.code().number();
+        return partition;
+    };
+    partition.leader_epoch = stream.epoch.0;
+    match topics::owner(image, stream) {
+        Some(node) => {
+            partition.leader_id = node.node_id.0;
+            partition.replica_nodes = vec![node.node_id.0];
+            partition.isr_nodes = vec![node.node_id.0];
+        }
+        None => {
+            let reason = broker.store.offline_reason(id).unwrap_or_default();
+            partition.error_code = Failure::Offline(reason).code().number();
+            let last: Vec<i32> = topics::last_owner(image, stream).into_iter().map(|id| id.0).collect();
+            partition.replica_nodes.clone_from(&last);
+            partition.offline_replicas = last;
+        }
+    }
+    partition
+}

@@ -1,0 +1,10 @@
+//! One file per API. Each turns a decoded request into its answer; codes come from `error`, stream words from `partition`.
+
+pub(crate) mod api_versions;
+pub(crate) mod create_topics;
+pub(crate) mod delete_topics;
+pub(crate) mod fetch;
+pub(crate) mod find_coordinator;
+pub(crate) mod list_offsets;
+pub(crate) mod metadata;
+pub(crate) mod produce;

@@ -1,0 +1,224 @@
+//! Produce: check each partition's batch, enqueue all, then wait for their confirmations. Third stop of the produce walk.
+//!
+//! Two phases, because a connection pipelines: [`start`] ends when every batch has its offsets and is on the way to the WAL (or
+//! was refused), so that the connection may start its next produce; the wait for durability is the future that it returns. acks=1
+//! is acks=all: there is one durability. acks=0 is not answered, and an error closes the connection, as the client has no other
+//! way to learn of it.
+//!
+//! Back-pressure: while the WAL is behind, `start` waits for room, which keeps the connection from reading on.
+
+use crate::Shared;
+use crate::batch_check::{self, CheckedBatch};
+use crate::error::{Failure, kafka_offset};
+use crate::partition::{Appended, Partition};
+use crate::topic_settings::TopicSettings;
+use crate::topics;
+use base::{Micros, Offset, TopicId, UnixMillis};
+use control_core::{Image, Topic};
+use futures::future::join_all;
+use protocol::error_code::ErrorCode;
+use protocol::messages::produce_request::{PartitionProduceData, ProduceRequest, TopicProduceData};
+use protocol::messages::produce_response::{PartitionProduceResponse, ProduceResponse, TopicProduceResponse};
+use protocol::wire::Records;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+use stream::AppendError;
+use world::ClockExt;
+
+/// The value of time and offset fields that have none.
+const NONE: i64 = -1;
+
+/// What became of one partition's batch.
+struct Outcome {
+    index: i32,
+    log_start: Option<Offset>,
+    stamped: Option<UnixMillis>,
+    appended: Result<Appended, Failure>,
+}
+
+/// The partitions of one topic, as named by the request.
+struct TopicOutcome {
+    asked: TopicProduceData,
+    partitions: Vec<Outcome>,
+}
+
+/// Enqueues the request's batches in order. The future that it returns waits until they are durable: `None` is acks=0 and all
+/// well, an error acks=0 and something refused.
+pub(crate) async fn start(
+    broker: Arc<Shared>,
+    mut request: ProduceRequest,
+    version: i16,
+    frame_bytes: usize,
+) -> impl Future<Output = Result<Option<ProduceResponse>, Failure>> + Send + use<> {
+    let began = broker.clock.now();
+    let asked = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
+    // Kafka's timeout is for waiting on other replicas, so acks=1 never had one.
+    let limit =
+        if request.acks == -1 { asked.min(broker.options.produce_wait_max) } else { broker.options.produce_wait_max };
+    let deadline = began.plus(limit);
+    let acks = request.acks;
+    let check = Check {
+        refused: refuse_whole(&request),
+        image: broker.store.ledger().image(),
+        version,
+        deadline,
+        detach: keeps_too_much(&request, frame_bytes),
+    };
+    let mut outcomes = Vec::new();
+    for mut asked in std::mem::take(&mut request.topic_data) {
+        let mut partitions = Vec::new();
+        for data in std::mem::take(&mut asked.partition_data) {
+            partitions.push(enqueue(&broker, &check, &asked, data).await);
+        }
+        outcomes.push(TopicOutcome { asked, partitions });
+    }
+    async move {
+        let responses = join_all(outcomes.into_iter().map(|topic| confirm_topic(&broker, topic, deadline))).await;
+        if acks == 0 {
+            return refused_partition(&responses);
+        }
+        Ok(Some(ProduceResponse { responses, ..ProduceResponse::default() }))
+    }
+}
+
+/// What the checks of all partitions of one request share.
+struct Check {
+    /// The request as a whole can't be served.
+    refused: Option<Failure>,
+    image: Arc<Image>,
+    version: i16,
+    deadline: Micros,
+    /// Copy batches out of the frame.
+    detach: bool,
+}
+
+fn refuse_whole(request: &ProduceRequest) -> Option<Failure> {
+    if !matches!(request.acks, -1..=1) {
+        return Some(Failure::InvalidAcks(request.acks));
+    }
+    request
+        .transactional_id
+        .as_ref()
+        .map(|_| Failure::InvalidRecord("transactions arrive in a later version".to_owned()))
+}
+
+/// A stored batch shares the memory of its request's frame. Where the batches are less than half of the frame, that would keep
+/// more alive than the log cache counts.
+fn keeps_too_much(request: &ProduceRequest, frame_bytes: usize) -> bool {
+    let partitions = request.topic_data.iter().flat_map(|topic| &topic.partition_data);
+    let batches: usize = partitions.filter_map(|data| data.records.as_ref().map(Records::len)).sum();
+    batches < frame_bytes / 2
+}
+
+async fn enqueue(broker: &Shared, check: &Check, topic: &TopicProduceData, data: PartitionProduceData) -> Outcome {
+    let index = data.index;
+    let mut outcome = Outcome { index, log_start: None, stamped: None, appended: Err(Failure::UnknownPartition) };
+    let checked = match &check.refused {
+        Some(refused) => Err(refused.clone()),
+        None => check_partition(broker, check, topic, data),
+    };
+    match checked {
+        Ok((partition, batch)) => {
+            outcome.log_start = Some(partition.log_start());
+            outcome.stamped = batch.stamped();
+            outcome.appended = append(broker, &partition, &batch, check.deadline).await;
+        }
+        Err(failure) => outcome.appended = Err(failure),
+    }
+    outcome
+}
+
+fn check_partition(
+    broker: &Shared,
+    check: &Check,
+    topic: &TopicProduceData,
+    data: PartitionProduceData,
+) -> Result<(Partition, CheckedBatch), Failure> {
+    let found: &Topic = topics::find(&check.image, &topic.name, TopicId::from(topic.topic_id))?;
+    let id = topics::stream_of(found, data.index)?;
+    let partition = broker.partitions.owned(id).ok_or(Failure::NotLeader)?;
+    let settings = TopicSettings::of(&found.configs, &broker.options);
+    let records = data.records.unwrap_or_default();
+    let batch = batch_check::check(&records, check.version, &settings, broker.clock.wall())?;
+    Ok((partition, if check.detach { batch.detached() } else { batch }))
+}
+
+/// Enqueues, waiting for room in the WAL until the deadline.
+async fn append(
+    broker: &Shared,
+    partition: &Partition,
+    batch: &CheckedBatch,
+    deadline: Micros,
+) -> Result<Appended, Failure> {
+    loop {
+        match partition.append(batch) {
+            Ok(appended) => return Ok(appended),
+            Err(AppendError::Busy) => {
+                let left = deadline.since(broker.clock.now());
+                if broker.clock.timeout(left, broker.store.room()).await.is_none() {
+                    return Err(AppendError::Busy.into());
+                }
+            }
+            Err(error @ AppendError::Gap { .. }) => {
+                tracing::error!("append batch: {error}; this is a bug");
+                return Err(error.into());
+            }
+            Err(error @ AppendError::NotOwner) => return Err(error.into()),
+        }
+    }
+}
+
+async fn confirm_topic(broker: &Shared, topic: TopicOutcome, deadline: Micros) -> TopicProduceResponse {
+    let confirmed = topic.partitions.into_iter().map(|outcome| confirm(broker, outcome, deadline));
+    TopicProduceResponse {
+        name: topic.asked.name,
+        topic_id: topic.asked.topic_id,
+        partition_responses: join_all(confirmed).await,
+        ..TopicProduceResponse::default()
+    }
+}
+
+async fn confirm(broker: &Shared, outcome: Outcome, deadline: Micros) -> PartitionProduceResponse {
+    let log_start_offset = kafka_offset(outcome.log_start);
+    let confirmed = match outcome.appended {
+        Err(failure) => Err(failure),
+        Ok(Appended { base, confirmation }) => {
+            let left = deadline.since(broker.clock.now());
+            match broker.clock.timeout(left, confirmation).await {
+                Some(Ok(())) => Ok(base),
+                Some(Err(_)) => Err(Failure::Unconfirmed),
+                None => Err(Failure::TimedOut),
+            }
+        }
+    };
+    match confirmed {
+        Ok(base) => PartitionProduceResponse {
+            index: outcome.index,
+            error_code: ErrorCode::None.number(),
+            base_offset: base.to_kafka(),
+            log_append_time_ms: outcome.stamped.map_or(NONE, |stamp| stamp.0),
+            log_start_offset,
+            ..PartitionProduceResponse::default()
+        },
+        Err(failure) => PartitionProduceResponse {
+            index: outcome.index,
+            error_code: failure.code().number(),
+            base_offset: NONE,
+            log_append_time_ms: NONE,
+            log_start_offset,
+            error_message: Some(failure.to_string()),
+            ..PartitionProduceResponse::default()
+        },
+    }
+}
+
+/// The first refusal, told as a failure: what acks=0 closes the connection with.
+fn refused_partition(responses: &[TopicProduceResponse]) -> Result<Option<ProduceResponse>, Failure> {
+    let refused = responses.iter().find_map(|topic| {
+        let wrong = topic.partition_responses.iter().find(|it| it.error_code != ErrorCode::None.number())?;
+        let reason = wrong.error_message.as_deref().unwrap_or_default();
+        Some(format!("produce with acks=0 to '{}' partition {}: {reason}", topic.name, wrong.index))
+    });
+    refused.map_or(Ok(None), |reason| Err(Failure::InvalidRequest(reason)))
+}

@@ -1,0 +1,137 @@
+//! Accepts connections, keeps their number within the bound, and closes the idle ones.
+//!
+//! Over the bound the newest is closed with a log line and all others are unharmed. One sweep serves all connections, so that an
+//! idle one costs no timer. What happens on a connection is left to `connection`.
+
+use crate::Shared;
+use crate::connection::{self, Activity};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use world::{Connection, Listener, TaskHandle};
+
+/// Pause after a failed accept (out of file descriptors, say), so that the loop does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The connections that are open.
+#[derive(Debug, Default)]
+pub(crate) struct Connections {
+    open: Mutex<Open>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    last: u64,
+    by_number: BTreeMap<u64, Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    peer: SocketAddr,
+    activity: Arc<Activity>,
+    /// `None` only until the task has been spawned.
+    task: Option<TaskHandle>,
+}
+
+impl Connections {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.lock().by_number.len()
+    }
+
+    /// Ends all of them at once.
+    pub(crate) fn abort_all(&self) {
+        let entries = std::mem::take(&mut self.lock().by_number);
+        entries.values().filter_map(|entry| entry.task.as_ref()).for_each(TaskHandle::abort);
+    }
+
+    fn insert(&self, peer: SocketAddr, activity: Arc<Activity>, connections_max: usize) -> Option<u64> {
+        let mut open = self.lock();
+        if open.by_number.len() >= connections_max {
+            return None;
+        }
+        open.last += 1;
+        let number = open.last;
+        open.by_number.insert(number, Entry { peer, activity, task: None });
+        Some(number)
+    }
+
+    fn attach(&self, number: u64, task: TaskHandle) {
+        if let Some(entry) = self.lock().by_number.get_mut(&number) {
+            entry.task = Some(task);
+        }
+    }
+
+    fn remove(&self, number: u64) {
+        self.lock().by_number.remove(&number);
+    }
+
+    fn take_idle(&self, now: base::Micros, idle_max: Duration) -> Vec<Entry> {
+        let mut open = self.lock();
+        let idle = |entry: &Entry| entry.activity.idle(now).is_some_and(|idle| idle > idle_max);
+        let numbers: Vec<u64> = open.by_number.iter().filter(|(_, it)| idle(it)).map(|(number, _)| *number).collect();
+        numbers.iter().filter_map(|number| open.by_number.remove(number)).collect()
+    }
+}
+
+/// Accepts until the broker stops.
+pub(crate) async fn accept(broker: Arc<Shared>, listener: Box<dyn Listener>) {
+    let mut stopping = broker.stopping.subscribe();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            _ = stopping.wait_for(|stopping| *stopping) => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((socket, peer)) => admit(&broker, socket, peer),
+            Err(error) => {
+                tracing::warn!("accept connection: {error}; raise the limit of open files if it is exhausted");
+                broker.clock.sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn admit(broker: &Arc<Shared>, socket: Box<dyn Connection>, peer: SocketAddr) {
+    let activity = Arc::new(Activity::idle_since(broker.clock.now()));
+    let connections_max = broker.options.connections_max;
+    let Some(number) = broker.connections.insert(peer, activity.clone(), connections_max) else {
+        tracing::warn!(%peer, "connection refused: {connections_max} are open (max.connections)");
+        return;
+    };
+    let shared = broker.clone();
+    let task = broker.clock.spawn(
+        "connection",
+        Box::pin(async move {
+            connection::serve(shared.clone(), socket, peer, activity).await;
+            shared.connections.remove(number);
+        }),
+    );
+    broker.connections.attach(number, task);
+}
+
+/// Closes connections that have been idle for too long, until the broker stops.
+pub(crate) async fn sweep(broker: Arc<Shared>) {
+    let mut stopping = broker.stopping.subscribe();
+    let idle_max = broker.options.connection_idle_max;
+    let period = (idle_max / 4).max(Duration::from_millis(10));
+    loop {
+        tokio::select! {
+            biased;
+            _ = stopping.wait_for(|stopping| *stopping) => return,
+            () = broker.clock.sleep(period) => {}
+        }
+        for entry in broker.connections.take_idle(broker.clock.now(), idle_max) {
+            tracing::debug!(peer = %entry.peer, "idle connection closed (connections.max.idle.ms)");
+            if let Some(task) = entry.task {
+                task.abort();
+            }
+        }
+    }
+}

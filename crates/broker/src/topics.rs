@@ -1,0 +1,147 @@
+//! Topics as the ledger's image knows them: looking them up, checking and creating new ones.
+//!
+//! Shared by the handlers of Metadata (creation on first use), CreateTopics, DeleteTopics, Produce and Fetch. Guarantees: a topic
+//! exists for clients only once the ledger holds it. Placement is simple for now: the creating broker owns all partitions, on
+//! its first WAL; replicas are placements, not copies.
+
+use crate::error::Failure;
+use crate::{Shared, topic_name, topic_settings, uuid};
+use base::{NodeEpoch, NodeId, StreamId, TopicId, WalIndex};
+use control_core::{Command, Image, Node, NodeState, Outcome, Refusal, StreamRecord, Topic};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use world::ClockExt;
+
+/// A topic that somebody asks for.
+#[derive(Debug, Clone)]
+pub(crate) struct NewTopic {
+    pub(crate) name: String,
+    /// -1: the broker's default.
+    pub(crate) partitions: i32,
+    /// -1: the broker's default.
+    pub(crate) replication_factor: i16,
+    /// By Kafka's names.
+    pub(crate) configs: BTreeMap<String, String>,
+}
+
+/// A topic that exists or, after a request that only validates, could.
+#[derive(Debug, Clone)]
+pub(crate) struct Created {
+    pub(crate) id: TopicId,
+    pub(crate) partitions: i32,
+    pub(crate) replication_factor: i16,
+}
+
+/// Checks everything about a new topic that can be known without asking the ledger; fills in defaults.
+pub(crate) fn check(broker: &Shared, image: &Image, topic: &NewTopic) -> Result<Created, Failure> {
+    topic_name::check(&topic.name).map_err(Failure::InvalidTopic)?;
+    if topic_name::is_reserved(&topic.name) {
+        return Err(Failure::InvalidTopic(format!("'{}' is reserved for the broker itself", topic.name)));
+    }
+    if image.topic(&topic.name).is_some() {
+        return Err(Failure::TopicExists(topic.name.clone()));
+    }
+    if let Some(other) = topic_name::collision(&topic.name, image.topic_names.keys()) {
+        return Err(Failure::InvalidTopic(format!(
+            "'{}' collides with the existing topic '{other}': '.' and '_' are the same in metric names",
+            topic.name
+        )));
+    }
+    let options = &broker.options;
+    let partitions = if topic.partitions == -1 { options.num_partitions } else { topic.partitions };
+    if partitions < 1 || partitions > options.topic_partitions_max {
+        return Err(Failure::InvalidPartitions(format!(
+            "a topic has 1 to {} partitions, not {partitions}",
+            options.topic_partitions_max
+        )));
+    }
+    let replication_factor = if topic.replication_factor == -1 { 1 } else { topic.replication_factor };
+    if replication_factor < 1 {
+        return Err(Failure::InvalidReplicationFactor(format!(
+            "the replication factor must be at least 1, not {replication_factor}"
+        )));
+    }
+    for (name, value) in &topic.configs {
+        topic_settings::check(name, value).map_err(Failure::InvalidConfig)?;
+    }
+    let id = uuid::random(|| broker.clock.random()).into();
+    Ok(Created { id, partitions, replication_factor })
+}
+
+/// Creates a topic that passed [`check`]; answers once the ledger holds it.
+pub(crate) async fn create(
+    broker: &Shared,
+    topic: NewTopic,
+    created: &Created,
+    limit: Duration,
+) -> Result<(), Failure> {
+    for (name, value) in &topic.configs {
+        if topic_settings::check(name, value) == Ok(true) {
+            tracing::info!(topic = %topic.name, "{name}={value} is kept, but what it tunes does not exist here");
+        }
+    }
+    let owner = (broker.store.node_epoch(), WalIndex(0));
+    let command = Command::CreateTopic {
+        id: created.id,
+        name: topic.name.clone(),
+        partitions: vec![owner; usize::try_from(created.partitions).unwrap_or(0)],
+        replication_factor: created.replication_factor,
+        configs: topic.configs,
+        internal: false,
+    };
+    match submit(broker, command, limit).await {
+        Err(Failure::Refused(Refusal::TopicExists)) => Err(Failure::TopicExists(topic.name)),
+        other => other,
+    }
+}
+
+/// Deletes a topic; answers once the ledger no longer holds it.
+pub(crate) async fn delete(broker: &Shared, id: TopicId, limit: Duration) -> Result<(), Failure> {
+    submit(broker, Command::DeleteTopic { id }, limit).await
+}
+
+async fn submit(broker: &Shared, command: Command, limit: Duration) -> Result<(), Failure> {
+    match broker.clock.timeout(limit, broker.store.ledger().submit(command)).await {
+        None => Err(Failure::TimedOut),
+        Some(Err(error)) => Err(error.into()),
+        Some(Ok(Outcome::Done)) => Ok(()),
+        Some(Ok(Outcome::Refused(refusal))) => Err(refusal.into()),
+        Some(Ok(other @ (Outcome::Registered { .. } | Outcome::Committed { .. }))) => {
+            Err(Failure::Unexpected(format!("the ledger answered {other:?}")))
+        }
+    }
+}
+
+/// How a request names a topic: newer versions by id, older ones by name.
+pub(crate) fn find<'a>(image: &'a Image, name: &str, id: TopicId) -> Result<&'a Arc<Topic>, Failure> {
+    if id == TopicId::default() {
+        image.topic(name).ok_or(Failure::UnknownPartition)
+    } else {
+        image.topics.get(&id).ok_or(Failure::UnknownTopicId)
+    }
+}
+
+/// The stream of a partition.
+pub(crate) fn stream_of(topic: &Topic, partition: i32) -> Result<StreamId, Failure> {
+    let index = usize::try_from(partition).map_err(|_| Failure::UnknownPartition)?;
+    topic.partitions.get(index).copied().ok_or(Failure::UnknownPartition)
+}
+
+/// Who serves a stream.
+pub(crate) fn owner<'a>(image: &'a Image, stream: &StreamRecord) -> Option<&'a Arc<Node>> {
+    let node_epoch = stream.owner()?.node_epoch();
+    image.nodes.get(&node_epoch).filter(|node| node.state == NodeState::Alive)
+}
+
+/// Who last had a stream, dead or alive.
+pub(crate) fn last_owner(image: &Image, stream: &StreamRecord) -> Option<NodeId> {
+    let node_epoch = stream.tenures.last()?.node_epoch();
+    image.nodes.get(&node_epoch).map(|node| node.node_id)
+}
+
+/// The living brokers: one start for each id, the newest.
+pub(crate) fn living(image: &Image) -> BTreeMap<NodeId, (NodeEpoch, &Arc<Node>)> {
+    let alive = image.nodes.iter().filter(|(_, node)| node.state == NodeState::Alive);
+    alive.map(|(epoch, node)| (node.node_id, (*epoch, node))).collect()
+}
