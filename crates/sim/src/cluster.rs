@@ -55,8 +55,7 @@ impl Cluster {
         let seats = (0..plan.brokers)
             .map(|broker| {
                 let host = HostId(if plan.storage == Storage::Folder { 1 } else { broker + 1 });
-                let state =
-                    SeatState { host, process: None, ledger: None, away_until: Micros(0), stop_asked: false };
+                let state = SeatState { host, process: None, ledger: None, away_until: Micros(0), stop_asked: false };
                 Seat { state: Mutex::new(state), stop: Arc::new(Notify::new()) }
             })
             .collect();

@@ -79,18 +79,28 @@ fn work(args: &Args, out: &mut impl Write) -> Result<bool, String> {
     if let Some(name) = &args.mutant {
         return match failed.iter().find(|report| !report.violations.is_empty()) {
             Some(report) => say(out, format!("found at seed {}: {}", report.seed, report.violations[0])).map(|()| true),
-            None => say(out, format!("{name} not found in {} seeds; its place was passed {} times", reports.len(), mutants::reached()))
-                .map(|()| false),
+            None => say(
+                out,
+                format!(
+                    "{name} not found in {} seeds; its place was passed {} times",
+                    reports.len(),
+                    mutants::reached()
+                ),
+            )
+            .map(|()| false),
         };
     }
     let simulated: Duration = reports.iter().map(|report| report.simulated).sum();
     let acknowledged: u64 = reports.iter().filter_map(|report| report.counts.get("records.acknowledged")).sum();
-    say(out, format!(
-        "{} of {} seeds green, {} s simulated, {acknowledged} records acknowledged",
-        reports.len() - failed.len(),
-        reports.len(),
-        simulated.as_secs()
-    ))?;
+    say(
+        out,
+        format!(
+            "{} of {} seeds green, {} s simulated, {acknowledged} records acknowledged",
+            reports.len() - failed.len(),
+            reports.len(),
+            simulated.as_secs()
+        ),
+    )?;
     Ok(failed.is_empty())
 }
 
@@ -144,7 +154,9 @@ fn run_one(args: &Args, seed: u64) -> Result<Report, String> {
     if args.check_determinism {
         let again = run(seed, None);
         if again.trace != report.trace {
-            report.violations.push(format!("trace {:?}, then {:?}: the seed does not tell one story", report.trace, again.trace));
+            report
+                .violations
+                .push(format!("trace {:?}, then {:?}: the seed does not tell one story", report.trace, again.trace));
         }
     }
     if args.mutant.is_none() {

@@ -60,7 +60,8 @@ pub fn wake(name: &str) -> Result<(), String> {
         Ok(())
     }
     #[cfg(not(mutants))]
-    Err("this build has no planted bugs; build it with RUSTFLAGS='--cfg mutants' --target-dir target/mutants".to_owned())
+    Err("this build has no planted bugs; build it with RUSTFLAGS='--cfg mutants' --target-dir target/mutants"
+        .to_owned())
 }
 
 /// How often the code passed the place of the bug that is awake.
@@ -84,8 +85,10 @@ pub fn report(names: &[&str], mut tell: impl FnMut(String)) -> Result<bool, Stri
             needed.push(search(name, start..start + SEEDS_MAX)?);
         }
         needed.sort_by_key(|found| found.unwrap_or(u64::MAX));
-        let shown: Vec<_> =
-            needed.iter().map(|found| found.map_or_else(|| "not found".to_owned(), |seeds| seeds.to_string())).collect();
+        let shown: Vec<_> = needed
+            .iter()
+            .map(|found| found.map_or_else(|| "not found".to_owned(), |seeds| seeds.to_string()))
+            .collect();
         let median = &shown[shown.len() / 2];
         all &= needed.last().copied().flatten().is_some();
         tell(format!("{name:<34} median {median:>9} seeds   ({})", shown.join(", ")));
@@ -101,6 +104,7 @@ fn search(name: &str, seeds: Range<u64>) -> Result<Option<u64>, String> {
         .output()
         .map_err(|error| error.to_string())?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let found = text.lines().find_map(|line| line.strip_prefix("found at seed ")?.split(':').next()?.parse::<u64>().ok());
+    let found =
+        text.lines().find_map(|line| line.strip_prefix("found at seed ")?.split(':').next()?.parse::<u64>().ok());
     Ok(found.map(|seed| seed - seeds.start + 1))
 }

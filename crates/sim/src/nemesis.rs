@@ -109,15 +109,9 @@ fn cut(cluster: &Cluster, fault: Fault, broker: usize, seed: &mut Seed) {
             universe.net.reset(here, seed.between(100, 1000));
             return;
         }
-        Fault::CutBucket => {
-            BUCKET_HOST
-        }
-        Fault::CutBrokers => {
-            cluster.host((broker + 1) % usize::from(cluster.plan().brokers))
-        }
-        _ => {
-            crate::workload::CLIENT_HOST
-        }
+        Fault::CutBucket => BUCKET_HOST,
+        Fault::CutBrokers => cluster.host((broker + 1) % usize::from(cluster.plan().brokers)),
+        _ => crate::workload::CLIENT_HOST,
     };
     let directions = seed.below(3);
     if directions != 0 {
@@ -158,15 +152,9 @@ fn store_weather(cluster: &Cluster, fault: Fault, seed: &mut Seed) {
 fn disk_weather(cluster: &Cluster, fault: Fault, broker: usize, seed: &mut Seed) {
     let disk = cluster.universe().disk(cluster.host(broker));
     let weather = match fault {
-        Fault::DiskSlow => {
-            DiskWeather { slow: 300, slow_ms_max: 400, ..DiskWeather::FAIR }
-        }
-        Fault::DiskFull => {
-            DiskWeather { full: 1000, ..DiskWeather::FAIR }
-        }
-        _ => {
-            DiskWeather { fail: seed.between(5, 60), ..DiskWeather::FAIR }
-        }
+        Fault::DiskSlow => DiskWeather { slow: 300, slow_ms_max: 400, ..DiskWeather::FAIR },
+        Fault::DiskFull => DiskWeather { full: 1000, ..DiskWeather::FAIR },
+        _ => DiskWeather { fail: seed.between(5, 60), ..DiskWeather::FAIR },
     };
     disk.set_weather(weather);
     let length = Duration::from_millis(seed.between(500, 5_000));

@@ -135,10 +135,17 @@ impl Plan {
 
 fn faults(seed: &mut Seed, storage: Storage, brokers: u8) -> BTreeSet<Fault> {
     let mut faults = BTreeSet::from([Fault::Kill, Fault::Fuse]);
-    let mut maybe = vec![Fault::CleanStop, Fault::Pause, Fault::CutClients, Fault::Reset, Fault::ClockStep, Fault::PowerLoss];
+    let mut maybe =
+        vec![Fault::CleanStop, Fault::Pause, Fault::CutClients, Fault::Reset, Fault::ClockStep, Fault::PowerLoss];
     match storage {
         Storage::ObjectWal => {
-            maybe.extend([Fault::MoveHost, Fault::CutBucket, Fault::StoreTrouble, Fault::StoreTrouble, Fault::StoreSlow]);
+            maybe.extend([
+                Fault::MoveHost,
+                Fault::CutBucket,
+                Fault::StoreTrouble,
+                Fault::StoreTrouble,
+                Fault::StoreSlow,
+            ]);
         }
         Storage::RingWal => maybe.extend([
             Fault::CutBucket,
@@ -149,13 +156,9 @@ fn faults(seed: &mut Seed, storage: Storage, brokers: u8) -> BTreeSet<Fault> {
             Fault::DiskTrouble,
             Fault::DiskSlow,
         ]),
-        Storage::Folder => maybe.extend([
-            Fault::PowerLoss,
-            Fault::PowerLoss,
-            Fault::DiskTrouble,
-            Fault::DiskSlow,
-            Fault::DiskFull,
-        ]),
+        Storage::Folder => {
+            maybe.extend([Fault::PowerLoss, Fault::PowerLoss, Fault::DiskTrouble, Fault::DiskSlow, Fault::DiskFull])
+        }
     }
     if brokers > 1 {
         maybe.extend([Fault::CutBrokers, Fault::LongPause, Fault::Pause]);

@@ -264,7 +264,8 @@ impl Partition {
     fn put(&mut self, key: &PartitionKey, offset: i64, id: u64, how: &str, violations: &mut Vec<String>) {
         let known = *self.known.entry(offset).or_insert(id);
         if known != id {
-            violations.push(format!("offset reused: {key:?} {how} record {id} at {offset}, where record {known} stood"));
+            violations
+                .push(format!("offset reused: {key:?} {how} record {id} at {offset}, where record {known} stood"));
         }
     }
 }

@@ -65,7 +65,8 @@ async fn rebuild(cluster: &Cluster) -> Result<Arc<Image>, String> {
 fn keys(cluster: &Cluster, prefix: &str) -> BTreeSet<String> {
     if cluster.plan().storage == Storage::Folder {
         let files = cluster.universe().disk(cluster.host(0)).contents(Path::new(BUCKET_FOLDER));
-        let keys = files.into_iter().filter_map(|(path, _)| Some(path.strip_prefix(BUCKET_FOLDER).ok()?.to_str()?.to_owned()));
+        let keys =
+            files.into_iter().filter_map(|(path, _)| Some(path.strip_prefix(BUCKET_FOLDER).ok()?.to_str()?.to_owned()));
         return keys.filter(|key| key.starts_with(prefix)).collect();
     }
     cluster.universe().bucket.contents(prefix).into_iter().map(|(key, _)| key).collect()

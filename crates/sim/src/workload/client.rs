@@ -154,12 +154,8 @@ impl Client {
             topic_id: if version < 13 { Uuid(0) } else { Uuid(topic.id) },
             partition_data: vec![PartitionProduceData { index: partition, records: Some(records) }],
         };
-        let request = ProduceRequest {
-            transactional_id: None,
-            acks,
-            timeout_ms: PRODUCE_TIMEOUT_MS,
-            topic_data: vec![data],
-        };
+        let request =
+            ProduceRequest { transactional_id: None, acks, timeout_ms: PRODUCE_TIMEOUT_MS, topic_data: vec![data] };
         let leader = self.leader(topic, partition).await?;
         if acks == 0 {
             self.send(&leader, version, &request).await?;
@@ -240,8 +236,7 @@ impl Client {
             timestamp,
             ..ListOffsetsPartition::default()
         };
-        let asked =
-            ListOffsetsTopic { name: topic.plan.name.as_str().into(), partitions: vec![part] };
+        let asked = ListOffsetsTopic { name: topic.plan.name.as_str().into(), partitions: vec![part] };
         let request = ListOffsetsRequest { replica_id: -1, topics: vec![asked], ..ListOffsetsRequest::default() };
         let version = self.pick(&[2, 4, 5, 6, 7]);
         let leader = self.leader(topic, partition).await?;
@@ -277,8 +272,11 @@ impl Client {
     }
 
     async fn metadata(&mut self, topic: MetadataRequestTopic) -> Result<MetadataResponse, Failure> {
-        let request =
-            MetadataRequest { topics: Some(vec![topic]), allow_auto_topic_creation: false, ..MetadataRequest::default() };
+        let request = MetadataRequest {
+            topics: Some(vec![topic]),
+            allow_auto_topic_creation: false,
+            ..MetadataRequest::default()
+        };
         let address = self.anybody();
         let version = self.pick(&[12]);
         Ok(self.call(&address, version, &request).await?.0)
@@ -301,7 +299,12 @@ impl Client {
     }
 
     /// Sends a request and waits for its answer. The connection does not outlive a failure.
-    async fn call<R: Request>(&mut self, address: &str, version: i16, request: &R) -> Result<(R::Response, u64), Failure> {
+    async fn call<R: Request>(
+        &mut self,
+        address: &str,
+        version: i16,
+        request: &R,
+    ) -> Result<(R::Response, u64), Failure> {
         let frame = self.frame(version, request)?;
         let correlation = self.correlation;
         let mut connection = self.connection(address).await?;

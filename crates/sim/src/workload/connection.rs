@@ -1,8 +1,8 @@
 //! One client connection: frames out, frames in, one request at a time, each with a deadline.
 
-use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 use std::io;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use world::{ClockExt, World};
 

@@ -47,12 +47,8 @@ impl Workload {
     #[must_use]
     pub fn start(cluster: &Cluster, history: &History, mut seed: Seed) -> Workload {
         let (_process, world) = cluster.universe().process(CLIENT_HOST, "clients");
-        let shared = Arc::new(Shared {
-            cluster: cluster.clone(),
-            history: history.clone(),
-            world,
-            topics: Mutex::default(),
-        });
+        let shared =
+            Arc::new(Shared { cluster: cluster.clone(), history: history.clone(), world, topics: Mutex::default() });
         let (stop, stopped) = watch::channel(false);
         let mut actors = Vec::new();
         for plan in &cluster.plan().topics {
@@ -79,9 +75,8 @@ impl Workload {
     pub fn topics(&self) -> Vec<(PartitionKey, Option<u64>)> {
         let topics = self.shared.topics.lock().unwrap_or_else(PoisonError::into_inner);
         let partitions = topics.values().flat_map(|topic| {
-            (0..topic.plan.partitions).map(|partition| {
-                (PartitionKey { topic: topic.key.clone(), partition }, topic.plan.retention_bytes)
-            })
+            (0..topic.plan.partitions)
+                .map(|partition| (PartitionKey { topic: topic.key.clone(), partition }, topic.plan.retention_bytes))
         });
         partitions.collect()
     }

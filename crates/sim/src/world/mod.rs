@@ -71,8 +71,7 @@ impl Universe {
     pub fn new(seed: &mut Seed, trace: Trace) -> Universe {
         let net = Net::new(seed.fork("network"), trace.clone());
         let bucket = Bucket::new(seed.fork("bucket"), trace.clone(), net.clone());
-        let hosts =
-            Hosts { seed: seed.fork("hosts"), next_process: 1, hosts: BTreeMap::new(), processes: Vec::new() };
+        let hosts = Hosts { seed: seed.fork("hosts"), next_process: 1, hosts: BTreeMap::new(), processes: Vec::new() };
         Universe { trace, net, bucket, hosts: Arc::new(Mutex::new(hosts)) }
     }
 
@@ -112,8 +111,7 @@ impl Universe {
 
     /// Takes the host's power: all its processes die, and its disk loses what was not durable.
     pub fn power_loss(&self, host: HostId) {
-        let victims: Vec<_> =
-            self.lock().processes.iter().filter(|process| process.host == host).cloned().collect();
+        let victims: Vec<_> = self.lock().processes.iter().filter(|process| process.host == host).cloned().collect();
         for process in victims {
             process.kill("power loss");
         }
@@ -151,7 +149,10 @@ impl Universe {
 
 /// Virtual time since the start of the run.
 #[must_use]
-#[expect(clippy::disallowed_methods, reason = "the simulator's clock is tokio's paused one; all other time derives from here")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the simulator's clock is tokio's paused one; all other time derives from here"
+)]
 pub fn now() -> Micros {
     thread_local! {
         static START: std::cell::Cell<Option<tokio::time::Instant>> = const { std::cell::Cell::new(None) };
@@ -175,3 +176,6 @@ pub async fn wait(duration: Duration) {
 pub fn spawn(task: impl Future<Output = ()> + Send + 'static) -> tokio::task::JoinHandle<()> {
     tokio::spawn(task)
 }
+
+#[cfg(test)]
+mod tests;

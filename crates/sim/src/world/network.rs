@@ -441,7 +441,9 @@ impl AsyncWrite for SimConnection {
 }
 
 fn parse(address: &str) -> io::Result<SocketAddr> {
-    address.parse().map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, format!("{address}: not an address of the simulation")))
+    address.parse().map_err(|_| {
+        io::Error::new(io::ErrorKind::InvalidInput, format!("{address}: not an address of the simulation"))
+    })
 }
 
 fn host_of(address: SocketAddr) -> HostId {

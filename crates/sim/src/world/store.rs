@@ -253,7 +253,10 @@ impl ObjectStore for SimStore {
         let effect = move |objects: &mut BTreeMap<String, Bytes>| {
             let from = if after > prefix { Bound::Excluded(after) } else { Bound::Included(prefix.clone()) };
             let found = objects.range((from, Bound::Unbounded)).take_while(|(key, _)| key.starts_with(&prefix));
-            Ok(found.take(limit).map(|(key, bytes)| ObjectMeta { key: key.clone(), size: bytes.len() as u64 }).collect())
+            Ok(found
+                .take(limit)
+                .map(|(key, bytes)| ObjectMeta { key: key.clone(), size: bytes.len() as u64 })
+                .collect())
         };
         self.request("store.list", what, effect, |answer: &Result<Vec<ObjectMeta>, StoreError>| match answer {
             Ok(found) => {

@@ -324,7 +324,8 @@ impl State {
         }
         self.drop_orphaned_names();
         self.names.clone_from(&self.durable_names);
-        let linked: BTreeSet<_> = self.names.values().filter_map(|it| if let Name::File(i) = it { Some(*i) } else { None }).collect();
+        let linked: BTreeSet<_> =
+            self.names.values().filter_map(|it| if let Name::File(i) = it { Some(*i) } else { None }).collect();
         self.files.retain(|inode, _| linked.contains(inode));
         losses
     }
