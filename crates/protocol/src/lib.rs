@@ -5,6 +5,7 @@
 //! - [`wire`] is what those are made of, and where hostile bytes are held off.
 //! - [`api`] is the table of what Millstream serves; [`api_key`] has the names of all APIs.
 //! - [`error_code`] has Kafka's error codes.
+//! - [`record_batch`] views, checks and makes batches of records.
 //!
 //! A server's side of a request:
 //!
@@ -68,4 +69,5 @@ pub mod api_key;
 pub mod error_code;
 pub mod frame;
 pub mod messages;
+pub mod record_batch;
 pub mod wire;

@@ -1,0 +1,406 @@
+//! Kafka's record batch (magic 2), viewed in place over shared bytes.
+//!
+//! A batch travels from a producer to consumers as the bytes that came. What the broker does to it is here: cut batches apart,
+//! read the header's fields, check what a producer sent, and give it its offset, for which only the first 16 bytes change (the
+//! CRC leaves them out). Records are looked at only where Kafka's semantics need it, or by tests and clients.
+//!
+//! Guarantees: nothing is copied but what is decompressed, decompressing stops at a bound, and no length inside is believed
+//! before it is compared with the bytes there are. Batches of the older formats (magic 0 and 1) are told apart, not read.
+
+mod builder;
+mod compression;
+mod record;
+
+pub use builder::{BatchBuilder, NewRecord};
+pub use compression::Compression;
+pub use record::{Header, Headers, Record, RecordIter};
+
+use crate::error_code::ErrorCode;
+use crate::wire::Records;
+use base::crc32c;
+use bytes::Bytes;
+use std::ops::RangeInclusive;
+use thiserror::Error;
+
+/// Bytes of a batch's header: everything before its records.
+pub const HEADER_BYTES: usize = 61;
+/// Bytes at the front that the CRC leaves out and that numbering rewrites: base offset, length, leader epoch.
+pub const HEAD_BYTES: usize = 16;
+/// Bytes at the front that the length field doesn't count: base offset and the length itself.
+const LENGTH_FROM: usize = 12;
+/// From here on the CRC counts.
+const CRC_FROM: usize = 21;
+/// A timestamp that means none.
+pub const NO_TIMESTAMP: i64 = -1;
+/// A producer id that means none.
+pub const NO_PRODUCER_ID: i64 = -1;
+
+/// What is wrong with a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum BatchError {
+    /// The bytes end before the batch does.
+    #[error("{needed} bytes needed where {left} are left")]
+    Truncated {
+        /// Bytes that the batch takes at least.
+        needed: usize,
+        /// Bytes that there are.
+        left: usize,
+    },
+    /// The length field is too small for a batch.
+    #[error("a batch length of {0}")]
+    Length(i32),
+    /// A message set of the formats before Kafka 0.11.
+    #[error("records of the old format, magic {0}")]
+    OldMagic(i8),
+    /// A format that doesn't exist yet.
+    #[error("records of an unknown format, magic {0}")]
+    UnknownMagic(i8),
+    /// A produce request has exactly one batch for each partition.
+    #[error("a produce request must have exactly one batch for each partition")]
+    NotOne,
+    /// The batch is larger than the topic allows.
+    #[error("a batch of {bytes} bytes, where at most {max} are allowed")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The bound.
+        max: usize,
+    },
+    /// The checksum doesn't match.
+    #[error("the batch's checksum doesn't match its bytes")]
+    Crc,
+    /// The number of records doesn't match the last offset, or there are none.
+    #[error("{records} records, but the last one's offset is {last_offset_delta} after the first one's")]
+    Count {
+        /// The header's count.
+        records: i32,
+        /// The header's last offset.
+        last_offset_delta: i32,
+    },
+    /// Control records come from the broker alone.
+    #[error("clients may not write control records")]
+    Control,
+    /// A producer id without a sequence, or a transaction without a producer id.
+    #[error("a producer id, epoch and sequence that don't go together")]
+    Producer,
+    /// A record's time lies outside of what the topic allows.
+    #[error("a timestamp of {0}, which the topic doesn't allow")]
+    Timestamp(i64),
+    /// A codec that doesn't exist, or that this version of the request doesn't allow.
+    #[error("compression type {0} is not supported here")]
+    Compression(u8),
+    /// The compressed bytes can't be decompressed.
+    #[error("the records can't be decompressed")]
+    Decompress,
+    /// Decompressed, the records are larger than the bound.
+    #[error("the records take more than {0} bytes when decompressed")]
+    DecompressedSize(usize),
+    /// The records inside don't have the form of records.
+    #[error("record {0} of the batch is malformed")]
+    Record(i32),
+}
+
+impl BatchError {
+    /// What a produce request that brought such a batch is answered.
+    #[must_use]
+    pub fn error_code(self) -> ErrorCode {
+        match self {
+            BatchError::Truncated { .. } | BatchError::Length(_) | BatchError::Crc | BatchError::Decompress => {
+                ErrorCode::CorruptMessage
+            }
+            BatchError::TooLarge { .. } | BatchError::DecompressedSize(_) => ErrorCode::MessageTooLarge,
+            BatchError::Timestamp(_) => ErrorCode::InvalidTimestamp,
+            BatchError::Compression(_) => ErrorCode::UnsupportedCompressionType,
+            BatchError::OldMagic(_)
+            | BatchError::UnknownMagic(_)
+            | BatchError::NotOne
+            | BatchError::Count { .. }
+            | BatchError::Control
+            | BatchError::Producer
+            | BatchError::Record(_) => ErrorCode::InvalidRecord,
+        }
+    }
+}
+
+/// One whole batch of magic 2. That it has all its bytes is certain; what they say is not, before [`RecordBatch::check`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordBatch {
+    bytes: Bytes,
+}
+
+/// Walks over the batches that lie one behind another in `records`. Ends after the first error.
+pub fn batches(records: Bytes) -> impl Iterator<Item = Result<RecordBatch, BatchError>> {
+    let mut left = records;
+    std::iter::from_fn(move || {
+        if left.is_empty() {
+            return None;
+        }
+        let batch = RecordBatch::split_first(&mut left);
+        if batch.is_err() {
+            left = Bytes::new();
+        }
+        Some(batch)
+    })
+}
+
+/// The one batch that a produce request has for a partition.
+///
+/// # Errors
+/// Where there is none, more than one, or what there is isn't a batch.
+pub fn only_batch(records: &Records) -> Result<RecordBatch, BatchError> {
+    let mut left = records.to_bytes();
+    if left.is_empty() {
+        return Err(BatchError::NotOne);
+    }
+    let batch = RecordBatch::split_first(&mut left)?;
+    if left.is_empty() { Ok(batch) } else { Err(BatchError::NotOne) }
+}
+
+/// What a producer's batch must be like.
+#[derive(Debug, Clone)]
+pub struct ProduceRules {
+    /// Greatest batch (`max.message.bytes`).
+    pub batch_bytes_max: usize,
+    /// Whether zstd is allowed: from version 7 of Produce on.
+    pub zstd: bool,
+    /// Times that records may have; [`NO_TIMESTAMP`] is always allowed.
+    pub timestamps: RangeInclusive<i64>,
+}
+
+impl RecordBatch {
+    /// Takes one batch off the front of `left`.
+    ///
+    /// # Errors
+    /// Where there isn't a whole one of magic 2; `left` is then as it was.
+    pub fn split_first(left: &mut Bytes) -> Result<RecordBatch, BatchError> {
+        let truncated = |needed: usize| BatchError::Truncated { needed, left: left.len() };
+        if left.len() <= HEAD_BYTES {
+            return Err(truncated(HEAD_BYTES + 1));
+        }
+        let length = i32::from_be_bytes(array(left, 8));
+        match i8::from_be_bytes(array(left, 16)) {
+            2 => {}
+            old @ 0..2 => return Err(BatchError::OldMagic(old)),
+            unknown => return Err(BatchError::UnknownMagic(unknown)),
+        }
+        let bytes = usize::try_from(length).map_err(|_| BatchError::Length(length))?.saturating_add(LENGTH_FROM);
+        if bytes < HEADER_BYTES {
+            return Err(BatchError::Length(length));
+        }
+        if bytes > left.len() {
+            return Err(truncated(bytes));
+        }
+        Ok(RecordBatch { bytes: left.split_to(bytes) })
+    }
+
+    /// All of it.
+    #[must_use]
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// Its offset in the log; what a producer sends here means nothing.
+    #[must_use]
+    pub fn base_offset(&self) -> i64 {
+        i64::from_be_bytes(self.field(0))
+    }
+
+    /// The offset of its last record.
+    #[must_use]
+    pub fn last_offset(&self) -> i64 {
+        self.base_offset().saturating_add(i64::from(self.last_offset_delta()))
+    }
+
+    /// The epoch of the leader that numbered it.
+    #[must_use]
+    pub fn leader_epoch(&self) -> i32 {
+        i32::from_be_bytes(self.field(12))
+    }
+
+    /// The last record's offset less the first one's. A compacted batch may have fewer records than that.
+    #[must_use]
+    pub fn last_offset_delta(&self) -> i32 {
+        i32::from_be_bytes(self.field(23))
+    }
+
+    /// From which the records' times are counted.
+    #[must_use]
+    pub fn base_timestamp(&self) -> i64 {
+        i64::from_be_bytes(self.field(27))
+    }
+
+    /// The greatest time of a record, as its writer says.
+    #[must_use]
+    pub fn max_timestamp(&self) -> i64 {
+        i64::from_be_bytes(self.field(35))
+    }
+
+    /// [`NO_PRODUCER_ID`] where the producer isn't idempotent.
+    #[must_use]
+    pub fn producer_id(&self) -> i64 {
+        i64::from_be_bytes(self.field(43))
+    }
+
+    /// The producer's epoch.
+    #[must_use]
+    pub fn producer_epoch(&self) -> i16 {
+        i16::from_be_bytes(self.field(51))
+    }
+
+    /// The sequence number of its first record.
+    #[must_use]
+    pub fn base_sequence(&self) -> i32 {
+        i32::from_be_bytes(self.field(53))
+    }
+
+    /// The sequence number of its last record; -1 where it has none. Sequences wrap round to 0 behind `i32::MAX`.
+    #[must_use]
+    pub fn last_sequence(&self) -> i32 {
+        match self.base_sequence() {
+            none @ ..0 => none,
+            first => first.wrapping_add(self.last_offset_delta()) & i32::MAX,
+        }
+    }
+
+    /// How many records its header says there are.
+    #[must_use]
+    pub fn record_count(&self) -> i32 {
+        i32::from_be_bytes(self.field(57))
+    }
+
+    /// How its records are compressed.
+    ///
+    /// # Errors
+    /// Where that codec doesn't exist.
+    pub fn compression(&self) -> Result<Compression, BatchError> {
+        Compression::from_number(self.attributes().to_be_bytes()[1] & 7)
+    }
+
+    /// Whether the broker set the times.
+    #[must_use]
+    pub fn is_log_append_time(&self) -> bool {
+        self.attributes() & 0x08 != 0
+    }
+
+    /// Whether it is part of a transaction.
+    #[must_use]
+    pub fn is_transactional(&self) -> bool {
+        self.attributes() & 0x10 != 0
+    }
+
+    /// Whether it holds a transaction's marker, or another of the broker's own records.
+    #[must_use]
+    pub fn is_control(&self) -> bool {
+        self.attributes() & 0x20 != 0
+    }
+
+    /// Whether the checksum matches.
+    #[must_use]
+    pub fn crc_matches(&self) -> bool {
+        u32::from_be_bytes(self.field(17)) == crc32c(&self.bytes[CRC_FROM..])
+    }
+
+    /// Checks the header as a reader must, whoever wrote it: checksum and count.
+    ///
+    /// # Errors
+    /// The first thing found wrong.
+    pub fn check(&self) -> Result<(), BatchError> {
+        if !self.crc_matches() {
+            return Err(BatchError::Crc);
+        }
+        let (records, last_offset_delta) = (self.record_count(), self.last_offset_delta());
+        if records < 0 || last_offset_delta < 0 || i64::from(records) > i64::from(last_offset_delta) + 1 {
+            return Err(BatchError::Count { records, last_offset_delta });
+        }
+        Ok(())
+    }
+
+    /// Checks the header of what a producer sent. The records are checked by walking over [`RecordBatch::records`].
+    ///
+    /// # Errors
+    /// The first thing found wrong, whose [`BatchError::error_code`] is the answer.
+    pub fn check_produced(&self, rules: &ProduceRules) -> Result<(), BatchError> {
+        if self.bytes.len() > rules.batch_bytes_max {
+            return Err(BatchError::TooLarge { bytes: self.bytes.len(), max: rules.batch_bytes_max });
+        }
+        self.check()?;
+        let (records, last_offset_delta) = (self.record_count(), self.last_offset_delta());
+        if i64::from(records) != i64::from(last_offset_delta) + 1 {
+            return Err(BatchError::Count { records, last_offset_delta });
+        }
+        if self.is_control() {
+            return Err(BatchError::Control);
+        }
+        let compression = self.compression()?;
+        if compression == Compression::Zstd && !rules.zstd {
+            return Err(BatchError::Compression(compression.number()));
+        }
+        let identified = self.producer_id() != NO_PRODUCER_ID;
+        if identified && (self.base_sequence() < 0 || self.producer_epoch() < 0)
+            || !identified && self.is_transactional()
+        {
+            return Err(BatchError::Producer);
+        }
+        for timestamp in [self.base_timestamp(), self.max_timestamp()] {
+            if timestamp != NO_TIMESTAMP && !rules.timestamps.contains(&timestamp) {
+                return Err(BatchError::Timestamp(timestamp));
+            }
+        }
+        Ok(())
+    }
+
+    /// Its records, decompressed into at most `decompressed_max` bytes where they are compressed.
+    ///
+    /// # Errors
+    /// Where they can't be decompressed within the bound. The iterator then tells what is wrong with the records themselves.
+    pub fn records(&self, decompressed_max: usize) -> Result<RecordIter, BatchError> {
+        let bytes = self.compression()?.decompress(self.bytes.slice(HEADER_BYTES..), decompressed_max)?;
+        Ok(RecordIter::new(self, bytes))
+    }
+
+    /// Walks over all records and checks each one's form, their number, and that the header's times are theirs.
+    ///
+    /// # Errors
+    /// The first thing found wrong.
+    pub fn check_records(&self, decompressed_max: usize) -> Result<(), BatchError> {
+        let mut greatest = NO_TIMESTAMP;
+        let mut next_delta = 0;
+        for record in self.records(decompressed_max)? {
+            let record = record?;
+            greatest = greatest.max(record.timestamp);
+            if record.offset_delta != next_delta {
+                return Err(BatchError::Record(next_delta));
+            }
+            next_delta += 1;
+        }
+        if greatest != self.max_timestamp() && !self.is_log_append_time() {
+            return Err(BatchError::Timestamp(self.max_timestamp()));
+        }
+        Ok(())
+    }
+
+    /// Its first 16 bytes with the offset and leader epoch that the log gives it. The rest stays as it is: see [`HEAD_BYTES`].
+    #[must_use]
+    pub fn numbered_head(&self, base_offset: i64, leader_epoch: i32) -> [u8; HEAD_BYTES] {
+        let mut head: [u8; HEAD_BYTES] = self.field(0);
+        head[..8].copy_from_slice(&base_offset.to_be_bytes());
+        head[12..].copy_from_slice(&leader_epoch.to_be_bytes());
+        head
+    }
+
+    fn attributes(&self) -> i16 {
+        i16::from_be_bytes(self.field(21))
+    }
+
+    fn field<const N: usize>(&self, at: usize) -> [u8; N] {
+        array(&self.bytes, at)
+    }
+}
+
+/// The `N` bytes at `at`, which the caller has seen to be there.
+fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    *bytes[at..].first_chunk().expect("a batch is viewed only after its length was checked")
+}
+
+#[cfg(test)]
+mod tests;
