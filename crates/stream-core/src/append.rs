@@ -10,8 +10,8 @@
 //!
 //! Offsets, ownership and the WAL's own room are checked by the shell before it calls [`Appender::accept`].
 
-use crate::NumberedBatch;
-use base::{Micros, StreamEpoch, StreamId};
+use crate::WalEntry;
+use base::Micros;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -30,17 +30,6 @@ pub struct AppendLimits {
     pub group_window: Duration,
 }
 
-/// A batch on its way through the WAL.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Appended {
-    /// Which stream.
-    pub stream: StreamId,
-    /// The tenure that it belongs to.
-    pub stream_epoch: StreamEpoch,
-    /// The batch.
-    pub batch: NumberedBatch,
-}
-
 /// The number of a group since this start began: groups are sent and acknowledged in that order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct GroupNumber(pub u64);
@@ -49,7 +38,7 @@ pub struct GroupNumber(pub u64);
 #[derive(Debug, PartialEq, Eq)]
 pub enum Form {
     /// Write this group.
-    Send(GroupNumber, Vec<Appended>),
+    Send(GroupNumber, Vec<WalEntry>),
     /// Ask again then (or when a group is durable, or more is accepted).
     At(Micros),
     /// Nothing to send until something is accepted or durable.
@@ -64,7 +53,7 @@ pub struct Full;
 #[derive(Debug)]
 pub struct Appender {
     limits: AppendLimits,
-    waiting: VecDeque<(Micros, Appended)>,
+    waiting: VecDeque<(Micros, WalEntry)>,
     waiting_bytes: usize,
     /// Sent, not yet acknowledged: whether the group is durable, and its bytes. The first one's number is `acknowledged`.
     flying: VecDeque<Flight>,
@@ -97,13 +86,13 @@ impl Appender {
     ///
     /// # Errors
     /// Too many bytes are waiting or in flight; nothing was enqueued.
-    pub fn accept(&mut self, now: Micros, appended: Appended) -> Result<(), Full> {
-        let bytes = appended.batch.bytes.len();
+    pub fn accept(&mut self, now: Micros, entry: WalEntry) -> Result<(), Full> {
+        let bytes = entry.batch.bytes.len();
         if self.held_bytes() > 0 && !self.has_room_for(bytes) {
             return Err(Full);
         }
         self.waiting_bytes += bytes;
-        self.waiting.push_back((now, appended));
+        self.waiting.push_back((now, entry));
         Ok(())
     }
 
@@ -144,6 +133,14 @@ impl Appender {
         groups
     }
 
+    /// Whether what was accepted since `waited` bytes were waiting can make [`Appender::form`] answer differently: the first to wait
+    /// sets the window, and a full group need not wait.
+    #[must_use]
+    pub fn is_worth_waking(&self, waited: usize) -> bool {
+        let full = self.limits.group_bytes_max;
+        waited == 0 || self.flying.is_empty() || (waited < full && self.waiting_bytes >= full)
+    }
+
     /// Bytes waiting or in flight.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
@@ -168,7 +165,7 @@ impl Appender {
         (self.held_bytes() + bytes) as u64 <= self.limits.append_bytes_max
     }
 
-    fn take_group(&mut self) -> (Vec<Appended>, usize) {
+    fn take_group(&mut self) -> (Vec<WalEntry>, usize) {
         let mut bytes = 0;
         let mut batches = Vec::new();
         while let Some((_, first)) = self.waiting.front() {
@@ -178,7 +175,7 @@ impl Appender {
                 break;
             }
             bytes += len;
-            batches.extend(self.waiting.pop_front().map(|(_, appended)| appended));
+            batches.extend(self.waiting.pop_front().map(|(_, entry)| entry));
         }
         self.waiting_bytes -= bytes;
         (batches, bytes)
@@ -189,7 +186,7 @@ impl Appender {
 mod tests {
     use super::*;
     use crate::testing::batch;
-    use base::Seed;
+    use base::{Seed, StreamEpoch, StreamId};
 
     fn limits() -> AppendLimits {
         AppendLimits {
@@ -201,8 +198,8 @@ mod tests {
         }
     }
 
-    fn appended(base: u64, len: usize) -> Appended {
-        Appended { stream: StreamId(1), stream_epoch: StreamEpoch(0), batch: batch(base, 1, len) }
+    fn appended(base: u64, len: usize) -> WalEntry {
+        WalEntry { stream: StreamId(1), stream_epoch: StreamEpoch(0), batch: batch(base, 1, len) }
     }
 
     fn sent(form: Form) -> (GroupNumber, usize) {

@@ -20,6 +20,9 @@ use std::collections::{BTreeMap, VecDeque};
 /// A batch at least so long keeps its own bytes; shorter ones are copied together. A copy of so little costs microseconds.
 pub const SHARED_BATCH_BYTES_MIN: usize = 16 << 10;
 
+/// Small batches are copied together up to this length.
+const SHARED_RUN_BYTES_MAX: usize = 256 << 10;
+
 /// Runs that are adjacent in the WAL become one spilled run up to this length: it is also what one read of the WAL brings back.
 pub const SPILLED_RUN_BYTES_MAX: u32 = 1 << 20;
 
@@ -68,6 +71,8 @@ pub struct Run {
     pub max_timestamp: UnixMillis,
     /// Base offset of the first batch that holds it.
     pub max_timestamp_offset: Offset,
+    /// Holds Kafka's control batches.
+    pub control: bool,
     /// Its place in the WAL, whether spilled or not.
     pub place: Place,
     /// Its bytes.
@@ -227,6 +232,15 @@ impl LogCache {
         if pieces.is_empty() { Lookup::Miss } else { Lookup::Memory(pieces, next) }
     }
 
+    /// The base of the first run, at or above `from` and below `below`, whose greatest timestamp is at least `target`.
+    #[must_use]
+    pub fn seek_time(&self, stream: StreamId, from: Offset, below: Offset, target: UnixMillis) -> Option<Offset> {
+        let runs = &self.tails.get(&stream)?.runs;
+        let first = runs.partition_point(|run| run.range.next <= from);
+        let mut readable = runs.range(first..).take_while(|run| run.range.base < below);
+        readable.find(|run| run.max_timestamp >= target).map(|run| run.range.base.max(from))
+    }
+
     /// Whether this run is still spilled there: what was read from its place is then its bytes.
     #[must_use]
     pub fn stands(&self, stream: StreamId, place: Place, range: OffsetRange) -> bool {
@@ -243,6 +257,12 @@ impl LogCache {
         let first = tail.runs.partition_point(|run| run.range.next <= range.base);
         let touching = tail.runs.range(first..).take_while(|run| run.range.base < range.next);
         touching.filter(|run| run.place.wal == wal).cloned().collect()
+    }
+
+    /// The streams that have runs here.
+    #[must_use]
+    pub fn streams(&self) -> Vec<StreamId> {
+        self.tails.keys().copied().collect()
     }
 
     /// Bytes in memory, with the index.
@@ -310,6 +330,7 @@ pub fn join(first: &Run, second: &Run) -> Option<Run> {
         records: first.records + second.records,
         max_timestamp: greatest.max_timestamp,
         max_timestamp_offset: greatest.max_timestamp_offset,
+        control: first.control || second.control,
         place: Place { len: a.len + b.len, crc: crc32c_joined(a.crc, b.crc, u64::from(b.len)), ..a },
         body: Body::Spilled,
     })
@@ -340,9 +361,18 @@ fn part_of(
 
 /// Runs of adjacent small batches, and large batches alone.
 fn runs_of(batches: &[PlacedBatch]) -> impl Iterator<Item = Run> {
-    let is_large = |placed: &PlacedBatch| placed.batch.bytes.len() >= SHARED_BATCH_BYTES_MIN;
+    let mut held = 0;
     batches
-        .chunk_by(move |first, second| !is_large(first) && !is_large(second) && follows(first.place, second.place))
+        .chunk_by(move |first, second| {
+            let (len, next) = (first.batch.bytes.len(), second.batch.bytes.len());
+            held += len;
+            let small = len < SHARED_BATCH_BYTES_MIN && next < SHARED_BATCH_BYTES_MIN;
+            let together = small && held + next <= SHARED_RUN_BYTES_MAX && follows(first.place, second.place);
+            if !together {
+                held = 0;
+            }
+            together
+        })
         .map(run_of)
 }
 
@@ -374,6 +404,7 @@ fn run_of(batches: &[PlacedBatch]) -> Run {
         records: batches.iter().map(|placed| u64::from(placed.batch.records)).sum(),
         max_timestamp: greatest.batch.max_timestamp,
         max_timestamp_offset: greatest.batch.range.base,
+        control: batches.iter().any(|placed| placed.batch.control),
         place,
         body: Body::Memory(bytes),
     }

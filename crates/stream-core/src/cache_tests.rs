@@ -84,6 +84,7 @@ fn recovered_runs_come_before_the_new_tenure_whatever_is_committed_first() {
         records: 10,
         max_timestamp: UnixMillis(0),
         max_timestamp_offset: Offset(10),
+        control: false,
         place: Place { wal: old, position: WalPosition(0), len: 500, crc: 0 },
         body: Body::Spilled,
     };

@@ -124,6 +124,7 @@ mod tests {
             records: next - base,
             max_timestamp: UnixMillis(0),
             max_timestamp_offset: Offset(base),
+            control: false,
             place: Place { wal: WalId::default(), position: WalPosition(position), len: 100, crc: 0 },
             body: Body::Spilled,
         }

@@ -1,12 +1,39 @@
 //! S3Stream: append-only streams on object storage, acknowledged by a write-ahead log.
 //!
 //! [`Store::start`] brings a start of a broker to life (lead, register, declare dead, recover, seal, open); a [`Stream`] is one
-//! stream that this start owns.
+//! stream that this start owns. The decisions are [`stream_core`]'s; here they are carried out.
+//!
+//! | walk | files, in order |
+//! |---|---|
+//! | append | `store` → `driver` → `wal` → `driver` |
+//! | upload and commit | `upload` → the ledger → `upload` |
+//! | read | `store` → `read` → `block_cache` |
+//! | start and recovery | `start` → `recover` → `upload` |
+//! | stop | `drain` |
+//! | follow the ledger, clean the bucket, check it | `follow`, `housekeeping`, `fsck` |
 
+mod block_cache;
+mod drain;
+mod driver;
+mod follow;
+mod fsck;
+mod housekeeping;
+mod keys;
+mod offsets;
+mod open_stream;
+mod options;
+mod read;
+mod recover;
+mod shared;
+mod start;
 mod store;
+mod upload;
 pub mod wal;
 
+pub use fsck::{FsckReport, fsck};
+pub use keys::{data_key, object_of_key};
+pub use options::Options;
 pub use store::{
-    AppendError, Confirmation, Options, ReadBatches, ReadError, StartError, StartRequest, Store, Stream, WalTarget,
+    AppendError, Confirmation, Gauges, ReadBatches, ReadError, StartError, StartRequest, Store, Stream, WalTarget,
 };
 pub use stream_core::{BatchBytes, NumberedBatch, ProducerDelta};

@@ -1,44 +1,21 @@
 //! The public face of the storage library.
 
+use crate::open_stream::OpenStream;
+use crate::options::Options;
+use crate::shared::{Shared, lock};
+use crate::{drain, offsets, read, start};
 use base::{NodeEpoch, NodeId, Offset, StreamEpoch, StreamId, UnixMillis};
 use bytes::Bytes;
 use control::Ledger;
+use control_core::{Command, Outcome, Refusal};
 use futures::future::BoxFuture;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
-use stream_core::NumberedBatch;
+use stream_core::{NumberedBatch, WalEntry};
 use tokio::sync::{oneshot, watch};
 use world::{ObjectStore, World};
-
-/// Bounds and periods, all in one place. The simulator makes them tiny.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Bytes appended and not yet durable, at the most; beyond that `append` answers [`AppendError::Busy`].
-    pub append_bytes_max: u64,
-    /// Bytes of the log cache at the most; un-uploaded bytes beyond it are spilled to the WAL.
-    pub log_cache_bytes_max: u64,
-    /// The open block is uploaded when it holds so many bytes,
-    pub upload_block_bytes: u64,
-    /// or when its oldest batch is so old.
-    pub upload_age: Duration,
-    /// A stream whose contiguous run is at least so long gets an object of its own.
-    pub stream_object_bytes: u64,
-    /// Bytes of one WAL group at the most.
-    pub group_bytes_max: usize,
-    /// How long the object WAL collects while a PUT is in flight.
-    pub group_window: Duration,
-    /// Target size of a data block.
-    pub data_block_bytes: usize,
-    /// Bytes of the block cache at the most.
-    pub block_cache_bytes_max: u64,
-    /// Read-ahead at the most, per reader.
-    pub read_ahead_bytes_max: u64,
-    /// Dead objects are deleted so long after they died.
-    pub dead_object_grace: Duration,
-    /// How often retention, the orphan sweep and deletion look.
-    pub housekeeping_period: Duration,
-}
 
 /// Where a start's WAL lives.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,6 +60,9 @@ pub enum AppendError {
     /// The batch's base offset is not the stream's next. A programmer's error above, never written.
     #[error("batch begins at {base}, the stream's next offset is {next}")]
     Gap { base: Offset, next: Offset },
+    /// No group of this WAL can hold the batch.
+    #[error("batch of {bytes} bytes; this write-ahead log takes at most {bytes_max}")]
+    TooLarge { bytes: usize, bytes_max: usize },
 }
 
 /// Why a read could not be answered.
@@ -119,123 +99,276 @@ pub struct ReadBatches {
 
 /// The storage library of one start of one broker; clones share it.
 #[derive(Clone)]
-pub struct Store {}
+pub struct Store {
+    shared: Arc<Shared>,
+}
 
 impl Store {
     /// Leads the ledger, registers, declares its own previous start and every start that does not answer dead, recovers what it
     /// can, seals, opens, serves. Streams whose WAL can't be read stay offline: [`Store::offline_reason`].
+    ///
+    /// # Errors
+    /// The bucket or the WAL can't be used; the message says what to do.
     pub async fn start(
-        _world: &World,
-        _objects: Arc<dyn ObjectStore>,
-        _request: StartRequest,
+        world: &World,
+        objects: Arc<dyn ObjectStore>,
+        request: StartRequest,
     ) -> Result<Store, StartError> {
-        todo!()
+        let shared = start::start(world, objects, request).await?;
+        Ok(Store { shared })
     }
 
     /// The ledger.
     #[must_use]
     pub fn ledger(&self) -> &Ledger {
-        todo!()
+        &self.shared.ledger
     }
 
     /// This broker's id.
     #[must_use]
     pub fn node_id(&self) -> NodeId {
-        todo!()
+        self.shared.node_id
     }
 
     /// This start.
     #[must_use]
     pub fn node_epoch(&self) -> NodeEpoch {
-        todo!()
+        self.shared.node_epoch
+    }
+
+    /// The greatest batch that [`Stream::append`] takes, in bytes.
+    #[must_use]
+    pub fn batch_bytes_max(&self) -> usize {
+        self.shared.batch_bytes_max
     }
 
     /// The stream, if this start owns it now.
     #[must_use]
-    pub fn stream(&self, _id: StreamId) -> Option<Stream> {
-        todo!()
+    pub fn stream(&self, id: StreamId) -> Option<Stream> {
+        let stream = self.shared.open_stream(id)?;
+        Some(Stream { shared: self.shared.clone(), stream })
     }
 
     /// Why a stream can't be served by anybody now, for people.
     #[must_use]
-    pub fn offline_reason(&self, _id: StreamId) -> Option<String> {
-        todo!()
+    pub fn offline_reason(&self, id: StreamId) -> Option<String> {
+        let image = self.shared.ledger.image();
+        let owner = image.streams.get(&id)?.owner()?;
+        if !image.is_dead(owner.node_epoch()) {
+            return None;
+        }
+        let why = lock(&self.shared.offline).get(&owner.wal).cloned();
+        Some(why.unwrap_or_else(|| {
+            let url = image.wals.get(&owner.wal).map_or("a write-ahead log that is gone", |record| record.url.as_str());
+            format!("its owner died, and {url} waits to be recovered: start a broker that can read it")
+        }))
     }
 
-    /// Waits until appends have room again after [`AppendError::Busy`].
+    /// Waits until appends have room again after [`AppendError::Busy`], or this start ends.
     pub async fn room(&self) {
-        todo!()
+        loop {
+            let changed = self.shared.room.notified();
+            if !self.shared.is_busy() || self.shared.has_stopped() {
+                return;
+            }
+            changed.await;
+        }
     }
 
     /// Resolves with the reason when this start must stop: declared dead, fenced, or its WAL failed.
     pub async fn stopped(&self) -> String {
-        todo!()
+        self.shared.until_stopped().await
     }
 
-    /// Clean stop: no more appends; uploads and commits what is there until `limit` has passed; leaves the rest in the WAL.
-    pub async fn drain(&self, _limit: Duration) {
-        todo!()
+    /// Clean stop: no more appends; uploads and commits what is there until `limit` has passed; leaves the rest in the WAL. Where
+    /// all of it is committed the WAL is given up: everything is in the bucket, and any broker may open the streams.
+    pub async fn drain(&self, limit: Duration) {
+        drain::drain(&self.shared, limit).await;
     }
+
+    /// How far behind and how full things are, for the console.
+    #[must_use]
+    pub fn gauges(&self) -> Gauges {
+        let (memory_bytes, spilled_runs) = {
+            let cache = lock(&self.shared.cache);
+            (cache.memory_bytes(), cache.spilled_runs())
+        };
+        let (wal_used_bytes, wal_capacity_bytes) = {
+            let wal = lock(&self.shared.wal);
+            (wal.used_bytes(), wal.capacity_bytes())
+        };
+        let append_bytes = lock(&self.shared.front).appender.held_bytes() as u64;
+        let upload_behind_bytes = lock(&self.shared.own.core).behind_bytes();
+        let recovering_wals = *self.shared.recovering.borrow();
+        Gauges {
+            log_cache_bytes: memory_bytes,
+            spilled_runs,
+            wal_used_bytes,
+            wal_capacity_bytes,
+            append_bytes,
+            upload_behind_bytes,
+            recovering_wals,
+        }
+    }
+}
+
+/// Momentary values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gauges {
+    /// Memory of the log cache.
+    pub log_cache_bytes: u64,
+    /// Runs of it that are only in the WAL.
+    pub spilled_runs: usize,
+    /// Bytes of the WAL that are still needed.
+    pub wal_used_bytes: u64,
+    /// Its size.
+    pub wal_capacity_bytes: u64,
+    /// Bytes accepted and not acknowledged.
+    pub append_bytes: u64,
+    /// Bytes acknowledged and not committed.
+    pub upload_behind_bytes: u64,
+    /// Dead WALs whose tails are still uploaded.
+    pub recovering_wals: usize,
 }
 
 /// One stream that this start owns; clones share it.
 #[derive(Clone)]
-pub struct Stream {}
+pub struct Stream {
+    shared: Arc<Shared>,
+    stream: Arc<OpenStream>,
+}
 
 impl Stream {
     /// Its id.
     #[must_use]
     pub fn id(&self) -> StreamId {
-        todo!()
+        self.stream.id
     }
 
     /// Kafka's leader epoch.
     #[must_use]
     pub fn epoch(&self) -> StreamEpoch {
-        todo!()
+        self.stream.epoch
     }
 
     /// Kafka's log start offset.
     #[must_use]
     pub fn start(&self) -> Offset {
-        todo!()
+        self.shared.ledger.image().streams.get(&self.stream.id).map_or(Offset(0), |record| record.start)
     }
 
     /// Where the next batch must begin.
     #[must_use]
     pub fn next(&self) -> Offset {
-        todo!()
+        self.stream.next()
     }
 
     /// Kafka's high watermark.
     #[must_use]
     pub fn confirmed(&self) -> Offset {
-        todo!()
+        self.stream.confirmed()
     }
 
-    /// Follows the confirmed offset: what parked fetches wait on.
+    /// Follows the confirmed offset: what parked fetches wait on. Also changes when the stream is deleted.
     #[must_use]
     pub fn watch_confirmed(&self) -> watch::Receiver<Offset> {
-        todo!()
+        self.stream.watch_confirmed()
+    }
+
+    /// Whether the ledger shows the stream deleted.
+    #[must_use]
+    pub fn is_deleted(&self) -> bool {
+        self.stream.is_deleted()
     }
 
     /// Enqueues a batch; never waits. The caller numbers and enqueues under one lock per stream, so that order is offset order.
-    pub fn append(&self, _batch: NumberedBatch) -> Result<Confirmation, AppendError> {
-        todo!()
+    ///
+    /// The batch's bytes are shared, not copied, until they are uploaded and evicted: a batch that is a small part of the memory
+    /// behind it is the caller's to copy first (one below 16 KiB is copied here).
+    ///
+    /// # Errors
+    /// Nothing was enqueued; the kind says what to do.
+    pub fn append(&self, batch: NumberedBatch) -> Result<Confirmation, AppendError> {
+        let shared = &self.shared;
+        let bytes = batch.bytes.len();
+        if bytes > shared.batch_bytes_max {
+            return Err(AppendError::TooLarge { bytes, bytes_max: shared.batch_bytes_max });
+        }
+        let mut front = lock(&shared.front);
+        if front.closed || self.stream.is_deleted() {
+            return Err(AppendError::NotOwner);
+        }
+        let (base, next) = (batch.range.base, self.stream.next());
+        if base != next || batch.range.is_empty() {
+            return Err(AppendError::Gap { base, next });
+        }
+        if shared.wal_is_full.load(Ordering::Acquire) {
+            return Err(AppendError::Busy);
+        }
+        let after = batch.range.next;
+        let entry = WalEntry { stream: self.stream.id, stream_epoch: self.stream.epoch, batch };
+        let waited = front.appender.waiting_bytes();
+        front.appender.accept(shared.world.clock.now(), entry).map_err(|_| AppendError::Busy)?;
+        let (confirms, confirmation) = oneshot::channel();
+        front.confirmations.push_back(confirms);
+        self.stream.set_next(after);
+        let wakes = front.appender.is_worth_waking(waited);
+        drop(front);
+        if wakes {
+            shared.driver_wakes.notify_one();
+        }
+        Ok(confirmation)
     }
 
     /// Whole batches from the one that holds `from` on, confirmed ones only: at least one where there is any, then up to `bytes_max`.
-    pub async fn read(&self, _from: Offset, _bytes_max: usize) -> Result<ReadBatches, ReadError> {
-        todo!()
+    ///
+    /// # Errors
+    /// The kind says what to do.
+    pub async fn read(&self, from: Offset, bytes_max: usize) -> Result<ReadBatches, ReadError> {
+        if self.stream.is_deleted() {
+            return Err(ReadError::NotOwner);
+        }
+        if from < self.start() || from > self.stream.confirmed() {
+            return Err(ReadError::OutOfRange);
+        }
+        read::read(&self.shared, &self.stream, from, bytes_max).await
     }
 
     /// An offset from which reading on meets the first batch whose greatest timestamp is at least `target`; `None`: there is none.
-    pub async fn seek_time(&self, _target: UnixMillis) -> Result<Option<Offset>, ReadError> {
-        todo!()
+    ///
+    /// # Errors
+    /// The kind says what to do.
+    pub async fn seek_time(&self, target: UnixMillis) -> Result<Option<Offset>, ReadError> {
+        offsets::seek_time(&self.shared, &self.stream, target).await
+    }
+
+    /// Where the stream would start were it to keep at most about `bytes` and nothing older than `before`: whole references go,
+    /// oldest first, and none of what is not uploaded yet. The present start where nothing goes.
+    #[must_use]
+    pub fn retention_start(&self, bytes: Option<u64>, before: Option<UnixMillis>) -> Offset {
+        let image = self.shared.ledger.image();
+        image.streams.get(&self.stream.id).map_or(Offset(0), |record| offsets::retention_start(record, bytes, before))
     }
 
     /// Moves the start offset; at most the confirmed offset.
-    pub async fn trim(&self, _start: Offset) -> Result<(), ReadError> {
-        todo!()
+    ///
+    /// # Errors
+    /// The kind says what to do.
+    pub async fn trim(&self, start: Offset) -> Result<(), ReadError> {
+        if start > self.stream.confirmed() {
+            return Err(ReadError::OutOfRange);
+        }
+        let command = Command::Trim {
+            stream: self.stream.id,
+            node_epoch: self.shared.node_epoch,
+            stream_epoch: self.stream.epoch,
+            start,
+        };
+        match self.shared.ledger.submit(command).await {
+            Ok(Outcome::Refused(Refusal::Invalid(why))) => Err(ReadError::Corrupt(why)),
+            Ok(Outcome::Refused(_)) => Err(ReadError::NotOwner),
+            Ok(_) => Ok(()),
+            Err(error) => Err(ReadError::Trouble(error.to_string())),
+        }
     }
 }

@@ -1,0 +1,68 @@
+//! The clean stop: accept nothing more, acknowledge what was accepted, upload and commit all of it, give up the WAL.
+//!
+//! Where everything is committed in time, this start seals its own WAL and is declared dead by itself: nothing is left to recover,
+//! and the next start, or any other broker, opens the streams at once, without that WAL. Otherwise the WAL keeps the rest.
+
+use crate::shared::{Shared, lock};
+use base::WalId;
+use control_core::{Command, Outcome};
+use std::sync::Arc;
+use std::time::Duration;
+use world::ClockExt;
+
+/// How often the end of uploads is looked for. They wake nobody at their end, and a stop is rare.
+const LOOK_PERIOD: Duration = Duration::from_millis(5);
+
+/// See [`crate::Store::drain`].
+pub(crate) async fn drain(shared: &Arc<Shared>, limit: Duration) {
+    lock(&shared.front).closed = true;
+    let clean = shared.world.clock.timeout(limit, give_up(shared)).await;
+    let left = lock(&shared.own.core).behind_bytes();
+    match clean {
+        Some(Ok(())) => tracing::info!("everything is committed to the bucket; the write-ahead log is given up"),
+        Some(Err(error)) => {
+            tracing::warn!(error, left_bytes = left, "stops; the next start recovers the write-ahead log")
+        }
+        None => tracing::info!(left_bytes = left, "stops within its time; the next start recovers the write-ahead log"),
+    }
+    shared.stop("stopped by request".to_owned());
+}
+
+async fn give_up(shared: &Arc<Shared>) -> Result<(), String> {
+    while !lock(&shared.front).appender.is_idle() {
+        if shared.has_stopped() {
+            return Err("the write-ahead log failed or was fenced".to_owned());
+        }
+        shared.world.clock.sleep(LOOK_PERIOD).await;
+    }
+    shared.own.freeze();
+    while !shared.own.is_idle() || *shared.recovering.borrow() > 0 {
+        if shared.has_stopped() {
+            return Err("uploads ended".to_owned());
+        }
+        shared.world.clock.sleep(LOOK_PERIOD).await;
+    }
+    seal_own(shared).await
+}
+
+/// Nothing was accepted since the last commit, and nothing ever will be.
+async fn seal_own(shared: &Shared) -> Result<(), String> {
+    let wal: WalId = shared.wal_id;
+    let ends = lock(&shared.streams).values().map(|stream| (stream.id, stream.confirmed())).collect();
+    let end = lock(&shared.wal).next_position();
+    let seal = Command::WalRecovered { wal, end, ends, recoverer: shared.node_epoch, open_on: None };
+    submit(shared, seal).await?;
+    if shared.ledger.image().wals.get(&wal).is_some_and(|record| record.in_storage) {
+        crate::housekeeping::delete_wal_objects(shared, wal).await?;
+    }
+    submit(shared, Command::ForgetWal { wal }).await?;
+    submit(shared, Command::DeclareDead { node_epochs: vec![shared.node_epoch] }).await
+}
+
+async fn submit(shared: &Shared, command: Command) -> Result<(), String> {
+    match shared.ledger.submit(command).await {
+        Ok(Outcome::Refused(refusal)) => Err(refusal.to_string()),
+        Ok(_) => Ok(()),
+        Err(error) => Err(error.to_string()),
+    }
+}

@@ -1,0 +1,221 @@
+//! Whether the bucket holds what an image says: every referenced object whole, every reference covered, nothing unexpected.
+//!
+//! Reads only. Object by object, so that memory is bounded by the largest object's block; every byte of every block is read and
+//! checked. What may be there for a while by design (dead objects in their grace, orphans before the sweep, WAL objects of living
+//! and unrecovered starts) is listed apart from what must not be.
+
+use crate::keys::{DATA_PREFIX, data_key, object_of_key};
+use crate::read::blocks_of;
+use base::{ObjectId, Offset, OffsetRange, StreamId, WalId};
+use bytes::Bytes;
+use control_core::{Image, Reference};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use stream_core::object::{BlockEntry, ObjectTail, TAIL_BYTES, decode_index, decode_tail};
+use stream_core::walk;
+use world::{GetRange, ObjectStore, StoreError};
+
+/// Keys asked for by one list.
+const PAGE_KEYS: usize = 1000;
+
+/// What was found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FsckReport {
+    /// Objects that are referenced.
+    pub objects: usize,
+    /// Blocks whose every byte was checked.
+    pub blocks: usize,
+    /// Bytes of these.
+    pub bytes: u64,
+    /// What must not be: lost or damaged data, holes, contradictions. Empty in a healthy cluster.
+    pub problems: Vec<String>,
+    /// In the bucket, dead in the image: deleted after their grace.
+    pub dead: Vec<ObjectId>,
+    /// In the bucket, never committed: swept once the image shows that they never will be.
+    pub orphans: Vec<ObjectId>,
+    /// Below `data/`, by no release of ours.
+    pub strangers: Vec<String>,
+    /// Objects of WALs in the bucket, fences included, by WAL.
+    pub wal_objects: BTreeMap<WalId, usize>,
+    /// Those of them whose WAL is forgotten: fences, and leftovers that the sweep deletes.
+    pub forgotten_wal_objects: usize,
+}
+
+/// Checks everything in the bucket against `image`, which should be as new as the bucket: the ledger's confirmed end, with no broker
+/// writing meanwhile.
+///
+/// # Errors
+/// The store can't be read; nothing is known then.
+pub async fn fsck(store: &Arc<dyn ObjectStore>, image: &Image) -> Result<FsckReport, StoreError> {
+    let mut report = FsckReport::default();
+    for (stream, record) in &image.streams {
+        check_coverage(&mut report, *stream, record);
+    }
+    let references = references_by_object(image);
+    for (object, references) in &references {
+        report.objects += 1;
+        check_object(store, &mut report, image, *object, references).await?;
+    }
+    list_data(store, &mut report, image).await?;
+    list_wals(store, &mut report, image).await?;
+    Ok(report)
+}
+
+/// References are contiguous from the start to the stream's committed end, and nothing lies between objects and WALs.
+fn check_coverage(report: &mut FsckReport, stream: StreamId, record: &control_core::StreamRecord) {
+    let mut next = record.start;
+    let committed = record.committed();
+    for reference in record.references.values().filter(|reference| reference.range.base < committed) {
+        if reference.range.base > next {
+            report.problems.push(format!("stream {stream}: no object has [{next}, {})", reference.range.base));
+        }
+        next = next.max(reference.range.next);
+    }
+    if next < committed {
+        report.problems.push(format!("stream {stream}: no object has [{next}, {committed}), which is committed"));
+    }
+}
+
+fn references_by_object(image: &Image) -> BTreeMap<ObjectId, Vec<(StreamId, Reference)>> {
+    let mut by_object: BTreeMap<ObjectId, Vec<(StreamId, Reference)>> = BTreeMap::new();
+    for (stream, record) in &image.streams {
+        for reference in record.references.values() {
+            by_object.entry(reference.object).or_default().push((*stream, *reference));
+        }
+    }
+    by_object
+}
+
+async fn check_object(
+    store: &Arc<dyn ObjectStore>,
+    report: &mut FsckReport,
+    image: &Image,
+    object: ObjectId,
+    references: &[(StreamId, Reference)],
+) -> Result<(), StoreError> {
+    let index = match read_index(store, object).await {
+        Ok(Ok((index, size))) => {
+            let expected = image.objects.get(&object).map(|record| record.size);
+            if expected != Some(size) {
+                report.problems.push(format!("object {object} has {size} bytes, the ledger says {expected:?}"));
+            }
+            index
+        }
+        Ok(Err(why)) => {
+            report.problems.push(format!("object {object}: {why}"));
+            return Ok(());
+        }
+        Err(StoreError::NotFound(_)) => {
+            report.problems.push(format!("object {object} is referenced and not in the bucket"));
+            return Ok(());
+        }
+        Err(error) => return Err(error),
+    };
+    for (stream, reference) in references {
+        let blocks = blocks_of(&index, *stream);
+        if let Some(hole) = hole_in(&blocks, reference.range) {
+            report
+                .problems
+                .push(format!("object {object} lacks {hole} of stream {stream}, which it is referenced for"));
+        }
+    }
+    for block in &index {
+        let range = GetRange::Span { start: block.position, end: block.position + u64::from(block.len) };
+        let (bytes, _) = store.get(&data_key(object), range).await?;
+        report.blocks += 1;
+        report.bytes += bytes.len() as u64;
+        if let Some(why) = problem_of(block, &bytes) {
+            report.problems.push(format!("object {object}, block at byte {}: {why}", block.position));
+        }
+    }
+    Ok(())
+}
+
+type Index = Result<(Vec<BlockEntry>, u64), String>;
+
+async fn read_index(store: &Arc<dyn ObjectStore>, object: ObjectId) -> Result<Index, StoreError> {
+    let key = data_key(object);
+    let (tail, size) = store.get(&key, GetRange::Suffix(TAIL_BYTES)).await?;
+    let (footer, index) = match decode_tail(&tail, size) {
+        Ok(ObjectTail::Whole(footer, index)) => (footer, index),
+        Ok(ObjectTail::IndexAt(footer)) => {
+            let end = footer.index_position + u64::from(footer.index_len);
+            let (bytes, _) = store.get(&key, GetRange::Span { start: footer.index_position, end }).await?;
+            match decode_index(&bytes, &footer) {
+                Ok(index) => (footer, index),
+                Err(error) => return Ok(Err(error.to_string())),
+            }
+        }
+        Err(error) => return Ok(Err(error.to_string())),
+    };
+    if footer.object != object {
+        return Ok(Err(format!("it says that it is object {}", footer.object)));
+    }
+    Ok(Ok((index, size)))
+}
+
+fn problem_of(block: &BlockEntry, bytes: &Bytes) -> Option<String> {
+    if let Err(error) = block.verify(bytes) {
+        return Some(error.to_string());
+    }
+    let mut next = block.range.base;
+    for batch in walk::walk(bytes) {
+        match batch {
+            Ok(batch) if batch.range.base >= next => next = batch.range.next,
+            Ok(batch) => return Some(format!("batch {} comes after offset {next}", batch.range)),
+            Err(error) => return Some(error.to_string()),
+        }
+    }
+    (next > block.range.next).then(|| format!("it ends at {next}, its index says {}", block.range))
+}
+
+/// The first part of `range` that no block covers.
+fn hole_in(blocks: &[BlockEntry], range: OffsetRange) -> Option<OffsetRange> {
+    let mut next = range.base;
+    for block in blocks.iter().filter(|block| block.range.next > range.base) {
+        if block.range.base > next {
+            break;
+        }
+        next = next.max(block.range.next);
+    }
+    (next < range.next).then(|| OffsetRange::new(next.max(Offset(range.base.0)), range.next))
+}
+
+async fn list_data(store: &Arc<dyn ObjectStore>, report: &mut FsckReport, image: &Image) -> Result<(), StoreError> {
+    let mut after = String::new();
+    loop {
+        let page = store.list(DATA_PREFIX, &after, PAGE_KEYS).await?;
+        for meta in &page {
+            match object_of_key(&meta.key) {
+                None => report.strangers.push(meta.key.clone()),
+                Some(object) if image.objects.contains_key(&object) => {}
+                Some(object) if image.dead_objects.contains_key(&object) => report.dead.push(object),
+                Some(object) => report.orphans.push(object),
+            }
+        }
+        match page.last() {
+            Some(last) if page.len() == PAGE_KEYS => after.clone_from(&last.key),
+            _ => return Ok(()),
+        }
+    }
+}
+
+async fn list_wals(store: &Arc<dyn ObjectStore>, report: &mut FsckReport, image: &Image) -> Result<(), StoreError> {
+    let mut after = String::new();
+    loop {
+        let page = store.list("wal/", &after, PAGE_KEYS).await?;
+        for meta in &page {
+            match crate::housekeeping::wal_of_key(&meta.key) {
+                Some(wal) => {
+                    *report.wal_objects.entry(wal).or_default() += 1;
+                    report.forgotten_wal_objects += usize::from(!image.wals.contains_key(&wal));
+                }
+                None => report.strangers.push(meta.key.clone()),
+            }
+        }
+        match page.last() {
+            Some(last) if page.len() == PAGE_KEYS => after.clone_from(&last.key),
+            _ => return Ok(()),
+        }
+    }
+}

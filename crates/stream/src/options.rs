@@ -1,0 +1,120 @@
+//! Bounds and periods of the storage library, all in one place. The simulator makes them tiny.
+
+use crate::wal::WalOptions;
+use std::time::Duration;
+use stream_core::append::AppendLimits;
+use stream_core::upload::UploadLimits;
+
+/// Bounds and periods.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Bytes appended and not yet durable, at the most; beyond that `append` answers [`crate::AppendError::Busy`].
+    pub append_bytes_max: u64,
+    /// Bytes of the log cache at the most; un-uploaded bytes beyond it are spilled to the WAL.
+    pub log_cache_bytes_max: u64,
+    /// The open block is uploaded when it holds so many bytes,
+    pub upload_block_bytes: u64,
+    /// or when its oldest batch is so old.
+    pub upload_age: Duration,
+    /// Blocks uploaded at the same time, at the most: with `upload_block_bytes` it bounds the memory of uploads.
+    pub upload_blocks_max: usize,
+    /// PUTs and GETs of data objects at the same time, at the most, each.
+    pub requests_max: usize,
+    /// A stream whose contiguous run is at least so long gets an object of its own.
+    pub stream_object_bytes: u64,
+    /// No stream-set object is planned larger.
+    pub object_bytes_max: u64,
+    /// Bytes of one WAL group at the most.
+    pub group_bytes_max: usize,
+    /// How long the object WAL collects while a PUT is in flight.
+    pub group_window: Duration,
+    /// Target size of a data block.
+    pub data_block_bytes: usize,
+    /// Bytes of the block cache at the most.
+    pub block_cache_bytes_max: u64,
+    /// Read-ahead at the most, per reader.
+    pub read_ahead_bytes_max: u64,
+    /// Dead objects are deleted so long after they died.
+    pub dead_object_grace: Duration,
+    /// How often the orphan sweep and deletion look.
+    pub housekeeping_period: Duration,
+    /// A request to the store that has not answered for so long is made again.
+    pub request_timeout: Duration,
+    /// Bounds and periods of the WAL.
+    pub wal: WalOptions,
+}
+
+const MIB: u64 = 1 << 20;
+
+impl Default for Options {
+    fn default() -> Self {
+        Options::for_memory(1024 * MIB)
+    }
+}
+
+impl Options {
+    /// The defaults for a memory budget: about two fifths for the tail, a fifth each for uploads, appends in flight and blocks read
+    /// back. Memory is taken as it is needed.
+    #[must_use]
+    pub fn for_memory(bytes: u64) -> Options {
+        let bytes = bytes.max(64 * MIB);
+        let upload_blocks_max = 2;
+        let upload_block_bytes = (bytes / 5 / upload_blocks_max as u64).clamp(4 * MIB, 224 * MIB);
+        Options {
+            append_bytes_max: (bytes / 8).min(512 * MIB),
+            log_cache_bytes_max: bytes * 2 / 5,
+            upload_block_bytes,
+            upload_age: Duration::from_secs(60),
+            upload_blocks_max,
+            requests_max: 4,
+            stream_object_bytes: 32 * MIB,
+            object_bytes_max: 256 * MIB,
+            group_bytes_max: usize::try_from((bytes / 64).clamp(MIB, 8 * MIB)).unwrap_or(1 << 20),
+            group_window: Duration::from_millis(5),
+            data_block_bytes: 1 << 20,
+            block_cache_bytes_max: bytes / 5,
+            read_ahead_bytes_max: (bytes / 128).clamp(MIB, 8 * MIB),
+            dead_object_grace: Duration::from_mins(10),
+            housekeeping_period: Duration::from_mins(5),
+            request_timeout: Duration::from_mins(1),
+            wal: WalOptions::default(),
+        }
+    }
+
+    pub(crate) fn append_limits(&self, wal_group_bytes_max: usize, in_flight_max: usize) -> AppendLimits {
+        AppendLimits {
+            append_bytes_max: self.append_bytes_max,
+            group_bytes_max: self.group_bytes_max.min(wal_group_bytes_max),
+            group_batches_max: stream_core::wal_group::ENTRIES_MAX,
+            groups_in_flight_max: in_flight_max,
+            group_window: self.group_window,
+        }
+    }
+
+    pub(crate) fn upload_limits(&self) -> UploadLimits {
+        UploadLimits {
+            block_bytes: self.upload_block_bytes,
+            age: self.upload_age,
+            blocks_in_flight_max: self.upload_blocks_max,
+            stream_object_bytes: self.stream_object_bytes,
+            object_bytes_max: self.object_bytes_max,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_budget_is_kept_and_every_part_is_usable() {
+        for mib in [0, 64, 256, 1024, 8192, 65_536] {
+            let options = Options::for_memory(mib * MIB);
+            let uploads = options.upload_block_bytes * options.upload_blocks_max as u64;
+            let held = options.append_bytes_max + options.log_cache_bytes_max + uploads + options.block_cache_bytes_max;
+            assert!(held <= mib.max(64) * MIB, "{mib} MiB: {held}");
+            assert!(options.append_bytes_max >= options.group_bytes_max as u64);
+            assert!(options.upload_block_bytes + options.group_bytes_max as u64 <= options.object_bytes_max);
+        }
+    }
+}

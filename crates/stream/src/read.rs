@@ -1,0 +1,393 @@
+//! The read path: log cache → block cache → object, and the WAL for what is spilled.
+//!
+//! A read never sees beyond the confirmed offset, and gives whole batches. What may be read, and from which object, is planned from an
+//! image; images age, so a 404 is answered by reading the ledger to its end and planning anew (rule R-3): only an object that the
+//! fresh image still references is lost. Cold reads have their own memory and their own budget of requests; a reader that stays
+//! sequential is read ahead for.
+
+use crate::block_cache::{Claim, Found, Key, Value};
+use crate::keys::data_key;
+use crate::open_stream::OpenStream;
+use crate::shared::{Shared, lock};
+use crate::store::{ReadBatches, ReadError};
+use crate::wal::{WalReadError, WalSpan};
+use base::{ObjectId, Offset, OffsetRange, StreamId, planted};
+use bytes::Bytes;
+use control_core::Reference;
+use std::sync::{Arc, Mutex};
+use stream_core::cache::{Lookup, Place};
+use stream_core::object::{BlockEntry, ObjectTail, TAIL_BYTES, decode_index, decode_tail};
+use stream_core::read::{BlockSpan, ReadAhead, blocks_for};
+use stream_core::walk;
+use tokio::sync::Semaphore;
+use world::{ClockExt, GetRange, StoreError};
+
+/// Readers whose read-ahead is remembered.
+const READERS_MAX: usize = 4096;
+
+/// How often a plan is made anew before the reader is told to come again.
+const PLANS_MAX: usize = 8;
+
+/// How often bytes that fail their checksum are read again: a cut or garbled answer is not damage yet.
+const VERIFY_TRIES: usize = 3;
+
+/// What cold reads share.
+pub(crate) struct ColdReads {
+    ahead: Mutex<ReadAhead>,
+    /// Bounds GETs that somebody waits for.
+    gets: Semaphore,
+    /// Bounds GETs that nobody waits for yet.
+    prefetches: Arc<Semaphore>,
+}
+
+/// Why a plan did not work out.
+enum Fault {
+    /// What was planned is not there any more: look at a newer image.
+    Stale(String),
+    Error(ReadError),
+}
+
+impl ColdReads {
+    pub(crate) fn new(options: &crate::Options) -> ColdReads {
+        let bytes_max = usize::try_from(options.read_ahead_bytes_max).unwrap_or(usize::MAX);
+        let requests_max = options.requests_max.max(1);
+        ColdReads {
+            ahead: Mutex::new(ReadAhead::new(bytes_max, READERS_MAX)),
+            gets: Semaphore::new(requests_max),
+            prefetches: Arc::new(Semaphore::new(requests_max)),
+        }
+    }
+}
+
+/// See [`crate::Stream::read`].
+pub(crate) async fn read(
+    shared: &Arc<Shared>,
+    stream: &OpenStream,
+    from: Offset,
+    bytes_max: usize,
+) -> Result<ReadBatches, ReadError> {
+    let confirmed = stream.confirmed();
+    let mut batches = ReadBatches { next: from, ..ReadBatches::default() };
+    let mut plans = 0;
+    while batches.next < confirmed && (batches.bytes == 0 || batches.bytes < bytes_max) {
+        match read_next(shared, stream.id, confirmed, bytes_max, &mut batches).await {
+            Ok(true) => plans = 0,
+            Ok(false) => break,
+            // What is there already is worth more than an error about what follows.
+            Err(_) if batches.bytes > 0 => break,
+            Err(Fault::Error(error)) => return Err(error),
+            Err(Fault::Stale(why)) => {
+                plans += 1;
+                if plans == PLANS_MAX {
+                    return Err(ReadError::Trouble(why));
+                }
+                let refreshed = shared.ledger.refresh().await;
+                let image = refreshed.map_err(|error| ReadError::Trouble(error.to_string()))?;
+                let record = image.streams.get(&stream.id).ok_or(ReadError::NotOwner)?;
+                if batches.next < record.start {
+                    return Err(ReadError::OutOfRange);
+                }
+            }
+        }
+    }
+    Ok(batches)
+}
+
+/// Adds what lies at `batches.next`; false where the next batch does not fit any more.
+async fn read_next(
+    shared: &Arc<Shared>,
+    stream: StreamId,
+    confirmed: Offset,
+    bytes_max: usize,
+    batches: &mut ReadBatches,
+) -> Result<bool, Fault> {
+    let room = bytes_max.saturating_sub(batches.bytes);
+    let lookup = lock(&shared.cache).read(stream, batches.next, confirmed, room);
+    match lookup {
+        Lookup::Memory(pieces, next) => {
+            let len: usize = pieces.iter().map(stream_core::BatchBytes::len).sum();
+            if batches.bytes > 0 && len > room {
+                return Ok(false);
+            }
+            for piece in pieces {
+                batches.pieces.extend([piece.head, piece.body].into_iter().filter(|bytes| !bytes.is_empty()));
+            }
+            batches.bytes += len;
+            batches.next = next;
+            Ok(true)
+        }
+        Lookup::Spilled(place, range) => {
+            let bytes = spilled(shared, stream, place, range).await?;
+            add_cut(batches, &bytes, confirmed, bytes_max, || {
+                format!("write-ahead log {} at {}", place.wal, place.position)
+            })
+        }
+        Lookup::Miss => cold(shared, stream, confirmed, bytes_max, batches).await,
+    }
+}
+
+/// Adds the part of a run that is asked for.
+fn add_cut(
+    batches: &mut ReadBatches,
+    run: &Bytes,
+    below: Offset,
+    bytes_max: usize,
+    name: impl Fn() -> String,
+) -> Result<bool, Fault> {
+    let room = bytes_max.saturating_sub(batches.bytes);
+    let (span, next) = walk::cut(run, batches.next, below, room)
+        .map_err(|error| Fault::Error(ReadError::Corrupt(format!("{}: {error}", name()))))?;
+    if span.is_empty() || (batches.bytes > 0 && span.len() > room) {
+        return Ok(false);
+    }
+    batches.bytes += span.len();
+    batches.pieces.push(run.slice(span));
+    batches.next = next;
+    Ok(true)
+}
+
+async fn spilled(shared: &Shared, stream: StreamId, place: Place, range: OffsetRange) -> Result<Bytes, Fault> {
+    let key = Key::Spilled(place.wal, place.position);
+    loop {
+        let claim = match shared.blocks.find(&[key]) {
+            // A run grows when its neighbour is spilled: an older, shorter one may be here.
+            Found::Here(Value::Bytes(bytes)) if bytes.len() == place.len as usize => return Ok(bytes),
+            Found::Here(_) => None,
+            Found::Awaited(mut done) => {
+                // It ends with an error when the claim is dropped, which is the only end it has.
+                let _ended = done.changed().await;
+                continue;
+            }
+            Found::Claimed(claim) => Some(claim),
+        };
+        let Some(reader) = shared.reader(place.wal) else {
+            return Err(Fault::Stale(format!("write-ahead log {} is closed", place.wal)));
+        };
+        let read = reader.read(WalSpan { position: place.position, len: place.len, crc: place.crc }).await;
+        // What was read is only the run while the run stands: its place may have been written over meanwhile.
+        let stands = lock(&shared.cache).stands(stream, place, range);
+        return match read {
+            Ok(bytes) => {
+                if let Some(claim) = claim {
+                    claim.insert(key, Value::Bytes(bytes.clone()));
+                }
+                Ok(bytes)
+            }
+            Err(error) if !stands => Err(Fault::Stale(error.to_string())),
+            Err(WalReadError::Trouble(why)) => Err(Fault::Error(ReadError::Trouble(why))),
+            Err(WalReadError::Gone(why)) => Err(Fault::Error(ReadError::Corrupt(why))),
+        };
+    }
+}
+
+/// Adds what an object holds at `batches.next`.
+async fn cold(
+    shared: &Arc<Shared>,
+    stream: StreamId,
+    confirmed: Offset,
+    bytes_max: usize,
+    batches: &mut ReadBatches,
+) -> Result<bool, Fault> {
+    let from = batches.next;
+    let Some(reference) = reference_at(shared, stream, from) else {
+        return Err(Fault::Stale(format!("offset {from} of stream {stream} is in no object of this broker's image")));
+    };
+    let room = bytes_max.saturating_sub(batches.bytes);
+    let below = confirmed.min(reference.range.next);
+    let blocks = match index(shared, reference.object).await {
+        Ok(index) => blocks_of(&index, stream),
+        Err(error) => return Err(resolve(shared, stream, from, reference.object, error).await),
+    };
+    let at_once = usize::try_from(shared.options.read_ahead_bytes_max).unwrap_or(usize::MAX);
+    let wanted = blocks_for(&spans(&blocks), from, room.min(at_once));
+    let Some(first) = blocks.get(wanted.start).filter(|block| block.range.contains(from)) else {
+        return Err(Fault::Error(ReadError::Corrupt(format!(
+            "object {} holds nothing of stream {stream} at offset {from}, which it is referenced for",
+            reference.object
+        ))));
+    };
+    let bytes = match block(shared, reference.object, &blocks[wanted.clone()]).await {
+        Ok(bytes) => bytes,
+        Err(error) => return Err(resolve(shared, stream, from, reference.object, error).await),
+    };
+    let name = || format!("object {} at byte {}", reference.object, first.position);
+    let added = add_cut(batches, &bytes, below, bytes_max, name)?;
+    if added {
+        let ahead = lock(&shared.cold.ahead).advance(stream, from, batches.next);
+        read_ahead(shared, reference.object, blocks, batches.next, ahead);
+    }
+    Ok(added)
+}
+
+fn reference_at(shared: &Shared, stream: StreamId, offset: Offset) -> Option<Reference> {
+    let image = shared.ledger.image();
+    let (_, reference) = image.streams.get(&stream)?.references.get_prev(&offset)?;
+    Some(*reference).filter(|reference| reference.range.contains(offset))
+}
+
+/// What a failed read of an object means.
+async fn resolve(shared: &Shared, stream: StreamId, from: Offset, object: ObjectId, error: StoreFault) -> Fault {
+    match error {
+        StoreFault::Store(StoreError::NotFound(_)) => {
+            let lost = ReadError::Corrupt(format!("object {object} is referenced and not in the bucket"));
+            if planted!("R7", false, true) {
+                return Fault::Error(lost);
+            }
+            if let Err(error) = shared.ledger.refresh().await {
+                return Fault::Error(ReadError::Trouble(error.to_string()));
+            }
+            match reference_at(shared, stream, from) {
+                Some(fresh) if fresh.object == object => Fault::Error(lost),
+                _ => Fault::Stale(format!("object {object} is gone")),
+            }
+        }
+        StoreFault::Store(error) => Fault::Error(ReadError::Trouble(error.to_string())),
+        StoreFault::Damaged(why) => Fault::Error(ReadError::Corrupt(format!("object {object}: {why}"))),
+    }
+}
+
+/// Why an object's bytes could not be had.
+#[derive(Debug)]
+pub(crate) enum StoreFault {
+    Store(StoreError),
+    Damaged(String),
+}
+
+/// An object's index, from the cache or from the object's tail.
+pub(crate) async fn index(shared: &Shared, object: ObjectId) -> Result<Arc<[BlockEntry]>, StoreFault> {
+    let key = Key::Index(object);
+    loop {
+        let claim = match shared.blocks.find(&[key]) {
+            Found::Here(Value::Index(index)) => return Ok(index),
+            Found::Here(Value::Bytes(_)) => unreachable!("an index key holds an index"),
+            Found::Awaited(mut done) => {
+                let _ended = done.changed().await;
+                continue;
+            }
+            Found::Claimed(claim) => claim,
+        };
+        let mut tries = 0;
+        let mut read = read_index(shared, object).await;
+        while is_worth_another_try(&read, &mut tries) {
+            read = read_index(shared, object).await;
+        }
+        let index: Arc<[BlockEntry]> = read?.into();
+        claim.insert(key, Value::Index(index.clone()));
+        return Ok(index);
+    }
+}
+
+async fn read_index(shared: &Shared, object: ObjectId) -> Result<Vec<BlockEntry>, StoreFault> {
+    let damaged = |error: stream_core::object::ObjectError| StoreFault::Damaged(error.to_string());
+    let (tail, size) = get(shared, object, GetRange::Suffix(TAIL_BYTES)).await?;
+    match decode_tail(&tail, size).map_err(damaged)? {
+        ObjectTail::Whole(_, index) => Ok(index),
+        ObjectTail::IndexAt(footer) => {
+            let end = footer.index_position + u64::from(footer.index_len);
+            let (bytes, _) = get(shared, object, GetRange::Span { start: footer.index_position, end }).await?;
+            decode_index(&bytes, &footer).map_err(damaged)
+        }
+    }
+}
+
+/// The first of these adjacent blocks; brings the others with it where nobody has them.
+async fn block(shared: &Shared, object: ObjectId, blocks: &[BlockEntry]) -> Result<Bytes, StoreFault> {
+    let keys: Vec<Key> = blocks.iter().map(|block| Key::Block(object, block.position)).collect();
+    loop {
+        match shared.blocks.find(&keys) {
+            Found::Here(Value::Bytes(bytes)) => return Ok(bytes),
+            Found::Here(Value::Index(_)) => unreachable!("a block key holds bytes"),
+            Found::Awaited(mut done) => {
+                let _ended = done.changed().await;
+            }
+            Found::Claimed(claim) => {
+                let blocks = &blocks[..claim.keys.len()];
+                let mut tries = 0;
+                let mut read = read_blocks(shared, object, blocks, &claim).await;
+                while is_worth_another_try(&read, &mut tries) {
+                    read = read_blocks(shared, object, blocks, &claim).await;
+                }
+                return read;
+            }
+        }
+    }
+}
+
+async fn read_blocks(
+    shared: &Shared,
+    object: ObjectId,
+    blocks: &[BlockEntry],
+    claim: &Claim,
+) -> Result<Bytes, StoreFault> {
+    let (Some(first), Some(last)) = (blocks.first(), blocks.last()) else {
+        unreachable!("a claim has at least one key");
+    };
+    let range = GetRange::Span { start: first.position, end: last.position + u64::from(last.len) };
+    let (bytes, _) = get(shared, object, range).await?;
+    let mut rest = bytes;
+    let mut answer = None;
+    for block in blocks {
+        let len = block.len as usize;
+        if rest.len() < len {
+            return Err(StoreFault::Damaged("the answer is cut short".to_owned()));
+        }
+        let own = rest.split_to(len);
+        block.verify(&own).map_err(|error| StoreFault::Damaged(error.to_string()))?;
+        // Each block has memory of its own, so that the cache's account is true.
+        let own = if blocks.len() == 1 { own } else { Bytes::copy_from_slice(&own) };
+        claim.insert(Key::Block(object, block.position), Value::Bytes(own.clone()));
+        answer.get_or_insert(own);
+    }
+    answer.ok_or_else(|| StoreFault::Damaged("no block was asked for".to_owned()))
+}
+
+async fn get(shared: &Shared, object: ObjectId, range: GetRange) -> Result<(Bytes, u64), StoreFault> {
+    let Ok(_permit) = shared.cold.gets.acquire().await else {
+        unreachable!("the semaphore is never closed");
+    };
+    let key = data_key(object);
+    let get = shared.objects.get(&key, range);
+    match shared.world.clock.timeout(shared.options.request_timeout, get).await {
+        Some(result) => result.map_err(StoreFault::Store),
+        None => Err(StoreFault::Store(StoreError::Trouble(format!("no answer about {key} in time")))),
+    }
+}
+
+/// Whether to read again what failed its checksum.
+fn is_worth_another_try<T>(read: &Result<T, StoreFault>, tries: &mut usize) -> bool {
+    *tries += 1;
+    matches!(read, Err(StoreFault::Damaged(_))) && *tries < VERIFY_TRIES
+}
+
+/// Fetches what a sequential reader will ask for next, unless enough of that is under way.
+fn read_ahead(shared: &Arc<Shared>, object: ObjectId, blocks: Vec<BlockEntry>, next: Offset, bytes: usize) {
+    let range = blocks_for(&spans(&blocks), next, bytes);
+    let missing = |block: &&BlockEntry| !shared.blocks.has(Key::Block(object, block.position));
+    let ahead: Vec<BlockEntry> = blocks[range].iter().skip_while(|block| !missing(block)).copied().collect();
+    if ahead.is_empty() {
+        return;
+    }
+    let Ok(permit) = shared.cold.prefetches.clone().try_acquire_owned() else { return };
+    let task = shared.clone();
+    let fetch = async move {
+        // Whoever needs these blocks meets the error again and handles it.
+        if let Err(error) = block(&task, object, &ahead).await {
+            tracing::debug!(%object, ?error, "can't read ahead");
+        }
+        drop(permit);
+    };
+    drop(shared.world.clock.spawn("read-ahead", Box::pin(fetch)));
+}
+
+/// One stream's blocks of an index.
+pub(crate) fn blocks_of(index: &[BlockEntry], stream: StreamId) -> Vec<BlockEntry> {
+    let first = index.partition_point(|block| block.stream < stream);
+    index[first..].iter().take_while(|block| block.stream == stream).copied().collect()
+}
+
+fn spans(blocks: &[BlockEntry]) -> Vec<BlockSpan> {
+    blocks
+        .iter()
+        .map(|block| BlockSpan { range: block.range, position: block.position, len: block.len as usize })
+        .collect()
+}

@@ -1,0 +1,206 @@
+//! What the tasks and handles of one start share.
+//!
+//! | part | changed by | read by |
+//! |---|---|---|
+//! | [`Front`]: accepted, not acknowledged | `Stream::append`, the driver | the driver |
+//! | the WAL | the driver (places), the upload (trims) | |
+//! | the log cache | the driver (appends), the upload (committed), the follower (trimmed, deleted) | reads, the upload |
+//! | open streams | the follower, `Store::stream` | everybody |
+//!
+//! Every lock is held for a few lines without an await, and no two at a time but where a line says so.
+
+use crate::Options;
+use crate::block_cache::BlockCache;
+use crate::open_stream::OpenStream;
+use crate::read::ColdReads;
+use crate::upload::Source;
+use crate::wal::{Wal, WalReader};
+use base::{NodeEpoch, NodeId, ObjectId, Offset, StreamEpoch, StreamId, WalId};
+use control::Ledger;
+use control_core::Image;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use stream_core::append::Appender;
+use stream_core::cache::LogCache;
+use tokio::sync::{Notify, Semaphore, oneshot, watch};
+use world::{ObjectStore, World};
+
+/// One start of one broker.
+pub(crate) struct Shared {
+    pub(crate) world: World,
+    pub(crate) objects: Arc<dyn ObjectStore>,
+    pub(crate) ledger: Ledger,
+    pub(crate) options: Options,
+    pub(crate) node_id: NodeId,
+    pub(crate) node_epoch: NodeEpoch,
+    pub(crate) wal_id: WalId,
+    pub(crate) wal: Mutex<Wal>,
+    /// The greatest batch that a group of this WAL can hold.
+    pub(crate) batch_bytes_max: usize,
+    pub(crate) front: Mutex<Front>,
+    /// Wakes the driver: something was accepted, or the WAL has room again.
+    pub(crate) driver_wakes: Notify,
+    /// Wakes those who wait in [`crate::Store::room`].
+    pub(crate) room: Notify,
+    /// The WAL has next to no room: accept nothing more.
+    pub(crate) wal_is_full: AtomicBool,
+    pub(crate) cache: Mutex<LogCache>,
+    pub(crate) streams: Mutex<BTreeMap<StreamId, Arc<OpenStream>>>,
+    /// By WAL, this start's own and those that it recovers: where spilled runs are read.
+    pub(crate) readers: Mutex<BTreeMap<WalId, WalReader>>,
+    /// This start's own WAL as a source of uploads.
+    pub(crate) own: Arc<Source>,
+    /// Dead WALs whose tails this start still uploads.
+    pub(crate) recovering: watch::Sender<usize>,
+    pub(crate) counters: Mutex<Counters>,
+    /// Why dead WALs could not be recovered.
+    pub(crate) offline: Mutex<BTreeMap<WalId, String>>,
+    pub(crate) blocks: BlockCache,
+    pub(crate) cold: ColdReads,
+    /// Bounds PUTs of data objects.
+    pub(crate) puts: Semaphore,
+    pub(crate) stopped: watch::Sender<Option<String>>,
+}
+
+/// The append path before the WAL.
+pub(crate) struct Front {
+    pub(crate) appender: Appender,
+    /// One for each accepted batch that is in no group yet, in the same order.
+    pub(crate) confirmations: VecDeque<oneshot::Sender<()>>,
+    /// Nothing more is accepted: a clean stop, or the end of this start.
+    pub(crate) closed: bool,
+}
+
+/// The counters of this start's objects (rule O-1).
+#[derive(Default)]
+pub(crate) struct Counters {
+    next: u64,
+    undecided: BTreeSet<u64>,
+}
+
+impl Shared {
+    /// Ends this start, for the first reason given.
+    pub(crate) fn stop(&self, reason: String) {
+        lock(&self.front).closed = true;
+        let first = self.stopped.send_if_modified(|held| {
+            let first = held.is_none();
+            held.get_or_insert(reason);
+            first
+        });
+        if first {
+            tracing::error!(start = %self.node_epoch, reason = ?self.stopped.borrow().as_deref(), "stops serving");
+        }
+        self.driver_wakes.notify_one();
+        self.room.notify_waiters();
+    }
+
+    /// Resolves with the reason when this start has ended.
+    pub(crate) async fn until_stopped(&self) -> String {
+        let mut stopped = self.stopped.subscribe();
+        match stopped.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().unwrap_or_default(),
+            Err(_) => "the store was dropped".to_owned(),
+        }
+    }
+
+    pub(crate) fn has_stopped(&self) -> bool {
+        self.stopped.borrow().is_some()
+    }
+
+    /// The stream, if this start owns it in its newest image. Opens it when it is met for the first time.
+    pub(crate) fn open_stream(&self, id: StreamId) -> Option<Arc<OpenStream>> {
+        let image = self.ledger.image();
+        let tenure = image.streams.get(&id)?.owner().filter(|tenure| tenure.wal == self.wal_id)?;
+        let mut streams = lock(&self.streams);
+        let stream =
+            streams.entry(id).or_insert_with(|| Arc::new(OpenStream::new(id, tenure.stream_epoch, tenure.start)));
+        Some(stream.clone())
+    }
+
+    /// Whether an append would be refused for want of room.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.wal_is_full.load(Ordering::Acquire) || !lock(&self.front).appender.has_room_for(1)
+    }
+
+    /// Brings the WAL and the cache up to an image: what it shows committed needs them no more.
+    pub(crate) fn release_committed(&self, image: &Image) {
+        {
+            let mut wal = lock(&self.wal);
+            let floor = wal.floor_in(image);
+            wal.trim(floor);
+            self.note_wal_room(&wal);
+        }
+        self.driver_wakes.notify_one();
+    }
+
+    /// Notes whether the WAL has room for what may be accepted.
+    pub(crate) fn note_wal_room(&self, wal: &Wal) {
+        let used = wal.used_bytes();
+        let full = used >= wal.capacity_bytes() / 10 * 9;
+        if self.wal_is_full.swap(full, Ordering::AcqRel) && !full {
+            self.room.notify_waiters();
+        }
+    }
+
+    /// Whether the WAL fills faster than blocks are uploaded by size and age.
+    pub(crate) fn wal_is_filling(&self) -> bool {
+        let wal = lock(&self.wal);
+        wal.used_bytes() >= wal.capacity_bytes() / 2
+    }
+
+    pub(crate) fn reader(&self, wal: WalId) -> Option<WalReader> {
+        lock(&self.readers).get(&wal).cloned()
+    }
+}
+
+impl Counters {
+    /// So many new object ids, undecided until [`Counters::decided`].
+    pub(crate) fn draw(&mut self, node_epoch: NodeEpoch, count: usize) -> Vec<ObjectId> {
+        let first = self.next;
+        self.next += count as u64;
+        self.undecided.extend(first..self.next);
+        (first..self.next).map(|counter| ObjectId { node_epoch, counter }).collect()
+    }
+
+    /// The lowest counter of any object that is not yet decided once these are.
+    pub(crate) fn min_after(&self, deciding: impl Fn(u64) -> bool) -> u64 {
+        self.undecided.iter().copied().find(|counter| !deciding(*counter)).unwrap_or(self.next)
+    }
+
+    /// The ledger has accepted or refused them.
+    pub(crate) fn decided(&mut self, objects: impl Iterator<Item = ObjectId>) {
+        for object in objects {
+            self.undecided.remove(&object.counter);
+        }
+    }
+}
+
+/// The offset below which this WAL's records of a stream need no upload (rule D-7).
+pub(crate) fn committed_in(image: &Image, stream: StreamId, wal: WalId) -> Offset {
+    let Some(record) = image.streams.get(&stream) else {
+        return if image.is_deleted(stream) { Offset::MAX } else { Offset(0) };
+    };
+    match record.tenures.iter().find(|tenure| tenure.wal == wal) {
+        Some(tenure) if tenure.end.is_some_and(|end| end <= tenure.committed) => Offset::MAX,
+        Some(tenure) => tenure.committed,
+        // A settled tenure has left the list.
+        None => Offset::MAX,
+    }
+}
+
+/// The committed end and end of one tenure; `None` where nothing of it is left to commit.
+pub(crate) fn tenure_bounds(
+    image: &Image,
+    stream: StreamId,
+    wal: WalId,
+    epoch: StreamEpoch,
+) -> Option<(Offset, Option<Offset>)> {
+    let tenure = image.streams.get(&stream)?.tenure(wal, epoch)?;
+    Some((tenure.committed, tenure.end))
+}
+
+/// The guard, whether or not a holder panicked: with `panic = "abort"` none has.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

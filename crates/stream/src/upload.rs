@@ -1,0 +1,288 @@
+//! Uploads and commits one WAL's tail: this start's own, or that of a dead WAL which it recovers.
+//!
+//! ```text
+//! freeze ─▶ build objects (log cache, or WAL for what is spilled) ─▶ put ─▶ CommitObjects, in order ─▶ seen in the image ─▶ trim the WAL
+//! ```
+//! When, what and in which order is [`stream_core::upload`]'s decision. Trouble of the store is retried for ever, with backoff;
+//! meanwhile appends go on until the WAL is full. A block's objects are in the bucket before its commit is asked for; the WAL is
+//! trimmed only to what an image shows (rule B-3). No object is deleted here: a refused commit may be the repeat of a success.
+
+use crate::keys::data_key;
+use crate::shared::{Shared, committed_in, lock, tenure_bounds};
+use crate::wal::{WalReadError, WalReader, WalSpan};
+use base::{ObjectId, StreamEpoch, StreamId, WalId, WalPosition, planted};
+use bytes::Bytes;
+use control_core::{Command, CommitRange, Outcome, UploadedObject};
+use futures::future::BoxFuture;
+use futures::stream::{self, FuturesUnordered, StreamExt};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use stream_core::cache::{Body, Run};
+use stream_core::object::{BuiltObject, ObjectBuilder};
+use stream_core::upload::{Block, BlockRange, Uploader, plan_objects, recut};
+use stream_core::{BatchBytes, NumberedBatch};
+use tokio::sync::Notify;
+use world::retry::Backoff;
+use world::{ClockExt, StoreError};
+
+/// A WAL whose tail is uploaded.
+pub(crate) struct Source {
+    pub(crate) wal: WalId,
+    pub(crate) core: Mutex<Uploader>,
+    /// Something was acknowledged, or is to be frozen now.
+    pub(crate) changed: Notify,
+}
+
+/// Why an upload ended before everything was committed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UploadEnd {
+    /// This start may not speak for the WAL any more.
+    #[error("{0}")]
+    Deposed(String),
+    /// The ledger can't be written.
+    #[error(transparent)]
+    Ledger(#[from] control::LedgerError),
+}
+
+enum Step {
+    Uploaded(Block, Vec<UploadedObject>),
+    Committed(Block, Vec<UploadedObject>, Result<Outcome, control::LedgerError>),
+}
+
+/// Uploads and commits until this start may not any more; with `until_idle`, or once everything is committed.
+pub(crate) async fn run(shared: &Arc<Shared>, source: &Arc<Source>, until_idle: bool) -> Result<(), UploadEnd> {
+    let mut steps: FuturesUnordered<BoxFuture<'static, Step>> = FuturesUnordered::new();
+    let mut uploaded: BTreeMap<u64, (Block, Vec<UploadedObject>)> = BTreeMap::new();
+    loop {
+        let due = {
+            let now = shared.world.clock.now();
+            let filling = !until_idle && shared.wal_is_filling();
+            let mut core = lock(&source.core);
+            while core.freeze_if_due(now, filling) {}
+            while let Some(block) = core.next_upload() {
+                steps.push(Box::pin(upload_block(shared.clone(), source.clone(), block)));
+            }
+            if let Some((block, objects)) = core.next_commit().and_then(|number| uploaded.remove(&number)) {
+                steps.push(Box::pin(commit_block(shared.clone(), source.wal, block, objects)));
+            }
+            if until_idle && core.is_idle() {
+                return Ok(());
+            }
+            core.due()
+        };
+        let clock = shared.world.clock.clone();
+        let age = async {
+            match due {
+                Some(due) => clock.sleep(due.since(clock.now())).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            Some(step) = steps.next() => match step {
+                Step::Uploaded(block, objects) => {
+                    if planted!("trim before commit", false, true) && source.wal == shared.wal_id {
+                        lock(&shared.wal).trim(block.trim);
+                    }
+                    lock(&source.core).uploaded(block.number);
+                    uploaded.insert(block.number, (block, objects));
+                }
+                Step::Committed(block, objects, outcome) => committed(shared, source, &block, &objects, outcome?).await?,
+            },
+            () = source.changed.notified() => {}
+            () = age => {}
+        }
+    }
+}
+
+/// Everything of the block that still needs it is in the bucket when this ends.
+async fn upload_block(shared: Arc<Shared>, source: Arc<Source>, block: Block) -> Step {
+    let image = shared.ledger.image();
+    let mut needed = block.clone();
+    needed.ranges.retain(|stream, range| image.needs_wal(source.wal, *stream, range.stream_epoch, range.range));
+    drop(image);
+    let plans = plan_objects(&needed, &shared.options.upload_limits());
+    let ids = lock(&shared.counters).draw(shared.node_epoch, plans.len());
+    let objects = stream::iter(plans.into_iter().zip(ids))
+        .map(|(ranges, id)| put_object(&shared, &source, id, ranges))
+        .buffered(shared.options.requests_max.max(1))
+        .collect::<Vec<Option<UploadedObject>>>()
+        .await;
+    Step::Uploaded(block, objects.into_iter().flatten().collect())
+}
+
+/// `None` where nothing was left of these ranges meanwhile.
+async fn put_object(
+    shared: &Shared,
+    source: &Source,
+    id: ObjectId,
+    ranges: Vec<(StreamId, BlockRange)>,
+) -> Option<UploadedObject> {
+    let Ok(_permit) = shared.puts.acquire().await else {
+        unreachable!("the semaphore is never closed");
+    };
+    let mut builder = ObjectBuilder::new(id, source.wal, shared.options.data_block_bytes);
+    for (stream, range) in ranges {
+        let runs = lock(&shared.cache).runs(stream, source.wal, range.range);
+        for run in runs {
+            let Some(bytes) = bytes_of(shared, source.wal, stream, &run).await else { continue };
+            push_run(&mut builder, stream, range.stream_epoch, &run, bytes);
+        }
+    }
+    if builder.is_empty() {
+        lock(&shared.counters).decided(std::iter::once(id));
+        return None;
+    }
+    let BuiltObject { parts, size, ranges, .. } = builder.finish();
+    put_for_ever(shared, &data_key(id), parts).await;
+    let ranges = ranges
+        .into_iter()
+        .map(|range| CommitRange {
+            stream: range.stream,
+            stream_epoch: range.stream_epoch,
+            range: range.range,
+            bytes: range.bytes,
+            records: range.records,
+            max_timestamp: range.max_timestamp,
+            max_timestamp_offset: range.max_timestamp_offset,
+        })
+        .collect();
+    Some(UploadedObject { id, size, ranges })
+}
+
+/// A run as one piece of a block: from here on only its whole matters.
+fn push_run(builder: &mut ObjectBuilder, stream: StreamId, epoch: StreamEpoch, run: &Run, bytes: BatchBytes) {
+    let whole = NumberedBatch {
+        range: run.range,
+        bytes,
+        records: u32::try_from(run.records).unwrap_or(u32::MAX),
+        max_timestamp: run.max_timestamp,
+        producer: None,
+        control: run.control,
+    };
+    builder.push(stream, epoch, &whole);
+}
+
+/// A run's bytes, from memory or from the WAL. `None` where the run needs no upload any more.
+async fn bytes_of(shared: &Shared, wal: WalId, stream: StreamId, run: &Run) -> Option<BatchBytes> {
+    if let Body::Memory(bytes) = &run.body {
+        return Some(bytes.clone());
+    }
+    let reader = shared.reader(wal)?;
+    let mut backoff = Backoff::new();
+    loop {
+        match read_run(&reader, run).await {
+            Ok(bytes) => return Some(BatchBytes::whole(bytes)),
+            Err(error) => {
+                if !lock(&shared.cache).stands(stream, run.place, run.range) {
+                    return None;
+                }
+                tracing::warn!(%stream, range = %run.range, %wal, %error, "can't read back what is to be uploaded; tries again");
+            }
+        }
+        backoff.wait(&*shared.world.clock).await;
+    }
+}
+
+/// A spilled run's bytes, verified.
+pub(crate) async fn read_run(reader: &WalReader, run: &Run) -> Result<Bytes, WalReadError> {
+    let span = WalSpan { position: run.place.position, len: run.place.len, crc: run.place.crc };
+    reader.read(span).await
+}
+
+/// The object exists when this ends: *exists* says that an earlier try had succeeded, since ids are unique to this start.
+async fn put_for_ever(shared: &Shared, key: &str, parts: Vec<Bytes>) {
+    let mut backoff = Backoff::new();
+    loop {
+        let put = shared.objects.put_if_absent(key, parts.clone());
+        let outcome = shared.world.clock.timeout(shared.options.request_timeout, put).await;
+        let error = match outcome {
+            Some(Ok(_)) => return,
+            Some(Err(error)) => error,
+            None => StoreError::Trouble("no answer in time".to_owned()),
+        };
+        tracing::warn!(key, %error, tries = backoff.tries(), "can't upload; tries again");
+        backoff.wait(&*shared.world.clock).await;
+    }
+}
+
+async fn commit_block(shared: Arc<Shared>, wal: WalId, block: Block, objects: Vec<UploadedObject>) -> Step {
+    let min_counter = {
+        let deciding: Vec<u64> = objects.iter().map(|object| object.id.counter).collect();
+        lock(&shared.counters).min_after(|counter| deciding.contains(&counter))
+    };
+    let command = Command::CommitObjects {
+        speaker: shared.node_epoch,
+        wal,
+        trim: block.trim,
+        min_counter,
+        objects: objects.clone(),
+    };
+    let outcome = shared.ledger.submit(command).await;
+    Step::Committed(block, objects, outcome)
+}
+
+/// The ledger has decided, and this broker's image shows it.
+async fn committed(
+    shared: &Shared,
+    source: &Source,
+    block: &Block,
+    objects: &[UploadedObject],
+    outcome: Outcome,
+) -> Result<(), UploadEnd> {
+    let accepted = match outcome {
+        Outcome::Committed { ranges } => ranges,
+        Outcome::Refused(refusal) => return Err(UploadEnd::Deposed(format!("a commit was refused: {refusal}"))),
+        other => unreachable!("a commit is answered by {other:?}"),
+    };
+    lock(&shared.counters).decided(objects.iter().map(|object| object.id));
+    let image = shared.ledger.image();
+    let ranges = objects.iter().flat_map(|object| &object.ranges);
+    let refused: Vec<&CommitRange> =
+        ranges.zip(&accepted).filter(|(_, accepted)| !**accepted).map(|(it, _)| it).collect();
+    if refused.is_empty() {
+        lock(&source.core).committed(block.number);
+    } else {
+        let mut anew = BTreeMap::new();
+        for range in &refused {
+            let Some(held) = block.ranges.get(&range.stream) else { continue };
+            let tenure = tenure_bounds(&image, range.stream, source.wal, range.stream_epoch);
+            if let Some(range_anew) = recut(*held, tenure) {
+                anew.insert(range.stream, BlockRange { range: range_anew, ..*held });
+            }
+        }
+        tracing::warn!(wal = %source.wal, refused = refused.len(), anew = anew.len(), "ranges of a commit were refused; cuts them anew");
+        lock(&source.core).cut_anew(block.number, anew);
+        // A refusal comes from an image that was older than the ledger; one that comes again and again must not spin.
+        Backoff::new().wait(&*shared.world.clock).await;
+    }
+    {
+        let mut cache = lock(&shared.cache);
+        for stream in block.ranges.keys() {
+            cache.committed(*stream, source.wal, committed_in(&image, *stream, source.wal));
+        }
+    }
+    shared.release_committed(&image);
+    Ok(())
+}
+
+impl Source {
+    pub(crate) fn new(wal: WalId, uploader: Uploader) -> Source {
+        Source { wal, core: Mutex::new(uploader), changed: Notify::new() }
+    }
+
+    /// Freezes what is acknowledged now, so that it is uploaded without waiting for size or age.
+    pub(crate) fn freeze(&self) {
+        lock(&self.core).freeze();
+        self.changed.notify_one();
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        lock(&self.core).is_idle()
+    }
+}
+
+/// A fresh source for a WAL that begins at `start`.
+pub(crate) fn source(shared_options: &crate::Options, wal: WalId, start: WalPosition) -> Arc<Source> {
+    Arc::new(Source::new(wal, Uploader::new(shared_options.upload_limits(), start)))
+}
