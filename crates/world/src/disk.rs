@@ -74,6 +74,19 @@ pub trait Disk: Send + Sync {
     /// The names in a folder, sorted, each with whether it is a folder. [`DiskError::NotFound`] where it is not there.
     async fn list(&self, path: &Path) -> Result<Vec<(String, bool)>, DiskError>;
 
+    /// The sizes of files in a folder, in the order of `names`; `None` for one that is not there.
+    async fn sizes(&self, folder: &Path, names: &[String]) -> Result<Vec<Option<u64>>, DiskError> {
+        let mut sizes = Vec::with_capacity(names.len());
+        for name in names {
+            sizes.push(match self.open(&folder.join(name), OpenMode::default()).await {
+                Ok(file) => Some(file.size().await?),
+                Err(DiskError::NotFound(_)) => None,
+                Err(error) => return Err(error),
+            });
+        }
+        Ok(sizes)
+    }
+
     /// Bytes free for this process on the file system that holds `path`.
     async fn free_bytes(&self, path: &Path) -> Result<u64, DiskError>;
 }

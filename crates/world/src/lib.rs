@@ -11,6 +11,8 @@
 //! project with several implementations; the WAL kinds are an enum above them and run unchanged in the simulator.
 
 pub mod clock;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 pub mod disk;
 pub mod folder;
 pub mod network;
