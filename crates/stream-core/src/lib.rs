@@ -19,6 +19,8 @@ pub mod read;
 pub mod recover;
 pub mod ring_header;
 pub mod testing;
+#[cfg(test)]
+mod testing_doc;
 pub mod upload;
 pub mod wal_group;
 pub mod walk;

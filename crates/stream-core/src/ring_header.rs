@@ -109,6 +109,12 @@ mod tests {
     }
 
     #[test]
+    fn golden_bytes_are_those_of_the_document() {
+        let document = include_str!("../../../docs/formats/wal.md");
+        assert_eq!(crate::testing_doc::hex(&header().encode()), crate::testing_doc::hex_block(document, "slot"));
+    }
+
+    #[test]
     fn a_slot_round_trips_and_any_changed_byte_breaks_it() {
         let bytes = header().encode();
         assert_eq!(decode_slot(&bytes), Slot::Whole(header()));

@@ -1,1 +1,169 @@
+use super::*;
+use crate::testing_doc::{hex, hex_block};
+use crate::{BatchBytes, NumberedBatch};
+use base::{NodeEpoch, WalIndex};
+use bytes::Bytes;
+use proptest::prelude::*;
 
+const DOCUMENT: &str = include_str!("../../../../docs/formats/object.md");
+
+const OBJECT: ObjectId = ObjectId { node_epoch: NodeEpoch(7), counter: 12 };
+const WAL: WalId = WalId { node_epoch: NodeEpoch(7), index: WalIndex(0) };
+
+fn batch(base: u64, count: u64, bytes: &[u8], timestamp: i64) -> NumberedBatch {
+    let (head, body) = bytes.split_at(bytes.len().min(2));
+    NumberedBatch {
+        range: OffsetRange::new(Offset(base), Offset(base + count)),
+        bytes: BatchBytes { head: Bytes::copy_from_slice(head), body: Bytes::copy_from_slice(body) },
+        records: u32::try_from(count).unwrap(),
+        max_timestamp: UnixMillis(timestamp),
+        producer: None,
+        control: false,
+    }
+}
+
+fn golden() -> BuiltObject {
+    let mut builder = ObjectBuilder::new(OBJECT, WAL, 16);
+    builder.push(StreamId(3), StreamEpoch(1), &batch(10, 2, b"first batch", 1000));
+    builder.push(StreamId(3), StreamEpoch(1), &batch(12, 1, b"2nd", 900));
+    builder.push(StreamId(3), StreamEpoch(1), &batch(13, 1, b"third batch", 1100));
+    builder.push(StreamId(4), StreamEpoch(0), &NumberedBatch { control: true, ..batch(0, 1, b"marker", 1200) });
+    builder.finish()
+}
+
+fn bytes_of(object: &BuiltObject) -> Vec<u8> {
+    object.parts.concat()
+}
+
+#[test]
+fn golden_bytes_are_those_of_the_document() {
+    assert_eq!(hex(&bytes_of(&golden())), hex_block(DOCUMENT, "object"));
+}
+
+#[test]
+fn an_object_round_trips() {
+    let object = golden();
+    let bytes = bytes_of(&object);
+    assert_eq!(object.size, bytes.len() as u64);
+    let ObjectTail::Whole(footer, blocks) = decode_tail(&bytes, object.size).unwrap() else {
+        panic!("all of it was given")
+    };
+    assert_eq!((footer.object, footer.wal, footer.index_position), (OBJECT, WAL, 31));
+    assert_eq!(blocks, object.blocks);
+    let ranges: Vec<_> = blocks.iter().map(|block| (block.stream.0, block.range.base.0, block.range.next.0)).collect();
+    assert_eq!(ranges, [(3, 10, 13), (3, 13, 14), (4, 0, 1)]);
+    assert_eq!(
+        (blocks[0].max_timestamp, blocks[0].max_timestamp_offset, blocks[0].records),
+        (UnixMillis(1000), Offset(10), 3)
+    );
+    assert!(blocks[2].control && !blocks[1].control);
+    for block in &blocks {
+        let start = usize::try_from(block.position).unwrap();
+        let data = &bytes[start..start + usize::try_from(block.len).unwrap()];
+        block.verify(data).unwrap();
+        assert!(block.verify(&data[1..]).is_err());
+    }
+    let commit: Vec<_> = object.ranges.iter().map(|range| (range.stream.0, range.range.len(), range.bytes)).collect();
+    assert_eq!(commit, [(3, 4, 25), (4, 1, 6)]);
+    assert_eq!(object.ranges[0].max_timestamp_offset, Offset(13));
+}
+
+#[test]
+fn a_short_tail_says_where_the_index_is() {
+    let object = golden();
+    let bytes = bytes_of(&object);
+    let tail = &bytes[bytes.len() - FOOTER_BYTES - 10..];
+    let ObjectTail::IndexAt(footer) = decode_tail(tail, object.size).unwrap() else { panic!("the index is not in it") };
+    let start = usize::try_from(footer.index_position).unwrap();
+    let index = &bytes[start..start + usize::try_from(footer.index_len).unwrap()];
+    assert_eq!(decode_index(index, &footer).unwrap(), object.blocks);
+}
+
+#[test]
+fn a_gap_or_a_new_tenure_begins_a_range() {
+    let mut builder = ObjectBuilder::new(OBJECT, WAL, 1 << 20);
+    builder.push(StreamId(1), StreamEpoch(0), &batch(0, 1, b"abc", 1));
+    builder.push(StreamId(1), StreamEpoch(0), &batch(5, 1, b"abc", 1));
+    builder.push(StreamId(1), StreamEpoch(2), &batch(6, 1, b"abc", 1));
+    let object = builder.finish();
+    let ranges: Vec<_> = object.ranges.iter().map(|range| (range.stream_epoch.0, range.range.base.0)).collect();
+    assert_eq!(ranges, [(0, 0), (0, 5), (2, 6)]);
+    assert_eq!(object.blocks.len(), 3);
+}
+
+#[test]
+fn a_newer_version_is_refused_by_name() {
+    let object = golden();
+    let mut bytes = bytes_of(&object);
+    let at = bytes.len() - FOOTER_BYTES + 8;
+    bytes[at] = 2;
+    assert_eq!(decode_footer(&bytes, object.size), Err(ObjectError::Newer(2)));
+}
+
+#[test]
+fn the_size_is_part_of_the_proof() {
+    let object = golden();
+    assert!(decode_footer(&bytes_of(&object), object.size + 1).is_err());
+}
+
+proptest! {
+    #[test]
+    fn any_object_round_trips(batches in proptest::collection::vec((0..4u64, 1..9u64, 0..300usize, 0..2000i64), 1..60), block in 1..700usize) {
+        let mut sorted: Vec<_> = batches.iter().enumerate().map(|(at, it)| (it.0, at, it)).collect();
+        sorted.sort();
+        let mut builder = ObjectBuilder::new(OBJECT, WAL, block);
+        let mut next = std::collections::BTreeMap::new();
+        let mut want = Vec::new();
+        for (stream, _, (_, count, len, timestamp)) in sorted {
+            let base = next.entry(stream).or_insert(0);
+            let bytes = vec![u8::try_from(stream).unwrap(); *len];
+            builder.push(StreamId(stream), StreamEpoch(0), &batch(*base, *count, &bytes, *timestamp));
+            *base += count;
+            want.extend(bytes);
+        }
+        let object = builder.finish();
+        let bytes = bytes_of(&object);
+        prop_assert_eq!(&bytes[..want.len()], &want[..]);
+        let ObjectTail::Whole(footer, blocks) = decode_tail(&bytes, object.size).unwrap() else { panic!("all of it was given") };
+        prop_assert_eq!(footer.index_position, want.len() as u64);
+        prop_assert_eq!(&blocks, &object.blocks);
+        for (stream, end) in next {
+            let mut covered = 0;
+            for entry in blocks.iter().filter(|entry| entry.stream.0 == stream) {
+                prop_assert_eq!(entry.range.base.0, covered);
+                covered = entry.range.next.0;
+            }
+            prop_assert_eq!(covered, end);
+        }
+    }
+
+    #[test]
+    fn a_changed_or_missing_byte_is_noticed(at in 0.0..1.0f64, flip in 1..=255u8) {
+        let object = golden();
+        let mut bytes = bytes_of(&object);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a fraction of a small length")]
+        let at = (bytes.len() as f64 * at) as usize;
+        prop_assert!(decode_tail(&bytes[..at], at as u64).is_err());
+        bytes[at] ^= flip;
+        let whole = match decode_tail(&bytes, object.size) {
+            Ok(ObjectTail::Whole(_, blocks)) => blocks.iter().all(|block| {
+                let start = usize::try_from(block.position).unwrap();
+                block.verify(&bytes[start..start + usize::try_from(block.len).unwrap()]).is_ok()
+            }),
+            _ => false,
+        };
+        prop_assert!(!whole);
+    }
+
+    #[test]
+    fn random_bytes_never_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..400), shaped in any::<bool>()) {
+        if let (true, Some(start)) = (shaped, bytes.len().checked_sub(FOOTER_BYTES)) {
+            bytes[start..start + 8].copy_from_slice(&MAGIC);
+            bytes[start + 8..start + 10].copy_from_slice(&1u16.to_le_bytes());
+            let crc = base::crc32c(&bytes[start..start + FOOTER_BYTES - 4]);
+            let end = bytes.len();
+            bytes[end - 4..].copy_from_slice(&crc.to_le_bytes());
+        }
+        let _decoded = decode_tail(&bytes, bytes.len() as u64);
+    }
+}

@@ -27,7 +27,6 @@ use base::{OffsetRange, WalId, WalPosition};
 use bytes::Bytes;
 use control_core::image::Image;
 use futures::future::BoxFuture;
-use std::time::Duration;
 use stream_core::{DirectoryEntry, WalEntry};
 
 pub use inspect::{GroupDescription, RingDescription, inspect_object_wal, inspect_ring};
@@ -50,10 +49,6 @@ pub struct WalOptions {
     pub object_capacity_bytes: u64,
     /// Bytes of one WAL object at the most.
     pub object_bytes_max: u64,
-    /// First pause before a PUT is repeated; it doubles, with jitter, up to `retry_max`.
-    pub retry_min: Duration,
-    /// Longest pause before a PUT is repeated. There is no last try.
-    pub retry_max: Duration,
 }
 
 impl Default for WalOptions {
@@ -63,8 +58,6 @@ impl Default for WalOptions {
             object_in_flight_max: 16,
             object_capacity_bytes: 16 << 30,
             object_bytes_max: 256 << 20,
-            retry_min: Duration::from_millis(50),
-            retry_max: Duration::from_secs(5),
         }
     }
 }

@@ -14,10 +14,9 @@ use control_core::image::Image;
 use futures::future::BoxFuture;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
 use stream_core::WalEntry;
 use stream_core::wal_group::{GroupKind, GroupPlace, HEADER_BYTES, decode_header, encode_group, measure};
-use world::{Clock, ClockExt, GetRange, ObjectStore, PutOutcome, StoreError, World};
+use world::{Backoff, Clock, ClockExt, GetRange, ObjectStore, PutOutcome, StoreError, World};
 
 /// Names deleted by one call at the most.
 pub(super) const DELETE_KEYS_MAX: usize = 1000;
@@ -45,7 +44,6 @@ struct Shared {
     clock: Arc<dyn Clock>,
     store: Arc<dyn ObjectStore>,
     wal: WalId,
-    retry: Retry,
     /// Numbers that were placed and are not durable yet.
     unconfirmed: Mutex<BTreeSet<u64>>,
     /// Why nothing more can be confirmed.
@@ -69,7 +67,6 @@ impl ObjectWal {
             clock: world.clock.clone(),
             store,
             wal,
-            retry: Retry { min: options.retry_min, max: options.retry_max },
             unconfirmed: Mutex::default(),
             fenced: OnceLock::new(),
             trimming: Mutex::default(),
@@ -172,7 +169,7 @@ impl Shared {
     /// Puts until the object is there, durably. `Err`: why it never will be.
     async fn put(&self, group: &ObjectGroup) -> Result<(), String> {
         let key = object_key(self.wal, group.number);
-        let mut tries = 0;
+        let mut backoff = Backoff::new();
         loop {
             if let Some(reason) = self.fenced.get() {
                 return Err(reason.clone());
@@ -187,11 +184,10 @@ impl Shared {
                 },
                 Err(error) => Some(error),
             };
-            if let (Some(error), 0) = (trouble, tries) {
+            if let (Some(error), 0) = (trouble, backoff.tries()) {
                 tracing::warn!(%key, %error, "the write-ahead log's object can't be put; trying again until it can");
             }
-            self.retry.pause(self.clock.as_ref(), tries).await;
-            tries += 1;
+            backoff.wait(self.clock.as_ref()).await;
         }
     }
 
@@ -237,18 +233,17 @@ impl Shared {
     }
 
     async fn delete_trimmed(&self) {
-        let mut tries = 0;
+        let mut backoff = Backoff::new();
         while let Some((from, to)) = self.next_deletion() {
             let keys: Vec<String> = (from..to).map(|number| object_key(self.wal, number)).collect();
             match self.store.delete(&keys).await {
                 Ok(()) => {
                     self.trimming.lock().unwrap_or_else(PoisonError::into_inner).deleted_below = to;
-                    tries = 0;
+                    backoff.reset();
                 }
                 Err(error) => {
                     tracing::debug!(%error, "trimmed objects of the write-ahead log can't be deleted yet");
-                    self.retry.pause(self.clock.as_ref(), tries).await;
-                    tries += 1;
+                    backoff.wait(self.clock.as_ref()).await;
                 }
             }
         }
@@ -288,23 +283,6 @@ impl ObjectWalReader {
             Err(StoreError::NotFound(key)) => Err(WalReadError::Gone(key)),
             Err(error) => Err(WalReadError::Trouble(error.to_string())),
         }
-    }
-}
-
-/// Pauses between tries: doubling, with jitter, so that many writers do not come back together.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Retry {
-    pub(super) min: Duration,
-    pub(super) max: Duration,
-}
-
-impl Retry {
-    /// The pause before try `tries + 1`.
-    pub(super) async fn pause(self, clock: &dyn Clock, tries: u32) {
-        let longest = self.min.saturating_mul(1 << tries.min(16)).min(self.max);
-        let half = u64::try_from(longest.as_micros() / 2).unwrap_or(u64::MAX);
-        let jitter = clock.random() % (half + 1);
-        clock.sleep(Duration::from_micros(half + jitter)).await;
     }
 }
 

@@ -8,14 +8,14 @@
 //! never acknowledges `n` or anything above. Nothing starts from a listing, and what lies above the fence is ignored for ever.
 //! Numbers are read ahead in parallel first; that a number is missing then is only a hint to try the fence there.
 
-use super::object::{DELETE_KEYS_MAX, Retry, number_of, object_key, position_of, prefix};
-use super::{RecoverError, Recovered, RecoveredGroup, WalOptions};
+use super::object::{DELETE_KEYS_MAX, number_of, object_key, position_of, prefix};
+use super::{RecoverError, Recovered, RecoveredGroup};
 use base::{WalId, WalPosition, planted};
 use bytes::Bytes;
 use futures::StreamExt;
 use std::sync::Arc;
 use stream_core::wal_group::{GroupKind, GroupPlace, WalGroup, decode_group, decode_header, encode_fence};
-use world::{ClockExt, GetRange, ObjectStore, PutOutcome, StoreError, World};
+use world::{Backoff, ClockExt, GetRange, ObjectStore, PutOutcome, StoreError, World};
 
 /// Numbers read ahead at once.
 const READ_AHEAD_MAX: usize = 16;
@@ -36,10 +36,8 @@ pub async fn recover_objects(
     store: &Arc<dyn ObjectStore>,
     wal: WalId,
     from: WalPosition,
-    options: &WalOptions,
 ) -> Result<Recovered, RecoverError> {
-    let recovery =
-        Recovery { world, store: store.as_ref(), wal, retry: Retry { min: options.retry_min, max: options.retry_max } };
+    let recovery = Recovery { world, store: store.as_ref(), wal };
     let mut number = planted!("B1", number_of(from), recovery.lowest_listed().await);
     let mut groups = Vec::new();
     loop {
@@ -82,7 +80,6 @@ struct Recovery<'a> {
     world: &'a World,
     store: &'a dyn ObjectStore,
     wal: WalId,
-    retry: Retry,
 }
 
 impl Recovery<'_> {
@@ -106,7 +103,7 @@ impl Recovery<'_> {
     async fn read(&self, number: u64) -> Result<Option<WalGroup>, RecoverError> {
         let key = object_key(self.wal, number);
         let mut undecodable = 0;
-        let mut tries = 0;
+        let mut backoff = Backoff::new();
         loop {
             match self.read_once(&key).await {
                 Ok(Ok(group)) if self.belongs(&group, number) => return Ok(Some(group)),
@@ -120,8 +117,7 @@ impl Recovery<'_> {
                     }
                 }
             }
-            self.retry.pause(self.world.clock.as_ref(), tries).await;
-            tries += 1;
+            backoff.wait(self.world.clock.as_ref()).await;
         }
     }
 
@@ -156,14 +152,13 @@ impl Recovery<'_> {
         let position = position_of(number);
         let tag = self.world.clock.nonce().0;
         let fence = encode_fence(GroupPlace { wal: self.wal, position, durable: position, tag });
-        let mut tries = 0;
+        let mut backoff = Backoff::new();
         loop {
             match self.store.put_if_absent(&key, vec![fence.clone()]).await {
                 Ok(outcome) => return outcome,
                 Err(error) => tracing::debug!(%key, %error, "a dead start's write-ahead log can't be fenced yet"),
             }
-            self.retry.pause(self.world.clock.as_ref(), tries).await;
-            tries += 1;
+            backoff.wait(self.world.clock.as_ref()).await;
         }
     }
 }
@@ -183,7 +178,7 @@ impl Recovery<'_> {
                         _ => return numbers,
                     }
                 }
-                Err(_) => self.retry.pause(self.world.clock.as_ref(), 0).await,
+                Err(_) => Backoff::new().wait(self.world.clock.as_ref()).await,
             }
         }
     }
