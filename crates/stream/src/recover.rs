@@ -6,7 +6,7 @@
 
 use crate::shared::{Shared, lock};
 use crate::upload::{self, Source, UploadEnd};
-use crate::wal::{self, Recovered, RingFile, WalOptions, WalReader};
+use crate::wal::{self, Recovered, RingFile, WalReader};
 use base::{NodeEpoch, StreamId, WalId, WalIndex, WalPosition, planted};
 use control::{Ledger, LedgerError};
 use control_core::{Command, Image, Outcome, WalRecord, WalState};
@@ -26,7 +26,6 @@ pub(crate) struct Recovery<'a> {
     pub(crate) node_epoch: NodeEpoch,
     /// The ring that this process holds locked.
     pub(crate) ring: Option<&'a RingFile>,
-    pub(crate) wal_options: &'a WalOptions,
 }
 
 /// A WAL that this start speaks for from now on.
@@ -84,7 +83,7 @@ pub(crate) async fn recover_dead(
 pub(crate) async fn walk(recovery: &Recovery<'_>, wal: WalId, record: &WalRecord) -> Result<Recovered, String> {
     let from = record.trim.max(record.start);
     if record.in_storage {
-        let walked = wal::recover_objects(recovery.world, recovery.objects, wal, from, recovery.wal_options).await;
+        let walked = wal::recover_objects(recovery.world, recovery.objects, wal, from).await;
         return walked.map_err(|error| error.to_string());
     }
     match recovery.ring.filter(|ring| ring.id() == record.ring_id) {

@@ -58,7 +58,7 @@ pub(crate) async fn start(
         .map_err(|error| failed(&error))?;
 
     let wal_options = &request.options.wal;
-    let recovery = Recovery { world, objects: &objects, ledger: &ledger, node_epoch, ring: ring.as_ref(), wal_options };
+    let recovery = Recovery { world, objects: &objects, ledger: &ledger, node_epoch, ring: ring.as_ref() };
     let doomed = starts_without_a_life(&ledger.image(), node_epoch, &request).await;
     let early = planted!("B3", BTreeMap::new(), walk_the_living(&recovery, &opened).await);
     if !doomed.is_empty() {
