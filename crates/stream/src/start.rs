@@ -36,14 +36,14 @@ pub(crate) async fn start(
     let ledger = Ledger::open(world, objects.clone(), request.ledger_options.clone())
         .await
         .map_err(|error| StartError(format!("can't read the cluster in {}: {error}", objects.describe())))?;
-    let opened = ledger.image();
-
     let ring = match &request.wal {
         WalTarget::File { dir, bytes } => {
             Some(RingFile::open(world, dir, *bytes).await.map_err(|error| failed(&error))?)
         }
         WalTarget::Storage => None,
     };
+    // Read after the lock was taken: until then another process may have trimmed the ring and written over what it trimmed.
+    let opened = ledger.refresh().await.map_err(|error| failed(&error))?;
     let registration = registration(&objects, ring.as_ref(), &opened).await?;
     let begin_at = registration.start;
 
