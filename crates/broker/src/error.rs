@@ -123,6 +123,7 @@ fn of_append(error: &AppendError) -> ErrorCode {
         AppendError::Busy => ErrorCode::RequestTimedOut,
         AppendError::NotOwner => ErrorCode::NotLeaderOrFollower,
         AppendError::Gap { .. } => ErrorCode::UnknownServerError,
+        AppendError::TooLarge { .. } => ErrorCode::MessageTooLarge,
     }
 }
 

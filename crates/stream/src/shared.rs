@@ -70,6 +70,19 @@ pub(crate) struct Front {
     pub(crate) confirmations: VecDeque<oneshot::Sender<()>>,
     /// Nothing more is accepted: a clean stop, or the end of this start.
     pub(crate) closed: bool,
+    /// The largest batch refused for want of room since there last was room.
+    pub(crate) refused_bytes: usize,
+}
+
+impl Front {
+    /// Whether what was refused last would be refused again.
+    fn is_busy(&mut self) -> bool {
+        let busy = self.appender.held_bytes() > 0 && !self.appender.has_room_for(self.refused_bytes);
+        if !busy {
+            self.refused_bytes = 0;
+        }
+        busy
+    }
 }
 
 /// The counters of this start's objects (rule O-1).
@@ -120,7 +133,7 @@ impl Shared {
 
     /// Whether an append would be refused for want of room.
     pub(crate) fn is_busy(&self) -> bool {
-        self.wal_is_full.load(Ordering::Acquire) || !lock(&self.front).appender.has_room_for(1)
+        self.wal_is_full.load(Ordering::Acquire) || lock(&self.front).is_busy()
     }
 
     /// Brings the WAL and the cache up to an image: what it shows committed needs them no more.
@@ -146,7 +159,7 @@ impl Shared {
     /// Whether the WAL fills faster than blocks are uploaded by size and age.
     pub(crate) fn wal_is_filling(&self) -> bool {
         let wal = lock(&self.wal);
-        wal.used_bytes() >= wal.capacity_bytes() / 2
+        wal.used_bytes() >= wal.capacity_bytes() / 2 || self.wal_is_full.load(Ordering::Acquire)
     }
 
     pub(crate) fn reader(&self, wal: WalId) -> Option<WalReader> {

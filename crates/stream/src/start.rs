@@ -165,7 +165,12 @@ fn share(
         batch_bytes_max: wal.group_bytes_max(),
         readers: Mutex::new(BTreeMap::from([(wal_id, wal.reader())])),
         wal: Mutex::new(wal),
-        front: Mutex::new(Front { appender: Appender::new(limits), confirmations: VecDeque::new(), closed: false }),
+        front: Mutex::new(Front {
+            appender: Appender::new(limits),
+            confirmations: VecDeque::new(),
+            closed: false,
+            refused_bytes: 0,
+        }),
         driver_wakes: Notify::new(),
         room: Notify::new(),
         wal_is_full: AtomicBool::new(false),

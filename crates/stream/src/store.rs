@@ -308,7 +308,10 @@ impl Stream {
         let after = batch.range.next;
         let entry = WalEntry { stream: self.stream.id, stream_epoch: self.stream.epoch, batch };
         let waited = front.appender.waiting_bytes();
-        front.appender.accept(shared.world.clock.now(), entry).map_err(|_| AppendError::Busy)?;
+        if front.appender.accept(shared.world.clock.now(), entry).is_err() {
+            front.refused_bytes = front.refused_bytes.max(bytes);
+            return Err(AppendError::Busy);
+        }
         let (confirms, confirmation) = oneshot::channel();
         front.confirmations.push_back(confirms);
         self.stream.set_next(after);

@@ -164,7 +164,7 @@ async fn append(
                 tracing::error!("append batch: {error}; this is a bug");
                 return Err(error.into());
             }
-            Err(error @ AppendError::NotOwner) => return Err(error.into()),
+            Err(error @ (AppendError::NotOwner | AppendError::TooLarge { .. })) => return Err(error.into()),
         }
     }
 }
