@@ -151,13 +151,18 @@ impl Image {
         if self.objects.contains_key(&object) || self.dead_objects.contains_key(&object) {
             return false;
         }
-        let start = object.node_epoch;
-        let promised = self.nodes.get(&start).is_some_and(|node| object.counter < node.min_counter);
-        self.is_dead(start)
-            || planted!("O2", promised, {
-                let last = ObjectId { node_epoch: start, counter: u64::MAX };
-                promised || self.objects.range(object..=last).next().is_some()
+        self.is_decided(object)
+            || planted!("O2", false, {
+                let last = ObjectId { node_epoch: object.node_epoch, counter: u64::MAX };
+                self.objects.range(object..=last).next().is_some()
             })
+    }
+
+    /// Whether nothing will ever be committed under this id from here on: its writer is dead, or has promised so.
+    #[must_use]
+    pub fn is_decided(&self, object: ObjectId) -> bool {
+        let start = object.node_epoch;
+        self.is_dead(start) || self.nodes.get(&start).is_some_and(|node| object.counter < node.min_counter)
     }
 }
 

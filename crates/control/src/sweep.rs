@@ -69,7 +69,10 @@ impl Sweeper {
         for object in image.dead_objects.keys() {
             self.dead_since.entry(*object).or_insert(now);
         }
-        let ripe = |(object, since): (&ObjectId, &Micros)| (now.since(*since) >= grace).then_some(*object);
+        let ripe = |(object, since): (&ObjectId, &Micros)| {
+            // An undecided one would stay in the list, and be deleted again and again.
+            (now.since(*since) >= grace && image.is_decided(*object)).then_some(*object)
+        };
         let ripe: Vec<ObjectId> = self.dead_since.iter().filter_map(ripe).collect();
         for objects in ripe.chunks(PAGE) {
             let keys: Vec<String> = objects.iter().map(|object| (self.key_of)(*object)).collect();

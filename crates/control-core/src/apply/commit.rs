@@ -148,13 +148,16 @@ fn refer(image: &mut Image, wal: WalId, object: ObjectId, range: &CommitRange, f
     stream.settle();
 }
 
-/// Only the dead list shrinks; naming an object that is alive is a mistake that must not pass unseen.
+/// Only the dead list shrinks; naming an object that is alive is a mistake that must not pass unseen. One that its writer might
+/// still name stays listed, so that a late commit can't bring it back.
 pub(super) fn objects_deleted(image: &mut Image, objects: &[ObjectId]) -> Applied {
     if let Some(live) = objects.iter().find(|object| image.objects.contains_key(*object)) {
         return Err(Refusal::Invalid(format!("object {live} is referenced")));
     }
     for object in objects {
-        image.dead_objects.remove(object);
+        if image.is_decided(*object) {
+            image.dead_objects.remove(object);
+        }
     }
     Ok(Outcome::Done)
 }

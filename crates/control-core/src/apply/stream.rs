@@ -1,7 +1,7 @@
 //! Tenures, start offsets, references: what several families of commands do to a stream.
 
 use super::Applied;
-use crate::{Image, Outcome, Reference, Refusal, StreamRecord, Tenure};
+use crate::{Image, Outcome, Reference, Refusal, StreamRecord, Tenure, WalState};
 use base::{LedgerSeq, NodeEpoch, ObjectId, Offset, StreamEpoch, StreamId, WalId, WalIndex, planted};
 use std::sync::Arc;
 
@@ -67,10 +67,12 @@ pub(super) fn open_wal(image: &Image, node_epoch: NodeEpoch, index: WalIndex) ->
     if !image.is_alive(node_epoch) {
         return Err(Refusal::Dead(node_epoch));
     }
-    if !image.wals.contains_key(&wal) {
-        return Err(Refusal::Unknown(format!("write-ahead log {wal}")));
+    match image.wals.get(&wal).map(|record| record.state) {
+        Some(WalState::Open) => Ok(wal),
+        // Nobody would ever recover a tenure that is opened in a sealed one.
+        Some(WalState::Sealed { .. }) => Err(Refusal::Invalid(format!("write-ahead log {wal} is sealed"))),
+        None => Err(Refusal::Unknown(format!("write-ahead log {wal}"))),
     }
-    Ok(wal)
 }
 
 /// Takes one reference off an object; the last one makes it dead in the same entry.

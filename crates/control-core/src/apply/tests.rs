@@ -1,1 +1,574 @@
+//! Each rule by a short story, then all of them under random commands.
+#![allow(clippy::cast_possible_truncation, clippy::unwrap_used, reason = "a test's numbers are small")]
 
+use super::*;
+use crate::{CommitRange, UploadedObject, WalRegistration, WalState, check, codec};
+use base::{
+    LedgerEpoch, LedgerSeq, NodeId, Nonce, ObjectId, Offset, OffsetRange, Seed, StreamEpoch, StreamId, TopicId,
+    UnixMillis, WalId, WalIndex, WalPosition,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// An image, and entries of one command each.
+struct Story {
+    image: Image,
+    counter: u64,
+}
+
+const WAL: WalIndex = WalIndex(0);
+
+impl Story {
+    /// A cluster with one leader and so many starts, on nodes 0, 1, …
+    fn new(starts: u64) -> Story {
+        let mut story = Story { image: Image::default(), counter: 0 };
+        let lead = Command::BecomeLeader { epoch: LedgerEpoch(1), node_id: NodeId(0), cluster_id: 77 };
+        assert_eq!(story.put(LedgerEpoch(1), CommandId::default(), lead), Outcome::Done);
+        for n in 1..=starts {
+            let register = register(Some(NodeId(n as i32 - 1)), u128::from(n), &format!("host{n}:9092"), u128::from(n));
+            let node_id = NodeId(n as i32 - 1);
+            assert_eq!(story.asks(0, register), Outcome::Registered { node_id, node_epoch: NodeEpoch(n) });
+        }
+        story
+    }
+
+    fn put(&mut self, epoch: LedgerEpoch, id: CommandId, command: Command) -> Outcome {
+        let seq = self.image.seq.next();
+        let entry = Entry {
+            seq,
+            epoch,
+            nonce: Nonce(u128::from(seq.0) * 3),
+            written: UnixMillis(0),
+            commands: vec![(id, command)],
+        };
+        // Decoding gives the very same entry, and so the same image (invariant 21).
+        let entry = codec::decode_entry(&codec::encode_entry(&entry)).unwrap();
+        let outcome = apply(&mut self.image, &entry).remove(0);
+        assert_eq!(check(&self.image), Vec::<String>::new(), "after {entry:?}");
+        outcome
+    }
+
+    /// `requester` (0: nobody yet) asks in the present term.
+    fn asks(&mut self, requester: u64, command: Command) -> Outcome {
+        self.counter += 1;
+        let counter = if requester == 0 { 0 } else { self.counter };
+        let id = CommandId { requester: NodeEpoch(requester), counter };
+        self.put(self.image.leader.epoch, id, command)
+    }
+
+    /// A topic of one partition, owned by `owner`.
+    fn stream(&mut self, name: &str, owner: u64) -> StreamId {
+        assert_eq!(self.asks(owner, create(name, self.counter + 1000, &[owner])), Outcome::Done);
+        self.image.topic(name).unwrap().partitions[0]
+    }
+
+    fn record(&self, stream: StreamId) -> &StreamRecordOf {
+        self.image.streams.get(&stream).unwrap()
+    }
+
+    fn commit(&mut self, speaker: u64, wal: u64, counter: u64, ranges: &[(StreamId, i32, u64, u64)]) -> Outcome {
+        self.asks(speaker, commit(speaker, wal, counter, WalPosition(0), ranges))
+    }
+
+    fn trim(&mut self, owner: u64, stream: StreamId, epoch: i32, start: u64) -> Outcome {
+        let (node_epoch, stream_epoch, start) = (NodeEpoch(owner), StreamEpoch(epoch), Offset(start));
+        self.asks(owner, Command::Trim { stream, node_epoch, stream_epoch, start })
+    }
+
+    fn die(&mut self, start: u64) {
+        assert_eq!(self.asks(0, Command::DeclareDead { node_epochs: vec![NodeEpoch(start)] }), Outcome::Done);
+    }
+
+    fn recover(&mut self, dead: u64, by: u64, end: u64, ends: &[(StreamId, u64)]) -> Outcome {
+        self.asks(by, recovered(dead, by, end, ends, Some(WAL)))
+    }
+}
+
+type StreamRecordOf = crate::StreamRecord;
+
+fn wal(start: u64) -> WalId {
+    WalId { node_epoch: NodeEpoch(start), index: WAL }
+}
+
+fn register(node_id: Option<NodeId>, ring_id: u128, advertised: &str, incarnation: u128) -> Command {
+    let wal = WalRegistration { url: "file:///wal".to_owned(), ring_id, start: WalPosition(0), in_storage: false };
+    Command::Register { node_id, advertised: advertised.to_owned(), wals: vec![wal], incarnation }
+}
+
+fn create(name: &str, id: u64, owners: &[u64]) -> Command {
+    Command::CreateTopic {
+        id: TopicId(u128::from(id)),
+        name: name.to_owned(),
+        partitions: owners.iter().map(|owner| (NodeEpoch(*owner), WAL)).collect(),
+        replication_factor: 1,
+        configs: BTreeMap::new(),
+        internal: false,
+    }
+}
+
+fn commit(speaker: u64, of: u64, counter: u64, trim: WalPosition, ranges: &[(StreamId, i32, u64, u64)]) -> Command {
+    let id = ObjectId { node_epoch: NodeEpoch(speaker), counter };
+    let range = |&(stream, epoch, base, next): &(StreamId, i32, u64, u64)| CommitRange {
+        stream,
+        stream_epoch: StreamEpoch(epoch),
+        range: OffsetRange::new(Offset(base), Offset(next)),
+        bytes: 100 * (next - base),
+        records: next - base,
+        max_timestamp: UnixMillis(5),
+        max_timestamp_offset: Offset(base),
+    };
+    let object = UploadedObject { id, size: 1000, ranges: ranges.iter().map(range).collect() };
+    Command::CommitObjects {
+        speaker: NodeEpoch(speaker),
+        wal: wal(of),
+        trim,
+        min_counter: counter,
+        objects: vec![object],
+    }
+}
+
+fn recovered(dead: u64, by: u64, end: u64, ends: &[(StreamId, u64)], open_on: Option<WalIndex>) -> Command {
+    let ends = ends.iter().map(|(stream, end)| (*stream, Offset(*end))).collect();
+    Command::WalRecovered { wal: wal(dead), end: WalPosition(end), ends, recoverer: NodeEpoch(by), open_on }
+}
+
+fn committed(flags: &[bool]) -> Outcome {
+    Outcome::Committed { ranges: flags.to_vec() }
+}
+
+#[test]
+fn a_term_is_exactly_the_next_one_and_only_the_present_term_changes_anything() {
+    let mut story = Story::new(1);
+    let lead = |epoch| Command::BecomeLeader { epoch: LedgerEpoch(epoch), node_id: NodeId(5), cluster_id: 9 };
+    for wrong in [1, 3] {
+        assert_eq!(
+            story.put(LedgerEpoch(wrong), CommandId::default(), lead(wrong)),
+            Outcome::Refused(Refusal::NotNext)
+        );
+    }
+    assert_eq!(story.put(LedgerEpoch(2), CommandId::default(), lead(2)), Outcome::Done);
+    assert_eq!(story.image.cluster_id, 77, "only the first term makes the cluster");
+    let old = Command::Probed { endpoint: "old".to_owned() };
+    assert_eq!(story.put(LedgerEpoch(1), CommandId::default(), old), Outcome::Refused(Refusal::NotNext));
+    assert_eq!(story.image.probed, "");
+    for epoch in 3..100 {
+        assert_eq!(story.put(LedgerEpoch(epoch), CommandId::default(), lead(epoch)), Outcome::Done);
+    }
+    assert_eq!(story.image.leader_history.len(), LEADER_HISTORY_MAX);
+}
+
+#[test]
+fn the_same_command_asked_again_is_answered_and_not_applied() {
+    let mut story = Story::new(1);
+    let id = CommandId { requester: NodeEpoch(1), counter: 50 };
+    let command = create("t", 9, &[1]);
+    assert_eq!(story.put(LedgerEpoch(1), id, command.clone()), Outcome::Done);
+    let before = story.image.streams.clone();
+    assert_eq!(story.put(LedgerEpoch(1), id, command.clone()), Outcome::Done);
+    assert_eq!(story.image.streams, before);
+    let other = CommandId { counter: 51, ..id };
+    assert_eq!(story.put(LedgerEpoch(1), other, command), Outcome::Refused(Refusal::TopicExists));
+
+    story.counter = 1000;
+    for _ in 0..ANSWERED_MAX + 10 {
+        story.asks(1, Command::NoOp);
+    }
+    assert_eq!(story.image.nodes.get(&NodeEpoch(1)).unwrap().answered.len(), ANSWERED_MAX);
+    let late = story.put(LedgerEpoch(1), id, create("u", 10, &[1]));
+    assert!(matches!(late, Outcome::Refused(Refusal::Invalid(_))), "{late:?}");
+    assert!(story.image.topic("u").is_none());
+}
+
+#[test]
+fn a_registration_finds_its_node_id_and_buries_what_it_replaces() {
+    let mut story = Story::new(2);
+    // The same incarnation is the same registration.
+    let again = story.asks(0, register(None, 9, "elsewhere:1", 2));
+    assert_eq!(again, Outcome::Registered { node_id: NodeId(1), node_epoch: NodeEpoch(2) });
+    // The ring decides before the address, and its older start is dead.
+    let third = story.asks(0, register(None, 2, "host1:9092", 33));
+    assert_eq!(third, Outcome::Registered { node_id: NodeId(1), node_epoch: NodeEpoch(3) });
+    assert!(story.image.is_dead(NodeEpoch(2)) && story.image.is_alive(NodeEpoch(1)));
+    let fourth = story.asks(0, register(None, 0, "host1:9092", 34));
+    assert_eq!(fourth, Outcome::Registered { node_id: NodeId(1), node_epoch: NodeEpoch(4) });
+    assert!(story.image.is_dead(NodeEpoch(3)) && story.image.is_alive(NodeEpoch(1)));
+    // A stranger gets the lowest free id.
+    let fifth = story.asks(0, register(None, 0, "new:9092", 35));
+    assert_eq!(fifth, Outcome::Registered { node_id: NodeId(2), node_epoch: NodeEpoch(5) });
+    // The incarnation of a dead start is told so.
+    assert_eq!(story.asks(0, register(None, 2, "host1:9092", 33)), Outcome::Refused(Refusal::Dead(NodeEpoch(3))));
+    assert!(matches!(story.asks(0, register(Some(NodeId(-3)), 1, "x:1", 36)), Outcome::Refused(Refusal::Invalid(_))));
+}
+
+#[test]
+fn the_dead_ask_in_vain() {
+    let mut story = Story::new(2);
+    let stream = story.stream("t", 1);
+    story.die(1);
+    let dead = Outcome::Refused(Refusal::Dead(NodeEpoch(1)));
+    assert_eq!(story.commit(1, 1, 1, &[(stream, 0, 0, 5)]), dead);
+    assert_eq!(story.trim(1, stream, 0, 1), dead);
+    assert_eq!(story.asks(1, create("u", 5, &[1])), dead);
+    assert_eq!(story.asks(2, create("u", 5, &[1])), dead);
+    let open = Command::OpenStreams { streams: vec![stream], node_epoch: NodeEpoch(1), wal_index: WAL };
+    assert_eq!(story.asks(2, open), dead);
+    assert_eq!(story.recover(2, 1, 0, &[]), dead);
+    assert!(story.image.nodes.get(&NodeEpoch(1)).unwrap().answered.is_empty());
+}
+
+#[test]
+fn ranges_are_decided_one_by_one() {
+    let mut story = Story::new(2);
+    let (a, b) = (story.stream("a", 1), story.stream("b", 2));
+    // Accepted; a gap; another's stream; an unknown stream.
+    let ranges = [(a, 0, 0, 10), (a, 0, 12, 14), (b, 0, 0, 3), (StreamId(99), 0, 0, 3)];
+    assert_eq!(story.commit(1, 1, 1, &ranges), committed(&[true, false, false, false]));
+    // Wholly below the committed end: nothing to do. Overlapping: counts from there on (T4).
+    assert_eq!(story.commit(1, 1, 2, &[(a, 0, 4, 10), (a, 0, 5, 15)]), committed(&[true, true]));
+    let record = story.record(a);
+    assert_eq!((record.committed(), record.references.len(), record.live_bytes), (Offset(15), 2, 1500));
+    let second = record.references.get(&Offset(10)).unwrap();
+    assert_eq!((second.range, second.bytes, second.records), (OffsetRange::new(Offset(10), Offset(15)), 500, 5));
+    assert_eq!(record.epochs, [(StreamEpoch(0), Offset(0))]);
+    // Below the promised counter nothing is referenced (O-1), nor is an object committed twice.
+    assert_eq!(story.commit(1, 1, 1, &[(a, 0, 15, 16)]), committed(&[false]));
+    assert_eq!(story.commit(1, 1, 2, &[(a, 0, 15, 16)]), committed(&[false]));
+    // Nobody speaks for another's living WAL.
+    assert_eq!(story.commit(2, 1, 9, &[(a, 0, 15, 16)]), Outcome::Refused(Refusal::StaleEpoch));
+}
+
+#[test]
+fn the_wal_is_trimmed_only_if_no_range_is_refused() {
+    let mut story = Story::new(1);
+    let stream = story.stream("t", 1);
+    let trim_of = |story: &Story| story.image.wals.get(&wal(1)).unwrap().trim;
+    let outcome = story.asks(1, commit(1, 1, 1, WalPosition(50), &[(stream, 0, 0, 5), (stream, 0, 6, 7)]));
+    assert_eq!((outcome, trim_of(&story)), (committed(&[true, false]), WalPosition(0)));
+    story.asks(1, commit(1, 1, 2, WalPosition(50), &[(stream, 0, 5, 7)]));
+    assert_eq!(trim_of(&story), WalPosition(50));
+    story.asks(1, commit(1, 1, 3, WalPosition(20), &[(stream, 0, 7, 8)]));
+    assert_eq!(trim_of(&story), WalPosition(50), "it never goes back");
+}
+
+#[test]
+fn a_trim_beyond_the_committed_end_lifts_it() {
+    let mut story = Story::new(1);
+    let stream = story.stream("t", 1);
+    assert_eq!(story.commit(1, 1, 1, &[(stream, 0, 0, 10)]), committed(&[true]));
+    assert_eq!(story.trim(1, stream, 0, 4), Outcome::Done);
+    let record = story.record(stream);
+    assert_eq!((record.references.len(), record.live_bytes, record.epochs[0].1), (1, 600, Offset(4)));
+    assert_eq!(story.trim(1, stream, 0, 20), Outcome::Done);
+    let record = story.record(stream);
+    assert_eq!((record.committed(), record.references.len(), record.live_bytes), (Offset(20), 0, 0));
+    let dead: Vec<_> = story.image.dead_objects.keys().copied().collect();
+    assert_eq!(dead, [ObjectId { node_epoch: NodeEpoch(1), counter: 1 }], "it died with its last reference");
+    // T4: what was uploaded meanwhile begins below.
+    assert_eq!(story.commit(1, 1, 2, &[(stream, 0, 10, 25)]), committed(&[true]));
+    assert_eq!(story.record(stream).live_bytes, 500);
+    // It never goes back, and takes the right epochs.
+    assert_eq!(story.trim(1, stream, 0, 3), Outcome::Done);
+    assert_eq!(story.record(stream).start, Offset(20));
+    assert_eq!(story.trim(1, stream, 1, 21), Outcome::Refused(Refusal::StaleEpoch));
+    assert!(matches!(story.trim(1, StreamId(55), 0, 21), Outcome::Refused(Refusal::Unknown(_))));
+}
+
+#[test]
+fn recovery_seals_once_and_the_next_tenure_begins_at_the_recovered_end() {
+    let mut story = Story::new(3);
+    let stream = story.stream("t", 1);
+    story.commit(1, 1, 1, &[(stream, 0, 0, 10)]);
+    let alive = story.recover(1, 2, 64, &[(stream, 15)]);
+    assert!(matches!(alive, Outcome::Refused(Refusal::Invalid(_))), "{alive:?}");
+    story.die(1);
+    assert_eq!(story.image.offline_streams().collect::<Vec<_>>(), [(stream, wal(1))]);
+    // D-6: nobody opens it before the end is known.
+    let open = Command::OpenStreams { streams: vec![stream], node_epoch: NodeEpoch(3), wal_index: WAL };
+    assert_eq!(story.asks(3, open), Outcome::Done);
+    assert_eq!(story.record(stream).owner().unwrap().wal, wal(1));
+    assert!(story.image.ownerless_streams().is_empty());
+
+    assert_eq!(story.recover(1, 2, 64, &[(stream, 15)]), Outcome::Done);
+    let owner = *story.record(stream).owner().unwrap();
+    assert_eq!((owner.wal, owner.start, owner.stream_epoch), (wal(2), Offset(15), StreamEpoch(1)));
+    // B-2: a second one adopts the end and closes nothing.
+    assert_eq!(story.recover(1, 3, 32, &[(stream, 12)]), Outcome::Done);
+    let sealed = WalState::Sealed { end: WalPosition(64), recoverer: NodeEpoch(2) };
+    assert_eq!(story.image.wals.get(&wal(1)).unwrap().state, sealed);
+    assert_eq!(*story.record(stream).owner().unwrap(), owner);
+
+    // The tail is committed by the recoverer, its own records beside it, in any order (D-1).
+    assert!(!story.image.can_delete_wal(wal(1)));
+    assert!(matches!(story.asks(2, Command::ForgetWal { wal: wal(1) }), Outcome::Refused(Refusal::Invalid(_))));
+    assert_eq!(story.commit(2, 2, 1, &[(stream, 1, 15, 20)]), committed(&[true]));
+    assert_eq!(story.record(stream).committed(), Offset(10));
+    assert!(story.image.needs_wal(wal(1), stream, StreamEpoch(0), OffsetRange::new(Offset(10), Offset(15))));
+    assert_eq!(story.commit(3, 1, 1, &[(stream, 0, 10, 15)]), Outcome::Refused(Refusal::StaleEpoch));
+    assert_eq!(story.commit(2, 1, 2, &[(stream, 0, 10, 16)]), committed(&[false]), "beyond the tenure's end");
+    assert_eq!(story.commit(2, 1, 3, &[(stream, 0, 10, 15)]), committed(&[true]));
+    let record = story.record(stream);
+    assert_eq!((record.committed(), record.tenures.len(), record.references.len()), (Offset(20), 1, 3));
+    assert_eq!(record.epochs, [(StreamEpoch(0), Offset(0)), (StreamEpoch(1), Offset(15))]);
+    assert!(!story.image.needs_wal(wal(1), stream, StreamEpoch(0), OffsetRange::new(Offset(10), Offset(15))));
+    // A repeat about a tenure that has left the list needs no commit.
+    assert_eq!(story.commit(2, 1, 4, &[(stream, 0, 10, 15)]), committed(&[true]));
+    assert_eq!(story.asks(2, Command::ForgetWal { wal: wal(1) }), Outcome::Done);
+    assert!(!story.image.wals.contains_key(&wal(1)) && story.image.is_dead(NodeEpoch(1)));
+}
+
+#[test]
+fn the_recovered_end_is_never_below_the_start_offset() {
+    let mut story = Story::new(2);
+    let stream = story.stream("t", 1);
+    story.commit(1, 1, 1, &[(stream, 0, 0, 2)]);
+    story.trim(1, stream, 0, 7);
+    story.die(1);
+    // The WAL held nothing any more (T2, T3).
+    assert_eq!(story.recover(1, 2, 64, &[]), Outcome::Done);
+    let record = story.record(stream);
+    assert_eq!((record.owner().unwrap().start, record.committed(), record.tenures.len()), (Offset(7), Offset(7), 1));
+    assert!(story.image.can_delete_wal(wal(1)));
+}
+
+#[test]
+fn a_recoverer_that_died_leaves_the_end_and_another_adopts_it() {
+    let mut story = Story::new(3);
+    let stream = story.stream("t", 1);
+    story.die(1);
+    assert_eq!(story.recover(1, 2, 64, &[(stream, 5)]), Outcome::Done);
+    story.die(2);
+    assert_eq!(story.image.orphaned_wals().map(|(id, _)| id).collect::<Vec<_>>(), [wal(1)]);
+    assert_eq!(story.recover(1, 3, 99, &[(stream, 9)]), Outcome::Done);
+    let sealed = WalState::Sealed { end: WalPosition(64), recoverer: NodeEpoch(3) };
+    assert_eq!(story.image.wals.get(&wal(1)).unwrap().state, sealed);
+    assert_eq!(story.record(stream).owner().unwrap().wal, wal(2), "its tenure waits for the end of that WAL");
+    assert_eq!(story.commit(3, 1, 1, &[(stream, 0, 0, 5)]), committed(&[true]));
+    assert_eq!(story.recover(2, 3, 8, &[]), Outcome::Done);
+    assert_eq!(story.record(stream).owner().unwrap().start, Offset(5));
+}
+
+#[test]
+fn no_stream_is_opened_in_a_sealed_wal() {
+    let mut story = Story::new(2);
+    let stream = story.stream("t", 1);
+    // A clean stop seals one's own WAL.
+    assert_eq!(story.asks(1, recovered(1, 1, 64, &[(stream, 3)], None)), Outcome::Done);
+    assert_eq!(story.image.ownerless_streams(), [stream]);
+    let open = |node: u64| Command::OpenStreams { streams: vec![stream], node_epoch: NodeEpoch(node), wal_index: WAL };
+    assert!(matches!(story.asks(1, open(1)), Outcome::Refused(Refusal::Invalid(_))));
+    // As one that stops while it recovers another's.
+    let other = story.stream("u", 2);
+    story.die(2);
+    assert_eq!(story.recover(2, 1, 64, &[(other, 3)]), Outcome::Done);
+    assert_eq!(story.image.ownerless_streams(), [stream, other]);
+}
+
+#[test]
+fn a_deleted_topic_takes_its_objects_and_leaves_its_epoch_and_its_ids() {
+    let mut story = Story::new(1);
+    let (a, b) = (story.stream("a", 1), story.stream("b", 1));
+    story.commit(1, 1, 1, &[(a, 0, 0, 5), (b, 0, 0, 5)]);
+    let object = ObjectId { node_epoch: NodeEpoch(1), counter: 1 };
+    let id = story.image.topic("a").unwrap().id;
+    assert_eq!(story.asks(1, Command::DeleteTopic { id }), Outcome::Done);
+    assert!(story.image.objects.contains_key(&object), "the other stream still refers to it");
+    // Its ranges in flight need no commit; its id is never given out again (T7).
+    assert_eq!(story.commit(1, 1, 2, &[(a, 0, 5, 9)]), committed(&[true]));
+    let again = story.stream("a", 1);
+    assert!(again > b && story.image.is_deleted(a));
+    assert_eq!(story.record(again).epoch, StreamEpoch(1), "above the deleted topic's last");
+    assert!(matches!(story.asks(1, Command::DeleteTopic { id }), Outcome::Refused(Refusal::Unknown(_))));
+
+    let id = story.image.topic("b").unwrap().id;
+    assert!(matches!(
+        story.asks(1, Command::ObjectsDeleted { objects: vec![object] }),
+        Outcome::Refused(Refusal::Invalid(_))
+    ));
+    assert_eq!(story.asks(1, Command::DeleteTopic { id }), Outcome::Done);
+    assert!(story.image.dead_objects.contains_key(&object) && story.image.objects.is_empty());
+    assert_eq!(story.asks(1, Command::ObjectsDeleted { objects: vec![object] }), Outcome::Done);
+    assert!(story.image.dead_objects.is_empty(), "its writer has promised counter 2");
+}
+
+#[test]
+fn topics_change_as_asked() {
+    let mut story = Story::new(2);
+    story.stream("t", 1);
+    let id = story.image.topic("t").unwrap().id;
+    let more = Command::CreatePartitions { id, partitions: vec![(NodeEpoch(2), WAL)] };
+    assert_eq!(story.asks(1, more), Outcome::Done);
+    let owners: Vec<_> = story.image.streams_of(id).map(|(_, stream)| stream.owner().unwrap().node_epoch().0).collect();
+    assert_eq!(owners, [1, 2]);
+    let set = |value: Option<&str>| Command::AlterTopicConfigs {
+        id,
+        changes: BTreeMap::from([("retention.ms".to_owned(), value.map(str::to_owned))]),
+    };
+    assert_eq!(story.asks(1, set(Some("5"))), Outcome::Done);
+    assert_eq!(story.image.topic("t").unwrap().configs["retention.ms"], "5");
+    assert_eq!(story.asks(1, set(None)), Outcome::Done);
+    assert!(story.image.topic("t").unwrap().configs.is_empty());
+    assert_eq!(story.asks(1, create("t", 999, &[1])), Outcome::Refused(Refusal::TopicExists));
+}
+
+#[test]
+fn an_orphan_is_what_its_writer_can_never_commit() {
+    let mut story = Story::new(2);
+    let stream = story.stream("t", 1);
+    let object = |counter| ObjectId { node_epoch: NodeEpoch(1), counter };
+    // Object 3 is committed while 2 is in flight: 2 is none (O2).
+    let Command::CommitObjects { speaker, wal, trim, objects, .. } =
+        commit(1, 1, 3, WalPosition(0), &[(stream, 0, 0, 5)])
+    else {
+        unreachable!()
+    };
+    story.asks(1, Command::CommitObjects { speaker, wal, trim, min_counter: 2, objects });
+    let orphans = |story: &Story| (1..6).filter(|counter| story.image.is_orphan(object(*counter))).collect::<Vec<_>>();
+    assert_eq!(orphans(&story), [1]);
+    story.die(1);
+    assert_eq!(orphans(&story), [1, 2, 4, 5]);
+    assert!(!story.image.is_orphan(ObjectId { node_epoch: NodeEpoch(9), counter: 1 }), "a start of a newer image");
+}
+
+/// What random commands must never do, whatever `check` says of each image by itself.
+#[derive(Default)]
+struct Watch {
+    starts: BTreeMap<StreamId, (Offset, Offset)>,
+    ends: BTreeMap<WalId, WalPosition>,
+    dead_objects: BTreeSet<ObjectId>,
+    tenures: BTreeMap<(StreamId, StreamEpoch), Offset>,
+    gone: BTreeSet<StreamId>,
+}
+
+impl Watch {
+    fn look(&mut self, image: &Image) {
+        for (id, stream) in &image.streams {
+            assert!(!self.gone.contains(id), "stream {id} came back");
+            let (start, committed) = self.starts.get(id).copied().unwrap_or_default();
+            assert!(stream.start >= start && stream.committed() >= committed, "stream {id} went back");
+            self.starts.insert(*id, (stream.start, stream.committed()));
+            for tenure in &stream.tenures {
+                let first = self.tenures.entry((*id, tenure.stream_epoch)).or_insert(tenure.start);
+                assert_eq!(*first, tenure.start, "a tenure's start moved");
+            }
+        }
+        let gone = self.starts.keys().filter(|id| !image.streams.contains_key(*id)).copied();
+        self.gone.extend(gone.collect::<Vec<_>>());
+        for (id, wal) in &image.wals {
+            if let WalState::Sealed { end, .. } = wal.state {
+                assert_eq!(*self.ends.entry(*id).or_insert(end), end, "the end of {id} moved");
+            }
+        }
+        self.dead_objects.extend(image.dead_objects.keys());
+        assert!(!image.objects.keys().any(|id| self.dead_objects.contains(id)), "a dead object came back");
+    }
+}
+
+#[test]
+fn random_commands_keep_every_invariant() {
+    let (mut accepted, mut sealed) = (0, 0);
+    for seed in 0..60 {
+        let mut seed = Seed::new(seed);
+        let mut story = Story::new(3);
+        let mut watch = Watch::default();
+        let mut counters: BTreeMap<u64, u64> = BTreeMap::new();
+        for step in 0..400 {
+            let (requester, command) = random_command(&mut seed, &story.image, &mut counters, step);
+            let before = story.image.clone();
+            let outcome = story.asks(requester, command.clone());
+            if let Outcome::Refused(_) = outcome {
+                let mut after = story.image.clone();
+                (after.seq, after.nonce, after.nodes) = (before.seq, before.nonce, before.nodes.clone());
+                assert_eq!(after, before, "{command:?} was refused and changed something");
+            }
+            accepted += usize::from(matches!(&outcome, Outcome::Committed { ranges } if ranges.contains(&true)));
+            watch.look(&story.image);
+            if step % 50 == 0 {
+                let decoded = codec::decode_snapshot(&codec::encode_snapshot(&story.image)).unwrap();
+                assert_eq!(decoded, story.image, "a snapshot is the image");
+                story.image = decoded;
+            }
+        }
+        sealed += watch.ends.len();
+    }
+    assert!(accepted > 1000 && sealed > 60, "the stories committed {accepted} times and sealed {sealed} WALs");
+}
+
+fn random_command(seed: &mut Seed, image: &Image, counters: &mut BTreeMap<u64, u64>, step: u128) -> (u64, Command) {
+    let start = seed.between(1, image.next_node_epoch.0 - 1);
+    let ids: Vec<StreamId> = image.streams.keys().copied().collect();
+    let stream = ids.get(seed.below(ids.len() as u64) as usize).copied().unwrap_or(StreamId(1));
+    let record = image.streams.get(&stream);
+    let tenures = record.map_or(0, |record| record.tenures.len() as u64);
+    let tenure = record.map(|record| record.tenures[seed.below(tenures) as usize]);
+    let near = |seed: &mut Seed, offset: Offset| (offset.0 + seed.below(4)).saturating_sub(seed.below(3));
+    let command = match seed.below(12) {
+        0 => create(&format!("topic{}", seed.below(5)), seed.next_u64(), &[start, start]),
+        1 if seed.chance(200) => Command::DeleteTopic { id: record.map(|record| record.topic).unwrap_or_default() },
+        2 if seed.chance(300) => Command::DeclareDead { node_epochs: vec![NodeEpoch(start)] },
+        3 if seed.chance(500) => {
+            let (node, ring) = (NodeId(seed.below(4) as i32), u128::from(seed.below(4)));
+            return (
+                0,
+                register(seed.chance(500).then_some(node), ring, &format!("h{}:1", seed.below(4)), 1000 + step),
+            );
+        }
+        4 | 5 => {
+            let dead = image.wals.keys().nth(seed.below(image.wals.len() as u64) as usize);
+            let end = record.map_or(0, |record| near(seed, record.committed()));
+            let open_on = seed.chance(700).then_some(WAL);
+            return (
+                start,
+                recovered(dead.map_or(1, |wal| wal.node_epoch.0), start, 90 + seed.below(9), &[(stream, end)], open_on),
+            );
+        }
+        6 => Command::OpenStreams { streams: ids, node_epoch: NodeEpoch(start), wal_index: WAL },
+        7 => {
+            let owner = tenure.map_or(start, |tenure| tenure.node_epoch().0);
+            let offset = record.map_or(0, |record| near(seed, record.committed()));
+            let (node_epoch, stream_epoch) =
+                (NodeEpoch(owner), tenure.map(|tenure| tenure.stream_epoch).unwrap_or_default());
+            // The owner never trims beyond what it has confirmed, and so not beyond a closed end.
+            return (owner, Command::Trim { stream, node_epoch, stream_epoch, start: Offset(offset) });
+        }
+        8 if seed.chance(300) => Command::ForgetWal { wal: wal(start) },
+        9 if seed.chance(300) => Command::ObjectsDeleted { objects: image.dead_objects.keys().copied().collect() },
+        _ => {
+            let of = tenure.map_or(wal(start), |tenure| tenure.wal);
+            let speaker = match image.wals.get(&of).map(|wal| wal.state) {
+                Some(WalState::Sealed { recoverer, .. }) if seed.chance(900) => recoverer.0,
+                _ => of.node_epoch.0,
+            };
+            let counter = counters.entry(speaker).or_default();
+            *counter += seed.below(2);
+            let epoch = tenure.map_or(0, |tenure| tenure.stream_epoch.0);
+            let base = tenure.map_or(0, |tenure| near(seed, tenure.committed));
+            let ranges = [(stream, epoch, base, base + seed.below(4))];
+            let trim = WalPosition(seed.below(90));
+            return (speaker, commit(speaker, of.node_epoch.0, *counter, trim, &ranges));
+        }
+    };
+    (start, command)
+}
+
+#[test]
+fn the_memory_of_deleted_names_is_bounded_and_no_epoch_is_forgotten() {
+    let mut story = Story::new(1);
+    let mut image = story.image.clone();
+    for n in 0..DELETED_EPOCHS_MAX {
+        image.deleted_epochs.insert(format!("name{n:06}"), StreamEpoch(3));
+    }
+    story.image = image;
+    story.stream("zz", 1);
+    let id = story.image.topic("zz").unwrap().id;
+    assert_eq!(story.asks(1, Command::DeleteTopic { id }), Outcome::Done);
+    assert_eq!(story.image.deleted_epochs.len(), DELETED_EPOCHS_MAX);
+    let reborn = story.stream("name000000", 1);
+    assert_eq!(story.record(reborn).epoch, StreamEpoch(4));
+}
+
+#[test]
+#[should_panic(expected = "in order")]
+fn an_entry_that_is_not_the_next_is_a_programmers_error() {
+    let entry =
+        Entry { seq: LedgerSeq(5), epoch: LedgerEpoch(1), nonce: Nonce(1), written: UnixMillis(0), commands: vec![] };
+    apply(&mut Image::default(), &entry);
+}

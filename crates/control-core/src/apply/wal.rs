@@ -31,16 +31,15 @@ pub(super) fn recovered(image: &mut Image, id: WalId, found: &Recovered<'_>) -> 
             found.end, wal.trim
         )));
     }
-    let open_on = match found.open_on {
-        None => None,
-        Some(index) => {
-            let next = WalId { node_epoch: found.recoverer, index };
-            if !image.wals.contains_key(&next) {
-                return Err(Refusal::Unknown(format!("write-ahead log {next}")));
-            }
-            Some(next)
-        }
-    };
+    let next = found.open_on.map(|index| WalId { node_epoch: found.recoverer, index });
+    if let Some(next) = next
+        && !image.wals.contains_key(&next)
+    {
+        return Err(Refusal::Unknown(format!("write-ahead log {next}")));
+    }
+    // A recoverer that stops meanwhile has sealed its own: the streams stay ownerless (D-8).
+    let is_open = |next: &WalId| *next != id && image.wals.get(next).is_some_and(|wal| wal.state == WalState::Open);
+    let open_on = next.filter(|next| planted!("S1", is_open(next), true));
     let mut wal = (**wal).clone();
     if let WalState::Sealed { end, recoverer } = wal.state {
         let end = planted!("B7", end, found.end);

@@ -1,1 +1,257 @@
+//! Golden bytes, round trips, and bytes that nobody wrote.
+#![allow(clippy::cast_possible_truncation, clippy::unwrap_used, reason = "a test's numbers are small")]
 
+use super::*;
+use crate::{CommitRange, Node, NodeState, Outcome, Refusal, UploadedObject, WalRegistration};
+use base::{
+    LedgerEpoch, LedgerSeq, NodeEpoch, NodeId, Nonce, ObjectId, Offset, OffsetRange, Seed, StreamEpoch, StreamId,
+    TopicId, UnixMillis, WalId, WalIndex, WalPosition,
+};
+use imbl::OrdMap;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+fn small_entry() -> Entry {
+    Entry {
+        seq: LedgerSeq(300),
+        epoch: LedgerEpoch(2),
+        nonce: Nonce(0x0102_0304_0506_0708_090a_0b0c_0d0e_0f10),
+        written: UnixMillis(-1),
+        commands: vec![
+            (CommandId::default(), Command::BecomeLeader { epoch: LedgerEpoch(2), node_id: NodeId(7), cluster_id: 1 }),
+            (
+                CommandId { requester: NodeEpoch(3), counter: 128 },
+                Command::Trim {
+                    stream: StreamId(5),
+                    node_epoch: NodeEpoch(3),
+                    stream_epoch: StreamEpoch(1),
+                    start: Offset(1000),
+                },
+            ),
+        ],
+    }
+}
+
+/// Every kind of command, with something in every field.
+fn every_command() -> Entry {
+    let wal = WalId { node_epoch: NodeEpoch(3), index: WalIndex(2) };
+    let range = CommitRange {
+        stream: StreamId(5),
+        stream_epoch: StreamEpoch(4),
+        range: OffsetRange::new(Offset(10), Offset(30)),
+        bytes: 12345,
+        records: 19,
+        max_timestamp: UnixMillis(1_700_000_000_000),
+        max_timestamp_offset: Offset(12),
+    };
+    let id = ObjectId { node_epoch: NodeEpoch(3), counter: 17 };
+    let registration =
+        WalRegistration { url: "file:///w".into(), ring_id: u128::MAX, start: WalPosition(u64::MAX), in_storage: true };
+    let commands = vec![
+        Command::NoOp,
+        Command::BecomeLeader { epoch: LedgerEpoch(9), node_id: NodeId(-1), cluster_id: 99 },
+        Command::Register {
+            node_id: Some(NodeId(3)),
+            advertised: "h:1".into(),
+            wals: vec![registration],
+            incarnation: 5,
+        },
+        Command::DeclareDead { node_epochs: vec![NodeEpoch(1), NodeEpoch(2)] },
+        Command::WalRecovered {
+            wal,
+            end: WalPosition(9),
+            ends: vec![(StreamId(1), Offset::MAX)],
+            recoverer: NodeEpoch(4),
+            open_on: Some(WalIndex(0)),
+        },
+        Command::OpenStreams { streams: vec![StreamId(1)], node_epoch: NodeEpoch(4), wal_index: WalIndex(1) },
+        Command::CreateTopic {
+            id: TopicId(4),
+            name: "täglich".into(),
+            partitions: vec![(NodeEpoch(4), WalIndex(0))],
+            replication_factor: -1,
+            configs: BTreeMap::from([("a".into(), "b".into())]),
+            internal: true,
+        },
+        Command::DeleteTopic { id: TopicId(4) },
+        Command::CreatePartitions { id: TopicId(4), partitions: vec![(NodeEpoch(4), WalIndex(0))] },
+        Command::AlterTopicConfigs {
+            id: TopicId(4),
+            changes: BTreeMap::from([("a".into(), None), ("b".into(), Some("c".into()))]),
+        },
+        Command::CommitObjects {
+            speaker: NodeEpoch(3),
+            wal,
+            trim: WalPosition(7),
+            min_counter: 16,
+            objects: vec![UploadedObject { id, size: 1 << 40, ranges: vec![range] }],
+        },
+        Command::Trim {
+            stream: StreamId(1),
+            node_epoch: NodeEpoch(2),
+            stream_epoch: StreamEpoch(-1),
+            start: Offset(8),
+        },
+        Command::ObjectsDeleted { objects: vec![id] },
+        Command::Probed { endpoint: "s3".into() },
+        Command::ForgetWal { wal },
+    ];
+    let ids = (1..).map(|counter| CommandId { requester: NodeEpoch(3), counter });
+    Entry { commands: ids.zip(commands).collect(), ..small_entry() }
+}
+
+fn snapshot() -> Image {
+    let mut image = Image { seq: LedgerSeq(0), ..Image::default() };
+    let lead = Command::BecomeLeader { epoch: LedgerEpoch(1), node_id: NodeId(1), cluster_id: 3 };
+    let wals = vec![WalRegistration { url: "storage".into(), ring_id: 0, start: WalPosition(0), in_storage: true }];
+    let register = Command::Register { node_id: None, advertised: "h:1".into(), wals, incarnation: 8 };
+    let commands = vec![(CommandId::default(), lead), (CommandId::default(), register)];
+    crate::apply(&mut image, &Entry { seq: LedgerSeq(1), epoch: LedgerEpoch(1), commands, ..small_entry() });
+    let answered = [
+        (1u64, Outcome::Done),
+        (2, Outcome::Committed { ranges: vec![true, false] }),
+        (3, Outcome::Registered { node_id: NodeId(1), node_epoch: NodeEpoch(2) }),
+        (4, Outcome::Refused(Refusal::Dead(NodeEpoch(1)))),
+        (5, Outcome::Refused(Refusal::StaleEpoch)),
+        (6, Outcome::Refused(Refusal::TopicExists)),
+        (7, Outcome::Refused(Refusal::Unknown("x".into()))),
+        (8, Outcome::Refused(Refusal::NotNext)),
+        (9, Outcome::Refused(Refusal::Invalid("y".into()))),
+    ];
+    let node = Node {
+        node_id: NodeId(2),
+        state: NodeState::Dead,
+        advertised: "old:1".into(),
+        incarnation: 9,
+        min_counter: 4,
+        answered: OrdMap::from_iter(answered),
+    };
+    image.nodes.insert(NodeEpoch(7), Arc::new(node));
+    image
+}
+
+/// The example of docs/formats/ledger.md. A change here is a change of the format: raise the version.
+const GOLDEN_ENTRY: &str = "4d734c650100ac0202100f0e0d0c0b0a0908070605040302010102000001020e01000000000000000000000000000000\
+                            0380010b050302e807";
+
+#[test]
+fn golden_entry() {
+    let bytes = encode_entry(&small_entry());
+    let (body, checksum) = bytes.split_at(bytes.len() - 4);
+    assert_eq!(hex(body), GOLDEN_ENTRY);
+    assert_eq!(checksum, base::crc32c(body).to_le_bytes());
+    assert_eq!(decode_entry(&bytes).unwrap(), small_entry());
+}
+
+#[test]
+fn golden_checksums_of_everything_else() {
+    // What is too long to print is pinned by its length and checksum.
+    let pinned = |bytes: &Bytes| (bytes.len(), base::crc32c(&bytes[..bytes.len() - 4]));
+    assert_eq!(pinned(&encode_entry(&every_command())), GOLDEN_EVERY_COMMAND);
+    assert_eq!(pinned(&encode_snapshot(&snapshot())), GOLDEN_SNAPSHOT);
+}
+
+const GOLDEN_EVERY_COMMAND: (usize, u32) = (314, 1_903_431_103);
+const GOLDEN_SNAPSHOT: (usize, u32) = (192, 3_401_375_132);
+
+#[test]
+fn what_is_written_is_read() {
+    let entry = every_command();
+    assert_eq!(decode_entry(&encode_entry(&entry)).unwrap(), entry);
+    let image = snapshot();
+    assert_eq!(decode_snapshot(&encode_snapshot(&image)).unwrap(), image);
+    let (id, command) = &entry.commands[10];
+    assert!(command_bytes(*id, command) > 20);
+}
+
+#[test]
+fn numbers_have_one_form() {
+    let numbers = [0, 1, 127, 128, 16383, 16384, u64::MAX - 1, u64::MAX];
+    for number in numbers {
+        let mut out = Vec::new();
+        number.write(&mut out);
+        let mut reader = Reader::new(&out);
+        assert_eq!(u64::read(&mut reader).unwrap(), number);
+        assert_eq!(reader.left(), 0);
+    }
+    for number in [0, -1, 1, i64::MIN, i64::MAX] {
+        let mut out = Vec::new();
+        number.write(&mut out);
+        assert_eq!(i64::read(&mut Reader::new(&out)).unwrap(), number);
+    }
+    for bad in [&[0x80, 0x00][..], &[0xff; 11], &[0xff; 9], &[0x80; 10]] {
+        assert!(u64::read(&mut Reader::new(bad)).is_err(), "{bad:?}");
+    }
+}
+
+#[test]
+fn a_newer_version_is_told_from_damage() {
+    let mut bytes = encode_entry(&small_entry()).to_vec();
+    bytes[4] = 2;
+    let body = bytes.len() - 4;
+    let checksum = base::crc32c(&bytes[..body]).to_le_bytes();
+    bytes[body..].copy_from_slice(&checksum);
+    let error = decode_entry(&bytes).unwrap_err();
+    assert_eq!(error, CodecError::Newer { what: "ledger entry", found: 2 });
+    assert!(matches!(decode_snapshot(&encode_entry(&small_entry())), Err(CodecError::Damaged { .. })));
+}
+
+#[test]
+fn damaged_bytes_are_refused() {
+    let bytes = encode_entry(&every_command());
+    for len in 0..bytes.len() {
+        assert!(decode_entry(&bytes[..len]).is_err(), "cut to {len}");
+    }
+    for at in 0..bytes.len() {
+        let mut damaged = bytes.to_vec();
+        damaged[at] ^= 0x10;
+        assert!(matches!(decode_entry(&damaged), Err(CodecError::Damaged { .. })), "byte {at}");
+    }
+}
+
+/// Behind a right checksum anything may stand: the decoder answers, and what it accepts is in the one form that encoders write.
+#[test]
+fn any_bytes_are_answered() {
+    let (entry, image) = (encode_entry(&every_command()), encode_snapshot(&snapshot()));
+    let mut accepted = 0;
+    for seed in 0..20_000 {
+        let mut seed = Seed::new(seed);
+        let source = if seed.chance(500) { &entry } else { &image };
+        let mut bytes = source[..source.len() - 4].to_vec();
+        for _ in 0..=seed.below(3) {
+            let at = 6 + seed.below(bytes.len() as u64 - 6) as usize;
+            bytes[at] = if seed.chance(300) { 0xff } else { seed.next_u64() as u8 };
+        }
+        bytes.truncate(bytes.len() - seed.below(3) as usize);
+        let checksum = base::crc32c(&bytes);
+        bytes.extend_from_slice(&checksum.to_le_bytes());
+        if let Ok(entry) = decode_entry(&bytes) {
+            assert_eq!(encode_entry(&entry), bytes);
+            accepted += 1;
+        }
+        if let Ok(image) = decode_snapshot(&bytes) {
+            assert_eq!(encode_snapshot(&image), bytes);
+            accepted += 1;
+        }
+    }
+    assert!(accepted > 100, "some changes are only of a value");
+}
+
+#[test]
+fn a_claimed_length_allocates_nothing() {
+    let mut bytes = b"MsLe\x01\x00".to_vec();
+    for number in [1, 1] {
+        number.write(&mut bytes);
+    }
+    1u128.write(&mut bytes);
+    0i64.write(&mut bytes);
+    u64::MAX.write(&mut bytes);
+    let checksum = base::crc32c(&bytes);
+    bytes.extend_from_slice(&checksum.to_le_bytes());
+    let error = decode_entry(&bytes).unwrap_err().to_string();
+    assert!(error.contains("claims more"), "{error}");
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
