@@ -4,6 +4,7 @@
 //! Kafka semantics and no storage decision lives here.
 
 pub mod args;
+pub mod commands;
 pub mod config;
 pub mod console;
 pub mod memory;

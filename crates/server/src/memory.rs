@@ -2,19 +2,17 @@
 //!
 //! | part | share | holds | when it is full |
 //! |---|---|---|---|
-//! | log cache | 35 % | what was appended and is not uploaded, or was lately | it is spilled to the write-ahead log |
-//! | block cache | 20 % | blocks read back from objects | the oldest are dropped |
+//! | streams | 65 % | appends not yet durable, the log cache, uploads, blocks read back; `stream::Options` divides it | producers wait, records are spilled to the write-ahead log, old blocks are dropped |
 //! | requests | 15 % | frames being read or served | sockets are not read |
 //! | answers | 15 % | record data on its way to clients | fetches wait |
-//! | appends | 10 % | appended and not yet durable | producers wait |
-//! | the rest | 5 % | code, image, connections, buffers of the store's client | |
+//! | the rest | 5 % | the image, connections, buffers of the store's client | |
 //!
 //! Memory is taken as it is needed, so an idle broker has next to none of it.
 
 const MIB: u64 = 1024 * 1024;
 
-/// The least that a broker runs with.
-pub const BUDGET_MIN: u64 = 64 * MIB;
+/// The least that a broker runs with: the streams' part must be worth dividing.
+pub const BUDGET_MIN: u64 = 128 * MIB;
 /// What it takes by default lies between these.
 const DEFAULT_LOW: u64 = 256 * MIB;
 const DEFAULT_HIGH: u64 = 8 * 1024 * MIB;
@@ -22,16 +20,12 @@ const DEFAULT_HIGH: u64 = 8 * 1024 * MIB;
 /// The bounds that follow from one budget, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryBudget {
-    /// `stream::Options::log_cache_bytes_max`.
-    pub log_cache_bytes_max: u64,
-    /// `stream::Options::block_cache_bytes_max`.
-    pub block_cache_bytes_max: u64,
+    /// For `stream::Options::for_memory`.
+    pub streams_bytes: u64,
     /// `broker::BrokerOptions::requests_bytes_max`.
     pub requests_bytes_max: u64,
     /// `broker::BrokerOptions::answers_bytes_max`.
     pub answers_bytes_max: u64,
-    /// `stream::Options::append_bytes_max`.
-    pub append_bytes_max: u64,
 }
 
 impl MemoryBudget {
@@ -40,11 +34,9 @@ impl MemoryBudget {
     pub fn divide(total: u64) -> MemoryBudget {
         let percent = |share: u64| total / 100 * share;
         MemoryBudget {
-            log_cache_bytes_max: percent(35),
-            block_cache_bytes_max: percent(20),
+            streams_bytes: percent(65),
             requests_bytes_max: percent(15),
             answers_bytes_max: percent(15),
-            append_bytes_max: percent(10),
         }
     }
 }
@@ -74,11 +66,7 @@ mod tests {
     fn the_parts_never_exceed_the_whole() {
         for total in [0, BUDGET_MIN, 300_000_001, DEFAULT_HIGH] {
             let parts = MemoryBudget::divide(total);
-            let sum = parts.log_cache_bytes_max
-                + parts.block_cache_bytes_max
-                + parts.requests_bytes_max
-                + parts.answers_bytes_max
-                + parts.append_bytes_max;
+            let sum = parts.streams_bytes + parts.requests_bytes_max + parts.answers_bytes_max;
             assert!(sum <= total);
         }
     }

@@ -15,6 +15,7 @@ use base::NodeId;
 use broker::BrokerOptions;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use stream::Options;
 
 pub use url::{StorageTarget, WalChoice};
 
@@ -188,7 +189,8 @@ fn broker_options(given: &BTreeMap<String, String>, memory: MemoryBudget) -> Res
     let half = options.requests_bytes_max / 2;
     fits("socket.request.max.bytes", options.request_bytes_max, half, "half of the memory for requests")?;
     fits("message.max.bytes", options.batch_bytes_max, options.request_bytes_max, "a request")?;
-    fits("message.max.bytes", options.batch_bytes_max, bytes(memory.append_bytes_max), "the memory for appends")?;
+    let appends = bytes(Options::for_memory(memory.streams_bytes).append_bytes_max);
+    fits("message.max.bytes", options.batch_bytes_max, appends, "the memory for appends")?;
     fits("fetch.max.bytes", options.fetch_bytes_max, options.answers_bytes_max, "the memory for answers")?;
     Ok(options)
 }

@@ -42,6 +42,14 @@ fn reads_urls_or_says_how_to_write_them() {
 }
 
 #[test]
+fn shows_no_secret() {
+    let error = resolved(&["--storage", "s3://key:hidden@bucket/prefix"]).unwrap_err();
+    assert!(!error.contains("hidden") && error.contains("AWS_SECRET_ACCESS_KEY"), "{error}");
+    let config = resolved(&["--storage", "s3://bucket/prefix?region=hidden"]).unwrap();
+    assert_eq!(config.storage.to_string(), "s3://bucket/prefix");
+}
+
+#[test]
 fn flags_go_over_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("millstream.toml");
@@ -56,14 +64,14 @@ fn flags_go_over_the_file() {
 
 #[test]
 fn a_small_budget_shrinks_defaults_and_refuses_what_was_asked_for() {
-    let config = resolved(&["--memory", "64MiB"]).unwrap();
+    let config = resolved(&["--memory", "128MiB"]).unwrap();
     assert!(config.broker.request_bytes_max <= config.broker.requests_bytes_max / 2);
     assert!(config.broker.fetch_bytes_max <= config.broker.answers_bytes_max);
-    let error = resolved(&["--memory", "64MiB", "--set", "socket.request.max.bytes=104857600"]).unwrap_err();
+    let error = resolved(&["--memory", "128MiB", "--set", "socket.request.max.bytes=104857600"]).unwrap_err();
     assert!(error.contains("socket.request.max.bytes=104857600 does not fit"), "{error}");
-    let error = resolved(&["--memory", "64MiB", "--set", "message.max.bytes=9999999"]).unwrap_err();
-    assert!(error.contains("message.max.bytes=9999999 does not fit"), "{error}");
-    assert!(resolved(&["--memory", "1MiB"]).unwrap_err().contains("at least 64MiB"));
+    let error = resolved(&["--memory", "128MiB", "--set", "message.max.bytes=99999999"]).unwrap_err();
+    assert!(error.contains("message.max.bytes=99999999 does not fit"), "{error}");
+    assert!(resolved(&["--memory", "1MiB"]).unwrap_err().contains("at least 128MiB"));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The URLs of `--storage` and `--wal`.
 
 use super::{ConfigError, size};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use url::Url;
 
@@ -11,6 +12,29 @@ pub enum StorageTarget {
     Folder(PathBuf),
     /// An S3-compatible store, as written; `world` reads the rest of the URL.
     S3(Url),
+}
+
+impl StorageTarget {
+    /// As `world::open_store` takes it.
+    #[must_use]
+    pub fn url(&self) -> String {
+        match self {
+            StorageTarget::Folder(dir) => {
+                Url::from_file_path(dir).map_or_else(|()| format!("file://{}", dir.display()), String::from)
+            }
+            StorageTarget::S3(url) => url.to_string(),
+        }
+    }
+}
+
+/// Without parameters, which may hold what should not be shown.
+impl fmt::Display for StorageTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StorageTarget::Folder(dir) => write!(f, "file://{}", dir.display()),
+            StorageTarget::S3(url) => write!(f, "s3://{}{}", url.host_str().unwrap_or_default(), url.path()),
+        }
+    }
 }
 
 /// The write-ahead log.
@@ -32,6 +56,12 @@ pub(super) fn storage(text: &str) -> Result<StorageTarget, ConfigError> {
         ConfigError(format!("--storage {text}: {why}; write file:///dir or s3://bucket/prefix?endpoint=…&region=…"))
     };
     let url = Url::parse(text).map_err(|error| wrong(&error.to_string()))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        // Not shown again: it may hold a secret.
+        return Err(ConfigError(
+            "--storage: a URL holds no credentials; give them as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY".to_owned(),
+        ));
+    }
     match url.scheme() {
         "file" if url.query().is_some() => Err(wrong("a folder has no parameters")),
         "file" => folder(&url).map(StorageTarget::Folder).map_err(|why| wrong(&why)),

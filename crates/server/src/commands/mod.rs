@@ -1,0 +1,37 @@
+//! One file per command.
+
+pub mod fsck;
+pub mod inspect;
+mod outside;
+pub mod start;
+
+use crate::config::ConfigError;
+use crate::node::StartError;
+
+/// How a command ended that did not do what it was asked.
+#[derive(Debug)]
+pub struct CommandError {
+    /// The exit code.
+    pub code: u8,
+    /// One line that says what to do.
+    pub line: String,
+}
+
+impl CommandError {
+    /// The world is not as it must be.
+    pub fn failed(line: impl Into<String>) -> CommandError {
+        CommandError { code: 1, line: line.into() }
+    }
+}
+
+impl From<ConfigError> for CommandError {
+    fn from(error: ConfigError) -> CommandError {
+        CommandError { code: 2, line: error.0 }
+    }
+}
+
+impl From<StartError> for CommandError {
+    fn from(error: StartError) -> CommandError {
+        CommandError::failed(error.0)
+    }
+}

@@ -1,0 +1,36 @@
+//! What only a real process has: its runtime, its log, the real world and the real bucket.
+
+use super::CommandError;
+use crate::config::StorageTarget;
+use std::io::IsTerminal;
+use std::sync::Arc;
+use tracing_subscriber::EnvFilter;
+use world::{ObjectStore, OpenError, World};
+
+/// Worker threads at the most: connections are many and cheap, and a broker's work is waiting.
+const WORKERS_MAX: usize = 8;
+
+/// The log goes to standard error; `MILLSTREAM_LOG` filters it.
+pub(super) fn log_to_stderr() {
+    let filter = EnvFilter::try_from_env("MILLSTREAM_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
+}
+
+/// The runtime of one process.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, CommandError> {
+    let workers = std::thread::available_parallelism().map_or(2, usize::from).min(WORKERS_MAX);
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
+        .enable_all()
+        .build()
+        .map_err(|error| CommandError::failed(format!("start threads: {error}")))
+}
+
+/// The bucket.
+pub(super) async fn object_store(world: &World, target: &StorageTarget) -> Result<Arc<dyn ObjectStore>, CommandError> {
+    world::open_store(&target.url(), world).await.map_err(|error| match error {
+        OpenError::Url(line) => CommandError { code: 2, line: format!("--storage: {line}") },
+        OpenError::Store(error) => CommandError::failed(format!("--storage {target}: {error}")),
+    })
+}

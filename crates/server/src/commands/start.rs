@@ -1,0 +1,131 @@
+//! `millstream start`: a broker from its first line to its exit.
+//!
+//! On standard output stands one line, `ready kafka=HOST:PORT console=HOST:PORT in N ms`; everything else goes to standard error.
+
+use super::{CommandError, outside};
+use crate::args::StartArgs;
+use crate::config::{Config, WalChoice};
+use crate::console::Console;
+use crate::meter::MeteredStore;
+use crate::node::{Node, NodeConfig, cannot_listen};
+use control::LedgerOptions;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use stream::{Options, WalTarget};
+use tokio::signal::unix::{SignalKind, signal};
+use world::{ClockExt, World};
+
+/// A stop takes no longer: what is not uploaded by then stays in the write-ahead log.
+const STOP_MAX: Duration = Duration::from_secs(3);
+/// Of that, what requests in flight may take.
+const STOP_REQUESTS_MAX: Duration = Duration::from_secs(1);
+/// File descriptors kept for everything but Kafka connections: the log, the bucket's connections, the console.
+const DESCRIPTORS_RESERVED: u64 = 256;
+
+/// Runs until a signal, or until the broker must not go on.
+///
+/// # Errors
+/// What the operator wrote is wrong (code 2), it can't start, or it had to stop (code 1).
+pub fn run(args: StartArgs) -> Result<(), CommandError> {
+    outside::log_to_stderr();
+    let mut config = Config::resolve(args)?;
+    config.broker.connections_max = connections_possible(config.broker.connections_max);
+    outside::runtime()?.block_on(serve(config))
+}
+
+async fn serve(config: Config) -> Result<(), CommandError> {
+    let world = World::system();
+    let began = world.clock.now();
+    // Asked for before anything is made, so that no signal is missed.
+    let mut terminate = signal(SignalKind::terminate()).map_err(|error| CommandError::failed(format!("watch SIGTERM: {error}")))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| CommandError::failed(format!("watch SIGINT: {error}")))?;
+
+    let (objects, meter) = MeteredStore::new(outside::object_store(&world, &config.storage).await?);
+    let wal = wal_target(&world, config.wal.clone(), config.broker.batch_bytes_max).await?;
+    let refused = |error| cannot_listen("--console", &config.console, &error);
+    let listener = world.network.listen(&config.console).await.map_err(refused)?;
+    let console_addr = listener.local_addr().map_err(refused)?;
+    let console = Console::start(&world, listener, meter);
+
+    let starting = Node::start(world.clone(), objects, node_config(config, wal));
+    let node = tokio::select! {
+        biased;
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+        node = starting => Arc::new(node?),
+    };
+    console.serves(node.clone());
+    announce(&node, console_addr, world.clock.now().since(began));
+
+    tokio::select! {
+        biased;
+        reason = node.stopped() => return Err(CommandError::failed(reason)),
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping");
+    stop(&world, &node).await;
+    Ok(())
+}
+
+/// Within [`STOP_MAX`], whatever the bucket does.
+async fn stop(world: &World, node: &Node) {
+    let limit = STOP_MAX.saturating_sub(STOP_REQUESTS_MAX);
+    if world.clock.timeout(STOP_MAX, node.stop(limit)).await.is_none() {
+        tracing::warn!("did not end in {} s: the rest stays in the write-ahead log", STOP_MAX.as_secs());
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the one line that scripts wait for")]
+fn announce(node: &Node, console: std::net::SocketAddr, took: Duration) {
+    println!("ready kafka={} console={console} in {} ms", node.kafka_addr(), took.as_millis());
+}
+
+fn node_config(config: Config, wal: WalTarget) -> NodeConfig {
+    let Config { storage: _, wal: _, listen, console: _, advertise, node_id, memory, mut broker } = config;
+    broker.stop_wait_max = STOP_REQUESTS_MAX;
+    let stream = Options::for_memory(memory.streams_bytes);
+    NodeConfig { listen, advertise, node_id, wal, broker, stream, ledger: LedgerOptions::default() }
+}
+
+/// The log's place and, for a ring, its size: the one it has, the one asked for, or a share of what is free.
+async fn wal_target(world: &World, choice: WalChoice, batch_bytes_max: usize) -> Result<WalTarget, CommandError> {
+    let WalChoice::File { dir, bytes } = choice else { return Ok(WalTarget::Storage) };
+    let bytes = match bytes {
+        Some(bytes) => bytes,
+        None => stream::wal::default_ring_bytes(free_bytes(world, &dir).await?),
+    };
+    let batch = u64::try_from(batch_bytes_max).unwrap_or(u64::MAX);
+    if batch > bytes / 4 {
+        return Err(CommandError::failed(format!(
+            "message.max.bytes={batch} does not fit a quarter of the write-ahead log of {bytes} bytes: lower it, free some disk, \
+             or say --wal file://{}?size=SIZE",
+            dir.display()
+        )));
+    }
+    Ok(WalTarget::File { dir, bytes })
+}
+
+/// Of the file system that `dir` is on, or will be.
+async fn free_bytes(world: &World, dir: &Path) -> Result<u64, CommandError> {
+    let existing = dir.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
+    world.disk.free_bytes(existing).await.map_err(|error| CommandError::failed(format!("look for free space: {error}")))
+}
+
+/// Raises the soft limit of open files to the hard one, and answers how many connections fit below it.
+fn connections_possible(wanted: usize) -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let open = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(_) => limit.current,
+    };
+    let Some(open) = open else { return wanted };
+    let possible = usize::try_from(open.saturating_sub(DESCRIPTORS_RESERVED).max(1)).unwrap_or(usize::MAX);
+    if possible < wanted {
+        tracing::warn!("connections are limited to {possible}, not {wanted}: the limit of open files is {open} (ulimit -n)");
+    }
+    possible.min(wanted)
+}

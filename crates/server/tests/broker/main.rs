@@ -1,0 +1,8 @@
+//! The real binary from outside: started, killed, fed with rubbish, and asked over the wire what it kept.
+//!
+//! One test program, because each one links the whole broker. Longer runs of the same tests: `cargo xtask verify`.
+
+#![expect(clippy::print_stderr, reason = "what a skipped or long test says")]
+
+mod kill;
+mod support;

@@ -1,0 +1,129 @@
+//! The binary as a process.
+
+use super::{eventually, now};
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+use tempfile::NamedTempFile;
+
+/// A broker that serves. Killed when dropped.
+pub(crate) struct Broker {
+    child: Child,
+    stderr: NamedTempFile,
+    pub(crate) kafka: SocketAddr,
+    pub(crate) console: SocketAddr,
+    /// From exec to the ready line.
+    pub(crate) ready_after: Duration,
+}
+
+/// A start that was refused.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) code: Option<i32>,
+    pub(crate) stderr: String,
+}
+
+/// `millstream` with arguments that keep a test away from everybody else's ports.
+pub(crate) fn start(arguments: &[&str]) -> Result<Broker, Refused> {
+    let mut all = vec!["start"];
+    for (option, address) in [("--listen", "127.0.0.1:0"), ("--console", "127.0.0.1:0")] {
+        if !arguments.contains(&option) {
+            all.extend([option, address]);
+        }
+    }
+    all.extend(arguments);
+    let stderr = NamedTempFile::new().unwrap();
+    let began = now();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_millstream"))
+        .args(&all)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(stderr.reopen().unwrap())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let ready_after = began.elapsed();
+    match ready_line(&line) {
+        Some((kafka, console)) => Ok(Broker { child, stderr, kafka, console, ready_after }),
+        None => {
+            let code = child.wait().unwrap().code();
+            Err(Refused { code, stderr: std::fs::read_to_string(stderr.path()).unwrap() })
+        }
+    }
+}
+
+/// `millstream start --data DIR` and whatever else.
+pub(crate) fn start_in(folder: &Path, arguments: &[&str]) -> Broker {
+    let mut all = vec!["--data", folder.to_str().unwrap()];
+    all.extend(arguments);
+    start(&all).unwrap_or_else(|refused| panic!("{refused:?}"))
+}
+
+/// Any other command, run to its end: its code, standard output and standard error.
+pub(crate) fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_millstream")).args(arguments).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+/// `ready kafka=HOST:PORT console=HOST:PORT in N ms`
+fn ready_line(line: &str) -> Option<(SocketAddr, SocketAddr)> {
+    let mut words = line.split_whitespace();
+    if words.next() != Some("ready") {
+        return None;
+    }
+    let kafka = words.next()?.strip_prefix("kafka=")?.parse().ok()?;
+    let console = words.next()?.strip_prefix("console=")?.parse().ok()?;
+    Some((kafka, console))
+}
+
+impl Broker {
+    /// `kill -9`.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM; the exit status and how long it took.
+    pub(crate) fn terminate(mut self) -> (ExitStatus, Duration) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        let began = now();
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        let status = eventually(Duration::from_secs(10), "exit after SIGTERM", || self.child.try_wait().unwrap());
+        (status, began.elapsed())
+    }
+
+    /// Waits for an exit that nobody asked for.
+    pub(crate) fn wait_for_exit(&mut self, limit: Duration) -> ExitStatus {
+        eventually(limit, "exit", || self.child.try_wait().unwrap())
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// What it has written to standard error so far.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.stderr.path()).unwrap()
+    }
+
+    /// Memory in RAM, in KiB.
+    pub(crate) fn resident_kib(&self) -> u64 {
+        let status = File::open(format!("/proc/{}/status", self.child.id())).unwrap();
+        let lines = BufReader::new(status).lines().map(Result::unwrap);
+        let line = lines.into_iter().find(|line| line.starts_with("VmRSS:")).expect("Linux tells VmRSS");
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        // Already gone after kill and terminate.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
