@@ -15,6 +15,7 @@ mod deny;
 mod release;
 mod steps;
 mod tidy;
+mod verify;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "The repository's chores")]
@@ -27,6 +28,20 @@ struct Cli {
 enum Chore {
     /// Everything that must hold before a change lands; ends with `N passed, N failed`.
     Ci,
+    /// Shows a promise that takes long to show, on the release binary.
+    Verify {
+        promise: verify::Promise,
+        /// How often to kill the broker.
+        #[arg(long, default_value_t = 50)]
+        times: u64,
+    },
+    /// Measures what is promised in milliseconds or mebibytes, on the release binary; not in CI.
+    Measure {
+        what: verify::Measurement,
+        /// How often.
+        #[arg(long, default_value_t = 20)]
+        runs: u64,
+    },
     /// What no compiler checks: paths named in documents, ADR numbers, the cores' dependencies and bans.
     Tidy,
     /// Generates `crates/protocol/src/messages` from Kafka's definitions.
@@ -38,6 +53,8 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().chore {
         Chore::Ci => ci::run_all(&root),
         Chore::Tidy => tidy::run(&root),
+        Chore::Verify { promise, times } => verify::verify(&root, promise, times),
+        Chore::Measure { what, runs } => verify::measure(&root, what, runs),
         Chore::Codegen(arguments) => codegen::run(&root, &arguments),
     };
     match outcome {

@@ -30,3 +30,22 @@ pub(crate) fn contains_mark(binary: &Path) -> Result<bool> {
     let bytes = std::fs::read(binary).with_context(|| format!("read {}", binary.display()))?;
     Ok(bytes.windows(MUTANTS_MARK.len()).any(|window| window == MUTANTS_MARK))
 }
+
+/// Whether that binary needs no library of the system it runs on: its ELF header names no interpreter to load them.
+pub(crate) fn is_static(binary: &Path) -> Result<bool> {
+    const PT_INTERP: u32 = 3;
+    let bytes = std::fs::read(binary).with_context(|| format!("read {}", binary.display()))?;
+    let field = |at: usize, len: usize| {
+        let field = bytes.get(at..at + len).context("ends within its ELF header")?;
+        Ok::<u64, anyhow::Error>(field.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))
+    };
+    ensure!(bytes.starts_with(b"\x7fELF\x02\x01"), "{} is no 64-bit little-endian ELF file", binary.display());
+    let (table, size, count) = (field(0x20, 8)?, field(0x36, 2)?, field(0x38, 2)?);
+    for entry in 0..count {
+        let at = usize::try_from(table + entry * size)?;
+        if field(at, 4)? == u64::from(PT_INTERP) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}

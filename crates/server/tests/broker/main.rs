@@ -4,5 +4,8 @@
 
 #![expect(clippy::print_stderr, reason = "what a skipped or long test says")]
 
+mod bad_input;
 mod kill;
+mod measure;
+mod refusals;
 mod support;

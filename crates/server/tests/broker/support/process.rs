@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tempfile::NamedTempFile;
 
 /// A broker that serves. Killed when dropped.
@@ -15,6 +15,8 @@ pub(crate) struct Broker {
     stderr: NamedTempFile,
     pub(crate) kafka: SocketAddr,
     pub(crate) console: SocketAddr,
+    /// Just before exec.
+    pub(crate) began: Instant,
     /// From exec to the ready line.
     pub(crate) ready_after: Duration,
 }
@@ -48,7 +50,7 @@ pub(crate) fn start(arguments: &[&str]) -> Result<Broker, Refused> {
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let ready_after = began.elapsed();
     match ready_line(&line) {
-        Some((kafka, console)) => Ok(Broker { child, stderr, kafka, console, ready_after }),
+        Some((kafka, console)) => Ok(Broker { child, stderr, kafka, console, began, ready_after }),
         None => {
             let code = child.wait().unwrap().code();
             Err(Refused { code, stderr: std::fs::read_to_string(stderr.path()).unwrap() })
@@ -104,6 +106,10 @@ impl Broker {
 
     pub(crate) fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// What it has written to standard error so far.

@@ -1,0 +1,111 @@
+//! Starts that must be refused: one clear line that says what to do, the right exit code, nothing harmed.
+
+use crate::support::client::Client;
+use crate::support::process::{self, Refused};
+use tempfile::TempDir;
+
+/// The one line, without the log lines that may stand above it.
+fn refused(arguments: &[&str]) -> (Option<i32>, String) {
+    let Err(Refused { code, stderr }) = process::start(arguments) else { panic!("{arguments:?} started") };
+    let mut lines = stderr.lines().filter(|line| line.starts_with("millstream: "));
+    let line = lines.next().unwrap_or_else(|| panic!("{arguments:?} said: {stderr}")).to_owned();
+    assert_eq!(lines.next(), None, "one line: {stderr}");
+    assert!(!stderr.contains("panicked"), "{stderr}");
+    (code, line)
+}
+
+fn data(folder: &TempDir) -> [&str; 2] {
+    ["--data", folder.path().to_str().unwrap()]
+}
+
+#[test]
+fn unknown_flags_and_settings_name_the_nearest() {
+    let folder = TempDir::new().unwrap();
+    let [data, dir] = data(&folder);
+    let cases = [
+        ("--lisen=127.0.0.1:0", "--listen"),
+        ("--set=num.partitons=3", "did you mean num.partitions?"),
+        ("--set=log.segment.bytes=3", "does not serve it yet"),
+        ("--set=num.partitions=many", "whole number"),
+        ("--memory=12", "at least 128MiB"),
+        ("--node-id=-3", "whole number"),
+        ("--storage=http://x/y", "s3://bucket/prefix"),
+        ("--config=/nonexistent/file.toml", "/nonexistent/file.toml"),
+    ];
+    for (wrong, hint) in cases {
+        let (code, line) = refused(&[data, dir, wrong]);
+        assert_eq!(code, Some(2), "{line}");
+        assert!(line.contains(hint), "{wrong}: {line}");
+    }
+    assert!(std::fs::read_dir(folder.path()).unwrap().next().is_none(), "a refused start leaves nothing behind");
+}
+
+#[test]
+fn listening_beyond_this_host_needs_a_word() {
+    let folder = TempDir::new().unwrap();
+    let [data, dir] = data(&folder);
+    for option in ["--listen", "--console"] {
+        let (code, line) = refused(&[data, dir, option, "0.0.0.0:0"]);
+        assert_eq!(code, Some(2));
+        assert!(line.contains("--allow-anonymous"), "{line}");
+    }
+}
+
+#[test]
+fn a_port_in_use() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    for option in ["--listen", "--console"] {
+        let folder = TempDir::new().unwrap();
+        let [data, dir] = data(&folder);
+        let (code, line) = refused(&[data, dir, option, &address]);
+        assert_eq!(code, Some(1));
+        assert!(line.contains(&address) && line.contains("another process listens there"), "{line}");
+    }
+}
+
+#[test]
+fn a_locked_log() {
+    let folder = TempDir::new().unwrap();
+    let first = process::start_in(folder.path(), &[]);
+    let (code, line) = refused(&data(&folder));
+    assert_eq!(code, Some(1));
+    assert!(line.contains("another process") || line.contains("lock"), "{line}");
+    // The one that runs is not disturbed.
+    let mut client = Client::connect(first.kafka).unwrap();
+    client.create_topic("undisturbed", 1).unwrap();
+    assert_eq!(client.produce("undisturbed", 0, &[b"record".to_vec()]).unwrap(), Ok(0));
+}
+
+#[test]
+fn a_bucket_that_can_not_be() {
+    // Not even root can make a folder below a device.
+    let (code, line) = refused(&["--storage", "file:///dev/null/bucket", "--wal", "storage"]);
+    assert_eq!(code, Some(1));
+    assert!(line.contains("/dev/null/bucket"), "{line}");
+    let folder = TempDir::new().unwrap();
+    let storage = format!("file://{}/bucket", folder.path().display());
+    let (code, line) = refused(&["--storage", &storage, "--wal", "file:///dev/null/wal"]);
+    assert_eq!(code, Some(1));
+    assert!(line.contains("/dev/null"), "{line}");
+}
+
+#[test]
+fn a_log_too_small_for_a_batch() {
+    let folder = TempDir::new().unwrap();
+    let [data, dir] = data(&folder);
+    let wal = format!("file://{dir}/wal?size=1MiB");
+    let (code, line) = refused(&[data, dir, "--wal", &wal]);
+    assert_eq!(code, Some(1));
+    assert!(line.contains("message.max.bytes") && line.contains("quarter"), "{line}");
+}
+
+#[test]
+fn help_and_version_are_no_mistakes() {
+    let (code, out, _) = process::run(&["start", "--help"]);
+    assert_eq!(code, Some(0));
+    assert!(out.contains("--allow-anonymous"));
+    let (code, out, _) = process::run(&["--version"]);
+    assert_eq!((code, out.starts_with("millstream ")), (Some(0), true));
+    assert_eq!(process::run(&[]).0, Some(2));
+}
