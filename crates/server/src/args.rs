@@ -21,7 +21,13 @@ pub enum Command {
     #[command(subcommand)]
     Inspect(Inspect),
     /// Check that the bucket holds everything that the ledger speaks of, and nothing else.
-    Fsck(StorageArgs),
+    Fsck {
+        /// Read every block of every data object too, and verify its checksum.
+        #[arg(long)]
+        deep: bool,
+        #[command(flatten)]
+        storage: StorageArgs,
+    },
 }
 
 /// `millstream start`. What is absent comes from `--config`, else from the defaults.
@@ -78,14 +84,14 @@ pub struct StorageArgs {
 pub enum Inspect {
     /// A data object: its blocks and the ranges of streams that they cover.
     Object {
-        /// The object's key in the bucket, as `inspect ledger` shows it: data/…
+        /// The object as `inspect ledger` shows it, such as 3-17, or its key in the bucket, data/…
         key: String,
         #[command(flatten)]
         storage: StorageArgs,
     },
     /// A write-ahead log: its groups and what each holds.
     Wal {
-        /// The folder of a local log, or `storage` for the objects in the bucket.
+        /// The folder of a local log, or EPOCH/INDEX of a log in the bucket, as `inspect ledger` shows it.
         wal: String,
         #[command(flatten)]
         storage: StorageArgs,

@@ -34,3 +34,14 @@ pub(super) async fn object_store(world: &World, target: &StorageTarget) -> Resul
         OpenError::Store(error) => CommandError::failed(format!("--storage {target}: {error}")),
     })
 }
+
+/// A bucket to look at: a folder that is not there is an error, not a new bucket.
+pub(super) async fn existing_object_store(
+    world: &World,
+    target: &StorageTarget,
+) -> Result<Arc<dyn ObjectStore>, CommandError> {
+    match target {
+        StorageTarget::Folder(dir) if !dir.is_dir() => Err(CommandError::failed(format!("--storage {target}: no such folder"))),
+        StorageTarget::Folder(_) | StorageTarget::S3(_) => object_store(world, target).await,
+    }
+}
