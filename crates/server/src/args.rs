@@ -20,14 +20,8 @@ pub enum Command {
     /// Show what a data object, a write-ahead log or the ledger holds.
     #[command(subcommand)]
     Inspect(Inspect),
-    /// Check that the bucket holds everything that the ledger speaks of, and nothing else.
-    Fsck {
-        /// Read every block of every data object too, and verify its checksum.
-        #[arg(long)]
-        deep: bool,
-        #[command(flatten)]
-        storage: StorageArgs,
-    },
+    /// Check every byte that the ledger speaks of, while no broker runs.
+    Fsck(StorageArgs),
 }
 
 /// `millstream start`. What is absent comes from `--config`, else from the defaults.

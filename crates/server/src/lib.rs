@@ -7,7 +7,6 @@ pub mod args;
 pub mod commands;
 pub mod config;
 pub mod console;
-pub mod fsck;
 pub mod memory;
 pub mod meter;
 pub mod node;

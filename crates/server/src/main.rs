@@ -16,7 +16,7 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Start(args) => commands::start::run(*args),
         Command::Inspect(what) => commands::inspect::run(what),
-        Command::Fsck { deep, storage } => commands::fsck::run(&storage, deep),
+        Command::Fsck(storage) => commands::fsck::run(&storage),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

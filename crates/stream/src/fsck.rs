@@ -131,9 +131,14 @@ async fn check_object(
     Ok(())
 }
 
-type Index = Result<(Vec<BlockEntry>, u64), String>;
+/// An object's blocks and its size; or what is wrong with its bytes.
+pub type Index = Result<(Vec<BlockEntry>, u64), String>;
 
-async fn read_index(store: &Arc<dyn ObjectStore>, object: ObjectId) -> Result<Index, StoreError> {
+/// Reads what an object says of itself.
+///
+/// # Errors
+/// The store's.
+pub async fn read_index(store: &Arc<dyn ObjectStore>, object: ObjectId) -> Result<Index, StoreError> {
     let key = data_key(object);
     let (tail, size) = store.get(&key, GetRange::Suffix(TAIL_BYTES)).await?;
     let (footer, index) = match decode_tail(&tail, size) {

@@ -30,7 +30,7 @@ mod store;
 mod upload;
 pub mod wal;
 
-pub use fsck::{FsckReport, fsck};
+pub use fsck::{FsckReport, fsck, read_index};
 pub use keys::{data_key, object_of_key};
 pub use options::Options;
 pub use store::{

@@ -2,13 +2,12 @@
 
 use super::{CommandError, outside};
 use crate::args::{Inspect, StorageArgs};
-use crate::fsck;
 use base::{NodeEpoch, ObjectId, WalId, WalIndex};
 use control_core::{Image, StreamRecord};
 use std::path::Path;
 use std::sync::Arc;
 use stream::wal::{GroupDescription, inspect_object_wal, inspect_ring};
-use stream::{data_key, object_of_key};
+use stream::{data_key, object_of_key, read_index};
 use world::{ObjectStore, World};
 
 /// Prints it.
@@ -41,7 +40,7 @@ async fn object(name: &str, storage: &StorageArgs) -> Result<(), CommandError> {
     let id = object_of_key(name).or_else(|| object_id(name));
     let id = id.ok_or_else(|| CommandError { code: 2, line: format!("{name}: write EPOCH-COUNTER or the key, data/…") })?;
     let key = data_key(id);
-    let index = fsck::read_index(open(storage).await?.as_ref(), &key).await;
+    let index = read_index(&open(storage).await?, id).await;
     let index = index.map_err(|error| CommandError::failed(error.to_string()))?;
     let (blocks, size) = index.map_err(|problem| CommandError::failed(format!("{key}: {problem}")))?;
     say(format!("object {id} key={key} bytes={size} blocks={}", blocks.len()));

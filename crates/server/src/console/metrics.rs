@@ -8,6 +8,7 @@ use control_core::{Image, NodeState};
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use stream::Gauges;
 
 /// All metrics; those of the broker are absent until it serves.
 pub(super) fn text(uptime: Duration, store: &StoreMeter, node: Option<&Node>) -> String {
@@ -21,6 +22,9 @@ pub(super) fn text(uptime: Duration, store: &StoreMeter, node: Option<&Node>) ->
     object_store(&mut page, store);
     if let Some(node) = node {
         image(&mut page, &node.store().ledger().image());
+        streams(&mut page, node.store().gauges());
+        page.metric("millstream_connections", "gauge", "Open Kafka connections.");
+        page.sample("millstream_connections", "", count(node.broker().connections()));
     }
     page.0
 }
@@ -63,6 +67,29 @@ fn image(page: &mut Page, image: &Image) {
     gauge("millstream_data_objects", "Data objects that partitions refer to.", count(image.objects.len()));
     gauge("millstream_dead_objects", "Data objects waiting to be deleted.", count(image.dead_objects.len()));
     gauge("millstream_committed_bytes", "Bytes of record batches in data objects.", committed);
+}
+
+fn streams(page: &mut Page, gauges: Gauges) {
+    let Gauges {
+        log_cache_bytes,
+        spilled_runs,
+        wal_used_bytes,
+        wal_capacity_bytes,
+        append_bytes,
+        upload_behind_bytes,
+        recovering_wals,
+    } = gauges;
+    let mut gauge = |name: &str, help: &str, value: u64| {
+        page.metric(name, "gauge", help);
+        page.sample(name, "", value);
+    };
+    gauge("millstream_log_cache_bytes", "Memory of the log cache.", log_cache_bytes);
+    gauge("millstream_spilled_runs", "Runs of batches that only the write-ahead log holds.", count(spilled_runs));
+    gauge("millstream_wal_used_bytes", "Bytes of the write-ahead log that are still needed.", wal_used_bytes);
+    gauge("millstream_wal_capacity_bytes", "Its size.", wal_capacity_bytes);
+    gauge("millstream_append_bytes", "Bytes accepted and not acknowledged yet.", append_bytes);
+    gauge("millstream_upload_behind_bytes", "Bytes acknowledged and in no committed object yet.", upload_behind_bytes);
+    gauge("millstream_recovering_wals", "Logs of dead starts whose records are still uploaded.", count(recovering_wals));
 }
 
 fn count(items: usize) -> u64 {
