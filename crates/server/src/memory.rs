@@ -33,11 +33,7 @@ impl MemoryBudget {
     #[must_use]
     pub fn divide(total: u64) -> MemoryBudget {
         let percent = |share: u64| total / 100 * share;
-        MemoryBudget {
-            streams_bytes: percent(65),
-            requests_bytes_max: percent(15),
-            answers_bytes_max: percent(15),
-        }
+        MemoryBudget { streams_bytes: percent(65), requests_bytes_max: percent(15), answers_bytes_max: percent(15) }
     }
 }
 

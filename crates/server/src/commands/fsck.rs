@@ -52,7 +52,10 @@ async fn check(store: &Arc<dyn ObjectStore>) -> Result<Findings, String> {
 fn summary(image: &Image, report: &FsckReport) -> Vec<String> {
     let mut lines = vec![
         format!("ledger entry {}: {} topics, {} partitions", image.seq, image.topics.len(), image.streams.len()),
-        format!("{} data objects, {} blocks and {} bytes read and verified", report.objects, report.blocks, report.bytes),
+        format!(
+            "{} data objects, {} blocks and {} bytes read and verified",
+            report.objects, report.blocks, report.bytes
+        ),
     ];
     let mut note = |count: usize, what: &str| {
         if count > 0 {
@@ -63,7 +66,10 @@ fn summary(image: &Image, report: &FsckReport) -> Vec<String> {
     note(report.orphans.len(), "data objects were never committed and await the sweep");
     note(report.strangers.len(), "objects have names that no broker gives");
     note(report.wal_objects.values().sum(), "objects of write-ahead logs");
-    note(report.forgotten_wal_objects, "of these belong to logs that are done with: fences, and what the sweep will delete");
+    note(
+        report.forgotten_wal_objects,
+        "of these belong to logs that are done with: fences, and what the sweep will delete",
+    );
     lines
 }
 

@@ -38,7 +38,8 @@ async fn open(storage: &StorageArgs) -> Result<Arc<dyn ObjectStore>, CommandErro
 
 async fn object(name: &str, storage: &StorageArgs) -> Result<(), CommandError> {
     let id = object_of_key(name).or_else(|| object_id(name));
-    let id = id.ok_or_else(|| CommandError { code: 2, line: format!("{name}: write EPOCH-COUNTER or the key, data/…") })?;
+    let id =
+        id.ok_or_else(|| CommandError { code: 2, line: format!("{name}: write EPOCH-COUNTER or the key, data/…") })?;
     let key = data_key(id);
     let index = read_index(&open(storage).await?, id).await;
     let index = index.map_err(|error| CommandError::failed(error.to_string()))?;
@@ -160,14 +161,20 @@ fn image(image: &Image) {
 
 fn stream(partition: usize, id: u64, record: &StreamRecord) {
     let committed = record.committed();
-    say(format!("  partition {partition} stream={id} epoch={} start={} committed={committed}", record.epoch, record.start));
+    say(format!(
+        "  partition {partition} stream={id} epoch={} start={} committed={committed}",
+        record.epoch, record.start
+    ));
     for tenure in &record.tenures {
         let end = tenure.end.map_or("open".to_owned(), |end| end.to_string());
         say(format!("    tenure epoch={} wal={} start={} end={end}", tenure.stream_epoch, tenure.wal, tenure.start));
     }
     for reference in record.references.values() {
         let (range, object) = (reference.range, reference.object);
-        say(format!("    reference object={object} offsets={}..{} records={}", range.base, range.next, reference.records));
+        say(format!(
+            "    reference object={object} offsets={}..{} records={}",
+            range.base, range.next, reference.records
+        ));
     }
 }
 

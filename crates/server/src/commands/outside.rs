@@ -41,7 +41,9 @@ pub(super) async fn existing_object_store(
     target: &StorageTarget,
 ) -> Result<Arc<dyn ObjectStore>, CommandError> {
     match target {
-        StorageTarget::Folder(dir) if !dir.is_dir() => Err(CommandError::failed(format!("--storage {target}: no such folder"))),
+        StorageTarget::Folder(dir) if !dir.is_dir() => {
+            Err(CommandError::failed(format!("--storage {target}: no such folder")))
+        }
         StorageTarget::Folder(_) | StorageTarget::S3(_) => object_store(world, target).await,
     }
 }

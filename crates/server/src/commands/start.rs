@@ -38,8 +38,10 @@ async fn serve(config: Config) -> Result<(), CommandError> {
     let world = World::system();
     let began = world.clock.now();
     // Asked for before anything is made, so that no signal is missed.
-    let mut terminate = signal(SignalKind::terminate()).map_err(|error| CommandError::failed(format!("watch SIGTERM: {error}")))?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| CommandError::failed(format!("watch SIGINT: {error}")))?;
+    let mut terminate =
+        signal(SignalKind::terminate()).map_err(|error| CommandError::failed(format!("watch SIGTERM: {error}")))?;
+    let mut interrupt =
+        signal(SignalKind::interrupt()).map_err(|error| CommandError::failed(format!("watch SIGINT: {error}")))?;
 
     let (objects, meter) = MeteredStore::new(outside::object_store(&world, &config.storage).await?);
     let wal = wal_target(&world, config.wal.clone(), config.broker.batch_bytes_max).await?;
@@ -125,7 +127,9 @@ fn connections_possible(wanted: usize) -> usize {
     let Some(open) = open else { return wanted };
     let possible = usize::try_from(open.saturating_sub(DESCRIPTORS_RESERVED).max(1)).unwrap_or(usize::MAX);
     if possible < wanted {
-        tracing::warn!("connections are limited to {possible}, not {wanted}: the limit of open files is {open} (ulimit -n)");
+        tracing::warn!(
+            "connections are limited to {possible}, not {wanted}: the limit of open files is {open} (ulimit -n)"
+        );
     }
     possible.min(wanted)
 }

@@ -59,7 +59,8 @@ pub(super) fn storage(text: &str) -> Result<StorageTarget, ConfigError> {
     if !url.username().is_empty() || url.password().is_some() {
         // Not shown again: it may hold a secret.
         return Err(ConfigError(
-            "--storage: a URL holds no credentials; give them as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY".to_owned(),
+            "--storage: a URL holds no credentials; give them as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+                .to_owned(),
         ));
     }
     match url.scheme() {

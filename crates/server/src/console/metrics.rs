@@ -89,7 +89,11 @@ fn streams(page: &mut Page, gauges: Gauges) {
     gauge("millstream_wal_capacity_bytes", "Its size.", wal_capacity_bytes);
     gauge("millstream_append_bytes", "Bytes accepted and not acknowledged yet.", append_bytes);
     gauge("millstream_upload_behind_bytes", "Bytes acknowledged and in no committed object yet.", upload_behind_bytes);
-    gauge("millstream_recovering_wals", "Logs of dead starts whose records are still uploaded.", count(recovering_wals));
+    gauge(
+        "millstream_recovering_wals",
+        "Logs of dead starts whose records are still uploaded.",
+        count(recovering_wals),
+    );
 }
 
 fn count(items: usize) -> u64 {

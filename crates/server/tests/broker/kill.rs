@@ -196,17 +196,36 @@ impl Writer {
     fn verify(&mut self, address: SocketAddr) {
         let mut client = Client::connect(address).unwrap();
         let mut offset = self.verified;
-        let mut unseen: BTreeMap<i64, u64> = self.acknowledged.range(offset..).map(|(at, number)| (*at, *number)).collect();
+        let mut unseen: BTreeMap<i64, u64> =
+            self.acknowledged.range(offset..).map(|(at, number)| (*at, *number)).collect();
         loop {
-            let fetched = eventually(Duration::from_secs(30), "fetch", || client.fetch(TOPIC, self.partition, offset).unwrap().ok());
+            let fetched = eventually(Duration::from_secs(30), "fetch", || {
+                client.fetch(TOPIC, self.partition, offset).unwrap().ok()
+            });
             for (at, value) in &fetched.records {
                 assert_eq!(*at, offset, "partition {}: offsets follow each other", self.partition);
                 let number = u64::from_be_bytes(value[..8].try_into().unwrap());
-                assert!(number < self.next_number, "partition {} offset {at}: nothing that was not sent", self.partition);
-                assert!(*value == self.value(number), "partition {} offset {at}: bytes of record {number}", self.partition);
-                assert!(self.last_number.is_none_or(|last| last < number), "partition {} offset {at}: {number} again", self.partition);
+                assert!(
+                    number < self.next_number,
+                    "partition {} offset {at}: nothing that was not sent",
+                    self.partition
+                );
+                assert!(
+                    *value == self.value(number),
+                    "partition {} offset {at}: bytes of record {number}",
+                    self.partition
+                );
+                assert!(
+                    self.last_number.is_none_or(|last| last < number),
+                    "partition {} offset {at}: {number} again",
+                    self.partition
+                );
                 if let Some(acknowledged) = unseen.remove(at) {
-                    assert_eq!(acknowledged, number, "partition {} offset {at}: another record than acknowledged", self.partition);
+                    assert_eq!(
+                        acknowledged, number,
+                        "partition {} offset {at}: another record than acknowledged",
+                        self.partition
+                    );
                 }
                 self.last_number = Some(number);
                 offset = at + 1;
@@ -216,7 +235,12 @@ impl Writer {
             }
         }
         let lost = unseen.first_key_value();
-        assert!(lost.is_none(), "partition {}: acknowledged at {lost:?}, and {} more, but it ends at {offset}", self.partition, unseen.len());
+        assert!(
+            lost.is_none(),
+            "partition {}: acknowledged at {lost:?}, and {} more, but it ends at {offset}",
+            self.partition,
+            unseen.len()
+        );
         self.verified = offset;
     }
 }

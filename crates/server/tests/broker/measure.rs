@@ -20,13 +20,17 @@ fn runs() -> u64 {
 }
 
 fn load_average() -> String {
-    std::fs::read_to_string("/proc/loadavg").map_or_else(|_| "unknown".to_owned(), |text| text[..14.min(text.len())].to_owned())
+    std::fs::read_to_string("/proc/loadavg")
+        .map_or_else(|_| "unknown".to_owned(), |text| text[..14.min(text.len())].to_owned())
 }
 
 fn report(what: &str, unit: &str, mut values: Vec<u64>, promised: u64) {
     values.sort_unstable();
     let (median, worst) = (values[values.len() / 2], values[values.len() - 1]);
-    eprintln!("{what}: median {median} {unit}, worst {worst} {unit} of {} runs; promised {promised} {unit}", values.len());
+    eprintln!(
+        "{what}: median {median} {unit}, worst {worst} {unit} of {} runs; promised {promised} {unit}",
+        values.len()
+    );
     assert!(median <= promised, "{what}: median {median} {unit} is more than the promised {promised} {unit}");
 }
 

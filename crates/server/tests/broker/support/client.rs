@@ -93,8 +93,10 @@ impl Client {
         let mut records = Records::default();
         records.push(batch::encode(values));
         let data = PartitionProduceData { index: partition, records: Some(records) };
-        let topic = TopicProduceData { name: topic.to_owned(), partition_data: vec![data], ..TopicProduceData::default() };
-        let request = ProduceRequest { acks: -1, timeout_ms: 30_000, topic_data: vec![topic], ..ProduceRequest::default() };
+        let topic =
+            TopicProduceData { name: topic.to_owned(), partition_data: vec![data], ..TopicProduceData::default() };
+        let request =
+            ProduceRequest { acks: -1, timeout_ms: 30_000, topic_data: vec![topic], ..ProduceRequest::default() };
         self.send(&request, PRODUCE)
     }
 
