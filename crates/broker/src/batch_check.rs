@@ -159,3 +159,90 @@ impl CheckedBatch {
         whole.freeze()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::BrokerOptions;
+    use crate::test_batch::{batch, changed};
+    use protocol::error_code::ErrorCode;
+    use std::collections::BTreeMap;
+
+    const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
+
+    fn settings() -> TopicSettings {
+        TopicSettings::of(&BTreeMap::new(), &BrokerOptions::default())
+    }
+
+    fn code_of(bytes: &Bytes) -> Option<ErrorCode> {
+        check(&bytes.clone().into(), 9, &settings(), NOW).err().map(|failure| failure.code())
+    }
+
+    #[test]
+    fn a_good_batch_gets_offsets_without_a_change_to_what_its_checksum_covers() {
+        let sent = batch(&[(NOW.0, "a"), (NOW.0 + 1, "b")]);
+        let checked = check(&sent.clone().into(), 9, &settings(), NOW).unwrap();
+        assert_eq!((checked.records(), checked.max_timestamp()), (2, UnixMillis(NOW.0 + 1)));
+        let numbered = checked.numbered(Offset(7), StreamEpoch(3));
+        assert_eq!(numbered.head[..], [&7_i64.to_be_bytes()[..], &sent[8..12], &3_i32.to_be_bytes()].concat());
+        assert_eq!(numbered.body, sent[16..]);
+    }
+
+    #[test]
+    fn log_append_time_replaces_the_greatest_timestamp_and_keeps_the_checksum_right() {
+        let settings = TopicSettings { log_append_time: true, ..settings() };
+        let sent = batch(&[(5, "a")]);
+        let checked = check(&sent.clone().into(), 9, &settings, NOW).unwrap();
+        let whole = checked.numbered(Offset(1), StreamEpoch(0));
+        assert!(whole.head.is_empty());
+        let expected = changed(&sent, |bytes| {
+            bytes[..8].copy_from_slice(&1_i64.to_be_bytes());
+            bytes[12..16].copy_from_slice(&0_i32.to_be_bytes());
+            bytes[22] |= 8;
+            bytes[35..43].copy_from_slice(&NOW.0.to_be_bytes());
+        });
+        assert_eq!(whole.body, expected);
+        assert_eq!(checked.max_timestamp(), NOW);
+    }
+
+    #[test]
+    fn bytes_that_are_no_batch_or_do_not_match_their_checksum_are_corrupt() {
+        let good = batch(&[(NOW.0, "value")]);
+        for length in [0, 1, 16, 60, good.len() - 1] {
+            assert_eq!(code_of(&good.slice(..length)), Some(ErrorCode::CorruptMessage), "{length} bytes");
+        }
+        for at in 17..good.len() {
+            let mut bytes = BytesMut::from(&good[..]);
+            bytes[at] ^= 1;
+            assert!(code_of(&bytes.freeze()).is_some(), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn batches_that_clients_may_not_send_are_told_apart() {
+        let good = batch(&[(NOW.0, "a"), (NOW.0, "b")]);
+        assert_eq!(code_of(&good), None);
+        let twice = Bytes::from([&good[..], &good[..]].concat());
+        assert_eq!(code_of(&twice), Some(ErrorCode::InvalidRecord), "two batches");
+        let cases: [(&str, ErrorCode, fn(&mut [u8])); 8] = [
+            ("control", ErrorCode::InvalidRecord, |bytes| bytes[22] |= 0x20),
+            ("transactional", ErrorCode::InvalidRecord, |bytes| bytes[22] |= 0x10),
+            ("producer id", ErrorCode::InvalidRecord, |bytes| bytes[43..51].fill(0)),
+            ("unknown compression", ErrorCode::UnsupportedCompressionType, |bytes| bytes[22] |= 7),
+            ("last offset delta", ErrorCode::InvalidRecord, |bytes| bytes[26] = 9),
+            ("negative count", ErrorCode::InvalidRecord, |bytes| bytes[57..61].fill(0xff)),
+            ("log append time", ErrorCode::InvalidTimestamp, |bytes| bytes[22] |= 8),
+            ("far future", ErrorCode::InvalidTimestamp, |bytes| bytes[35] = 0x7f),
+        ];
+        for (what, code, change) in cases {
+            assert_eq!(code_of(&changed(&good, change)), Some(code), "{what}");
+        }
+        let small = TopicSettings { batch_bytes_max: good.len() - 1, ..settings() };
+        let refused = check(&good.clone().into(), 9, &small, NOW).unwrap_err();
+        assert_eq!(refused.code(), ErrorCode::MessageTooLarge);
+        let zstd = changed(&good, |bytes| bytes[22] |= 4);
+        assert_eq!(code_of(&zstd), None);
+        let old = check(&zstd.into(), 6, &settings(), NOW).unwrap_err();
+        assert_eq!(old.code(), ErrorCode::UnsupportedCompressionType);
+    }
+}

@@ -20,6 +20,8 @@ mod partition;
 mod record_batch;
 mod retention;
 #[cfg(test)]
+mod test_batch;
+#[cfg(test)]
 mod test_clock;
 mod time_index;
 mod topic_name;
