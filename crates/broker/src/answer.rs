@@ -15,6 +15,7 @@ pub(crate) struct Answer {
 #[derive(Debug, Default)]
 pub(crate) struct Held {
     /// The request's frame.
+    #[expect(dead_code, reason = "held for what its drop gives back")]
     pub(crate) frame: FrameMemory,
     /// Record data of a fetch.
     pub(crate) records: Option<OwnedSemaphorePermit>,

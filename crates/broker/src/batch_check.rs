@@ -1,28 +1,39 @@
 //! Whether a produced batch may be stored, and its bytes once it has its offsets.
 //!
-//! Part of the `partition` step of the produce walk. Checked: exactly one batch of format 2, its length and checksum, the count of
-//! its records, timestamps within the topic's bounds, and that it is no batch of a kind that clients may not send or that is not
-//! served yet. Contents are not decompressed: nothing here depends on them. Pure.
+//! Part of the `partition` step of the produce walk. Checked: what the protocol demands of a produced batch (exactly one, format 2,
+//! length, checksum, counts), timestamps within the topic's bounds, and that it is of no kind that is not served yet. The records
+//! of an uncompressed batch are walked over, which is next to free; those of a compressed one are not, since nothing here depends
+//! on them. Pure.
 
 use crate::error::Failure;
-use crate::record_batch::{self, Compression, Header, TimestampType};
 use crate::topic_settings::TopicSettings;
 use base::{Offset, StreamEpoch, UnixMillis, crc32c};
 use bytes::{BufMut, Bytes, BytesMut};
+use protocol::record_batch::{self, BatchError, Compression, HEAD_BYTES, ProduceRules, RecordBatch};
 use protocol::wire::Records;
 use stream::BatchBytes;
 
 /// From this version on producers may compress with Zstandard.
 const ZSTD_VERSION: i16 = 7;
 
+/// Where the fields stand that a stamped batch changes, and what its checksum covers.
+const CRC_AT: usize = 17;
+const CRC_FROM: usize = 21;
+const LAST_OFFSET_DELTA_AT: usize = 23;
+const MAX_TIMESTAMP_AT: usize = 35;
+const PRODUCER_ID_AT: usize = 43;
+/// The attribute that says that the broker set the time.
+const LOG_APPEND_TIME: u8 = 0x08;
+
 /// A batch that may be stored.
 #[derive(Debug, Clone)]
 pub(crate) struct CheckedBatch {
-    bytes: Bytes,
-    header: Header,
+    batch: RecordBatch,
     records: u32,
     /// The broker's time, where the topic wants it in place of the producer's.
     stamped: Option<UnixMillis>,
+    /// Memory of its own instead of the request's frame.
+    detached: bool,
 }
 
 /// Checks the `records` field of one partition of a produce request in `version`; `now` is the broker's clock.
@@ -32,81 +43,47 @@ pub(crate) fn check(
     settings: &TopicSettings,
     now: UnixMillis,
 ) -> Result<CheckedBatch, Failure> {
-    let bytes = records.to_bytes();
-    let header = Header::read(&bytes).map_err(|error| Failure::CorruptBatch(error.to_string()))?;
-    check_bytes(&bytes, &header, settings)?;
-    let records = check_count(&header)?;
-    check_kind(&header, version)?;
+    let batch = record_batch::only_batch(records)?;
     let stamped = settings.log_append_time.then_some(now);
-    if stamped.is_none() {
-        check_timestamps(&header, settings, now)?;
+    let timestamps = match stamped {
+        Some(_) => i64::MIN..=i64::MAX,
+        None => {
+            now.0.saturating_sub(settings.timestamp_before_max_ms)
+                ..=now.0.saturating_add(settings.timestamp_after_max_ms)
+        }
+    };
+    let zstd = version >= ZSTD_VERSION;
+    batch.check_produced(&ProduceRules { batch_bytes_max: settings.batch_bytes_max, zstd, timestamps })?;
+    check_kind(&batch)?;
+    if batch.compression()? == Compression::None {
+        check_records(&batch)?;
     }
-    Ok(CheckedBatch { bytes, header, records, stamped })
+    let count = batch.record_count();
+    let records = u32::try_from(count).map_err(|_| BatchError::Count { records: count, last_offset_delta: count })?;
+    Ok(CheckedBatch { batch, records, stamped, detached: false })
 }
 
-fn check_bytes(bytes: &Bytes, header: &Header, settings: &TopicSettings) -> Result<(), Failure> {
-    if header.total_bytes() < bytes.len() {
-        return Err(Failure::InvalidRecord(
-            "a produce request carries exactly one batch for each partition".to_owned(),
-        ));
+fn check_kind(batch: &RecordBatch) -> Result<(), Failure> {
+    if batch.is_log_append_time() {
+        return Err(Failure::InvalidTimestamp("producers can't send batches with LogAppendTime".to_owned()));
     }
-    if header.total_bytes() > bytes.len() {
-        return Err(Failure::CorruptBatch("the batch is cut short".to_owned()));
-    }
-    if bytes.len() > settings.batch_bytes_max {
-        return Err(Failure::BatchTooLarge { bytes: bytes.len(), most: settings.batch_bytes_max });
-    }
-    if crc32c(&bytes[record_batch::CRC_FROM..]) != header.crc {
-        return Err(Failure::CorruptBatch("the batch does not match its checksum".to_owned()));
-    }
-    Ok(())
-}
-
-fn check_count(header: &Header) -> Result<u32, Failure> {
-    let count = u32::try_from(header.records).ok().filter(|count| *count > 0);
-    let count = count.ok_or_else(|| Failure::InvalidRecord(format!("a batch of {} records", header.records)))?;
-    if header.last_offset_delta != header.records - 1 {
-        return Err(Failure::InvalidRecord(format!(
-            "a batch of {count} records whose last offset is {} after the first",
-            header.last_offset_delta
-        )));
-    }
-    Ok(count)
-}
-
-fn check_kind(header: &Header, version: i16) -> Result<(), Failure> {
-    if header.is_control() {
-        return Err(Failure::InvalidRecord("clients can't write control batches".to_owned()));
-    }
-    if header.is_transactional() || header.producer_id >= 0 {
+    if batch.is_transactional() || batch.producer_id() != record_batch::NO_PRODUCER_ID {
         // No client has an id from this cluster yet, and storing the batch without its duplicate check would be a false promise.
         return Err(Failure::InvalidRecord(
             "idempotent and transactional producers arrive in a later version; set enable.idempotence=false".to_owned(),
         ));
     }
-    match header.compression() {
-        None => Err(Failure::UnsupportedCompression("unknown compression type".to_owned())),
-        Some(Compression::Zstd) if version < ZSTD_VERSION => {
-            Err(Failure::UnsupportedCompression(format!("zstd needs Produce version {ZSTD_VERSION}")))
-        }
-        Some(_) => Ok(()),
-    }
+    Ok(())
 }
 
-fn check_timestamps(header: &Header, settings: &TopicSettings, now: UnixMillis) -> Result<(), Failure> {
-    if header.timestamp_type() == TimestampType::LogAppend {
-        return Err(Failure::InvalidTimestamp("producers can't send batches with LogAppendTime".to_owned()));
-    }
-    let (least, greatest) = (header.base_timestamp.min(header.max_timestamp), header.max_timestamp);
-    // -1 is a record without a timestamp.
-    let too_old = least >= 0 && now.0.saturating_sub(least) > settings.timestamp_before_max_ms;
-    let too_new = greatest.saturating_sub(now.0) > settings.timestamp_after_max_ms;
-    if too_old || too_new {
-        return Err(Failure::InvalidTimestamp(format!(
-            "timestamps from {least} to {greatest} at {}, where the topic allows {} ms before and {} ms after \
-             (message.timestamp.before.max.ms, message.timestamp.after.max.ms)",
-            now.0, settings.timestamp_before_max_ms, settings.timestamp_after_max_ms
-        )));
+/// Form and offsets of the records. The greatest timestamp is the producer's word, as some clients are careless with it.
+fn check_records(batch: &RecordBatch) -> Result<(), BatchError> {
+    let mut next_delta = 0;
+    for record in batch.records(usize::MAX)? {
+        if record?.offset_delta != next_delta {
+            return Err(BatchError::Record(next_delta));
+        }
+        next_delta += 1;
     }
     Ok(())
 }
@@ -119,7 +96,7 @@ impl CheckedBatch {
 
     /// The greatest timestamp that readers will see.
     pub(crate) fn max_timestamp(&self) -> UnixMillis {
-        self.stamped.unwrap_or(UnixMillis(self.header.max_timestamp))
+        self.stamped.unwrap_or(UnixMillis(self.batch.max_timestamp()))
     }
 
     /// The broker's time, where the topic stamps batches with it.
@@ -127,33 +104,33 @@ impl CheckedBatch {
         self.stamped
     }
 
-    /// The same batch in memory of its own.
+    /// The same batch, stored in memory of its own.
     pub(crate) fn detached(self) -> CheckedBatch {
-        CheckedBatch { bytes: Bytes::copy_from_slice(&self.bytes), ..self }
+        CheckedBatch { detached: true, ..self }
     }
 
     /// The batch with its offsets: 16 new bytes before the producer's own, which Kafka's checksum leaves out for this very
     /// reason. A stamped batch is copied, as its timestamp and checksum change as well.
     pub(crate) fn numbered(&self, base: Offset, leader_epoch: StreamEpoch) -> BatchBytes {
-        let mut head = BytesMut::with_capacity(record_batch::MAGIC_AT);
-        head.put_i64(base.to_kafka());
-        head.put_slice(&self.bytes[record_batch::LENGTH_AT..record_batch::LEADER_EPOCH_AT]);
-        head.put_i32(leader_epoch.0);
+        let head = self.batch.numbered_head(base.to_kafka(), leader_epoch.0);
         match self.stamped {
-            None => BatchBytes { head: head.freeze(), body: self.bytes.slice(record_batch::MAGIC_AT..) },
-            Some(stamp) => BatchBytes::whole(self.stamped_bytes(head, stamp)),
+            Some(stamp) => BatchBytes::whole(self.stamped_bytes(&head, stamp)),
+            None if self.detached => BatchBytes::whole([&head[..], &self.batch.bytes()[HEAD_BYTES..]].concat().into()),
+            None => BatchBytes { head: Bytes::copy_from_slice(&head), body: self.batch.bytes().slice(HEAD_BYTES..) },
         }
     }
 
-    fn stamped_bytes(&self, head: BytesMut, stamp: UnixMillis) -> Bytes {
-        let mut covered = BytesMut::with_capacity(self.bytes.len());
-        covered.put_i16(self.header.attributes | record_batch::LOG_APPEND_TIME);
-        covered.put_slice(&self.bytes[record_batch::LAST_OFFSET_DELTA_AT..record_batch::MAX_TIMESTAMP_AT]);
+    fn stamped_bytes(&self, head: &[u8], stamp: UnixMillis) -> Bytes {
+        let sent = self.batch.bytes();
+        let mut covered = BytesMut::with_capacity(sent.len());
+        covered.put_u8(sent[CRC_FROM]);
+        covered.put_u8(sent[CRC_FROM + 1] | LOG_APPEND_TIME);
+        covered.put_slice(&sent[LAST_OFFSET_DELTA_AT..MAX_TIMESTAMP_AT]);
         covered.put_i64(stamp.0);
-        covered.put_slice(&self.bytes[record_batch::PRODUCER_ID_AT..]);
-        let mut whole = head;
-        whole.reserve(self.bytes.len());
-        whole.put_slice(&self.bytes[record_batch::MAGIC_AT..record_batch::CRC_AT]);
+        covered.put_slice(&sent[PRODUCER_ID_AT..]);
+        let mut whole = BytesMut::with_capacity(sent.len());
+        whole.put_slice(head);
+        whole.put_slice(&sent[HEAD_BYTES..CRC_AT]);
         whole.put_u32(crc32c(&covered));
         whole.put_slice(&covered);
         whole.freeze()
@@ -224,13 +201,17 @@ mod tests {
         assert_eq!(code_of(&good), None);
         let twice = Bytes::from([&good[..], &good[..]].concat());
         assert_eq!(code_of(&twice), Some(ErrorCode::InvalidRecord), "two batches");
-        let cases: [(&str, ErrorCode, fn(&mut [u8])); 8] = [
+        let cases: [(&str, ErrorCode, fn(&mut [u8])); 9] = [
             ("control", ErrorCode::InvalidRecord, |bytes| bytes[22] |= 0x20),
             ("transactional", ErrorCode::InvalidRecord, |bytes| bytes[22] |= 0x10),
             ("producer id", ErrorCode::InvalidRecord, |bytes| bytes[43..51].fill(0)),
             ("unknown compression", ErrorCode::UnsupportedCompressionType, |bytes| bytes[22] |= 7),
             ("last offset delta", ErrorCode::InvalidRecord, |bytes| bytes[26] = 9),
             ("negative count", ErrorCode::InvalidRecord, |bytes| bytes[57..61].fill(0xff)),
+            ("too many records", ErrorCode::InvalidRecord, |bytes| {
+                bytes[26] = 2;
+                bytes[60] = 3;
+            }),
             ("log append time", ErrorCode::InvalidTimestamp, |bytes| bytes[22] |= 8),
             ("far future", ErrorCode::InvalidTimestamp, |bytes| bytes[35] = 0x7f),
         ];

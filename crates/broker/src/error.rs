@@ -7,6 +7,7 @@ use base::Offset;
 use control::LedgerError;
 use control_core::Refusal;
 use protocol::error_code::ErrorCode;
+use protocol::record_batch::BatchError;
 use stream::{AppendError, ReadError};
 
 /// What went wrong, in words that reach people where the protocol has a field for them.
@@ -51,20 +52,14 @@ pub(crate) enum Failure {
     TimedOut,
     #[error("the offset is outside of what the partition holds")]
     OffsetOutOfRange,
-    #[error("batch of {bytes} bytes; at most {most} are allowed (max.message.bytes)")]
-    BatchTooLarge { bytes: usize, most: usize },
-    /// Bytes that are no batch, or do not match their checksum.
+    /// Bytes that are no batch, or not one that producers may send.
     #[error("{0}")]
-    CorruptBatch(String),
+    Batch(#[from] BatchError),
     /// A well-formed batch that clients may not send.
     #[error("{0}")]
     InvalidRecord(String),
     #[error("{0}")]
     InvalidTimestamp(String),
-    #[error("{0}")]
-    UnsupportedCompression(String),
-    #[error("{0}")]
-    UnsupportedFormat(String),
     #[error("{0}")]
     NotServedYet(String),
     #[error("{0}")]
@@ -101,12 +96,9 @@ impl Failure {
             Failure::NoSession => ErrorCode::FetchSessionIdNotFound,
             Failure::TimedOut => ErrorCode::RequestTimedOut,
             Failure::OffsetOutOfRange => ErrorCode::OffsetOutOfRange,
-            Failure::BatchTooLarge { .. } => ErrorCode::MessageTooLarge,
-            Failure::CorruptBatch(_) => ErrorCode::CorruptMessage,
+            Failure::Batch(error) => error.error_code(),
             Failure::InvalidRecord(_) => ErrorCode::InvalidRecord,
             Failure::InvalidTimestamp(_) => ErrorCode::InvalidTimestamp,
-            Failure::UnsupportedCompression(_) => ErrorCode::UnsupportedCompressionType,
-            Failure::UnsupportedFormat(_) => ErrorCode::UnsupportedForMessageFormat,
             Failure::NotServedYet(_) => ErrorCode::CoordinatorNotAvailable,
             Failure::Append(error) => of_append(error),
             Failure::Read(error) => of_read(error),

@@ -17,7 +17,6 @@ mod listener;
 mod memory;
 mod options;
 mod partition;
-mod record_batch;
 mod retention;
 #[cfg(test)]
 mod test_batch;
