@@ -114,6 +114,7 @@ fn of_append(error: &AppendError) -> ErrorCode {
         // Waited for until the request's timeout; nothing was enqueued.
         AppendError::Busy => ErrorCode::RequestTimedOut,
         AppendError::NotOwner => ErrorCode::NotLeaderOrFollower,
+        AppendError::TooLarge { .. } => ErrorCode::MessageTooLarge,
         AppendError::Gap { .. } => ErrorCode::UnknownServerError,
         AppendError::TooLarge { .. } => ErrorCode::MessageTooLarge,
     }

@@ -118,10 +118,14 @@ impl Partition {
         self.stream.seek_time(target).await
     }
 
+    /// Whether the topic is gone, which a parked fetch must notice.
+    pub(crate) fn is_deleted(&self) -> bool {
+        self.stream.is_deleted()
+    }
+
     /// Moves the log start beyond what is older than `older_than` and beyond what exceeds `bytes_max`.
     pub(crate) async fn retain(&self, older_than: Option<UnixMillis>, bytes_max: Option<u64>) -> Result<(), ReadError> {
-        let start = self.stream.start();
-        let _ = (older_than, bytes_max);
+        let start = self.stream.retention_start(bytes_max, older_than);
         if start > self.stream.start() {
             self.stream.trim(start).await?;
         }

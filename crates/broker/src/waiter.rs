@@ -19,12 +19,14 @@ pub(crate) struct Waiter {
 }
 
 impl Waiter {
-    /// Wakes with `index` once the offset is beyond `seen`, or nobody confirms any more.
+    /// Wakes with `index` once the offset is beyond `seen`, the stream is deleted, or nobody confirms any more. May wake early.
     pub(crate) fn add(&mut self, index: usize, mut confirmed: watch::Receiver<Offset>, seen: Offset) {
         if self.waits.len() < PARKED_PARTITIONS_MAX {
             self.waits.push(Box::pin(async move {
-                // An error says that the owner is gone, which the fetch finds out when it reads.
-                let _changed = confirmed.wait_for(|offset| *offset > seen).await.is_ok();
+                if *confirmed.borrow_and_update() <= seen {
+                    // An error says that the owner is gone, which the fetch finds out when it reads.
+                    let _changed = confirmed.changed().await.is_ok();
+                }
                 index
             }));
         }
@@ -51,7 +53,6 @@ mod tests {
         let mut waiter = Waiter::default();
         waiter.add(1, first_confirmed, Offset(5));
         waiter.add(2, second_confirmed, Offset(3));
-        second.send_replace(Offset(3));
         assert!(waiter.next().now_or_never().is_none(), "nothing beyond what was seen");
         first.send_replace(Offset(6));
         assert_eq!(waiter.next().await, 1);

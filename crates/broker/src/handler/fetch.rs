@@ -121,6 +121,10 @@ async fn read(broker: &Shared, slot: &mut Slot, progress: &mut Progress) {
         slot.found = Err(Failure::OffsetOutOfRange);
         return;
     };
+    if partition.is_deleted() {
+        slot.found = Err(Failure::NotLeader);
+        return;
+    }
     slot.seen = partition.high_watermark().max(from);
     if !partition.may_have(from) || !take_memory(broker, progress, bytes_max).await {
         return;
