@@ -19,6 +19,11 @@ pub(super) fn modules(messages: &[Message]) -> Vec<(String, String)> {
     for message in messages {
         index.push_str(&format!("pub mod {};\n", names::snake(&message.name)));
     }
+    let all: String = messages.iter().map(|it| format!("{}::{},\n", names::snake(&it.name), it.name)).collect();
+    index.push_str(&format!(
+        "\n/// Hands the paths of all messages to another macro.\n#[cfg(test)]\n\
+         macro_rules! every_message {{ ($each:ident) => {{ $each! {{ {all} }} }}; }}\n#[cfg(test)]\npub(crate) use every_message;\n"
+    ));
     files.push(("mod.rs".to_owned(), index));
     files
 }

@@ -80,3 +80,6 @@ pub trait Request: Message {
     /// What answers it, in the same version.
     type Response: Message;
 }
+
+#[cfg(test)]
+mod tests;

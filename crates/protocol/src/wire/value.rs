@@ -7,7 +7,7 @@ use std::fmt;
 
 /// A value that has a form on the wire.
 pub trait Wire: Sized + Default {
-    /// The fewest bytes that a value takes, in any version. At least 1.
+    /// The fewest bytes that a value takes as an array's element, in any version. At least 1.
     const LEAST: usize;
 
     /// Reads a value. After an error the value means nothing; see [`Decoder::finish`].
