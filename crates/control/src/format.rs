@@ -98,8 +98,10 @@ mod tests {
     fn golden_bytes() {
         let format = Format { layout: 1, reader: 1, cluster_id: 0x0123_4567_89ab_cdef };
         let bytes = format.encode();
-        let golden = "millstream bucket\nlayout 1\nreader 1\ncluster 00000000000000000123456789abcdef\ncrc32c ";
-        assert!(bytes.starts_with(golden.as_bytes()), "{bytes:?}");
+        // The example in docs/formats/ledger.md.
+        let document = include_str!("../../../docs/formats/ledger.md");
+        let golden = document.split("```\n").nth(1).unwrap();
+        assert_eq!(bytes, golden.as_bytes());
         assert_eq!(Format::decode(&bytes).unwrap(), format);
     }
 

@@ -20,6 +20,11 @@ const WAL: WalIndex = WalIndex(0);
 impl Story {
     /// A cluster with one leader and so many starts, on nodes 0, 1, …
     fn new(starts: u64) -> Story {
+        // A mutants build runs these tests with one planted bug awake: they must fail then.
+        #[cfg(mutants)]
+        if let Ok(name) = std::env::var("MUTANT") {
+            base::mutant::wake(&name);
+        }
         let mut story = Story { image: Image::default(), counter: 0 };
         let lead = Command::BecomeLeader { epoch: LedgerEpoch(1), node_id: NodeId(0), cluster_id: 77 };
         assert_eq!(story.put(LedgerEpoch(1), CommandId::default(), lead), Outcome::Done);

@@ -210,6 +210,11 @@ pub(crate) fn options() -> LedgerOptions {
 }
 
 pub(crate) fn world() -> World {
+    // A mutants build runs these tests with one planted bug awake: they must fail then.
+    #[cfg(mutants)]
+    if let Ok(name) = std::env::var("MUTANT") {
+        base::mutant::wake(&name);
+    }
     World { clock: Arc::new(TestClock(AtomicU64::new(1))), network: Arc::new(Nowhere), disk: Arc::new(Nowhere) }
 }
 
