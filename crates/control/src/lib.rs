@@ -11,7 +11,6 @@
 //! | `keeper` | snapshots, and the deletion of what they cover |
 //! | `format` | the object that says what layout a bucket has |
 //! | `inspect` | the whole ledger as it lies there, for tools |
-//! | `sweep` | deletes dead objects and orphans from the bucket |
 
 mod format;
 mod inspect;
@@ -20,7 +19,6 @@ mod keys;
 mod ledger;
 mod log;
 mod patient;
-mod sweep;
 mod task;
 
 pub use format::Format;

@@ -3,11 +3,9 @@
 
 mod fake;
 
-use base::{
-    LedgerEpoch, LedgerSeq, Micros, NodeEpoch, NodeId, Nonce, ObjectId, TopicId, UnixMillis, WalIndex, WalPosition,
-};
+use base::{LedgerEpoch, LedgerSeq, NodeEpoch, NodeId, Nonce, TopicId, UnixMillis, WalIndex, WalPosition};
 use bytes::Bytes;
-use control::{Ledger, LedgerError, LedgerOptions, Sweeper, read_all};
+use control::{Ledger, LedgerError, LedgerOptions, read_all};
 use control_core::{Command, CommandId, Entry, Image, Outcome, WalRegistration, codec};
 use fake::{Bucket, Fault, Kind, Store, open, options, world};
 use std::collections::BTreeMap;
@@ -376,49 +374,6 @@ async fn a_dropped_call_leaves_the_ledger_in_order() {
     gate.send(()).unwrap();
     let outcome = ledger.submit(topic("u", start)).await.unwrap();
     assert_eq!((outcome, ledger.image().topics.len()), (Outcome::Done, 2));
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_sweep_deletes_the_dead_after_a_grace_and_what_never_will_be_committed() {
-    fn key_of(object: ObjectId) -> String {
-        format!("data/{:02x}/{object}", object.counter % 7)
-    }
-    let bucket = Bucket::default();
-    let (store, ledger, start) = broker(&bucket, 0, options()).await;
-    ledger.submit(topic("t", start)).await.unwrap();
-    let object = |counter| ObjectId { node_epoch: start, counter };
-    for counter in 1..=5 {
-        bucket.put(&key_of(object(counter)), Bytes::from_static(b"data"));
-    }
-    bucket.put("data/00/readme.txt", Bytes::from_static(b"not ours"));
-    let stream = *ledger.image().streams.keys().next().unwrap();
-    let range = control_core::CommitRange {
-        stream,
-        stream_epoch: base::StreamEpoch(0),
-        range: base::OffsetRange::new(base::Offset(0), base::Offset(9)),
-        bytes: 4,
-        records: 9,
-        max_timestamp: UnixMillis(0),
-        max_timestamp_offset: base::Offset(0),
-    };
-    let objects = vec![control_core::UploadedObject { id: object(3), size: 4, ranges: vec![range] }];
-    let wal = base::WalId { node_epoch: start, index: WalIndex(0) };
-    let commit = Command::CommitObjects { speaker: start, wal, trim: WalPosition(0), min_counter: 4, objects };
-    assert_eq!(ledger.submit(commit).await.unwrap(), Outcome::Committed { ranges: vec![true] });
-
-    let mut sweeper = Sweeper::new(key_of);
-    let grace = Duration::from_secs(60);
-    let at = |seconds: u64| Micros(seconds * 1_000_000);
-    let swept = sweeper.sweep_once(&ledger, &*store, at(0), grace).await.unwrap();
-    assert_eq!((swept.dead, swept.orphans), (0, 2), "1 and 2 are below the promised counter, 4 and 5 may yet come");
-    let id = ledger.image().topic("t").unwrap().id;
-    ledger.submit(Command::DeleteTopic { id }).await.unwrap();
-    for seconds in [100, 159] {
-        assert_eq!(sweeper.sweep_once(&ledger, &*store, at(seconds), grace).await.unwrap().dead, 0);
-    }
-    assert_eq!(sweeper.sweep_once(&ledger, &*store, at(160), grace).await.unwrap().dead, 1);
-    assert!(ledger.image().dead_objects.is_empty());
-    assert_eq!(bucket.keys("data/"), ["data/00/readme.txt", &key_of(object(4)), &key_of(object(5))]);
 }
 
 #[tokio::test(start_paused = true)]

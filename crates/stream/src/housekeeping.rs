@@ -50,8 +50,9 @@ async fn delete_dead(shared: &Shared, first_seen: &mut BTreeMap<ObjectId, Micros
         first_seen.entry(*object).or_insert(now);
     }
     let grace = shared.options.dead_object_grace;
-    let due: Vec<ObjectId> =
-        first_seen.iter().filter(|(_, seen)| now.since(**seen) >= grace).map(|(object, _)| *object).collect();
+    // An undecided one stays in the ledger's list, where it keeps its own late commit out.
+    let due = |(object, seen): (&ObjectId, &Micros)| (now.since(*seen) >= grace && image.is_decided(*object)).then_some(*object);
+    let due: Vec<ObjectId> = first_seen.iter().filter_map(due).collect();
     for objects in due.chunks(PAGE_KEYS) {
         let keys: Vec<String> = objects.iter().map(|object| data_key(*object)).collect();
         shared.objects.delete(&keys).await.map_err(|error| error.to_string())?;
