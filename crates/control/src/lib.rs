@@ -24,4 +24,3 @@ mod task;
 pub use format::Format;
 pub use inspect::{Dump, read_all};
 pub use ledger::{Ledger, LedgerError, LedgerOptions};
-pub use sweep::{Sweeper, Swept};
