@@ -2,7 +2,7 @@
 //!
 //! | seam | real | simulated |
 //! |---|---|---|
-//! | [`ObjectStore`] | [`folder`] (over [`Disk`]), `s3` | `sim::world::store` |
+//! | [`ObjectStore`] | [`folder`] (over [`Disk`]), `s3` (with the feature) | `sim::world::store` |
 //! | [`Disk`] | [`os_disk`] | `sim::world::disk` |
 //! | [`Network`] | [`tcp`] | `sim::world::network` |
 //! | [`Clock`] (time, randomness, tasks) | [`clock`] | `sim::world::clock` |
@@ -15,12 +15,15 @@ pub mod clock;
 pub mod conformance;
 pub mod disk;
 pub mod folder;
+pub mod metered;
 pub mod network;
 pub mod object_store;
 pub mod open;
 pub mod os_disk;
 pub mod probe;
 pub mod retry;
+#[cfg(feature = "s3")]
+pub mod s3;
 pub mod tcp;
 
 use std::sync::Arc;
@@ -28,6 +31,7 @@ use std::sync::Arc;
 pub use clock::{Clock, ClockExt, SystemClock, TaskHandle};
 pub use disk::{AlignedBuf, Disk, DiskError, File, OpenMode};
 pub use folder::FolderStore;
+pub use metered::{Metered, StoreUse};
 pub use network::{Connection, Listener, Network};
 pub use object_store::{GetRange, ObjectMeta, ObjectStore, PutOutcome, StoreError};
 pub use open::{OpenError, open_store};

@@ -1,8 +1,14 @@
 //! From a URL to an object store.
 
 use crate::World;
+use crate::folder::FolderStore;
 use crate::object_store::{ObjectStore, StoreError};
+use std::path::PathBuf;
 use std::sync::Arc;
+use url::Url;
+
+/// Schemes that will come, so that the answer is not "unknown".
+const LATER: [&str; 6] = ["gs", "gcs", "az", "azure", "abfs", "abfss"];
 
 /// Why there is no store behind a URL. The message says what to change.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -17,9 +23,123 @@ pub enum OpenError {
 
 /// The object store that `url` names: `file:///dir` or `s3://bucket/prefix?endpoint=…&region=…`.
 ///
+/// A folder is created where it is missing; a bucket is not contacted yet (the [probe](crate::probe) does).
+///
 /// # Errors
 /// A URL that is not served, or a folder that cannot be made or used.
 pub async fn open_store(url: &str, world: &World) -> Result<Arc<dyn ObjectStore>, OpenError> {
-    let _ = (url, world);
-    todo!()
+    let wrong = |why: String| OpenError::Url(format!("{}: {why}", without_secrets(url)));
+    let parsed = Url::parse(url).map_err(|_| wrong(format!("not a URL; {}", served())))?;
+    match parsed.scheme() {
+        "file" => {
+            let root = folder_of(&parsed).map_err(wrong)?;
+            Ok(Arc::new(FolderStore::open(Arc::clone(&world.disk), Arc::clone(&world.clock), root).await?))
+        }
+        "s3" => open_s3(&parsed, world).map_err(|error| match error {
+            OpenError::Url(why) => wrong(why),
+            other => other,
+        }),
+        scheme if LATER.contains(&scheme) => {
+            Err(wrong(format!("{scheme} storage is not served yet, but planned; {}", served())))
+        }
+        scheme => Err(wrong(format!("{scheme} storage is not known; {}", served()))),
+    }
+}
+
+fn served() -> &'static str {
+    if cfg!(feature = "s3") {
+        "storage is file:///DIR or s3://BUCKET/PREFIX?endpoint=…&region=…"
+    } else {
+        "storage is file:///DIR (this build has no S3)"
+    }
+}
+
+/// The folder of a `file:` URL.
+fn folder_of(url: &Url) -> Result<PathBuf, String> {
+    if url.has_host() && url.host_str() != Some("localhost") {
+        return Err("a file URL has three slashes and an absolute path: file:///DIR".to_owned());
+    }
+    if let Some(query) = url.query() {
+        return Err(format!("?{query} is not understood; folder storage has no parameters"));
+    }
+    if url.fragment().is_some() {
+        return Err("write %23 for # in a path".to_owned());
+    }
+    let path = url.to_file_path().map_err(|()| "not a path of this machine".to_owned())?;
+    if path.parent().is_none() {
+        return Err("the root of the file system is no place for a bucket; name a folder".to_owned());
+    }
+    Ok(path)
+}
+
+#[cfg(feature = "s3")]
+fn open_s3(url: &Url, world: &World) -> Result<Arc<dyn ObjectStore>, OpenError> {
+    let location = crate::s3::S3Location::parse(url).map_err(OpenError::Url)?;
+    if location.is_unprotected() {
+        tracing::warn!(
+            "the object store's endpoint is plain http on another machine: anybody between can read the data"
+        );
+    }
+    Ok(Arc::new(crate::s3::S3Store::new(location, Arc::clone(&world.clock))?))
+}
+
+#[cfg(not(feature = "s3"))]
+fn open_s3(_url: &Url, _world: &World) -> Result<Arc<dyn ObjectStore>, OpenError> {
+    Err(OpenError::Url(served().to_owned()))
+}
+
+/// The URL for a message, without what may be a password.
+fn without_secrets(url: &str) -> String {
+    match (url.find("://"), url.rfind('@')) {
+        (Some(scheme), Some(at)) if scheme < at => format!("{}://…@{}", &url[..scheme], &url[at + 1..]),
+        _ => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn refusal(url: &str) -> String {
+        match open_store(url, &World::system()).await {
+            Ok(store) => panic!("{url} opened {}", store.describe()),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_folder_is_made_where_it_is_missing() {
+        let outside = tempfile::tempdir().unwrap();
+        let root = outside.path().join("a b/bucket");
+        let url = Url::from_file_path(&root).unwrap();
+        let store = open_store(url.as_str(), &World::system()).await.unwrap();
+        assert_eq!(store.describe(), format!("folder {}", root.display()));
+        assert!(root.is_dir());
+    }
+
+    #[tokio::test]
+    async fn what_is_not_served_is_refused_with_what_is() {
+        for (url, part) in [
+            ("bucket", "bucket: not a URL; storage is file:///DIR"),
+            ("/a/folder", "not a URL; storage is file:///DIR"),
+            ("gs://bucket", "gs storage is not served yet, but planned"),
+            ("az://bucket", "az storage is not served yet, but planned"),
+            ("ftp://host/a", "ftp storage is not known; storage is file:///DIR"),
+            ("file://host/dir", "three slashes"),
+            ("file:///dir?shared", "?shared is not understood"),
+            ("file:///", "the root of the file system"),
+            ("file:///dir#1", "%23"),
+        ] {
+            let message = refusal(url).await;
+            assert!(message.contains(part), "{url}: {message}");
+        }
+    }
+
+    #[tokio::test]
+    async fn no_message_repeats_a_password() {
+        for url in ["s3://key:hunter2@bucket/prefix", "ftp://me:hunter2@host", "s3://key:hunter2@bucket:x/"] {
+            let message = refusal(url).await;
+            assert!(!message.contains("hunter2"), "{message}");
+        }
+    }
 }

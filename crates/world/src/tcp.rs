@@ -103,3 +103,66 @@ fn explain_bind(address: SocketAddr, error: &io::Error) -> io::Error {
     };
     io::Error::new(error.kind(), message)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    #[tokio::test]
+    async fn bytes_pass_both_ways_and_the_port_is_the_real_one() {
+        let listener = TcpNetwork.listen("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        assert_ne!(address.port(), 0);
+        let client = async {
+            let mut connection = TcpNetwork.connect(&address.to_string()).await.unwrap();
+            connection.write_all(b"ping").await.unwrap();
+            let mut answer = [0; 4];
+            connection.read_exact(&mut answer).await.unwrap();
+            answer
+        };
+        let server = async {
+            let (mut connection, peer) = listener.accept().await.unwrap();
+            let mut request = [0; 4];
+            connection.read_exact(&mut request).await.unwrap();
+            connection.write_all(b"pong").await.unwrap();
+            (request, peer.ip().is_loopback())
+        };
+        let (answer, (request, from_here)) = tokio::join!(client, server);
+        assert_eq!((&answer, &request, from_here), (b"pong", b"ping", true));
+    }
+
+    #[tokio::test]
+    async fn a_taken_port_is_told_with_what_to_do() {
+        let first = TcpNetwork.listen("127.0.0.1:0").await.unwrap();
+        let address = first.local_addr().unwrap();
+        let error = TcpNetwork.listen(&address.to_string()).await.err().unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        assert!(
+            error.to_string().starts_with(&format!("{address} is in use by another process; stop it or")),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_port_is_free_again_at_once_after_a_connection() {
+        let listener = TcpNetwork.listen("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let (client, served) = tokio::join!(TcpNetwork.connect(&address), listener.accept());
+        // The side that closes first keeps the port in TIME_WAIT.
+        drop(served.unwrap());
+        drop(listener);
+        drop(client.unwrap());
+        TcpNetwork.listen(&address).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn addresses_that_cannot_be_are_told_apart() {
+        for (address, part) in
+            [("127.0.0.1", "expected HOST:PORT"), ("192.0.2.1:9092", "is not an address of this machine")]
+        {
+            let error = TcpNetwork.listen(address).await.err().unwrap().to_string();
+            assert!(error.contains(part), "{address}: {error}");
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! What a failed request means: whether to try again, to give up, or that the object is there.
+//!
+//! The crate's error kinds are too coarse for us (its *already exists* covers both 412, which says so, and 409, by which
+//! the service says that it could not tell, because of another writer), and it keeps the HTTP status to itself. So the
+//! status is read from the error's text, and the service's own code and message from the body quoted there.
+
+use crate::object_store::StoreError;
+use std::error::Error;
+use std::time::Duration;
+
+/// A failed request.
+#[derive(Debug, Clone)]
+pub(super) struct Failure {
+    /// A conditional create found an object.
+    pub(super) exists: bool,
+    status: Option<u16>,
+    /// The service's own error code.
+    code: Option<String>,
+    pub(super) message: String,
+}
+
+/// No message is longer.
+const MESSAGE_BYTES_MAX: usize = 300;
+
+impl Failure {
+    /// Reads the crate's error.
+    pub(super) fn of(error: &object_store::Error) -> Failure {
+        let text = error.to_string();
+        let status = status_in(&text);
+        let code = element(&text, "Code");
+        // 304 and 412 arrive wrapped once more; 409 does not.
+        let exists = match error {
+            object_store::Error::AlreadyExists { source, .. } => matches!(
+                source.downcast_ref::<object_store::Error>(),
+                Some(object_store::Error::Precondition { .. } | object_store::Error::NotModified { .. })
+            ),
+            _ => false,
+        };
+        let message = match (status, &code, element(&text, "Message")) {
+            (Some(status), Some(code), Some(message)) => format!("{status} {code}: {message}"),
+            (Some(status), Some(code), None) => format!("{status} {code}"),
+            (Some(status), None, _) => format!("the service answered {status}"),
+            (None, ..) => innermost(error),
+        };
+        let unreachable_credentials = text.contains("169.254.169.254");
+        let hint = if unreachable_credentials {
+            " (no credentials in the environment, so the machine's role was asked for; \
+             set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)"
+        } else {
+            ""
+        };
+        Failure { exists, status, code, message: shorten(&message) + hint }
+    }
+
+    /// A request that was given up.
+    pub(super) fn timeout(limit: Duration) -> Failure {
+        let message = format!("no answer within {} s", limit.as_secs());
+        Failure { exists: false, status: None, code: None, message }
+    }
+
+    /// The request asked for an object that is not there.
+    pub(super) fn is_missing_object(&self) -> bool {
+        self.status == Some(404) && !self.has_code(&["NoSuchBucket"])
+    }
+
+    /// The range holds no byte of the object, or the service ignored it.
+    pub(super) fn is_bad_range(&self) -> bool {
+        self.status == Some(416) || self.message.contains("non-partial response")
+    }
+
+    /// Whether the same request may succeed later without anybody's help.
+    fn may_pass(&self) -> bool {
+        // The clocks are apart, or the role's credentials have just been renewed: seen to pass.
+        let passing = ["RequestTimeout", "RequestTimeTooSkewed", "ExpiredToken", "OperationAborted"];
+        match self.status {
+            None => true,
+            Some(408 | 409 | 425 | 429) => true,
+            Some(501 | 505) => false,
+            Some(status) if status >= 500 => true,
+            Some(_) => self.has_code(&passing),
+        }
+    }
+
+    fn has_code(&self, codes: &[&str]) -> bool {
+        self.code.as_deref().is_some_and(|code| codes.contains(&code))
+    }
+
+    /// The kind that callers act on, with what to do about it.
+    pub(super) fn into_store_error(self, store: &str) -> StoreError {
+        let message = &self.message;
+        if self.may_pass() {
+            return StoreError::Trouble(format!("{store}: {message}"));
+        }
+        let advice = match self.status {
+            Some(401 | 403) => "; check the credentials, and that they may read, write, list and delete there",
+            Some(404) => "; create the bucket, or correct its name",
+            Some(301 | 307 | 308 | 400) => "; check the bucket's name, the region and the endpoint",
+            Some(501) => "; the service lacks what Millstream needs",
+            _ => "",
+        };
+        StoreError::Refused(format!("{store}: {message}{advice}"))
+    }
+}
+
+/// The status in "… status code: 403 Forbidden: …".
+fn status_in(text: &str) -> Option<u16> {
+    if text.contains("redirect without LOCATION") {
+        return Some(301);
+    }
+    let digits = text.split("status code: ").nth(1)?.get(..3)?;
+    digits.parse().ok()
+}
+
+/// The text of the first such element of an XML body. Enough for S3's flat error documents.
+fn element(text: &str, name: &str) -> Option<String> {
+    let (_, rest) = text.split_once(&format!("<{name}>"))?;
+    let (value, _) = rest.split_once(&format!("</{name}>"))?;
+    Some(value.to_owned())
+}
+
+/// What the last cause says: the outer ones repeat the address.
+fn innermost(error: &object_store::Error) -> String {
+    let mut cause: &dyn Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+/// One line of bounded length.
+fn shorten(message: &str) -> String {
+    let line = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().map(|(at, _)| at).find(|&at| at >= MESSAGE_BYTES_MAX) {
+        Some(end) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}
