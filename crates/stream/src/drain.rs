@@ -13,6 +13,9 @@ use world::ClockExt;
 /// How often the end of uploads is looked for. They wake nobody at their end, and a stop is rare.
 const LOOK_PERIOD: Duration = Duration::from_millis(5);
 
+/// What [`crate::Store::stopped`] says after a clean stop.
+const REASON: &str = "stopped by request";
+
 /// See [`crate::Store::drain`].
 pub(crate) async fn drain(shared: &Arc<Shared>, limit: Duration) {
     lock(&shared.front).closed = true;
@@ -25,7 +28,7 @@ pub(crate) async fn drain(shared: &Arc<Shared>, limit: Duration) {
         }
         None => tracing::info!(left_bytes = left, "stops within its time; the next start recovers the write-ahead log"),
     }
-    shared.stop("stopped by request".to_owned());
+    shared.end(REASON.to_owned());
 }
 
 async fn give_up(shared: &Arc<Shared>) -> Result<(), String> {
@@ -56,6 +59,8 @@ async fn seal_own(shared: &Shared) -> Result<(), String> {
         crate::housekeeping::delete_wal_objects(shared, wal).await?;
     }
     submit(shared, Command::ForgetWal { wal }).await?;
+    // Before this start hears of its own death.
+    shared.end(REASON.to_owned());
     submit(shared, Command::DeclareDead { node_epochs: vec![shared.node_epoch] }).await
 }
 

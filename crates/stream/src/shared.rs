@@ -93,19 +93,24 @@ pub(crate) struct Counters {
 }
 
 impl Shared {
-    /// Ends this start, for the first reason given.
+    /// Ends this start because it must: a person has to look.
     pub(crate) fn stop(&self, reason: String) {
+        if self.end(reason) {
+            tracing::error!(start = %self.node_epoch, reason = ?self.stopped.borrow().as_deref(), "stops serving");
+        }
+    }
+
+    /// Ends this start, for the first reason given; answers whether this is it.
+    pub(crate) fn end(&self, reason: String) -> bool {
         lock(&self.front).closed = true;
         let first = self.stopped.send_if_modified(|held| {
             let first = held.is_none();
             held.get_or_insert(reason);
             first
         });
-        if first {
-            tracing::error!(start = %self.node_epoch, reason = ?self.stopped.borrow().as_deref(), "stops serving");
-        }
         self.driver_wakes.notify_one();
         self.room.notify_waiters();
+        first
     }
 
     /// Resolves with the reason when this start has ended.

@@ -1,0 +1,306 @@
+//! A store's life on a real disk, for both WAL kinds: append, confirm, read, upload, read from objects, crash, restart, clean stop.
+//!
+//! Each life runs on a runtime of its own, whose end drops every task at once, as a kill does: nothing is drained unless asked for.
+
+#![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
+
+use base::{Offset, StreamId, TopicId, UnixMillis, WalIndex};
+use control::LedgerOptions;
+use control_core::{Command, Outcome};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use stream::{AppendError, Options, StartRequest, Store, Stream, WalTarget, fsck};
+use stream_core::testing::{batch, batch_bytes};
+use world::folder::FolderStore;
+use world::{ObjectStore, World};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Ring,
+    Objects,
+}
+
+const BOTH: [Kind; 2] = [Kind::Ring, Kind::Objects];
+
+fn options() -> Options {
+    Options {
+        data_block_bytes: 4096,
+        stream_object_bytes: 64 << 10,
+        dead_object_grace: Duration::from_millis(10),
+        housekeeping_period: Duration::from_millis(30),
+        ..Options::for_memory(64 << 20)
+    }
+}
+
+/// Runs one life to its end, then drops all of it.
+fn life<F: Future>(work: impl FnOnce(World) -> F) -> F::Output {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let output = runtime.block_on(async { work(World::system()).await });
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    output
+}
+
+async fn bucket(world: &World, root: &Path) -> Arc<dyn ObjectStore> {
+    let store = FolderStore::open(world.disk.clone(), world.clock.clone(), root.join("bucket")).await.unwrap();
+    Arc::new(store)
+}
+
+async fn start(world: &World, root: &Path, kind: Kind, options: Options) -> Store {
+    let wal = match kind {
+        Kind::Ring => WalTarget::File { dir: root.join("wal"), bytes: 16 << 20 },
+        Kind::Objects => WalTarget::Storage,
+    };
+    let request = StartRequest {
+        node_id: None,
+        advertised: "127.0.0.1:9092".to_owned(),
+        wal,
+        answers: Arc::new(|_| Box::pin(async { false })),
+        options,
+        ledger_options: LedgerOptions::default(),
+    };
+    Store::start(world, bucket(world, root).await, request).await.unwrap()
+}
+
+async fn create(store: &Store, name: &str, partitions: usize) -> Vec<StreamId> {
+    let id = TopicId(u128::from(name.len() as u64) << 64 | u128::from(name.as_bytes()[0]));
+    let command = Command::CreateTopic {
+        id,
+        name: name.to_owned(),
+        partitions: vec![(store.node_epoch(), WalIndex(0)); partitions],
+        replication_factor: 1,
+        configs: std::collections::BTreeMap::new(),
+        internal: false,
+    };
+    assert_eq!(store.ledger().submit(command).await.unwrap(), Outcome::Done);
+    store.ledger().image().topic(name).unwrap().partitions.clone()
+}
+
+/// Appends so many batches of one record each, and waits until all are confirmed.
+async fn append(stream: &Stream, count: u64, len: usize) {
+    let mut confirmations = Vec::new();
+    for _ in 0..count {
+        confirmations.push(stream.append(batch(stream.next().0, 1, len)).unwrap());
+    }
+    for confirmation in confirmations {
+        confirmation.await.unwrap();
+    }
+}
+
+/// Reads all that is confirmed and checks every byte.
+async fn check_all(stream: &Stream, len: usize) {
+    let mut next = stream.start();
+    while next < stream.confirmed() {
+        let batches = stream.read(next, 10_000).await.unwrap();
+        assert!(batches.next > next && batches.next <= stream.confirmed());
+        let bytes: Vec<u8> = batches.pieces.iter().flat_map(|piece| piece.to_vec()).collect();
+        let expected: Vec<u8> = (next.0..batches.next.0).flat_map(|base| batch_bytes(base, 1, len)).collect();
+        assert!(bytes == expected, "the bytes of [{next}, {}) are not what was appended", batches.next);
+        next = batches.next;
+    }
+    assert!(stream.read(next, 1000).await.unwrap().pieces.is_empty());
+}
+
+async fn until(what: &str, reached: impl Fn() -> bool) {
+    for _ in 0..2000 {
+        if reached() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("never: {what}");
+}
+
+async fn check_bucket(world: &World, root: &Path, store: &Store) {
+    let report = fsck(&bucket(world, root).await, &store.ledger().refresh().await.unwrap()).await.unwrap();
+    assert_eq!(report.problems, Vec::<String>::new());
+    assert_eq!(report.strangers, Vec::<String>::new());
+}
+
+#[test]
+fn what_was_confirmed_is_there_after_a_crash_at_any_stage() {
+    for kind in BOTH {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let streams = life(|world| async move {
+            let store = start(&world, root, kind, options()).await;
+            let streams = create(&store, "a", 3).await;
+            for id in &streams {
+                let stream = store.stream(*id).unwrap();
+                append(&stream, 50, 700).await;
+                check_all(&stream, 700).await;
+            }
+            streams
+        });
+        // The first tail is recovered from the WAL and uploaded; a second one follows it in the new start's WAL.
+        life(|world| async move {
+            let store = start(&world, root, kind, options()).await;
+            for id in &streams {
+                let stream = store.stream(*id).unwrap();
+                assert_eq!(
+                    (stream.confirmed(), stream.next(), stream.epoch().0),
+                    (Offset(50), Offset(50), 1),
+                    "{kind:?}"
+                );
+                check_all(&stream, 700).await;
+                append(&stream, 50, 700).await;
+                check_all(&stream, 700).await;
+            }
+            until("the recovered tail is uploaded", || store.gauges().recovering_wals == 0).await;
+            for id in &streams {
+                check_all(&store.stream(*id).unwrap(), 700).await;
+                assert_eq!(store.ledger().image().streams[id].committed(), Offset(50));
+            }
+            assert_eq!(store.ledger().image().wals.len(), 1, "the dead one is forgotten");
+            check_bucket(&world, root, &store).await;
+        });
+        life(|world| async move {
+            let store = start(&world, root, kind, Options { upload_age: Duration::from_millis(20), ..options() }).await;
+            for id in &streams_of(&store, "a") {
+                let stream = store.stream(*id).unwrap();
+                assert_eq!(stream.confirmed(), Offset(100), "{kind:?}");
+                append(&stream, 1, 700).await;
+            }
+            until("everything is uploaded", || store.gauges().upload_behind_bytes == 0).await;
+            until("the recovered tail is uploaded", || store.gauges().recovering_wals == 0).await;
+            for id in &streams_of(&store, "a") {
+                assert_eq!(store.ledger().image().streams[id].committed(), Offset(101));
+                check_all(&store.stream(*id).unwrap(), 700).await;
+            }
+            check_bucket(&world, root, &store).await;
+        });
+    }
+}
+
+fn streams_of(store: &Store, name: &str) -> Vec<StreamId> {
+    store.ledger().image().topic(name).unwrap().partitions.clone()
+}
+
+#[test]
+fn after_a_clean_stop_the_bucket_is_enough() {
+    for kind in BOTH {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        life(|world| async move {
+            let store = start(&world, root, kind, options()).await;
+            for id in create(&store, "a", 4).await {
+                append(&store.stream(id).unwrap(), 30, 2000).await;
+            }
+            store.drain(Duration::from_secs(10)).await;
+            assert_eq!(store.stopped().await, "stopped by request");
+            assert!(store.ledger().image().wals.is_empty(), "{kind:?}: nothing is left to recover");
+        });
+        if kind == Kind::Ring {
+            std::fs::remove_dir_all(root.join("wal")).unwrap();
+        }
+        life(|world| async move {
+            let store = start(&world, root, kind, options()).await;
+            for id in streams_of(&store, "a") {
+                let stream = store.stream(id).unwrap();
+                assert_eq!(stream.confirmed(), Offset(30));
+                check_all(&stream, 2000).await;
+                append(&stream, 1, 2000).await;
+                check_all(&stream, 2000).await;
+            }
+            check_bucket(&world, root, &store).await;
+        });
+    }
+}
+
+#[test]
+fn beyond_its_memory_the_tail_is_read_from_the_wal() {
+    for kind in BOTH {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        life(|world| async move {
+            let small = Options { log_cache_bytes_max: 100_000, block_cache_bytes_max: 50_000, ..options() };
+            let store = start(&world, root, kind, small).await;
+            let stream = store.stream(create(&store, "a", 1).await[0]).unwrap();
+            append(&stream, 400, 5000).await;
+            let gauges = store.gauges();
+            assert!(gauges.spilled_runs > 0 && gauges.log_cache_bytes < 200_000, "{kind:?}: {gauges:?}");
+            check_all(&stream, 5000).await;
+            store.drain(Duration::from_secs(10)).await;
+            assert_eq!(store.gauges().upload_behind_bytes, 0, "{kind:?}: uploaded from the WAL");
+        });
+        life(|world| async move {
+            let store = start(&world, root, kind, options()).await;
+            check_all(&store.stream(streams_of(&store, "a")[0]).unwrap(), 5000).await;
+            check_bucket(&world, root, &store).await;
+        });
+    }
+}
+
+#[test]
+fn a_small_ring_is_written_around_many_times() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    life(|world| async move {
+        let store = start(&world, root, Kind::Ring, options()).await;
+        let stream = store.stream(create(&store, "a", 1).await[0]).unwrap();
+        let mut appended = 0;
+        while appended < 2000 {
+            match stream.append(batch(stream.next().0, 1, 60_000)) {
+                Ok(_) => appended += 1,
+                Err(AppendError::Busy) => store.room().await,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        until("all is confirmed", || stream.confirmed() == Offset(2000)).await;
+        check_all(&stream, 60_000).await;
+        check_bucket(&world, root, &store).await;
+    });
+}
+
+#[test]
+fn trims_retention_time_and_deletion() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    life(|world| async move {
+        let eager = Options { upload_age: Duration::from_millis(10), ..options() };
+        let store = start(&world, root, Kind::Ring, eager).await;
+        let ids = create(&store, "a", 2).await;
+        let stream = store.stream(ids[0]).unwrap();
+        for _ in 0..5 {
+            append(&stream, 20, 500).await;
+            until("uploaded", || store.gauges().upload_behind_bytes == 0).await;
+        }
+        // A batch's timestamp is its offset.
+        assert_eq!(stream.retention_start(None, Some(UnixMillis(0))), Offset(0));
+        let kept = stream.retention_start(Some(20_000), None);
+        assert!(kept > Offset(0) && kept < Offset(100), "{kept}");
+        let found = stream.seek_time(UnixMillis(57)).await.unwrap().unwrap();
+        assert!(found <= Offset(57) && found >= Offset(40), "{found}");
+        assert_eq!(stream.seek_time(UnixMillis(100)).await.unwrap(), None);
+        stream.trim(Offset(50)).await.unwrap();
+        assert_eq!(stream.start(), Offset(50));
+        assert_eq!(stream.read(Offset(49), 100).await.unwrap_err(), stream::ReadError::OutOfRange);
+        assert_eq!(stream.trim(Offset(101)).await.unwrap_err(), stream::ReadError::OutOfRange);
+        check_all(&stream, 500).await;
+
+        append(&store.stream(ids[1]).unwrap(), 5, 500).await;
+        let topic = store.ledger().image().topic("a").unwrap().id;
+        store.ledger().submit(Command::DeleteTopic { id: topic }).await.unwrap();
+        assert!(store.stream(ids[0]).is_none());
+        until("the follower has seen it", || stream.is_deleted()).await;
+        assert_eq!(stream.append(batch(100, 1, 500)).unwrap_err(), AppendError::NotOwner);
+        until("dead objects are deleted", || store.ledger().image().dead_objects.is_empty()).await;
+        until("the WAL needs nothing", || store.gauges().upload_behind_bytes == 0).await;
+        assert!(store.ledger().image().objects.is_empty());
+        let left = bucket(&world, root).await.list("data/", "", 10).await.unwrap();
+        assert_eq!(left, vec![]);
+    });
+}
+
+#[test]
+fn a_batch_out_of_place_is_refused_and_nothing_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    life(|world| async move {
+        let store = start(&world, root, Kind::Objects, options()).await;
+        let stream = store.stream(create(&store, "a", 1).await[0]).unwrap();
+        assert_eq!(stream.append(batch(1, 1, 100)).unwrap_err(), AppendError::Gap { base: Offset(1), next: Offset(0) });
+        assert_eq!(stream.next(), Offset(0));
+        assert_eq!(stream.read(Offset(1), 100).await.unwrap_err(), stream::ReadError::OutOfRange);
+    });
+}
