@@ -36,7 +36,7 @@ pub use ring::RingWal;
 pub use ring_file::{RING_BYTES_MIN, RingFile, default_ring_bytes};
 
 /// Reads of an entry whose checksum differs, before it counts as gone.
-const READ_TRIES: u32 = 3;
+const READ_TRIES: u32 = 5;
 
 /// Bounds and periods of a WAL.
 #[derive(Debug, Clone)]

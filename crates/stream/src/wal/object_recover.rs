@@ -23,7 +23,7 @@ const READ_AHEAD_MAX: usize = 16;
 /// The first read of an object: holds most groups' directories.
 const HEAD_READ_BYTES: u64 = 64 << 10;
 
-/// Reads of an object that does not decode, before it counts as damaged and not as a wrong answer of the store.
+/// Whole answers that do not decode, before the object counts as damaged and not the answer as wrong.
 const DECODE_TRIES: u32 = 5;
 
 /// Fences the dead start's object WAL and reads what it holds from `from` on: its trim point in an image that contains its death
@@ -137,7 +137,11 @@ impl Recovery<'_> {
     }
 
     async fn head(&self, key: &str, len: u64) -> Result<(Bytes, u64), StoreError> {
-        self.store.get(key, GetRange::Span { start: 0, end: len }).await
+        let (bytes, size) = self.store.get(key, GetRange::Span { start: 0, end: len }).await?;
+        if (bytes.len() as u64) < size.min(len) {
+            return Err(StoreError::Trouble(format!("{key}: a short answer")));
+        }
+        Ok((bytes, size))
     }
 
     fn belongs(&self, group: &WalGroup, number: u64) -> bool {

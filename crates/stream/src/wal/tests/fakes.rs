@@ -1,0 +1,346 @@
+//! A clock without time, a disk that loses unsynced sectors, a bucket with late, repeated and lost answers.
+
+use async_trait::async_trait;
+use base::{Micros, Seed, UnixMillis};
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use world::disk::BLOCK_BYTES;
+use world::{
+    AlignedBuf, Clock, Connection, Disk, DiskError, File, GetRange, Listener, Network, ObjectMeta, ObjectStore,
+    OpenMode, PutOutcome, StoreError, TaskHandle, World,
+};
+
+const SECTOR_BYTES: usize = 512;
+
+/// A world with this disk.
+pub(super) fn world(seed: u64, disk: &Arc<FakeDisk>) -> World {
+    World { clock: Arc::new(FakeClock(Mutex::new(Seed::new(seed)))), network: Arc::new(NoNetwork), disk: disk.clone() }
+}
+
+struct FakeClock(Mutex<Seed>);
+
+impl Clock for FakeClock {
+    fn now(&self) -> Micros {
+        Micros(0)
+    }
+    fn wall(&self) -> UnixMillis {
+        UnixMillis(0)
+    }
+    fn sleep(&self, _duration: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::task::yield_now())
+    }
+    fn random(&self) -> u64 {
+        self.0.lock().unwrap().next_u64()
+    }
+    #[expect(clippy::disallowed_methods, reason = "a fake of the seam through which all others spawn")]
+    fn spawn(&self, _name: &'static str, task: BoxFuture<'static, ()>) -> TaskHandle {
+        TaskHandle::new(tokio::spawn(task))
+    }
+}
+
+struct NoNetwork;
+
+#[async_trait]
+impl Network for NoNetwork {
+    async fn listen(&self, _address: &str) -> io::Result<Box<dyn Listener>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    async fn connect(&self, _address: &str) -> io::Result<Box<dyn Connection>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+/// Files in memory. [`FakeDisk::lose_power`] drops what was not synced, sector by sector, and names that were not.
+#[derive(Default)]
+pub(super) struct FakeDisk {
+    files: Mutex<BTreeMap<PathBuf, Arc<Inode>>>,
+    /// Bytes that may be allocated in all.
+    pub(super) capacity: AtomicU64,
+    pub(super) bytes_read: Arc<AtomicU64>,
+}
+
+#[derive(Default)]
+struct Inode {
+    content: Mutex<Content>,
+    locked: AtomicBool,
+    name_durable: AtomicBool,
+    fail_syncs: AtomicBool,
+}
+
+#[derive(Default)]
+struct Content {
+    now: Vec<u8>,
+    durable: Vec<u8>,
+    unsynced: Vec<usize>,
+}
+
+impl FakeDisk {
+    pub(super) fn new() -> Arc<FakeDisk> {
+        let disk = FakeDisk::default();
+        disk.capacity.store(u64::MAX, Ordering::Relaxed);
+        Arc::new(disk)
+    }
+
+    /// Each unsynced sector survives or not.
+    pub(super) fn lose_power(&self, random: &mut Seed) {
+        let mut files = self.files.lock().unwrap();
+        files.retain(|_, inode| inode.name_durable.load(Ordering::Relaxed));
+        for inode in files.values() {
+            let mut content = inode.content.lock().unwrap();
+            let Content { now, durable, unsynced } = &mut *content;
+            durable.resize(now.len(), 0);
+            for sector in unsynced.drain(..) {
+                if random.chance(500) {
+                    durable[sector..sector + SECTOR_BYTES].copy_from_slice(&now[sector..sector + SECTOR_BYTES]);
+                }
+            }
+            now.clone_from(durable);
+        }
+    }
+
+    /// Changes bytes behind everybody's back.
+    pub(super) fn damage(&self, path: &Path, at: usize, bytes: &[u8]) {
+        let inode = self.files.lock().unwrap()[path].clone();
+        let mut content = inode.content.lock().unwrap();
+        content.now[at..at + bytes.len()].copy_from_slice(bytes);
+        content.durable[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+
+    pub(super) fn fail_syncs(&self, path: &Path) {
+        self.files.lock().unwrap()[path].fail_syncs.store(true, Ordering::Relaxed);
+    }
+}
+
+#[async_trait]
+impl Disk for FakeDisk {
+    async fn open(&self, path: &Path, mode: OpenMode) -> Result<Arc<dyn File>, DiskError> {
+        let mut files = self.files.lock().unwrap();
+        let inode = match (files.get(path), mode.create_new) {
+            (Some(_), true) => return Err(DiskError::Exists(path.to_owned())),
+            (None, false) => return Err(DiskError::NotFound(path.to_owned())),
+            (Some(inode), false) => inode.clone(),
+            (None, true) => files.entry(path.to_owned()).or_default().clone(),
+        };
+        let capacity = self.capacity.load(Ordering::Relaxed);
+        let bytes_read = self.bytes_read.clone();
+        Ok(Arc::new(FakeFile {
+            inode,
+            path: path.to_owned(),
+            holds_lock: AtomicBool::new(false),
+            capacity,
+            bytes_read,
+        }))
+    }
+    async fn create_dir_all(&self, _path: &Path) -> Result<(), DiskError> {
+        Ok(())
+    }
+    async fn sync_dir(&self, path: &Path) -> Result<(), DiskError> {
+        for (name, inode) in self.files.lock().unwrap().iter() {
+            if name.parent() == Some(path) {
+                inode.name_durable.store(true, Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    }
+    async fn link(&self, _from: &Path, _to: &Path) -> Result<(), DiskError> {
+        unimplemented_here()
+    }
+    async fn rename(&self, _from: &Path, _to: &Path) -> Result<(), DiskError> {
+        unimplemented_here()
+    }
+    async fn remove(&self, path: &Path) -> Result<(), DiskError> {
+        self.files.lock().unwrap().remove(path);
+        Ok(())
+    }
+    async fn list(&self, _path: &Path) -> Result<Vec<(String, bool)>, DiskError> {
+        unimplemented_here()
+    }
+    async fn free_bytes(&self, _path: &Path) -> Result<u64, DiskError> {
+        Ok(self.capacity.load(Ordering::Relaxed))
+    }
+}
+
+fn unimplemented_here<T>() -> Result<T, DiskError> {
+    panic!("no WAL does that")
+}
+
+struct FakeFile {
+    inode: Arc<Inode>,
+    path: PathBuf,
+    holds_lock: AtomicBool,
+    capacity: u64,
+    bytes_read: Arc<AtomicU64>,
+}
+
+impl Drop for FakeFile {
+    fn drop(&mut self) {
+        if self.holds_lock.load(Ordering::Relaxed) {
+            self.inode.locked.store(false, Ordering::Relaxed);
+        }
+    }
+}
+
+#[async_trait]
+impl File for FakeFile {
+    async fn read_at(&self, position: u64, len: usize) -> Result<Bytes, DiskError> {
+        let position = usize::try_from(position).unwrap();
+        assert!(position % BLOCK_BYTES == 0 && len % BLOCK_BYTES == 0, "direct I/O is aligned");
+        let content = self.inode.content.lock().unwrap();
+        let end = content.now.len().min(position + len);
+        self.bytes_read.fetch_add(len as u64, Ordering::Relaxed);
+        Ok(Bytes::copy_from_slice(content.now.get(position..end).unwrap_or_default()))
+    }
+
+    async fn write_at(&self, position: u64, data: AlignedBuf) -> Result<(), DiskError> {
+        tokio::task::yield_now().await;
+        let position = usize::try_from(position).unwrap();
+        let bytes = data.as_slice();
+        assert!(position % BLOCK_BYTES == 0 && bytes.len() % BLOCK_BYTES == 0, "direct I/O is aligned");
+        {
+            let mut content = self.inode.content.lock().unwrap();
+            assert!(position + bytes.len() <= content.now.len(), "a ring never grows");
+            content.now[position..position + bytes.len()].copy_from_slice(bytes);
+            content.unsynced.extend((position..position + bytes.len()).step_by(SECTOR_BYTES));
+        }
+        tokio::task::yield_now().await;
+        Ok(())
+    }
+
+    async fn sync(&self) -> Result<(), DiskError> {
+        tokio::task::yield_now().await;
+        if self.inode.fail_syncs.load(Ordering::Relaxed) {
+            return Err(DiskError::Failed { path: self.path.clone(), message: "input/output error".to_owned() });
+        }
+        let mut content = self.inode.content.lock().unwrap();
+        let Content { now, durable, unsynced } = &mut *content;
+        durable.resize(now.len(), 0);
+        for sector in unsynced.drain(..) {
+            durable[sector..sector + SECTOR_BYTES].copy_from_slice(&now[sector..sector + SECTOR_BYTES]);
+        }
+        Ok(())
+    }
+
+    async fn size(&self) -> Result<u64, DiskError> {
+        Ok(self.inode.content.lock().unwrap().now.len() as u64)
+    }
+
+    async fn allocate(&self, len: u64) -> Result<(), DiskError> {
+        if len > self.capacity {
+            return Err(DiskError::Full(self.path.clone()));
+        }
+        self.inode.content.lock().unwrap().now.resize(usize::try_from(len).unwrap(), 0);
+        Ok(())
+    }
+
+    async fn lock(&self) -> Result<(), DiskError> {
+        if self.inode.locked.swap(true, Ordering::Relaxed) {
+            return Err(DiskError::Locked(self.path.clone()));
+        }
+        self.holds_lock.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn is_direct(&self) -> bool {
+        true
+    }
+}
+
+/// A bucket whose calls take effect and answer at odd moments, and answer wrongly now and then.
+pub(super) struct FakeStore {
+    objects: Mutex<BTreeMap<String, Bytes>>,
+    random: Mutex<Seed>,
+    /// Of a thousand calls so many go wrong: before they take effect, after it, or by a short answer.
+    pub(super) trouble_per_mille: AtomicU64,
+}
+
+impl FakeStore {
+    pub(super) fn new(seed: u64) -> Arc<FakeStore> {
+        Arc::new(FakeStore {
+            objects: Mutex::default(),
+            random: Mutex::new(Seed::new(seed)),
+            trouble_per_mille: AtomicU64::new(0),
+        })
+    }
+
+    pub(super) fn keys(&self) -> Vec<String> {
+        self.objects.lock().unwrap().keys().cloned().collect()
+    }
+
+    pub(super) fn replace(&self, key: &str, bytes: &[u8]) {
+        self.objects.lock().unwrap().insert(key.to_owned(), Bytes::copy_from_slice(bytes));
+    }
+
+    fn chance(&self) -> bool {
+        self.random.lock().unwrap().chance(self.trouble_per_mille.load(Ordering::Relaxed))
+    }
+
+    async fn wander(&self) {
+        let turns = self.random.lock().unwrap().below(6);
+        for _ in 0..turns {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn maybe_trouble(&self) -> Result<(), StoreError> {
+        self.wander().await;
+        if self.chance() { Err(StoreError::Trouble("503".to_owned())) } else { Ok(()) }
+    }
+}
+
+#[async_trait]
+impl ObjectStore for FakeStore {
+    async fn put_if_absent(&self, key: &str, parts: Vec<Bytes>) -> Result<PutOutcome, StoreError> {
+        self.maybe_trouble().await?;
+        let outcome = {
+            let mut objects = self.objects.lock().unwrap();
+            if objects.contains_key(key) {
+                PutOutcome::Exists
+            } else {
+                objects.insert(key.to_owned(), Bytes::from(parts.concat()));
+                PutOutcome::Created
+            }
+        };
+        self.maybe_trouble().await?;
+        Ok(outcome)
+    }
+
+    async fn get(&self, key: &str, range: GetRange) -> Result<(Bytes, u64), StoreError> {
+        self.maybe_trouble().await?;
+        let object = self.objects.lock().unwrap().get(key).cloned();
+        let object = object.ok_or_else(|| StoreError::NotFound(key.to_owned()))?;
+        let clamp = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(object.len());
+        let bytes = match range {
+            GetRange::All => object.clone(),
+            GetRange::Span { start, end } => object.slice(clamp(start)..clamp(end)),
+            GetRange::Suffix(len) => object.slice(object.len() - clamp(len)..),
+        };
+        self.wander().await;
+        let cut = if self.chance() { bytes.len() / 2 } else { bytes.len() };
+        Ok((bytes.slice(..cut), object.len() as u64))
+    }
+
+    async fn list(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<ObjectMeta>, StoreError> {
+        self.maybe_trouble().await?;
+        let objects = self.objects.lock().unwrap();
+        let found = objects.iter().filter(|(key, _)| key.starts_with(prefix) && key.as_str() > after);
+        Ok(found.take(limit).map(|(key, bytes)| ObjectMeta { key: key.clone(), size: bytes.len() as u64 }).collect())
+    }
+
+    async fn delete(&self, keys: &[String]) -> Result<(), StoreError> {
+        for key in keys {
+            self.maybe_trouble().await?;
+            self.objects.lock().unwrap().remove(key);
+        }
+        Ok(())
+    }
+
+    fn describe(&self) -> String {
+        "fake".to_owned()
+    }
+}

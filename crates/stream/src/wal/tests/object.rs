@@ -1,0 +1,179 @@
+//! Object WALs.
+
+use super::fakes::{FakeDisk, FakeStore, world};
+use super::*;
+use futures::StreamExt;
+use futures::stream::FuturesOrdered;
+use std::sync::atomic::Ordering;
+use world::{GetRange, ObjectStore, World};
+
+fn setting(seed: u64) -> (World, Arc<FakeStore>, Arc<dyn ObjectStore>) {
+    let store = FakeStore::new(seed);
+    (world(seed, &FakeDisk::new()), store.clone(), store)
+}
+
+fn begin(world: &World, store: &Arc<dyn ObjectStore>) -> Wal {
+    Wal::Object(ObjectWal::begin(world, store.clone(), wal_id(1), &WalOptions::default()))
+}
+
+async fn write_groups(wal: &mut Wal, random: &mut Seed, count: usize) -> Vec<Known> {
+    let mut known = Vec::new();
+    for _ in 0..count {
+        let entries = entries(random, 4, 300);
+        let (placed, group) = wal.place(&entries).unwrap();
+        wal.write(group).await.unwrap();
+        known.push(Known::new(placed, &entries));
+    }
+    known
+}
+
+#[tokio::test]
+async fn what_was_written_is_recovered_and_a_second_recovery_agrees() {
+    let (world, fake, store) = setting(1);
+    let mut wal = begin(&world, &store);
+    let known = write_groups(&mut wal, &mut Seed::new(1), 40).await;
+    let reader = WalReader::Object(ObjectWalReader::new(store.clone(), wal_id(1)));
+    let first = recover_objects(&world, &store, wal_id(1), WalPosition(0)).await.unwrap();
+    assert_eq!(expect_prefix(&known, WalPosition(0), &first, &reader).await, 40);
+    assert_eq!(recover_objects(&world, &store, wal_id(1), WalPosition(0)).await.unwrap(), first);
+    // From the trim point of a later image the same end is found.
+    let later = recover_objects(&world, &store, wal_id(1), WalPosition(30 << 32)).await.unwrap();
+    assert_eq!((later.end, later.groups.len()), (first.end, 10));
+    assert_eq!(fake.keys().len(), 41, "all groups and one fence");
+}
+
+#[tokio::test]
+async fn a_fenced_writer_confirms_nothing_more() {
+    let (world, _, store) = setting(2);
+    let mut wal = begin(&world, &store);
+    let mut random = Seed::new(2);
+    write_groups(&mut wal, &mut random, 3).await;
+    let recovered = recover_objects(&world, &store, wal_id(1), WalPosition(0)).await.unwrap();
+    assert_eq!(recovered.end, WalPosition(3 << 32));
+    for _ in 0..3 {
+        let (_, group) = wal.place(&entries(&mut random, 1, 10)).unwrap();
+        assert!(matches!(wal.write(group).await, Err(WalError::Fenced(_))));
+    }
+}
+
+#[tokio::test]
+async fn trimmed_objects_are_deleted_and_only_those() {
+    let (world, fake, store) = setting(3);
+    let mut wal = begin(&world, &store);
+    let mut random = Seed::new(3);
+    let known = write_groups(&mut wal, &mut random, 10).await;
+    let mut image = Image::default();
+    image.wals.insert(wal_id(1), Arc::new(record(0, WalPosition(0))));
+    let used = wal.used_bytes();
+    wal.trim(wal.floor_in(&image));
+    assert_eq!((wal.used_bytes(), fake.keys().len()), (used, 10));
+    change(&mut image, wal_id(1), |record| record.trim = known[6].placed.end);
+    fake.trouble_per_mille.store(300, Ordering::Relaxed);
+    wal.trim(wal.floor_in(&image));
+    while fake.keys().len() > 3 {
+        tokio::task::yield_now().await;
+    }
+    assert!(wal.used_bytes() < used);
+    assert!(fake.keys()[0].ends_with("/00000000000000000007"), "{:?}", fake.keys());
+    fake.trouble_per_mille.store(0, Ordering::Relaxed);
+    let gone = wal.reader().read(known[0].placed.spans[0]).await;
+    assert!(matches!(gone, Err(WalReadError::Gone(_))), "{gone:?}");
+    assert_eq!(wal.reader().read(known[7].placed.spans[0]).await.unwrap()[..], known[7].contents[0][..]);
+}
+
+#[tokio::test]
+async fn a_full_wal_refuses_until_it_is_trimmed() {
+    let (world, _, store) = setting(4);
+    let options = WalOptions { object_capacity_bytes: 2000, ..WalOptions::default() };
+    let mut wal = Wal::Object(ObjectWal::begin(&world, store, wal_id(1), &options));
+    let mut random = Seed::new(4);
+    let mut placed = Vec::new();
+    while let Ok((it, _)) = wal.place(&entries(&mut random, 1, 300)) {
+        placed.push(it);
+    }
+    assert!(wal.used_bytes() <= 2000 && !placed.is_empty());
+    wal.trim(placed[placed.len() - 1].end);
+    assert_eq!(wal.used_bytes(), 0);
+    assert!(wal.place(&entries(&mut random, 1, 300)).is_ok());
+}
+
+#[tokio::test]
+async fn a_dead_wal_is_deleted_but_for_its_fence() {
+    let (world, fake, store) = setting(5);
+    let mut wal = begin(&world, &store);
+    let mut random = Seed::new(5);
+    write_groups(&mut wal, &mut random, 5).await;
+    let recovered = recover_objects(&world, &store, wal_id(1), WalPosition(0)).await.unwrap();
+    // A late copy of a put, above the fence, and another start's object.
+    fake.replace("wal/00000000000000000001/0/00000000000000000009", b"late");
+    fake.replace("wal/00000000000000000011/0/00000000000000000000", b"other");
+    delete_dead_objects(&store, wal_id(1), recovered.end).await.unwrap();
+    let left = ["wal/00000000000000000001/0/00000000000000000005", "wal/00000000000000000011/0/00000000000000000000"];
+    assert_eq!(fake.keys(), left);
+}
+
+#[tokio::test]
+async fn damage_is_told_and_not_cut_off() {
+    let (world, fake, store) = setting(6);
+    let mut wal = begin(&world, &store);
+    write_groups(&mut wal, &mut Seed::new(6), 5).await;
+    let key = fake.keys()[2].clone();
+    let (bytes, _) = store.get(&key, GetRange::All).await.unwrap();
+    let mut bytes = bytes.to_vec();
+    bytes[100] ^= 1;
+    fake.replace(&key, &bytes);
+    let damaged = recover_objects(&world, &store, wal_id(1), WalPosition(0)).await.unwrap_err();
+    assert!(matches!(damaged, RecoverError::Damaged { position: WalPosition(at), .. } if at == 2 << 32), "{damaged}");
+    let described = inspect_object_wal(&store, wal_id(1)).await.unwrap();
+    assert_eq!(
+        described.iter().map(|(number, it)| (*number, it.is_ok())).collect::<Vec<_>>(),
+        [(0, true), (1, true), (2, false), (3, true), (4, true)]
+    );
+}
+
+/// A writer that never learns of its death, two recoverers, and a store in trouble, all interleaved. Both recoveries must agree on
+/// the end and hold all that was ever acknowledged, before or after.
+#[tokio::test]
+async fn whatever_the_store_does_no_acknowledgement_lies_behind_the_fence() {
+    let mut cut_off = 0;
+    for seed in 0..300 {
+        let (world, fake, store) = setting(seed);
+        let mut random = Seed::new(seed);
+        fake.trouble_per_mille.store(random.below(300), Ordering::Relaxed);
+        let (groups, wait) = (random.between(1, 40), random.below(25));
+        let write = async {
+            let mut wal = begin(&world, &store);
+            let (mut known, mut acknowledged, mut writing) = (Vec::new(), 0, FuturesOrdered::new());
+            for _ in 0..groups {
+                let entries = entries(&mut random, 3, 100);
+                let (placed, group) = wal.place(&entries).unwrap();
+                known.push(Known::new(placed, &entries));
+                writing.push_back(wal.write(group));
+                if writing.len() >= wal.in_flight_max() {
+                    match writing.next().await.unwrap() {
+                        Ok(()) => acknowledged += 1,
+                        Err(_) => return (known, acknowledged),
+                    }
+                }
+            }
+            while let Some(Ok(())) = writing.next().await {
+                acknowledged += 1;
+            }
+            (known, acknowledged)
+        };
+        let recover = async |wait: u64| {
+            for _ in 0..wait {
+                tokio::task::yield_now().await;
+            }
+            recover_objects(&world, &store, wal_id(1), WalPosition(0)).await.unwrap()
+        };
+        let ((known, acknowledged), first, second) = tokio::join!(write, recover(wait), recover(wait * 2));
+        fake.trouble_per_mille.store(0, Ordering::Relaxed);
+        assert_eq!(first, second, "seed {seed}");
+        let reader = WalReader::Object(ObjectWalReader::new(store.clone(), wal_id(1)));
+        let count = expect_prefix(&known, WalPosition(0), &first, &reader).await;
+        assert!(count >= acknowledged, "seed {seed}: {acknowledged} were acknowledged, {count} recovered");
+        cut_off += usize::from(count < usize::try_from(groups).unwrap());
+    }
+    assert!(cut_off > 50, "the fence came in the middle {cut_off} times only");
+}

@@ -1,0 +1,322 @@
+//! Rings.
+
+use super::fakes::{FakeDisk, world};
+use super::*;
+use futures::StreamExt;
+use futures::stream::FuturesOrdered;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+const DIR: &str = "/data/wal";
+const RING: &str = "/data/wal/ring";
+
+fn image() -> Image {
+    Image { cluster_id: CLUSTER, ..Image::default() }
+}
+
+/// Opens the ring and begins to write it as the next start.
+async fn begin(disk: &Arc<FakeDisk>, seed: u64, bytes: u64, image: &mut Image, epoch: u64) -> (RingFile, Wal) {
+    let ring = RingFile::open(&world(seed, disk), Path::new(DIR), bytes).await.unwrap();
+    let start = ring.next_start(image).await.unwrap();
+    image.wals.insert(wal_id(epoch), Arc::new(record(ring.id(), start)));
+    let wal = Wal::Ring(ring.begin(image, wal_id(epoch), &WalOptions::default()).await.unwrap());
+    (ring, wal)
+}
+
+/// Writes groups one by one. Each is durable.
+async fn write_groups(wal: &mut Wal, random: &mut Seed, count: usize) -> Vec<Known> {
+    let mut known = Vec::new();
+    for _ in 0..count {
+        let entries = entries(random, 4, 3000);
+        let (placed, group) = wal.place(&entries).unwrap();
+        wal.write(group).await.unwrap();
+        known.push(Known::new(placed, &entries));
+    }
+    known
+}
+
+#[tokio::test]
+async fn what_was_written_is_recovered_and_again_after_that() {
+    let (disk, mut random, mut image) = (FakeDisk::new(), Seed::new(1), image());
+    let (ring, mut wal) = begin(&disk, 1, 1 << 20, &mut image, 1).await;
+    let known = write_groups(&mut wal, &mut random, 10).await;
+    let used = wal.used_bytes();
+    drop((ring, wal));
+    let ring = RingFile::open(&world(2, &disk), Path::new(DIR), 1 << 20).await.unwrap();
+    for _ in 0..2 {
+        let recovered = ring.recover(wal_id(1), WalPosition(0)).await.unwrap();
+        let reader = WalReader::Ring(ring.clone());
+        assert_eq!(expect_prefix(&known, WalPosition(0), &recovered, &reader).await, 10);
+        assert_eq!(recovered.end.0, used);
+    }
+}
+
+#[tokio::test]
+async fn a_second_opener_is_refused_while_the_first_lives() {
+    let disk = FakeDisk::new();
+    let first = RingFile::open(&world(1, &disk), Path::new(DIR), 1 << 20).await.unwrap();
+    let refused = RingFile::open(&world(2, &disk), Path::new(DIR), 1 << 20).await.err().unwrap();
+    assert!(refused.0.contains("in use by another process"), "{refused}");
+    drop(first);
+    RingFile::open(&world(2, &disk), Path::new(DIR), 1 << 20).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_ring_keeps_its_size_and_its_id_and_its_cluster() {
+    let (disk, mut image) = (FakeDisk::new(), image());
+    let (ring, wal) = begin(&disk, 1, 1 << 20, &mut image, 1).await;
+    let id = ring.id();
+    drop((ring, wal));
+    let ring = RingFile::open(&world(2, &disk), Path::new(DIR), 1 << 21).await.unwrap();
+    assert_eq!((ring.id(), ring.capacity_bytes()), (id, 1 << 20));
+    let other = Image { cluster_id: CLUSTER + 1, ..Image::default() };
+    let refused = ring.next_start(&other).await.unwrap_err();
+    assert!(refused.0.contains("another cluster"), "{refused}");
+}
+
+#[tokio::test]
+async fn no_space_is_one_clear_line_and_leaves_nothing_behind() {
+    let disk = FakeDisk::new();
+    disk.capacity.store(1 << 20, Ordering::Relaxed);
+    let refused = RingFile::open(&world(1, &disk), Path::new(DIR), 1 << 30).await.err().unwrap();
+    assert!(refused.0.contains("no space for a write-ahead log of 1024 MiB"), "{refused}");
+    RingFile::open(&world(1, &disk), Path::new(DIR), 1 << 19).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_newer_layout_and_a_broken_header_are_refused() {
+    let disk = FakeDisk::new();
+    drop(RingFile::open(&world(1, &disk), Path::new(DIR), 1 << 20).await.unwrap());
+    disk.damage(Path::new(RING), 8, &[9, 0]);
+    let refused = RingFile::open(&world(1, &disk), Path::new(DIR), 1 << 20).await.err().unwrap();
+    assert!(refused.0.contains("newer release (layout version 9)"), "{refused}");
+    disk.damage(Path::new(RING), 8, &[1, 0, 1]);
+    let refused = RingFile::open(&world(1, &disk), Path::new(DIR), 1 << 20).await.err().unwrap();
+    assert!(refused.0.contains("no readable header"), "{refused}");
+}
+
+#[tokio::test]
+async fn making_a_ring_may_be_cut_short_anywhere() {
+    for seed in 0..200 {
+        let (disk, mut random) = (FakeDisk::new(), Seed::new(seed));
+        let polls = random.below(12);
+        let fake = world(seed, &disk);
+        let mut opening = Box::pin(RingFile::open(&fake, Path::new(DIR), 1 << 20));
+        for _ in 0..polls {
+            if futures::poll!(&mut opening).is_ready() {
+                break;
+            }
+        }
+        drop(opening);
+        disk.lose_power(&mut random);
+        RingFile::open(&world(seed, &disk), Path::new(DIR), 1 << 20).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_full_ring_refuses_until_it_is_trimmed() {
+    let (disk, mut random, mut image) = (FakeDisk::new(), Seed::new(3), image());
+    let (_ring, mut wal) = begin(&disk, 3, RING_BYTES_MIN, &mut image, 1).await;
+    let mut known = Vec::new();
+    let full = loop {
+        let entries = entries(&mut random, 1, 3000);
+        match wal.place(&entries) {
+            Ok((placed, group)) => {
+                wal.write(group).await.unwrap();
+                known.push(placed);
+            }
+            Err(full) => break full,
+        }
+    };
+    assert_eq!((known.len(), full), (16, WalFull { needed: 4096, free: 0 }));
+    assert_eq!(wal.used_bytes(), wal.capacity_bytes());
+    // What was not seen committed in an image frees nothing.
+    let floor = wal.floor_in(&image);
+    wal.trim(floor);
+    assert_eq!(wal.used_bytes(), wal.capacity_bytes());
+    change(&mut image, wal_id(1), |record| record.trim = known[3].end);
+    let floor = wal.floor_in(&image);
+    wal.trim(floor);
+    assert_eq!(wal.used_bytes(), wal.capacity_bytes() - 4 * 4096);
+    assert!(wal.place(&entries(&mut random, 1, 3000)).is_ok());
+}
+
+#[tokio::test]
+async fn a_failed_sync_ends_the_ring_for_good() {
+    let (disk, mut random, mut image) = (FakeDisk::new(), Seed::new(4), image());
+    let (_ring, mut wal) = begin(&disk, 4, 1 << 20, &mut image, 1).await;
+    write_groups(&mut wal, &mut random, 1).await;
+    disk.fail_syncs(Path::new(RING));
+    for _ in 0..3 {
+        let (_, group) = wal.place(&entries(&mut random, 1, 100)).unwrap();
+        let error = wal.write(group).await.unwrap_err();
+        assert!(matches!(error, WalError::Failed(ref reason) if reason.contains("input/output error")), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn damage_below_a_durable_mark_is_told_and_not_cut_off() {
+    let (disk, mut random, mut image) = (FakeDisk::new(), Seed::new(5), image());
+    let (ring, mut wal) = begin(&disk, 5, 1 << 20, &mut image, 1).await;
+    let known = write_groups(&mut wal, &mut random, 10).await;
+    drop((ring, wal));
+    let at = 8192 + usize::try_from(known[4].placed.position.0).unwrap();
+    disk.damage(Path::new(RING), at + 20, &[0xff]);
+    let ring = RingFile::open(&world(5, &disk), Path::new(DIR), 1 << 20).await.unwrap();
+    let damaged = ring.recover(wal_id(1), WalPosition(0)).await.unwrap_err();
+    assert!(
+        matches!(damaged, RecoverError::Damaged { position, .. } if position == known[4].placed.position),
+        "{damaged}"
+    );
+    // Nor is the damaged region given to a new start.
+    assert!(ring.next_start(&image).await.is_err());
+}
+
+#[tokio::test]
+async fn a_damaged_payload_below_a_durable_mark_is_told_when_it_is_read() {
+    let (disk, mut random, mut image) = (FakeDisk::new(), Seed::new(6), image());
+    let (ring, mut wal) = begin(&disk, 6, 1 << 20, &mut image, 1).await;
+    let known = write_groups(&mut wal, &mut random, 10).await;
+    let span = known[4].placed.spans[0];
+    disk.damage(Path::new(RING), 8192 + usize::try_from(span.position.0).unwrap(), &[!known[4].contents[0][0]]);
+    let recovered = ring.recover(wal_id(1), WalPosition(0)).await.unwrap();
+    assert_eq!(recovered.groups.len(), 10);
+    assert!(matches!(wal.reader().read(span).await, Err(WalReadError::Gone(_))));
+}
+
+#[tokio::test]
+async fn a_group_that_a_client_made_up_is_not_taken() {
+    // A payload that, once its own group's head is gone, is a perfect group at the right position, but for the ring's id.
+    let (disk, mut random, mut image) = (FakeDisk::new(), Seed::new(7), image());
+    let (ring, mut wal) = begin(&disk, 7, 1 << 20, &mut image, 1).await;
+    let known = write_groups(&mut wal, &mut random, 1).await;
+    let end = known[0].placed.end;
+    let made_up = |tag| stream_core::wal_group::GroupPlace { wal: wal_id(1), position: end, durable: end, tag };
+    let victim = entries(&mut random, 1, 100);
+    let bytes = |tag| {
+        let encoded = stream_core::wal_group::encode_group(made_up(tag), &victim, 4096);
+        let batch = &victim[0].batch.bytes;
+        [&encoded.head[..], &batch.head[..], &batch.body[..]].concat()
+    };
+    let at = 8192 + usize::try_from(end.0).unwrap();
+    disk.damage(Path::new(RING), at, &bytes(ring.id() ^ 1));
+    assert_eq!(ring.recover(wal_id(1), WalPosition(0)).await.unwrap().groups.len(), 1);
+    disk.damage(Path::new(RING), at, &bytes(ring.id()));
+    assert_eq!(ring.recover(wal_id(1), WalPosition(0)).await.unwrap().groups.len(), 2, "the test's group is well made");
+}
+
+#[tokio::test]
+async fn inspect_shows_every_whole_group() {
+    let (disk, mut random, mut image) = (FakeDisk::new(), Seed::new(8), image());
+    let (ring, mut wal) = begin(&disk, 8, 1 << 20, &mut image, 1).await;
+    let known = write_groups(&mut wal, &mut random, 7).await;
+    let described = inspect_ring(disk.as_ref(), Path::new(DIR)).await.unwrap();
+    assert_eq!(described.header.unwrap().ring_id, ring.id());
+    let positions: Vec<_> = described.groups.iter().map(|group| group.place.position).collect();
+    assert_eq!(positions, known.iter().map(|known| known.placed.position).collect::<Vec<_>>());
+    assert!(described.groups.iter().all(|group| group.payload_whole));
+}
+
+/// Start after start on one small ring: writes in flight, trims, laps, kills and power losses at any moment. Each recovery must
+/// yield a prefix of what was placed that holds all that was acknowledged, and leave older, uncommitted WALs readable.
+#[tokio::test]
+async fn whatever_happens_a_recovery_yields_a_prefix_with_all_that_was_acknowledged() {
+    let mut story = Totals::default();
+    for seed in 0..400 {
+        let (disk, mut random, mut image) = (FakeDisk::new(), Seed::new(seed), image());
+        let bytes = RING_BYTES_MIN * random.between(1, 4);
+        let mut older: Vec<(WalId, Vec<Known>, usize)> = Vec::new();
+        for epoch in 1..=random.between(2, 6) {
+            let (ring, mut wal) = begin(&disk, seed * 100 + epoch, bytes, &mut image, epoch).await;
+            for (old, known, acknowledged) in &older {
+                check_old(&ring, &mut image, *old, known, *acknowledged, &mut story).await;
+            }
+            if random.chance(500) {
+                // All of the older ones is uploaded and committed.
+                older.clear();
+                let own = image.wals[&wal_id(epoch)].clone();
+                image.wals = [(wal_id(epoch), own)].into_iter().collect();
+            }
+            let (known, acknowledged) = live(&mut wal, &mut image, &mut random, &mut story).await;
+            older.push((wal_id(epoch), known, acknowledged));
+            drop((ring, wal));
+            if random.chance(500) {
+                disk.lose_power(&mut random);
+            }
+        }
+    }
+    // The stories told were worth telling.
+    assert!(story.wrapped > 100 && story.full > 50 && story.torn > 50 && story.unacknowledged_kept > 50, "{story:?}");
+}
+
+#[derive(Default, Debug)]
+struct Totals {
+    wrapped: usize,
+    full: usize,
+    torn: usize,
+    unacknowledged_kept: usize,
+}
+
+async fn check_old(
+    ring: &RingFile,
+    image: &mut Image,
+    old: WalId,
+    known: &[Known],
+    acknowledged: usize,
+    story: &mut Totals,
+) {
+    let record = image.wals[&old].clone();
+    let from = record.start.max(record.trim);
+    let recovered = ring.recover(old, from).await.unwrap();
+    let reader = WalReader::Ring(ring.clone());
+    let count = expect_prefix(known, from, &recovered, &reader).await;
+    assert!(count >= acknowledged, "{acknowledged} groups were acknowledged, {count} recovered");
+    match record.state {
+        // Once sealed, the end stays.
+        WalState::Sealed { end, .. } => assert_eq!(recovered.end, end),
+        WalState::Open => {
+            story.torn += usize::from(count < known.len());
+            story.unacknowledged_kept += usize::from(count > acknowledged);
+            let sealed = WalState::Sealed { end: recovered.end, recoverer: NodeEpoch(99) };
+            change(image, old, |record| record.state = sealed);
+        }
+    }
+}
+
+/// One start's life. Yields what it placed and how many of those groups it acknowledged.
+async fn live(wal: &mut Wal, image: &mut Image, random: &mut Seed, story: &mut Totals) -> (Vec<Known>, usize) {
+    let mut known: Vec<Known> = Vec::new();
+    let mut acknowledged = 0;
+    let mut writing = FuturesOrdered::new();
+    for _ in 0..random.between(1, 60) {
+        let entries = entries(random, 3, 4000);
+        match wal.place(&entries) {
+            Ok((placed, group)) => {
+                story.wrapped += usize::from(placed.position.0 % wal.capacity_bytes() == 0);
+                writing.push_back(wal.write(group));
+                known.push(Known::new(placed, &entries));
+            }
+            Err(_) => {
+                story.full += 1;
+                if acknowledged > 0 {
+                    let end = known[acknowledged - 1].placed.end;
+                    change(image, wal.id(), |record| record.trim = record.trim.max(end));
+                    wal.trim(wal.floor_in(image));
+                }
+            }
+        }
+        while writing.len() >= wal.in_flight_max() || random.chance(300) {
+            let Some(written) = writing.next().await else { break };
+            written.unwrap();
+            acknowledged += 1;
+        }
+    }
+    // The rest is cut off somewhere in the middle.
+    for _ in 0..random.below(6) {
+        if let std::task::Poll::Ready(Some(written)) = futures::poll!(writing.next()) {
+            written.unwrap();
+            acknowledged += 1;
+        }
+    }
+    (known, acknowledged)
+}
