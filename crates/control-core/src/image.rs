@@ -72,8 +72,9 @@ pub struct Node {
     pub incarnation: u128,
     /// Objects of this start with a lower counter are committed or never will be (O-1).
     pub min_counter: u64,
-    /// Outcomes of its last commands by counter, bounded, so that *unknown* can be asked again. Dropped with its death.
-    pub answered: OrdMap<u64, Outcome>,
+    /// Outcomes of its last commands by counter, with the entry that they were in, so that *unknown* can be asked again. Bounded:
+    /// all of its last entry, and a few older ones. Dropped with its death.
+    pub answered: OrdMap<u64, (LedgerSeq, Outcome)>,
 }
 
 /// Whether a start may still act. Death is for ever.

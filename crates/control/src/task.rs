@@ -347,7 +347,8 @@ fn contained(image: &Image, waiting: &Waiting) -> Option<Outcome> {
             Outcome::Refused(Refusal::Dead(*epoch))
         });
     }
-    image.nodes.get(&waiting.id.requester)?.answered.get(&waiting.id.counter).cloned()
+    let (_, outcome) = image.nodes.get(&waiting.id.requester)?.answered.get(&waiting.id.counter)?;
+    Some(outcome.clone())
 }
 
 /// Answers a handle that may be gone: its call was dropped, which is its right.

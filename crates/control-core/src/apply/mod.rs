@@ -18,15 +18,18 @@ mod topic;
 mod wal;
 
 use crate::{Command, CommandId, Entry, Image, Outcome, Refusal};
-use base::{NodeEpoch, planted};
+use base::{LedgerSeq, NodeEpoch, planted};
 use std::sync::Arc;
 
 pub use node::LEADER_HISTORY_MAX;
 pub use topic::DELETED_EPOCHS_MAX;
 
-/// Outcomes remembered for each living start. At least as many as one entry may hold of its commands: what is asked again is
-/// the last entry of unknown fate, never more.
+/// Outcomes remembered for each living start, which is also the most commands that one entry may hold of it: what is asked again
+/// is its last entry, of unknown fate, never more.
 pub const ANSWERED_MAX: usize = 1024;
+
+/// Outcomes remembered of a start's earlier entries. Those of large commits are large.
+const ANSWERED_OLD_MAX: usize = 32;
 
 /// What a handler answers.
 type Applied = Result<Outcome, Refusal>;
@@ -45,7 +48,7 @@ pub fn apply(image: &mut Image, entry: &Entry) -> Vec<Outcome> {
 
 fn apply_command(image: &mut Image, entry: &Entry, id: CommandId, command: &Command) -> Outcome {
     if let Some(requester) = image.nodes.get(&id.requester) {
-        if let Some(outcome) = requester.answered.get(&id.counter) {
+        if let Some((_, outcome)) = requester.answered.get(&id.counter) {
             return outcome.clone();
         }
         // A start's commands stand in the log in the order of their counters, so this one was answered long ago.
@@ -56,7 +59,7 @@ fn apply_command(image: &mut Image, entry: &Entry, id: CommandId, command: &Comm
     let outcome = check_requester(image, entry, id.requester, command)
         .and_then(|()| dispatch(image, entry, command))
         .unwrap_or_else(Outcome::Refused);
-    remember(image, id, &outcome);
+    remember(image, entry.seq, id, &outcome);
     outcome
 }
 
@@ -121,16 +124,18 @@ fn dispatch(image: &mut Image, entry: &Entry, command: &Command) -> Applied {
 }
 
 /// Keeps a living requester's outcome, so that the same command asked again is answered, not applied again.
-fn remember(image: &mut Image, id: CommandId, outcome: &Outcome) {
+fn remember(image: &mut Image, seq: LedgerSeq, id: CommandId, outcome: &Outcome) {
     if !image.is_alive(id.requester) {
         return;
     }
     let Some(node) = image.nodes.get_mut(&id.requester) else { return };
     let node = Arc::make_mut(node);
-    node.answered.insert(id.counter, outcome.clone());
-    while node.answered.len() > ANSWERED_MAX
-        && let Some((oldest, _)) = node.answered.get_min().cloned()
-    {
+    node.answered.insert(id.counter, (seq, outcome.clone()));
+    while let Some((oldest, answered)) = node.answered.get_min().map(|(counter, (seq, _))| (*counter, *seq)) {
+        let kept = if answered < seq { ANSWERED_OLD_MAX } else { ANSWERED_MAX };
+        if node.answered.len() <= kept {
+            return;
+        }
         node.answered.remove(&oldest);
     }
 }
