@@ -116,7 +116,6 @@ fn of_append(error: &AppendError) -> ErrorCode {
         AppendError::NotOwner => ErrorCode::NotLeaderOrFollower,
         AppendError::TooLarge { .. } => ErrorCode::MessageTooLarge,
         AppendError::Gap { .. } => ErrorCode::UnknownServerError,
-        AppendError::TooLarge { .. } => ErrorCode::MessageTooLarge,
     }
 }
 

@@ -1,0 +1,194 @@
+//! A broker over a real store in a temporary folder, and a client that speaks through the protocol crate over loopback.
+
+#![allow(unreachable_pub, clippy::unwrap_used, reason = "shared by the tests of this folder, which fail by panicking")]
+
+use async_trait::async_trait;
+use broker::{Broker, BrokerOptions};
+use bytes::{Bytes, BytesMut};
+use protocol::frame::{decode_response, encode_request};
+use protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest};
+use protocol::messages::fetch_request::{FetchPartition, FetchRequest, FetchTopic};
+use protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
+use protocol::messages::produce_request::{PartitionProduceData, ProduceRequest, TopicProduceData};
+use protocol::messages::produce_response::PartitionProduceResponse;
+use protocol::record_batch::{BatchBuilder, NewRecord};
+use protocol::wire::Request;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use stream::{Options, StartRequest, Store, WalTarget};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use world::{Connection, FolderStore, GetRange, ObjectMeta, ObjectStore, PutOutcome, StoreError, World};
+
+/// A bucket whose writes of the write-ahead log can be held up.
+pub struct Gate {
+    inner: FolderStore,
+    /// While true, objects of the write-ahead log are not written.
+    pub closed: AtomicBool,
+}
+
+#[async_trait]
+impl ObjectStore for Gate {
+    async fn put_if_absent(&self, key: &str, parts: Vec<Bytes>) -> Result<PutOutcome, StoreError> {
+        while key.starts_with("wal/") && self.closed.load(Ordering::Relaxed) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        self.inner.put_if_absent(key, parts).await
+    }
+
+    async fn get(&self, key: &str, range: GetRange) -> Result<(Bytes, u64), StoreError> {
+        self.inner.get(key, range).await
+    }
+
+    async fn list(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<ObjectMeta>, StoreError> {
+        self.inner.list(prefix, after, limit).await
+    }
+
+    async fn delete(&self, keys: &[String]) -> Result<(), StoreError> {
+        self.inner.delete(keys).await
+    }
+
+    fn describe(&self) -> String {
+        self.inner.describe()
+    }
+}
+
+/// A running broker.
+pub struct Running {
+    pub world: World,
+    pub broker: Arc<Broker>,
+    pub store: Store,
+    pub address: String,
+    pub gate: Arc<Gate>,
+    _folder: TempDir,
+}
+
+/// Starts a broker whose WAL is in the bucket, so that the gate can hold acknowledgements up.
+pub async fn start(options: BrokerOptions) -> Running {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::system();
+    let inner = FolderStore::open(world.disk.clone(), world.clock.clone(), folder.path().join("bucket")).await.unwrap();
+    let gate = Arc::new(Gate { inner, closed: AtomicBool::new(false) });
+    let listener = world.network.listen("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let request = StartRequest {
+        node_id: None,
+        advertised: address.clone(),
+        wal: WalTarget::Storage,
+        answers: Arc::new(|_| Box::pin(std::future::ready(false))),
+        options: Options { upload_age: Duration::from_millis(200), ..Options::for_memory(64 << 20) },
+        ledger_options: control::LedgerOptions::default(),
+    };
+    let store = Store::start(&world, gate.clone(), request).await.unwrap();
+    let options = BrokerOptions { advertised: address.clone(), ..options };
+    let broker = Broker::start(&world, listener, store.clone(), options);
+    Running { world, broker, store, address, gate, _folder: folder }
+}
+
+impl Running {
+    pub async fn client(&self) -> Client {
+        Client { socket: self.world.network.connect(&self.address).await.unwrap(), sent: 0 }
+    }
+
+    pub fn close_gate(&self) {
+        self.gate.closed.store(true, Ordering::Relaxed);
+    }
+
+    pub fn open_gate(&self) {
+        self.gate.closed.store(false, Ordering::Relaxed);
+    }
+}
+
+/// One connection of a client.
+pub struct Client {
+    pub socket: Box<dyn Connection>,
+    sent: i32,
+}
+
+impl Client {
+    /// Sends a request; its correlation id.
+    pub async fn send<R: Request>(&mut self, version: i16, request: &R) -> i32 {
+        self.sent += 1;
+        let rope = encode_request(self.sent, Some("test"), version, request).unwrap();
+        self.socket.write_all(&rope.into_bytes()).await.unwrap();
+        self.sent
+    }
+
+    /// The next answer, which must be that to `R`.
+    pub async fn receive<R: Request>(&mut self, version: i16) -> (i32, R::Response) {
+        let frame = self.receive_frame().await.expect("an answer");
+        decode_response::<R>(frame, version).unwrap()
+    }
+
+    /// The next frame; none where the broker closed the connection.
+    pub async fn receive_frame(&mut self) -> Option<Bytes> {
+        let length = self.socket.read_i32().await.ok()?;
+        let mut frame = BytesMut::zeroed(usize::try_from(length).unwrap());
+        self.socket.read_exact(&mut frame).await.ok()?;
+        Some(frame.freeze())
+    }
+
+    /// Asks and waits for the answer.
+    pub async fn call<R: Request>(&mut self, version: i16, request: &R) -> R::Response {
+        let sent = self.send(version, request).await;
+        let (answered, response) = self.receive::<R>(version).await;
+        assert_eq!(answered, sent, "answers come in order");
+        response
+    }
+
+    /// Creates a topic.
+    pub async fn create(&mut self, name: &str, partitions: i32, configs: &[(&str, &str)]) -> i16 {
+        let configs = configs
+            .iter()
+            .map(|(name, value)| CreatableTopicConfig { name: (*name).to_owned(), value: Some((*value).to_owned()) });
+        let topic = CreatableTopic {
+            name: name.to_owned(),
+            num_partitions: partitions,
+            replication_factor: 1,
+            configs: configs.collect(),
+            ..CreatableTopic::default()
+        };
+        let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 10_000, ..CreateTopicsRequest::default() };
+        self.call(5, &request).await.topics[0].error_code
+    }
+
+    /// Produces one batch and returns the partition's answer.
+    pub async fn produce(&mut self, topic: &str, batch: Bytes) -> PartitionProduceResponse {
+        let response = self.call(9, &produce_request(topic, batch, -1)).await;
+        response.responses.into_iter().next().unwrap().partition_responses.into_iter().next().unwrap()
+    }
+}
+
+/// A produce of one batch to partition 0.
+pub fn produce_request(topic: &str, batch: Bytes, acks: i16) -> ProduceRequest {
+    let data = PartitionProduceData { index: 0, records: Some(batch.into()) };
+    let topic = TopicProduceData { name: topic.to_owned(), partition_data: vec![data], ..TopicProduceData::default() };
+    ProduceRequest { acks, timeout_ms: 10_000, topic_data: vec![topic], ..ProduceRequest::default() }
+}
+
+/// A fetch of partition 0 from an offset.
+pub fn fetch_request(topic: &str, from: i64, wait_ms: i32) -> FetchRequest {
+    let partition = FetchPartition { fetch_offset: from, partition_max_bytes: 1 << 20, ..FetchPartition::default() };
+    FetchRequest {
+        max_wait_ms: wait_ms,
+        min_bytes: 1,
+        max_bytes: 50 << 20,
+        topics: vec![FetchTopic { topic: topic.to_owned(), partitions: vec![partition], ..FetchTopic::default() }],
+        ..FetchRequest::default()
+    }
+}
+
+/// A metadata request for one topic.
+pub fn metadata_request(topic: &str) -> MetadataRequest {
+    let topic = MetadataRequestTopic { name: Some(topic.to_owned()), ..MetadataRequestTopic::default() };
+    MetadataRequest { topics: Some(vec![topic]), allow_auto_topic_creation: true, ..MetadataRequest::default() }
+}
+
+/// An uncompressed batch.
+pub fn batch(records: &[(i64, &str)]) -> Bytes {
+    let add = |builder: BatchBuilder, (timestamp, value): &(i64, &str)| {
+        builder.record(&NewRecord { timestamp: *timestamp, value: Some(value.as_bytes()), ..NewRecord::default() })
+    };
+    records.iter().fold(BatchBuilder::new(), add).build(0).unwrap().bytes().clone()
+}
