@@ -78,14 +78,9 @@ fn check_kind(batch: &RecordBatch) -> Result<(), Failure> {
 
 /// Form and offsets of the records. The greatest timestamp is the producer's word, as some clients are careless with it.
 fn check_records(batch: &RecordBatch) -> Result<(), BatchError> {
-    let mut next_delta = 0;
-    for record in batch.records(usize::MAX)? {
-        if record?.offset_delta != next_delta {
-            return Err(BatchError::Record(next_delta));
-        }
-        next_delta += 1;
-    }
-    Ok(())
+    (0..).zip(batch.records(usize::MAX)?).try_for_each(|(delta, record)| {
+        if record?.offset_delta == delta { Ok(()) } else { Err(BatchError::Record(delta)) }
+    })
 }
 
 impl CheckedBatch {
@@ -151,6 +146,8 @@ mod tests {
         TopicSettings::of(&BTreeMap::new(), &BrokerOptions::default())
     }
 
+    type Change = fn(&mut [u8]);
+
     fn code_of(bytes: &Bytes) -> Option<ErrorCode> {
         check(&bytes.clone().into(), 9, &settings(), NOW).err().map(|failure| failure.code())
     }
@@ -201,7 +198,7 @@ mod tests {
         assert_eq!(code_of(&good), None);
         let twice = Bytes::from([&good[..], &good[..]].concat());
         assert_eq!(code_of(&twice), Some(ErrorCode::InvalidRecord), "two batches");
-        let cases: [(&str, ErrorCode, fn(&mut [u8])); 9] = [
+        let cases: [(&str, ErrorCode, Change); 9] = [
             ("control", ErrorCode::InvalidRecord, |bytes| bytes[22] |= 0x20),
             ("transactional", ErrorCode::InvalidRecord, |bytes| bytes[22] |= 0x10),
             ("producer id", ErrorCode::InvalidRecord, |bytes| bytes[43..51].fill(0)),

@@ -52,6 +52,5 @@ async fn delete(broker: &Shared, state: DeleteTopicState, doubled: bool, limit: 
         topic_id: found.map_or(state.topic_id, |topic| topic.id.into()),
         error_code,
         error_message,
-        ..DeletableTopicResult::default()
     }
 }

@@ -49,7 +49,7 @@ pub(crate) async fn handle(broker: &Shared, request: ListOffsetsRequest, version
             let found = find(broker, &image, &topic.name, &asked).await;
             partitions.push(describe(asked.partition_index, found, version));
         }
-        topics.push(ListOffsetsTopicResponse { name: topic.name, partitions, ..ListOffsetsTopicResponse::default() });
+        topics.push(ListOffsetsTopicResponse { name: topic.name, partitions });
     }
     ListOffsetsResponse { topics, ..ListOffsetsResponse::default() }
 }

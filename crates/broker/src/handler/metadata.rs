@@ -119,7 +119,6 @@ fn describe(broker: &Shared, image: &Image, topic: &Topic) -> MetadataResponseTo
         is_internal: topic.internal,
         partitions: partitions.map(|(number, id)| describe_partition(broker, image, number, *id)).collect(),
         topic_authorized_operations: OPERATIONS_NOT_ASKED_FOR,
-        ..MetadataResponseTopic::default()
     }
 }
 

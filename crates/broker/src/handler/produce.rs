@@ -175,7 +175,6 @@ async fn confirm_topic(broker: &Shared, topic: TopicOutcome, deadline: Micros) -
         name: topic.asked.name,
         topic_id: topic.asked.topic_id,
         partition_responses: join_all(confirmed).await,
-        ..TopicProduceResponse::default()
     }
 }
 
