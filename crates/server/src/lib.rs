@@ -8,6 +8,5 @@ pub mod commands;
 pub mod config;
 pub mod console;
 pub mod memory;
-pub mod meter;
 pub mod node;
 pub mod settings;

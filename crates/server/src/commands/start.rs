@@ -6,7 +6,6 @@ use super::{CommandError, outside};
 use crate::args::StartArgs;
 use crate::config::{Config, WalChoice};
 use crate::console::Console;
-use crate::meter::MeteredStore;
 use crate::node::{Node, NodeConfig, cannot_listen};
 use control::LedgerOptions;
 use std::path::Path;
@@ -14,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use stream::{Options, WalTarget};
 use tokio::signal::unix::{SignalKind, signal};
-use world::{ClockExt, World};
+use world::{ClockExt, Metered, World};
 
 /// A stop takes no longer: what is not uploaded by then stays in the write-ahead log.
 const STOP_MAX: Duration = Duration::from_secs(3);
@@ -43,12 +42,12 @@ async fn serve(config: Config) -> Result<(), CommandError> {
     let mut interrupt =
         signal(SignalKind::interrupt()).map_err(|error| CommandError::failed(format!("watch SIGINT: {error}")))?;
 
-    let (objects, meter) = MeteredStore::new(outside::object_store(&world, &config.storage).await?);
+    let objects = Arc::new(Metered::new(outside::object_store(&world, &config.storage).await?));
     let wal = wal_target(&world, config.wal.clone(), config.broker.batch_bytes_max).await?;
     let refused = |error| cannot_listen("--console", &config.console, &error);
     let listener = world.network.listen(&config.console).await.map_err(refused)?;
     let console_addr = listener.local_addr().map_err(refused)?;
-    let console = Console::start(&world, listener, meter);
+    let console = Console::start(&world, listener, objects.clone());
 
     let starting = Node::start(world.clone(), objects, node_config(config, wal));
     let node = tokio::select! {

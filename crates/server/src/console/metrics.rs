@@ -2,16 +2,15 @@
 //!
 //! Names end in their unit; counters in `_total`. Everything is read when it is asked for: nothing here runs by itself.
 
-use crate::meter::{Operation, StoreMeter};
 use crate::node::Node;
 use control_core::{Image, NodeState};
 use std::fmt::Write;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use stream::Gauges;
+use world::StoreUse;
 
 /// All metrics; those of the broker are absent until it serves.
-pub(super) fn text(uptime: Duration, store: &StoreMeter, node: Option<&Node>) -> String {
+pub(super) fn text(uptime: Duration, store: StoreUse, node: Option<&Node>) -> String {
     let mut page = Page::default();
     page.metric("millstream_ready", "gauge", "1 while Kafka clients are served.");
     page.sample("millstream_ready", "", u64::from(node.is_some()));
@@ -29,24 +28,20 @@ pub(super) fn text(uptime: Duration, store: &StoreMeter, node: Option<&Node>) ->
     page.0
 }
 
-fn object_store(page: &mut Page, store: &StoreMeter) {
-    let StoreMeter { put, get, list, delete } = store;
-    let operations = [("put", put), ("get", get), ("list", list), ("delete", delete)];
-    let mut counter = |name: &str, help: &str, of: fn(&Operation) -> u64| {
-        page.metric(name, "counter", help);
-        for (operation, counted) in operations {
-            page.sample(name, &format!("{{operation=\"{operation}\"}}"), of(counted));
-        }
-    };
-    counter("millstream_object_store_requests_total", "Requests to the bucket.", |it| {
-        it.requests.load(Ordering::Relaxed)
-    });
-    counter("millstream_object_store_failures_total", "Requests to the bucket that failed.", |it| {
-        it.failures.load(Ordering::Relaxed)
-    });
-    counter("millstream_object_store_bytes_total", "Bytes of objects put and got.", |it| {
-        it.bytes.load(Ordering::Relaxed)
-    });
+fn object_store(page: &mut Page, store: StoreUse) {
+    let StoreUse { puts, put_bytes, gets, get_bytes, lists, deletes, failures } = store;
+    let requests = "millstream_object_store_requests_total";
+    page.metric(requests, "counter", "Requests to the bucket; of deletes, the objects.");
+    for (operation, count) in [("put", puts), ("get", gets), ("list", lists), ("delete", deletes)] {
+        page.sample(requests, &format!("{{operation=\"{operation}\"}}"), count);
+    }
+    let bytes = "millstream_object_store_bytes_total";
+    page.metric(bytes, "counter", "Bytes put into the bucket and got from it.");
+    for (operation, count) in [("put", put_bytes), ("get", get_bytes)] {
+        page.sample(bytes, &format!("{{operation=\"{operation}\"}}"), count);
+    }
+    page.metric("millstream_object_store_failures_total", "counter", "Requests to the bucket that failed.");
+    page.sample("millstream_object_store_failures_total", "", failures);
 }
 
 fn image(page: &mut Page, image: &Image) {
@@ -127,9 +122,8 @@ mod tests {
 
     #[test]
     fn every_sample_has_its_help_and_type() {
-        let store = StoreMeter::default();
-        store.put.requests.fetch_add(3, Ordering::Relaxed);
-        let mut page = Page(text(Duration::from_secs(5), &store, None));
+        let store = StoreUse { puts: 3, ..StoreUse::default() };
+        let mut page = Page(text(Duration::from_secs(5), store, None));
         image(&mut page, &Image::default());
         assert!(page.0.contains("millstream_object_store_requests_total{operation=\"put\"} 3\n"));
         assert!(page.0.contains("millstream_ready 0\n"));

@@ -11,7 +11,6 @@
 mod listener;
 mod metrics;
 
-use crate::meter::StoreMeter;
 use crate::node::Node;
 use axum::Router;
 use axum::extract::State;
@@ -20,19 +19,19 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use base::Micros;
 use std::sync::{Arc, OnceLock};
-use world::{Clock, Listener, World};
+use world::{Clock, Listener, Metered, World};
 
 /// What the console shows: filled in as the broker comes up.
 pub struct Console {
     clock: Arc<dyn Clock>,
     began: Micros,
-    store: Arc<StoreMeter>,
+    store: Arc<Metered>,
     node: OnceLock<Arc<Node>>,
 }
 
 impl Console {
     /// Answers at `listener` from now on, at first that the broker is not ready.
-    pub fn start(world: &World, listener: Box<dyn Listener>, store: Arc<StoreMeter>) -> Arc<Console> {
+    pub fn start(world: &World, listener: Box<dyn Listener>, store: Arc<Metered>) -> Arc<Console> {
         let clock = world.clock.clone();
         let console = Arc::new(Console { began: clock.now(), clock: clock.clone(), store, node: OnceLock::new() });
         let router = Router::new()
@@ -66,6 +65,6 @@ async fn ready(State(console): State<Arc<Console>>) -> (StatusCode, &'static str
 
 async fn metrics(State(console): State<Arc<Console>>) -> impl IntoResponse {
     let uptime = console.clock.now().since(console.began);
-    let text = metrics::text(uptime, &console.store, console.node.get().map(Arc::as_ref));
+    let text = metrics::text(uptime, console.store.used(), console.node.get().map(Arc::as_ref));
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
 }
