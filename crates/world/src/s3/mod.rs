@@ -7,6 +7,8 @@
 //! Deadlines bound every call. A put that passed its deadline may still happen at the service.
 
 mod error;
+#[cfg(test)]
+mod fixture;
 mod location;
 #[cfg(test)]
 mod tests;
@@ -53,6 +55,15 @@ impl S3Store {
     /// # Errors
     /// The settings contradict each other.
     pub fn new(location: S3Location, clock: Arc<dyn Clock>) -> Result<S3Store, StoreError> {
+        S3Store::with_credentials(location, clock, |builder| builder)
+    }
+
+    /// `credentials` may replace those of the environment.
+    fn with_credentials(
+        location: S3Location,
+        clock: Arc<dyn Clock>,
+        credentials: impl FnOnce(AmazonS3Builder) -> AmazonS3Builder,
+    ) -> Result<S3Store, StoreError> {
         let no_retries = RetryConfig { max_retries: 0, ..RetryConfig::default() };
         let client = ClientOptions::new().with_timeout_disabled().with_connect_timeout(CONNECT_LIMIT);
         let mut builder = AmazonS3Builder::from_env()
@@ -67,7 +78,7 @@ impl S3Store {
         if let Some(endpoint) = location.endpoint_of_bucket() {
             builder = builder.with_endpoint(endpoint);
         }
-        let service = builder.build().map_err(|error| {
+        let service = credentials(builder).build().map_err(|error| {
             StoreError::Refused(format!("{}: {}", location.describe(), Failure::of(&error).message))
         })?;
         Ok(S3Store { service, location, clock })
