@@ -9,7 +9,7 @@ use server::node::{Node, NodeConfig};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use stream::{Options, WalTarget};
+use stream::{Options, StoreProbe, WalTarget};
 use tokio::sync::Notify;
 use world::folder::FolderStore;
 use world::{ObjectStore, World};
@@ -131,5 +131,10 @@ fn options() -> Options {
         read_ahead_bytes_max: 8 << 10,
         dead_object_grace: Duration::from_secs(2),
         housekeeping_period: Duration::from_secs(1),
+        sweep_period: Duration::from_secs(3),
+        object_bytes_max: 16 << 10,
+        request_timeout: Duration::from_secs(5),
+        probe: StoreProbe::Off,
+        ..Options::for_memory(0)
     }
 }

@@ -132,7 +132,7 @@ async fn check_object(
 }
 
 /// An object's blocks and its size; or what is wrong with its bytes.
-pub type Index = Result<(Vec<BlockEntry>, u64), String>;
+type Index = Result<(Vec<BlockEntry>, u64), String>;
 
 /// Reads what an object says of itself.
 ///

@@ -25,18 +25,24 @@ const WAL_PREFIX: &str = "wal/";
 /// Runs until this start ends.
 pub(crate) async fn keep(shared: Arc<Shared>) {
     let mut first_seen: BTreeMap<ObjectId, Micros> = BTreeMap::new();
+    let mut swept = shared.world.clock.now();
     loop {
         tokio::select! {
             biased;
             _ = shared.until_stopped() => return,
             () = shared.world.clock.sleep(shared.options.housekeeping_period) => {}
         }
-        for result in
-            [delete_dead(&shared, &mut first_seen).await, sweep_orphans(&shared).await, sweep_wals(&shared).await]
-        {
-            if let Err(error) = result {
-                tracing::warn!(error, "housekeeping will try again");
-            }
+        let now = shared.world.clock.now();
+        let mut done = delete_dead(&shared, &mut first_seen).await;
+        if done.is_ok() && now.since(swept) >= shared.options.sweep_period {
+            swept = now;
+            done = match sweep_orphans(&shared).await {
+                Ok(()) => sweep_wals(&shared).await,
+                failed => failed,
+            };
+        }
+        if let Err(error) = done {
+            tracing::warn!(error, "housekeeping will try again");
         }
     }
 }
@@ -51,7 +57,9 @@ async fn delete_dead(shared: &Shared, first_seen: &mut BTreeMap<ObjectId, Micros
     }
     let grace = shared.options.dead_object_grace;
     // An undecided one stays in the ledger's list, where it keeps its own late commit out.
-    let due = |(object, seen): (&ObjectId, &Micros)| (now.since(*seen) >= grace && image.is_decided(*object)).then_some(*object);
+    let due = |(object, seen): (&ObjectId, &Micros)| {
+        (now.since(*seen) >= grace && image.is_decided(*object)).then_some(*object)
+    };
     let due: Vec<ObjectId> = first_seen.iter().filter_map(due).collect();
     for objects in due.chunks(PAGE_KEYS) {
         let keys: Vec<String> = objects.iter().map(|object| data_key(*object)).collect();

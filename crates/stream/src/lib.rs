@@ -32,7 +32,7 @@ pub mod wal;
 
 pub use fsck::{FsckReport, fsck, read_index};
 pub use keys::{data_key, object_of_key};
-pub use options::Options;
+pub use options::{Options, StoreProbe};
 pub use store::{
     AppendError, Confirmation, Gauges, ReadBatches, ReadError, StartError, StartRequest, Store, Stream, WalTarget,
 };

@@ -36,12 +36,27 @@ pub struct Options {
     pub read_ahead_bytes_max: u64,
     /// Dead objects are deleted so long after they died.
     pub dead_object_grace: Duration,
-    /// How often the orphan sweep and deletion look.
+    /// How often dead objects are looked for.
     pub housekeeping_period: Duration,
+    /// How often the whole bucket is listed for what nothing refers to.
+    pub sweep_period: Duration,
     /// A request to the store that has not answered for so long is made again.
     pub request_timeout: Duration,
+    /// How the bucket is tried out at the start.
+    pub probe: StoreProbe,
     /// Bounds and periods of the WAL.
     pub wal: WalOptions,
+}
+
+/// Whether the store does what everything rests on, put-if-absent above all, is tried out on the store itself at each start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreProbe {
+    /// Not at all: the simulator's store is known, and late copies of a probe's puts would be taken for a broken one.
+    Off,
+    /// One round: a folder.
+    Light,
+    /// Many rounds when the cluster is made or its endpoint has changed, one otherwise: a remote store.
+    Thorough,
 }
 
 const MIB: u64 = 1 << 20;
@@ -70,13 +85,15 @@ impl Options {
             stream_object_bytes: 32 * MIB,
             object_bytes_max: 256 * MIB,
             group_bytes_max: usize::try_from((bytes / 64).clamp(MIB, 8 * MIB)).unwrap_or(1 << 20),
-            group_window: Duration::from_millis(5),
+            group_window: Duration::from_millis(20),
             data_block_bytes: 1 << 20,
             block_cache_bytes_max: bytes / 5,
             read_ahead_bytes_max: (bytes / 128).clamp(MIB, 8 * MIB),
             dead_object_grace: Duration::from_mins(10),
             housekeeping_period: Duration::from_mins(5),
+            sweep_period: Duration::from_hours(1),
             request_timeout: Duration::from_mins(1),
+            probe: StoreProbe::Light,
             wal: WalOptions::default(),
         }
     }

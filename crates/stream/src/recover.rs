@@ -9,7 +9,7 @@ use crate::upload::{self, Source, UploadEnd};
 use crate::wal::{self, Recovered, RingFile, WalReader};
 use base::{NodeEpoch, StreamId, WalId, WalIndex, WalPosition, planted};
 use control::{Ledger, LedgerError};
-use control_core::{Command, Image, Outcome, WalRecord, WalState};
+use control_core::{Command, Image, Outcome, Refusal, WalRecord, WalState};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use stream_core::cache::{Body, Place, Run};
@@ -71,7 +71,7 @@ pub(crate) async fn recover_dead(
         match seal(recovery, wal, walked).await? {
             Ok(adopted) => outcomes.adopted.extend(adopted),
             Err(reason) => {
-                tracing::error!(%wal, reason, "acknowledged records are missing; the write-ahead log is left as it is");
+                tracing::error!(%wal, reason, "a dead write-ahead log is left as it is; its streams stay offline");
                 outcomes.offline.insert(wal, reason);
             }
         }
@@ -103,7 +103,7 @@ async fn seal(
     let before = recovery.ledger.image();
     let offered = match fold(&found, &tenures(&before, wal)) {
         Ok(recovered) => recovered.ends,
-        Err(loss) => return Ok(Err(loss.to_string())),
+        Err(loss) => return Ok(Err(format!("acknowledged records are missing: {loss}"))),
     };
     if planted!("B8", false, true) {
         delete(recovery.objects, &before, wal, walked.end).await;
@@ -115,8 +115,11 @@ async fn seal(
         recoverer: recovery.node_epoch,
         open_on: Some(WalIndex(0)),
     };
-    if let Outcome::Refused(refusal) = recovery.ledger.submit(command).await? {
-        return Ok(Err(refusal.to_string()));
+    match recovery.ledger.submit(command).await? {
+        // Somebody else was faster by all of it.
+        Outcome::Refused(Refusal::Unknown(_)) => return Ok(Ok(None)),
+        Outcome::Refused(refusal) => return Ok(Err(refusal.to_string())),
+        _ => {}
     }
     let image = recovery.ledger.image();
     let Some(record) = image.wals.get(&wal) else { return Ok(Ok(None)) };

@@ -109,6 +109,7 @@ impl Shared {
             first
         });
         self.driver_wakes.notify_one();
+        self.own.changed.notify_one();
         self.room.notify_waiters();
         first
     }

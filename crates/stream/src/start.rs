@@ -7,6 +7,7 @@
 //! trim point of an image that contains that death (rule B-1); streams open by or after the sealing entry (B-2).
 
 use crate::block_cache::BlockCache;
+use crate::options::StoreProbe;
 use crate::read::ColdReads;
 use crate::recover::{self, Recovery};
 use crate::shared::{Counters, Front, Shared};
@@ -23,7 +24,9 @@ use std::sync::{Arc, Mutex};
 use stream_core::append::Appender;
 use stream_core::cache::LogCache;
 use tokio::sync::{Notify, Semaphore, watch};
-use world::{ObjectStore, World};
+use world::probe::{ProbeDepth, ProbeError, probe};
+use world::retry::Backoff;
+use world::{ObjectStore, StoreError, World};
 
 /// See [`crate::Store::start`].
 pub(crate) async fn start(
@@ -36,6 +39,7 @@ pub(crate) async fn start(
     let ledger = Ledger::open(world, objects.clone(), request.ledger_options.clone())
         .await
         .map_err(|error| StartError(format!("can't read the cluster in {}: {error}", objects.describe())))?;
+    let probed = probe_store(world, &objects, &ledger.image().probed, request.options.probe).await?;
     let ring = match &request.wal {
         WalTarget::File { dir, bytes } => {
             Some(RingFile::open(world, dir, *bytes).await.map_err(|error| failed(&error))?)
@@ -69,6 +73,9 @@ pub(crate) async fn start(
     let holds_deaths = planted!("B2", ledger.image(), opened.clone());
     let outcomes = recover::recover_dead(&recovery, &holds_deaths, early).await.map_err(|error| failed(&error))?;
     open_ownerless(&ledger, node_epoch).await.map_err(|error| failed(&error))?;
+    if let Some(endpoint) = probed {
+        ledger.submit(Command::Probed { endpoint }).await.map_err(|error| failed(&error))?;
+    }
 
     let wal_id = WalId { node_epoch, index: WalIndex(0) };
     let wal = match &ring {
@@ -87,6 +94,33 @@ pub(crate) async fn start(
     }
     spawn_tasks(&shared);
     Ok(shared)
+}
+
+/// Refuses a store that lacks what everything rests on; waits for one that is in trouble. Answers the endpoint, where it was tried
+/// out in full.
+async fn probe_store(
+    world: &World,
+    objects: &Arc<dyn ObjectStore>,
+    probed_before: &str,
+    choice: StoreProbe,
+) -> Result<Option<String>, StartError> {
+    let endpoint = objects.describe();
+    let depth = match choice {
+        StoreProbe::Off => return Ok(None),
+        StoreProbe::Thorough if probed_before != endpoint => ProbeDepth::Full,
+        StoreProbe::Light | StoreProbe::Thorough => ProbeDepth::Cheap,
+    };
+    let mut backoff = Backoff::new();
+    loop {
+        match probe(objects.as_ref(), world.clock.as_ref(), depth).await {
+            Ok(_) => return Ok((depth == ProbeDepth::Full).then_some(endpoint)),
+            Err(ProbeError::Store(error @ StoreError::Trouble(_))) => {
+                tracing::warn!(%endpoint, %error, "can't try out the object store; tries again");
+            }
+            Err(error) => return Err(StartError(error.to_string())),
+        }
+        backoff.wait(world.clock.as_ref()).await;
+    }
 }
 
 /// What the ledger is told of this start's WAL.

@@ -49,7 +49,8 @@ enum Step {
     Committed(Block, Vec<UploadedObject>, Result<Outcome, control::LedgerError>),
 }
 
-/// Uploads and commits until this start may not any more; with `until_idle`, or once everything is committed.
+/// Uploads and commits until this start may not any more; with `until_idle`, or after this start has ended, until everything is
+/// committed: what a failed WAL confirmed is still in memory.
 pub(crate) async fn run(shared: &Arc<Shared>, source: &Arc<Source>, until_idle: bool) -> Result<(), UploadEnd> {
     let mut steps: FuturesUnordered<BoxFuture<'static, Step>> = FuturesUnordered::new();
     let mut uploaded: BTreeMap<u64, (Block, Vec<UploadedObject>)> = BTreeMap::new();
@@ -65,7 +66,7 @@ pub(crate) async fn run(shared: &Arc<Shared>, source: &Arc<Source>, until_idle: 
             if let Some((block, objects)) = core.next_commit().and_then(|number| uploaded.remove(&number)) {
                 steps.push(Box::pin(commit_block(shared.clone(), source.wal, block, objects)));
             }
-            if until_idle && core.is_idle() {
+            if (until_idle || shared.has_stopped()) && core.is_idle() {
                 return Ok(());
             }
             core.due()

@@ -29,6 +29,7 @@ fn options() -> Options {
         stream_object_bytes: 64 << 10,
         dead_object_grace: Duration::from_millis(10),
         housekeeping_period: Duration::from_millis(30),
+        sweep_period: Duration::from_millis(50),
         ..Options::for_memory(64 << 20)
     }
 }

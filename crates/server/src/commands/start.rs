@@ -4,14 +4,14 @@
 
 use super::{CommandError, outside};
 use crate::args::StartArgs;
-use crate::config::{Config, WalChoice};
+use crate::config::{Config, StorageTarget, WalChoice};
 use crate::console::Console;
 use crate::node::{Node, NodeConfig, cannot_listen};
 use control::LedgerOptions;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use stream::{Options, WalTarget};
+use stream::{Options, StoreProbe, WalTarget};
 use tokio::signal::unix::{SignalKind, signal};
 use world::{ClockExt, Metered, World};
 
@@ -84,9 +84,10 @@ fn announce(node: &Node, console: std::net::SocketAddr, took: Duration) {
 }
 
 fn node_config(config: Config, wal: WalTarget) -> NodeConfig {
-    let Config { storage: _, wal: _, listen, console: _, advertise, node_id, memory, mut broker } = config;
+    let Config { storage, wal: _, listen, console: _, advertise, node_id, memory, mut broker } = config;
     broker.stop_wait_max = STOP_REQUESTS_MAX;
-    let stream = Options::for_memory(memory.streams_bytes);
+    let probe = if matches!(storage, StorageTarget::S3(_)) { StoreProbe::Thorough } else { StoreProbe::Light };
+    let stream = Options { probe, ..Options::for_memory(memory.streams_bytes) };
     NodeConfig { listen, advertise, node_id, wal, broker, stream, ledger: LedgerOptions::default() }
 }
 
