@@ -364,14 +364,12 @@ impl RecordBatch {
     /// The first thing found wrong.
     pub fn check_records(&self, decompressed_max: usize) -> Result<(), BatchError> {
         let mut greatest = NO_TIMESTAMP;
-        let mut next_delta = 0;
-        for record in self.records(decompressed_max)? {
+        for (expected, record) in (0..).zip(self.records(decompressed_max)?) {
             let record = record?;
             greatest = greatest.max(record.timestamp);
-            if record.offset_delta != next_delta {
-                return Err(BatchError::Record(next_delta));
+            if record.offset_delta != expected {
+                return Err(BatchError::Record(expected));
             }
-            next_delta += 1;
         }
         if greatest != self.max_timestamp() && !self.is_log_append_time() {
             return Err(BatchError::Timestamp(self.max_timestamp()));

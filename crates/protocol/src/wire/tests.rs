@@ -82,7 +82,9 @@ fn damaged_bytes_are_an_error_or_another_message_but_never_a_panic() {
         let mut seed = Seed::new(2).fork(subject.name);
         for at in 0..bytes.len() {
             // The greatest lengths that each kind of length field can claim, and noise.
-            for claim in [&[0x7f, 0xff, 0xff, 0xff][..], &[0xff, 0xff, 0xff, 0xff, 0x0f], &seed.next_u64().to_le_bytes()] {
+            for claim in
+                [&[0x7f, 0xff, 0xff, 0xff][..], &[0xff, 0xff, 0xff, 0xff, 0x0f], &seed.next_u64().to_le_bytes()]
+            {
                 let mut hostile = BytesMut::from(&bytes[..]);
                 let end = (at + claim.len()).min(bytes.len());
                 hostile[at..end].copy_from_slice(&claim[..end - at]);

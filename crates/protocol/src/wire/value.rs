@@ -237,7 +237,10 @@ impl Nullable for Records {
     const LEAST_NULLABLE: usize = 1;
 
     fn read_nullable(decoder: &mut Decoder, version: i16) -> Option<Self> {
-        Bytes::read_nullable(decoder, version).map(Records::from)
+        let piece = Bytes::read_nullable(decoder, version)?;
+        // Not by `push`, which would set aside room for more pieces to come, unseen by the allowance.
+        let is_there = !piece.is_empty() && decoder.charge(size_of::<Bytes>());
+        Some(Records(if is_there { vec![piece] } else { Vec::new() }))
     }
 
     fn write_nullable(value: Option<&Self>, encoder: &mut Encoder, _version: i16) {
