@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn bytes_that_are_no_batch_or_do_not_match_their_checksum_are_corrupt() {
         let good = batch(&[(NOW.0, "value")]);
-        for length in [0, 1, 16, 60, good.len() - 1] {
+        for length in [1, 16, 60, good.len() - 1] {
             assert_eq!(code_of(&good.slice(..length)), Some(ErrorCode::CorruptMessage), "{length} bytes");
         }
         for at in 17..good.len() {

@@ -6,11 +6,13 @@ mod support;
 
 use broker::BrokerOptions;
 use bytes::Bytes;
+use protocol::api::served;
+use protocol::api_key::ApiKey;
 use protocol::error_code::ErrorCode;
 use protocol::messages::api_versions_request::ApiVersionsRequest;
 use protocol::messages::api_versions_response::ApiVersionsResponse;
 use protocol::messages::create_topics_request::{CreatableTopic, CreateTopicsRequest};
-use protocol::messages::delete_topics_request::DeleteTopicsRequest;
+use protocol::messages::delete_topics_request::{DeleteTopicState, DeleteTopicsRequest};
 use protocol::messages::fetch_request::FetchRequest;
 use protocol::messages::find_coordinator_request::FindCoordinatorRequest;
 use protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
@@ -18,7 +20,7 @@ use protocol::messages::list_offsets_response::ListOffsetsPartitionResponse;
 use protocol::messages::metadata_request::MetadataRequest;
 use protocol::messages::produce_request::ProduceRequest;
 use protocol::record_batch::batches;
-use protocol::wire::Message;
+use protocol::wire::{Message, Uuid};
 use std::time::{Duration, SystemTime};
 use support::{Client, batch, fetch_request, metadata_request, produce_request, start};
 use tokio::io::AsyncWriteExt;
@@ -66,6 +68,69 @@ async fn what_is_produced_is_fetched_at_its_offsets_in_every_version() {
     let found = values(&mut client, "t", 3, 1000).await;
     assert_eq!(found.last().unwrap(), &(19, "b".to_owned()));
     assert!(found.contains(&(3, "b".to_owned())));
+    running.broker.stop().await;
+}
+
+/// All versions of an API that are served.
+fn versions(key: ApiKey) -> std::ops::RangeInclusive<i16> {
+    let api = served(key).unwrap();
+    api.first..=api.last()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_version_in_the_table_is_answered_for_what_exists_and_what_does_not() {
+    let running = start(BrokerOptions { auto_create_topics: false, ..BrokerOptions::default() }).await;
+    let mut client = running.client().await;
+    for version in versions(ApiKey::CreateTopics) {
+        let name = format!("t{version}");
+        let wanted = CreatableTopic { name, num_partitions: 1, replication_factor: 1, ..CreatableTopic::default() };
+        let request = CreateTopicsRequest { topics: vec![wanted], timeout_ms: 5000, ..CreateTopicsRequest::default() };
+        assert_eq!(client.call(version, &request).await.topics[0].error_code, 0, "version {version}");
+        let again = client.call(version, &request).await.topics[0].error_code;
+        assert_eq!(again, ErrorCode::TopicAlreadyExists.number(), "version {version}");
+    }
+    let id = client.call(12, &metadata_request("t0")).await.topics[0].topic_id;
+    let unknown = [ErrorCode::UnknownTopicOrPartition.number(), ErrorCode::UnknownTopicId.number()];
+    for version in versions(ApiKey::Metadata) {
+        assert_eq!(client.call(version, &metadata_request("t0")).await.topics[0].error_code, 0, "version {version}");
+        assert!(unknown.contains(&client.call(version, &metadata_request("u")).await.topics[0].error_code));
+    }
+    for version in versions(ApiKey::Produce) {
+        for (name, id) in [("t0", id), ("u", Uuid(9))] {
+            let mut request = produce_request(name, batch(&[(now_ms(), "x")]), -1);
+            request.topic_data[0].topic_id = if version >= 13 { id } else { Uuid::ZERO };
+            let code = client.call(version, &request).await.responses[0].partition_responses[0].error_code;
+            assert!(if name == "u" { unknown.contains(&code) } else { code == 0 }, "version {version}: {code}");
+        }
+    }
+    for version in versions(ApiKey::Fetch) {
+        for (name, id) in [("t0", id), ("u", Uuid(9))] {
+            let mut request = fetch_request(name, 0, 10);
+            request.topics[0].topic_id = if version >= 13 { id } else { Uuid::ZERO };
+            let code = client.call(version, &request).await.responses[0].partitions[0].error_code;
+            assert!(if name == "u" { unknown.contains(&code) } else { code == 0 }, "version {version}: {code}");
+        }
+    }
+    for version in versions(ApiKey::ListOffsets) {
+        for timestamp in [-1, -2, 1] {
+            let partition = ListOffsetsPartition { timestamp, ..ListOffsetsPartition::default() };
+            let topic = |name: &str| ListOffsetsTopic { name: name.to_owned(), partitions: vec![partition.clone()] };
+            let request =
+                ListOffsetsRequest { replica_id: -1, topics: vec![topic("t0"), topic("u")], ..Default::default() };
+            let response = client.call(version, &request).await;
+            assert_eq!(response.topics[0].partitions[0].error_code, 0, "version {version}, timestamp {timestamp}");
+            assert!(unknown.contains(&response.topics[1].partitions[0].error_code));
+        }
+    }
+    for version in versions(ApiKey::DeleteTopics) {
+        for (name, good) in [(format!("t{version}"), true), ("u".to_owned(), false)] {
+            let state = DeleteTopicState { name: Some(name.clone()), ..DeleteTopicState::default() };
+            let (topics, topic_names) = if version >= 6 { (vec![state], vec![]) } else { (vec![], vec![name]) };
+            let request = DeleteTopicsRequest { topics, topic_names, timeout_ms: 5000 };
+            let code = client.call(version, &request).await.responses[0].error_code;
+            assert!(if good { code == 0 } else { unknown.contains(&code) }, "version {version}: {code}");
+        }
+    }
     running.broker.stop().await;
 }
 
