@@ -146,7 +146,7 @@ mod tests {
         let barrier = Arc::new(Barrier::new(3));
         let jobs = (0..3).map(|_| {
             let barrier = Arc::clone(&barrier);
-            pool.run(move || drop(barrier.wait()))
+            pool.run(move || barrier.wait().is_leader())
         });
         for result in futures::future::join_all(jobs).await {
             result.unwrap();
