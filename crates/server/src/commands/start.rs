@@ -21,6 +21,8 @@ const STOP_MAX: Duration = Duration::from_secs(3);
 const STOP_REQUESTS_MAX: Duration = Duration::from_secs(1);
 /// File descriptors kept for everything but Kafka connections: the log, the bucket's connections, the console.
 const DESCRIPTORS_RESERVED: u64 = 256;
+/// Fewer possible connections are worth a warning; more are rarely wanted.
+const CONNECTIONS_EXPECTED: usize = 10_000;
 
 /// Runs until a signal, or until the broker must not go on.
 ///
@@ -94,9 +96,15 @@ fn node_config(config: Config, wal: WalTarget) -> NodeConfig {
 /// The log's place and, for a ring, its size: the one it has, the one asked for, or a share of what is free.
 async fn wal_target(world: &World, choice: WalChoice, batch_bytes_max: usize) -> Result<WalTarget, CommandError> {
     let WalChoice::File { dir, bytes } = choice else { return Ok(WalTarget::Storage) };
-    let bytes = match bytes {
-        Some(bytes) => bytes,
-        None => stream::wal::default_ring_bytes(free_bytes(world, &dir).await?),
+    let bytes = match (stream::wal::existing_ring_bytes(world.disk.as_ref(), &dir).await, bytes) {
+        (Some(existing), wanted) => {
+            if wanted.is_some_and(|wanted| wanted != existing) {
+                tracing::warn!("the write-ahead log in {} keeps its size of {existing} bytes", dir.display());
+            }
+            existing
+        }
+        (None, Some(wanted)) => wanted,
+        (None, None) => stream::wal::default_ring_bytes(free_bytes(world, &dir).await?),
     };
     let batch = u64::try_from(batch_bytes_max).unwrap_or(u64::MAX);
     if batch > bytes / 4 {
@@ -126,7 +134,7 @@ fn connections_possible(wanted: usize) -> usize {
     };
     let Some(open) = open else { return wanted };
     let possible = usize::try_from(open.saturating_sub(DESCRIPTORS_RESERVED).max(1)).unwrap_or(usize::MAX);
-    if possible < wanted {
+    if possible < wanted.min(CONNECTIONS_EXPECTED) {
         tracing::warn!(
             "connections are limited to {possible}, not {wanted}: the limit of open files is {open} (ulimit -n)"
         );

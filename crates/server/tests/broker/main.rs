@@ -5,6 +5,9 @@
 #![expect(clippy::print_stderr, reason = "what a skipped or long test says")]
 
 mod bad_input;
+mod console;
+mod deposed;
+mod full_disk;
 mod kill;
 mod measure;
 mod refusals;

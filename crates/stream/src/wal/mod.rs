@@ -33,7 +33,7 @@ pub use inspect::{GroupDescription, RingDescription, inspect_object_wal, inspect
 pub use object::{ObjectWal, ObjectWalReader};
 pub use object_recover::{delete_dead_objects, recover_objects};
 pub use ring::RingWal;
-pub use ring_file::{RING_BYTES_MIN, RingFile, default_ring_bytes};
+pub use ring_file::{RING_BYTES_MIN, RingFile, default_ring_bytes, existing_ring_bytes};
 
 /// Reads of an entry whose checksum differs, before it counts as gone.
 const READ_TRIES: u32 = 5;

@@ -257,6 +257,15 @@ async fn open_or_create(disk: &dyn Disk, path: &Path) -> Result<Arc<dyn File>, W
     }
 }
 
+/// The size of the ring that is in `dir` already, which it keeps. `None` where there is none, or none that can be read: what is
+/// wrong then is told by [`RingFile::open`].
+pub async fn existing_ring_bytes(disk: &dyn Disk, dir: &Path) -> Option<u64> {
+    let path = dir.join(FILE_NAME);
+    let file = disk.open(&path, OpenMode::default()).await.ok()?;
+    let header = read_header(file.as_ref(), &path).await.ok()?;
+    header.map(|header| header.data_bytes)
+}
+
 /// The ring's header; `None` where the file was made and its first header never became durable, so that nothing is in it.
 pub(super) async fn read_header(file: &dyn File, path: &Path) -> Result<Option<RingHeader>, WalOpenError> {
     let blocks = file.read_at(0, 2 * BLOCK_BYTES).await.map_err(|error| cannot("read", &error))?;

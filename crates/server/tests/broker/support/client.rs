@@ -22,15 +22,17 @@ const TOPIC_EXISTS: i16 = 36;
 pub(crate) struct Client {
     socket: TcpStream,
     correlation_id: i32,
+    /// What a produce request gives the broker as its time limit.
+    pub(crate) produce_within_ms: i32,
 }
 
 impl Client {
     pub(crate) fn connect(address: SocketAddr) -> io::Result<Client> {
         let socket = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
         socket.set_nodelay(true)?;
-        socket.set_read_timeout(Some(Duration::from_secs(30)))?;
+        socket.set_read_timeout(Some(Duration::from_secs(90)))?;
         socket.set_write_timeout(Some(Duration::from_secs(30)))?;
-        Ok(Client { socket, correlation_id: 0 })
+        Ok(Client { socket, correlation_id: 0, produce_within_ms: 30_000 })
     }
 
     /// Sends a request without waiting for its answer.
@@ -95,8 +97,12 @@ impl Client {
         let data = PartitionProduceData { index: partition, records: Some(records) };
         let topic =
             TopicProduceData { name: topic.to_owned(), partition_data: vec![data], ..TopicProduceData::default() };
-        let request =
-            ProduceRequest { acks: -1, timeout_ms: 30_000, topic_data: vec![topic], ..ProduceRequest::default() };
+        let request = ProduceRequest {
+            acks: -1,
+            timeout_ms: self.produce_within_ms,
+            topic_data: vec![topic],
+            ..ProduceRequest::default()
+        };
         self.send(&request, PRODUCE)
     }
 

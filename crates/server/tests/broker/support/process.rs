@@ -1,6 +1,7 @@
 //! The binary as a process.
 
 use super::{eventually, now};
+use rustix::process::Signal;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -92,11 +93,14 @@ impl Broker {
 
     /// SIGTERM; the exit status and how long it took.
     pub(crate) fn terminate(mut self) -> (ExitStatus, Duration) {
-        let pid = rustix::process::Pid::from_child(&self.child);
         let began = now();
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.signal(Signal::TERM);
         let status = eventually(Duration::from_secs(10), "exit after SIGTERM", || self.child.try_wait().unwrap());
         (status, began.elapsed())
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal).unwrap();
     }
 
     /// Waits for an exit that nobody asked for.

@@ -1,0 +1,41 @@
+//! The console over HTTP.
+
+use crate::support::client::Client;
+use crate::support::process;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use tempfile::TempDir;
+
+/// Status line and body of `GET path`.
+fn get(address: SocketAddr, path: &str) -> (String, String) {
+    let mut socket = TcpStream::connect(address).unwrap();
+    write!(socket, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.lines().next().unwrap().to_owned(), body.to_owned())
+}
+
+#[test]
+fn tells_health_readiness_and_metrics() {
+    let folder = TempDir::new().unwrap();
+    let broker = process::start_in(folder.path(), &[]);
+    assert_eq!(get(broker.console, "/health"), ("HTTP/1.1 200 OK".to_owned(), "healthy\n".to_owned()));
+    assert_eq!(get(broker.console, "/ready"), ("HTTP/1.1 200 OK".to_owned(), "ready\n".to_owned()));
+    assert_eq!(get(broker.console, "/nothing").0, "HTTP/1.1 404 Not Found");
+    Client::connect(broker.kafka).unwrap().create_topic("counted", 3).unwrap();
+    let (_, metrics) = get(broker.console, "/metrics");
+    assert!(metrics.contains("\nmillstream_partitions 3\n"), "{metrics}");
+    assert!(metrics.contains("\nmillstream_ready 1\n"), "{metrics}");
+}
+
+#[test]
+fn many_idle_connections_do_not_stop_it_or_the_broker() {
+    let folder = TempDir::new().unwrap();
+    let broker = process::start_in(folder.path(), &[]);
+    // More than it takes at once: the rest waits, and Kafka clients notice nothing.
+    let idle: Vec<TcpStream> = (0..100).map(|_| TcpStream::connect(broker.console).unwrap()).collect();
+    Client::connect(broker.kafka).unwrap().create_topic("undisturbed", 1).unwrap();
+    drop(idle);
+    assert_eq!(get(broker.console, "/ready").1, "ready\n");
+}

@@ -1,0 +1,68 @@
+//! A broker that is paused while another takes over its bucket: it must acknowledge nothing more, and end with a clear line.
+
+use crate::support::client::Client;
+use crate::support::process::{self, start_in};
+use rustix::process::Signal;
+use std::time::Duration;
+use tempfile::TempDir;
+
+#[test]
+fn a_paused_broker_that_was_replaced_acknowledges_nothing_more() {
+    let bucket = TempDir::new().unwrap();
+    let storage = format!("file://{}", bucket.path().display());
+    let empty = TempDir::new().unwrap();
+    let arguments = ["--storage", &storage, "--wal", "storage"];
+    let mut first = start_in(empty.path(), &arguments);
+    let mut client = Client::connect(first.kafka).unwrap();
+    client.create_topic("handed-over", 1).unwrap();
+    assert_eq!(client.produce("handed-over", 0, &[b"before".to_vec()]).unwrap(), Ok(0));
+
+    first.signal(Signal::STOP);
+    let second = start_in(empty.path(), &arguments);
+    first.signal(Signal::CONT);
+
+    // Whatever it answers, or whether it closes: not that the record is durable.
+    let late = client.produce("handed-over", 0, &[b"late".to_vec()]);
+    assert!(!matches!(late, Ok(Ok(_))), "acknowledged after it was replaced: {late:?}");
+    let status = first.wait_for_exit(Duration::from_secs(20));
+    assert_eq!(status.code(), Some(1));
+    let log = first.log();
+    let line =
+        log.lines().rfind(|line| line.starts_with("millstream: ")).unwrap_or_else(|| panic!("no last line: {log}"));
+    assert!(line.contains("declared dead") || line.contains("fenced"), "{line}");
+
+    let mut client = Client::connect(second.kafka).unwrap();
+    let fetched = client.fetch("handed-over", 0, 0).unwrap().unwrap();
+    assert_eq!(fetched.records, [(0, b"before".to_vec())]);
+    assert_eq!(client.produce("handed-over", 0, &[b"after".to_vec()]).unwrap(), Ok(1));
+}
+
+#[test]
+fn two_living_brokers_share_a_bucket() {
+    let bucket = TempDir::new().unwrap();
+    let storage = format!("file://{}", bucket.path().display());
+    let start = |arguments: &[&str]| {
+        let empty = TempDir::new().unwrap();
+        let mut all = vec!["--storage", storage.as_str(), "--wal", "storage"];
+        all.extend(arguments);
+        start_in(empty.path(), &all)
+    };
+    let mut first = start(&[]);
+    Client::connect(first.kafka).unwrap().create_topic("of-the-first", 1).unwrap();
+    let mut second = start(&[]);
+    Client::connect(second.kafka).unwrap().create_topic("of-the-second", 1).unwrap();
+    let mut to_first = Client::connect(first.kafka).unwrap();
+    let mut to_second = Client::connect(second.kafka).unwrap();
+    assert_eq!(to_first.produce("of-the-first", 0, &[b"record".to_vec()]).unwrap(), Ok(0));
+    assert_eq!(to_second.produce("of-the-second", 0, &[b"record".to_vec()]).unwrap(), Ok(0));
+    assert!(first.is_running() && second.is_running());
+
+    // A newer layout is refused in one sentence, also while others run.
+    let format = bucket.path().join("format");
+    let newer = control::Format { layout: 99, reader: 99, cluster_id: 1 };
+    std::fs::write(&format, newer.encode()).unwrap();
+    let Err(refused) = process::start(&["--storage", &storage, "--wal", "storage"]) else { panic!("started") };
+    assert_eq!(refused.code, Some(1));
+    let line = refused.stderr.lines().rfind(|line| line.starts_with("millstream: ")).unwrap_or_default();
+    assert!(line.contains("layout 99") && line.contains("newer"), "{}", refused.stderr);
+}
