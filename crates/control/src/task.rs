@@ -21,7 +21,7 @@ use control_core::{ANSWERED_MAX, Command, CommandId, Entry, Image, Outcome, Refu
 use std::collections::VecDeque;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
-use tracing::{info, warn};
+use tracing::{debug, warn};
 use world::{ClockExt, PutOutcome};
 
 /// What the handles ask for.
@@ -205,7 +205,7 @@ impl Task {
         self.read_on().await?;
         self.resolve();
         if !self.leads() && self.dead().is_none() && !self.queue.is_empty() {
-            info!(?term, now = ?self.image.leader, "another broker leads the ledger");
+            debug!(?term, now = ?self.image.leader, "another broker leads the ledger");
             // Two that keep taking the lead from each other must not do so in step.
             self.deposed.wait(&*self.log.patient.clock).await;
         }

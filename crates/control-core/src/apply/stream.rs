@@ -30,7 +30,7 @@ pub(super) fn trim(
     }
     let mut stream = StreamRecord::clone(stream);
     stream.start = start;
-    if planted!("T1", true, false) {
+    if planted!("T1", planted!("T2", true, false), false) {
         stream.lift_committed();
     }
     let dropped = stream.drop_below_start();
@@ -104,6 +104,7 @@ impl StreamRecord {
     pub(super) fn lift_committed(&mut self) {
         for tenure in &mut self.tenures {
             let lifted = tenure.end.map_or(self.start, |end| self.start.min(end));
+            let lifted = planted!("T3", lifted, tenure.committed);
             tenure.committed = tenure.committed.max(lifted);
         }
     }

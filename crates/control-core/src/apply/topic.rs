@@ -104,6 +104,7 @@ fn open_wals(image: &Image, owners: &[(NodeEpoch, WalIndex)]) -> Result<Vec<WalI
 fn add_partitions(image: &mut Image, topic: &mut Topic, wals: &[WalId], epoch: StreamEpoch) {
     for wal in wals {
         let id = image.next_stream_id.max(StreamId(1));
+        let id = planted!("T7", id, (id.0..).map(StreamId).find(|id| !image.streams.contains_key(id)).unwrap_or(id));
         image.next_stream_id = StreamId(id.0 + 1);
         let tenure = Tenure { stream_epoch: epoch, wal: *wal, start: Offset(0), committed: Offset(0), end: None };
         let partition = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);

@@ -102,9 +102,7 @@ impl StreamRecord {
         if end > first {
             self.note_epoch(epoch, first);
         }
-        if planted!("T3", true, false) {
-            self.lift_committed();
-        }
+        self.lift_committed();
         self.settle();
     }
 }
