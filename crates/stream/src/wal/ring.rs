@@ -66,7 +66,10 @@ impl RingWal {
             failed: OnceLock::new(),
         };
         let floor = floor.unwrap_or(start);
-        assert!(floor <= start && start.0 % BLOCK == 0, "a start begins at a block, beyond all that is needed");
+        assert!(
+            floor <= start && start.0.is_multiple_of(BLOCK),
+            "a start begins at a block, beyond all that is needed"
+        );
         RingWal { file, wal, next: start, floor, in_flight_max: options.ring_in_flight_max, shared: Arc::new(shared) }
     }
 

@@ -305,7 +305,9 @@ pub(super) async fn read_header(file: &dyn File, path: &Path) -> Result<Option<R
 
 fn is_sound(header: &RingHeader, file_bytes: u64) -> bool {
     let data = header.data_bytes;
-    data >= RING_BYTES_MIN && data % BLOCK == 0 && data.checked_add(DATA_START).is_some_and(|end| end <= file_bytes)
+    data >= RING_BYTES_MIN
+        && data.is_multiple_of(BLOCK)
+        && data.checked_add(DATA_START).is_some_and(|end| end <= file_bytes)
 }
 
 /// Makes the ring: space, then a durable header. Until that is durable the file counts as unmade.

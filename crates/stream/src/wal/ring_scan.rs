@@ -20,7 +20,7 @@ use stream_core::wal_group::{GroupError, GroupKind, HEADER_BYTES, WalGroup, deco
 use world::DiskError;
 
 /// Read at once while groups are small: sequential.
-const SEQUENTIAL_BYTES: u64 = 1 << 20;
+const SEQUENTIAL_BYTES: u64 = 4 << 20;
 
 /// Read at once where only heads are wanted and payloads are long enough to skip.
 const HEAD_READ_BYTES: u64 = 64 << 10;
@@ -94,7 +94,7 @@ impl Walk<'_> {
         if total == 0 || total % BLOCK != 0 || total > to_lap_end || group.header.kind == GroupKind::Fence {
             return Err(self.damaged(position, "a whole group of impossible length or kind"));
         }
-        self.read_bytes = if total < SEQUENTIAL_BYTES / 4 { SEQUENTIAL_BYTES } else { HEAD_READ_BYTES };
+        self.read_bytes = if total < SEQUENTIAL_BYTES / 16 { SEQUENTIAL_BYTES } else { HEAD_READ_BYTES };
         Ok(Some(group))
     }
 

@@ -190,7 +190,7 @@ impl Drop for FakeFile {
 impl File for FakeFile {
     async fn read_at(&self, position: u64, len: usize) -> Result<Bytes, DiskError> {
         let position = usize::try_from(position).unwrap();
-        assert!(position % BLOCK_BYTES == 0 && len % BLOCK_BYTES == 0, "direct I/O is aligned");
+        assert!(position.is_multiple_of(BLOCK_BYTES) && len.is_multiple_of(BLOCK_BYTES), "direct I/O is aligned");
         let content = self.inode.content.lock().unwrap();
         let end = content.now.len().min(position + len);
         self.bytes_read.fetch_add(len as u64, Ordering::Relaxed);
@@ -201,7 +201,10 @@ impl File for FakeFile {
         tokio::task::yield_now().await;
         let position = usize::try_from(position).unwrap();
         let bytes = data.as_slice();
-        assert!(position % BLOCK_BYTES == 0 && bytes.len() % BLOCK_BYTES == 0, "direct I/O is aligned");
+        assert!(
+            position.is_multiple_of(BLOCK_BYTES) && bytes.len().is_multiple_of(BLOCK_BYTES),
+            "direct I/O is aligned"
+        );
         {
             let mut content = self.inode.content.lock().unwrap();
             assert!(position + bytes.len() <= content.now.len(), "a ring never grows");

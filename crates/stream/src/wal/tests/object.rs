@@ -140,7 +140,7 @@ async fn whatever_the_store_does_no_acknowledgement_lies_behind_the_fence() {
         let (world, fake, store) = setting(seed);
         let mut random = Seed::new(seed);
         fake.trouble_per_mille.store(random.below(300), Ordering::Relaxed);
-        let (groups, wait) = (random.between(1, 40), random.below(25));
+        let (groups, wait) = (random.between(10, 60), random.below(20));
         let write = async {
             let mut wal = begin(&world, &store);
             let (mut known, mut acknowledged, mut writing) = (Vec::new(), 0, FuturesOrdered::new());

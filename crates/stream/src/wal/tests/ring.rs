@@ -320,3 +320,54 @@ async fn live(wal: &mut Wal, image: &mut Image, random: &mut Seed, story: &mut T
     }
     (known, acknowledged)
 }
+
+/// Not a test: how long the recovery of a full 2 GiB ring takes on this machine's disk.
+/// `MEASURE_DIR=DIR cargo test --release -p stream -- --ignored --nocapture measure_recovery`
+#[tokio::test]
+#[ignore = "writes 2 GiB twice; measures"]
+#[expect(clippy::print_stdout, reason = "the measurement is its output")]
+async fn measure_recovery_of_a_full_ring() {
+    let dir = tempfile::tempdir_in(std::env::var("MEASURE_DIR").unwrap_or_else(|_| ".".to_owned())).unwrap();
+    for group_bytes in [3000, 7 << 20] {
+        let dir = dir.path().join(group_bytes.to_string());
+        let world = world::World::system();
+        let mut image = image();
+        let ring = RingFile::open(&world, &dir, 2 << 30).await.unwrap();
+        let empty = world.clock.now();
+        let start = ring.next_start(&image).await.unwrap();
+        image.wals.insert(wal_id(1), Arc::new(record(ring.id(), start)));
+        ring.recover(wal_id(1), start).await.unwrap();
+        let empty = world.clock.now().since(empty);
+        let mut wal = Wal::Ring(ring.begin(&image, wal_id(1), &WalOptions::default()).await.unwrap());
+        let mut random = Seed::new(1);
+        let entry = entries(&mut random, 1, 8).remove(0);
+        let body = Bytes::from(vec![0x5a; group_bytes]);
+        let batch = NumberedBatch { bytes: BatchBytes::whole(body), ..entry.batch };
+        let entries = [WalEntry { batch, ..entry }];
+        let (mut groups, filling) = (0u64, world.clock.now());
+        // More in flight than a broker has: they share syncs, so that filling takes seconds.
+        let mut writing = FuturesOrdered::new();
+        while let Ok((_, group)) = wal.place(&entries) {
+            writing.push_back(wal.write(group));
+            groups += 1;
+            if writing.len() * group_bytes > 32 << 20 || writing.len() > 256 {
+                while let Some(written) = writing.next().await {
+                    written.unwrap();
+                }
+            }
+        }
+        while let Some(written) = writing.next().await {
+            written.unwrap();
+        }
+        let (filling, used) = (world.clock.now().since(filling), wal.used_bytes());
+        drop((ring, wal));
+        let recovering = world.clock.now();
+        let ring = RingFile::open(&world, &dir, 2 << 30).await.unwrap();
+        let recovered = ring.recover(wal_id(1), start).await.unwrap();
+        let recovering = world.clock.now().since(recovering);
+        assert_eq!((recovered.groups.len() as u64, recovered.end.0), (groups, used));
+        println!(
+            "{groups} groups of {group_bytes}, {used} bytes: empty {empty:?}, filled in {filling:?}, recovered in {recovering:?}"
+        );
+    }
+}
