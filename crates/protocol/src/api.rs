@@ -182,3 +182,27 @@ impl ApiKey {
         &DEFINED[at.expect("every key has a row, generated together with it")]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tables_are_sorted_and_agree() {
+        assert!(SERVED.is_sorted_by_key(|api| api.key));
+        assert!(DEFINED.is_sorted_by_key(|row| row.0.number()));
+        for row in &DEFINED {
+            assert_eq!(ApiKey::from_number(row.0.number()), Some(row.0));
+            assert_eq!((row.0.name(), row.0.flexible_from()), (row.1, row.4));
+        }
+        for api in &SERVED {
+            let (_, name, first, last, _) = *api.key.defined();
+            assert!(first <= api.first && api.first <= api.last() && api.last() <= last, "{name}");
+            assert!(api.serves(api.first) && api.serves(api.last()), "{name}");
+            assert!(!api.serves(api.first - 1) && !api.serves(api.last() + 1), "{name}");
+        }
+        assert!(served(ApiKey::Envelope).is_none(), "not for clients");
+        assert_eq!(ApiKey::from_number(-1), None);
+        assert_eq!(ApiKey::from_number(4), None, "dropped by Kafka 4");
+    }
+}

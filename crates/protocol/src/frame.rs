@@ -75,10 +75,7 @@ impl RequestFrame {
         let number: i16 = decoder.get(0);
         let version: i16 = decoder.get(0);
         let correlation_id: i32 = decoder.get(0);
-        if decoder.failed() {
-            decoder.finish()?;
-            unreachable!("a failed decoder tells its error");
-        }
+        decoder.so_far()?;
         let key = ApiKey::from_number(number).ok_or(FrameError::UnknownApi(number))?;
         // The client id keeps its classic length in every version, so that any server can read any ApiVersions request.
         let client_id: Option<String> = decoder.get(0);
@@ -86,11 +83,8 @@ impl RequestFrame {
             decoder.set_flexible(true);
             decoder.skip_tags();
         }
-        let header = RequestHeader { key, version, correlation_id, client_id };
-        match decoder.failed() {
-            false => Ok(RequestFrame { header, body: decoder }),
-            true => Err(decoder.finish().err().map_or(FrameError::UnknownApi(number), FrameError::Header)),
-        }
+        decoder.so_far()?;
+        Ok(RequestFrame { header: RequestHeader { key, version, correlation_id, client_id }, body: decoder })
     }
 
     /// Reads the body. `R` must be the request of the header's API.
@@ -176,3 +170,114 @@ fn response_header_has_tags(key: ApiKey, version: i16) -> bool {
 }
 
 const LENGTH_TO_COME: [u8; 4] = [0; 4];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::messages::api_versions_request::ApiVersionsRequest;
+    use crate::messages::api_versions_response::ApiVersionsResponse;
+    use crate::messages::fetch_request::FetchRequest;
+    use crate::messages::fetch_response::{FetchResponse, FetchableTopicResponse, PartitionData};
+    use crate::messages::produce_request::ProduceRequest;
+    use crate::wire::Records;
+
+    fn frame(bytes: &[u8]) -> Bytes {
+        next_frame(&mut BytesMut::from(bytes), 1 << 20).expect("its length is allowed").expect("it is whole")
+    }
+
+    #[test]
+    fn a_frame_is_taken_when_it_is_whole_and_not_before() {
+        let mut received = BytesMut::new();
+        for byte in [0, 0, 0, 3, b'a', b'b'] {
+            received.extend_from_slice(&[byte]);
+            assert_eq!(next_frame(&mut received, 3), Ok(None));
+        }
+        received.extend_from_slice(b"c\0\0\0\0\0");
+        assert_eq!(next_frame(&mut received, 3), Ok(Some(Bytes::from_static(b"abc"))));
+        assert_eq!(next_frame(&mut received, 3), Ok(Some(Bytes::new())));
+        assert_eq!(&received[..], b"\0");
+    }
+
+    #[test]
+    fn a_length_that_is_not_accepted_is_refused_before_the_bytes_come() {
+        for claimed in [4, i32::MAX, -1, i32::MIN] {
+            let mut received = BytesMut::from(&claimed.to_be_bytes()[..]);
+            assert_eq!(next_frame(&mut received, 3), Err(FrameError::Length { claimed, max: 3 }));
+            assert!(received.capacity() < 1 << 10, "nothing is set aside for it");
+        }
+    }
+
+    #[test]
+    fn headers_are_as_the_protocol_guide_has_them() {
+        // Metadata 1, before tagged fields; Fetch 12, after: key, version, correlation id, client id, tagged fields.
+        let old =
+            RequestFrame::decode(Bytes::from_static(b"\0\x03\0\x01\0\0\0\x07\0\x02me\0\0\0\0")).expect("it is right");
+        let header =
+            RequestHeader { key: ApiKey::Metadata, version: 1, correlation_id: 7, client_id: Some("me".to_owned()) };
+        assert_eq!(old.header, header);
+        // One tagged field that nobody knows is passed over.
+        let new = RequestFrame::decode(Bytes::from_static(b"\0\x01\0\x0c\0\0\0\x07\xff\xff\x01\x05\x02xx"))
+            .expect("it is right");
+        assert_eq!((new.header.key, new.header.client_id), (ApiKey::Fetch, None));
+        // ApiVersions in a version of the future still has a header.
+        let future = RequestFrame::decode(Bytes::from_static(b"\0\x12\0\x63\0\0\0\x07\0\0\0")).expect("it is right");
+        assert_eq!((future.header.key, future.header.version), (ApiKey::ApiVersions, 99));
+        assert!(matches!(future.body::<ApiVersionsRequest>(), Err(DecodeError::Version { version: 99, .. })));
+    }
+
+    #[test]
+    fn broken_headers_are_errors() {
+        assert_eq!(
+            RequestFrame::decode(Bytes::from_static(b"\x7f\xff\0\0\0\0\0\0")).err(),
+            Some(FrameError::UnknownApi(i16::MAX))
+        );
+        let whole = b"\0\x01\0\x0c\0\0\0\x07\0\x02me\x01\x05\x02xx";
+        for end in 0..whole.len() {
+            let cut = RequestFrame::decode(Bytes::copy_from_slice(&whole[..end]));
+            assert!(matches!(cut, Err(FrameError::Header(_))), "cut at {end}: {cut:?}");
+        }
+    }
+
+    #[test]
+    fn requests_and_answers_come_out_as_they_went_in() {
+        for version in 0..=18 {
+            let request = FetchRequest { max_wait_ms: 5, session_id: 0, ..FetchRequest::default() };
+            let bytes = encode_request(9, Some("me"), version, &request).expect("it can be written").into_bytes();
+            let read = RequestFrame::decode(frame(&bytes)).expect("it is right");
+            assert_eq!((read.header.key, read.header.version, read.header.correlation_id), (ApiKey::Fetch, version, 9));
+            assert_eq!(read.body::<FetchRequest>(), Ok(request));
+        }
+        // An answer to ApiVersions has a header without tagged fields, whatever its version.
+        for version in 0..=4 {
+            let answer = ApiVersionsResponse::default();
+            let bytes =
+                encode_response(ApiKey::ApiVersions, version, 9, &answer).expect("it can be written").into_bytes();
+            assert_eq!(bytes[8..10], [0, 0], "the error code follows the correlation id");
+            assert_eq!(decode_response::<ApiVersionsRequest>(frame(&bytes), version), Ok((9, answer)));
+        }
+    }
+
+    #[test]
+    fn records_are_neither_copied_into_a_frame_nor_out_of_it() {
+        let pieces = [Bytes::from(vec![1; 4096]), Bytes::from(vec![2; 8192])];
+        let partition = PartitionData { records: Some(pieces.iter().cloned().collect()), ..PartitionData::default() };
+        let topic = FetchableTopicResponse { topic: "t".to_owned(), partitions: vec![partition], ..Default::default() };
+        let answer = FetchResponse { responses: vec![topic], ..FetchResponse::default() };
+        let rope = encode_response(ApiKey::Fetch, 12, 1, &answer).expect("it can be written");
+        for piece in &pieces {
+            assert!(rope.pieces().iter().any(|part| part.as_ptr() == piece.as_ptr()), "it is shared");
+        }
+        let bytes = rope.into_bytes();
+        let (_, read) = decode_response::<FetchRequest>(frame(&bytes), 12).expect("it is right");
+        assert_eq!(read, answer);
+
+        let request = ProduceRequest::decode(produce_frame(), 3).expect("it is right");
+        let records = request.topic_data[0].partition_data[0].records.as_ref().map(Records::to_bytes);
+        assert_eq!(records.as_deref(), Some(&b"abcd"[..]));
+    }
+
+    /// Produce 3 with four bytes of records for one partition.
+    fn produce_frame() -> Bytes {
+        Bytes::from_static(b"\xff\xff\xff\xff\0\0\0\0\0\0\0\x01\0\x01t\0\0\0\x01\0\0\0\0\0\0\0\x04abcd")
+    }
+}

@@ -123,16 +123,21 @@ impl Decoder {
         self.bytes.len()
     }
 
+    /// Says whether what was read so far was right.
+    ///
+    /// # Errors
+    /// The first error met.
+    pub fn so_far(&self) -> Result<(), DecodeError> {
+        self.error.map_or(Ok(()), Err)
+    }
+
     /// Says whether all bytes were read and all were right.
     ///
     /// # Errors
     /// The first error met; or [`DecodeError::Trailing`].
     pub fn finish(self) -> Result<(), DecodeError> {
-        match self.error {
-            Some(error) => Err(error),
-            None if !self.bytes.is_empty() => Err(DecodeError::Trailing(self.bytes.len())),
-            None => Ok(()),
-        }
+        self.so_far()?;
+        if self.bytes.is_empty() { Ok(()) } else { Err(DecodeError::Trailing(self.bytes.len())) }
     }
 
     /// The next value.
