@@ -241,13 +241,15 @@ impl LogCache {
         readable.find(|run| run.max_timestamp >= target).map(|run| run.range.base.max(from))
     }
 
-    /// Whether this run is still spilled there: what was read from its place is then its bytes.
+    /// Whether these bytes of the WAL are still what the cache has, alone or joined with their neighbours: what was read from there is
+    /// then the run, and the WAL is still needed for it (or would be, were it not in memory as well).
     #[must_use]
     pub fn stands(&self, stream: StreamId, place: Place, range: OffsetRange) -> bool {
-        self.index_of(stream, range.base).is_some_and(|index| {
-            let run = &self.tails[&stream].runs[index];
-            run.place.wal == place.wal && run.place.position == place.position && run.range.next >= range.next
-        })
+        let Some(index) = self.index_of(stream, range.base) else { return false };
+        let run = &self.tails[&stream].runs[index];
+        let end = |place: Place| place.position.0 + u64::from(place.len);
+        let within = run.place.position <= place.position && end(place) <= end(run.place);
+        run.place.wal == place.wal && within && run.range.next >= range.next
     }
 
     /// The runs of one WAL that touch `range`, oldest first: what an upload of that range holds. Shares bytes.

@@ -69,6 +69,8 @@ fn beyond_the_bound_committed_runs_go_and_others_are_spilled_and_joined() {
     let range = OffsetRange::new(Offset(1), Offset(3));
     assert_eq!(cache.read(S, Offset(2), Offset(3), 10), Lookup::Spilled(place, range));
     assert!(cache.stands(S, place, range));
+    let part = Place { position: WalPosition(4096 + SHARED_BATCH_BYTES_MIN as u64), len: 100, ..place };
+    assert!(cache.stands(S, part, OffsetRange::new(Offset(2), Offset(3))), "as it was before it was joined");
     assert_eq!(cache.memory_bytes(), RUN_OVERHEAD_BYTES);
     cache.committed(S, wal(), Offset(3));
     assert!(!cache.stands(S, place, range), "its place may be overwritten from now on");

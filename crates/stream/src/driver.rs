@@ -38,6 +38,8 @@ pub(crate) async fn drive(shared: Arc<Shared>) {
     if let Some(error) = error {
         driver.shared.stop(error.to_string());
     }
+    // Like those in flight, which go with the driver: whoever waits learns that the fate of its batch is unknown.
+    lock(&driver.shared.front).confirmations.clear();
 }
 
 struct Driver {

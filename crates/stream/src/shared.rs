@@ -58,6 +58,8 @@ pub(crate) struct Shared {
     pub(crate) offline: Mutex<BTreeMap<WalId, String>>,
     pub(crate) blocks: BlockCache,
     pub(crate) cold: ColdReads,
+    /// Dead WALs are uploaded one block at a time, all together: their tails are read into memory for it.
+    pub(crate) recovered_blocks: Semaphore,
     /// Bounds PUTs of data objects.
     pub(crate) puts: Semaphore,
     pub(crate) stopped: watch::Sender<Option<String>>,

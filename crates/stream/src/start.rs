@@ -216,6 +216,7 @@ fn share(
         offline: Mutex::new(BTreeMap::new()),
         blocks: BlockCache::new(options.block_cache_bytes_max),
         cold: ColdReads::new(&options),
+        recovered_blocks: Semaphore::new(1),
         puts: Semaphore::new(options.requests_max.max(1)),
         stopped: watch::Sender::new(None),
         options,

@@ -10,9 +10,9 @@
 use crate::keys::data_key;
 use crate::shared::{Shared, committed_in, lock, tenure_bounds};
 use crate::wal::{WalReadError, WalReader, WalSpan};
-use base::{ObjectId, StreamEpoch, StreamId, WalId, WalPosition, planted};
+use base::{ObjectId, Offset, OffsetRange, StreamEpoch, StreamId, WalId, WalPosition, planted};
 use bytes::Bytes;
-use control_core::{Command, CommitRange, Outcome, UploadedObject};
+use control_core::{Command, CommitRange, Image, Outcome, UploadedObject};
 use futures::future::BoxFuture;
 use futures::stream::{self, FuturesUnordered, StreamExt};
 use std::collections::BTreeMap;
@@ -98,6 +98,22 @@ pub(crate) async fn run(shared: &Arc<Shared>, source: &Arc<Source>, until_idle: 
 
 /// Everything of the block that still needs it is in the bucket when this ends.
 async fn upload_block(shared: Arc<Shared>, source: Arc<Source>, block: Block) -> Step {
+    let is_own = source.wal == shared.wal_id;
+    let _permit = if is_own { None } else { shared.recovered_blocks.acquire().await.ok() };
+    let mut backoff = Backoff::new();
+    loop {
+        let objects = put_block(&shared, &source, &block).await;
+        let Some((stream, range)) = left_out(&shared.ledger.image(), source.wal, &block, &objects) else {
+            return Step::Uploaded(block, objects);
+        };
+        // To commit now would trim records that are in no object.
+        tracing::warn!(%stream, %range, wal = %source.wal, "an upload lacks records that it must have; uploads anew");
+        lock(&shared.counters).decided(objects.iter().map(|object| object.id));
+        backoff.wait(&*shared.world.clock).await;
+    }
+}
+
+async fn put_block(shared: &Shared, source: &Source, block: &Block) -> Vec<UploadedObject> {
     let image = shared.ledger.image();
     let mut needed = block.clone();
     needed.ranges.retain(|stream, range| image.needs_wal(source.wal, *stream, range.stream_epoch, range.range));
@@ -105,11 +121,26 @@ async fn upload_block(shared: Arc<Shared>, source: Arc<Source>, block: Block) ->
     let plans = plan_objects(&needed, &shared.options.upload_limits());
     let ids = lock(&shared.counters).draw(shared.node_epoch, plans.len());
     let objects = stream::iter(plans.into_iter().zip(ids))
-        .map(|(ranges, id)| put_object(&shared, &source, id, ranges))
+        .map(|(ranges, id)| put_object(shared, source, id, ranges))
         .buffered(shared.options.requests_max.max(1))
         .collect::<Vec<Option<UploadedObject>>>()
         .await;
-    Step::Uploaded(block, objects.into_iter().flatten().collect())
+    objects.into_iter().flatten().collect()
+}
+
+/// A range of the block that still needs its WAL and does not reach its end in these objects. A hole inside is the ledger's to refuse.
+fn left_out(image: &Image, wal: WalId, block: &Block, objects: &[UploadedObject]) -> Option<(StreamId, OffsetRange)> {
+    let mut reached: BTreeMap<StreamId, Offset> = BTreeMap::new();
+    for range in objects.iter().flat_map(|object| &object.ranges) {
+        let end = reached.entry(range.stream).or_default();
+        *end = range.range.next.max(*end);
+    }
+    let mut ranges = block.ranges.iter();
+    let (stream, range) = ranges.find(|(stream, range)| {
+        let reaches = reached.get(stream).is_some_and(|end| *end >= range.range.next);
+        !reaches && image.needs_wal(wal, **stream, range.stream_epoch, range.range)
+    })?;
+    Some((*stream, range.range))
 }
 
 /// `None` where nothing was left of these ranges meanwhile.
