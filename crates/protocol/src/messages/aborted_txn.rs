@@ -19,6 +19,7 @@ pub struct AbortedTxn {
 impl Wire for AbortedTxn {
     const LEAST: usize = 32;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         Self {
             producer_id: decoder.get(version),
@@ -28,6 +29,7 @@ impl Wire for AbortedTxn {
         }
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.producer_id, version);
         encoder.put(&self.first_offset, version);

@@ -22,6 +22,7 @@ pub struct AddPartitionsToTxnRequest {
 impl Wire for AddPartitionsToTxnRequest {
     const LEAST: usize = 2;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             transactions: if version >= 4 { decoder.get(version) } else { Vec::new() },
@@ -34,6 +35,7 @@ impl Wire for AddPartitionsToTxnRequest {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         if version >= 4 {
             encoder.put(&self.transactions, version);
@@ -82,6 +84,7 @@ pub struct AddPartitionsToTxnTransaction {
 impl Wire for AddPartitionsToTxnTransaction {
     const LEAST: usize = 14;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             transactional_id: decoder.get(version),
@@ -94,6 +97,7 @@ impl Wire for AddPartitionsToTxnTransaction {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.transactional_id, version);
         encoder.put(&self.producer_id, version);
@@ -116,12 +120,14 @@ pub struct AddPartitionsToTxnTopic {
 impl Wire for AddPartitionsToTxnTopic {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { name: decoder.get(version), partitions: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.name, version);
         encoder.put(&self.partitions, version);

@@ -19,6 +19,7 @@ pub struct AddPartitionsToTxnResponse {
 impl Wire for AddPartitionsToTxnResponse {
     const LEAST: usize = 6;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             throttle_time_ms: decoder.get(version),
@@ -30,6 +31,7 @@ impl Wire for AddPartitionsToTxnResponse {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.throttle_time_ms, version);
         if version >= 4 {
@@ -61,12 +63,14 @@ pub struct AddPartitionsToTxnResult {
 impl Wire for AddPartitionsToTxnResult {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { transactional_id: decoder.get(version), topic_results: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.transactional_id, version);
         encoder.put(&self.topic_results, version);
@@ -86,12 +90,14 @@ pub struct AddPartitionsToTxnTopicResult {
 impl Wire for AddPartitionsToTxnTopicResult {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { name: decoder.get(version), results_by_partition: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.name, version);
         encoder.put(&self.results_by_partition, version);
@@ -111,12 +117,14 @@ pub struct AddPartitionsToTxnPartitionResult {
 impl Wire for AddPartitionsToTxnPartitionResult {
     const LEAST: usize = 6;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { partition_index: decoder.get(version), partition_error_code: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.partition_index, version);
         encoder.put(&self.partition_error_code, version);

@@ -37,6 +37,7 @@ impl Default for AddRaftVoterRequest {
 impl Wire for AddRaftVoterRequest {
     const LEAST: usize = 27;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             cluster_id: decoder.get(version),
@@ -50,6 +51,7 @@ impl Wire for AddRaftVoterRequest {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.cluster_id, version);
         encoder.put(&self.timeout_ms, version);
@@ -79,12 +81,14 @@ pub struct Listener {
 impl Wire for Listener {
     const LEAST: usize = 5;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { name: decoder.get(version), host: decoder.get(version), port: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.name, version);
         encoder.put(&self.host, version);

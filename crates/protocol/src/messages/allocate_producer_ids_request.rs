@@ -22,12 +22,14 @@ impl Default for AllocateProducerIdsRequest {
 impl Wire for AllocateProducerIdsRequest {
     const LEAST: usize = 13;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { broker_id: decoder.get(version), broker_epoch: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.broker_id, version);
         encoder.put(&self.broker_epoch, version);

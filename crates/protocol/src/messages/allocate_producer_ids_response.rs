@@ -19,6 +19,7 @@ pub struct AllocateProducerIdsResponse {
 impl Wire for AllocateProducerIdsResponse {
     const LEAST: usize = 19;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             throttle_time_ms: decoder.get(version),
@@ -30,6 +31,7 @@ impl Wire for AllocateProducerIdsResponse {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.throttle_time_ms, version);
         encoder.put(&self.error_code, version);

@@ -16,12 +16,14 @@ pub struct AlterClientQuotasRequest {
 impl Wire for AlterClientQuotasRequest {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { entries: decoder.get(version), validate_only: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.entries, version);
         encoder.put(&self.validate_only, version);
@@ -41,12 +43,14 @@ pub struct EntryData {
 impl Wire for EntryData {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { entity: decoder.get(version), ops: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.entity, version);
         encoder.put(&self.ops, version);
@@ -72,12 +76,14 @@ impl Default for EntityData {
 impl Wire for EntityData {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { entity_type: decoder.get(version), entity_name: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.entity_type, version);
         encoder.put(&self.entity_name, version);
@@ -99,12 +105,14 @@ pub struct OpData {
 impl Wire for OpData {
     const LEAST: usize = 11;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { key: decoder.get(version), value: decoder.get(version), remove: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.key, version);
         encoder.put(&self.value, version);

@@ -15,12 +15,14 @@ pub struct AlterClientQuotasResponse {
 impl Wire for AlterClientQuotasResponse {
     const LEAST: usize = 6;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { throttle_time_ms: decoder.get(version), entries: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.throttle_time_ms, version);
         encoder.put(&self.entries, version);
@@ -48,6 +50,7 @@ impl Default for EntryData {
 impl Wire for EntryData {
     const LEAST: usize = 5;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             error_code: decoder.get(version),
@@ -58,6 +61,7 @@ impl Wire for EntryData {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.error_code, version);
         encoder.put(&self.error_message, version);
@@ -84,12 +88,14 @@ impl Default for EntityData {
 impl Wire for EntityData {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { entity_type: decoder.get(version), entity_name: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.entity_type, version);
         encoder.put(&self.entity_name, version);

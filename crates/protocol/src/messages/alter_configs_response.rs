@@ -15,12 +15,14 @@ pub struct AlterConfigsResponse {
 impl Wire for AlterConfigsResponse {
     const LEAST: usize = 6;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { throttle_time_ms: decoder.get(version), responses: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.throttle_time_ms, version);
         encoder.put(&self.responses, version);
@@ -50,6 +52,7 @@ impl Default for AlterConfigsResourceResponse {
 impl Wire for AlterConfigsResourceResponse {
     const LEAST: usize = 6;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             error_code: decoder.get(version),
@@ -61,6 +64,7 @@ impl Wire for AlterConfigsResourceResponse {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.error_code, version);
         encoder.put(&self.error_message, version);

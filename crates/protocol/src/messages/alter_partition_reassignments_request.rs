@@ -24,6 +24,7 @@ impl Default for AlterPartitionReassignmentsRequest {
 impl Wire for AlterPartitionReassignmentsRequest {
     const LEAST: usize = 6;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             timeout_ms: decoder.get(version),
@@ -34,6 +35,7 @@ impl Wire for AlterPartitionReassignmentsRequest {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.timeout_ms, version);
         if version >= 1 {
@@ -58,12 +60,14 @@ pub struct ReassignableTopic {
 impl Wire for ReassignableTopic {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { name: decoder.get(version), partitions: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.name, version);
         encoder.put(&self.partitions, version);
@@ -83,12 +87,14 @@ pub struct ReassignablePartition {
 impl Wire for ReassignablePartition {
     const LEAST: usize = 6;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { partition_index: decoder.get(version), replicas: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.partition_index, version);
         encoder.put(&self.replicas, version);

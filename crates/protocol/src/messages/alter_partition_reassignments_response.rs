@@ -33,6 +33,7 @@ impl Default for AlterPartitionReassignmentsResponse {
 impl Wire for AlterPartitionReassignmentsResponse {
     const LEAST: usize = 9;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             throttle_time_ms: decoder.get(version),
@@ -45,6 +46,7 @@ impl Wire for AlterPartitionReassignmentsResponse {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.throttle_time_ms, version);
         if version >= 1 {
@@ -69,12 +71,14 @@ pub struct ReassignableTopicResponse {
 impl Wire for ReassignableTopicResponse {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { name: decoder.get(version), partitions: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.name, version);
         encoder.put(&self.partitions, version);
@@ -102,6 +106,7 @@ impl Default for ReassignablePartitionResponse {
 impl Wire for ReassignablePartitionResponse {
     const LEAST: usize = 8;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             partition_index: decoder.get(version),
@@ -112,6 +117,7 @@ impl Wire for ReassignablePartitionResponse {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.partition_index, version);
         encoder.put(&self.error_code, version);

@@ -24,6 +24,7 @@ impl Default for AlterPartitionRequest {
 impl Wire for AlterPartitionRequest {
     const LEAST: usize = 14;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this =
             Self { broker_id: decoder.get(version), broker_epoch: decoder.get(version), topics: decoder.get(version) };
@@ -31,6 +32,7 @@ impl Wire for AlterPartitionRequest {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.broker_id, version);
         encoder.put(&self.broker_epoch, version);
@@ -53,6 +55,7 @@ pub struct TopicData {
 impl Wire for TopicData {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             topic_name: if version <= 1 { decoder.get(version) } else { String::new() },
@@ -63,6 +66,7 @@ impl Wire for TopicData {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         if version <= 1 {
             encoder.put(&self.topic_name, version);
@@ -95,6 +99,7 @@ pub struct PartitionData {
 impl Wire for PartitionData {
     const LEAST: usize = 14;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             partition_index: decoder.get(version),
@@ -108,6 +113,7 @@ impl Wire for PartitionData {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.partition_index, version);
         encoder.put(&self.leader_epoch, version);
@@ -149,12 +155,14 @@ impl Default for BrokerState {
 impl Wire for BrokerState {
     const LEAST: usize = 13;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { broker_id: decoder.get(version), broker_epoch: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.broker_id, version);
         encoder.put(&self.broker_epoch, version);

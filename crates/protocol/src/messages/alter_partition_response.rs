@@ -17,6 +17,7 @@ pub struct AlterPartitionResponse {
 impl Wire for AlterPartitionResponse {
     const LEAST: usize = 8;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             throttle_time_ms: decoder.get(version),
@@ -27,6 +28,7 @@ impl Wire for AlterPartitionResponse {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.throttle_time_ms, version);
         encoder.put(&self.error_code, version);
@@ -49,6 +51,7 @@ pub struct TopicData {
 impl Wire for TopicData {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             topic_name: if version <= 1 { decoder.get(version) } else { String::new() },
@@ -59,6 +62,7 @@ impl Wire for TopicData {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         if version <= 1 {
             encoder.put(&self.topic_name, version);
@@ -93,6 +97,7 @@ pub struct PartitionData {
 impl Wire for PartitionData {
     const LEAST: usize = 20;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             partition_index: decoder.get(version),
@@ -107,6 +112,7 @@ impl Wire for PartitionData {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.partition_index, version);
         encoder.put(&self.error_code, version);

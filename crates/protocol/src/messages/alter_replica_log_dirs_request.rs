@@ -14,12 +14,14 @@ pub struct AlterReplicaLogDirsRequest {
 impl Wire for AlterReplicaLogDirsRequest {
     const LEAST: usize = 2;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { dirs: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.dirs, version);
         encoder.tags();
@@ -38,12 +40,14 @@ pub struct AlterReplicaLogDir {
 impl Wire for AlterReplicaLogDir {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { path: decoder.get(version), topics: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.path, version);
         encoder.put(&self.topics, version);
@@ -63,12 +67,14 @@ pub struct AlterReplicaLogDirTopic {
 impl Wire for AlterReplicaLogDirTopic {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { name: decoder.get(version), partitions: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.name, version);
         encoder.put(&self.partitions, version);

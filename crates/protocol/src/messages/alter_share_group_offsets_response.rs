@@ -19,6 +19,7 @@ pub struct AlterShareGroupOffsetsResponse {
 impl Wire for AlterShareGroupOffsetsResponse {
     const LEAST: usize = 9;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             throttle_time_ms: decoder.get(version),
@@ -30,6 +31,7 @@ impl Wire for AlterShareGroupOffsetsResponse {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.throttle_time_ms, version);
         encoder.put(&self.error_code, version);
@@ -53,6 +55,7 @@ pub struct AlterShareGroupOffsetsResponseTopic {
 impl Wire for AlterShareGroupOffsetsResponseTopic {
     const LEAST: usize = 19;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this =
             Self { topic_name: decoder.get(version), topic_id: decoder.get(version), partitions: decoder.get(version) };
@@ -60,6 +63,7 @@ impl Wire for AlterShareGroupOffsetsResponseTopic {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.topic_name, version);
         encoder.put(&self.topic_id, version);
@@ -82,6 +86,7 @@ pub struct AlterShareGroupOffsetsResponsePartition {
 impl Wire for AlterShareGroupOffsetsResponsePartition {
     const LEAST: usize = 8;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             partition_index: decoder.get(version),
@@ -92,6 +97,7 @@ impl Wire for AlterShareGroupOffsetsResponsePartition {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.partition_index, version);
         encoder.put(&self.error_code, version);

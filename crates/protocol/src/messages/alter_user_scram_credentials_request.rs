@@ -17,12 +17,14 @@ pub struct AlterUserScramCredentialsRequest {
 impl Wire for AlterUserScramCredentialsRequest {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { deletions: decoder.get(version), upsertions: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.deletions, version);
         encoder.put(&self.upsertions, version);
@@ -42,12 +44,14 @@ pub struct ScramCredentialDeletion {
 impl Wire for ScramCredentialDeletion {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { name: decoder.get(version), mechanism: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.name, version);
         encoder.put(&self.mechanism, version);
@@ -73,6 +77,7 @@ pub struct ScramCredentialUpsertion {
 impl Wire for ScramCredentialUpsertion {
     const LEAST: usize = 9;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             name: decoder.get(version),
@@ -85,6 +90,7 @@ impl Wire for ScramCredentialUpsertion {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.name, version);
         encoder.put(&self.mechanism, version);

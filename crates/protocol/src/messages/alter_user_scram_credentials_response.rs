@@ -15,12 +15,14 @@ pub struct AlterUserScramCredentialsResponse {
 impl Wire for AlterUserScramCredentialsResponse {
     const LEAST: usize = 6;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { throttle_time_ms: decoder.get(version), results: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.throttle_time_ms, version);
         encoder.put(&self.results, version);
@@ -48,6 +50,7 @@ impl Default for AlterUserScramCredentialsResult {
 impl Wire for AlterUserScramCredentialsResult {
     const LEAST: usize = 5;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this =
             Self { user: decoder.get(version), error_code: decoder.get(version), error_message: decoder.get(version) };
@@ -55,6 +58,7 @@ impl Wire for AlterUserScramCredentialsResult {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.user, version);
         encoder.put(&self.error_code, version);

@@ -31,6 +31,7 @@ impl Default for ApiVersionsRequest {
 impl Wire for ApiVersionsRequest {
     const LEAST: usize = 1;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             client_software_name: if version >= 3 { decoder.get(version) } else { String::new() },
@@ -42,6 +43,7 @@ impl Wire for ApiVersionsRequest {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         if version >= 3 {
             encoder.put(&self.client_software_name, version);

@@ -39,6 +39,7 @@ impl Default for ApiVersionsResponse {
 impl Wire for ApiVersionsResponse {
     const LEAST: usize = 6;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let mut this = Self {
             error_code: decoder.get(version),
@@ -62,6 +63,7 @@ impl Wire for ApiVersionsResponse {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.error_code, version);
         encoder.put(&self.api_keys, version);
@@ -98,6 +100,7 @@ pub struct ApiVersion {
 impl Wire for ApiVersion {
     const LEAST: usize = 6;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             api_key: decoder.get(version),
@@ -108,6 +111,7 @@ impl Wire for ApiVersion {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.api_key, version);
         encoder.put(&self.min_version, version);
@@ -130,6 +134,7 @@ pub struct SupportedFeatureKey {
 impl Wire for SupportedFeatureKey {
     const LEAST: usize = 6;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this =
             Self { name: decoder.get(version), min_version: decoder.get(version), max_version: decoder.get(version) };
@@ -137,6 +142,7 @@ impl Wire for SupportedFeatureKey {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.name, version);
         encoder.put(&self.min_version, version);
@@ -159,6 +165,7 @@ pub struct FinalizedFeatureKey {
 impl Wire for FinalizedFeatureKey {
     const LEAST: usize = 6;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             name: decoder.get(version),
@@ -169,6 +176,7 @@ impl Wire for FinalizedFeatureKey {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.name, version);
         encoder.put(&self.max_version_level, version);

@@ -24,6 +24,7 @@ impl Default for AssignReplicasToDirsRequest {
 impl Wire for AssignReplicasToDirsRequest {
     const LEAST: usize = 14;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             broker_id: decoder.get(version),
@@ -34,6 +35,7 @@ impl Wire for AssignReplicasToDirsRequest {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.broker_id, version);
         encoder.put(&self.broker_epoch, version);
@@ -54,12 +56,14 @@ pub struct DirectoryData {
 impl Wire for DirectoryData {
     const LEAST: usize = 18;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { id: decoder.get(version), topics: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.id, version);
         encoder.put(&self.topics, version);
@@ -79,12 +83,14 @@ pub struct TopicData {
 impl Wire for TopicData {
     const LEAST: usize = 18;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { topic_id: decoder.get(version), partitions: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.topic_id, version);
         encoder.put(&self.partitions, version);
@@ -102,12 +108,14 @@ pub struct PartitionData {
 impl Wire for PartitionData {
     const LEAST: usize = 5;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { partition_index: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.partition_index, version);
         encoder.tags();

@@ -26,6 +26,7 @@ impl Default for BeginQuorumEpochRequest {
 impl Wire for BeginQuorumEpochRequest {
     const LEAST: usize = 6;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             cluster_id: decoder.get(version),
@@ -37,6 +38,7 @@ impl Wire for BeginQuorumEpochRequest {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.cluster_id, version);
         if version >= 1 {
@@ -62,12 +64,14 @@ pub struct TopicData {
 impl Wire for TopicData {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { topic_name: decoder.get(version), partitions: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.topic_name, version);
         encoder.put(&self.partitions, version);
@@ -91,6 +95,7 @@ pub struct PartitionData {
 impl Wire for PartitionData {
     const LEAST: usize = 12;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             partition_index: decoder.get(version),
@@ -102,6 +107,7 @@ impl Wire for PartitionData {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.partition_index, version);
         if version >= 1 {
@@ -127,12 +133,14 @@ pub struct LeaderEndpoint {
 impl Wire for LeaderEndpoint {
     const LEAST: usize = 5;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { name: decoder.get(version), host: decoder.get(version), port: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.name, version);
         encoder.put(&self.host, version);

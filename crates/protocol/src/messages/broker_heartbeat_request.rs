@@ -40,6 +40,7 @@ impl Default for BrokerHeartbeatRequest {
 impl Wire for BrokerHeartbeatRequest {
     const LEAST: usize = 23;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let mut this = Self {
             broker_id: decoder.get(version),
@@ -61,6 +62,7 @@ impl Wire for BrokerHeartbeatRequest {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.broker_id, version);
         encoder.put(&self.broker_epoch, version);

@@ -27,6 +27,7 @@ impl Default for BrokerHeartbeatResponse {
 impl Wire for BrokerHeartbeatResponse {
     const LEAST: usize = 10;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             throttle_time_ms: decoder.get(version),
@@ -39,6 +40,7 @@ impl Wire for BrokerHeartbeatResponse {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.throttle_time_ms, version);
         encoder.put(&self.error_code, version);

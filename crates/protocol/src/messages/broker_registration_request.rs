@@ -46,6 +46,7 @@ impl Default for BrokerRegistrationRequest {
 impl Wire for BrokerRegistrationRequest {
     const LEAST: usize = 25;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             broker_id: decoder.get(version),
@@ -62,6 +63,7 @@ impl Wire for BrokerRegistrationRequest {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.broker_id, version);
         encoder.put(&self.cluster_id, version);
@@ -100,6 +102,7 @@ pub struct Listener {
 impl Wire for Listener {
     const LEAST: usize = 7;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             name: decoder.get(version),
@@ -111,6 +114,7 @@ impl Wire for Listener {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.name, version);
         encoder.put(&self.host, version);
@@ -134,6 +138,7 @@ pub struct Feature {
 impl Wire for Feature {
     const LEAST: usize = 6;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             name: decoder.get(version),
@@ -144,6 +149,7 @@ impl Wire for Feature {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.name, version);
         encoder.put(&self.min_supported_version, version);

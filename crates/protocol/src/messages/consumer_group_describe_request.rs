@@ -16,12 +16,14 @@ pub struct ConsumerGroupDescribeRequest {
 impl Wire for ConsumerGroupDescribeRequest {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { group_ids: decoder.get(version), include_authorized_operations: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.group_ids, version);
         encoder.put(&self.include_authorized_operations, version);

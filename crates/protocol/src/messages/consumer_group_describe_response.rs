@@ -15,12 +15,14 @@ pub struct ConsumerGroupDescribeResponse {
 impl Wire for ConsumerGroupDescribeResponse {
     const LEAST: usize = 6;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { throttle_time_ms: decoder.get(version), groups: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.throttle_time_ms, version);
         encoder.put(&self.groups, version);
@@ -70,6 +72,7 @@ impl Default for DescribedGroup {
 impl Wire for DescribedGroup {
     const LEAST: usize = 20;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             error_code: decoder.get(version),
@@ -86,6 +89,7 @@ impl Wire for DescribedGroup {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.error_code, version);
         encoder.put(&self.error_message, version);
@@ -148,6 +152,7 @@ impl Default for Member {
 impl Wire for Member {
     const LEAST: usize = 16;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             member_id: decoder.get(version),
@@ -166,6 +171,7 @@ impl Wire for Member {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.member_id, version);
         encoder.put(&self.instance_id, version);
@@ -194,12 +200,14 @@ pub struct Assignment {
 impl Wire for Assignment {
     const LEAST: usize = 2;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { topic_partitions: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.topic_partitions, version);
         encoder.tags();
@@ -220,6 +228,7 @@ pub struct TopicPartitions {
 impl Wire for TopicPartitions {
     const LEAST: usize = 19;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this =
             Self { topic_id: decoder.get(version), topic_name: decoder.get(version), partitions: decoder.get(version) };
@@ -227,6 +236,7 @@ impl Wire for TopicPartitions {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.topic_id, version);
         encoder.put(&self.topic_name, version);

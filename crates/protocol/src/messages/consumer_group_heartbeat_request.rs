@@ -49,6 +49,7 @@ impl Default for ConsumerGroupHeartbeatRequest {
 impl Wire for ConsumerGroupHeartbeatRequest {
     const LEAST: usize = 16;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             group_id: decoder.get(version),
@@ -66,6 +67,7 @@ impl Wire for ConsumerGroupHeartbeatRequest {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.group_id, version);
         encoder.put(&self.member_id, version);
@@ -97,12 +99,14 @@ pub struct TopicPartitions {
 impl Wire for TopicPartitions {
     const LEAST: usize = 18;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { topic_id: decoder.get(version), partitions: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.topic_id, version);
         encoder.put(&self.partitions, version);

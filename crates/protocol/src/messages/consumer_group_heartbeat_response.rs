@@ -25,6 +25,7 @@ pub struct ConsumerGroupHeartbeatResponse {
 impl Wire for ConsumerGroupHeartbeatResponse {
     const LEAST: usize = 18;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             throttle_time_ms: decoder.get(version),
@@ -39,6 +40,7 @@ impl Wire for ConsumerGroupHeartbeatResponse {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.throttle_time_ms, version);
         encoder.put(&self.error_code, version);
@@ -61,12 +63,14 @@ pub struct Assignment {
 impl Wire for Assignment {
     const LEAST: usize = 2;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { topic_partitions: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.topic_partitions, version);
         encoder.tags();
@@ -85,12 +89,14 @@ pub struct TopicPartitions {
 impl Wire for TopicPartitions {
     const LEAST: usize = 18;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { topic_id: decoder.get(version), partitions: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.topic_id, version);
         encoder.put(&self.partitions, version);

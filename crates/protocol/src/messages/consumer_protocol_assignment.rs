@@ -16,10 +16,12 @@ pub struct ConsumerProtocolAssignment {
 impl Wire for ConsumerProtocolAssignment {
     const LEAST: usize = 8;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         Self { assigned_partitions: decoder.get(version), user_data: decoder.get(version) }
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.assigned_partitions, version);
         encoder.put(&self.user_data, version);
@@ -38,10 +40,12 @@ pub struct TopicPartition {
 impl Wire for TopicPartition {
     const LEAST: usize = 6;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         Self { topic: decoder.get(version), partitions: decoder.get(version) }
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.topic, version);
         encoder.put(&self.partitions, version);

@@ -28,6 +28,7 @@ impl Default for ConsumerProtocolSubscription {
 impl Wire for ConsumerProtocolSubscription {
     const LEAST: usize = 8;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         Self {
             topics: decoder.get(version),
@@ -38,6 +39,7 @@ impl Wire for ConsumerProtocolSubscription {
         }
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.topics, version);
         encoder.put(&self.user_data, version);
@@ -65,10 +67,12 @@ pub struct TopicPartition {
 impl Wire for TopicPartition {
     const LEAST: usize = 6;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         Self { topic: decoder.get(version), partitions: decoder.get(version) }
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.topic, version);
         encoder.put(&self.partitions, version);

@@ -13,10 +13,12 @@ pub struct ControlRecordTypeSchema {
 impl Wire for ControlRecordTypeSchema {
     const LEAST: usize = 2;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         Self { r#type: decoder.get(version) }
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.r#type, version);
     }

@@ -22,6 +22,7 @@ pub struct ControllerRegistrationRequest {
 impl Wire for ControllerRegistrationRequest {
     const LEAST: usize = 24;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             controller_id: decoder.get(version),
@@ -34,6 +35,7 @@ impl Wire for ControllerRegistrationRequest {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.controller_id, version);
         encoder.put(&self.incarnation_id, version);
@@ -60,6 +62,7 @@ pub struct Listener {
 impl Wire for Listener {
     const LEAST: usize = 7;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             name: decoder.get(version),
@@ -71,6 +74,7 @@ impl Wire for Listener {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.name, version);
         encoder.put(&self.host, version);
@@ -94,6 +98,7 @@ pub struct Feature {
 impl Wire for Feature {
     const LEAST: usize = 6;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             name: decoder.get(version),
@@ -104,6 +109,7 @@ impl Wire for Feature {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.name, version);
         encoder.put(&self.min_supported_version, version);

@@ -14,12 +14,14 @@ pub struct CreateAclsRequest {
 impl Wire for CreateAclsRequest {
     const LEAST: usize = 2;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { creations: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.creations, version);
         encoder.tags();
@@ -62,6 +64,7 @@ impl Default for AclCreation {
 impl Wire for AclCreation {
     const LEAST: usize = 8;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             resource_type: decoder.get(version),
@@ -76,6 +79,7 @@ impl Wire for AclCreation {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.resource_type, version);
         encoder.put(&self.resource_name, version);

@@ -15,12 +15,14 @@ pub struct CreateAclsResponse {
 impl Wire for CreateAclsResponse {
     const LEAST: usize = 6;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { throttle_time_ms: decoder.get(version), results: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.throttle_time_ms, version);
         encoder.put(&self.results, version);
@@ -46,12 +48,14 @@ impl Default for AclCreationResult {
 impl Wire for AclCreationResult {
     const LEAST: usize = 4;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { error_code: decoder.get(version), error_message: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.error_code, version);
         encoder.put(&self.error_message, version);

@@ -31,6 +31,7 @@ impl Default for CreateDelegationTokenRequest {
 impl Wire for CreateDelegationTokenRequest {
     const LEAST: usize = 10;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             owner_principal_type: if version >= 3 { decoder.get(version) } else { Some(String::new()) },
@@ -42,6 +43,7 @@ impl Wire for CreateDelegationTokenRequest {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         if version >= 3 {
             encoder.put(&self.owner_principal_type, version);
@@ -71,12 +73,14 @@ pub struct CreatableRenewers {
 impl Wire for CreatableRenewers {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { principal_type: decoder.get(version), principal_name: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.principal_type, version);
         encoder.put(&self.principal_name, version);

@@ -34,6 +34,7 @@ pub struct CreateDelegationTokenResponse {
 impl Wire for CreateDelegationTokenResponse {
     const LEAST: usize = 35;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             error_code: decoder.get(version),
@@ -52,6 +53,7 @@ impl Wire for CreateDelegationTokenResponse {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.error_code, version);
         encoder.put(&self.principal_type, version);

@@ -18,6 +18,7 @@ pub struct CreatePartitionsRequest {
 impl Wire for CreatePartitionsRequest {
     const LEAST: usize = 7;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             topics: decoder.get(version),
@@ -28,6 +29,7 @@ impl Wire for CreatePartitionsRequest {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.topics, version);
         encoder.put(&self.timeout_ms, version);
@@ -56,12 +58,14 @@ impl Default for CreatePartitionsTopic {
 impl Wire for CreatePartitionsTopic {
     const LEAST: usize = 7;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { name: decoder.get(version), count: decoder.get(version), assignments: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.name, version);
         encoder.put(&self.count, version);
@@ -80,12 +84,14 @@ pub struct CreatePartitionsAssignment {
 impl Wire for CreatePartitionsAssignment {
     const LEAST: usize = 2;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { broker_ids: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.broker_ids, version);
         encoder.tags();

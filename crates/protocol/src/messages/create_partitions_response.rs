@@ -15,12 +15,14 @@ pub struct CreatePartitionsResponse {
 impl Wire for CreatePartitionsResponse {
     const LEAST: usize = 6;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { throttle_time_ms: decoder.get(version), results: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.throttle_time_ms, version);
         encoder.put(&self.results, version);
@@ -42,6 +44,7 @@ pub struct CreatePartitionsTopicResult {
 impl Wire for CreatePartitionsTopicResult {
     const LEAST: usize = 5;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this =
             Self { name: decoder.get(version), error_code: decoder.get(version), error_message: decoder.get(version) };
@@ -49,6 +52,7 @@ impl Wire for CreatePartitionsTopicResult {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.name, version);
         encoder.put(&self.error_code, version);

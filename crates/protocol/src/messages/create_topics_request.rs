@@ -24,6 +24,7 @@ impl Default for CreateTopicsRequest {
 impl Wire for CreateTopicsRequest {
     const LEAST: usize = 7;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             topics: decoder.get(version),
@@ -34,6 +35,7 @@ impl Wire for CreateTopicsRequest {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.topics, version);
         encoder.put(&self.timeout_ms, version);
@@ -64,6 +66,7 @@ pub struct CreatableTopic {
 impl Wire for CreatableTopic {
     const LEAST: usize = 10;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             name: decoder.get(version),
@@ -76,6 +79,7 @@ impl Wire for CreatableTopic {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.name, version);
         encoder.put(&self.num_partitions, version);
@@ -98,12 +102,14 @@ pub struct CreatableReplicaAssignment {
 impl Wire for CreatableReplicaAssignment {
     const LEAST: usize = 6;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { partition_index: decoder.get(version), broker_ids: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.partition_index, version);
         encoder.put(&self.broker_ids, version);
@@ -129,12 +135,14 @@ impl Default for CreatableTopicConfig {
 impl Wire for CreatableTopicConfig {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { name: decoder.get(version), value: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.name, version);
         encoder.put(&self.value, version);

@@ -15,6 +15,7 @@ pub struct CreateTopicsResponse {
 impl Wire for CreateTopicsResponse {
     const LEAST: usize = 4;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             throttle_time_ms: if version >= 2 { decoder.get(version) } else { 0 },
@@ -24,6 +25,7 @@ impl Wire for CreateTopicsResponse {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         if version >= 2 {
             encoder.put(&self.throttle_time_ms, version);
@@ -72,6 +74,7 @@ impl Default for CreatableTopicResult {
 impl Wire for CreatableTopicResult {
     const LEAST: usize = 4;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let mut this = Self {
             name: decoder.get(version),
@@ -93,6 +96,7 @@ impl Wire for CreatableTopicResult {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.name, version);
         if version >= 7 {
@@ -148,6 +152,7 @@ impl Default for CreatableTopicConfigs {
 impl Wire for CreatableTopicConfigs {
     const LEAST: usize = 6;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             name: decoder.get(version),
@@ -160,6 +165,7 @@ impl Wire for CreatableTopicConfigs {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.name, version);
         encoder.put(&self.value, version);

@@ -17,6 +17,7 @@ pub struct DefaultPrincipalData {
 impl Wire for DefaultPrincipalData {
     const LEAST: usize = 4;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             r#type: decoder.get(version),
@@ -27,6 +28,7 @@ impl Wire for DefaultPrincipalData {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.r#type, version);
         encoder.put(&self.name, version);

@@ -14,12 +14,14 @@ pub struct DeleteAclsRequest {
 impl Wire for DeleteAclsRequest {
     const LEAST: usize = 2;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { filters: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.filters, version);
         encoder.tags();
@@ -62,6 +64,7 @@ impl Default for DeleteAclsFilter {
 impl Wire for DeleteAclsFilter {
     const LEAST: usize = 8;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             resource_type_filter: decoder.get(version),
@@ -76,6 +79,7 @@ impl Wire for DeleteAclsFilter {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.resource_type_filter, version);
         encoder.put(&self.resource_name_filter, version);

@@ -15,12 +15,14 @@ pub struct DeleteAclsResponse {
 impl Wire for DeleteAclsResponse {
     const LEAST: usize = 6;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { throttle_time_ms: decoder.get(version), filter_results: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.throttle_time_ms, version);
         encoder.put(&self.filter_results, version);
@@ -48,6 +50,7 @@ impl Default for DeleteAclsFilterResult {
 impl Wire for DeleteAclsFilterResult {
     const LEAST: usize = 5;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             error_code: decoder.get(version),
@@ -58,6 +61,7 @@ impl Wire for DeleteAclsFilterResult {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.error_code, version);
         encoder.put(&self.error_message, version);
@@ -108,6 +112,7 @@ impl Default for DeleteAclsMatchingAcl {
 impl Wire for DeleteAclsMatchingAcl {
     const LEAST: usize = 11;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             error_code: decoder.get(version),
@@ -124,6 +129,7 @@ impl Wire for DeleteAclsMatchingAcl {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.error_code, version);
         encoder.put(&self.error_message, version);

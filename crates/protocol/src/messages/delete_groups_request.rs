@@ -14,12 +14,14 @@ pub struct DeleteGroupsRequest {
 impl Wire for DeleteGroupsRequest {
     const LEAST: usize = 2;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { groups_names: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.groups_names, version);
         encoder.tags();

@@ -19,6 +19,7 @@ pub struct DeleteShareGroupOffsetsResponse {
 impl Wire for DeleteShareGroupOffsetsResponse {
     const LEAST: usize = 9;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             throttle_time_ms: decoder.get(version),
@@ -30,6 +31,7 @@ impl Wire for DeleteShareGroupOffsetsResponse {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.throttle_time_ms, version);
         encoder.put(&self.error_code, version);
@@ -55,6 +57,7 @@ pub struct DeleteShareGroupOffsetsResponseTopic {
 impl Wire for DeleteShareGroupOffsetsResponseTopic {
     const LEAST: usize = 21;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             topic_name: decoder.get(version),
@@ -66,6 +69,7 @@ impl Wire for DeleteShareGroupOffsetsResponseTopic {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.topic_name, version);
         encoder.put(&self.topic_id, version);

@@ -18,6 +18,7 @@ pub struct DeleteTopicsRequest {
 impl Wire for DeleteTopicsRequest {
     const LEAST: usize = 6;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             topics: if version >= 6 { decoder.get(version) } else { Vec::new() },
@@ -28,6 +29,7 @@ impl Wire for DeleteTopicsRequest {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         if version >= 6 {
             encoder.put(&self.topics, version);
@@ -54,12 +56,14 @@ pub struct DeleteTopicState {
 impl Wire for DeleteTopicState {
     const LEAST: usize = 18;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { name: decoder.get(version), topic_id: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.name, version);
         encoder.put(&self.topic_id, version);

@@ -15,6 +15,7 @@ pub struct DeleteTopicsResponse {
 impl Wire for DeleteTopicsResponse {
     const LEAST: usize = 4;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             throttle_time_ms: if version >= 1 { decoder.get(version) } else { 0 },
@@ -24,6 +25,7 @@ impl Wire for DeleteTopicsResponse {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         if version >= 1 {
             encoder.put(&self.throttle_time_ms, version);
@@ -55,6 +57,7 @@ impl Default for DeletableTopicResult {
 impl Wire for DeletableTopicResult {
     const LEAST: usize = 4;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             name: if version >= 6 { decoder.get(version) } else { Some(decoder.get(version)) },
@@ -66,6 +69,7 @@ impl Wire for DeletableTopicResult {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         if version >= 6 {
             encoder.put(&self.name, version);

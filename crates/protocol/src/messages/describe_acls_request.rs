@@ -40,6 +40,7 @@ impl Default for DescribeAclsRequest {
 impl Wire for DescribeAclsRequest {
     const LEAST: usize = 8;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             resource_type_filter: decoder.get(version),
@@ -54,6 +55,7 @@ impl Wire for DescribeAclsRequest {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.resource_type_filter, version);
         encoder.put(&self.resource_name_filter, version);

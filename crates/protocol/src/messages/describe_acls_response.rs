@@ -25,6 +25,7 @@ impl Default for DescribeAclsResponse {
 impl Wire for DescribeAclsResponse {
     const LEAST: usize = 9;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             throttle_time_ms: decoder.get(version),
@@ -36,6 +37,7 @@ impl Wire for DescribeAclsResponse {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.throttle_time_ms, version);
         encoder.put(&self.error_code, version);
@@ -67,6 +69,7 @@ impl Default for DescribeAclsResource {
 impl Wire for DescribeAclsResource {
     const LEAST: usize = 5;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             resource_type: decoder.get(version),
@@ -78,6 +81,7 @@ impl Wire for DescribeAclsResource {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.resource_type, version);
         encoder.put(&self.resource_name, version);
@@ -107,6 +111,7 @@ pub struct AclDescription {
 impl Wire for AclDescription {
     const LEAST: usize = 5;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             principal: decoder.get(version),
@@ -118,6 +123,7 @@ impl Wire for AclDescription {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.principal, version);
         encoder.put(&self.host, version);

@@ -16,12 +16,14 @@ pub struct DescribeClientQuotasRequest {
 impl Wire for DescribeClientQuotasRequest {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { components: decoder.get(version), strict: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.components, version);
         encoder.put(&self.strict, version);
@@ -49,6 +51,7 @@ impl Default for ComponentData {
 impl Wire for ComponentData {
     const LEAST: usize = 4;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this =
             Self { entity_type: decoder.get(version), match_type: decoder.get(version), r#match: decoder.get(version) };
@@ -56,6 +59,7 @@ impl Wire for ComponentData {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.entity_type, version);
         encoder.put(&self.match_type, version);

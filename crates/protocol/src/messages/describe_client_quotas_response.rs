@@ -25,6 +25,7 @@ impl Default for DescribeClientQuotasResponse {
 impl Wire for DescribeClientQuotasResponse {
     const LEAST: usize = 9;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             throttle_time_ms: decoder.get(version),
@@ -36,6 +37,7 @@ impl Wire for DescribeClientQuotasResponse {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.throttle_time_ms, version);
         encoder.put(&self.error_code, version);
@@ -57,12 +59,14 @@ pub struct EntryData {
 impl Wire for EntryData {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { entity: decoder.get(version), values: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.entity, version);
         encoder.put(&self.values, version);
@@ -88,12 +92,14 @@ impl Default for EntityData {
 impl Wire for EntityData {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { entity_type: decoder.get(version), entity_name: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.entity_type, version);
         encoder.put(&self.entity_name, version);
@@ -113,12 +119,14 @@ pub struct ValueData {
 impl Wire for ValueData {
     const LEAST: usize = 10;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { key: decoder.get(version), value: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.key, version);
         encoder.put(&self.value, version);

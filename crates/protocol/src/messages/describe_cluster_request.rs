@@ -24,6 +24,7 @@ impl Default for DescribeClusterRequest {
 impl Wire for DescribeClusterRequest {
     const LEAST: usize = 2;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             include_cluster_authorized_operations: decoder.get(version),
@@ -34,6 +35,7 @@ impl Wire for DescribeClusterRequest {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.include_cluster_authorized_operations, version);
         if version >= 1 {

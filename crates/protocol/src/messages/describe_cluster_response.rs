@@ -42,6 +42,7 @@ impl Default for DescribeClusterResponse {
 impl Wire for DescribeClusterResponse {
     const LEAST: usize = 18;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             throttle_time_ms: decoder.get(version),
@@ -57,6 +58,7 @@ impl Wire for DescribeClusterResponse {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.throttle_time_ms, version);
         encoder.put(&self.error_code, version);
@@ -92,6 +94,7 @@ pub struct DescribeClusterBroker {
 impl Wire for DescribeClusterBroker {
     const LEAST: usize = 11;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             broker_id: decoder.get(version),
@@ -104,6 +107,7 @@ impl Wire for DescribeClusterBroker {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.broker_id, version);
         encoder.put(&self.host, version);

@@ -18,6 +18,7 @@ pub struct DescribeConfigsRequest {
 impl Wire for DescribeConfigsRequest {
     const LEAST: usize = 4;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             resources: decoder.get(version),
@@ -28,6 +29,7 @@ impl Wire for DescribeConfigsRequest {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.resources, version);
         if version >= 1 {
@@ -64,6 +66,7 @@ impl Default for DescribeConfigsResource {
 impl Wire for DescribeConfigsResource {
     const LEAST: usize = 4;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             resource_type: decoder.get(version),
@@ -74,6 +77,7 @@ impl Wire for DescribeConfigsResource {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.resource_type, version);
         encoder.put(&self.resource_name, version);

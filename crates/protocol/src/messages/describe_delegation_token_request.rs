@@ -20,12 +20,14 @@ impl Default for DescribeDelegationTokenRequest {
 impl Wire for DescribeDelegationTokenRequest {
     const LEAST: usize = 2;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { owners: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.owners, version);
         encoder.tags();
@@ -44,12 +46,14 @@ pub struct DescribeDelegationTokenOwner {
 impl Wire for DescribeDelegationTokenOwner {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { principal_type: decoder.get(version), principal_name: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.principal_type, version);
         encoder.put(&self.principal_name, version);

@@ -18,6 +18,7 @@ pub struct DescribeDelegationTokenResponse {
 impl Wire for DescribeDelegationTokenResponse {
     const LEAST: usize = 8;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             error_code: decoder.get(version),
@@ -28,6 +29,7 @@ impl Wire for DescribeDelegationTokenResponse {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.error_code, version);
         encoder.put(&self.tokens, version);
@@ -64,6 +66,7 @@ pub struct DescribedDelegationToken {
 impl Wire for DescribedDelegationToken {
     const LEAST: usize = 30;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             principal_type: decoder.get(version),
@@ -81,6 +84,7 @@ impl Wire for DescribedDelegationToken {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.principal_type, version);
         encoder.put(&self.principal_name, version);
@@ -116,12 +120,14 @@ pub struct DescribedDelegationTokenRenewer {
 impl Wire for DescribedDelegationTokenRenewer {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { principal_type: decoder.get(version), principal_name: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.principal_type, version);
         encoder.put(&self.principal_name, version);

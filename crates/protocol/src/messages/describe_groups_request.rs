@@ -16,6 +16,7 @@ pub struct DescribeGroupsRequest {
 impl Wire for DescribeGroupsRequest {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             groups: decoder.get(version),
@@ -25,6 +26,7 @@ impl Wire for DescribeGroupsRequest {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.groups, version);
         if version >= 3 {

@@ -16,6 +16,7 @@ pub struct DescribeGroupsResponse {
 impl Wire for DescribeGroupsResponse {
     const LEAST: usize = 4;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             throttle_time_ms: if version >= 1 { decoder.get(version) } else { 0 },
@@ -25,6 +26,7 @@ impl Wire for DescribeGroupsResponse {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         if version >= 1 {
             encoder.put(&self.throttle_time_ms, version);
@@ -73,6 +75,7 @@ impl Default for DescribedGroup {
 impl Wire for DescribedGroup {
     const LEAST: usize = 12;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             error_code: decoder.get(version),
@@ -88,6 +91,7 @@ impl Wire for DescribedGroup {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.error_code, version);
         if version >= 6 {
@@ -129,6 +133,7 @@ pub struct DescribedGroupMember {
 impl Wire for DescribedGroupMember {
     const LEAST: usize = 7;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             member_id: decoder.get(version),
@@ -142,6 +147,7 @@ impl Wire for DescribedGroupMember {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.member_id, version);
         if version >= 4 {

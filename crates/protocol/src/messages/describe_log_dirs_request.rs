@@ -20,12 +20,14 @@ impl Default for DescribeLogDirsRequest {
 impl Wire for DescribeLogDirsRequest {
     const LEAST: usize = 2;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { topics: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.topics, version);
         encoder.tags();
@@ -44,12 +46,14 @@ pub struct DescribableLogDirTopic {
 impl Wire for DescribableLogDirTopic {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { topic: decoder.get(version), partitions: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.topic, version);
         encoder.put(&self.partitions, version);

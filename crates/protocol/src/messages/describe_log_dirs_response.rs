@@ -17,6 +17,7 @@ pub struct DescribeLogDirsResponse {
 impl Wire for DescribeLogDirsResponse {
     const LEAST: usize = 6;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             throttle_time_ms: decoder.get(version),
@@ -27,6 +28,7 @@ impl Wire for DescribeLogDirsResponse {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.throttle_time_ms, version);
         if version >= 3 {
@@ -70,6 +72,7 @@ impl Default for DescribeLogDirsResult {
 impl Wire for DescribeLogDirsResult {
     const LEAST: usize = 5;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             error_code: decoder.get(version),
@@ -83,6 +86,7 @@ impl Wire for DescribeLogDirsResult {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.error_code, version);
         encoder.put(&self.log_dir, version);
@@ -112,12 +116,14 @@ pub struct DescribeLogDirsTopic {
 impl Wire for DescribeLogDirsTopic {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { name: decoder.get(version), partitions: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.name, version);
         encoder.put(&self.partitions, version);
@@ -141,6 +147,7 @@ pub struct DescribeLogDirsPartition {
 impl Wire for DescribeLogDirsPartition {
     const LEAST: usize = 21;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             partition_index: decoder.get(version),
@@ -152,6 +159,7 @@ impl Wire for DescribeLogDirsPartition {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.partition_index, version);
         encoder.put(&self.partition_size, version);

@@ -15,12 +15,14 @@ pub struct DescribeProducersResponse {
 impl Wire for DescribeProducersResponse {
     const LEAST: usize = 6;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { throttle_time_ms: decoder.get(version), topics: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.throttle_time_ms, version);
         encoder.put(&self.topics, version);
@@ -40,12 +42,14 @@ pub struct TopicResponse {
 impl Wire for TopicResponse {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { name: decoder.get(version), partitions: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.name, version);
         encoder.put(&self.partitions, version);
@@ -69,6 +73,7 @@ pub struct PartitionResponse {
 impl Wire for PartitionResponse {
     const LEAST: usize = 9;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             partition_index: decoder.get(version),
@@ -80,6 +85,7 @@ impl Wire for PartitionResponse {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.partition_index, version);
         encoder.put(&self.error_code, version);
@@ -122,6 +128,7 @@ impl Default for ProducerState {
 impl Wire for ProducerState {
     const LEAST: usize = 37;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             producer_id: decoder.get(version),
@@ -135,6 +142,7 @@ impl Wire for ProducerState {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.producer_id, version);
         encoder.put(&self.producer_epoch, version);

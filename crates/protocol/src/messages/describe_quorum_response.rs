@@ -25,6 +25,7 @@ impl Default for DescribeQuorumResponse {
 impl Wire for DescribeQuorumResponse {
     const LEAST: usize = 4;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             error_code: decoder.get(version),
@@ -36,6 +37,7 @@ impl Wire for DescribeQuorumResponse {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.error_code, version);
         if version >= 2 {
@@ -63,12 +65,14 @@ pub struct TopicData {
 impl Wire for TopicData {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { topic_name: decoder.get(version), partitions: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.topic_name, version);
         encoder.put(&self.partitions, version);
@@ -115,6 +119,7 @@ impl Default for PartitionData {
 impl Wire for PartitionData {
     const LEAST: usize = 25;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             partition_index: decoder.get(version),
@@ -130,6 +135,7 @@ impl Wire for PartitionData {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.partition_index, version);
         encoder.put(&self.error_code, version);
@@ -175,6 +181,7 @@ impl Default for ReplicaState {
 impl Wire for ReplicaState {
     const LEAST: usize = 13;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             replica_id: decoder.get(version),
@@ -187,6 +194,7 @@ impl Wire for ReplicaState {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.replica_id, version);
         if version >= 2 {
@@ -217,12 +225,14 @@ pub struct Node {
 impl Wire for Node {
     const LEAST: usize = 6;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { node_id: decoder.get(version), listeners: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.node_id, version);
         encoder.put(&self.listeners, version);
@@ -244,12 +254,14 @@ pub struct Listener {
 impl Wire for Listener {
     const LEAST: usize = 5;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { name: decoder.get(version), host: decoder.get(version), port: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.name, version);
         encoder.put(&self.host, version);

@@ -14,12 +14,14 @@ pub struct DescribeShareGroupOffsetsRequest {
 impl Wire for DescribeShareGroupOffsetsRequest {
     const LEAST: usize = 2;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { groups: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.groups, version);
         encoder.tags();
@@ -44,12 +46,14 @@ impl Default for DescribeShareGroupOffsetsRequestGroup {
 impl Wire for DescribeShareGroupOffsetsRequestGroup {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { group_id: decoder.get(version), topics: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.group_id, version);
         encoder.put(&self.topics, version);
@@ -69,12 +73,14 @@ pub struct DescribeShareGroupOffsetsRequestTopic {
 impl Wire for DescribeShareGroupOffsetsRequestTopic {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { topic_name: decoder.get(version), partitions: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.topic_name, version);
         encoder.put(&self.partitions, version);

@@ -15,12 +15,14 @@ pub struct DescribeShareGroupOffsetsResponse {
 impl Wire for DescribeShareGroupOffsetsResponse {
     const LEAST: usize = 6;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { throttle_time_ms: decoder.get(version), groups: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.throttle_time_ms, version);
         encoder.put(&self.groups, version);
@@ -44,6 +46,7 @@ pub struct DescribeShareGroupOffsetsResponseGroup {
 impl Wire for DescribeShareGroupOffsetsResponseGroup {
     const LEAST: usize = 6;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             group_id: decoder.get(version),
@@ -55,6 +58,7 @@ impl Wire for DescribeShareGroupOffsetsResponseGroup {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.group_id, version);
         encoder.put(&self.topics, version);
@@ -78,6 +82,7 @@ pub struct DescribeShareGroupOffsetsResponseTopic {
 impl Wire for DescribeShareGroupOffsetsResponseTopic {
     const LEAST: usize = 19;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this =
             Self { topic_name: decoder.get(version), topic_id: decoder.get(version), partitions: decoder.get(version) };
@@ -85,6 +90,7 @@ impl Wire for DescribeShareGroupOffsetsResponseTopic {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.topic_name, version);
         encoder.put(&self.topic_id, version);
@@ -119,6 +125,7 @@ impl Default for DescribeShareGroupOffsetsResponsePartition {
 impl Wire for DescribeShareGroupOffsetsResponsePartition {
     const LEAST: usize = 20;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             partition_index: decoder.get(version),
@@ -132,6 +139,7 @@ impl Wire for DescribeShareGroupOffsetsResponsePartition {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.partition_index, version);
         encoder.put(&self.start_offset, version);

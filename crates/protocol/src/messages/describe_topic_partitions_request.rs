@@ -24,6 +24,7 @@ impl Default for DescribeTopicPartitionsRequest {
 impl Wire for DescribeTopicPartitionsRequest {
     const LEAST: usize = 7;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             topics: decoder.get(version),
@@ -34,6 +35,7 @@ impl Wire for DescribeTopicPartitionsRequest {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.topics, version);
         encoder.put(&self.response_partition_limit, version);
@@ -52,12 +54,14 @@ pub struct TopicRequest {
 impl Wire for TopicRequest {
     const LEAST: usize = 2;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { name: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.name, version);
         encoder.tags();
@@ -76,12 +80,14 @@ pub struct Cursor {
 impl Wire for Cursor {
     const LEAST: usize = 6;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { topic_name: decoder.get(version), partition_index: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.topic_name, version);
         encoder.put(&self.partition_index, version);

@@ -17,6 +17,7 @@ pub struct DescribeTopicPartitionsResponse {
 impl Wire for DescribeTopicPartitionsResponse {
     const LEAST: usize = 7;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             throttle_time_ms: decoder.get(version),
@@ -27,6 +28,7 @@ impl Wire for DescribeTopicPartitionsResponse {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.throttle_time_ms, version);
         encoder.put(&self.topics, version);
@@ -68,6 +70,7 @@ impl Default for DescribeTopicPartitionsResponseTopic {
 impl Wire for DescribeTopicPartitionsResponseTopic {
     const LEAST: usize = 26;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             error_code: decoder.get(version),
@@ -81,6 +84,7 @@ impl Wire for DescribeTopicPartitionsResponseTopic {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.error_code, version);
         encoder.put(&self.name, version);
@@ -134,6 +138,7 @@ impl Default for DescribeTopicPartitionsResponsePartition {
 impl Wire for DescribeTopicPartitionsResponsePartition {
     const LEAST: usize = 20;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             error_code: decoder.get(version),
@@ -150,6 +155,7 @@ impl Wire for DescribeTopicPartitionsResponsePartition {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.error_code, version);
         encoder.put(&self.partition_index, version);
@@ -176,12 +182,14 @@ pub struct Cursor {
 impl Wire for Cursor {
     const LEAST: usize = 6;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { topic_name: decoder.get(version), partition_index: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.topic_name, version);
         encoder.put(&self.partition_index, version);

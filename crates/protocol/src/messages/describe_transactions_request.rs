@@ -14,12 +14,14 @@ pub struct DescribeTransactionsRequest {
 impl Wire for DescribeTransactionsRequest {
     const LEAST: usize = 2;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { transactional_ids: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.transactional_ids, version);
         encoder.tags();

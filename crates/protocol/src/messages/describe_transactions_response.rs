@@ -15,12 +15,14 @@ pub struct DescribeTransactionsResponse {
 impl Wire for DescribeTransactionsResponse {
     const LEAST: usize = 6;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { throttle_time_ms: decoder.get(version), transaction_states: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.throttle_time_ms, version);
         encoder.put(&self.transaction_states, version);
@@ -52,6 +54,7 @@ pub struct TransactionState {
 impl Wire for TransactionState {
     const LEAST: usize = 28;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             error_code: decoder.get(version),
@@ -67,6 +70,7 @@ impl Wire for TransactionState {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.error_code, version);
         encoder.put(&self.transactional_id, version);
@@ -92,12 +96,14 @@ pub struct TopicData {
 impl Wire for TopicData {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { topic: decoder.get(version), partitions: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.topic, version);
         encoder.put(&self.partitions, version);

@@ -25,6 +25,7 @@ impl Default for DescribeUserScramCredentialsResponse {
 impl Wire for DescribeUserScramCredentialsResponse {
     const LEAST: usize = 9;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             throttle_time_ms: decoder.get(version),
@@ -36,6 +37,7 @@ impl Wire for DescribeUserScramCredentialsResponse {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.throttle_time_ms, version);
         encoder.put(&self.error_code, version);
@@ -67,6 +69,7 @@ impl Default for DescribeUserScramCredentialsResult {
 impl Wire for DescribeUserScramCredentialsResult {
     const LEAST: usize = 6;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             user: decoder.get(version),
@@ -78,6 +81,7 @@ impl Wire for DescribeUserScramCredentialsResult {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.user, version);
         encoder.put(&self.error_code, version);
@@ -99,12 +103,14 @@ pub struct CredentialInfo {
 impl Wire for CredentialInfo {
     const LEAST: usize = 6;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { mechanism: decoder.get(version), iterations: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.mechanism, version);
         encoder.put(&self.iterations, version);

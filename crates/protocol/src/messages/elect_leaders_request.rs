@@ -24,6 +24,7 @@ impl Default for ElectLeadersRequest {
 impl Wire for ElectLeadersRequest {
     const LEAST: usize = 7;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             election_type: if version >= 1 { decoder.get(version) } else { 0 },
@@ -34,6 +35,7 @@ impl Wire for ElectLeadersRequest {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         if version >= 1 {
             encoder.put(&self.election_type, version);
@@ -58,12 +60,14 @@ pub struct TopicPartitions {
 impl Wire for TopicPartitions {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { topic: decoder.get(version), partitions: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.topic, version);
         encoder.put(&self.partitions, version);

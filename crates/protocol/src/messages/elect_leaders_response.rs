@@ -17,6 +17,7 @@ pub struct ElectLeadersResponse {
 impl Wire for ElectLeadersResponse {
     const LEAST: usize = 8;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             throttle_time_ms: decoder.get(version),
@@ -27,6 +28,7 @@ impl Wire for ElectLeadersResponse {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.throttle_time_ms, version);
         if version >= 1 {
@@ -51,12 +53,14 @@ pub struct ReplicaElectionResult {
 impl Wire for ReplicaElectionResult {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { topic: decoder.get(version), partition_result: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.topic, version);
         encoder.put(&self.partition_result, version);
@@ -84,6 +88,7 @@ impl Default for PartitionResult {
 impl Wire for PartitionResult {
     const LEAST: usize = 8;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             partition_id: decoder.get(version),
@@ -94,6 +99,7 @@ impl Wire for PartitionResult {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.partition_id, version);
         encoder.put(&self.error_code, version);

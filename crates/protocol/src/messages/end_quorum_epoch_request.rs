@@ -18,6 +18,7 @@ pub struct EndQuorumEpochRequest {
 impl Wire for EndQuorumEpochRequest {
     const LEAST: usize = 4;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             cluster_id: decoder.get(version),
@@ -28,6 +29,7 @@ impl Wire for EndQuorumEpochRequest {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.cluster_id, version);
         encoder.put(&self.topics, version);
@@ -50,12 +52,14 @@ pub struct TopicData {
 impl Wire for TopicData {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { topic_name: decoder.get(version), partitions: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.topic_name, version);
         encoder.put(&self.partitions, version);
@@ -81,6 +85,7 @@ pub struct PartitionData {
 impl Wire for PartitionData {
     const LEAST: usize = 14;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             partition_index: decoder.get(version),
@@ -93,6 +98,7 @@ impl Wire for PartitionData {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.partition_index, version);
         encoder.put(&self.leader_id, version);
@@ -119,12 +125,14 @@ pub struct ReplicaInfo {
 impl Wire for ReplicaInfo {
     const LEAST: usize = 21;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { candidate_id: decoder.get(version), candidate_directory_id: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.candidate_id, version);
         encoder.put(&self.candidate_directory_id, version);
@@ -146,12 +154,14 @@ pub struct LeaderEndpoint {
 impl Wire for LeaderEndpoint {
     const LEAST: usize = 5;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { name: decoder.get(version), host: decoder.get(version), port: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.name, version);
         encoder.put(&self.host, version);

@@ -13,10 +13,12 @@ pub struct EndTxnMarker {
 impl Wire for EndTxnMarker {
     const LEAST: usize = 4;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         Self { coordinator_epoch: decoder.get(version) }
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.coordinator_epoch, version);
     }

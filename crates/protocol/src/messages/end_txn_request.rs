@@ -20,6 +20,7 @@ pub struct EndTxnRequest {
 impl Wire for EndTxnRequest {
     const LEAST: usize = 13;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             transactional_id: decoder.get(version),
@@ -31,6 +32,7 @@ impl Wire for EndTxnRequest {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.transactional_id, version);
         encoder.put(&self.producer_id, version);

@@ -25,6 +25,7 @@ impl Default for EnvelopeRequest {
 impl Wire for EnvelopeRequest {
     const LEAST: usize = 4;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             request_data: decoder.get(version),
@@ -35,6 +36,7 @@ impl Wire for EnvelopeRequest {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.request_data, version);
         encoder.put(&self.request_principal, version);

@@ -16,12 +16,14 @@ pub struct EnvelopeResponse {
 impl Wire for EnvelopeResponse {
     const LEAST: usize = 4;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { response_data: decoder.get(version), error_code: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.response_data, version);
         encoder.put(&self.error_code, version);

@@ -17,12 +17,14 @@ pub struct ExpireDelegationTokenRequest {
 impl Wire for ExpireDelegationTokenRequest {
     const LEAST: usize = 10;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { hmac: decoder.get(version), expiry_time_period_ms: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.hmac, version);
         encoder.put(&self.expiry_time_period_ms, version);

@@ -55,6 +55,7 @@ impl Default for FetchRequest {
 impl Wire for FetchRequest {
     const LEAST: usize = 16;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let mut this = Self {
             cluster_id: None,
@@ -81,6 +82,7 @@ impl Wire for FetchRequest {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         if version <= 14 {
             encoder.put(&self.replica_id, version);
@@ -142,12 +144,14 @@ impl Default for ReplicaState {
 impl Wire for ReplicaState {
     const LEAST: usize = 13;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { replica_id: decoder.get(version), replica_epoch: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.replica_id, version);
         encoder.put(&self.replica_epoch, version);
@@ -169,6 +173,7 @@ pub struct FetchTopic {
 impl Wire for FetchTopic {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             topic: if version <= 12 { decoder.get(version) } else { String::new() },
@@ -179,6 +184,7 @@ impl Wire for FetchTopic {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         if version <= 12 {
             encoder.put(&self.topic, version);
@@ -230,6 +236,7 @@ impl Default for FetchPartition {
 impl Wire for FetchPartition {
     const LEAST: usize = 16;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let mut this = Self {
             partition: decoder.get(version),
@@ -252,6 +259,7 @@ impl Wire for FetchPartition {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.partition, version);
         if version >= 9 {
@@ -291,6 +299,7 @@ pub struct ForgottenTopic {
 impl Wire for ForgottenTopic {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             topic: if version <= 12 { decoder.get(version) } else { String::new() },
@@ -301,6 +310,7 @@ impl Wire for ForgottenTopic {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         if version <= 12 {
             encoder.put(&self.topic, version);

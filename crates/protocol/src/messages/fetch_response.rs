@@ -21,6 +21,7 @@ pub struct FetchResponse {
 impl Wire for FetchResponse {
     const LEAST: usize = 4;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let mut this = Self {
             throttle_time_ms: if version >= 1 { decoder.get(version) } else { 0 },
@@ -39,6 +40,7 @@ impl Wire for FetchResponse {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         if version >= 1 {
             encoder.put(&self.throttle_time_ms, version);
@@ -77,6 +79,7 @@ pub struct FetchableTopicResponse {
 impl Wire for FetchableTopicResponse {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             topic: if version <= 12 { decoder.get(version) } else { String::new() },
@@ -87,6 +90,7 @@ impl Wire for FetchableTopicResponse {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         if version <= 12 {
             encoder.put(&self.topic, version);
@@ -147,6 +151,7 @@ impl Default for PartitionData {
 impl Wire for PartitionData {
     const LEAST: usize = 18;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let mut this = Self {
             partition_index: decoder.get(version),
@@ -173,6 +178,7 @@ impl Wire for PartitionData {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.partition_index, version);
         encoder.put(&self.error_code, version);
@@ -235,12 +241,14 @@ impl Default for EpochEndOffset {
 impl Wire for EpochEndOffset {
     const LEAST: usize = 13;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { epoch: decoder.get(version), end_offset: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.epoch, version);
         encoder.put(&self.end_offset, version);
@@ -266,12 +274,14 @@ impl Default for LeaderIdAndEpoch {
 impl Wire for LeaderIdAndEpoch {
     const LEAST: usize = 9;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { leader_id: decoder.get(version), leader_epoch: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.leader_id, version);
         encoder.put(&self.leader_epoch, version);
@@ -297,12 +307,14 @@ impl Default for SnapshotId {
 impl Wire for SnapshotId {
     const LEAST: usize = 13;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { end_offset: decoder.get(version), epoch: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.end_offset, version);
         encoder.put(&self.epoch, version);
@@ -322,12 +334,14 @@ pub struct AbortedTransaction {
 impl Wire for AbortedTransaction {
     const LEAST: usize = 16;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { producer_id: decoder.get(version), first_offset: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.producer_id, version);
         encoder.put(&self.first_offset, version);
@@ -351,6 +365,7 @@ pub struct NodeEndpoint {
 impl Wire for NodeEndpoint {
     const LEAST: usize = 11;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             node_id: decoder.get(version),
@@ -362,6 +377,7 @@ impl Wire for NodeEndpoint {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.node_id, version);
         encoder.put(&self.host, version);

@@ -26,6 +26,7 @@ impl Default for FetchSnapshotRequest {
 impl Wire for FetchSnapshotRequest {
     const LEAST: usize = 10;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let mut this = Self {
             cluster_id: None,
@@ -43,6 +44,7 @@ impl Wire for FetchSnapshotRequest {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.replica_id, version);
         encoder.put(&self.max_bytes, version);
@@ -66,12 +68,14 @@ pub struct TopicSnapshot {
 impl Wire for TopicSnapshot {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { name: decoder.get(version), partitions: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.name, version);
         encoder.put(&self.partitions, version);
@@ -97,6 +101,7 @@ pub struct PartitionSnapshot {
 impl Wire for PartitionSnapshot {
     const LEAST: usize = 30;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let mut this = Self {
             partition: decoder.get(version),
@@ -115,6 +120,7 @@ impl Wire for PartitionSnapshot {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.partition, version);
         encoder.put(&self.current_leader_epoch, version);
@@ -139,12 +145,14 @@ pub struct SnapshotId {
 impl Wire for SnapshotId {
     const LEAST: usize = 13;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { end_offset: decoder.get(version), epoch: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.end_offset, version);
         encoder.put(&self.epoch, version);

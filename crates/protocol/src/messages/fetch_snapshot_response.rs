@@ -19,6 +19,7 @@ pub struct FetchSnapshotResponse {
 impl Wire for FetchSnapshotResponse {
     const LEAST: usize = 8;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let mut this = Self {
             throttle_time_ms: decoder.get(version),
@@ -36,6 +37,7 @@ impl Wire for FetchSnapshotResponse {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.throttle_time_ms, version);
         encoder.put(&self.error_code, version);
@@ -63,12 +65,14 @@ pub struct TopicSnapshot {
 impl Wire for TopicSnapshot {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { name: decoder.get(version), partitions: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.name, version);
         encoder.put(&self.partitions, version);
@@ -98,6 +102,7 @@ pub struct PartitionSnapshot {
 impl Wire for PartitionSnapshot {
     const LEAST: usize = 37;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let mut this = Self {
             index: decoder.get(version),
@@ -118,6 +123,7 @@ impl Wire for PartitionSnapshot {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.index, version);
         encoder.put(&self.error_code, version);
@@ -144,12 +150,14 @@ pub struct SnapshotId {
 impl Wire for SnapshotId {
     const LEAST: usize = 13;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { end_offset: decoder.get(version), epoch: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.end_offset, version);
         encoder.put(&self.epoch, version);
@@ -169,12 +177,14 @@ pub struct LeaderIdAndEpoch {
 impl Wire for LeaderIdAndEpoch {
     const LEAST: usize = 9;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { leader_id: decoder.get(version), leader_epoch: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.leader_id, version);
         encoder.put(&self.leader_epoch, version);
@@ -196,12 +206,14 @@ pub struct NodeEndpoint {
 impl Wire for NodeEndpoint {
     const LEAST: usize = 8;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { node_id: decoder.get(version), host: decoder.get(version), port: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.node_id, version);
         encoder.put(&self.host, version);

@@ -18,6 +18,7 @@ pub struct FindCoordinatorRequest {
 impl Wire for FindCoordinatorRequest {
     const LEAST: usize = 2;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             key: if version <= 3 { decoder.get(version) } else { String::new() },
@@ -28,6 +29,7 @@ impl Wire for FindCoordinatorRequest {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         if version <= 3 {
             encoder.put(&self.key, version);

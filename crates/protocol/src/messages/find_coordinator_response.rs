@@ -39,6 +39,7 @@ impl Default for FindCoordinatorResponse {
 impl Wire for FindCoordinatorResponse {
     const LEAST: usize = 6;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             throttle_time_ms: if version >= 1 { decoder.get(version) } else { 0 },
@@ -53,6 +54,7 @@ impl Wire for FindCoordinatorResponse {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         if version >= 1 {
             encoder.put(&self.throttle_time_ms, version);
@@ -122,6 +124,7 @@ impl Default for Coordinator {
 impl Wire for Coordinator {
     const LEAST: usize = 14;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             key: decoder.get(version),
@@ -135,6 +138,7 @@ impl Wire for Coordinator {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.key, version);
         encoder.put(&self.node_id, version);

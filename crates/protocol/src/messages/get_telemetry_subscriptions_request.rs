@@ -14,12 +14,14 @@ pub struct GetTelemetrySubscriptionsRequest {
 impl Wire for GetTelemetrySubscriptionsRequest {
     const LEAST: usize = 17;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { client_instance_id: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.client_instance_id, version);
         encoder.tags();

@@ -29,6 +29,7 @@ pub struct GetTelemetrySubscriptionsResponse {
 impl Wire for GetTelemetrySubscriptionsResponse {
     const LEAST: usize = 38;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             throttle_time_ms: decoder.get(version),
@@ -45,6 +46,7 @@ impl Wire for GetTelemetrySubscriptionsResponse {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.throttle_time_ms, version);
         encoder.put(&self.error_code, version);

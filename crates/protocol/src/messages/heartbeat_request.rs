@@ -20,6 +20,7 @@ pub struct HeartbeatRequest {
 impl Wire for HeartbeatRequest {
     const LEAST: usize = 8;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             group_id: decoder.get(version),
@@ -31,6 +32,7 @@ impl Wire for HeartbeatRequest {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.group_id, version);
         encoder.put(&self.generation_id, version);

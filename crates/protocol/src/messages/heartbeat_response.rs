@@ -15,6 +15,7 @@ pub struct HeartbeatResponse {
 impl Wire for HeartbeatResponse {
     const LEAST: usize = 2;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             throttle_time_ms: if version >= 1 { decoder.get(version) } else { 0 },
@@ -24,6 +25,7 @@ impl Wire for HeartbeatResponse {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         if version >= 1 {
             encoder.put(&self.throttle_time_ms, version);

@@ -16,12 +16,14 @@ pub struct IncrementalAlterConfigsRequest {
 impl Wire for IncrementalAlterConfigsRequest {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { resources: decoder.get(version), validate_only: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.resources, version);
         encoder.put(&self.validate_only, version);
@@ -43,6 +45,7 @@ pub struct AlterConfigsResource {
 impl Wire for AlterConfigsResource {
     const LEAST: usize = 4;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             resource_type: decoder.get(version),
@@ -53,6 +56,7 @@ impl Wire for AlterConfigsResource {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.resource_type, version);
         encoder.put(&self.resource_name, version);
@@ -81,6 +85,7 @@ impl Default for AlterableConfig {
 impl Wire for AlterableConfig {
     const LEAST: usize = 4;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this =
             Self { name: decoder.get(version), config_operation: decoder.get(version), value: decoder.get(version) };
@@ -88,6 +93,7 @@ impl Wire for AlterableConfig {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.name, version);
         encoder.put(&self.config_operation, version);

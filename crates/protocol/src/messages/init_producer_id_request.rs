@@ -26,6 +26,7 @@ impl Default for InitProducerIdRequest {
 impl Wire for InitProducerIdRequest {
     const LEAST: usize = 6;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             transactional_id: decoder.get(version),
@@ -37,6 +38,7 @@ impl Wire for InitProducerIdRequest {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.transactional_id, version);
         encoder.put(&self.transaction_timeout_ms, version);

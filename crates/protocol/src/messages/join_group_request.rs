@@ -44,6 +44,7 @@ impl Default for JoinGroupRequest {
 impl Wire for JoinGroupRequest {
     const LEAST: usize = 14;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             group_id: decoder.get(version),
@@ -59,6 +60,7 @@ impl Wire for JoinGroupRequest {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.group_id, version);
         encoder.put(&self.session_timeout_ms, version);
@@ -92,12 +94,14 @@ pub struct JoinGroupRequestProtocol {
 impl Wire for JoinGroupRequestProtocol {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { name: decoder.get(version), metadata: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.name, version);
         encoder.put(&self.metadata, version);

@@ -46,6 +46,7 @@ impl Default for JoinGroupResponse {
 impl Wire for JoinGroupResponse {
     const LEAST: usize = 15;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             throttle_time_ms: if version >= 2 { decoder.get(version) } else { 0 },
@@ -62,6 +63,7 @@ impl Wire for JoinGroupResponse {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         if version >= 2 {
             encoder.put(&self.throttle_time_ms, version);
@@ -102,6 +104,7 @@ pub struct JoinGroupResponseMember {
 impl Wire for JoinGroupResponseMember {
     const LEAST: usize = 4;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             member_id: decoder.get(version),
@@ -112,6 +115,7 @@ impl Wire for JoinGroupResponseMember {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.member_id, version);
         if version >= 5 {

@@ -15,12 +15,14 @@ pub struct KRaftVersionRecord {
 impl Wire for KRaftVersionRecord {
     const LEAST: usize = 5;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { version: decoder.get(version), k_raft_version: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.version, version);
         encoder.put(&self.k_raft_version, version);

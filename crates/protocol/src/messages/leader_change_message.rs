@@ -19,6 +19,7 @@ pub struct LeaderChangeMessage {
 impl Wire for LeaderChangeMessage {
     const LEAST: usize = 9;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             version: decoder.get(version),
@@ -30,6 +31,7 @@ impl Wire for LeaderChangeMessage {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.version, version);
         encoder.put(&self.leader_id, version);
@@ -51,6 +53,7 @@ pub struct Voter {
 impl Wire for Voter {
     const LEAST: usize = 5;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             voter_id: decoder.get(version),
@@ -60,6 +63,7 @@ impl Wire for Voter {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.voter_id, version);
         if version >= 1 {

@@ -18,6 +18,7 @@ pub struct LeaveGroupRequest {
 impl Wire for LeaveGroupRequest {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             group_id: decoder.get(version),
@@ -28,6 +29,7 @@ impl Wire for LeaveGroupRequest {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.group_id, version);
         if version <= 2 {
@@ -58,6 +60,7 @@ pub struct MemberIdentity {
 impl Wire for MemberIdentity {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             member_id: decoder.get(version),
@@ -68,6 +71,7 @@ impl Wire for MemberIdentity {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.member_id, version);
         encoder.put(&self.group_instance_id, version);

@@ -17,6 +17,7 @@ pub struct LeaveGroupResponse {
 impl Wire for LeaveGroupResponse {
     const LEAST: usize = 2;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             throttle_time_ms: if version >= 1 { decoder.get(version) } else { 0 },
@@ -27,6 +28,7 @@ impl Wire for LeaveGroupResponse {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         if version >= 1 {
             encoder.put(&self.throttle_time_ms, version);
@@ -61,6 +63,7 @@ impl Default for MemberResponse {
 impl Wire for MemberResponse {
     const LEAST: usize = 5;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             member_id: decoder.get(version),
@@ -71,6 +74,7 @@ impl Wire for MemberResponse {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.member_id, version);
         encoder.put(&self.group_instance_id, version);

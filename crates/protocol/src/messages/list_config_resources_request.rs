@@ -14,12 +14,14 @@ pub struct ListConfigResourcesRequest {
 impl Wire for ListConfigResourcesRequest {
     const LEAST: usize = 1;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { resource_types: if version >= 1 { decoder.get(version) } else { Vec::new() } };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         if version >= 1 {
             encoder.put(&self.resource_types, version);

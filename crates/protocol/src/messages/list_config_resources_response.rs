@@ -17,6 +17,7 @@ pub struct ListConfigResourcesResponse {
 impl Wire for ListConfigResourcesResponse {
     const LEAST: usize = 8;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             throttle_time_ms: decoder.get(version),
@@ -27,6 +28,7 @@ impl Wire for ListConfigResourcesResponse {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.throttle_time_ms, version);
         encoder.put(&self.error_code, version);
@@ -53,6 +55,7 @@ impl Default for ConfigResource {
 impl Wire for ConfigResource {
     const LEAST: usize = 2;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             resource_name: decoder.get(version),
@@ -62,6 +65,7 @@ impl Wire for ConfigResource {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.resource_name, version);
         if version >= 1 {

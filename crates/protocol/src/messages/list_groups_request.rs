@@ -16,6 +16,7 @@ pub struct ListGroupsRequest {
 impl Wire for ListGroupsRequest {
     const LEAST: usize = 1;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             states_filter: if version >= 4 { decoder.get(version) } else { Vec::new() },
@@ -25,6 +26,7 @@ impl Wire for ListGroupsRequest {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         if version >= 4 {
             encoder.put(&self.states_filter, version);

@@ -17,6 +17,7 @@ pub struct ListGroupsResponse {
 impl Wire for ListGroupsResponse {
     const LEAST: usize = 6;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             throttle_time_ms: if version >= 1 { decoder.get(version) } else { 0 },
@@ -27,6 +28,7 @@ impl Wire for ListGroupsResponse {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         if version >= 1 {
             encoder.put(&self.throttle_time_ms, version);
@@ -53,6 +55,7 @@ pub struct ListedGroup {
 impl Wire for ListedGroup {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             group_id: decoder.get(version),
@@ -64,6 +67,7 @@ impl Wire for ListedGroup {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.group_id, version);
         encoder.put(&self.protocol_type, version);

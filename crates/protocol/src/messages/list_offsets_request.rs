@@ -20,6 +20,7 @@ pub struct ListOffsetsRequest {
 impl Wire for ListOffsetsRequest {
     const LEAST: usize = 7;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             replica_id: decoder.get(version),
@@ -31,6 +32,7 @@ impl Wire for ListOffsetsRequest {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.replica_id, version);
         if version >= 2 {
@@ -58,12 +60,14 @@ pub struct ListOffsetsTopic {
 impl Wire for ListOffsetsTopic {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { name: decoder.get(version), partitions: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.name, version);
         encoder.put(&self.partitions, version);
@@ -93,6 +97,7 @@ impl Default for ListOffsetsPartition {
 impl Wire for ListOffsetsPartition {
     const LEAST: usize = 12;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             partition_index: decoder.get(version),
@@ -104,6 +109,7 @@ impl Wire for ListOffsetsPartition {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.partition_index, version);
         if version >= 4 {

@@ -15,6 +15,7 @@ pub struct ListOffsetsResponse {
 impl Wire for ListOffsetsResponse {
     const LEAST: usize = 4;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             throttle_time_ms: if version >= 2 { decoder.get(version) } else { 0 },
@@ -24,6 +25,7 @@ impl Wire for ListOffsetsResponse {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         if version >= 2 {
             encoder.put(&self.throttle_time_ms, version);
@@ -45,12 +47,14 @@ pub struct ListOffsetsTopicResponse {
 impl Wire for ListOffsetsTopicResponse {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { name: decoder.get(version), partitions: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.name, version);
         encoder.put(&self.partitions, version);
@@ -91,6 +95,7 @@ impl Default for ListOffsetsPartitionResponse {
 impl Wire for ListOffsetsPartitionResponse {
     const LEAST: usize = 10;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             partition_index: decoder.get(version),
@@ -104,6 +109,7 @@ impl Wire for ListOffsetsPartitionResponse {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.partition_index, version);
         encoder.put(&self.error_code, version);

@@ -22,12 +22,14 @@ impl Default for ListPartitionReassignmentsRequest {
 impl Wire for ListPartitionReassignmentsRequest {
     const LEAST: usize = 6;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { timeout_ms: decoder.get(version), topics: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.timeout_ms, version);
         encoder.put(&self.topics, version);
@@ -47,12 +49,14 @@ pub struct ListPartitionReassignmentsTopics {
 impl Wire for ListPartitionReassignmentsTopics {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { name: decoder.get(version), partition_indexes: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.name, version);
         encoder.put(&self.partition_indexes, version);

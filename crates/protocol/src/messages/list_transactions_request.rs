@@ -31,6 +31,7 @@ impl Default for ListTransactionsRequest {
 impl Wire for ListTransactionsRequest {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             state_filters: decoder.get(version),
@@ -42,6 +43,7 @@ impl Wire for ListTransactionsRequest {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.state_filters, version);
         encoder.put(&self.producer_id_filters, version);

@@ -19,6 +19,7 @@ pub struct ListTransactionsResponse {
 impl Wire for ListTransactionsResponse {
     const LEAST: usize = 9;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             throttle_time_ms: decoder.get(version),
@@ -30,6 +31,7 @@ impl Wire for ListTransactionsResponse {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.throttle_time_ms, version);
         encoder.put(&self.error_code, version);
@@ -53,6 +55,7 @@ pub struct TransactionState {
 impl Wire for TransactionState {
     const LEAST: usize = 11;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             transactional_id: decoder.get(version),
@@ -63,6 +66,7 @@ impl Wire for TransactionState {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.transactional_id, version);
         encoder.put(&self.producer_id, version);

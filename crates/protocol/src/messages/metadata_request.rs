@@ -31,6 +31,7 @@ impl Default for MetadataRequest {
 impl Wire for MetadataRequest {
     const LEAST: usize = 4;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             topics: if version >= 1 { decoder.get(version) } else { Some(decoder.get(version)) },
@@ -46,6 +47,7 @@ impl Wire for MetadataRequest {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         if version >= 1 {
             encoder.put(&self.topics, version);
@@ -89,6 +91,7 @@ impl Default for MetadataRequestTopic {
 impl Wire for MetadataRequestTopic {
     const LEAST: usize = 2;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             topic_id: if version >= 10 { decoder.get(version) } else { Uuid::ZERO },
@@ -98,6 +101,7 @@ impl Wire for MetadataRequestTopic {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         if version >= 10 {
             encoder.put(&self.topic_id, version);

@@ -39,6 +39,7 @@ impl Default for MetadataResponse {
 impl Wire for MetadataResponse {
     const LEAST: usize = 8;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             throttle_time_ms: if version >= 3 { decoder.get(version) } else { 0 },
@@ -57,6 +58,7 @@ impl Wire for MetadataResponse {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         if version >= 3 {
             encoder.put(&self.throttle_time_ms, version);
@@ -97,6 +99,7 @@ pub struct MetadataResponseBroker {
 impl Wire for MetadataResponseBroker {
     const LEAST: usize = 10;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             node_id: decoder.get(version),
@@ -108,6 +111,7 @@ impl Wire for MetadataResponseBroker {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.node_id, version);
         encoder.put(&self.host, version);
@@ -152,6 +156,7 @@ impl Default for MetadataResponseTopic {
 impl Wire for MetadataResponseTopic {
     const LEAST: usize = 8;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             error_code: decoder.get(version),
@@ -165,6 +170,7 @@ impl Wire for MetadataResponseTopic {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.error_code, version);
         if version >= 12 {
@@ -224,6 +230,7 @@ impl Default for MetadataResponsePartition {
 impl Wire for MetadataResponsePartition {
     const LEAST: usize = 18;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             error_code: decoder.get(version),
@@ -238,6 +245,7 @@ impl Wire for MetadataResponsePartition {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.error_code, version);
         encoder.put(&self.partition_index, version);

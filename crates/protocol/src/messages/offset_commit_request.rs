@@ -37,6 +37,7 @@ impl Default for OffsetCommitRequest {
 impl Wire for OffsetCommitRequest {
     const LEAST: usize = 6;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             group_id: decoder.get(version),
@@ -50,6 +51,7 @@ impl Wire for OffsetCommitRequest {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.group_id, version);
         if version >= 1 {
@@ -85,6 +87,7 @@ pub struct OffsetCommitRequestTopic {
 impl Wire for OffsetCommitRequestTopic {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             name: if version <= 9 { decoder.get(version) } else { String::new() },
@@ -95,6 +98,7 @@ impl Wire for OffsetCommitRequestTopic {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         if version <= 9 {
             encoder.put(&self.name, version);
@@ -137,6 +141,7 @@ impl Default for OffsetCommitRequestPartition {
 impl Wire for OffsetCommitRequestPartition {
     const LEAST: usize = 14;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             partition_index: decoder.get(version),
@@ -149,6 +154,7 @@ impl Wire for OffsetCommitRequestPartition {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.partition_index, version);
         encoder.put(&self.committed_offset, version);

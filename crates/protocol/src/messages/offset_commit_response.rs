@@ -15,6 +15,7 @@ pub struct OffsetCommitResponse {
 impl Wire for OffsetCommitResponse {
     const LEAST: usize = 4;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             throttle_time_ms: if version >= 3 { decoder.get(version) } else { 0 },
@@ -24,6 +25,7 @@ impl Wire for OffsetCommitResponse {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         if version >= 3 {
             encoder.put(&self.throttle_time_ms, version);
@@ -47,6 +49,7 @@ pub struct OffsetCommitResponseTopic {
 impl Wire for OffsetCommitResponseTopic {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             name: if version <= 9 { decoder.get(version) } else { String::new() },
@@ -57,6 +60,7 @@ impl Wire for OffsetCommitResponseTopic {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         if version <= 9 {
             encoder.put(&self.name, version);
@@ -81,12 +85,14 @@ pub struct OffsetCommitResponsePartition {
 impl Wire for OffsetCommitResponsePartition {
     const LEAST: usize = 6;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { partition_index: decoder.get(version), error_code: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.partition_index, version);
         encoder.put(&self.error_code, version);

@@ -16,10 +16,12 @@ pub struct OffsetDeleteRequest {
 impl Wire for OffsetDeleteRequest {
     const LEAST: usize = 6;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         Self { group_id: decoder.get(version), topics: decoder.get(version) }
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.group_id, version);
         encoder.put(&self.topics, version);
@@ -38,10 +40,12 @@ pub struct OffsetDeleteRequestTopic {
 impl Wire for OffsetDeleteRequestTopic {
     const LEAST: usize = 6;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         Self { name: decoder.get(version), partitions: decoder.get(version) }
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.name, version);
         encoder.put(&self.partitions, version);
@@ -58,10 +62,12 @@ pub struct OffsetDeleteRequestPartition {
 impl Wire for OffsetDeleteRequestPartition {
     const LEAST: usize = 4;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         Self { partition_index: decoder.get(version) }
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.partition_index, version);
     }

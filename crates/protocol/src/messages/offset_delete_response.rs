@@ -17,10 +17,12 @@ pub struct OffsetDeleteResponse {
 impl Wire for OffsetDeleteResponse {
     const LEAST: usize = 10;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         Self { error_code: decoder.get(version), throttle_time_ms: decoder.get(version), topics: decoder.get(version) }
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.error_code, version);
         encoder.put(&self.throttle_time_ms, version);
@@ -40,10 +42,12 @@ pub struct OffsetDeleteResponseTopic {
 impl Wire for OffsetDeleteResponseTopic {
     const LEAST: usize = 6;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         Self { name: decoder.get(version), partitions: decoder.get(version) }
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.name, version);
         encoder.put(&self.partitions, version);
@@ -62,10 +66,12 @@ pub struct OffsetDeleteResponsePartition {
 impl Wire for OffsetDeleteResponsePartition {
     const LEAST: usize = 6;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         Self { partition_index: decoder.get(version), error_code: decoder.get(version) }
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.partition_index, version);
         encoder.put(&self.error_code, version);

@@ -26,6 +26,7 @@ impl Default for OffsetFetchRequest {
 impl Wire for OffsetFetchRequest {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             group_id: if version <= 7 { decoder.get(version) } else { String::new() },
@@ -41,6 +42,7 @@ impl Wire for OffsetFetchRequest {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         if version <= 7 {
             encoder.put(&self.group_id, version);
@@ -82,12 +84,14 @@ pub struct OffsetFetchRequestTopic {
 impl Wire for OffsetFetchRequestTopic {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { name: decoder.get(version), partition_indexes: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.name, version);
         encoder.put(&self.partition_indexes, version);
@@ -117,6 +121,7 @@ impl Default for OffsetFetchRequestGroup {
 impl Wire for OffsetFetchRequestGroup {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             group_id: decoder.get(version),
@@ -128,6 +133,7 @@ impl Wire for OffsetFetchRequestGroup {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.group_id, version);
         if version >= 9 {
@@ -155,6 +161,7 @@ pub struct OffsetFetchRequestTopics {
 impl Wire for OffsetFetchRequestTopics {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             name: if version <= 9 { decoder.get(version) } else { String::new() },
@@ -165,6 +172,7 @@ impl Wire for OffsetFetchRequestTopics {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         if version <= 9 {
             encoder.put(&self.name, version);

@@ -19,6 +19,7 @@ pub struct OffsetFetchResponse {
 impl Wire for OffsetFetchResponse {
     const LEAST: usize = 4;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             throttle_time_ms: if version >= 3 { decoder.get(version) } else { 0 },
@@ -30,6 +31,7 @@ impl Wire for OffsetFetchResponse {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         if version >= 3 {
             encoder.put(&self.throttle_time_ms, version);
@@ -63,12 +65,14 @@ pub struct OffsetFetchResponseTopic {
 impl Wire for OffsetFetchResponseTopic {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { name: decoder.get(version), partitions: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.name, version);
         encoder.put(&self.partitions, version);
@@ -106,6 +110,7 @@ impl Default for OffsetFetchResponsePartition {
 impl Wire for OffsetFetchResponsePartition {
     const LEAST: usize = 16;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             partition_index: decoder.get(version),
@@ -118,6 +123,7 @@ impl Wire for OffsetFetchResponsePartition {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.partition_index, version);
         encoder.put(&self.committed_offset, version);
@@ -144,6 +150,7 @@ pub struct OffsetFetchResponseGroup {
 impl Wire for OffsetFetchResponseGroup {
     const LEAST: usize = 5;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this =
             Self { group_id: decoder.get(version), topics: decoder.get(version), error_code: decoder.get(version) };
@@ -151,6 +158,7 @@ impl Wire for OffsetFetchResponseGroup {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.group_id, version);
         encoder.put(&self.topics, version);
@@ -173,6 +181,7 @@ pub struct OffsetFetchResponseTopics {
 impl Wire for OffsetFetchResponseTopics {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             name: if version <= 9 { decoder.get(version) } else { String::new() },
@@ -183,6 +192,7 @@ impl Wire for OffsetFetchResponseTopics {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         if version <= 9 {
             encoder.put(&self.name, version);
@@ -225,6 +235,7 @@ impl Default for OffsetFetchResponsePartitions {
 impl Wire for OffsetFetchResponsePartitions {
     const LEAST: usize = 20;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             partition_index: decoder.get(version),
@@ -237,6 +248,7 @@ impl Wire for OffsetFetchResponsePartitions {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.partition_index, version);
         encoder.put(&self.committed_offset, version);

@@ -22,6 +22,7 @@ impl Default for OffsetForLeaderEpochRequest {
 impl Wire for OffsetForLeaderEpochRequest {
     const LEAST: usize = 4;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this =
             Self { replica_id: if version >= 3 { decoder.get(version) } else { -2 }, topics: decoder.get(version) };
@@ -29,6 +30,7 @@ impl Wire for OffsetForLeaderEpochRequest {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         if version >= 3 {
             encoder.put(&self.replica_id, version);
@@ -50,12 +52,14 @@ pub struct OffsetForLeaderTopic {
 impl Wire for OffsetForLeaderTopic {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { topic: decoder.get(version), partitions: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.topic, version);
         encoder.put(&self.partitions, version);
@@ -83,6 +87,7 @@ impl Default for OffsetForLeaderPartition {
 impl Wire for OffsetForLeaderPartition {
     const LEAST: usize = 8;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             partition: decoder.get(version),
@@ -93,6 +98,7 @@ impl Wire for OffsetForLeaderPartition {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.partition, version);
         if version >= 2 {

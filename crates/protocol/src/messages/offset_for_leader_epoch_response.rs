@@ -15,6 +15,7 @@ pub struct OffsetForLeaderEpochResponse {
 impl Wire for OffsetForLeaderEpochResponse {
     const LEAST: usize = 4;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             throttle_time_ms: if version >= 2 { decoder.get(version) } else { 0 },
@@ -24,6 +25,7 @@ impl Wire for OffsetForLeaderEpochResponse {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         if version >= 2 {
             encoder.put(&self.throttle_time_ms, version);
@@ -45,12 +47,14 @@ pub struct OffsetForLeaderTopicResult {
 impl Wire for OffsetForLeaderTopicResult {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { topic: decoder.get(version), partitions: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.topic, version);
         encoder.put(&self.partitions, version);
@@ -80,6 +84,7 @@ impl Default for EpochEndOffset {
 impl Wire for EpochEndOffset {
     const LEAST: usize = 14;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             error_code: decoder.get(version),
@@ -91,6 +96,7 @@ impl Wire for EpochEndOffset {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.error_code, version);
         encoder.put(&self.partition, version);

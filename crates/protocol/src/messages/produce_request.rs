@@ -20,6 +20,7 @@ pub struct ProduceRequest {
 impl Wire for ProduceRequest {
     const LEAST: usize = 9;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             transactional_id: if version >= 3 { decoder.get(version) } else { None },
@@ -31,6 +32,7 @@ impl Wire for ProduceRequest {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         if version >= 3 {
             encoder.put(&self.transactional_id, version);
@@ -58,6 +60,7 @@ pub struct TopicProduceData {
 impl Wire for TopicProduceData {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             name: if version <= 12 { decoder.get(version) } else { String::new() },
@@ -68,6 +71,7 @@ impl Wire for TopicProduceData {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         if version <= 12 {
             encoder.put(&self.name, version);
@@ -92,12 +96,14 @@ pub struct PartitionProduceData {
 impl Wire for PartitionProduceData {
     const LEAST: usize = 6;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { index: decoder.get(version), records: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.index, version);
         encoder.put(&self.records, version);

@@ -17,6 +17,7 @@ pub struct ProduceResponse {
 impl Wire for ProduceResponse {
     const LEAST: usize = 4;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let mut this = Self {
             responses: decoder.get(version),
@@ -33,6 +34,7 @@ impl Wire for ProduceResponse {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.responses, version);
         if version >= 1 {
@@ -63,6 +65,7 @@ pub struct TopicProduceResponse {
 impl Wire for TopicProduceResponse {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             name: if version <= 12 { decoder.get(version) } else { String::new() },
@@ -73,6 +76,7 @@ impl Wire for TopicProduceResponse {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         if version <= 12 {
             encoder.put(&self.name, version);
@@ -124,6 +128,7 @@ impl Default for PartitionProduceResponse {
 impl Wire for PartitionProduceResponse {
     const LEAST: usize = 14;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let mut this = Self {
             index: decoder.get(version),
@@ -145,6 +150,7 @@ impl Wire for PartitionProduceResponse {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.index, version);
         encoder.put(&self.error_code, version);
@@ -184,12 +190,14 @@ pub struct BatchIndexAndErrorMessage {
 impl Wire for BatchIndexAndErrorMessage {
     const LEAST: usize = 6;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { batch_index: decoder.get(version), batch_index_error_message: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.batch_index, version);
         encoder.put(&self.batch_index_error_message, version);
@@ -215,12 +223,14 @@ impl Default for LeaderIdAndEpoch {
 impl Wire for LeaderIdAndEpoch {
     const LEAST: usize = 9;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { leader_id: decoder.get(version), leader_epoch: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.leader_id, version);
         encoder.put(&self.leader_epoch, version);
@@ -244,6 +254,7 @@ pub struct NodeEndpoint {
 impl Wire for NodeEndpoint {
     const LEAST: usize = 11;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             node_id: decoder.get(version),
@@ -255,6 +266,7 @@ impl Wire for NodeEndpoint {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.node_id, version);
         encoder.put(&self.host, version);

@@ -23,6 +23,7 @@ pub struct PushTelemetryRequest {
 impl Wire for PushTelemetryRequest {
     const LEAST: usize = 24;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             client_instance_id: decoder.get(version),
@@ -35,6 +36,7 @@ impl Wire for PushTelemetryRequest {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.client_instance_id, version);
         encoder.put(&self.subscription_id, version);

@@ -13,12 +13,14 @@ pub struct ReadShareGroupStateResponse {
 impl Wire for ReadShareGroupStateResponse {
     const LEAST: usize = 2;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { results: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.results, version);
         encoder.tags();
@@ -37,12 +39,14 @@ pub struct ReadStateResult {
 impl Wire for ReadStateResult {
     const LEAST: usize = 18;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { topic_id: decoder.get(version), partitions: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.topic_id, version);
         encoder.put(&self.partitions, version);
@@ -70,6 +74,7 @@ pub struct PartitionResult {
 impl Wire for PartitionResult {
     const LEAST: usize = 21;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             partition: decoder.get(version),
@@ -83,6 +88,7 @@ impl Wire for PartitionResult {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.partition, version);
         encoder.put(&self.error_code, version);
@@ -110,6 +116,7 @@ pub struct StateBatch {
 impl Wire for StateBatch {
     const LEAST: usize = 20;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             first_offset: decoder.get(version),
@@ -121,6 +128,7 @@ impl Wire for StateBatch {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.first_offset, version);
         encoder.put(&self.last_offset, version);

@@ -16,12 +16,14 @@ pub struct ReadShareGroupStateSummaryRequest {
 impl Wire for ReadShareGroupStateSummaryRequest {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { group_id: decoder.get(version), topics: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.group_id, version);
         encoder.put(&self.topics, version);
@@ -41,12 +43,14 @@ pub struct ReadStateSummaryData {
 impl Wire for ReadStateSummaryData {
     const LEAST: usize = 18;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { topic_id: decoder.get(version), partitions: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.topic_id, version);
         encoder.put(&self.partitions, version);
@@ -66,12 +70,14 @@ pub struct PartitionData {
 impl Wire for PartitionData {
     const LEAST: usize = 9;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { partition: decoder.get(version), leader_epoch: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.partition, version);
         encoder.put(&self.leader_epoch, version);

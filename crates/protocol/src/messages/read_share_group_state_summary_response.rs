@@ -13,12 +13,14 @@ pub struct ReadShareGroupStateSummaryResponse {
 impl Wire for ReadShareGroupStateSummaryResponse {
     const LEAST: usize = 2;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { results: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.results, version);
         encoder.tags();
@@ -37,12 +39,14 @@ pub struct ReadStateSummaryResult {
 impl Wire for ReadStateSummaryResult {
     const LEAST: usize = 18;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { topic_id: decoder.get(version), partitions: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.topic_id, version);
         encoder.put(&self.partitions, version);
@@ -86,6 +90,7 @@ impl Default for PartitionResult {
 impl Wire for PartitionResult {
     const LEAST: usize = 24;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             partition: decoder.get(version),
@@ -100,6 +105,7 @@ impl Wire for PartitionResult {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.partition, version);
         encoder.put(&self.error_code, version);

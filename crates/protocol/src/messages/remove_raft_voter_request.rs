@@ -24,6 +24,7 @@ impl Default for RemoveRaftVoterRequest {
 impl Wire for RemoveRaftVoterRequest {
     const LEAST: usize = 22;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             cluster_id: decoder.get(version),
@@ -34,6 +35,7 @@ impl Wire for RemoveRaftVoterRequest {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.cluster_id, version);
         encoder.put(&self.voter_id, version);

@@ -17,6 +17,7 @@ pub struct RenewDelegationTokenResponse {
 impl Wire for RenewDelegationTokenResponse {
     const LEAST: usize = 14;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             error_code: decoder.get(version),
@@ -27,6 +28,7 @@ impl Wire for RenewDelegationTokenResponse {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.error_code, version);
         encoder.put(&self.expiry_timestamp_ms, version);

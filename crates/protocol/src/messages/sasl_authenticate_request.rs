@@ -15,12 +15,14 @@ pub struct SaslAuthenticateRequest {
 impl Wire for SaslAuthenticateRequest {
     const LEAST: usize = 2;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { auth_bytes: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.auth_bytes, version);
         encoder.tags();

@@ -26,6 +26,7 @@ impl Default for SaslAuthenticateResponse {
 impl Wire for SaslAuthenticateResponse {
     const LEAST: usize = 8;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             error_code: decoder.get(version),
@@ -37,6 +38,7 @@ impl Wire for SaslAuthenticateResponse {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.error_code, version);
         encoder.put(&self.error_message, version);

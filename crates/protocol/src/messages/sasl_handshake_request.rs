@@ -14,10 +14,12 @@ pub struct SaslHandshakeRequest {
 impl Wire for SaslHandshakeRequest {
     const LEAST: usize = 2;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         Self { mechanism: decoder.get(version) }
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.mechanism, version);
     }

@@ -15,10 +15,12 @@ pub struct SaslHandshakeResponse {
 impl Wire for SaslHandshakeResponse {
     const LEAST: usize = 6;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         Self { error_code: decoder.get(version), mechanisms: decoder.get(version) }
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.error_code, version);
         encoder.put(&self.mechanisms, version);

@@ -34,6 +34,7 @@ impl Default for ShareAcknowledgeRequest {
 impl Wire for ShareAcknowledgeRequest {
     const LEAST: usize = 8;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             group_id: decoder.get(version),
@@ -46,6 +47,7 @@ impl Wire for ShareAcknowledgeRequest {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.group_id, version);
         encoder.put(&self.member_id, version);
@@ -72,12 +74,14 @@ pub struct AcknowledgeTopic {
 impl Wire for AcknowledgeTopic {
     const LEAST: usize = 18;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { topic_id: decoder.get(version), partitions: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.topic_id, version);
         encoder.put(&self.partitions, version);
@@ -97,12 +101,14 @@ pub struct AcknowledgePartition {
 impl Wire for AcknowledgePartition {
     const LEAST: usize = 6;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { partition_index: decoder.get(version), acknowledgement_batches: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.partition_index, version);
         encoder.put(&self.acknowledgement_batches, version);
@@ -124,6 +130,7 @@ pub struct AcknowledgementBatch {
 impl Wire for AcknowledgementBatch {
     const LEAST: usize = 18;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             first_offset: decoder.get(version),
@@ -134,6 +141,7 @@ impl Wire for AcknowledgementBatch {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.first_offset, version);
         encoder.put(&self.last_offset, version);

@@ -23,6 +23,7 @@ pub struct ShareAcknowledgeResponse {
 impl Wire for ShareAcknowledgeResponse {
     const LEAST: usize = 10;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             throttle_time_ms: decoder.get(version),
@@ -36,6 +37,7 @@ impl Wire for ShareAcknowledgeResponse {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.throttle_time_ms, version);
         encoder.put(&self.error_code, version);
@@ -61,12 +63,14 @@ pub struct ShareAcknowledgeTopicResponse {
 impl Wire for ShareAcknowledgeTopicResponse {
     const LEAST: usize = 18;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { topic_id: decoder.get(version), partitions: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.topic_id, version);
         encoder.put(&self.partitions, version);
@@ -90,6 +94,7 @@ pub struct PartitionData {
 impl Wire for PartitionData {
     const LEAST: usize = 17;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             partition_index: decoder.get(version),
@@ -101,6 +106,7 @@ impl Wire for PartitionData {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.partition_index, version);
         encoder.put(&self.error_code, version);
@@ -122,12 +128,14 @@ pub struct LeaderIdAndEpoch {
 impl Wire for LeaderIdAndEpoch {
     const LEAST: usize = 9;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { leader_id: decoder.get(version), leader_epoch: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.leader_id, version);
         encoder.put(&self.leader_epoch, version);
@@ -151,6 +159,7 @@ pub struct NodeEndpoint {
 impl Wire for NodeEndpoint {
     const LEAST: usize = 11;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             node_id: decoder.get(version),
@@ -162,6 +171,7 @@ impl Wire for NodeEndpoint {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.node_id, version);
         encoder.put(&self.host, version);

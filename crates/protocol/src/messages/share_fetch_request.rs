@@ -55,6 +55,7 @@ impl Default for ShareFetchRequest {
 impl Wire for ShareFetchRequest {
     const LEAST: usize = 29;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             group_id: decoder.get(version),
@@ -74,6 +75,7 @@ impl Wire for ShareFetchRequest {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.group_id, version);
         encoder.put(&self.member_id, version);
@@ -109,12 +111,14 @@ pub struct FetchTopic {
 impl Wire for FetchTopic {
     const LEAST: usize = 18;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { topic_id: decoder.get(version), partitions: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.topic_id, version);
         encoder.put(&self.partitions, version);
@@ -134,12 +138,14 @@ pub struct FetchPartition {
 impl Wire for FetchPartition {
     const LEAST: usize = 6;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { partition_index: decoder.get(version), acknowledgement_batches: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.partition_index, version);
         encoder.put(&self.acknowledgement_batches, version);
@@ -161,6 +167,7 @@ pub struct AcknowledgementBatch {
 impl Wire for AcknowledgementBatch {
     const LEAST: usize = 18;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             first_offset: decoder.get(version),
@@ -171,6 +178,7 @@ impl Wire for AcknowledgementBatch {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.first_offset, version);
         encoder.put(&self.last_offset, version);
@@ -191,12 +199,14 @@ pub struct ForgottenTopic {
 impl Wire for ForgottenTopic {
     const LEAST: usize = 18;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { topic_id: decoder.get(version), partitions: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.topic_id, version);
         encoder.put(&self.partitions, version);

@@ -23,6 +23,7 @@ pub struct ShareFetchResponse {
 impl Wire for ShareFetchResponse {
     const LEAST: usize = 14;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             throttle_time_ms: decoder.get(version),
@@ -36,6 +37,7 @@ impl Wire for ShareFetchResponse {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.throttle_time_ms, version);
         encoder.put(&self.error_code, version);
@@ -59,12 +61,14 @@ pub struct ShareFetchableTopicResponse {
 impl Wire for ShareFetchableTopicResponse {
     const LEAST: usize = 18;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { topic_id: decoder.get(version), partitions: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.topic_id, version);
         encoder.put(&self.partitions, version);
@@ -96,6 +100,7 @@ pub struct PartitionData {
 impl Wire for PartitionData {
     const LEAST: usize = 22;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             partition_index: decoder.get(version),
@@ -111,6 +116,7 @@ impl Wire for PartitionData {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.partition_index, version);
         encoder.put(&self.error_code, version);
@@ -136,12 +142,14 @@ pub struct LeaderIdAndEpoch {
 impl Wire for LeaderIdAndEpoch {
     const LEAST: usize = 9;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { leader_id: decoder.get(version), leader_epoch: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.leader_id, version);
         encoder.put(&self.leader_epoch, version);
@@ -163,6 +171,7 @@ pub struct AcquiredRecords {
 impl Wire for AcquiredRecords {
     const LEAST: usize = 19;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             first_offset: decoder.get(version),
@@ -173,6 +182,7 @@ impl Wire for AcquiredRecords {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.first_offset, version);
         encoder.put(&self.last_offset, version);
@@ -197,6 +207,7 @@ pub struct NodeEndpoint {
 impl Wire for NodeEndpoint {
     const LEAST: usize = 11;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             node_id: decoder.get(version),
@@ -208,6 +219,7 @@ impl Wire for NodeEndpoint {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.node_id, version);
         encoder.put(&self.host, version);

@@ -22,6 +22,7 @@ pub struct ShareGroupHeartbeatRequest {
 impl Wire for ShareGroupHeartbeatRequest {
     const LEAST: usize = 9;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             group_id: decoder.get(version),
@@ -34,6 +35,7 @@ impl Wire for ShareGroupHeartbeatRequest {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.group_id, version);
         encoder.put(&self.member_id, version);

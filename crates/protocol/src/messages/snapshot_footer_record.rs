@@ -13,12 +13,14 @@ pub struct SnapshotFooterRecord {
 impl Wire for SnapshotFooterRecord {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { version: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.version, version);
         encoder.tags();

@@ -15,12 +15,14 @@ pub struct SnapshotHeaderRecord {
 impl Wire for SnapshotHeaderRecord {
     const LEAST: usize = 11;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { version: decoder.get(version), last_contained_log_timestamp: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.version, version);
         encoder.put(&self.last_contained_log_timestamp, version);

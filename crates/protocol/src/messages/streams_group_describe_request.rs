@@ -18,6 +18,7 @@ pub struct StreamsGroupDescribeRequest {
 impl Wire for StreamsGroupDescribeRequest {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             group_ids: decoder.get(version),
@@ -28,6 +29,7 @@ impl Wire for StreamsGroupDescribeRequest {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.group_ids, version);
         encoder.put(&self.include_authorized_operations, version);

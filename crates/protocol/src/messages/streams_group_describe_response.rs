@@ -15,12 +15,14 @@ pub struct StreamsGroupDescribeResponse {
 impl Wire for StreamsGroupDescribeResponse {
     const LEAST: usize = 6;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { throttle_time_ms: decoder.get(version), groups: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.throttle_time_ms, version);
         encoder.put(&self.groups, version);
@@ -79,6 +81,7 @@ impl Default for DescribedGroup {
 impl Wire for DescribedGroup {
     const LEAST: usize = 20;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             error_code: decoder.get(version),
@@ -98,6 +101,7 @@ impl Wire for DescribedGroup {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.error_code, version);
         encoder.put(&self.error_message, version);
@@ -137,12 +141,14 @@ pub struct Topology {
 impl Wire for Topology {
     const LEAST: usize = 6;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { epoch: decoder.get(version), subtopologies: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.epoch, version);
         encoder.put(&self.subtopologies, version);
@@ -168,6 +174,7 @@ pub struct Subtopology {
 impl Wire for Subtopology {
     const LEAST: usize = 6;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             subtopology_id: decoder.get(version),
@@ -180,6 +187,7 @@ impl Wire for Subtopology {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.subtopology_id, version);
         encoder.put(&self.source_topics, version);
@@ -206,6 +214,7 @@ pub struct TopicInfo {
 impl Wire for TopicInfo {
     const LEAST: usize = 9;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             name: decoder.get(version),
@@ -217,6 +226,7 @@ impl Wire for TopicInfo {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.name, version);
         encoder.put(&self.partitions, version);
@@ -238,12 +248,14 @@ pub struct KeyValue {
 impl Wire for KeyValue {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { key: decoder.get(version), value: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.key, version);
         encoder.put(&self.value, version);
@@ -289,6 +301,7 @@ pub struct Member {
 impl Wire for Member {
     const LEAST: usize = 28;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             member_id: decoder.get(version),
@@ -311,6 +324,7 @@ impl Wire for Member {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.member_id, version);
         encoder.put(&self.member_epoch, version);
@@ -343,12 +357,14 @@ pub struct Endpoint {
 impl Wire for Endpoint {
     const LEAST: usize = 4;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { host: decoder.get(version), port: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.host, version);
         encoder.put(&self.port, version);
@@ -370,6 +386,7 @@ pub struct TaskOffset {
 impl Wire for TaskOffset {
     const LEAST: usize = 14;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             subtopology_id: decoder.get(version),
@@ -380,6 +397,7 @@ impl Wire for TaskOffset {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.subtopology_id, version);
         encoder.put(&self.partition, version);
@@ -402,6 +420,7 @@ pub struct Assignment {
 impl Wire for Assignment {
     const LEAST: usize = 4;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             active_tasks: decoder.get(version),
@@ -412,6 +431,7 @@ impl Wire for Assignment {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.active_tasks, version);
         encoder.put(&self.standby_tasks, version);
@@ -432,12 +452,14 @@ pub struct TaskIds {
 impl Wire for TaskIds {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { subtopology_id: decoder.get(version), partitions: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.subtopology_id, version);
         encoder.put(&self.partitions, version);
@@ -457,12 +479,14 @@ pub struct TopologyDescription {
 impl Wire for TopologyDescription {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { subtopologies: decoder.get(version), global_stores: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.subtopologies, version);
         encoder.put(&self.global_stores, version);
@@ -482,12 +506,14 @@ pub struct TopologyDescriptionSubtopology {
 impl Wire for TopologyDescriptionSubtopology {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { subtopology_id: decoder.get(version), nodes: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.subtopology_id, version);
         encoder.put(&self.nodes, version);
@@ -515,6 +541,7 @@ pub struct TopologyDescriptionNode {
 impl Wire for TopologyDescriptionNode {
     const LEAST: usize = 7;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             name: decoder.get(version),
@@ -528,6 +555,7 @@ impl Wire for TopologyDescriptionNode {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.name, version);
         encoder.put(&self.node_type, version);
@@ -551,12 +579,14 @@ pub struct TopologyDescriptionGlobalStore {
 impl Wire for TopologyDescriptionGlobalStore {
     const LEAST: usize = 15;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { source: decoder.get(version), processor: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.source, version);
         encoder.put(&self.processor, version);

@@ -70,6 +70,7 @@ impl Default for StreamsGroupHeartbeatRequest {
 impl Wire for StreamsGroupHeartbeatRequest {
     const LEAST: usize = 27;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             group_id: decoder.get(version),
@@ -94,6 +95,7 @@ impl Wire for StreamsGroupHeartbeatRequest {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.group_id, version);
         encoder.put(&self.member_id, version);
@@ -128,12 +130,14 @@ pub struct Topology {
 impl Wire for Topology {
     const LEAST: usize = 6;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { epoch: decoder.get(version), subtopologies: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.epoch, version);
         encoder.put(&self.subtopologies, version);
@@ -163,6 +167,7 @@ pub struct Subtopology {
 impl Wire for Subtopology {
     const LEAST: usize = 8;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             subtopology_id: decoder.get(version),
@@ -177,6 +182,7 @@ impl Wire for Subtopology {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.subtopology_id, version);
         encoder.put(&self.source_topics, version);
@@ -205,6 +211,7 @@ pub struct TopicInfo {
 impl Wire for TopicInfo {
     const LEAST: usize = 9;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             name: decoder.get(version),
@@ -216,6 +223,7 @@ impl Wire for TopicInfo {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.name, version);
         encoder.put(&self.partitions, version);
@@ -237,12 +245,14 @@ pub struct KeyValue {
 impl Wire for KeyValue {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { key: decoder.get(version), value: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.key, version);
         encoder.put(&self.value, version);
@@ -264,6 +274,7 @@ pub struct CopartitionGroup {
 impl Wire for CopartitionGroup {
     const LEAST: usize = 4;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             source_topics: decoder.get(version),
@@ -274,6 +285,7 @@ impl Wire for CopartitionGroup {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.source_topics, version);
         encoder.put(&self.source_topic_regex, version);
@@ -294,12 +306,14 @@ pub struct TaskIds {
 impl Wire for TaskIds {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { subtopology_id: decoder.get(version), partitions: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.subtopology_id, version);
         encoder.put(&self.partitions, version);
@@ -319,12 +333,14 @@ pub struct Endpoint {
 impl Wire for Endpoint {
     const LEAST: usize = 4;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { host: decoder.get(version), port: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.host, version);
         encoder.put(&self.port, version);
@@ -346,6 +362,7 @@ pub struct TaskOffset {
 impl Wire for TaskOffset {
     const LEAST: usize = 14;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             subtopology_id: decoder.get(version),
@@ -356,6 +373,7 @@ impl Wire for TaskOffset {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.subtopology_id, version);
         encoder.put(&self.partition, version);

@@ -66,6 +66,7 @@ impl Default for StreamsGroupHeartbeatResponse {
 impl Wire for StreamsGroupHeartbeatResponse {
     const LEAST: usize = 34;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             throttle_time_ms: decoder.get(version),
@@ -89,6 +90,7 @@ impl Wire for StreamsGroupHeartbeatResponse {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.throttle_time_ms, version);
         encoder.put(&self.error_code, version);
@@ -132,12 +134,14 @@ pub struct Status {
 impl Wire for Status {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { status_code: decoder.get(version), status_detail: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.status_code, version);
         encoder.put(&self.status_detail, version);
@@ -157,12 +161,14 @@ pub struct TaskIds {
 impl Wire for TaskIds {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { subtopology_id: decoder.get(version), partitions: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.subtopology_id, version);
         encoder.put(&self.partitions, version);
@@ -184,6 +190,7 @@ pub struct EndpointToPartitions {
 impl Wire for EndpointToPartitions {
     const LEAST: usize = 7;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             user_endpoint: decoder.get(version),
@@ -194,6 +201,7 @@ impl Wire for EndpointToPartitions {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.user_endpoint, version);
         encoder.put(&self.active_partitions, version);
@@ -214,12 +222,14 @@ pub struct Endpoint {
 impl Wire for Endpoint {
     const LEAST: usize = 4;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { host: decoder.get(version), port: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.host, version);
         encoder.put(&self.port, version);
@@ -239,12 +249,14 @@ pub struct TopicPartition {
 impl Wire for TopicPartition {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { topic: decoder.get(version), partitions: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.topic, version);
         encoder.put(&self.partitions, version);

@@ -20,6 +20,7 @@ pub struct StreamsGroupTopologyDescriptionUpdateRequest {
 impl Wire for StreamsGroupTopologyDescriptionUpdateRequest {
     const LEAST: usize = 10;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             group_id: decoder.get(version),
@@ -31,6 +32,7 @@ impl Wire for StreamsGroupTopologyDescriptionUpdateRequest {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.group_id, version);
         encoder.put(&self.member_id, version);
@@ -52,12 +54,14 @@ pub struct TopologyDescription {
 impl Wire for TopologyDescription {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { subtopologies: decoder.get(version), global_stores: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.subtopologies, version);
         encoder.put(&self.global_stores, version);
@@ -77,12 +81,14 @@ pub struct TopologyDescriptionSubtopology {
 impl Wire for TopologyDescriptionSubtopology {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { subtopology_id: decoder.get(version), nodes: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.subtopology_id, version);
         encoder.put(&self.nodes, version);
@@ -110,6 +116,7 @@ pub struct TopologyDescriptionNode {
 impl Wire for TopologyDescriptionNode {
     const LEAST: usize = 7;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             name: decoder.get(version),
@@ -123,6 +130,7 @@ impl Wire for TopologyDescriptionNode {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.name, version);
         encoder.put(&self.node_type, version);
@@ -146,12 +154,14 @@ pub struct TopologyDescriptionGlobalStore {
 impl Wire for TopologyDescriptionGlobalStore {
     const LEAST: usize = 15;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { source: decoder.get(version), processor: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.source, version);
         encoder.put(&self.processor, version);

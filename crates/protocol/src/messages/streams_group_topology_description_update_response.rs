@@ -17,6 +17,7 @@ pub struct StreamsGroupTopologyDescriptionUpdateResponse {
 impl Wire for StreamsGroupTopologyDescriptionUpdateResponse {
     const LEAST: usize = 8;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             throttle_time_ms: decoder.get(version),
@@ -27,6 +28,7 @@ impl Wire for StreamsGroupTopologyDescriptionUpdateResponse {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.throttle_time_ms, version);
         encoder.put(&self.error_code, version);

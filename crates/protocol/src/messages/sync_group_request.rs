@@ -27,6 +27,7 @@ pub struct SyncGroupRequest {
 impl Wire for SyncGroupRequest {
     const LEAST: usize = 9;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             group_id: decoder.get(version),
@@ -41,6 +42,7 @@ impl Wire for SyncGroupRequest {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.group_id, version);
         encoder.put(&self.generation_id, version);
@@ -73,12 +75,14 @@ pub struct SyncGroupRequestAssignment {
 impl Wire for SyncGroupRequestAssignment {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { member_id: decoder.get(version), assignment: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.member_id, version);
         encoder.put(&self.assignment, version);

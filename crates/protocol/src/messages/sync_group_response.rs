@@ -22,6 +22,7 @@ pub struct SyncGroupResponse {
 impl Wire for SyncGroupResponse {
     const LEAST: usize = 6;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             throttle_time_ms: if version >= 1 { decoder.get(version) } else { 0 },
@@ -34,6 +35,7 @@ impl Wire for SyncGroupResponse {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         if version >= 1 {
             encoder.put(&self.throttle_time_ms, version);

@@ -43,6 +43,7 @@ impl Default for TxnOffsetCommitRequest {
 impl Wire for TxnOffsetCommitRequest {
     const LEAST: usize = 18;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             transactional_id: decoder.get(version),
@@ -58,6 +59,7 @@ impl Wire for TxnOffsetCommitRequest {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.transactional_id, version);
         encoder.put(&self.group_id, version);
@@ -97,6 +99,7 @@ pub struct TxnOffsetCommitRequestTopic {
 impl Wire for TxnOffsetCommitRequestTopic {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             name: if version <= 5 { decoder.get(version) } else { String::new() },
@@ -107,6 +110,7 @@ impl Wire for TxnOffsetCommitRequestTopic {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         if version <= 5 {
             encoder.put(&self.name, version);
@@ -146,6 +150,7 @@ impl Default for TxnOffsetCommitRequestPartition {
 impl Wire for TxnOffsetCommitRequestPartition {
     const LEAST: usize = 14;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             partition_index: decoder.get(version),
@@ -157,6 +162,7 @@ impl Wire for TxnOffsetCommitRequestPartition {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.partition_index, version);
         encoder.put(&self.committed_offset, version);

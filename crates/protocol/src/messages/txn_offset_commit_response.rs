@@ -15,12 +15,14 @@ pub struct TxnOffsetCommitResponse {
 impl Wire for TxnOffsetCommitResponse {
     const LEAST: usize = 6;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { throttle_time_ms: decoder.get(version), topics: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.throttle_time_ms, version);
         encoder.put(&self.topics, version);
@@ -42,6 +44,7 @@ pub struct TxnOffsetCommitResponseTopic {
 impl Wire for TxnOffsetCommitResponseTopic {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             name: if version <= 5 { decoder.get(version) } else { String::new() },
@@ -52,6 +55,7 @@ impl Wire for TxnOffsetCommitResponseTopic {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         if version <= 5 {
             encoder.put(&self.name, version);
@@ -76,12 +80,14 @@ pub struct TxnOffsetCommitResponsePartition {
 impl Wire for TxnOffsetCommitResponsePartition {
     const LEAST: usize = 6;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { partition_index: decoder.get(version), error_code: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.partition_index, version);
         encoder.put(&self.error_code, version);

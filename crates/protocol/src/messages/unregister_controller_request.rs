@@ -14,12 +14,14 @@ pub struct UnregisterControllerRequest {
 impl Wire for UnregisterControllerRequest {
     const LEAST: usize = 5;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { controller_id: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.controller_id, version);
         encoder.tags();

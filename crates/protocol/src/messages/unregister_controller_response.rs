@@ -23,6 +23,7 @@ impl Default for UnregisterControllerResponse {
 impl Wire for UnregisterControllerResponse {
     const LEAST: usize = 8;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             throttle_time_ms: decoder.get(version),
@@ -33,6 +34,7 @@ impl Wire for UnregisterControllerResponse {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.throttle_time_ms, version);
         encoder.put(&self.error_code, version);

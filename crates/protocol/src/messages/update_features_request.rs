@@ -24,6 +24,7 @@ impl Default for UpdateFeaturesRequest {
 impl Wire for UpdateFeaturesRequest {
     const LEAST: usize = 6;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             timeout_ms: decoder.get(version),
@@ -34,6 +35,7 @@ impl Wire for UpdateFeaturesRequest {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.timeout_ms, version);
         encoder.put(&self.feature_updates, version);
@@ -68,6 +70,7 @@ impl Default for FeatureUpdateKey {
 impl Wire for FeatureUpdateKey {
     const LEAST: usize = 5;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             feature: decoder.get(version),
@@ -79,6 +82,7 @@ impl Wire for FeatureUpdateKey {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.feature, version);
         encoder.put(&self.max_version_level, version);

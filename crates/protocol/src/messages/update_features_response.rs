@@ -25,6 +25,7 @@ impl Default for UpdateFeaturesResponse {
 impl Wire for UpdateFeaturesResponse {
     const LEAST: usize = 8;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             throttle_time_ms: decoder.get(version),
@@ -36,6 +37,7 @@ impl Wire for UpdateFeaturesResponse {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.throttle_time_ms, version);
         encoder.put(&self.error_code, version);
@@ -67,6 +69,7 @@ impl Default for UpdatableFeatureResult {
 impl Wire for UpdatableFeatureResult {
     const LEAST: usize = 5;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             feature: decoder.get(version),
@@ -77,6 +80,7 @@ impl Wire for UpdatableFeatureResult {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.feature, version);
         encoder.put(&self.error_code, version);

@@ -37,6 +37,7 @@ impl Default for UpdateRaftVoterRequest {
 impl Wire for UpdateRaftVoterRequest {
     const LEAST: usize = 32;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             cluster_id: decoder.get(version),
@@ -50,6 +51,7 @@ impl Wire for UpdateRaftVoterRequest {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.cluster_id, version);
         encoder.put(&self.current_leader_epoch, version);
@@ -75,12 +77,14 @@ pub struct Listener {
 impl Wire for Listener {
     const LEAST: usize = 5;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { name: decoder.get(version), host: decoder.get(version), port: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.name, version);
         encoder.put(&self.host, version);
@@ -101,12 +105,14 @@ pub struct KRaftVersionFeature {
 impl Wire for KRaftVersionFeature {
     const LEAST: usize = 5;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { min_supported_version: decoder.get(version), max_supported_version: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.min_supported_version, version);
         encoder.put(&self.max_supported_version, version);

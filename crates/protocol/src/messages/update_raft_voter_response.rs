@@ -17,6 +17,7 @@ pub struct UpdateRaftVoterResponse {
 impl Wire for UpdateRaftVoterResponse {
     const LEAST: usize = 7;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let mut this = Self {
             throttle_time_ms: decoder.get(version),
@@ -33,6 +34,7 @@ impl Wire for UpdateRaftVoterResponse {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.throttle_time_ms, version);
         encoder.put(&self.error_code, version);
@@ -65,6 +67,7 @@ impl Default for CurrentLeader {
 impl Wire for CurrentLeader {
     const LEAST: usize = 14;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             leader_id: decoder.get(version),
@@ -76,6 +79,7 @@ impl Wire for CurrentLeader {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.leader_id, version);
         encoder.put(&self.leader_epoch, version);

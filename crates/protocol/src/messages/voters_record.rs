@@ -15,12 +15,14 @@ pub struct VotersRecord {
 impl Wire for VotersRecord {
     const LEAST: usize = 4;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { version: decoder.get(version), voters: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.version, version);
         encoder.put(&self.voters, version);
@@ -44,6 +46,7 @@ pub struct Voter {
 impl Wire for Voter {
     const LEAST: usize = 27;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             voter_id: decoder.get(version),
@@ -55,6 +58,7 @@ impl Wire for Voter {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.voter_id, version);
         encoder.put(&self.voter_directory_id, version);
@@ -78,12 +82,14 @@ pub struct Endpoint {
 impl Wire for Endpoint {
     const LEAST: usize = 5;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { name: decoder.get(version), host: decoder.get(version), port: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.name, version);
         encoder.put(&self.host, version);
@@ -104,12 +110,14 @@ pub struct KRaftVersionFeature {
 impl Wire for KRaftVersionFeature {
     const LEAST: usize = 5;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { min_supported_version: decoder.get(version), max_supported_version: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.min_supported_version, version);
         encoder.put(&self.max_supported_version, version);

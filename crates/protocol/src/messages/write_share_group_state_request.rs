@@ -16,12 +16,14 @@ pub struct WriteShareGroupStateRequest {
 impl Wire for WriteShareGroupStateRequest {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { group_id: decoder.get(version), topics: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.group_id, version);
         encoder.put(&self.topics, version);
@@ -41,12 +43,14 @@ pub struct WriteStateData {
 impl Wire for WriteStateData {
     const LEAST: usize = 18;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { topic_id: decoder.get(version), partitions: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.topic_id, version);
         encoder.put(&self.partitions, version);
@@ -87,6 +91,7 @@ impl Default for PartitionData {
 impl Wire for PartitionData {
     const LEAST: usize = 22;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             partition: decoder.get(version),
@@ -100,6 +105,7 @@ impl Wire for PartitionData {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.partition, version);
         encoder.put(&self.state_epoch, version);
@@ -129,6 +135,7 @@ pub struct StateBatch {
 impl Wire for StateBatch {
     const LEAST: usize = 20;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             first_offset: decoder.get(version),
@@ -140,6 +147,7 @@ impl Wire for StateBatch {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.first_offset, version);
         encoder.put(&self.last_offset, version);

@@ -13,12 +13,14 @@ pub struct WriteShareGroupStateResponse {
 impl Wire for WriteShareGroupStateResponse {
     const LEAST: usize = 2;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { results: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.results, version);
         encoder.tags();
@@ -37,12 +39,14 @@ pub struct WriteStateResult {
 impl Wire for WriteStateResult {
     const LEAST: usize = 18;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { topic_id: decoder.get(version), partitions: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.topic_id, version);
         encoder.put(&self.partitions, version);
@@ -64,6 +68,7 @@ pub struct PartitionResult {
 impl Wire for PartitionResult {
     const LEAST: usize = 8;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             partition: decoder.get(version),
@@ -74,6 +79,7 @@ impl Wire for PartitionResult {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.partition, version);
         encoder.put(&self.error_code, version);

@@ -14,12 +14,14 @@ pub struct WriteTxnMarkersRequest {
 impl Wire for WriteTxnMarkersRequest {
     const LEAST: usize = 2;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { markers: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.markers, version);
         encoder.tags();
@@ -46,6 +48,7 @@ pub struct WritableTxnMarker {
 impl Wire for WritableTxnMarker {
     const LEAST: usize = 17;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self {
             producer_id: decoder.get(version),
@@ -59,6 +62,7 @@ impl Wire for WritableTxnMarker {
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.producer_id, version);
         encoder.put(&self.producer_epoch, version);
@@ -84,12 +88,14 @@ pub struct WritableTxnMarkerTopic {
 impl Wire for WritableTxnMarkerTopic {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { name: decoder.get(version), partition_indexes: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.name, version);
         encoder.put(&self.partition_indexes, version);

@@ -13,12 +13,14 @@ pub struct WriteTxnMarkersResponse {
 impl Wire for WriteTxnMarkersResponse {
     const LEAST: usize = 2;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { markers: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.markers, version);
         encoder.tags();
@@ -37,12 +39,14 @@ pub struct WritableTxnMarkerResult {
 impl Wire for WritableTxnMarkerResult {
     const LEAST: usize = 10;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { producer_id: decoder.get(version), topics: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.producer_id, version);
         encoder.put(&self.topics, version);
@@ -62,12 +66,14 @@ pub struct WritableTxnMarkerTopicResult {
 impl Wire for WritableTxnMarkerTopicResult {
     const LEAST: usize = 3;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { name: decoder.get(version), partitions: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.name, version);
         encoder.put(&self.partitions, version);
@@ -87,12 +93,14 @@ pub struct WritableTxnMarkerPartitionResult {
 impl Wire for WritableTxnMarkerPartitionResult {
     const LEAST: usize = 6;
 
+    #[inline]
     fn read(decoder: &mut Decoder, version: i16) -> Self {
         let this = Self { partition_index: decoder.get(version), error_code: decoder.get(version) };
         decoder.skip_tags();
         this
     }
 
+    #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.partition_index, version);
         encoder.put(&self.error_code, version);
