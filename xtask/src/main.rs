@@ -28,6 +28,8 @@ struct Cli {
 enum Chore {
     /// Everything that must hold before a change lands; ends with `N passed, N failed`.
     Ci,
+    /// Builds the release binary, statically linked: `target/release/millstream`.
+    Release,
     /// Shows a promise that takes long to show, on the release binary.
     Verify {
         promise: verify::Promise,
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
     let root = repository_root();
     let outcome = match Cli::parse().chore {
         Chore::Ci => ci::run_all(&root),
+        Chore::Release => release::build(&root).map(drop),
         Chore::Tidy => tidy::run(&root),
         Chore::Verify { promise, times } => verify::verify(&root, promise, times),
         Chore::Measure { what, runs } => verify::measure(&root, what, runs),

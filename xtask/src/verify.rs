@@ -39,42 +39,47 @@ pub(crate) enum Measurement {
 const BINARY_BYTES_MAX: u64 = 40 << 20;
 
 pub(crate) fn verify(root: &Path, promise: Promise, times: u64) -> Result<()> {
+    let kills = [("MILLSTREAM_KILLS", times.to_string())];
     match promise {
-        Promise::Kill => tests(root, "kill::", "MILLSTREAM_KILLS", times, &[]),
+        Promise::Kill => tests(root, &["kill::"], &kills),
         Promise::BadInput => {
-            tests(root, "bad_input::", "MILLSTREAM_KILLS", times, &[])?;
-            tests(root, "refusals::", "MILLSTREAM_KILLS", times, &[])
+            tests(root, &["bad_input::", "refusals::", "full_disk::", "console::", "deposed::"], &kills)
         }
-        Promise::S3 => script(root, "tests/s3/run"),
-        Promise::Kcat => script(root, "tests/kcat/run"),
+        Promise::S3 => script(root, "tests/s3/run", &kills),
+        Promise::Kcat => script(root, "tests/kcat/run", &kills),
     }
 }
 
 pub(crate) fn measure(root: &Path, what: Measurement, runs: u64) -> Result<()> {
+    let runs = [("MILLSTREAM_RUNS", runs.to_string())];
     match what {
-        Measurement::Start => tests(root, "measure::start", "MILLSTREAM_RUNS", runs, &["--ignored", "--exact"]),
-        Measurement::Rss => tests(root, "measure::rss", "MILLSTREAM_RUNS", runs, &["--ignored", "--exact"]),
-        Measurement::Recovery => tests(root, "measure::recovery", "MILLSTREAM_RUNS", runs, &["--ignored", "--exact"]),
+        Measurement::Start => tests(root, &["measure::start", "--ignored", "--exact"], &runs),
+        Measurement::Rss => tests(root, &["measure::rss", "--ignored", "--exact"], &runs),
+        Measurement::Recovery => tests(root, &["measure::recovery", "--ignored", "--exact"], &runs),
         Measurement::Size => size(root),
     }
 }
 
-fn tests(root: &Path, filter: &str, variable: &str, number: u64, more: &[&str]) -> Result<()> {
+/// The tests of the real binary whose names match, run on the release.
+fn tests(root: &Path, arguments: &[&str], variables: &[(&str, String)]) -> Result<()> {
+    let binary = release::build(root)?;
     let mut command = Command::new("cargo");
     command
-        .args(["test", "--release", "--package", "server", "--test", "broker", filter, "--"])
-        .args(["--nocapture", "--test-threads", "1"])
-        .args(more)
-        .env(variable, number.to_string())
+        .args(["test", "--package", "server", "--test", "broker", "--", "--nocapture", "--test-threads", "1"])
+        .args(arguments)
+        .env("MILLSTREAM_BINARY", binary)
+        .envs(variables.iter().map(|(name, value)| (name, value)))
         .current_dir(root);
     let count = run_tests(&mut command)?;
     println!("{} passed, {} failed", count.passed, count.failed);
-    if count.failed > 0 { bail!("{filter} failed") } else { Ok(()) }
+    if count.failed > 0 { bail!("{arguments:?} failed") } else { Ok(()) }
 }
 
-fn script(root: &Path, path: &str) -> Result<()> {
+fn script(root: &Path, path: &str, variables: &[(&str, String)]) -> Result<()> {
     let binary = release::build(root)?;
-    run(Command::new(root.join(path)).env("MILLSTREAM", binary).current_dir(root))
+    let mut command = Command::new(root.join(path));
+    command.env("MILLSTREAM_BINARY", binary).envs(variables.iter().map(|(name, value)| (name, value)));
+    run(command.current_dir(root))
 }
 
 fn size(root: &Path) -> Result<()> {

@@ -63,6 +63,5 @@ fn two_living_brokers_share_a_bucket() {
     std::fs::write(&format, newer.encode()).unwrap();
     let Err(refused) = process::start(&["--storage", &storage, "--wal", "storage"]) else { panic!("started") };
     assert_eq!(refused.code, Some(1));
-    let line = refused.stderr.lines().rfind(|line| line.starts_with("millstream: ")).unwrap_or_default();
-    assert!(line.contains("layout 99") && line.contains("newer"), "{}", refused.stderr);
+    assert!(refused.line().contains("layout 99") && refused.line().contains("newer"), "{}", refused.line());
 }

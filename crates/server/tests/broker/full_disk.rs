@@ -129,6 +129,5 @@ fn a_log_that_does_not_fit_is_refused() {
     let refused = process::start(&["--data", data.to_str().unwrap(), "--wal", &wal]);
     let Err(refused) = refused else { panic!("started with a log larger than its disk") };
     assert_eq!(refused.code, Some(1));
-    let line = refused.stderr.lines().find(|line| line.starts_with("millstream: ")).unwrap_or_default();
-    assert!(line.contains("space"), "{}", refused.stderr);
+    assert!(refused.line().contains("space"), "{}", refused.line());
 }

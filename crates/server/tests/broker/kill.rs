@@ -6,7 +6,7 @@
 //! - numbers rise from offset to offset, which says *once* and *in order*;
 //! - nothing is there that was not sent.
 //!
-//! CI kills a few times. `cargo xtask verify kill --times 50` runs the same with more kills, on the release binary.
+//! CI kills a few times. `cargo xtask verify kill --times 50` runs the same with more kills, on the release binary; `s3` runs it on an S3 service.
 
 use crate::support::client::Client;
 use crate::support::process::{self, Broker};
@@ -14,7 +14,6 @@ use crate::support::{eventually, from_environment, now};
 use base::Seed;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -64,21 +63,26 @@ fn a_killed_broker_recovers_from_its_local_log() {
 #[test]
 fn a_killed_broker_recovers_from_the_bucket_in_an_empty_folder() {
     let bucket = TempDir::new().unwrap();
-    let mut run = Run::new();
-    let start = |bucket: &Path| {
+    let storage = format!("file://{}", bucket.path().display());
+    recovers_from_the_bucket("log in the bucket", || {
         let empty = TempDir::new().unwrap();
-        let storage = format!("file://{}", bucket.display());
         process::start_in(empty.path(), &["--storage", &storage, "--wal", "storage", MEMORY[0], MEMORY[1]])
-    };
+    });
+}
+
+/// Kills whatever `start` starts on one bucket, which holds the log too: nothing else outlives a kill.
+pub(crate) fn recovers_from_the_bucket(what: &str, start: impl Fn() -> Broker) {
+    let mut run = Run::new();
     for _ in 0..run.kills {
-        run.load_and_kill(start(bucket.path()));
+        run.load_and_kill(start());
     }
-    let broker = start(bucket.path());
+    let broker = start();
     run.verify(broker.kafka);
-    assert!(broker.terminate().0.success());
+    let (status, took) = broker.terminate();
+    assert!(status.success() && took < Duration::from_secs(4), "clean stop: {status} after {took:?}");
     run.start_over();
-    run.verify(start(bucket.path()).kafka);
-    run.finish("log in the bucket");
+    run.verify(start().kafka);
+    run.finish(what);
 }
 
 struct Run {

@@ -2,7 +2,7 @@
 //!
 //! One test program, because each one links the whole broker. Longer runs of the same tests: `cargo xtask verify`.
 
-#![expect(clippy::print_stderr, reason = "what a skipped or long test says")]
+#![expect(clippy::unwrap_used, reason = "a test fails where it unwraps, helpers included")]
 
 mod bad_input;
 mod console;
@@ -11,4 +11,5 @@ mod full_disk;
 mod kill;
 mod measure;
 mod refusals;
+mod s3;
 mod support;

@@ -1,4 +1,6 @@
-//! A small S3 service on loopback for tests: objects in memory, the six requests that we send, and faults on demand.
+//! A small S3 service on loopback for tests, also those of other crates: objects in memory, the six requests that we send, and
+//! faults on demand.
+#![cfg_attr(not(test), expect(clippy::unwrap_used, reason = "a fixture of tests: what fails here fails the test"))]
 
 use crate::network::Connection;
 use crate::{Network, TcpNetwork};
@@ -10,7 +12,8 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
 /// How the service treats us.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Manner {
+pub enum Manner {
+    /// As S3 does.
     Honest,
     /// Every put is accepted, as by services that do not know the header.
     IgnoresIfNoneMatch,
@@ -20,8 +23,10 @@ pub(super) enum Manner {
     Silent,
 }
 
-pub(super) struct Fixture {
-    pub(super) address: String,
+/// A running service. It ends with its runtime.
+pub struct Fixture {
+    /// `host:port`.
+    pub address: String,
     shared: Arc<Shared>,
 }
 
@@ -49,7 +54,7 @@ struct Answer {
 impl Fixture {
     /// Listens on a free port, and lists so many keys a page.
     #[expect(clippy::disallowed_methods, reason = "the fixture is no part of a host")]
-    pub(super) async fn start(manner: Manner, page: usize) -> Fixture {
+    pub async fn start(manner: Manner, page: usize) -> Fixture {
         let listener = TcpNetwork.listen("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let shared = Shared { manner: Mutex::new(manner), objects: Mutex::default(), log: Mutex::default(), page };
@@ -63,16 +68,20 @@ impl Fixture {
         Fixture { address, shared }
     }
 
-    pub(super) fn set(&self, manner: Manner) {
+    /// Treats us so from now on.
+    pub fn set(&self, manner: Manner) {
         *self.shared.manner.lock().unwrap() = manner;
     }
 
-    pub(super) fn take_log(&self) -> Vec<String> {
+    /// Method and target of each request since the last call.
+    #[must_use]
+    pub fn take_log(&self) -> Vec<String> {
         std::mem::take(&mut self.shared.log.lock().unwrap())
     }
 
     /// The keys in the bucket, prefix and all.
-    pub(super) fn keys(&self) -> Vec<String> {
+    #[must_use]
+    pub fn keys(&self) -> Vec<String> {
         self.shared.objects.lock().unwrap().keys().cloned().collect()
     }
 }

@@ -7,8 +7,8 @@
 //! Deadlines bound every call. A put that passed its deadline may still happen at the service.
 
 mod error;
-#[cfg(test)]
-mod fixture;
+#[cfg(any(test, feature = "conformance"))]
+pub mod fixture;
 mod location;
 #[cfg(test)]
 mod tests;

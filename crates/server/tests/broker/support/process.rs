@@ -29,8 +29,29 @@ pub(crate) struct Refused {
     pub(crate) stderr: String,
 }
 
-/// `millstream` with arguments that keep a test away from everybody else's ports.
+impl Refused {
+    /// The one line that says what to do, without the log lines that may stand above it.
+    pub(crate) fn line(&self) -> &str {
+        assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
+        let mut lines = self.stderr.lines().filter(|line| line.starts_with("millstream: "));
+        let line = lines.next().unwrap_or_else(|| panic!("no last line: {}", self.stderr));
+        assert_eq!(lines.next(), None, "one line: {}", self.stderr);
+        line
+    }
+}
+
+/// The binary that cargo built for these tests, or the one that `MILLSTREAM_BINARY` names.
+fn millstream() -> Command {
+    Command::new(std::env::var_os("MILLSTREAM_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_millstream").into()))
+}
+
+/// `millstream start` with arguments that keep a test away from everybody else's ports.
 pub(crate) fn start(arguments: &[&str]) -> Result<Broker, Refused> {
+    start_with(arguments, &[])
+}
+
+/// The same with variables in its environment.
+pub(crate) fn start_with(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Broker, Refused> {
     let mut all = vec!["start"];
     for (option, address) in [("--listen", "127.0.0.1:0"), ("--console", "127.0.0.1:0")] {
         if !arguments.contains(&option) {
@@ -40,8 +61,9 @@ pub(crate) fn start(arguments: &[&str]) -> Result<Broker, Refused> {
     all.extend(arguments);
     let stderr = NamedTempFile::new().unwrap();
     let began = now();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_millstream"))
+    let mut child = millstream()
         .args(&all)
+        .envs(environment.iter().copied())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(stderr.reopen().unwrap())
@@ -68,7 +90,7 @@ pub(crate) fn start_in(folder: &Path, arguments: &[&str]) -> Broker {
 
 /// Any other command, run to its end: its code, standard output and standard error.
 pub(crate) fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_millstream")).args(arguments).output().unwrap();
+    let output = millstream().args(arguments).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
