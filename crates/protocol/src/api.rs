@@ -132,6 +132,14 @@ pub static SERVED: [Api; 8] = [
 ];
 
 impl Api {
+    /// The first version that ApiVersions tells. For Produce it is 0, as Apache Kafka does since 4.0 (KAFKA-18659): librdkafka
+    /// takes a server whose Produce begins later for one without the formats that it knows. A request below [`Api::first`] is
+    /// refused nevertheless.
+    #[must_use]
+    pub fn advertised_first(&self) -> i16 {
+        if self.key == ApiKey::Produce { 0 } else { self.first }
+    }
+
     /// The last version served.
     #[must_use]
     pub fn last(&self) -> i16 {
@@ -201,6 +209,9 @@ mod tests {
             assert!(api.serves(api.first) && api.serves(api.last()), "{name}");
             assert!(!api.serves(api.first - 1) && !api.serves(api.last() + 1), "{name}");
         }
+        let first = |key| served(key).map(|api| (api.advertised_first(), api.first));
+        assert_eq!(first(ApiKey::Produce), Some((0, 3)));
+        assert_eq!(first(ApiKey::Fetch), Some((4, 4)));
         assert!(served(ApiKey::Envelope).is_none(), "not for clients");
         assert_eq!(ApiKey::from_number(-1), None);
         assert_eq!(ApiKey::from_number(4), None, "dropped by Kafka 4");
