@@ -6,12 +6,21 @@ use anyhow::Result;
 use std::path::Path;
 use std::process::Command;
 
+/// Seeds of the simulator that every change must pass, and those of them that are run twice and compared.
+const SEEDS: &str = "0..200";
+const SEEDS_TWICE: &str = "0..8";
+
 /// Runs every step, also after a failed one, and prints the sum.
 pub(crate) fn run_all(root: &Path) -> Result<()> {
     let cargo = |arguments: &[&str]| {
         let mut command = Command::new("cargo");
         command.args(arguments).current_dir(root);
         command
+    };
+    let simulate = |arguments: &[&str]| {
+        let mut command = cargo(&["run", "--profile", "sim", "--locked", "--package", "sim", "--"]);
+        command.args(arguments);
+        run(&mut command)
     };
     let mut steps = Steps::default();
     steps.check("format", || run(&mut cargo(&["fmt", "--all", "--check"])));
@@ -21,6 +30,8 @@ pub(crate) fn run_all(root: &Path) -> Result<()> {
         run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "--deny", "warnings"]))
     });
     steps.tests("tests", || run_tests(&mut cargo(&["test", "--workspace", "--locked", "--no-fail-fast"])));
-    steps.check("no mutants in the release", || release::holds_no_mutants(root));
+    steps.check("simulator", || simulate(&["--seeds", SEEDS]));
+    steps.check("simulator, same seed twice", || simulate(&["--seeds", SEEDS_TWICE, "--check-determinism"]));
+    steps.check("release without mutants", || release::holds_no_mutants(root));
     steps.finish()
 }

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 mod ci;
 mod codegen;
 mod deny;
+mod mutants;
 mod release;
 mod steps;
 mod tidy;
@@ -28,6 +29,11 @@ struct Cli {
 enum Chore {
     /// Everything that must hold before a change lands; ends with `N passed, N failed`.
     Ci,
+    /// Searches for planted bugs with the simulator and prints how many seeds each took.
+    Mutants {
+        /// Which; all where none is named.
+        names: Vec<String>,
+    },
     /// Builds the release binary, statically linked: `target/release/millstream`.
     Release,
     /// Shows a promise that takes long to show, on the release binary.
@@ -54,6 +60,7 @@ fn main() -> ExitCode {
     let root = repository_root();
     let outcome = match Cli::parse().chore {
         Chore::Ci => ci::run_all(&root),
+        Chore::Mutants { names } => mutants::run_all(&root, &names),
         Chore::Release => release::build(&root).map(drop),
         Chore::Tidy => tidy::run(&root),
         Chore::Verify { promise, times } => verify::verify(&root, promise, times),
