@@ -1,6 +1,6 @@
 //! Whether a produced batch may be stored, and its bytes once it has its offsets.
 //!
-//! Part of the `partition` step of the produce walk. Checked: what the protocol demands of a produced batch (exactly one, format 2,
+//! Called by `handler::produce`. Checked: what the protocol demands of a produced batch (exactly one, format 2,
 //! length, checksum, counts), timestamps within the topic's bounds, and that it is of no kind that is not served yet. The records
 //! of an uncompressed batch are walked over, which is next to free; those of a compressed one are not, since nothing here depends
 //! on them. Pure.

@@ -1,4 +1,4 @@
-//! One client connection: frames in, answers out in order. The first step of the produce and the fetch walk.
+//! One client connection: frames in, answers out in order. The first stop of every walk.
 //!
 //! The pipelining rule: the produce requests of a connection start in order and run together, bounded by count and bytes, and are
 //! answered in order; any other request starts when all earlier ones are answered, and nothing starts beside it. *Starting* a

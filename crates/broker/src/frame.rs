@@ -1,4 +1,4 @@
-//! Reads length-prefixed request frames from a socket: the first step of the produce and the fetch walk.
+//! Reads length-prefixed request frames from a socket, for `connection`.
 //!
 //! A reader costs nothing while its connection is idle: the length is read into four bytes on its own, and memory is taken as
 //! the frame arrives. Guarantees: never more memory than four times what has arrived plus [`FIRST_BYTES`], whatever the length

@@ -1,6 +1,6 @@
 //! A Kafka partition on a stream: the only place where Kafka's words become stream words.
 //!
-//! Fourth stop of the produce walk, third of the fetch walk. Numbering: a batch gets its offsets and enters the stream under one
+//! Fourth stop of the produce and the fetch walk. Numbering: a batch gets its offsets and enters the stream under one
 //! lock per partition, so that order in the stream is offset order; nothing is awaited under it. High watermark = the stream's
 //! confirmed offset, log start = its start, leader epoch = its stream epoch.
 //!

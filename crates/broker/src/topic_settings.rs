@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// What becomes of a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
+pub(crate) enum Fate {
     /// The broker acts on it.
     Honoured,
     /// What it tunes does not exist here.
@@ -90,13 +90,13 @@ const TABLE: &[(&str, Fate, Values)] = &[
     ("unclean.leader.election.enable", Fate::WithoutObject, Values::Flag),
 ];
 
-/// Checks one setting of a request; `Ok(true)` says that nothing here acts on it.
-pub(crate) fn check(name: &str, value: &str) -> Result<bool, String> {
+/// Checks one setting of a request: what becomes of it, or why it is refused.
+pub(crate) fn check(name: &str, value: &str) -> Result<Fate, String> {
     let Some((_, fate, values)) = TABLE.iter().find(|(known, _, _)| *known == name) else {
         return Err(unknown(name));
     };
     check_value(name, value, *values)?;
-    Ok(*fate == Fate::WithoutObject)
+    Ok(*fate)
 }
 
 fn unknown(name: &str) -> String {
@@ -202,9 +202,9 @@ mod tests {
 
     #[test]
     fn settings_are_honoured_kept_or_refused_with_a_reason() {
-        assert_eq!(check("retention.ms", "1000"), Ok(false));
-        assert_eq!(check("segment.ms", "1000"), Ok(true));
-        assert_eq!(check("cleanup.policy", "delete"), Ok(false));
+        assert_eq!(check("retention.ms", "1000"), Ok(Fate::Honoured));
+        assert_eq!(check("segment.ms", "1000"), Ok(Fate::WithoutObject));
+        assert_eq!(check("cleanup.policy", "delete"), Ok(Fate::Honoured));
         let refused = check("cleanup.policy", "compact").unwrap_err();
         assert!(refused.contains("log compaction arrives later"), "{refused}");
         let misspelt = check("retention.m", "1").unwrap_err();

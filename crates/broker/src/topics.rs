@@ -5,7 +5,8 @@
 //! its first WAL; replicas are placements, not copies.
 
 use crate::error::Failure;
-use crate::{Shared, topic_name, topic_settings, uuid};
+use crate::topic_settings::{self, Fate};
+use crate::{Shared, topic_name, uuid};
 use base::{NodeEpoch, NodeId, StreamId, TopicId, WalIndex};
 use control_core::{Command, Image, Node, NodeState, Outcome, Refusal, StreamRecord, Topic};
 use std::collections::BTreeMap;
@@ -25,16 +26,16 @@ pub(crate) struct NewTopic {
     pub(crate) configs: BTreeMap<String, String>,
 }
 
-/// A topic that exists or, after a request that only validates, could.
+/// What a new topic that passed [`check`] will be, or after a request that only validates would.
 #[derive(Debug, Clone)]
-pub(crate) struct Created {
+pub(crate) struct CheckedTopic {
     pub(crate) id: TopicId,
     pub(crate) partitions: i32,
     pub(crate) replication_factor: i16,
 }
 
 /// Checks everything about a new topic that can be known without asking the ledger; fills in defaults.
-pub(crate) fn check(broker: &Shared, image: &Image, topic: &NewTopic) -> Result<Created, Failure> {
+pub(crate) fn check(broker: &Shared, image: &Image, topic: &NewTopic) -> Result<CheckedTopic, Failure> {
     topic_name::check(&topic.name).map_err(Failure::InvalidTopic)?;
     if topic_name::is_reserved(&topic.name) {
         return Err(Failure::InvalidTopic(format!("'{}' is reserved for the broker itself", topic.name)));
@@ -66,27 +67,27 @@ pub(crate) fn check(broker: &Shared, image: &Image, topic: &NewTopic) -> Result<
         topic_settings::check(name, value).map_err(Failure::InvalidConfig)?;
     }
     let id = uuid::random(|| broker.clock.random()).into();
-    Ok(Created { id, partitions, replication_factor })
+    Ok(CheckedTopic { id, partitions, replication_factor })
 }
 
 /// Creates a topic that passed [`check`]; answers once the ledger holds it.
 pub(crate) async fn create(
     broker: &Shared,
     topic: NewTopic,
-    created: &Created,
+    checked: &CheckedTopic,
     limit: Duration,
 ) -> Result<(), Failure> {
     for (name, value) in &topic.configs {
-        if topic_settings::check(name, value) == Ok(true) {
+        if topic_settings::check(name, value) == Ok(Fate::WithoutObject) {
             tracing::info!(topic = %topic.name, "{name}={value} is kept, but what it tunes does not exist here");
         }
     }
     let owner = (broker.store.node_epoch(), WalIndex(0));
     let command = Command::CreateTopic {
-        id: created.id,
+        id: checked.id,
         name: topic.name.clone(),
-        partitions: vec![owner; usize::try_from(created.partitions).unwrap_or(0)],
-        replication_factor: created.replication_factor,
+        partitions: vec![owner; usize::try_from(checked.partitions).unwrap_or(0)],
+        replication_factor: checked.replication_factor,
         configs: topic.configs,
         internal: false,
     };

@@ -1,15 +1,15 @@
-//! Parked fetches: waits until one of a fetch's partitions has confirmed more, its owner has changed, or time is up.
+//! Parked fetches: waits until one of a fetch's partitions has confirmed more, or its stream has lost its owner.
 //!
 //! The last stop of the fetch walk. A fetch is parked on the confirmed offsets themselves (one watch per partition), so an append
-//! wakes exactly the fetches that read its partition. Bounded: a connection parks one fetch, and a fetch names at most
-//! [`PARKED_PARTITIONS_MAX`] partitions. What to read after waking is left to `handler::fetch`.
+//! wakes exactly the fetches that read its partition. Bounded: a connection parks one fetch, and of a fetch's partitions at most
+//! [`PARKED_PARTITIONS_MAX`] wake it. How long to wait, and what to read after waking, is left to `handler::fetch`.
 
 use base::Offset;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::watch;
 
-/// Partitions of one fetch that may wake it. One that names more is answered from the first so many and polls the rest.
+/// Partitions of one fetch that may wake it. What is appended to those beyond is found when its time is up and it asks again.
 pub(crate) const PARKED_PARTITIONS_MAX: usize = 10_000;
 
 /// The partitions that a fetch waits for.

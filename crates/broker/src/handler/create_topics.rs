@@ -1,7 +1,7 @@
 //! CreateTopics: checks each topic of the request on its own, creates those that pass in one go, answers topic by topic.
 
 use crate::error::Failure;
-use crate::topics::{self, Created, NewTopic};
+use crate::topics::{self, CheckedTopic, NewTopic};
 use crate::{Shared, topic_settings};
 use control_core::Image;
 use protocol::error_code::ErrorCode;
@@ -38,12 +38,12 @@ pub(crate) async fn handle(broker: &Shared, request: CreateTopicsRequest) -> Cre
         // A name that the request has twice gets one answer, as Kafka's does.
         if answered.insert(name.clone()) {
             topics.push(match outcome {
-                Ok((created, configs)) => CreatableTopicResult {
+                Ok((checked, configs)) => CreatableTopicResult {
                     name,
-                    topic_id: created.id.into(),
+                    topic_id: checked.id.into(),
                     error_code: ErrorCode::None.number(),
-                    num_partitions: created.partitions,
-                    replication_factor: created.replication_factor,
+                    num_partitions: checked.partitions,
+                    replication_factor: checked.replication_factor,
                     configs: Some(describe_configs(broker, &configs)),
                     ..CreatableTopicResult::default()
                 },
@@ -72,7 +72,7 @@ async fn create(
     asked: &CreatableTopic,
     validate_only: bool,
     limit: Duration,
-) -> Result<(Created, BTreeMap<String, String>), Failure> {
+) -> Result<(CheckedTopic, BTreeMap<String, String>), Failure> {
     let (partitions, replication_factor) = shape(image, asked)?;
     let mut configs = BTreeMap::new();
     for config in &asked.configs {
@@ -82,11 +82,11 @@ async fn create(
         configs.insert(config.name.clone(), value.clone());
     }
     let topic = NewTopic { name: asked.name.clone(), partitions, replication_factor, configs: configs.clone() };
-    let created = topics::check(broker, image, &topic)?;
+    let checked = topics::check(broker, image, &topic)?;
     if !validate_only {
-        topics::create(broker, topic, &created, limit).await?;
+        topics::create(broker, topic, &checked, limit).await?;
     }
-    Ok((created, configs))
+    Ok((checked, configs))
 }
 
 /// Partitions and replication factor: as numbers, or as what a manual assignment comes to.

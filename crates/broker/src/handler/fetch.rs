@@ -1,4 +1,4 @@
-//! Fetch: read each partition up to the bounds, park while there is too little, answer. Second stop of the fetch walk.
+//! Fetch: read each partition up to the bounds, park while there is too little, answer. Third stop of the fetch walk.
 //!
 //! Bounds: the answer's total and each partition's share, but the first batch of an answer always comes whole, or a consumer with
 //! small bounds would never pass it. The answer waits until it has `min_bytes`, an error, or its time is up. Sessions are not

@@ -91,8 +91,8 @@ async fn create(broker: &Shared, image: &Image, name: &str, may_create: bool) ->
         return Err(Failure::UnknownPartition);
     }
     let topic = NewTopic { name: name.to_owned(), partitions: -1, replication_factor: -1, configs: BTreeMap::new() };
-    let created = topics::check(broker, image, &topic)?;
-    match topics::create(broker, topic, &created, CREATION_WAIT_MAX).await {
+    let checked = topics::check(broker, image, &topic)?;
+    match topics::create(broker, topic, &checked, CREATION_WAIT_MAX).await {
         Err(Failure::TopicExists(_)) => Ok(()),
         // The ledger is slow: the client asks again and finds it then.
         Err(Failure::TimedOut) => Err(Failure::Offline(format!("topic '{name}' is being created"))),
