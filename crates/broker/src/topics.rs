@@ -1,8 +1,9 @@
 //! Topics as the ledger's image knows them: looking them up, checking and creating new ones.
 //!
 //! Shared by the handlers of Metadata (creation on first use), CreateTopics, DeleteTopics, Produce and Fetch. Guarantees: a topic
-//! exists for clients only once the ledger holds it. Placement is simple for now: the creating broker owns all partitions, on
-//! its first WAL; replicas are placements, not copies.
+//! exists for clients only once the ledger holds it. Placement is simple for now: the creating broker owns all partitions,
+//! unless a manual assignment says who does, on its owner's first WAL. The replication factor is kept and shown as asked for: replicas
+//! are placements, not copies.
 
 use crate::error::Failure;
 use crate::topic_settings::{self, Fate};
@@ -22,6 +23,8 @@ pub(crate) struct NewTopic {
     pub(crate) partitions: i32,
     /// -1: the broker's default.
     pub(crate) replication_factor: i16,
+    /// Who leads each partition, by number; empty: this broker leads all.
+    pub(crate) leaders: Vec<NodeEpoch>,
     /// By Kafka's names.
     pub(crate) configs: BTreeMap<String, String>,
 }
@@ -82,11 +85,15 @@ pub(crate) async fn create(
             tracing::info!(topic = %topic.name, "{name}={value} is kept, but what it tunes does not exist here");
         }
     }
-    let owner = (broker.store.node_epoch(), WalIndex(0));
+    let leaders = if topic.leaders.is_empty() {
+        vec![broker.store.node_epoch(); usize::try_from(checked.partitions).unwrap_or(0)]
+    } else {
+        topic.leaders
+    };
     let command = Command::CreateTopic {
         id: checked.id,
         name: topic.name.clone(),
-        partitions: vec![owner; usize::try_from(checked.partitions).unwrap_or(0)],
+        partitions: leaders.into_iter().map(|leader| (leader, WalIndex(0))).collect(),
         replication_factor: checked.replication_factor,
         configs: topic.configs,
         internal: false,

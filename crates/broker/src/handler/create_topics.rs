@@ -3,9 +3,10 @@
 use crate::error::Failure;
 use crate::topics::{self, CheckedTopic, NewTopic};
 use crate::{Shared, topic_settings};
+use base::{NodeEpoch, NodeId};
 use control_core::Image;
 use protocol::error_code::ErrorCode;
-use protocol::messages::create_topics_request::{CreatableTopic, CreateTopicsRequest};
+use protocol::messages::create_topics_request::{CreatableReplicaAssignment, CreatableTopic, CreateTopicsRequest};
 use protocol::messages::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult, CreateTopicsResponse};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -73,7 +74,7 @@ async fn create(
     validate_only: bool,
     limit: Duration,
 ) -> Result<(CheckedTopic, BTreeMap<String, String>), Failure> {
-    let (partitions, replication_factor) = shape(image, asked)?;
+    let Shape { partitions, replication_factor, leaders } = shape(image, asked)?;
     let mut configs = BTreeMap::new();
     for config in &asked.configs {
         let Some(value) = &config.value else {
@@ -81,7 +82,8 @@ async fn create(
         };
         configs.insert(config.name.clone(), value.clone());
     }
-    let topic = NewTopic { name: asked.name.clone(), partitions, replication_factor, configs: configs.clone() };
+    let topic =
+        NewTopic { name: asked.name.clone(), partitions, replication_factor, leaders, configs: configs.clone() };
     let checked = topics::check(broker, image, &topic)?;
     if !validate_only {
         topics::create(broker, topic, &checked, limit).await?;
@@ -89,42 +91,58 @@ async fn create(
     Ok((checked, configs))
 }
 
-/// Partitions and replication factor: as numbers, or as what a manual assignment comes to.
-fn shape(image: &Image, asked: &CreatableTopic) -> Result<(i32, i16), Failure> {
+/// How many partitions and replicas are asked for, and who is to lead: as numbers, or as a manual assignment says.
+#[derive(Debug, PartialEq, Eq)]
+struct Shape {
+    partitions: i32,
+    replication_factor: i16,
+    /// One for each partition; empty where the request leaves it to this broker.
+    leaders: Vec<NodeEpoch>,
+}
+
+fn shape(image: &Image, asked: &CreatableTopic) -> Result<Shape, Failure> {
     if asked.assignments.is_empty() {
-        return Ok((asked.num_partitions, asked.replication_factor));
+        let (partitions, replication_factor) = (asked.num_partitions, asked.replication_factor);
+        return Ok(Shape { partitions, replication_factor, leaders: Vec::new() });
     }
     if asked.num_partitions != -1 || asked.replication_factor != -1 {
         return Err(Failure::InvalidRequest(
             "with a manual assignment, partitions and replication factor must both be -1".to_owned(),
         ));
     }
+    let leaders = assigned_leaders(image, &asked.assignments)?;
+    let partitions = i32::try_from(leaders.len()).unwrap_or(i32::MAX);
+    Ok(Shape { partitions, replication_factor: 1, leaders })
+}
+
+/// The broker that each partition is assigned to. A longer list is refused: its further brokers would be forgotten, as a partition
+/// has one place and no copies.
+fn assigned_leaders(image: &Image, assignments: &[CreatableReplicaAssignment]) -> Result<Vec<NodeEpoch>, Failure> {
     let living = topics::living(image);
-    let width = asked.assignments[0].broker_ids.len();
-    let mut numbers = BTreeSet::new();
-    for assignment in &asked.assignments {
-        let ids: BTreeSet<i32> = assignment.broker_ids.iter().copied().collect();
+    let mut leaders = BTreeMap::new();
+    for assignment in assignments {
         let number = assignment.partition_index;
-        let wrong = if ids.is_empty() {
-            "has no broker".to_owned()
-        } else if ids.len() != assignment.broker_ids.len() {
-            "names a broker more than once".to_owned()
-        } else if ids.len() != width {
-            "has another number of brokers than the first partition".to_owned()
-        } else if let Some(unknown) = ids.iter().find(|id| !living.contains_key(&base::NodeId(**id))) {
-            format!("names broker {unknown}, which is not there")
-        } else if !numbers.insert(number) {
-            "is assigned more than once".to_owned()
-        } else {
-            continue;
+        let wrong = match assignment.broker_ids[..] {
+            [] => "has no broker".to_owned(),
+            [id] => match living.get(&NodeId(id)) {
+                None => format!("names broker {id}, which is not there"),
+                Some(_) if leaders.contains_key(&number) => "is assigned more than once".to_owned(),
+                Some((node_epoch, _)) => {
+                    leaders.insert(number, *node_epoch);
+                    continue;
+                }
+            },
+            _ => format!(
+                "names {} brokers; name one, the leader: records are kept by object storage, not by further brokers",
+                assignment.broker_ids.len()
+            ),
         };
         return Err(Failure::InvalidAssignment(format!("partition {number} {wrong}")));
     }
-    let partitions = i32::try_from(numbers.len()).unwrap_or(i32::MAX);
-    if numbers.first() != Some(&0) || numbers.last() != Some(&(partitions - 1)) {
+    if !leaders.keys().copied().eq((0..).take(leaders.len())) {
         return Err(Failure::InvalidAssignment("partitions must be numbered from 0 on without gaps".to_owned()));
     }
-    Ok((partitions, i16::try_from(width).unwrap_or(i16::MAX)))
+    Ok(leaders.into_values().collect())
 }
 
 fn describe_configs(broker: &Shared, configs: &BTreeMap<String, String>) -> Vec<CreatableTopicConfigs> {
@@ -138,4 +156,66 @@ fn describe_configs(broker: &Shared, configs: &BTreeMap<String, String>) -> Vec<
     let defaults = topic_settings::defaults(&broker.options);
     let absent = defaults.iter().filter(|(name, _)| !configs.contains_key(*name));
     set.chain(absent.map(|(name, value)| entry(name, value, SOURCE_DEFAULT))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use control_core::{Node, NodeState};
+    use std::sync::Arc;
+
+    fn two_brokers() -> Image {
+        let mut image = Image::default();
+        for (node_epoch, node_id) in [(4, 1), (5, 2)] {
+            let node = Node {
+                node_id: NodeId(node_id),
+                state: NodeState::Alive,
+                advertised: String::new(),
+                incarnation: u128::from(node_epoch),
+                min_counter: 0,
+                answered: Default::default(),
+            };
+            image.nodes.insert(NodeEpoch(node_epoch), Arc::new(node));
+        }
+        image
+    }
+
+    /// Partition numbers and the brokers that each is assigned to.
+    type Assigned = &'static [(i32, &'static [i32])];
+
+    fn leaders(assigned: Assigned) -> Result<Shape, String> {
+        let assignment = |(partition_index, broker_ids): &(i32, &[i32])| CreatableReplicaAssignment {
+            partition_index: *partition_index,
+            broker_ids: broker_ids.to_vec(),
+        };
+        let asked = CreatableTopic {
+            num_partitions: -1,
+            replication_factor: -1,
+            assignments: assigned.iter().map(assignment).collect(),
+            ..CreatableTopic::default()
+        };
+        shape(&two_brokers(), &asked).map_err(|failure| failure.to_string())
+    }
+
+    #[test]
+    fn a_manual_assignment_says_who_leads_each_partition() {
+        let shape = leaders(&[(1, &[1]), (0, &[2]), (2, &[2])]).unwrap();
+        let leaders = [5, 4, 5].map(NodeEpoch).to_vec();
+        assert_eq!(shape, Shape { partitions: 3, replication_factor: 1, leaders });
+    }
+
+    #[test]
+    fn an_assignment_that_could_not_be_kept_is_refused_with_its_reason() {
+        let cases: [(Assigned, &str); 5] = [
+            (&[(0, &[])], "has no broker"),
+            (&[(0, &[1, 2])], "names 2 brokers"),
+            (&[(0, &[3])], "not there"),
+            (&[(0, &[1]), (0, &[2])], "more than once"),
+            (&[(0, &[1]), (2, &[2])], "without gaps"),
+        ];
+        for (assigned, reason) in cases {
+            let refused = leaders(assigned).unwrap_err();
+            assert!(refused.contains(reason), "{refused}");
+        }
+    }
 }

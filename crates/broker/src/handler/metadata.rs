@@ -90,7 +90,13 @@ async fn create(broker: &Shared, image: &Image, name: &str, may_create: bool) ->
     if !may_create || !broker.options.auto_create_topics {
         return Err(Failure::UnknownPartition);
     }
-    let topic = NewTopic { name: name.to_owned(), partitions: -1, replication_factor: -1, configs: BTreeMap::new() };
+    let topic = NewTopic {
+        name: name.to_owned(),
+        partitions: -1,
+        replication_factor: -1,
+        leaders: Vec::new(),
+        configs: BTreeMap::new(),
+    };
     let checked = topics::check(broker, image, &topic)?;
     match topics::create(broker, topic, &checked, CREATION_WAIT_MAX).await {
         Err(Failure::TopicExists(_)) => Ok(()),
