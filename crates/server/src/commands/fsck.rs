@@ -2,7 +2,7 @@
 //!
 //! For a bucket that no broker writes meanwhile. What only a local log holds is not seen: such logs are named.
 
-use super::{CommandError, outside};
+use super::{CommandError, outside, say};
 use crate::args::StorageArgs;
 use control_core::{Image, NodeState, WalState};
 use std::sync::Arc;
@@ -13,18 +13,17 @@ use world::{ObjectStore, World};
 ///
 /// # Errors
 /// The bucket can't be read, or something is wrong in it.
-#[expect(clippy::print_stdout, reason = "the command's answer")]
 pub fn run(storage: &StorageArgs) -> Result<(), CommandError> {
     let target = storage.target()?;
     let findings = outside::runtime()?.block_on(async {
         let objects = outside::existing_object_store(&World::system(), &target).await?;
         check(&objects).await.map_err(|line| CommandError::failed(format!("--storage {target}: {line}")))
     })?;
-    findings.notes.iter().for_each(|note| println!("{note}"));
-    findings.problems.iter().for_each(|problem| println!("PROBLEM: {problem}"));
+    findings.notes.iter().for_each(say);
+    findings.problems.iter().for_each(|problem| say(format!("PROBLEM: {problem}")));
     match findings.problems.len() {
         0 => {
-            println!("sound");
+            say("sound");
             Ok(())
         }
         count => Err(CommandError::failed(format!("--storage {target}: {count} problems"))),

@@ -1,6 +1,6 @@
 //! `millstream inspect`: what a data object, a write-ahead log or the ledger holds, for people and scripts. One thing a line.
 
-use super::{CommandError, outside};
+use super::{CommandError, outside, say};
 use crate::args::{Inspect, StorageArgs};
 use base::{NodeEpoch, ObjectId, WalId, WalIndex};
 use control_core::{Image, StreamRecord};
@@ -25,11 +25,6 @@ pub fn run(what: Inspect) -> Result<(), CommandError> {
             Inspect::Ledger { storage } => ledger(&storage).await,
         }
     })
-}
-
-#[expect(clippy::print_stdout, reason = "the command's answer")]
-fn say(line: impl AsRef<str>) {
-    println!("{}", line.as_ref());
 }
 
 async fn open(storage: &StorageArgs) -> Result<Arc<dyn ObjectStore>, CommandError> {

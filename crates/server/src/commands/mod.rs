@@ -7,6 +7,14 @@ pub mod start;
 
 use crate::config::ConfigError;
 use crate::node::StartError;
+use std::io::Write;
+
+/// One line of a command's answer. Whoever reads it may have had enough (`| head`): then the command ends.
+fn say(line: impl AsRef<str>) {
+    if writeln!(std::io::stdout(), "{}", line.as_ref()).is_err() {
+        std::process::exit(0);
+    }
+}
 
 /// How a command ended that did not do what it was asked.
 #[derive(Debug)]

@@ -10,11 +10,17 @@ use world::{ObjectStore, OpenError, World};
 /// Worker threads at the most: connections are many and cheap, and a broker's work is waiting.
 const WORKERS_MAX: usize = 8;
 
-/// The log goes to standard error; `MILLSTREAM_LOG` filters it.
-pub(super) fn log_to_stderr() {
-    let filter = EnvFilter::try_from_env("MILLSTREAM_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+/// Filters the log, such as `debug` or `info,stream=trace`.
+const LOG_VARIABLE: &str = "MILLSTREAM_LOG";
+
+/// The log goes to standard error.
+pub(super) fn log_to_stderr() -> Result<(), CommandError> {
+    let wanted = std::env::var(LOG_VARIABLE).unwrap_or_else(|_| "info".to_owned());
+    let filter = EnvFilter::try_new(&wanted)
+        .map_err(|error| CommandError { code: 2, line: format!("{LOG_VARIABLE}={wanted}: {error}") })?;
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
+    Ok(())
 }
 
 /// The runtime of one process.

@@ -8,6 +8,7 @@ use crate::config::{Config, StorageTarget, WalChoice};
 use crate::console::Console;
 use crate::node::{Node, NodeConfig, cannot_listen};
 use control::LedgerOptions;
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,10 +30,14 @@ const CONNECTIONS_EXPECTED: usize = 10_000;
 /// # Errors
 /// What the operator wrote is wrong (code 2), it can't start, or it had to stop (code 1).
 pub fn run(args: StartArgs) -> Result<(), CommandError> {
-    outside::log_to_stderr();
     let mut config = Config::resolve(args)?;
+    outside::log_to_stderr()?;
     config.broker.connections_max = connections_possible(config.broker.connections_max);
-    outside::runtime()?.block_on(serve(config))
+    let runtime = outside::runtime()?;
+    let outcome = runtime.block_on(serve(config));
+    // Not waited for: a call to the file system or a name server that hangs must not keep the process.
+    runtime.shutdown_background();
+    outcome
 }
 
 async fn serve(config: Config) -> Result<(), CommandError> {
@@ -80,9 +85,12 @@ async fn stop(world: &World, node: &Node) {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the one line that scripts wait for")]
+/// The one line that scripts wait for.
 fn announce(node: &Node, console: std::net::SocketAddr, took: Duration) {
-    println!("ready kafka={} console={console} in {} ms", node.kafka_addr(), took.as_millis());
+    let line = format!("ready kafka={} console={console} in {} ms", node.kafka_addr(), took.as_millis());
+    if let Err(error) = writeln!(std::io::stdout(), "{line}") {
+        tracing::warn!("nobody reads standard output ({error}): {line}");
+    }
 }
 
 fn node_config(config: Config, wal: WalTarget) -> NodeConfig {

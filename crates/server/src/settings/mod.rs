@@ -196,4 +196,12 @@ mod tests {
         assert!(HONOURED.iter().all(|setting| !known::NOT_SERVED_YET.contains(&setting.name)));
         assert!(known::NOT_SERVED_YET.is_sorted());
     }
+
+    #[test]
+    fn the_operator_s_page_names_every_honoured_setting() {
+        let page = include_str!("../../../../docs/operating.md");
+        let missing: Vec<_> =
+            HONOURED.iter().map(|it| it.name).filter(|name| !page.contains(&format!("`{name}`"))).collect();
+        assert_eq!(missing, [""; 0]);
+    }
 }

@@ -1,16 +1,17 @@
 //! A Kafka client in a few calls: requests go out and answers come in on one blocking socket.
 
 use super::batch;
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
+use protocol::frame::{decode_response, encode_request};
 use protocol::messages::create_topics_request::{CreatableTopic, CreateTopicsRequest};
 use protocol::messages::fetch_request::{FetchPartition, FetchRequest, FetchTopic};
 use protocol::messages::produce_request::{PartitionProduceData, ProduceRequest, TopicProduceData};
-use protocol::wire::{Message, Records, Request};
+use protocol::wire::{Records, Request};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// The versions that this client speaks: the last ones without tagged fields, whose headers are the simplest.
+/// The versions that this client speaks: topics by name, not by id.
 const PRODUCE: i16 = 8;
 const FETCH: i16 = 11;
 const CREATE_TOPICS: i16 = 4;
@@ -37,20 +38,9 @@ impl Client {
 
     /// Sends a request without waiting for its answer.
     pub(crate) fn send<R: Request>(&mut self, request: &R, version: i16) -> io::Result<()> {
-        assert!(version < R::FLEXIBLE_FROM, "this client writes the older headers only");
         self.correlation_id += 1;
-        let body = request.encode(version).map_err(io::Error::other)?.into_bytes();
-        let mut frame = BytesMut::with_capacity(body.len() + 32);
-        frame.put_i32(0);
-        frame.put_i16(R::KEY as i16);
-        frame.put_i16(version);
-        frame.put_i32(self.correlation_id);
-        frame.put_i16(4);
-        frame.put_slice(b"test");
-        frame.put_slice(&body);
-        let length = i32::try_from(frame.len() - 4).map_err(io::Error::other)?;
-        frame[..4].copy_from_slice(&length.to_be_bytes());
-        self.socket.write_all(&frame)
+        let frame = encode_request(self.correlation_id, Some("test"), version, request).map_err(io::Error::other)?;
+        self.socket.write_all(&frame.into_bytes())
     }
 
     /// The next answer, which must be one to `R`; answers come in the order of requests.
@@ -60,8 +50,8 @@ impl Client {
         let length = usize::try_from(i32::from_be_bytes(length)).map_err(io::Error::other)?;
         let mut frame = vec![0; length];
         self.socket.read_exact(&mut frame)?;
-        let body = Bytes::from(frame).split_off(4);
-        R::Response::decode(body, version).map_err(io::Error::other)
+        let (_, body) = decode_response::<R>(Bytes::from(frame), version).map_err(io::Error::other)?;
+        Ok(body)
     }
 
     pub(crate) fn call<R: Request>(&mut self, request: &R, version: i16) -> io::Result<R::Response> {
