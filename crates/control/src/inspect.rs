@@ -6,7 +6,7 @@
 use crate::{Format, LedgerError, keys};
 use base::LedgerSeq;
 use control_core::{Entry, Image, apply, check, codec};
-use world::{GetRange, ObjectStore, StoreError};
+use world::{GetRange, ObjectStore, Pages, StoreError};
 
 /// Everything that the ledger's objects say.
 #[derive(Debug)]
@@ -77,21 +77,16 @@ async fn numbers(
     prefix: &str,
     problems: &mut Vec<String>,
 ) -> Result<Vec<LedgerSeq>, LedgerError> {
-    const PAGE: usize = 1000;
+    const PAGE_KEYS: usize = 1000;
     let mut numbers = Vec::new();
-    let mut after = String::new();
-    loop {
-        let page = store.list(prefix, &after, PAGE).await?;
-        let full = page.len() >= PAGE;
+    let mut pages = Pages::new(store, prefix, PAGE_KEYS);
+    while let Some(page) = pages.next().await? {
         for object in page {
             match keys::number(prefix, &object.key) {
                 Some(number) => numbers.push(number),
                 None => problems.push(format!("{} is not a name that a broker writes", object.key)),
             }
-            after = object.key;
-        }
-        if !full {
-            return Ok(numbers);
         }
     }
+    Ok(numbers)
 }

@@ -4,7 +4,7 @@
 //! and the next start, or any other broker, opens the streams at once, without that WAL. Otherwise the WAL keeps the rest.
 
 use crate::shared::{Shared, lock};
-use base::WalId;
+use crate::wal;
 use control_core::{Command, Outcome};
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,15 +50,15 @@ async fn give_up(shared: &Arc<Shared>) -> Result<(), String> {
 
 /// Nothing was accepted since the last commit, and nothing ever will be.
 async fn seal_own(shared: &Shared) -> Result<(), String> {
-    let wal: WalId = shared.wal_id;
+    let wal_id = shared.wal_id;
     let ends = lock(&shared.streams).values().map(|stream| (stream.id, stream.confirmed())).collect();
     let end = lock(&shared.wal).next_position();
-    let seal = Command::WalRecovered { wal, end, ends, recoverer: shared.node_epoch, open_on: None };
+    let seal = Command::WalRecovered { wal: wal_id, end, ends, recoverer: shared.node_epoch, open_on: None };
     submit(shared, seal).await?;
-    if shared.ledger.image().wals.get(&wal).is_some_and(|record| record.in_storage) {
-        crate::housekeeping::delete_wal_objects(shared, wal).await?;
+    if shared.ledger.image().wals.get(&wal_id).is_some_and(|record| record.in_storage) {
+        wal::delete_dead_objects(&shared.objects, wal_id, end).await.map_err(|error| error.to_string())?;
     }
-    submit(shared, Command::ForgetWal { wal }).await?;
+    submit(shared, Command::ForgetWal { wal: wal_id }).await?;
     // Before this start hears of its own death.
     shared.end(REASON.to_owned());
     submit(shared, Command::DeclareDead { node_epochs: vec![shared.node_epoch] }).await

@@ -4,7 +4,7 @@
 //! checked. What may be there for a while by design (dead objects in their grace, orphans before the sweep, WAL objects of living
 //! and unrecovered starts) is listed apart from what must not be.
 
-use crate::keys::{DATA_PREFIX, data_key, object_of_key};
+use crate::keys::{DATA_PREFIX, WAL_PREFIX, data_key, object_of_key, wal_of_key};
 use crate::read::blocks_of;
 use base::{ObjectId, Offset, OffsetRange, StreamId, WalId};
 use bytes::Bytes;
@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use stream_core::object::{BlockEntry, ObjectTail, TAIL_BYTES, decode_index, decode_tail};
 use stream_core::walk;
-use world::{GetRange, ObjectStore, StoreError};
+use world::{GetRange, ObjectStore, Pages, StoreError};
 
 /// Keys asked for by one list.
 const PAGE_KEYS: usize = 1000;
@@ -187,9 +187,8 @@ fn hole_in(blocks: &[BlockEntry], range: OffsetRange) -> Option<OffsetRange> {
 }
 
 async fn list_data(store: &Arc<dyn ObjectStore>, report: &mut FsckReport, image: &Image) -> Result<(), StoreError> {
-    let mut after = String::new();
-    loop {
-        let page = store.list(DATA_PREFIX, &after, PAGE_KEYS).await?;
+    let mut pages = Pages::new(store.as_ref(), DATA_PREFIX, PAGE_KEYS);
+    while let Some(page) = pages.next().await? {
         for meta in &page {
             match object_of_key(&meta.key) {
                 None => report.strangers.push(meta.key.clone()),
@@ -198,19 +197,15 @@ async fn list_data(store: &Arc<dyn ObjectStore>, report: &mut FsckReport, image:
                 Some(object) => report.orphans.push(object),
             }
         }
-        match page.last() {
-            Some(last) if page.len() == PAGE_KEYS => after.clone_from(&last.key),
-            _ => return Ok(()),
-        }
     }
+    Ok(())
 }
 
 async fn list_wals(store: &Arc<dyn ObjectStore>, report: &mut FsckReport, image: &Image) -> Result<(), StoreError> {
-    let mut after = String::new();
-    loop {
-        let page = store.list("wal/", &after, PAGE_KEYS).await?;
+    let mut pages = Pages::new(store.as_ref(), WAL_PREFIX, PAGE_KEYS);
+    while let Some(page) = pages.next().await? {
         for meta in &page {
-            match crate::housekeeping::wal_of_key(&meta.key) {
+            match wal_of_key(&meta.key) {
                 Some(wal) => {
                     *report.wal_objects.entry(wal).or_default() += 1;
                     report.forgotten_wal_objects += usize::from(!image.wals.contains_key(&wal));
@@ -218,9 +213,6 @@ async fn list_wals(store: &Arc<dyn ObjectStore>, report: &mut FsckReport, image:
                 None => report.strangers.push(meta.key.clone()),
             }
         }
-        match page.last() {
-            Some(last) if page.len() == PAGE_KEYS => after.clone_from(&last.key),
-            _ => return Ok(()),
-        }
     }
+    Ok(())
 }

@@ -7,20 +7,18 @@
 //!
 //! Any living broker may do all of this, several at once as well: deletion is idempotent.
 
-use crate::keys::{DATA_PREFIX, data_key, object_of_key};
+use crate::keys::{DATA_PREFIX, WAL_PREFIX, data_key, object_of_key, wal_of_key};
 use crate::shared::Shared;
-use base::{Micros, NodeEpoch, ObjectId, WalId, WalIndex};
+use base::{Micros, ObjectId, WalId};
+use control::LedgerError;
 use control_core::{Command, Image};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use stream_core::wal_group::HEADER_BYTES;
-use world::{ObjectMeta, StoreError};
+use world::{ObjectMeta, Pages};
 
 /// Keys asked for by one list, and deleted by one call.
 const PAGE_KEYS: usize = 500;
-
-/// Objects of WALs are below it, by node epoch.
-const WAL_PREFIX: &str = "wal/";
 
 /// Runs until this start ends.
 pub(crate) async fn keep(shared: Arc<Shared>) {
@@ -42,13 +40,13 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
             };
         }
         if let Err(error) = done {
-            tracing::warn!(error, "housekeeping will try again");
+            tracing::warn!(%error, "housekeeping will try again");
         }
     }
 }
 
 /// Deletes the objects that have been dead for the grace, by this process's own clock.
-async fn delete_dead(shared: &Shared, first_seen: &mut BTreeMap<ObjectId, Micros>) -> Result<(), String> {
+async fn delete_dead(shared: &Shared, first_seen: &mut BTreeMap<ObjectId, Micros>) -> Result<(), LedgerError> {
     let image = shared.ledger.image();
     let now = shared.world.clock.now();
     first_seen.retain(|object, _| image.dead_objects.contains_key(object));
@@ -63,85 +61,44 @@ async fn delete_dead(shared: &Shared, first_seen: &mut BTreeMap<ObjectId, Micros
     let due: Vec<ObjectId> = first_seen.iter().filter_map(due).collect();
     for objects in due.chunks(PAGE_KEYS) {
         let keys: Vec<String> = objects.iter().map(|object| data_key(*object)).collect();
-        shared.objects.delete(&keys).await.map_err(|error| error.to_string())?;
+        shared.objects.delete(&keys).await?;
         let deleted = Command::ObjectsDeleted { objects: objects.to_vec() };
-        shared.ledger.submit(deleted).await.map_err(|error| error.to_string())?;
+        shared.ledger.submit(deleted).await?;
     }
     Ok(())
 }
 
-/// Deletes what is listed and, by an image that is at least as new as the listing's begin, will never be referenced.
-async fn sweep_orphans(shared: &Shared) -> Result<(), String> {
-    let mut after = String::new();
-    loop {
-        let page = list(shared, DATA_PREFIX, &after).await?;
+async fn sweep_orphans(shared: &Shared) -> Result<(), LedgerError> {
+    let is_orphan =
+        |image: &Image, meta: &ObjectMeta| object_of_key(&meta.key).is_some_and(|object| image.is_orphan(object));
+    sweep(shared, DATA_PREFIX, "objects that were never committed", is_orphan).await
+}
+
+/// Fences, which are shorter than any group, stay.
+async fn sweep_wals(shared: &Shared) -> Result<(), LedgerError> {
+    let is_left_over = |image: &Image, meta: &ObjectMeta| {
+        let is_forgotten = |wal: WalId| image.is_dead(wal.node_epoch) && !image.wals.contains_key(&wal);
+        meta.size != HEADER_BYTES as u64 && wal_of_key(&meta.key).is_some_and(is_forgotten)
+    };
+    sweep(shared, WAL_PREFIX, "leftovers of dead write-ahead logs", is_left_over).await
+}
+
+/// Deletes what a listing shows and, by an image that is at least as new as its page, nobody will ever need.
+async fn sweep(
+    shared: &Shared,
+    prefix: &str,
+    what: &str,
+    is_needless: impl Fn(&Image, &ObjectMeta) -> bool,
+) -> Result<(), LedgerError> {
+    let mut pages = Pages::new(shared.objects.as_ref(), prefix, PAGE_KEYS);
+    while let Some(page) = pages.next().await? {
         let image = shared.ledger.image();
-        let orphans: Vec<String> = page
-            .iter()
-            .filter(|meta| object_of_key(&meta.key).is_some_and(|object| image.is_orphan(object)))
-            .map(|meta| meta.key.clone())
-            .collect();
-        if !orphans.is_empty() {
-            tracing::info!(objects = orphans.len(), "deletes objects that were never committed");
-            shared.objects.delete(&orphans).await.map_err(|error| error.to_string())?;
-        }
-        match page.last() {
-            Some(last) if page.len() == PAGE_KEYS => after.clone_from(&last.key),
-            _ => return Ok(()),
-        }
-    }
-}
-
-/// Deletes what turns up again of object WALs that the ledger has forgotten. Fences, which are shorter than any group, stay.
-async fn sweep_wals(shared: &Shared) -> Result<(), String> {
-    let mut after = String::new();
-    loop {
-        let page = list(shared, WAL_PREFIX, &after).await?;
-        let image = shared.ledger.image();
-        let left_over = |meta: &&ObjectMeta| {
-            meta.size != HEADER_BYTES as u64 && wal_of_key(&meta.key).is_some_and(|wal| is_forgotten(&image, wal))
-        };
-        let keys: Vec<String> = page.iter().filter(left_over).map(|meta| meta.key.clone()).collect();
+        let needless = page.into_iter().filter(|meta| is_needless(&image, meta));
+        let keys: Vec<String> = needless.map(|meta| meta.key).collect();
         if !keys.is_empty() {
-            tracing::info!(objects = keys.len(), "deletes leftovers of dead write-ahead logs");
-            shared.objects.delete(&keys).await.map_err(|error| error.to_string())?;
-        }
-        match page.last() {
-            Some(last) if page.len() == PAGE_KEYS => after.clone_from(&last.key),
-            _ => return Ok(()),
+            tracing::info!(objects = keys.len(), "deletes {what}");
+            shared.objects.delete(&keys).await?;
         }
     }
-}
-
-/// Deletes a WAL's objects but for fences.
-pub(crate) async fn delete_wal_objects(shared: &Shared, wal: WalId) -> Result<(), String> {
-    let prefix = format!("{WAL_PREFIX}{:020}/{}/", wal.node_epoch.0, wal.index.0);
-    let mut after = String::new();
-    loop {
-        let page = list(shared, &prefix, &after).await?;
-        let is_group = |meta: &&ObjectMeta| meta.size != HEADER_BYTES as u64;
-        let keys: Vec<String> = page.iter().filter(is_group).map(|meta| meta.key.clone()).collect();
-        if !keys.is_empty() {
-            shared.objects.delete(&keys).await.map_err(|error| error.to_string())?;
-        }
-        match page.last() {
-            Some(last) if page.len() == PAGE_KEYS => after.clone_from(&last.key),
-            _ => return Ok(()),
-        }
-    }
-}
-
-fn is_forgotten(image: &Image, wal: WalId) -> bool {
-    image.is_dead(wal.node_epoch) && !image.wals.contains_key(&wal)
-}
-
-async fn list(shared: &Shared, prefix: &str, after: &str) -> Result<Vec<ObjectMeta>, String> {
-    shared.objects.list(prefix, after, PAGE_KEYS).await.map_err(|error: StoreError| error.to_string())
-}
-
-pub(crate) fn wal_of_key(key: &str) -> Option<WalId> {
-    let mut parts = key.strip_prefix(WAL_PREFIX)?.split('/');
-    let node_epoch = NodeEpoch(parts.next()?.parse().ok()?);
-    let index = WalIndex(parts.next()?.parse().ok()?);
-    Some(WalId { node_epoch, index })
+    Ok(())
 }

@@ -33,7 +33,7 @@ pub use disk::{AlignedBuf, Disk, DiskError, File, OpenMode};
 pub use folder::FolderStore;
 pub use metered::{Metered, StoreUse};
 pub use network::{Connection, Listener, Network};
-pub use object_store::{GetRange, ObjectMeta, ObjectStore, PutOutcome, StoreError};
+pub use object_store::{GetRange, ObjectMeta, ObjectStore, Pages, PutOutcome, StoreError};
 pub use open::{OpenError, open_store};
 pub use os_disk::OsDisk;
 pub use probe::{ProbeDepth, ProbeError, ProbeReport, probe};

@@ -68,3 +68,35 @@ pub trait ObjectStore: Send + Sync {
     /// What to call it in messages and where; never contains a secret.
     fn describe(&self) -> String;
 }
+
+/// A listing page by page, so that no bucket is too large for it.
+pub struct Pages<'a> {
+    store: &'a dyn ObjectStore,
+    prefix: String,
+    after: String,
+    page_keys_max: usize,
+    ended: bool,
+}
+
+impl<'a> Pages<'a> {
+    /// Of all keys that begin with `prefix`, at most `page_keys_max` (not 0) at a time.
+    #[must_use]
+    pub fn new(store: &'a dyn ObjectStore, prefix: impl Into<String>, page_keys_max: usize) -> Pages<'a> {
+        Pages { store, prefix: prefix.into(), after: String::new(), page_keys_max, ended: false }
+    }
+
+    /// The next page, which is not empty; `None` at the end. After an error the same page is asked for again.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn next(&mut self) -> Result<Option<Vec<ObjectMeta>>, StoreError> {
+        if self.ended {
+            return Ok(None);
+        }
+        let page = self.store.list(&self.prefix, &self.after, self.page_keys_max).await?;
+        self.ended = page.len() < self.page_keys_max;
+        let Some(last) = page.last() else { return Ok(None) };
+        self.after.clone_from(&last.key);
+        Ok(Some(page))
+    }
+}

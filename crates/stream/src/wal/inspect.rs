@@ -1,8 +1,9 @@
 //! What `millstream inspect wal` prints. Reads only, takes no lock, and trusts nothing: also for a WAL in use or damaged.
 
 use super::WalOpenError;
-use super::object::{position_of, prefix};
+use super::object::position_of;
 use super::ring_file::{BLOCK, DATA_START, FILE_NAME, read_header};
+use crate::keys::{wal_object_number, wal_prefix};
 use base::WalId;
 use bytes::Bytes;
 use std::path::Path;
@@ -11,7 +12,7 @@ use stream_core::DirectoryEntry;
 use stream_core::ring_header::RingHeader;
 use stream_core::wal_group::{GroupKind, GroupPlace, WalGroup, decode_group, decode_header};
 use world::disk::BLOCK_BYTES;
-use world::{Disk, DiskError, File, GetRange, ObjectStore, OpenMode, StoreError};
+use world::{Disk, DiskError, File, GetRange, ObjectStore, OpenMode, Pages, StoreError};
 
 /// Read at once.
 const READ_BYTES: u64 = 1 << 20;
@@ -124,25 +125,19 @@ pub async fn inspect_object_wal(
     wal: WalId,
 ) -> Result<Vec<(u64, Result<GroupDescription, String>)>, StoreError> {
     let mut found = Vec::new();
-    let mut after = String::new();
-    loop {
-        let page = store.list(&prefix(wal), &after, LIST_KEYS_MAX).await?;
-        let full = page.len() == LIST_KEYS_MAX;
+    let mut pages = Pages::new(store.as_ref(), wal_prefix(wal), LIST_KEYS_MAX);
+    while let Some(page) = pages.next().await? {
         for object in page {
-            if let Some(number) = object.key.rsplit('/').next().and_then(|name| name.parse().ok()) {
-                let described = match store.get(&object.key, GetRange::All).await {
-                    Ok((bytes, _)) => describe_object(&bytes, wal, number),
-                    Err(StoreError::NotFound(key)) => Err(format!("{key} is gone")),
-                    Err(error) => return Err(error),
-                };
-                found.push((number, described));
-            }
-            after = object.key;
-        }
-        if !full {
-            return Ok(found);
+            let Some(number) = wal_object_number(&object.key) else { continue };
+            let described = match store.get(&object.key, GetRange::All).await {
+                Ok((bytes, _)) => describe_object(&bytes, wal, number),
+                Err(StoreError::NotFound(key)) => Err(format!("{key} is gone")),
+                Err(error) => return Err(error),
+            };
+            found.push((number, described));
         }
     }
+    Ok(found)
 }
 
 fn describe_object(bytes: &[u8], wal: WalId, number: u64) -> Result<GroupDescription, String> {

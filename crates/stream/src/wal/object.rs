@@ -8,6 +8,7 @@
 //! often an earlier try has landed.
 
 use super::{Placed, WalError, WalFull, WalOptions, WalReadError, WalSpan, span};
+use crate::keys::wal_object_key;
 use base::{WalId, WalPosition};
 use bytes::Bytes;
 use control_core::image::Image;
@@ -168,7 +169,7 @@ enum Taken {
 impl Shared {
     /// Puts until the object is there, durably. `Err`: why it never will be.
     async fn put(&self, group: &ObjectGroup) -> Result<(), String> {
-        let key = object_key(self.wal, group.number);
+        let key = wal_object_key(self.wal, group.number);
         let mut backoff = Backoff::new();
         loop {
             if let Some(reason) = self.fenced.get() {
@@ -235,7 +236,7 @@ impl Shared {
     async fn delete_trimmed(&self) {
         let mut backoff = Backoff::new();
         while let Some((from, to)) = self.next_deletion() {
-            let keys: Vec<String> = (from..to).map(|number| object_key(self.wal, number)).collect();
+            let keys: Vec<String> = (from..to).map(|number| wal_object_key(self.wal, number)).collect();
             match self.store.delete(&keys).await {
                 Ok(()) => {
                     self.trimming.lock().unwrap_or_else(PoisonError::into_inner).deleted_below = to;
@@ -273,7 +274,7 @@ impl ObjectWalReader {
     }
 
     pub(super) async fn read_span(&self, span: WalSpan) -> Result<Bytes, WalReadError> {
-        let key = object_key(self.wal, number_of(span.position));
+        let key = wal_object_key(self.wal, number_of(span.position));
         let start = span.position.0 & u64::from(u32::MAX);
         let end = start + u64::from(span.len);
         match self.store.get(&key, GetRange::Span { start, end }).await {
@@ -284,15 +285,6 @@ impl ObjectWalReader {
             Err(error) => Err(WalReadError::Trouble(error.to_string())),
         }
     }
-}
-
-/// Everything of one WAL begins so.
-pub(super) fn prefix(wal: WalId) -> String {
-    format!("wal/{:020}/{}/", wal.node_epoch.0, wal.index.0)
-}
-
-pub(super) fn object_key(wal: WalId, number: u64) -> String {
-    format!("{}{number:020}", prefix(wal))
 }
 
 /// Where object `number` begins.

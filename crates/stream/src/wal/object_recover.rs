@@ -8,14 +8,17 @@
 //! never acknowledges `n` or anything above. Nothing starts from a listing, and what lies above the fence is ignored for ever.
 //! Numbers are read ahead in parallel first; that a number is missing then is only a hint to try the fence there.
 
-use super::object::{DELETE_KEYS_MAX, number_of, object_key, position_of, prefix};
+use super::object::{DELETE_KEYS_MAX, number_of, position_of};
 use super::{RecoverError, Recovered, RecoveredGroup};
+#[cfg(mutants)]
+use crate::keys::wal_object_number;
+use crate::keys::{wal_object_key, wal_prefix};
 use base::{WalId, WalPosition, planted};
 use bytes::Bytes;
 use futures::StreamExt;
 use std::sync::Arc;
 use stream_core::wal_group::{GroupKind, GroupPlace, WalGroup, decode_group, decode_header, encode_fence};
-use world::{Backoff, ClockExt, GetRange, ObjectStore, PutOutcome, StoreError, World};
+use world::{Backoff, ClockExt, GetRange, ObjectStore, Pages, PutOutcome, StoreError, World};
 
 /// Numbers read ahead at once.
 const READ_AHEAD_MAX: usize = 16;
@@ -53,27 +56,21 @@ pub async fn recover_objects(
     Ok(Recovered { wal, end: position_of(number), groups })
 }
 
-/// Deletes a dead, sealed and wholly committed object WAL but for its fence, leftovers above the fence included. To be called
-/// before `ForgetWal`, and again whenever a listing shows leftovers of a dead WAL: late copies of puts may land at any time.
+/// Deletes a sealed and wholly committed object WAL but for its fence at `end`, where it has one, leftovers above the fence included.
+/// To be called before `ForgetWal`. Late copies of puts may land at any time: they are the sweep's.
 ///
 /// # Errors
 /// The store's; ask again later.
 pub async fn delete_dead_objects(store: &Arc<dyn ObjectStore>, wal: WalId, end: WalPosition) -> Result<(), StoreError> {
-    let fence = object_key(wal, number_of(end));
-    let mut after = String::new();
-    loop {
-        let page = store.list(&prefix(wal), &after, DELETE_KEYS_MAX).await?;
-        let Some(last) = page.last() else { return Ok(()) };
-        after.clone_from(&last.key);
-        let full = page.len() == DELETE_KEYS_MAX;
+    let fence = wal_object_key(wal, number_of(end));
+    let mut pages = Pages::new(store.as_ref(), wal_prefix(wal), DELETE_KEYS_MAX);
+    while let Some(page) = pages.next().await? {
         let keys: Vec<String> = page.into_iter().map(|object| object.key).filter(|key| *key != fence).collect();
         if !keys.is_empty() {
             store.delete(&keys).await?;
         }
-        if !full {
-            return Ok(());
-        }
     }
+    Ok(())
 }
 
 struct Recovery<'a> {
@@ -101,7 +98,7 @@ impl Recovery<'_> {
 
     /// The group of that number; `None` where there is none.
     async fn read(&self, number: u64) -> Result<Option<WalGroup>, RecoverError> {
-        let key = object_key(self.wal, number);
+        let key = wal_object_key(self.wal, number);
         let mut undecodable = 0;
         let mut backoff = Backoff::new();
         loop {
@@ -152,7 +149,7 @@ impl Recovery<'_> {
     /// Creates the fence at `number`, unless that exists. An answer that was lost is asked for again: *exists* may then be this
     /// very fence, which reading it back shows.
     async fn create_fence(&self, number: u64) -> PutOutcome {
-        let key = object_key(self.wal, number);
+        let key = wal_object_key(self.wal, number);
         let position = position_of(number);
         let tag = self.world.clock.nonce().0;
         let fence = encode_fence(GroupPlace { wal: self.wal, position, durable: position, tag });
@@ -172,16 +169,11 @@ impl Recovery<'_> {
 impl Recovery<'_> {
     async fn listed(&self) -> Vec<u64> {
         let mut numbers = Vec::new();
-        let mut after = String::new();
+        let mut pages = Pages::new(self.store, wal_prefix(self.wal), DELETE_KEYS_MAX);
         loop {
-            match self.store.list(&prefix(self.wal), &after, DELETE_KEYS_MAX).await {
-                Ok(page) => {
-                    numbers.extend(page.iter().filter_map(|object| object.key.rsplit('/').next()?.parse::<u64>().ok()));
-                    match page.last() {
-                        Some(last) if page.len() == DELETE_KEYS_MAX => after.clone_from(&last.key),
-                        _ => return numbers,
-                    }
-                }
+            match pages.next().await {
+                Ok(Some(page)) => numbers.extend(page.iter().filter_map(|object| wal_object_number(&object.key))),
+                Ok(None) => return numbers,
                 Err(_) => Backoff::new().wait(self.world.clock.as_ref()).await,
             }
         }
@@ -196,6 +188,6 @@ impl Recovery<'_> {
     }
 
     async fn delete_fence(&self, number: u64) {
-        drop(self.store.delete(&[object_key(self.wal, number)]).await);
+        drop(self.store.delete(&[wal_object_key(self.wal, number)]).await);
     }
 }

@@ -10,7 +10,7 @@
 use super::{RecoverError, Recovered, RingWal, WalOpenError, WalOptions, WalReadError, WalSpan, ring_scan};
 use base::{WalId, WalPosition, planted};
 use bytes::Bytes;
-use control_core::image::{Image, WalRecord, WalState};
+use control_core::image::{Image, WalState};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -124,10 +124,10 @@ impl RingFile {
             )));
         }
         let mut start = header.start;
-        for (wal, record) in wals_of(image, header.ring_id) {
+        for (wal, record) in image.wals_of_ring(header.ring_id) {
             start = start.max(match record.state {
                 WalState::Sealed { end, .. } => end,
-                WalState::Open => self.scan_and_keep(*wal, record.start.max(record.trim)).await?,
+                WalState::Open => self.scan_and_keep(wal, record.start.max(record.trim)).await?,
             });
         }
         Ok(start)
@@ -174,7 +174,8 @@ impl RingFile {
 
     /// The lowest position that `image` shows to be needed in this ring. `None`: nothing is.
     pub(super) fn floor_in(&self, image: &Image) -> Option<WalPosition> {
-        wals_of(image, self.id())
+        image
+            .wals_of_ring(self.id())
             .filter(|(_, record)| match record.state {
                 WalState::Open => true,
                 WalState::Sealed { end, .. } => record.trim < end,
@@ -237,11 +238,6 @@ impl RingFile {
         self.scanned().insert(wal, (from, recovered));
         Ok(end)
     }
-}
-
-/// The WALs that `image` knows in that ring.
-fn wals_of(image: &Image, ring_id: u128) -> impl Iterator<Item = (&WalId, &Arc<WalRecord>)> {
-    image.wals.iter().filter(move |(_, record)| !record.in_storage && record.ring_id == ring_id)
 }
 
 async fn open_or_create(disk: &dyn Disk, path: &Path) -> Result<Arc<dyn File>, WalOpenError> {
