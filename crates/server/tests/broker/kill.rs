@@ -57,6 +57,9 @@ fn a_killed_broker_recovers_from_its_local_log() {
     run.start_over();
     let broker = process::start_in(folder.path(), &MEMORY);
     run.verify(broker.kafka);
+    assert!(broker.terminate().0.success());
+    let (code, found, wrong) = process::run(&["fsck", "--data", folder.path().to_str().unwrap()]);
+    assert_eq!(code, Some(0), "{found}{wrong}");
     run.finish("local ring");
 }
 
@@ -68,6 +71,8 @@ fn a_killed_broker_recovers_from_the_bucket_in_an_empty_folder() {
         let empty = TempDir::new().unwrap();
         process::start_in(empty.path(), &["--storage", &storage, "--wal", "storage", MEMORY[0], MEMORY[1]])
     });
+    let (code, found, wrong) = process::run(&["fsck", "--storage", &storage]);
+    assert_eq!(code, Some(0), "{found}{wrong}");
 }
 
 /// Kills whatever `start` starts on one bucket, which holds the log too: nothing else outlives a kill.
