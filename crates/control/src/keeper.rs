@@ -60,7 +60,7 @@ async fn keep(log: &Log, image: &Image) -> Result<(), LedgerError> {
     if log.patient.put_if_absent(&key, bytes.clone()).await? == PutOutcome::Exists
         && log.patient.get(&key, GetRange::All).await? != bytes
     {
-        // The same entries must give the same image on every broker (invariant 21). Nothing may be deleted then.
+        // The same entries must give the same image on every broker. Nothing may be deleted then.
         error!(
             seq = image.seq.0,
             "another broker's ledger snapshot differs from this one's: stop both and run `millstream fsck`"

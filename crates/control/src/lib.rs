@@ -1,6 +1,6 @@
-//! The ledger: the cluster's metadata log, numbered objects created *put if absent* in object storage (architecture, section 4).
+//! The ledger: the cluster's metadata log, numbered objects created *put if absent* in object storage.
 //!
-//! Believed numbers follow rule A8 of the protocol notes: an answer about number n counts only if a listing of the snapshots
+//! Believed numbers follow rule A-1 (docs/rules.md): an answer about number n counts only if a listing of the snapshots
 //! begun after it shows none at or above n.
 //!
 //! | file | what it does |

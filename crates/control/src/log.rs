@@ -6,12 +6,12 @@
 //! from that snapshot.
 
 use crate::keys;
-use crate::patient::{Backoff, Patient};
+use crate::patient::Patient;
 use crate::{LedgerError, format};
 use base::{LedgerSeq, planted};
 use control_core::{Entry, Image, apply, codec};
 use futures::{StreamExt, stream};
-use world::{GetRange, StoreError};
+use world::{Backoff, GetRange, StoreError};
 
 /// Entries fetched side by side by a start.
 const READ_AHEAD_MAX: usize = 16;
@@ -183,7 +183,7 @@ impl Log {
         key: &str,
         decode: impl Fn(&[u8]) -> Result<T, codec::CodecError>,
     ) -> Result<Option<Result<T, LedgerError>>, LedgerError> {
-        let mut backoff = Backoff::new(self.patient.backoff_max);
+        let mut backoff = Backoff::up_to(self.patient.backoff_max);
         loop {
             let bytes = match self.patient.get(key, GetRange::All).await {
                 Ok(bytes) => bytes,
@@ -192,7 +192,7 @@ impl Log {
             };
             match decode(&bytes) {
                 Ok(value) => return Ok(Some(Ok(value))),
-                Err(codec::CodecError::Damaged { .. }) if backoff.waits + 1 < DAMAGED_TRIES_MAX => {
+                Err(codec::CodecError::Damaged { .. }) if backoff.tries() + 1 < DAMAGED_TRIES_MAX => {
                     backoff.wait(&*self.patient.clock).await;
                 }
                 Err(error) => return Ok(Some(Err(LedgerError::Unreadable(format!("{key}: {error}"))))),

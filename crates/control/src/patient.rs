@@ -8,10 +8,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 use tracing::{info, warn};
-use world::{Clock, ClockExt, GetRange, ObjectMeta, ObjectStore, PutOutcome, StoreError};
-
-/// The first wait.
-const BACKOFF: Duration = Duration::from_millis(20);
+use world::{Backoff, Clock, ClockExt, GetRange, ObjectMeta, ObjectStore, PutOutcome, StoreError};
 
 /// A store and how to wait for it.
 #[derive(Clone)]
@@ -55,44 +52,25 @@ impl Patient {
         T: Send,
         F: Future<Output = Result<T, StoreError>> + Send,
     {
-        let mut backoff = Backoff::new(self.backoff_max);
+        let mut backoff = Backoff::up_to(self.backoff_max);
         loop {
             let trouble = match self.clock.timeout(self.call_timeout, call()).await {
                 Some(Ok(answer)) => {
-                    if backoff.waits > 0 {
-                        info!(what, tries = backoff.waits + 1, "object store answers again");
+                    if backoff.tries() > 0 {
+                        info!(what, tries = backoff.tries() + 1, "object store answers again");
                     }
                     return Ok(answer);
                 }
                 Some(Err(StoreError::Trouble(why))) => why,
-                Some(Err(StoreError::Refused(why))) if put && backoff.waits > 0 => why,
+                Some(Err(StoreError::Refused(why))) if put && backoff.tries() > 0 => why,
                 Some(Err(error)) => return Err(error),
                 None => format!("no answer within {:?}", self.call_timeout),
             };
             // Loud once, then at each doubling: an outage of hours is a few lines.
-            if backoff.waits.is_power_of_two() || backoff.waits == 0 {
-                warn!(what, tries = backoff.waits + 1, why = trouble, "object store is in trouble; asking again");
+            if backoff.tries().is_power_of_two() || backoff.tries() == 0 {
+                warn!(what, tries = backoff.tries() + 1, why = trouble, "object store is in trouble; asking again");
             }
             backoff.wait(&*self.clock).await;
         }
-    }
-}
-
-/// Waits that double up to a bound, each drawn between half of it and all of it.
-pub(crate) struct Backoff {
-    max: Duration,
-    pub(crate) waits: u32,
-}
-
-impl Backoff {
-    pub(crate) fn new(max: Duration) -> Backoff {
-        Backoff { max, waits: 0 }
-    }
-
-    pub(crate) async fn wait(&mut self, clock: &dyn Clock) {
-        let whole = BACKOFF.saturating_mul(1 << self.waits.min(16)).min(self.max);
-        self.waits += 1;
-        let half = u64::try_from(whole.as_micros() / 2).unwrap_or(u64::MAX).max(1);
-        clock.sleep(Duration::from_micros(half + clock.random() % half)).await;
     }
 }

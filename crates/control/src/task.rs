@@ -3,7 +3,7 @@
 //! Commands wait in a queue; what is there becomes the next entry, one put at a time. Whoever has commands leads: an entry of a
 //! broker that does not lead begins with `BecomeLeader`. What became of a put is never guessed:
 //!
-//! - *created*, and a listing begun afterwards shows no snapshot at or above its number: it counts (rule A8);
+//! - *created*, and a listing begun afterwards shows no snapshot at or above its number: it counts (rule A-1);
 //! - anything else: the log is read to its confirmed end, and the image tells by the commands' ids which of them it contains
 //!   . Those are answered; the others stay in the queue and are put again under the same ids.
 //!
@@ -14,7 +14,6 @@ use crate::keeper::Keeper;
 use crate::keys;
 use crate::ledger::LedgerOptions;
 use crate::log::Log;
-use crate::patient::Backoff;
 use crate::{Ledger, LedgerError};
 use base::{LedgerEpoch, NodeEpoch, NodeId, Nonce, planted};
 use control_core::{ANSWERED_MAX, Command, CommandId, Entry, Image, Outcome, Refusal, apply, codec};
@@ -22,7 +21,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, warn};
-use world::{ClockExt, PutOutcome};
+use world::{Backoff, ClockExt, PutOutcome};
 
 /// What the handles ask for.
 pub(crate) enum Request {
@@ -65,7 +64,7 @@ impl Task {
         let (published, watched) = watch::channel(image.clone());
         let (sender, requests) = mpsc::channel(options.waiting_commands_max.max(1));
         let clock = log.patient.clock.clone();
-        let deposed = Backoff::new(options.backoff_max);
+        let deposed = Backoff::up_to(options.backoff_max);
         let task = Task {
             log,
             options,
@@ -195,11 +194,11 @@ impl Task {
         let counts = outcome == PutOutcome::Created && planted!("A1", self.log.confirms(entry.seq).await?, true);
         if counts {
             self.count(&entry, first);
-            self.deposed = Backoff::new(self.options.backoff_max);
+            self.deposed.reset();
             return Ok(());
         }
         if outcome == PutOutcome::Exists {
-            planted!("A10", (), self.rename());
+            planted!("A10", (), self.draw_new_ids());
         }
         let term = self.term;
         self.read_on().await?;
@@ -287,7 +286,7 @@ impl Task {
 
     /// Only the mutant A10 calls this: it takes *exists* for *failed* and asks anew.
     #[cfg(mutants)]
-    fn rename(&mut self) {
+    fn draw_new_ids(&mut self) {
         let mut queue = std::mem::take(&mut self.queue);
         for waiting in &mut queue {
             waiting.id = self.next_id();

@@ -1,4 +1,4 @@
-//! The ledger over a bucket with scripted faults: each rule of the protocol notes' section A by the story that breaks it.
+//! The ledger over a bucket with scripted faults: the rules, by the stories that break them.
 #![allow(clippy::unwrap_used, reason = "in tests an error is a failure")]
 
 mod fake;

@@ -9,13 +9,20 @@ use std::time::Duration;
 
 /// The first wait is at most this.
 pub const WAIT_MIN: Duration = Duration::from_millis(10);
-/// No wait is longer than this.
+/// No wait is longer than this, unless [`Backoff::up_to`] says otherwise.
 pub const WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// How long to wait before the next try. One value per operation that is tried again.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Backoff {
     tries: u32,
+    wait_max: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Backoff {
+        Backoff::up_to(WAIT_MAX)
+    }
 }
 
 impl Backoff {
@@ -23,6 +30,12 @@ impl Backoff {
     #[must_use]
     pub fn new() -> Backoff {
         Backoff::default()
+    }
+
+    /// Nothing has failed yet; no wait will be longer than `wait_max`.
+    #[must_use]
+    pub fn up_to(wait_max: Duration) -> Backoff {
+        Backoff { tries: 0, wait_max }
     }
 
     /// How many waits there were.
@@ -40,7 +53,7 @@ impl Backoff {
     pub fn next_wait(&mut self, random: u64) -> Duration {
         let doublings = self.tries.min(16);
         self.tries = self.tries.saturating_add(1);
-        let ceiling = WAIT_MIN.saturating_mul(1 << doublings).min(WAIT_MAX);
+        let ceiling = WAIT_MIN.saturating_mul(1 << doublings).min(self.wait_max);
         let half_us = u64::try_from(ceiling.as_micros() / 2).unwrap_or(u64::MAX);
         Duration::from_micros(half_us + random % (half_us + 1))
     }
@@ -68,7 +81,7 @@ mod tests {
     #[test]
     fn every_wait_is_between_half_and_all_of_its_ceiling_even_after_years() {
         let mut random = base::Seed::new(7);
-        let mut backoff = Backoff { tries: u32::MAX - 5 };
+        let mut backoff = Backoff { tries: u32::MAX - 5, ..Backoff::new() };
         for _ in 0..1000 {
             let wait = backoff.next_wait(random.next_u64());
             assert!(wait >= WAIT_MAX / 2 && wait <= WAIT_MAX, "{wait:?}");

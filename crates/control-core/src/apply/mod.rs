@@ -1,7 +1,7 @@
 //! command × image → image, or a refusal.
 //!
 //! [`apply`] folds one entry. Each family of commands has a file; each handler checks everything first and changes the image
-//! last, so that a refused command changes nothing. Rule letters are those of the protocol notes.
+//! last, so that a refused command changes nothing. Rule letters are those of docs/rules.md.
 //!
 //! | file | commands |
 //! |---|---|
@@ -63,7 +63,7 @@ fn apply_command(image: &mut Image, entry: &Entry, id: CommandId, command: &Comm
     outcome
 }
 
-/// Only the term that the image knows may change it (invariant 23), and only a start that is not dead may ask.
+/// Only the term that the image knows may change it, and only a start that is not dead may ask.
 fn check_requester(image: &Image, entry: &Entry, requester: NodeEpoch, command: &Command) -> Result<(), Refusal> {
     if matches!(command, Command::BecomeLeader { .. }) {
         return Ok(());

@@ -6,7 +6,7 @@ use base::{LedgerSeq, NodeEpoch, ObjectId, Offset, StreamEpoch, StreamId, WalId,
 use std::sync::Arc;
 
 /// Trim may exceed the committed end, and checks both epochs as hygiene: even a dead owner's trim would only name what readers
-/// had seen (T6).
+/// had seen.
 pub(super) fn trim(
     image: &mut Image,
     seq: LedgerSeq,
@@ -100,7 +100,7 @@ impl StreamRecord {
         self.settle();
     }
 
-    /// A tenure's committed end is never below min(start offset, its end), so that what a trim dropped needs no commit (D-5, T1).
+    /// A tenure's committed end is never below min(start offset, its end), so that what a trim dropped needs no commit (D-5).
     pub(super) fn lift_committed(&mut self) {
         for tenure in &mut self.tenures {
             let lifted = tenure.end.map_or(self.start, |end| self.start.min(end));

@@ -45,7 +45,7 @@ impl Story {
             written: UnixMillis(0),
             commands: vec![(id, command)],
         };
-        // Decoding gives the very same entry, and so the same image (invariant 21).
+        // Decoding gives the very same entry, and so the same image.
         let entry = codec::decode_entry(&codec::encode_entry(&entry)).unwrap();
         let outcome = apply(&mut self.image, &entry).remove(0);
         assert_eq!(check(&self.image), Vec::<String>::new(), "after {entry:?}");
