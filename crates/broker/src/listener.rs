@@ -7,9 +7,9 @@ use crate::Shared;
 use crate::connection::{self, Activity};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use world::{Connection, Listener, TaskHandle};
+use world::{Connection, Listener, TaskHandle, lock};
 
 /// Pause after a failed accept (out of file descriptors, say), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -36,7 +36,7 @@ struct Entry {
 
 impl Connections {
     fn lock(&self) -> std::sync::MutexGuard<'_, Open> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.open)
     }
 
     /// How many there are.

@@ -13,9 +13,10 @@ use crate::error::Failure;
 use base::{Offset, OffsetRange, StreamId, UnixMillis};
 use control_core::Image;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use stream::{AppendError, Confirmation, NumberedBatch, ReadBatches, ReadError, Store, Stream};
 use tokio::sync::watch;
+use world::lock;
 
 /// The partitions that this broker owns.
 pub(crate) struct Partitions {
@@ -32,13 +33,13 @@ impl Partitions {
     /// The partition of that stream, if this broker owns it now.
     pub(crate) fn owned(&self, id: StreamId) -> Option<Partition> {
         let stream = self.store.stream(id)?;
-        let mut locks = self.numbering.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut locks = lock(&self.numbering);
         Some(Partition { stream, numbering: locks.entry(id).or_default().clone() })
     }
 
     /// Drops the locks of streams that exist no more.
     pub(crate) fn forget_deleted(&self, image: &Image) {
-        let mut locks = self.numbering.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut locks = lock(&self.numbering);
         locks.retain(|id, lock| Arc::strong_count(lock) > 1 || image.streams.contains_key(id));
     }
 }
@@ -59,7 +60,7 @@ pub(crate) struct Appended {
 impl Partition {
     /// Gives the batch its offsets and enqueues it; never waits.
     pub(crate) fn append(&self, batch: &CheckedBatch) -> Result<Appended, AppendError> {
-        let _numbering = self.numbering.lock().unwrap_or_else(PoisonError::into_inner);
+        let _numbering = lock(&self.numbering);
         let base = self.stream.next();
         let numbered = NumberedBatch {
             range: OffsetRange::new(base, base.plus(u64::from(batch.records()))),

@@ -10,8 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use stream_core::object::BlockEntry;
 use tokio::sync::watch;
-
-use crate::shared::lock;
+use world::lock;
 
 /// What an entry costs besides its bytes, roughly.
 const ENTRY_OVERHEAD_BYTES: u64 = 200;

@@ -3,12 +3,12 @@
 //! Where everything is committed in time, this start seals its own WAL and is declared dead by itself: nothing is left to recover,
 //! and the next start, or any other broker, opens the streams at once, without that WAL. Otherwise the WAL keeps the rest.
 
-use crate::shared::{Shared, lock};
+use crate::shared::Shared;
 use crate::wal;
 use control_core::{Command, Outcome};
 use std::sync::Arc;
 use std::time::Duration;
-use world::ClockExt;
+use world::{ClockExt, lock};
 
 /// How often the end of uploads is looked for. They wake nobody at their end, and a stop is rare.
 const LOOK_PERIOD: Duration = Duration::from_millis(5);

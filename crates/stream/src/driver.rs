@@ -8,7 +8,7 @@
 //! told can read it. When the WAL fails or is fenced, this start ends and unacknowledged confirmations are dropped: unknown.
 
 use crate::open_stream::OpenStream;
-use crate::shared::{Shared, lock};
+use crate::shared::Shared;
 use crate::wal::{Placed, WalError};
 use base::{OffsetRange, StreamId, planted};
 use futures::future::BoxFuture;
@@ -21,6 +21,7 @@ use stream_core::append::{Form, GroupNumber};
 use stream_core::cache::{Place, PlacedBatch};
 use stream_core::upload::BlockRange;
 use tokio::sync::oneshot;
+use world::lock;
 
 type Write = BoxFuture<'static, (GroupNumber, Result<(), WalError>)>;
 

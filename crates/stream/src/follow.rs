@@ -3,10 +3,11 @@
 //! Streams are opened where they are met (see [`Shared::open_stream`]), so that a topic is served the moment its creation is
 //! answered.
 
-use crate::shared::{Shared, lock};
+use crate::shared::Shared;
 use base::StreamId;
 use control_core::Image;
 use std::sync::Arc;
+use world::lock;
 
 /// Runs until this start ends.
 pub(crate) async fn follow(shared: Arc<Shared>) {

@@ -2,11 +2,11 @@
 
 use crate::open_stream::OpenStream;
 use crate::read::{StoreFault, blocks_of, index};
-use crate::shared::{Shared, lock};
+use crate::shared::Shared;
 use crate::store::ReadError;
 use base::{Offset, UnixMillis};
 use control_core::{Reference, StreamRecord};
-use world::StoreError;
+use world::{StoreError, lock};
 
 /// See [`crate::Stream::seek_time`]. Timestamps may be out of order, so maxima are looked at from left to right.
 pub(crate) async fn seek_time(

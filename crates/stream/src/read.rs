@@ -8,7 +8,7 @@
 use crate::block_cache::{Claim, Found, Key, Value};
 use crate::keys::data_key;
 use crate::open_stream::OpenStream;
-use crate::shared::{Shared, lock};
+use crate::shared::Shared;
 use crate::store::{ReadBatches, ReadError};
 use crate::wal::{WalReadError, WalSpan};
 use base::{ObjectId, Offset, OffsetRange, StreamId, planted};
@@ -20,7 +20,7 @@ use stream_core::object::{BlockEntry, ObjectTail, TAIL_BYTES, decode_index, deco
 use stream_core::read::{BlockSpan, ReadAhead, blocks_for};
 use stream_core::walk;
 use tokio::sync::Semaphore;
-use world::{ClockExt, GetRange, StoreError};
+use world::{ClockExt, GetRange, StoreError, lock};
 
 /// Readers whose read-ahead is remembered.
 const READERS_MAX: usize = 4096;

@@ -4,7 +4,7 @@
 //! the walk begins at comes from an image that contains the death; the end is in the ledger before a stream is opened or a byte
 //! deleted; a dead WAL is deleted only when the ledger shows all of it committed. What is adopted in memory counts for nothing in this.
 
-use crate::shared::{Shared, lock};
+use crate::shared::Shared;
 use crate::upload::{self, Source, UploadEnd};
 use crate::wal::{self, Recovered, RingFile, WalReader};
 use base::{NodeEpoch, StreamId, WalId, WalIndex, WalPosition, planted};
@@ -16,7 +16,7 @@ use stream_core::cache::{Body, Place, Run};
 use stream_core::recover::{FoundGroup, TenureView, fold};
 use stream_core::upload::Uploader;
 use world::retry::Backoff;
-use world::{ObjectStore, World};
+use world::{ObjectStore, World, lock};
 
 /// What recovery needs before there is a [`Shared`].
 pub(crate) struct Recovery<'a> {

@@ -20,11 +20,11 @@ use control::Ledger;
 use control_core::Image;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use stream_core::append::Appender;
 use stream_core::cache::LogCache;
 use tokio::sync::{Notify, Semaphore, oneshot, watch};
-use world::{ObjectStore, World};
+use world::{ObjectStore, World, lock};
 
 /// One start of one broker.
 pub(crate) struct Shared {
@@ -219,9 +219,4 @@ pub(crate) fn tenure_bounds(
 ) -> Option<(Offset, Option<Offset>)> {
     let tenure = image.streams.get(&stream)?.tenure(wal, epoch)?;
     Some((tenure.committed, tenure.end))
-}
-
-/// The guard, whether or not a holder panicked: with `panic = "abort"` none has.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -87,7 +87,7 @@ pub(crate) async fn start(
     };
     let shared = share(world, objects, ledger, &request, node_id, wal, begin_at);
     for (wal, reason) in outcomes.offline {
-        crate::shared::lock(&shared.offline).insert(wal, reason);
+        world::lock(&shared.offline).insert(wal, reason);
     }
     for adopted in outcomes.adopted {
         recover::take_over(&shared, adopted);

@@ -2,7 +2,7 @@
 
 use crate::open_stream::OpenStream;
 use crate::options::Options;
-use crate::shared::{Shared, lock};
+use crate::shared::Shared;
 use crate::{drain, offsets, read, start};
 use base::{NodeEpoch, NodeId, Offset, StreamEpoch, StreamId, UnixMillis};
 use bytes::Bytes;
@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use stream_core::{NumberedBatch, WalEntry};
 use tokio::sync::{oneshot, watch};
-use world::{ObjectStore, World};
+use world::{ObjectStore, World, lock};
 
 /// Where a start's WAL lives.
 #[derive(Debug, Clone, PartialEq, Eq)]

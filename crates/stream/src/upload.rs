@@ -8,7 +8,7 @@
 //! trimmed only to what an image shows (rule B-3). No object is deleted here: a refused commit may be the repeat of a success.
 
 use crate::keys::data_key;
-use crate::shared::{Shared, committed_in, lock, tenure_bounds};
+use crate::shared::{Shared, committed_in, tenure_bounds};
 use crate::wal::{WalReadError, WalReader, WalSpan};
 use base::{ObjectId, Offset, OffsetRange, StreamEpoch, StreamId, WalId, WalPosition, planted};
 use bytes::Bytes;
@@ -23,7 +23,7 @@ use stream_core::upload::{Block, BlockRange, Uploader, plan_objects, recut};
 use stream_core::{BatchBytes, NumberedBatch};
 use tokio::sync::Notify;
 use world::retry::Backoff;
-use world::{ClockExt, StoreError};
+use world::{ClockExt, StoreError, lock};
 
 /// A WAL whose tail is uploaded.
 pub(crate) struct Source {

@@ -24,6 +24,7 @@ pub mod probe;
 pub mod retry;
 #[cfg(feature = "s3")]
 pub mod s3;
+pub mod sync;
 pub mod tcp;
 
 use std::sync::Arc;
@@ -38,6 +39,7 @@ pub use open::{OpenError, open_store};
 pub use os_disk::OsDisk;
 pub use probe::{ProbeDepth, ProbeError, ProbeReport, probe};
 pub use retry::Backoff;
+pub use sync::lock;
 pub use tcp::TcpNetwork;
 
 /// One host's outside, but for the object store, which several hosts share.

@@ -14,10 +14,10 @@ use bytes::Bytes;
 use control_core::image::Image;
 use futures::future::BoxFuture;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use stream_core::WalEntry;
 use stream_core::wal_group::{GroupKind, GroupPlace, HEADER_BYTES, decode_header, encode_group, measure};
-use world::{Backoff, Clock, ClockExt, GetRange, ObjectStore, PutOutcome, StoreError, World};
+use world::{Backoff, Clock, ClockExt, GetRange, ObjectStore, PutOutcome, StoreError, World, lock};
 
 /// Names deleted by one call at the most.
 pub(super) const DELETE_KEYS_MAX: usize = 1000;
@@ -213,18 +213,18 @@ impl Shared {
 
     /// Notes that a number is in flight; yields the lowest one that is.
     fn begin_group(&self, number: u64) -> u64 {
-        let mut unconfirmed = self.unconfirmed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unconfirmed = lock(&self.unconfirmed);
         unconfirmed.insert(number);
         *unconfirmed.first().expect("one was inserted")
     }
 
     fn confirm(&self, number: u64) {
-        self.unconfirmed.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
+        lock(&self.unconfirmed).remove(&number);
     }
 
     /// Deletes the numbers below `floor` in the background. What a kill leaves over is swept after this start's death.
     fn delete_below(self: &Arc<Shared>, floor: u64) {
-        let mut trimming = self.trimming.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut trimming = lock(&self.trimming);
         trimming.delete_below = floor;
         if !std::mem::replace(&mut trimming.running, true) {
             let shared = self.clone();
@@ -239,7 +239,7 @@ impl Shared {
             let keys: Vec<String> = (from..to).map(|number| wal_object_key(self.wal, number)).collect();
             match self.store.delete(&keys).await {
                 Ok(()) => {
-                    self.trimming.lock().unwrap_or_else(PoisonError::into_inner).deleted_below = to;
+                    lock(&self.trimming).deleted_below = to;
                     backoff.reset();
                 }
                 Err(error) => {
@@ -252,7 +252,7 @@ impl Shared {
 
     /// The numbers to delete next; `None` ends the task, under the same lock under which the next one is begun.
     fn next_deletion(&self) -> Option<(u64, u64)> {
-        let mut trimming = self.trimming.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut trimming = lock(&self.trimming);
         let (from, to) = (trimming.deleted_below, trimming.delete_below);
         trimming.running = from < to;
         trimming.running.then(|| (from, to.min(from + DELETE_KEYS_MAX as u64)))

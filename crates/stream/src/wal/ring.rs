@@ -14,11 +14,11 @@ use control_core::image::Image;
 use futures::future::BoxFuture;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use stream_core::WalEntry;
 use stream_core::wal_group::{GroupPlace, encode_group, encode_pad, measure};
-use world::AlignedBuf;
 use world::disk::BLOCK_BYTES;
+use world::{AlignedBuf, lock};
 
 /// The ring WAL of one start.
 pub struct RingWal {
@@ -158,7 +158,7 @@ impl RingWal {
 
     /// Notes that a group begins at `next`; yields the durable mark for its header.
     fn begin_group(&self) -> WalPosition {
-        let mut unconfirmed = self.shared.unconfirmed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unconfirmed = lock(&self.shared.unconfirmed);
         unconfirmed.insert(self.next);
         *unconfirmed.first().expect("one was inserted")
     }
@@ -207,6 +207,6 @@ impl Shared {
     }
 
     fn confirm(&self, position: WalPosition) {
-        self.unconfirmed.lock().unwrap_or_else(PoisonError::into_inner).remove(&position);
+        lock(&self.unconfirmed).remove(&position);
     }
 }

@@ -13,10 +13,10 @@ use bytes::Bytes;
 use control_core::image::{Image, WalState};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use stream_core::ring_header::{self, RingHeader, Slot};
 use world::disk::BLOCK_BYTES;
-use world::{AlignedBuf, ClockExt, Disk, DiskError, File, OpenMode, World};
+use world::{AlignedBuf, ClockExt, Disk, DiskError, File, OpenMode, World, lock};
 
 /// [`BLOCK_BYTES`], as positions count.
 pub(super) const BLOCK: u64 = BLOCK_BYTES as u64;
@@ -151,7 +151,7 @@ impl RingFile {
             ..old
         };
         write_header(self.inner.file.as_ref(), &header).await.map_err(|error| cannot("write the header of", &error))?;
-        *self.inner.header.lock().unwrap_or_else(PoisonError::into_inner) = header;
+        *lock(&self.inner.header) = header;
         Ok(RingWal::new(self.clone(), wal, header.start, self.floor_in(image), options))
     }
 
@@ -216,7 +216,7 @@ impl RingFile {
     }
 
     pub(super) fn header(&self) -> RingHeader {
-        *self.inner.header.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.inner.header)
     }
 
     fn offset(&self, position: WalPosition) -> u64 {
@@ -224,7 +224,7 @@ impl RingFile {
     }
 
     fn scanned(&self) -> std::sync::MutexGuard<'_, BTreeMap<WalId, (WalPosition, Recovered)>> {
-        self.inner.scanned.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.inner.scanned)
     }
 
     async fn scan_and_keep(&self, wal: WalId, from: WalPosition) -> Result<WalPosition, WalOpenError> {

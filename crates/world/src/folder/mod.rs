@@ -29,13 +29,14 @@ mod walk;
 use crate::clock::Clock;
 use crate::disk::{AlignedBuf, Disk, DiskError, File, OpenMode};
 use crate::object_store::{GetRange, ObjectMeta, ObjectStore, PutOutcome, StoreError};
+use crate::sync::lock;
 use async_trait::async_trait;
 use bytes::{Buf, Bytes};
 use key::{check_key, folder_of};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use tokio::sync::oneshot;
 
 /// Where objects are written before they have a name. No key begins so.
@@ -385,9 +386,4 @@ async fn sweep(disk: &dyn Disk, temporary: &Path, own: &str) -> Result<(), DiskE
 
 fn lock_name(start: &str) -> String {
     format!("{start}.lock")
-}
-
-/// Nothing panics under these locks half way through a change.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

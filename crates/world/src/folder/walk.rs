@@ -4,9 +4,10 @@
 //! it go on: `a-b` and `a.b` come before everything in `a/`, and `a0` after. So a depth-first walk in that order is the
 //! order of the keys.
 
-use super::{Folder, TEMPORARY, folder_of, lock};
+use super::{Folder, TEMPORARY, folder_of};
 use crate::disk::DiskError;
 use crate::object_store::{ObjectMeta, StoreError};
+use crate::sync::lock;
 
 /// What is still to be visited, in reverse order.
 enum Step {

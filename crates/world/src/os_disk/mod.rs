@@ -14,6 +14,7 @@ mod pool;
 mod tests;
 
 use crate::disk::{Disk, DiskError, File, OpenMode};
+use crate::sync::lock;
 use async_trait::async_trait;
 use errno::{explain, explain_io};
 use file::OsFile;
@@ -23,7 +24,7 @@ use rustix::io::Errno;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// Threads for everything but the writes of direct files.
 const SHARED_THREADS_MAX: usize = 8;
@@ -98,7 +99,7 @@ impl Disk for OsDisk {
     async fn sync_dir(&self, path: &Path) -> Result<(), DiskError> {
         let failed = Arc::clone(&self.failed_dirs);
         self.run(path, move |path| {
-            if failed.lock().unwrap_or_else(PoisonError::into_inner).contains(path) {
+            if lock(&failed).contains(path) {
                 let message = "an earlier sync of this folder failed; restart the broker".to_owned();
                 return Err(DiskError::Failed { path: path.to_owned(), message });
             }
@@ -106,7 +107,7 @@ impl Disk for OsDisk {
             let folder = again(|| rustix::fs::open(path, flags, Mode::empty()))
                 .map_err(|errno| explain(path, "open the folder", errno))?;
             again(|| rustix::fs::fsync(&folder)).map_err(|errno| {
-                failed.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned());
+                lock(&failed).insert(path.to_owned());
                 explain(path, "make the folder's names durable", errno)
             })
         })

@@ -123,9 +123,9 @@ impl Shared {
         }
     }
 
-    /// No job runs under this lock, so a poisoned one is whole.
+    /// No job runs under this lock.
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        crate::sync::lock(&self.state)
     }
 }
 
