@@ -34,7 +34,9 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        assert!(run("umount", &[&self.mount]), "umount {}: {}", self.mount.display(), self.folder.path().display());
+        let unmounted = run("umount", &[&self.mount]);
+        // A test that has failed already should say why it failed.
+        assert!(unmounted || std::thread::panicking(), "umount {} of {:?}", self.mount.display(), self.folder);
     }
 }
 
