@@ -32,17 +32,37 @@ pub(crate) async fn follow(shared: Arc<Shared>) {
 
 fn apply(shared: &Shared, image: &Image) {
     let open: Vec<StreamId> = lock(&shared.streams).keys().copied().collect();
-    for id in open.into_iter().filter(|id| !image.streams.contains_key(id)) {
+    for id in deleted(open, image) {
         let stream = lock(&shared.streams).remove(&id);
         if let Some(stream) = stream {
             stream.mark_deleted();
         }
     }
     let mut cache = lock(&shared.cache);
+    for id in deleted(cache.streams(), image) {
+        cache.dropped(id);
+    }
     for id in cache.streams() {
-        match image.streams.get(&id) {
-            Some(record) => cache.trimmed(id, record.start),
-            None => cache.dropped(id),
+        if let Some(record) = image.streams.get(&id) {
+            cache.trimmed(id, record.start);
         }
+    }
+}
+
+/// Those that are gone for ever. A stream that this image does not know yet stays: it was met in a newer one, and may have
+/// acknowledged records.
+fn deleted(streams: Vec<StreamId>, image: &Image) -> impl Iterator<Item = StreamId> {
+    streams.into_iter().filter(|id| image.is_deleted(*id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_older_than_a_stream_does_not_close_it() {
+        let image = Image { next_stream_id: StreamId(5), ..Image::default() };
+        let streams = vec![StreamId(3), StreamId(4), StreamId(5), StreamId(6)];
+        assert_eq!(deleted(streams, &image).collect::<Vec<_>>(), [StreamId(3), StreamId(4)]);
     }
 }

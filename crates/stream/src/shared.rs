@@ -131,9 +131,10 @@ impl Shared {
 
     /// The stream, if this start owns it in its newest image. Opens it when it is met for the first time.
     pub(crate) fn open_stream(&self, id: StreamId) -> Option<Arc<OpenStream>> {
+        let mut streams = lock(&self.streams);
+        // Looked at under the lock: by an older image a stream could come back that the follower has just closed as deleted.
         let image = self.ledger.image();
         let tenure = image.streams.get(&id)?.owner().filter(|tenure| tenure.wal == self.wal_id)?;
-        let mut streams = lock(&self.streams);
         let stream =
             streams.entry(id).or_insert_with(|| Arc::new(OpenStream::new(id, tenure.stream_epoch, tenure.start)));
         Some(stream.clone())
