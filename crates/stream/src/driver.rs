@@ -166,7 +166,6 @@ impl Driver {
     /// Puts a group into the log cache; answers each stream's part of it.
     fn cache(&self, entries: &[WalEntry], placed: &Placed) -> Vec<(Arc<OpenStream>, BlockRange)> {
         let shared = &self.shared;
-        let image = shared.ledger.image();
         let mut parts = Vec::new();
         let mut spans = placed.spans.as_slice();
         let streams = lock(&shared.streams);
@@ -187,6 +186,9 @@ impl Driver {
             parts.push((stream.clone(), part_of(run)));
             cache.append(stream.id, &batches);
         }
+        // Looked at under the lock: a run that an older image shows uncommitted would be spilled after its commit had cleared the
+        // cache of such runs, and would stay when its place in the WAL is written over.
+        let image = shared.ledger.image();
         cache.fit(|stream: StreamId, wal| crate::shared::committed_in(&image, stream, wal));
         parts
     }
