@@ -176,7 +176,8 @@ pub(crate) fn take_over(shared: &Arc<Shared>, adopted: Adopted) {
         match finish(&task, &source, end).await {
             Ok(()) => tracing::info!(%wal, "a dead write-ahead log is committed and deleted"),
             Err(error) => {
-                tracing::warn!(%wal, %error, "gave up a dead write-ahead log; another start will take it over")
+                // While this start lives nobody else may take it over, and its place in the ring would never be free.
+                task.stop(format!("can't commit the dead write-ahead log {wal}: {error}"));
             }
         }
         lock(&task.readers).remove(&wal);

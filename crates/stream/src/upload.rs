@@ -150,9 +150,6 @@ async fn put_object(
     id: ObjectId,
     ranges: Vec<(StreamId, BlockRange)>,
 ) -> Option<UploadedObject> {
-    let Ok(_permit) = shared.puts.acquire().await else {
-        unreachable!("the semaphore is never closed");
-    };
     let mut builder = ObjectBuilder::new(id, source.wal, shared.options.data_block_bytes);
     for (stream, range) in ranges {
         let runs = lock(&shared.cache).runs(stream, source.wal, range.range);
@@ -166,6 +163,10 @@ async fn put_object(
         return None;
     }
     let BuiltObject { parts, size, ranges, .. } = builder.finish();
+    // Not before the bytes are here: a dead WAL that can't be read back must not hold up what this start acknowledges.
+    let Ok(_permit) = shared.puts.acquire().await else {
+        unreachable!("the semaphore is never closed");
+    };
     put_for_ever(shared, &data_key(id), parts).await;
     let ranges = ranges
         .into_iter()
