@@ -26,6 +26,9 @@ const SHARED_RUN_BYTES_MAX: usize = 256 << 10;
 /// Runs that are adjacent in the WAL become one spilled run up to this length: it is also what one read of the WAL brings back.
 pub const SPILLED_RUN_BYTES_MAX: u32 = 1 << 20;
 
+/// Entries of runs that have left the memory, kept at the most besides one for each that has not.
+const OLDEST_SPARE: usize = 1024;
+
 /// What an index entry costs besides its bytes, roughly.
 const RUN_OVERHEAD_BYTES: u64 = 160;
 
@@ -111,9 +114,10 @@ pub enum Lookup {
 pub struct LogCache {
     bytes_max: u64,
     tails: BTreeMap<StreamId, Tail>,
-    /// Runs in memory, oldest first; those that left by another way are skipped when met.
+    /// Runs in memory, oldest first; those that left by another way are skipped when met, and cleared away when they are most.
     oldest: VecDeque<(StreamId, Offset)>,
     memory_bytes: u64,
+    memory_runs: usize,
     spilled_runs: usize,
 }
 
@@ -121,7 +125,14 @@ impl LogCache {
     /// An empty cache.
     #[must_use]
     pub fn new(bytes_max: u64) -> LogCache {
-        LogCache { bytes_max, tails: BTreeMap::new(), oldest: VecDeque::new(), memory_bytes: 0, spilled_runs: 0 }
+        LogCache {
+            bytes_max,
+            tails: BTreeMap::new(),
+            oldest: VecDeque::new(),
+            memory_bytes: 0,
+            memory_runs: 0,
+            spilled_runs: 0,
+        }
     }
 
     /// Adds a stream's batches of one acknowledged group.
@@ -135,9 +146,11 @@ impl LogCache {
                 assert_eq!(last.range.next, run.range.base, "stream {stream}: the tail must be contiguous");
             }
             self.memory_bytes += run.memory_bytes();
+            self.memory_runs += 1;
             self.oldest.push_back((stream, run.range.base));
             tail.runs.push_back(run);
         }
+        self.clear_oldest();
     }
 
     /// Adds a recovered run, spilled. Runs of several WALs may come in any order but do not overlap.
@@ -291,7 +304,10 @@ impl LogCache {
             return;
         };
         self.memory_bytes -= run.memory_bytes();
-        self.spilled_runs -= usize::from(run.body == Body::Spilled);
+        match run.body {
+            Body::Memory(_) => self.memory_runs -= 1,
+            Body::Spilled => self.spilled_runs -= 1,
+        }
         self.forget_if_empty(stream);
     }
 
@@ -299,6 +315,7 @@ impl LogCache {
         let runs = &mut self.tails.get_mut(&stream).expect("the run was just found").runs;
         self.memory_bytes -= runs[index].memory_bytes();
         runs[index].body = Body::Spilled;
+        self.memory_runs -= 1;
         self.spilled_runs += 1;
         let Some(before) = index.checked_sub(1) else { return };
         if let Some(joined) = join(&runs[before], &runs[index]) {
@@ -306,6 +323,19 @@ impl LogCache {
             runs.remove(index);
             self.spilled_runs -= 1;
         }
+    }
+
+    /// Where memory is never short, because what comes is trimmed or deleted soon, nobody meets the entries of what has left.
+    fn clear_oldest(&mut self) {
+        if self.oldest.len() <= 2 * self.memory_runs + OLDEST_SPARE {
+            return;
+        }
+        let mut oldest = std::mem::take(&mut self.oldest);
+        oldest.retain(|(stream, base)| {
+            let run = self.index_of(*stream, *base).map(|index| &self.tails[stream].runs[index]);
+            run.is_some_and(|run| run.range.base == *base && run.body != Body::Spilled)
+        });
+        self.oldest = oldest;
     }
 
     fn forget_if_empty(&mut self, stream: StreamId) {

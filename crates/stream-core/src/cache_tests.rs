@@ -56,6 +56,19 @@ fn reads_whole_batches_and_never_at_or_beyond_the_confirmed_offset() {
 }
 
 #[test]
+fn what_is_trimmed_before_memory_is_short_leaves_nothing_behind() {
+    let mut cache = LogCache::new(1 << 20);
+    cache.append(StreamId(1), &placed(0, vec![batch(0, 1, 100)]));
+    for base in 0..10_000 {
+        cache.append(S, &placed(4096 * (base + 1), vec![batch(base, 1, 100)]));
+        cache.trimmed(S, Offset(base));
+    }
+    assert!(cache.oldest.len() <= OLDEST_SPARE + 4, "{} entries", cache.oldest.len());
+    assert_eq!(cache.oldest.front(), Some(&(StreamId(1), Offset(0))), "what is in memory keeps its turn");
+    assert_eq!(cache.memory_runs, 2);
+}
+
+#[test]
 fn beyond_the_bound_committed_runs_go_and_others_are_spilled_and_joined() {
     let mut cache = LogCache::new(0);
     cache.append(S, &placed(0, vec![batch(0, 1, 100)]));
@@ -146,6 +159,7 @@ fn random_histories_lose_nothing_and_keep_the_bound() {
             cache.dropped(StreamId(stream));
         }
         assert_eq!(cache.memory_bytes(), 0, "seed {seed}: the accounts add up");
+        assert_eq!(cache.memory_runs, 0, "seed {seed}");
         assert!(cache.tails.is_empty());
     }
 }
