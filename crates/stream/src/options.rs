@@ -1,6 +1,6 @@
 //! Bounds and periods of the storage library, all in one place. The simulator makes them tiny.
 
-use crate::wal::WalOptions;
+use crate::wal::{Wal, WalOptions};
 use std::time::Duration;
 use stream_core::append::AppendLimits;
 use stream_core::upload::UploadLimits;
@@ -98,12 +98,12 @@ impl Options {
         }
     }
 
-    pub(crate) fn append_limits(&self, wal_group_bytes_max: usize, in_flight_max: usize) -> AppendLimits {
+    pub(crate) fn append_limits(&self, wal: &Wal) -> AppendLimits {
         AppendLimits {
             append_bytes_max: self.append_bytes_max,
-            group_bytes_max: self.group_bytes_max.min(wal_group_bytes_max),
-            group_batches_max: stream_core::wal_group::ENTRIES_MAX,
-            groups_in_flight_max: in_flight_max,
+            group_bytes_max: self.group_bytes_max.min(wal.group_bytes_max()),
+            group_batches_max: wal.group_entries_max(),
+            groups_in_flight_max: wal.in_flight_max(),
             group_window: self.group_window,
         }
     }

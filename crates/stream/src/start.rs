@@ -188,7 +188,7 @@ fn share(
 ) -> Arc<Shared> {
     let options = request.options.clone();
     let wal_id = wal.id();
-    let limits = options.append_limits(wal.group_bytes_max(), wal.in_flight_max());
+    let limits = options.append_limits(&wal);
     Arc::new(Shared {
         world: world.clone(),
         objects,

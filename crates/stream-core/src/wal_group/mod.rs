@@ -37,7 +37,10 @@ const ENTRY_BYTES: usize = 56;
 const PRODUCER_BYTES: usize = 24;
 
 /// Bytes of header and directory at the most: a decoder never reads more than this for a directory, whatever a header claims.
-pub const HEAD_BYTES_MAX: usize = HEADER_BYTES + ENTRIES_MAX * (ENTRY_BYTES + PRODUCER_BYTES);
+pub const HEAD_BYTES_MAX: usize = HEADER_BYTES + ENTRIES_MAX * ENTRY_BYTES_MAX;
+
+/// Bytes of an entry at the most.
+pub const ENTRY_BYTES_MAX: usize = ENTRY_BYTES + PRODUCER_BYTES;
 
 /// `MSWALGRP`: begins every group of every version.
 const MAGIC: [u8; 8] = *b"MSWALGRP";

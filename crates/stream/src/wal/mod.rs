@@ -221,7 +221,7 @@ impl Wal {
     /// [`WalFull`]; nothing was placed then.
     ///
     /// # Panics
-    /// With no entries, more than [`stream_core::wal_group::ENTRIES_MAX`] or more than [`Wal::group_bytes_max`] of payload.
+    /// With no entries, more than [`Wal::group_entries_max`] or more than [`Wal::group_bytes_max`] of payload.
     pub fn place(&mut self, entries: &[WalEntry]) -> Result<(Placed, UnwrittenGroup), WalFull> {
         match self {
             Wal::Ring(ring) => {
@@ -297,6 +297,15 @@ impl Wal {
         match self {
             Wal::Ring(ring) => ring.group_bytes_max(),
             Wal::Object(objects) => objects.group_bytes_max(),
+        }
+    }
+
+    /// Entries of one group at the most.
+    #[must_use]
+    pub fn group_entries_max(&self) -> usize {
+        match self {
+            Wal::Ring(ring) => ring.group_entries_max(),
+            Wal::Object(_) => stream_core::wal_group::ENTRIES_MAX,
         }
     }
 

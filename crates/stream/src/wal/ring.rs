@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use stream_core::WalEntry;
-use stream_core::wal_group::{GroupPlace, encode_group, encode_pad, measure};
+use stream_core::wal_group::{ENTRIES_MAX, ENTRY_BYTES_MAX, GroupPlace, encode_group, encode_pad, measure};
 use world::disk::BLOCK_BYTES;
 use world::{AlignedBuf, lock};
 
@@ -141,11 +141,17 @@ impl RingWal {
         self.file.capacity_bytes()
     }
 
-    /// A quarter of the ring: so an empty ring always has room for one, the pad included.
+    /// A quarter of the ring: with the directory less than half, so that an empty ring has room for one, the pad included.
     pub(super) fn group_bytes_max(&self) -> usize {
         usize::try_from(self.capacity_bytes() / 4)
             .unwrap_or(usize::MAX)
             .min(usize::try_from(u32::MAX / 2).unwrap_or(usize::MAX))
+    }
+
+    /// As many as have their directory in an eighth of the ring: small batches have more directory than payload.
+    pub(super) fn group_entries_max(&self) -> usize {
+        let directory_bytes = usize::try_from(self.capacity_bytes() / 8).unwrap_or(usize::MAX);
+        (directory_bytes / ENTRY_BYTES_MAX).min(ENTRIES_MAX)
     }
 
     pub(super) fn in_flight_max(&self) -> usize {

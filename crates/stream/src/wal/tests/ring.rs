@@ -6,6 +6,7 @@ use futures::StreamExt;
 use futures::stream::FuturesOrdered;
 use std::path::Path;
 use std::sync::atomic::Ordering;
+use stream_core::ProducerDelta;
 
 const DIR: &str = "/data/wal";
 const RING: &str = "/data/wal/ring";
@@ -48,6 +49,32 @@ async fn what_was_written_is_recovered_and_again_after_that() {
         let reader = WalReader::Ring(ring.clone());
         assert_eq!(expect_prefix(&known, WalPosition(0), &recovered, &reader).await, 10);
         assert_eq!(recovered.end.0, used);
+    }
+}
+
+#[tokio::test]
+async fn the_largest_group_of_small_batches_fits_the_smallest_ring_wherever_it_begins() {
+    let (disk, mut random, mut image) = (FakeDisk::new(), Seed::new(5), image());
+    let (_ring, mut wal) = begin(&disk, 1, RING_BYTES_MIN, &mut image, 1).await;
+    let producer = ProducerDelta {
+        producer_id: 1,
+        producer_epoch: 0,
+        first_sequence: 0,
+        last_sequence: 0,
+        transactional: false,
+    };
+    for _ in 0..50 {
+        let mut group = entries(&mut random, 1, 1);
+        group[0].batch.producer = Some(producer);
+        group = std::iter::repeat_n(group[0].clone(), wal.group_entries_max()).collect();
+        // The rest of the payload that the group may have.
+        group[0].batch.bytes.body = vec![7; wal.group_bytes_max() - group.len()].into();
+        let (placed, unwritten) = wal.place(&group).unwrap();
+        wal.write(unwritten).await.unwrap();
+        wal.trim(placed.end);
+        let (placed, unwritten) = wal.place(&entries(&mut random, 1, 3000)).unwrap();
+        wal.write(unwritten).await.unwrap();
+        wal.trim(placed.end);
     }
 }
 
