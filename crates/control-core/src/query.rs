@@ -136,14 +136,6 @@ impl Image {
         })
     }
 
-    /// Streams that this start owns.
-    pub fn owned_by(&self, node_epoch: NodeEpoch) -> impl Iterator<Item = (StreamId, &Arc<StreamRecord>)> {
-        self.streams
-            .iter()
-            .filter(move |(_, stream)| stream.owner().is_some_and(|owner| owner.node_epoch() == node_epoch))
-            .map(|(id, stream)| (*id, stream))
-    }
-
     /// Whether an object that is in the bucket will never be referenced (rule O-1): the image neither references it nor has it
     /// among the dead, and its writer is dead or has promised by `min_counter` never to commit it.
     #[must_use]

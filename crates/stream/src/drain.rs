@@ -26,7 +26,10 @@ pub(crate) async fn drain(shared: &Arc<Shared>, limit: Duration) {
         Some(Err(error)) => {
             tracing::warn!(error, left_bytes = left, "stops; the next start recovers the write-ahead log")
         }
-        None => tracing::info!(left_bytes = left, "stops within its time; the next start recovers the write-ahead log"),
+        None => tracing::info!(
+            left_bytes = left,
+            "the time to stop is over before all is committed; the next start recovers the write-ahead log"
+        ),
     }
     shared.end(REASON.to_owned());
 }

@@ -8,7 +8,7 @@
 //! told can read it. When the WAL fails or is fenced, this start ends and unacknowledged confirmations are dropped: unknown.
 
 use crate::open_stream::OpenStream;
-use crate::shared::Shared;
+use crate::shared::{Shared, committed_in};
 use crate::wal::{Placed, WalError};
 use base::{OffsetRange, StreamId, planted};
 use futures::future::BoxFuture;
@@ -189,7 +189,7 @@ impl Driver {
         // Looked at under the lock: a run that an older image shows uncommitted would be spilled after its commit had cleared the
         // cache of such runs, and would stay when its place in the WAL is written over.
         let image = shared.ledger.image();
-        cache.fit(|stream: StreamId, wal| crate::shared::committed_in(&image, stream, wal));
+        cache.fit(|stream: StreamId, wal| committed_in(&image, stream, wal));
         parts
     }
 }

@@ -5,13 +5,14 @@
 //! and unrecovered starts) is listed apart from what must not be.
 
 use crate::keys::{DATA_PREFIX, WAL_PREFIX, data_key, object_of_key, wal_of_key};
+use crate::object_index::read_index;
 use crate::read::blocks_of;
 use base::{ObjectId, Offset, OffsetRange, StreamId, WalId};
 use bytes::Bytes;
 use control_core::{Image, Reference};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use stream_core::object::{BlockEntry, ObjectTail, TAIL_BYTES, decode_index, decode_tail};
+use stream_core::object::BlockEntry;
 use stream_core::walk;
 use world::{GetRange, ObjectStore, Pages, StoreError};
 
@@ -129,34 +130,6 @@ async fn check_object(
         }
     }
     Ok(())
-}
-
-/// An object's blocks and its size; or what is wrong with its bytes.
-type Index = Result<(Vec<BlockEntry>, u64), String>;
-
-/// Reads what an object says of itself.
-///
-/// # Errors
-/// The store's.
-pub async fn read_index(store: &Arc<dyn ObjectStore>, object: ObjectId) -> Result<Index, StoreError> {
-    let key = data_key(object);
-    let (tail, size) = store.get(&key, GetRange::Suffix(TAIL_BYTES)).await?;
-    let (footer, index) = match decode_tail(&tail, size) {
-        Ok(ObjectTail::Whole(footer, index)) => (footer, index),
-        Ok(ObjectTail::IndexAt(footer)) => {
-            let end = footer.index_position + u64::from(footer.index_len);
-            let (bytes, _) = store.get(&key, GetRange::Span { start: footer.index_position, end }).await?;
-            match decode_index(&bytes, &footer) {
-                Ok(index) => (footer, index),
-                Err(error) => return Ok(Err(error.to_string())),
-            }
-        }
-        Err(error) => return Ok(Err(error.to_string())),
-    };
-    if footer.object != object {
-        return Ok(Err(format!("it says that it is object {}", footer.object)));
-    }
-    Ok(Ok((index, size)))
 }
 
 fn problem_of(block: &BlockEntry, bytes: &Bytes) -> Option<String> {

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | append | `store` → `driver` → `wal` → `driver` |
 //! | upload and commit | `upload` → the ledger → `upload` |
-//! | read | `store` → `read` → `block_cache` |
+//! | read | `store` → `read` → `block_cache`, `object_index` |
 //! | start and recovery | `start` → `recover` → `upload` |
 //! | stop | `drain` |
 //! | follow the ledger, clean the bucket, check it | `follow`, `housekeeping`, `fsck` |
@@ -19,6 +19,7 @@ mod follow;
 mod fsck;
 mod housekeeping;
 mod keys;
+mod object_index;
 mod offsets;
 mod open_stream;
 mod options;
@@ -30,8 +31,9 @@ mod store;
 mod upload;
 pub mod wal;
 
-pub use fsck::{FsckReport, fsck, read_index};
+pub use fsck::{FsckReport, fsck};
 pub use keys::{data_key, object_of_key};
+pub use object_index::{ObjectIndex, read_index};
 pub use options::{Options, StoreProbe};
 pub use store::{
     AppendError, Confirmation, Gauges, ReadBatches, ReadError, StartError, StartRequest, Store, Stream, WalTarget,

@@ -7,6 +7,7 @@
 
 use crate::block_cache::{Claim, Found, Key, Value};
 use crate::keys::data_key;
+use crate::object_index::read_index_by;
 use crate::open_stream::OpenStream;
 use crate::shared::Shared;
 use crate::store::{ReadBatches, ReadError};
@@ -16,7 +17,7 @@ use bytes::Bytes;
 use control_core::Reference;
 use std::sync::{Arc, Mutex};
 use stream_core::cache::{Lookup, Place};
-use stream_core::object::{BlockEntry, ObjectTail, TAIL_BYTES, decode_index, decode_tail};
+use stream_core::object::BlockEntry;
 use stream_core::read::{BlockSpan, ReadAhead, blocks_for};
 use stream_core::walk;
 use tokio::sync::Semaphore;
@@ -278,16 +279,8 @@ pub(crate) async fn index(shared: &Shared, object: ObjectId) -> Result<Arc<[Bloc
 }
 
 async fn read_index(shared: &Shared, object: ObjectId) -> Result<Vec<BlockEntry>, StoreFault> {
-    let damaged = |error: stream_core::object::ObjectError| StoreFault::Damaged(error.to_string());
-    let (tail, size) = get(shared, object, GetRange::Suffix(TAIL_BYTES)).await?;
-    match decode_tail(&tail, size).map_err(damaged)? {
-        ObjectTail::Whole(_, index) => Ok(index),
-        ObjectTail::IndexAt(footer) => {
-            let end = footer.index_position + u64::from(footer.index_len);
-            let (bytes, _) = get(shared, object, GetRange::Span { start: footer.index_position, end }).await?;
-            decode_index(&bytes, &footer).map_err(damaged)
-        }
-    }
+    let index = read_index_by(object, |range| get(shared, object, range)).await?;
+    index.map(|(blocks, _)| blocks).map_err(StoreFault::Damaged)
 }
 
 /// The first of these adjacent blocks; brings the others with it where nobody has them.

@@ -69,8 +69,9 @@ pub(crate) async fn recover_dead(
             }
         };
         match seal(recovery, wal, walked).await? {
-            Ok(adopted) => outcomes.adopted.extend(adopted),
-            Err(reason) => {
+            Sealed::Adopted(adopted) => outcomes.adopted.push(adopted),
+            Sealed::Others => {}
+            Sealed::Not(reason) => {
                 tracing::error!(%wal, reason, "a dead write-ahead log is left as it is; its streams stay offline");
                 outcomes.offline.insert(wal, reason);
             }
@@ -93,17 +94,23 @@ pub(crate) async fn walk(recovery: &Recovery<'_>, wal: WalId, record: &WalRecord
     }
 }
 
-/// Fixes the end in the ledger, or adopts the end that somebody else fixed. `None`: another living start speaks for this WAL.
-async fn seal(
-    recovery: &Recovery<'_>,
-    wal: WalId,
-    walked: Recovered,
-) -> Result<Result<Option<Adopted>, String>, LedgerError> {
+/// What became of an attempt to seal a dead WAL.
+enum Sealed {
+    /// This start speaks for it.
+    Adopted(Adopted),
+    /// Another living start speaks for it, or has finished with it.
+    Others,
+    /// It stays as it is, for this reason.
+    Not(String),
+}
+
+/// Fixes the end in the ledger, or adopts the end that somebody else fixed.
+async fn seal(recovery: &Recovery<'_>, wal: WalId, walked: Recovered) -> Result<Sealed, LedgerError> {
     let found = found_groups(&walked);
     let before = recovery.ledger.image();
     let offered = match fold(&found, &tenures(&before, wal)) {
         Ok(recovered) => recovered.ends,
-        Err(loss) => return Ok(Err(format!("acknowledged records are missing: {loss}"))),
+        Err(loss) => return Ok(Sealed::Not(format!("acknowledged records are missing: {loss}"))),
     };
     if planted!("B8", false, true) {
         delete(recovery.objects, &before, wal, walked.end).await;
@@ -117,27 +124,27 @@ async fn seal(
     };
     match recovery.ledger.submit(command).await? {
         // Somebody else was faster by all of it.
-        Outcome::Refused(Refusal::Unknown(_)) => return Ok(Ok(None)),
-        Outcome::Refused(refusal) => return Ok(Err(refusal.to_string())),
+        Outcome::Refused(Refusal::Unknown(_)) => return Ok(Sealed::Others),
+        Outcome::Refused(refusal) => return Ok(Sealed::Not(refusal.to_string())),
         _ => {}
     }
     let image = recovery.ledger.image();
-    let Some(record) = image.wals.get(&wal) else { return Ok(Ok(None)) };
+    let Some(record) = image.wals.get(&wal) else { return Ok(Sealed::Others) };
     let WalState::Sealed { end, recoverer } = record.state else {
-        return Ok(Err("the ledger did not seal it".to_owned()));
+        return Ok(Sealed::Not("the ledger did not seal it".to_owned()));
     };
     if recoverer != recovery.node_epoch {
-        return Ok(Ok(None));
+        return Ok(Sealed::Others);
     }
     if walked.end < end {
-        return Ok(Err(format!("it was sealed at {end} and ends at {}", walked.end)));
+        return Ok(Sealed::Not(format!("it was sealed at {end} and ends at {}", walked.end)));
     }
     let reader = match recovery.ring.filter(|_| !record.in_storage) {
         Some(ring) => WalReader::Ring(ring.clone()),
         None => WalReader::Object(wal::ObjectWalReader::new(recovery.objects.clone(), wal)),
     };
     tracing::info!(%wal, %end, groups = found.len(), "recovered a dead write-ahead log");
-    Ok(Ok(Some(Adopted { wal, end, found, reader })))
+    Ok(Sealed::Adopted(Adopted { wal, end, found, reader }))
 }
 
 /// Serves and uploads an adopted WAL's tail, then deletes the WAL. The task is counted in `shared.recovering`.

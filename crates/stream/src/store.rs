@@ -1,4 +1,8 @@
-//! The public face of the storage library.
+//! The public face of the storage library: [`Store`] is one start of one broker, [`Stream`] a stream that this start owns.
+//!
+//! First stop of the append and the read walk. Guarantees: an append is accepted in offset order or refused with nothing enqueued; its
+//! [`Confirmation`] resolves only when it is durable; a read shows confirmed batches only. What is behind that lies in `driver`,
+//! `read`, `start` and `drain`; what the bytes mean is the caller's.
 
 use crate::open_stream::OpenStream;
 use crate::options::Options;
@@ -82,7 +86,7 @@ pub enum ReadError {
     Corrupt(String),
 }
 
-/// Resolves when an append is durable: `Ok` with nothing, or `Err` when its fate will never be known here (this start was
+/// Resolves when an append is durable: `Ok`, or `Err` when its fate will never be known here (this start was
 /// fenced or the WAL failed): the client must ask again elsewhere.
 pub type Confirmation = oneshot::Receiver<()>;
 

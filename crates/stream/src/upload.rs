@@ -21,7 +21,7 @@ use stream_core::cache::{Body, Run};
 use stream_core::object::{BuiltObject, ObjectBuilder};
 use stream_core::upload::{Block, BlockRange, Uploader, plan_objects, recut};
 use stream_core::{BatchBytes, NumberedBatch};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use world::retry::Backoff;
 use world::{ClockExt, StoreError, lock};
 
@@ -99,7 +99,7 @@ pub(crate) async fn run(shared: &Arc<Shared>, source: &Arc<Source>, until_idle: 
 /// Everything of the block that still needs it is in the bucket when this ends.
 async fn upload_block(shared: Arc<Shared>, source: Arc<Source>, block: Block) -> Step {
     let is_own = source.wal == shared.wal_id;
-    let _permit = if is_own { None } else { shared.recovered_blocks.acquire().await.ok() };
+    let _permit = if is_own { None } else { Some(permit(&shared.recovered_blocks).await) };
     let mut backoff = Backoff::new();
     loop {
         let objects = put_block(&shared, &source, &block).await;
@@ -164,9 +164,7 @@ async fn put_object(
     }
     let BuiltObject { parts, size, ranges, .. } = builder.finish();
     // Not before the bytes are here: a dead WAL that can't be read back must not hold up what this start acknowledges.
-    let Ok(_permit) = shared.puts.acquire().await else {
-        unreachable!("the semaphore is never closed");
-    };
+    let _permit = permit(&shared.puts).await;
     put_for_ever(shared, &data_key(id), parts).await;
     let ranges = ranges
         .into_iter()
@@ -181,6 +179,10 @@ async fn put_object(
         })
         .collect();
     Some(UploadedObject { id, size, ranges })
+}
+
+async fn permit(semaphore: &Semaphore) -> SemaphorePermit<'_> {
+    semaphore.acquire().await.expect("these semaphores are never closed")
 }
 
 /// A run as one piece of a block: from here on only its whole matters.
@@ -316,6 +318,6 @@ impl Source {
 }
 
 /// A fresh source for a WAL that begins at `start`.
-pub(crate) fn source(shared_options: &crate::Options, wal: WalId, start: WalPosition) -> Arc<Source> {
-    Arc::new(Source::new(wal, Uploader::new(shared_options.upload_limits(), start)))
+pub(crate) fn source(options: &crate::Options, wal: WalId, start: WalPosition) -> Arc<Source> {
+    Arc::new(Source::new(wal, Uploader::new(options.upload_limits(), start)))
 }

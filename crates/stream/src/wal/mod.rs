@@ -23,7 +23,7 @@ mod ring_scan;
 #[cfg(test)]
 mod tests;
 
-use base::{OffsetRange, WalId, WalPosition};
+use base::{WalId, WalPosition};
 use bytes::Bytes;
 use control_core::image::Image;
 use futures::future::BoxFuture;
@@ -180,20 +180,6 @@ impl RecoveredGroup {
     #[must_use]
     pub fn span(&self, entry: &DirectoryEntry) -> WalSpan {
         span(self.position, entry)
-    }
-}
-
-impl Recovered {
-    /// The end of what the WAL holds of each stream: what the sealing entry offers.
-    #[must_use]
-    pub fn ends(&self) -> Vec<(base::StreamId, base::Offset)> {
-        let mut ends = std::collections::BTreeMap::new();
-        for entry in self.groups.iter().flat_map(|group| &group.entries) {
-            let OffsetRange { next, .. } = entry.range;
-            let end = ends.entry(entry.stream).or_insert(next);
-            *end = next.max(*end);
-        }
-        ends.into_iter().collect()
     }
 }
 

@@ -5,6 +5,7 @@ mod object;
 mod ring;
 
 use super::*;
+use base::OffsetRange;
 use base::{NodeEpoch, Offset, Seed, StreamEpoch, StreamId, UnixMillis, WalIndex};
 use control_core::image::{WalRecord, WalState};
 use std::sync::Arc;

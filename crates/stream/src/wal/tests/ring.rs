@@ -56,13 +56,8 @@ async fn what_was_written_is_recovered_and_again_after_that() {
 async fn the_largest_group_of_small_batches_fits_the_smallest_ring_wherever_it_begins() {
     let (disk, mut random, mut image) = (FakeDisk::new(), Seed::new(5), image());
     let (_ring, mut wal) = begin(&disk, 1, RING_BYTES_MIN, &mut image, 1).await;
-    let producer = ProducerDelta {
-        producer_id: 1,
-        producer_epoch: 0,
-        first_sequence: 0,
-        last_sequence: 0,
-        transactional: false,
-    };
+    let producer =
+        ProducerDelta { producer_id: 1, producer_epoch: 0, first_sequence: 0, last_sequence: 0, transactional: false };
     for _ in 0..50 {
         let mut group = entries(&mut random, 1, 1);
         group[0].batch.producer = Some(producer);
