@@ -123,7 +123,10 @@ fn options() -> Options {
         log_cache_bytes_max: 24 << 10,
         upload_block_bytes: 8 << 10,
         upload_age: Duration::from_millis(1_500),
+        upload_blocks_max: 2,
+        requests_max: 3,
         stream_object_bytes: 4 << 10,
+        object_bytes_max: 16 << 10,
         group_bytes_max: 16 << 10,
         group_window: Duration::from_millis(5),
         data_block_bytes: 1 << 10,
@@ -132,9 +135,8 @@ fn options() -> Options {
         dead_object_grace: Duration::from_secs(2),
         housekeeping_period: Duration::from_secs(1),
         sweep_period: Duration::from_secs(3),
-        object_bytes_max: 16 << 10,
-        request_timeout: Duration::from_secs(5),
+        request_timeout: Duration::from_secs(3),
         probe: StoreProbe::Off,
-        ..Options::for_memory(0)
+        wal: stream::wal::WalOptions::default(),
     }
 }

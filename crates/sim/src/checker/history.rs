@@ -189,8 +189,8 @@ impl History {
         self.trace.count("check.watermarks");
     }
 
-    /// A broker answered which record is the first at or after a time.
-    pub fn seek(&self, key: &PartitionKey, target: i64, offset: i64, timestamp: i64) {
+    /// A broker answered which record (offset and timestamp) is the first at or after a time. `log_start` was asked for later.
+    pub fn seek(&self, key: &PartitionKey, target: i64, (offset, timestamp): (i64, i64), log_start: i64) {
         let mut inner = self.lock();
         let Inner { sent, partitions, violations, .. } = &mut *inner;
         let partition = partitions.entry(key.clone()).or_default();
@@ -203,8 +203,7 @@ impl History {
         {
             violations.push(format!("seek: {key:?} says {timestamp} of offset {offset}, sent was {}", time_of(*id)));
         }
-        // What retention may have removed meanwhile is not held against the answer.
-        let earlier = partition.known.range(partition.log_start..offset);
+        let earlier = partition.known.range(log_start.min(offset)..offset);
         if let Some((better, _)) = earlier.clone().find(|(_, id)| time_of(**id) >= target) {
             violations.push(format!("seek: {key:?} answered {offset} for time {target}, but {better} comes first"));
         }

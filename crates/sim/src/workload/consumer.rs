@@ -59,13 +59,16 @@ async fn jump(
     seed: &mut Seed,
 ) -> Option<i64> {
     let (earliest, _) = client.seek(topic, key.partition, Seek::Earliest).await.ok()?;
-    if seed.chance(300) {
+    // By name, a broker that was asleep may speak of the topic's last life.
+    if seed.chance(300) && !topic.plan.recreated {
         let target = true_wall().0 - i64::try_from(seed.below(20_000)).unwrap_or(0);
         let (offset, timestamp) = client.seek(topic, key.partition, Seek::Time(target)).await.ok()?;
         if offset < 0 {
             return Some(earliest);
         }
-        shared.history.seek(key, target, offset, timestamp);
+        // What retention has removed by now is not held against the answer.
+        let (earliest, _) = client.seek(topic, key.partition, Seek::Earliest).await.ok()?;
+        shared.history.seek(key, target, (offset, timestamp), earliest);
         return Some(offset);
     }
     let (latest, _) = client.seek(topic, key.partition, Seek::Latest).await.ok()?;
