@@ -7,7 +7,7 @@ use crate::cluster::Cluster;
 use crate::nemesis;
 use crate::plan::{Fault, Plan};
 use crate::workload::Workload;
-use crate::world::{Trace, Universe, now, process, wait};
+use crate::world::{Trace, Universe, now, process, spawn, wait};
 use base::Seed;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -75,9 +75,15 @@ fn run_here(seed: u64, sink: Option<Box<dyn std::io::Write + Send>>) -> Report {
         let plan = Plan::draw(&mut draw);
         let history = History::new(trace.clone());
         let universe = Universe::new(&mut draw, trace.clone());
-        let story = tell(&universe, &history, &plan, draw);
-        if tokio::time::timeout(RUN_MAX, story).await.is_err() {
-            history.violation(format!("the run did not end within {RUN_MAX:?} of virtual time"));
+        let (told, teller) = (history.clone(), (universe.clone(), history.clone(), plan.clone()));
+        let story = spawn(async move {
+            let (universe, history, plan) = teller;
+            tell(&universe, &history, &plan, draw).await;
+        });
+        match tokio::time::timeout(RUN_MAX, story).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => told.violation(format!("the runner panicked: {error}")),
+            Err(_) => told.violation(format!("the run did not end within {RUN_MAX:?} of virtual time")),
         }
         if let Some(panic) = universe.panicked() {
             history.violation(format!("panic: {panic}"));

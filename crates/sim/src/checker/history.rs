@@ -8,8 +8,8 @@
 //! an acknowledged one stands at its offset for as long as its topic does and retention leaves it.
 
 use crate::workload::batch::Record;
-use crate::world::Trace;
-use base::Seed;
+use crate::world::{Trace, now};
+use base::{Micros, Seed};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -53,9 +53,12 @@ pub struct History {
 struct Inner {
     sent: Vec<Sent>,
     partitions: BTreeMap<PartitionKey, Partition>,
-    watermarks: BTreeMap<(u64, PartitionKey), (i64, i64)>,
+    watermarks: BTreeMap<(u64, PartitionKey), Watermarks>,
     violations: Vec<String>,
 }
+
+/// What one life of one broker has named, oldest first: when the answer came, and the greatest so far.
+type Watermarks = Vec<(Micros, i64, i64)>;
 
 struct Sent {
     partition: PartitionKey,
@@ -71,8 +74,6 @@ struct Partition {
     acknowledged: BTreeMap<i64, u64>,
     /// The end of what was acknowledged so far.
     acknowledged_end: i64,
-    /// The greatest log start that any broker named.
-    log_start: i64,
 }
 
 /// A partition as read from end to end when all faults are over.
@@ -168,23 +169,25 @@ impl History {
         Some(id)
     }
 
-    /// A broker process named its high watermark and log start. `process` is one life of one broker.
-    pub fn watermark(&self, process: u64, key: &PartitionKey, high_watermark: i64, log_start: i64) {
+    /// A broker process named its high watermark and log start. `process` is one life of one broker, `asked` when it was asked:
+    /// answers that were under way at the same time may overtake each other.
+    pub fn watermark(&self, process: u64, key: &PartitionKey, asked: Micros, high_watermark: i64, log_start: i64) {
         let mut inner = self.lock();
-        let Inner { watermarks, violations, partitions, .. } = &mut *inner;
-        let seen = watermarks.entry((process, key.clone())).or_insert((0, 0));
-        if high_watermark < seen.0 {
-            violations.push(format!("high watermark of {key:?} went back from {} to {high_watermark}", seen.0));
+        let Inner { watermarks, violations, .. } = &mut *inner;
+        let seen = watermarks.entry((process, key.clone())).or_default();
+        let before = seen.iter().rev().find(|(answered, ..)| *answered < asked);
+        let (_, watermark_before, start_before) = before.copied().unwrap_or_default();
+        if high_watermark < watermark_before {
+            violations.push(format!("high watermark of {key:?} went back from {watermark_before} to {high_watermark}"));
         }
-        if log_start < seen.1 {
-            violations.push(format!("log start of {key:?} went back from {} to {log_start}", seen.1));
+        if log_start < start_before {
+            violations.push(format!("log start of {key:?} went back from {start_before} to {log_start}"));
         }
         if log_start > high_watermark {
             violations.push(format!("{key:?} starts at {log_start}, beyond its high watermark {high_watermark}"));
         }
-        *seen = (high_watermark.max(seen.0), log_start.max(seen.1));
-        let partition = partitions.entry(key.clone()).or_default();
-        partition.log_start = partition.log_start.max(log_start);
+        let (_, greatest_watermark, greatest_start) = seen.last().copied().unwrap_or_default();
+        seen.push((now(), high_watermark.max(greatest_watermark), log_start.max(greatest_start)));
         drop(inner);
         self.trace.count("check.watermarks");
     }

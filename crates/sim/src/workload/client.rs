@@ -6,8 +6,8 @@ use crate::plan::TopicPlan;
 use crate::workload::Shared;
 use crate::workload::connection::FrameConnection;
 use crate::workload::topic::LiveTopic;
-use crate::world::Net;
-use base::Seed;
+use crate::world::{Net, now};
+use base::{Micros, Seed};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest};
 use protocol::messages::delete_topics_request::{DeleteTopicState, DeleteTopicsRequest};
@@ -60,6 +60,8 @@ pub(super) enum Failure {
 pub(super) struct Fetched {
     /// Which life of a broker answered.
     pub(super) process: u64,
+    /// When it was asked.
+    pub(super) asked: Micros,
     pub(super) high_watermark: i64,
     pub(super) log_start: i64,
     pub(super) records: Bytes,
@@ -206,6 +208,7 @@ impl Client {
             ..FetchRequest::default()
         };
         let leader = self.leader(topic, partition).await?;
+        let asked = now();
         let result = self.call(&leader, version, &request).await.and_then(|(response, process)| {
             kafka(response.error_code)?;
             let topic = response.responses.first().ok_or_else(unreadable)?;
@@ -214,6 +217,7 @@ impl Client {
             let records = partition.records.as_ref().map(Records::to_bytes).unwrap_or_default();
             Ok(Fetched {
                 process,
+                asked,
                 high_watermark: partition.high_watermark,
                 log_start: partition.log_start_offset,
                 records,

@@ -47,7 +47,7 @@ pub(super) async fn run(
             }
             Err(_) => {}
         }
-        breathe(&mut seed, 120).await;
+        breathe(&mut seed, 400).await;
     }
 }
 
@@ -85,7 +85,7 @@ fn take(
     mut into: Option<&mut FinalScan>,
 ) -> Option<i64> {
     let history = &shared.history;
-    history.watermark(fetched.process, key, fetched.high_watermark, fetched.log_start);
+    history.watermark(fetched.process, key, fetched.asked, fetched.high_watermark, fetched.log_start);
     let batches = match batch::decode(&fetched.records) {
         Ok(batches) => batches,
         Err(problem) => {

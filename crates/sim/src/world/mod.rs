@@ -10,6 +10,7 @@ pub mod network;
 pub mod process;
 pub mod store;
 pub mod trace;
+mod wakes;
 
 use base::{Micros, Seed};
 use std::collections::BTreeMap;
@@ -174,7 +175,7 @@ pub async fn wait(duration: Duration) {
 /// Runs a task of the world itself: it belongs to no process and no death stops it (a request that is under way, say).
 #[expect(clippy::disallowed_methods, reason = "the one place where the simulator starts tasks")]
 pub fn spawn(task: impl Future<Output = ()> + Send + 'static) -> tokio::task::JoinHandle<()> {
-    tokio::spawn(task)
+    tokio::spawn(wakes::Ordered::new(task))
 }
 
 #[cfg(test)]
