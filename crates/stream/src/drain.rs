@@ -2,6 +2,8 @@
 //!
 //! Where everything is committed in time, this start seals its own WAL and is declared dead by itself: nothing is left to recover,
 //! and the next start, or any other broker, opens the streams at once, without that WAL. Otherwise the WAL keeps the rest.
+//!
+//! After the WAL's own failure it is the same up to the seal: what it had confirmed is in memory, and its device may not give it back.
 
 use crate::shared::Shared;
 use crate::wal;
@@ -35,20 +37,32 @@ pub(crate) async fn drain(shared: &Arc<Shared>, limit: Duration) {
 }
 
 async fn give_up(shared: &Arc<Shared>) -> Result<(), String> {
-    while !lock(&shared.front).appender.is_idle() {
-        if shared.has_stopped() {
-            return Err("the write-ahead log failed or was fenced".to_owned());
-        }
+    let mut wal_failed = false;
+    while !wal_failed && !is_acknowledged(shared) {
+        wal_failed = shared.has_stopped();
         shared.world.clock.sleep(LOOK_PERIOD).await;
     }
+    if shared.ledger.image().is_dead(shared.node_epoch) {
+        return Err("this start was declared dead".to_owned());
+    }
     shared.own.freeze();
-    while !shared.own.is_idle() || *shared.recovering.borrow() > 0 {
-        if shared.has_stopped() {
+    while !shared.own.is_idle() || (*shared.recovering.borrow() > 0 && !shared.has_stopped()) {
+        if shared.own.has_ended() {
             return Err("uploads ended".to_owned());
         }
         shared.world.clock.sleep(LOOK_PERIOD).await;
     }
+    if shared.has_stopped() {
+        return Err("what was confirmed is in the bucket, and the write-ahead log was not given up".to_owned());
+    }
     seal_own(shared).await
+}
+
+/// Whether all that was accepted is acknowledged. The appender alone does not tell: it is idle while the driver still brings its
+/// last group to the log cache and the uploads, and a seal in between would cut off what is acknowledged right after.
+fn is_acknowledged(shared: &Shared) -> bool {
+    let idle = lock(&shared.front).appender.is_idle();
+    idle && lock(&shared.streams).values().all(|stream| stream.confirmed() == stream.next())
 }
 
 /// Nothing was accepted since the last commit, and nothing ever will be.

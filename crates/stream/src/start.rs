@@ -233,6 +233,7 @@ fn spawn_tasks(shared: &Arc<Shared>) {
         if let Err(error) = upload::run(&task, &task.own, false).await {
             task.stop(error.to_string());
         }
+        task.own.end();
     };
     drop(clock.spawn("upload", Box::pin(upload)));
 }

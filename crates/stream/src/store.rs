@@ -185,7 +185,8 @@ impl Store {
     }
 
     /// Clean stop: no more appends; uploads and commits what is there until `limit` has passed; leaves the rest in the WAL. Where
-    /// all of it is committed the WAL is given up: everything is in the bucket, and any broker may open the streams.
+    /// all of it is committed the WAL is given up: everything is in the bucket, and any broker may open the streams. Also after
+    /// the WAL has failed: then it uploads what was confirmed.
     pub async fn drain(&self, limit: Duration) {
         drain::drain(&self.shared, limit).await;
     }

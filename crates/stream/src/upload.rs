@@ -16,6 +16,7 @@ use control_core::{Command, CommitRange, Image, Outcome, UploadedObject};
 use futures::future::BoxFuture;
 use futures::stream::{self, FuturesUnordered, StreamExt};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use stream_core::cache::{Body, Run};
 use stream_core::object::{BuiltObject, ObjectBuilder};
@@ -31,6 +32,8 @@ pub(crate) struct Source {
     pub(crate) core: Mutex<Uploader>,
     /// Something was acknowledged, or is to be frozen now.
     pub(crate) changed: Notify,
+    /// Nobody uploads it any more.
+    ended: AtomicBool,
 }
 
 /// Why an upload ended before everything was committed.
@@ -303,7 +306,15 @@ async fn committed(
 
 impl Source {
     pub(crate) fn new(wal: WalId, uploader: Uploader) -> Source {
-        Source { wal, core: Mutex::new(uploader), changed: Notify::new() }
+        Source { wal, core: Mutex::new(uploader), changed: Notify::new(), ended: AtomicBool::new(false) }
+    }
+
+    pub(crate) fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
     }
 
     /// Freezes what is acknowledged now, so that it is uploaded without waiting for size or age.

@@ -208,6 +208,37 @@ fn after_a_clean_stop_the_bucket_is_enough() {
     }
 }
 
+/// The last group is acknowledged while the stop looks whether it was.
+#[test]
+fn a_stop_in_the_midst_of_appends_cuts_off_nothing_that_is_acknowledged() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let large_groups = Options { group_bytes_max: 8 << 20, append_bytes_max: 16 << 20, ..options() };
+    for round in 0..12_u64 {
+        let options = large_groups.clone();
+        life(|world| async move {
+            let store = start(&world, root, Kind::Ring, options).await;
+            let id = if round == 0 { create(&store, "a", 1).await[0] } else { streams_of(&store, "a")[0] };
+            let stream = store.stream(id).unwrap();
+            let mut confirmations = Vec::new();
+            for _ in 0..3000 + 100 * round {
+                match stream.append(batch(stream.next().0, 1, 1000)) {
+                    Ok(confirmation) => confirmations.push(confirmation),
+                    Err(AppendError::Busy) => store.room().await,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            store.drain(Duration::from_secs(30)).await;
+            for confirmation in confirmations {
+                confirmation.await.unwrap();
+            }
+            let confirmed = stream.confirmed();
+            let end = store.ledger().image().streams.get(&id).unwrap().tenures.last().unwrap().end;
+            assert_eq!(end, Some(confirmed), "round {round}");
+        });
+    }
+}
+
 #[test]
 fn beyond_its_memory_the_tail_is_read_from_the_wal() {
     for kind in BOTH {
