@@ -18,6 +18,8 @@ use world::{ClockExt, Metered, World};
 
 /// A stop takes no longer: what is not uploaded by then stays in the write-ahead log.
 const STOP_MAX: Duration = Duration::from_secs(3);
+/// The same where the write-ahead log has failed: what it confirmed is uploaded from memory, as its device may not give it back.
+const STOP_FAILED_MAX: Duration = Duration::from_secs(30);
 /// Of that, what requests in flight may take.
 const STOP_REQUESTS_MAX: Duration = Duration::from_secs(1);
 /// File descriptors kept for everything but Kafka connections: the log, the bucket's connections, the console.
@@ -66,22 +68,31 @@ async fn serve(config: Config) -> Result<(), CommandError> {
     console.serves(node.clone());
     announce(&node, console_addr, world.clock.now().since(began));
 
+    let failed = tokio::select! {
+        biased;
+        reason = node.stopped() => Some(reason),
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+    };
+    tracing::info!("stopping");
+    let Some(reason) = failed else {
+        stop(&world, &node, STOP_MAX).await;
+        return Ok(());
+    };
     tokio::select! {
         biased;
-        reason = node.stopped() => return Err(CommandError::failed(reason)),
+        () = stop(&world, &node, STOP_FAILED_MAX) => {}
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    tracing::info!("stopping");
-    stop(&world, &node).await;
-    Ok(())
+    Err(CommandError::failed(reason))
 }
 
-/// Within [`STOP_MAX`], whatever the bucket does.
-async fn stop(world: &World, node: &Node) {
-    let limit = STOP_MAX.saturating_sub(STOP_REQUESTS_MAX);
-    if world.clock.timeout(STOP_MAX, node.stop(limit)).await.is_none() {
-        tracing::warn!("did not end in {} s: the rest stays in the write-ahead log", STOP_MAX.as_secs());
+/// Within `max`, whatever the bucket does.
+async fn stop(world: &World, node: &Node, max: Duration) {
+    let limit = max.saturating_sub(STOP_REQUESTS_MAX);
+    if world.clock.timeout(max, node.stop(limit)).await.is_none() {
+        tracing::warn!("did not end in {} s: the rest stays in the write-ahead log", max.as_secs());
     }
 }
 
