@@ -154,7 +154,7 @@ fn disk_weather(cluster: &Cluster, fault: Fault, broker: usize, seed: &mut Seed)
     let weather = match fault {
         Fault::DiskSlow => DiskWeather { slow: 300, slow_ms_max: 400, ..DiskWeather::FAIR },
         Fault::DiskFull => DiskWeather { full: 1000, ..DiskWeather::FAIR },
-        _ => DiskWeather { fail: seed.between(5, 60), ..DiskWeather::FAIR },
+        _ => DiskWeather { fail: seed.between(20, 100), ..DiskWeather::FAIR },
     };
     disk.set_weather(weather);
     let length = Duration::from_millis(seed.between(500, 5_000));

@@ -24,7 +24,7 @@ pub(super) async fn run(
 ) {
     let mut client = Client::new(&shared, seed.fork("client"));
     // Some are in a hurry, some write now and then.
-    let pause_ms_max = [80, 300, 900][usize::try_from((number + seed.below(3)) % 3).unwrap_or(0)];
+    let pause_ms_max = [120, 400, 1200][usize::try_from((number + seed.below(3)) % 3).unwrap_or(0)];
     while !*closing.borrow() {
         let partition = i32::try_from(seed.below(topic.plan.partitions.unsigned_abs().into())).unwrap_or(0);
         let key = PartitionKey { topic: topic.key.clone(), partition };

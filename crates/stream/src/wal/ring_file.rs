@@ -156,7 +156,7 @@ impl RingFile {
     }
 
     /// What the dead start `wal` left in this ring from `from` on: the greater of its start and its trim point, in an image that
-    /// contains its death. Changes nothing, and yields the same whenever it is asked.
+    /// contains its death. Makes durable what it found, and yields the same whenever it is asked.
     ///
     /// # Errors
     /// [`RecoverError`]; nothing is shortened then.

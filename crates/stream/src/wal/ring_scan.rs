@@ -11,13 +11,15 @@
 //! - A group that is not whole ends the WAL, unless a later one says that it had been durable: then the ring is damaged, and the
 //!   walk says so instead of shortening what was acknowledged. A writer keeps few groups in flight, so such a witness follows
 //!   closely if at all.
+//! - What was only written, and not known to be durable, is written and synced once more before the walk answers: a killed process
+//!   leaves in the device's cache what a power loss then takes, and an end that was sealed must be found again.
 
 use super::ring_file::{BLOCK, RingFile};
 use super::{RecoverError, Recovered, RecoveredGroup};
 use base::{WalId, WalPosition, planted};
 use bytes::Bytes;
 use stream_core::wal_group::{GroupError, GroupKind, HEADER_BYTES, WalGroup, decode_group, decode_header};
-use world::DiskError;
+use world::{AlignedBuf, DiskError};
 
 /// Read at once while groups are small: sequential.
 const SEQUENTIAL_BYTES: u64 = 4 << 20;
@@ -35,6 +37,7 @@ pub(super) async fn scan(file: &RingFile, wal: WalId, from: WalPosition) -> Resu
     let mark = groups.iter().map(|group| group.header.place.durable).max().unwrap_or(from).max(from);
     let (groups, end) = walk.cut_torn_tail(groups, walk_end, mark).await?;
     walk.expect_no_witness(walk_end, end).await?;
+    walk.make_durable(&groups, mark).await?;
     let groups = groups
         .into_iter()
         .filter(|group| group.header.kind == GroupKind::Data)
@@ -119,6 +122,26 @@ impl Walk<'_> {
             }
         }
         Ok((groups, walk_end))
+    }
+
+    /// Writes the groups that no mark calls durable again, as they are, and syncs. A sync alone does not do: after one that failed,
+    /// pages count as clean that never reached the device.
+    async fn make_durable(&mut self, groups: &[WalGroup], mark: WalPosition) -> Result<(), RecoverError> {
+        let wal = self.wal;
+        let unreadable = |error: DiskError| RecoverError::Unreadable { wal, reason: error.to_string() };
+        let unmarked = groups.partition_point(|group| group.header.place.position < mark);
+        for group in &groups[unmarked..] {
+            let position = group.header.place.position;
+            // Of a pad only the head was written.
+            let len = if group.header.kind == GroupKind::Data { group.header.total_len } else { BLOCK };
+            let bytes = self.bytes_at(position, len).await?;
+            let len = usize::try_from(len).expect("a group fits memory");
+            self.file.write(position, AlignedBuf::copy_of(&bytes[..len])).await.map_err(unreadable)?;
+        }
+        if unmarked < groups.len() {
+            self.file.sync().await.map_err(unreadable)?;
+        }
+        Ok(())
     }
 
     async fn is_payload_torn(&mut self, group: &WalGroup) -> Result<bool, RecoverError> {
