@@ -1,20 +1,24 @@
 //! Whether a produced batch may be stored, and its bytes once it has its offsets.
 //!
 //! Called by `handler::produce`. Checked: what the protocol demands of a produced batch (exactly one, format 2,
-//! length, checksum, counts), timestamps within the topic's bounds, and that it is of no kind that is not served yet. The records
-//! of an uncompressed batch are walked over, which is next to free; those of a compressed one are not, since nothing here depends
-//! on them. Pure.
+//! length, checksum, counts), timestamps within the topic's bounds, that it is of no kind that is not served yet, and that its
+//! records are there and are numbered from 0 on. Compressed ones are decompressed for that: a batch whose records are not what
+//! its header says would be acknowledged, and no consumer would ever pass it. Pure.
 
 use crate::error::Failure;
 use crate::topic_settings::TopicSettings;
 use base::{Offset, StreamEpoch, UnixMillis, crc32c};
 use bytes::{BufMut, Bytes, BytesMut};
-use protocol::record_batch::{self, BatchError, Compression, HEAD_BYTES, ProduceRules, RecordBatch};
+use protocol::record_batch::{self, BatchError, HEAD_BYTES, ProduceRules, RecordBatch};
 use protocol::wire::Records;
 use stream::BatchBytes;
 
 /// From this version on producers may compress with Zstandard.
 const ZSTD_VERSION: i16 = 7;
+
+/// What a batch's records may take when decompressed. The broker decompresses to check them and to find times, so what it
+/// stores must be within its reach.
+pub(crate) const DECOMPRESSED_BYTES_MAX: usize = 128 * 1024 * 1024;
 
 /// Where the fields stand that a stamped batch changes, and what its checksum covers.
 const CRC_AT: usize = 17;
@@ -55,9 +59,7 @@ pub(crate) fn check(
     let zstd = version >= ZSTD_VERSION;
     batch.check_produced(&ProduceRules { batch_bytes_max: settings.batch_bytes_max, zstd, timestamps })?;
     check_kind(&batch)?;
-    if batch.compression()? == Compression::None {
-        check_records(&batch)?;
-    }
+    check_records(&batch)?;
     let count = batch.record_count();
     let records = u32::try_from(count).map_err(|_| BatchError::Count { records: count, last_offset_delta: count })?;
     Ok(CheckedBatch { batch, records, stamped, detached: false })
@@ -78,7 +80,7 @@ fn check_kind(batch: &RecordBatch) -> Result<(), Failure> {
 
 /// Form and offsets of the records. The greatest timestamp is the producer's word, as some clients are careless with it.
 fn check_records(batch: &RecordBatch) -> Result<(), BatchError> {
-    (0..).zip(batch.records(usize::MAX)?).try_for_each(|(delta, record)| {
+    (0..).zip(batch.records(DECOMPRESSED_BYTES_MAX)?).try_for_each(|(delta, record)| {
         if record?.offset_delta == delta { Ok(()) } else { Err(BatchError::Record(delta)) }
     })
 }
@@ -138,6 +140,7 @@ mod tests {
     use crate::BrokerOptions;
     use crate::test_batch::{batch, changed};
     use protocol::error_code::ErrorCode;
+    use protocol::record_batch::{Compression, HEADER_BYTES};
     use std::collections::BTreeMap;
 
     const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
@@ -180,6 +183,38 @@ mod tests {
     }
 
     #[test]
+    fn a_compressed_batch_must_have_the_records_that_its_header_promises() {
+        let plain = batch(&[(NOW.0, "a"), (NOW.0, "b")]);
+        let (header, records) = plain.split_at(HEADER_BYTES);
+        for codec in [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd] {
+            let with = |body: &[u8], count: u8| {
+                let length = u32::try_from(HEADER_BYTES - 12 + body.len()).unwrap();
+                changed(&[header, body].concat().into(), |bytes| {
+                    bytes[8..12].copy_from_slice(&length.to_be_bytes());
+                    bytes[22] |= codec.number();
+                    bytes[26] = count - 1;
+                    bytes[60] = count;
+                })
+            };
+            let packed = codec.compress(records).unwrap();
+            assert_eq!(code_of(&with(&packed, 2)), None, "{codec:?}");
+            for count in [1, 3] {
+                assert_eq!(
+                    code_of(&with(&packed, count)),
+                    Some(ErrorCode::InvalidRecord),
+                    "{codec:?}, {count} claimed"
+                );
+            }
+            assert_eq!(code_of(&with(&[0xff; 50], 2)), Some(ErrorCode::CorruptMessage), "{codec:?}, no such bytes");
+            assert!(code_of(&with(&[], 2)).is_some(), "{codec:?}, nothing");
+            let bomb = codec.compress(&vec![0; DECOMPRESSED_BYTES_MAX + 1]).unwrap();
+            let roomy = TopicSettings { batch_bytes_max: bomb.len() + HEADER_BYTES, ..settings() };
+            let refused = check(&with(&bomb, 2).into(), 9, &roomy, NOW).unwrap_err();
+            assert_eq!(refused.code(), ErrorCode::MessageTooLarge, "{codec:?}");
+        }
+    }
+
+    #[test]
     fn bytes_that_are_no_batch_or_do_not_match_their_checksum_are_corrupt() {
         let good = batch(&[(NOW.0, "value")]);
         for length in [1, 16, 60, good.len() - 1] {
@@ -219,7 +254,7 @@ mod tests {
         let refused = check(&good.clone().into(), 9, &small, NOW).unwrap_err();
         assert_eq!(refused.code(), ErrorCode::MessageTooLarge);
         let zstd = changed(&good, |bytes| bytes[22] |= 4);
-        assert_eq!(code_of(&zstd), None);
+        assert_eq!(code_of(&zstd), Some(ErrorCode::CorruptMessage), "plain records that claim to be compressed");
         let old = check(&zstd.into(), 6, &settings(), NOW).unwrap_err();
         assert_eq!(old.code(), ErrorCode::UnsupportedCompressionType);
     }

@@ -23,6 +23,8 @@ pub(crate) enum Failure {
     TopicExists(String),
     #[error("{0}")]
     InvalidPartitions(String),
+    #[error("one request may create at most {most} partitions")]
+    TooManyPartitions { most: i32 },
     #[error("{0}")]
     InvalidReplicationFactor(String),
     #[error("{0}")]
@@ -62,6 +64,9 @@ pub(crate) enum Failure {
     InvalidTimestamp(String),
     #[error("{0}")]
     NotServedYet(String),
+    /// A meaning that this version of the request does not have.
+    #[error("{0}")]
+    UnsupportedVersion(String),
     #[error("{0}")]
     Append(#[from] AppendError),
     #[error("{0}")]
@@ -84,6 +89,7 @@ impl Failure {
             Failure::InvalidTopic(_) => ErrorCode::InvalidTopicException,
             Failure::TopicExists(_) => ErrorCode::TopicAlreadyExists,
             Failure::InvalidPartitions(_) => ErrorCode::InvalidPartitions,
+            Failure::TooManyPartitions { .. } => ErrorCode::PolicyViolation,
             Failure::InvalidReplicationFactor(_) => ErrorCode::InvalidReplicationFactor,
             Failure::InvalidAssignment(_) => ErrorCode::InvalidReplicaAssignment,
             Failure::InvalidConfig(_) => ErrorCode::InvalidConfig,
@@ -100,6 +106,7 @@ impl Failure {
             Failure::InvalidRecord(_) => ErrorCode::InvalidRecord,
             Failure::InvalidTimestamp(_) => ErrorCode::InvalidTimestamp,
             Failure::NotServedYet(_) => ErrorCode::CoordinatorNotAvailable,
+            Failure::UnsupportedVersion(_) => ErrorCode::UnsupportedVersion,
             Failure::Append(error) => of_append(error),
             Failure::Read(error) => of_read(error),
             Failure::Ledger(error) => of_ledger(error),

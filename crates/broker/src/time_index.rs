@@ -4,6 +4,7 @@
 //! in the batch. Timestamps need not rise, neither from batch to batch nor within one. A batch whose header promises a timestamp
 //! that none of its records has is passed over.
 
+use crate::batch_check::DECOMPRESSED_BYTES_MAX;
 use crate::error::Failure;
 use crate::partition::Partition;
 use base::{Offset, UnixMillis};
@@ -13,8 +14,6 @@ use stream::ReadError;
 
 /// Bytes read at a time; the wanted batch is mostly the first.
 const READ_BYTES: usize = 64 * 1024;
-/// A batch is decompressed into at most so many bytes to look at its timestamps.
-const DECOMPRESSED_BYTES_MAX: usize = 128 * 1024 * 1024;
 
 /// A record's offset and timestamp.
 pub(crate) type Found = (Offset, UnixMillis);

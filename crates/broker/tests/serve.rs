@@ -167,6 +167,14 @@ async fn metadata_creates_topics_on_first_use_and_names_them_by_id() {
     assert_eq!(client.call(12, &asked).await.topics[0].error_code, ErrorCode::UnknownTopicOrPartition.number());
     let all = client.call(12, &MetadataRequest { topics: None, ..MetadataRequest::default() }).await;
     assert_eq!(all.topics.len(), 1);
+    let names: Vec<String> = (0..1000).map(|i| format!("many{i:04}")).collect();
+    let mut many = metadata_request("many0007");
+    many.topics.as_mut().unwrap().extend(names.iter().flat_map(|name| metadata_request(name).topics.unwrap()));
+    let answers = client.call(12, &many).await.topics;
+    assert!(answers.iter().all(|topic| topic.error_code == 0 && topic.partitions.len() == 3));
+    let mut answered: Vec<String> = answers.into_iter().filter_map(|topic| topic.name).collect();
+    answered.sort();
+    assert_eq!(answered, names, "each once, also the one that was named twice");
     running.broker.stop().await;
 }
 
@@ -332,6 +340,71 @@ async fn offsets_are_found_by_time_also_where_timestamps_are_out_of_order() {
         tokio::time::sleep(Duration::from_millis(600)).await;
     }
     assert_eq!(offset_at(&mut client, "t", -5).await.offset, 4, "all of it is in the bucket by now");
+    running.broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_for_too_many_partitions_creates_none_and_a_success_has_no_message() {
+    let running = start(BrokerOptions { topic_partitions_max: 10, ..BrokerOptions::default() }).await;
+    let mut client = running.client().await;
+    let topic = |name: &str| CreatableTopic {
+        name: name.to_owned(),
+        num_partitions: 4,
+        replication_factor: 1,
+        ..CreatableTopic::default()
+    };
+    let mut request = CreateTopicsRequest {
+        topics: ["a", "b", "c"].map(topic).into(),
+        timeout_ms: 5000,
+        ..CreateTopicsRequest::default()
+    };
+    for answer in client.call(7, &request).await.topics {
+        assert_eq!(answer.error_code, ErrorCode::PolicyViolation.number(), "{}", answer.name);
+    }
+    request.topics.pop();
+    for answer in client.call(7, &request).await.topics {
+        assert_eq!((answer.error_code, answer.error_message), (0, None));
+    }
+    running.broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_named_twice_is_not_deleted_and_answered_once() {
+    let running = start(BrokerOptions::default()).await;
+    let mut client = running.client().await;
+    assert_eq!(client.create("kept", 1, &[]).await, 0);
+    assert_eq!(client.create("gone", 1, &[]).await, 0);
+    let names = ["kept", "gone", "kept"].map(str::to_owned).into();
+    let request = DeleteTopicsRequest { topic_names: names, timeout_ms: 5000, ..DeleteTopicsRequest::default() };
+    let answers = client.call(5, &request).await.responses;
+    let codes: Vec<_> = answers.iter().map(|it| (it.name.as_deref().unwrap(), it.error_code)).collect();
+    assert_eq!(codes, [("kept", ErrorCode::InvalidRequest.number()), ("gone", 0)]);
+    assert_eq!(client.create("kept", 1, &[]).await, ErrorCode::TopicAlreadyExists.number());
+    running.broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn offsets_are_asked_for_once_and_by_timestamps_that_the_version_knows() {
+    let running = start(BrokerOptions::default()).await;
+    let mut client = running.client().await;
+    assert_eq!(client.create("t", 1, &[]).await, 0);
+    let asking = |timestamps: &[i64]| {
+        let partition = |timestamp: &i64| ListOffsetsPartition { timestamp: *timestamp, ..Default::default() };
+        let topic = ListOffsetsTopic { name: "t".to_owned(), partitions: timestamps.iter().map(partition).collect() };
+        ListOffsetsRequest { replica_id: -1, topics: vec![topic], ..ListOffsetsRequest::default() }
+    };
+    for (timestamp, first) in
+        [(-1, 1), (-2, 1), (-3, 7), (-4, 8), (-5, 9), (-6, 11), (-7, i16::MAX), (i64::MIN, i16::MAX)]
+    {
+        for version in 1..=11 {
+            let code = client.call(version, &asking(&[timestamp])).await.topics[0].partitions[0].error_code;
+            let expected = if version >= first { ErrorCode::None } else { ErrorCode::UnsupportedVersion };
+            assert_eq!(code, expected.number(), "timestamp {timestamp} in version {version}");
+        }
+    }
+    for answer in &client.call(9, &asking(&[-1, -2])).await.topics[0].partitions {
+        assert_eq!(answer.error_code, ErrorCode::InvalidRequest.number());
+    }
     running.broker.stop().await;
 }
 

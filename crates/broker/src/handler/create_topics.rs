@@ -19,13 +19,16 @@ pub(crate) async fn handle(broker: &Shared, request: CreateTopicsRequest) -> Cre
     let limit = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
     let image = broker.store.ledger().image();
     let doubled = doubled_names(&request.topics);
+    let too_many = too_many_partitions(broker, &request.topics);
     let validate_only = request.validate_only;
     let results = request.topics.into_iter().map(|asked| {
         let image = image.clone();
-        let doubled = &doubled;
+        let (doubled, too_many) = (&doubled, &too_many);
         async move {
             let name = asked.name.clone();
-            let outcome = if doubled.contains(&name) {
+            let outcome = if let Some(refused) = too_many {
+                Err(refused.clone())
+            } else if doubled.contains(&name) {
                 Err(Failure::InvalidRequest(format!("the request names topic '{name}' more than once")))
             } else {
                 create(broker, &image, &asked, validate_only, limit).await
@@ -43,6 +46,7 @@ pub(crate) async fn handle(broker: &Shared, request: CreateTopicsRequest) -> Cre
                     name,
                     topic_id: checked.id.into(),
                     error_code: ErrorCode::None.number(),
+                    error_message: None,
                     num_partitions: checked.partitions,
                     replication_factor: checked.replication_factor,
                     configs: Some(describe_configs(broker, &configs)),
@@ -60,6 +64,20 @@ pub(crate) async fn handle(broker: &Shared, request: CreateTopicsRequest) -> Cre
         }
     }
     CreateTopicsResponse { topics, ..CreateTopicsResponse::default() }
+}
+
+/// A request of a few bytes can ask for any number of partitions, each of which takes memory for good. The bound holds for all
+/// topics of a request together, as in Kafka, and nothing of such a request is done.
+fn too_many_partitions(broker: &Shared, topics: &[CreatableTopic]) -> Option<Failure> {
+    let most = broker.options.topic_partitions_max;
+    let of_topic = |topic: &CreatableTopic| match (topic.assignments.len(), topic.num_partitions) {
+        (0, -1) => i64::from(broker.options.num_partitions),
+        (0, asked) => i64::from(asked.max(0)),
+        (assigned, _) => i64::try_from(assigned).unwrap_or(i64::MAX),
+    };
+    let asked = topics.iter().map(of_topic).fold(0, i64::saturating_add);
+    // A single topic that asks for too many has its own answer.
+    (topics.len() > 1 && asked > i64::from(most)).then_some(Failure::TooManyPartitions { most })
 }
 
 fn doubled_names(topics: &[CreatableTopic]) -> BTreeSet<String> {

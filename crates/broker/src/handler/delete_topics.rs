@@ -4,6 +4,7 @@ use crate::Shared;
 use crate::error::Failure;
 use crate::topics;
 use base::TopicId;
+use futures::future::join_all;
 use protocol::error_code::ErrorCode;
 use protocol::messages::delete_topics_request::{DeleteTopicState, DeleteTopicsRequest};
 use protocol::messages::delete_topics_response::{DeletableTopicResult, DeleteTopicsResponse};
@@ -21,13 +22,25 @@ pub(crate) async fn handle(broker: &Shared, request: DeleteTopicsRequest, versio
         let by_name = |name| DeleteTopicState { name: Some(name), ..DeleteTopicState::default() };
         request.topic_names.into_iter().map(by_name).collect()
     };
-    let mut seen = BTreeSet::new();
-    let mut responses = Vec::new();
-    for state in asked {
-        let doubled = !seen.insert((state.name.clone(), state.topic_id));
-        responses.push(delete(broker, state, doubled, limit).await);
-    }
+    let doubled = doubled(&asked);
+    let mut answered = BTreeSet::new();
+    let deletions = asked.into_iter().filter_map(|state| {
+        let key = key(&state);
+        let is_doubled = doubled.contains(&key);
+        // What the request has twice is not touched and gets one answer, as Kafka's does.
+        answered.insert(key).then(|| delete(broker, state, is_doubled, limit))
+    });
+    let responses = join_all(deletions).await;
     DeleteTopicsResponse { responses, ..DeleteTopicsResponse::default() }
+}
+
+fn key(state: &DeleteTopicState) -> (Option<String>, TopicId) {
+    (state.name.clone(), TopicId::from(state.topic_id))
+}
+
+fn doubled(asked: &[DeleteTopicState]) -> BTreeSet<(Option<String>, TopicId)> {
+    let mut seen = BTreeSet::new();
+    asked.iter().map(key).filter(|key| !seen.insert(key.clone())).collect()
 }
 
 async fn delete(broker: &Shared, state: DeleteTopicState, doubled: bool, limit: Duration) -> DeletableTopicResult {

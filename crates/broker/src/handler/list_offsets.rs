@@ -15,6 +15,7 @@ use protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsets
 use protocol::messages::list_offsets_response::{
     ListOffsetsPartitionResponse, ListOffsetsResponse, ListOffsetsTopicResponse,
 };
+use std::collections::BTreeSet;
 
 /// Kafka's timestamps with a meaning of their own.
 const LATEST: i64 = -1;
@@ -30,6 +31,16 @@ const EARLIEST_PENDING_UPLOAD: i64 = -6;
 /// From this version on answers carry a leader epoch.
 const LEADER_EPOCH_VERSION: i16 = 4;
 
+/// From which version on each special timestamp has its meaning.
+const SPECIAL_FROM_VERSION: [(i64, i16); 6] = [
+    (LATEST, 0),
+    (EARLIEST, 0),
+    (MAX_TIMESTAMP, 7),
+    (EARLIEST_LOCAL, 8),
+    (LATEST_TIERED, 9),
+    (EARLIEST_PENDING_UPLOAD, 11),
+];
+
 /// The field that stands for "no offset" and "no timestamp".
 const NONE: i64 = -1;
 
@@ -42,11 +53,16 @@ struct Found {
 
 pub(crate) async fn handle(broker: &Shared, request: ListOffsetsRequest, version: i16) -> ListOffsetsResponse {
     let image = broker.store.ledger().image();
+    let doubled = doubled(&request);
     let mut topics = Vec::new();
     for topic in request.topics {
         let mut partitions = Vec::new();
         for asked in topic.partitions {
-            let found = find(broker, &image, &topic.name, &asked).await;
+            let found = if doubled.contains(&(topic.name.clone(), asked.partition_index)) {
+                Err(Failure::InvalidRequest("the request names this partition more than once".to_owned()))
+            } else {
+                find(broker, &image, &topic.name, &asked, version).await
+            };
             partitions.push(describe(asked.partition_index, found, version));
         }
         topics.push(ListOffsetsTopicResponse { name: topic.name, partitions });
@@ -54,7 +70,33 @@ pub(crate) async fn handle(broker: &Shared, request: ListOffsetsRequest, version
     ListOffsetsResponse { topics, ..ListOffsetsResponse::default() }
 }
 
-async fn find(broker: &Shared, image: &Image, topic: &str, asked: &ListOffsetsPartition) -> Result<Found, Failure> {
+/// Partitions that the request has more than once: an answer's reader could not tell which question it belongs to.
+fn doubled(request: &ListOffsetsRequest) -> BTreeSet<(String, i32)> {
+    let mut seen = BTreeSet::new();
+    let asked = request
+        .topics
+        .iter()
+        .flat_map(|topic| topic.partitions.iter().map(|partition| (topic.name.as_str(), partition.partition_index)));
+    asked.filter(|asked| !seen.insert(*asked)).map(|(name, partition)| (name.to_owned(), partition)).collect()
+}
+
+/// A negative timestamp is a question of its own, which older versions don't have.
+fn check_special(timestamp: i64, version: i16) -> Result<(), Failure> {
+    let known = SPECIAL_FROM_VERSION.iter().any(|(special, first)| *special == timestamp && version >= *first);
+    if timestamp >= 0 || known {
+        return Ok(());
+    }
+    Err(Failure::UnsupportedVersion(format!("timestamp {timestamp} has no meaning in version {version}")))
+}
+
+async fn find(
+    broker: &Shared,
+    image: &Image,
+    topic: &str,
+    asked: &ListOffsetsPartition,
+    version: i16,
+) -> Result<Found, Failure> {
+    check_special(asked.timestamp, version)?;
     let topic = topics::find(image, topic, TopicId::default())?;
     let id = topics::stream_of(topic, asked.partition_index)?;
     let partition = broker.partitions.owned(id).ok_or(Failure::NotLeader)?;
@@ -75,8 +117,7 @@ async fn find(broker: &Shared, image: &Image, topic: &str, asked: &ListOffsetsPa
         }
         EARLIEST_PENDING_UPLOAD => Ok(at(Some(committed()))),
         MAX_TIMESTAMP => by_time(time_index::greatest(&partition).await?, at),
-        target if target >= 0 => by_time(time_index::first_from(&partition, UnixMillis(target)).await?, at),
-        other => Err(Failure::InvalidRequest(format!("timestamp {other} has no meaning"))),
+        target => by_time(time_index::first_from(&partition, UnixMillis(target)).await?, at),
     }
 }
 

@@ -8,6 +8,7 @@ use crate::topics::{self, NewTopic};
 use crate::{Shared, topic_name};
 use base::{StreamId, TopicId};
 use control_core::{Image, Topic};
+use futures::stream::{self, StreamExt};
 use protocol::error_code::ErrorCode;
 use protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
 use protocol::messages::metadata_response::{
@@ -23,6 +24,8 @@ const NULL_MEANS_ALL_VERSION: i16 = 1;
 const CREATION_FLAG_VERSION: i16 = 4;
 /// The longest that creation on first use keeps an answer waiting.
 const CREATION_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Topics created on first use travel to the ledger together: one after the other, a request of many would outlast its client.
+const CREATIONS_TOGETHER_MAX: usize = 256;
 /// The value of the fields for authorised operations where they were not asked for.
 const OPERATIONS_NOT_ASKED_FOR: i32 = i32::MIN;
 
@@ -56,32 +59,35 @@ async fn describe_asked(
     may_create: bool,
 ) -> Vec<MetadataResponseTopic> {
     let mut seen = BTreeSet::new();
-    let mut answers = Vec::new();
-    for topic in asked {
-        let id = TopicId::from(topic.topic_id);
-        let name = topic.name.unwrap_or_default();
-        if !seen.insert((id, name.clone())) {
-            continue;
-        }
-        let mut image = broker.store.ledger().image();
-        let mut found = topics::find(&image, &name, id).cloned();
-        if found.is_err() && id == TopicId::default() {
-            let created = create(broker, &image, &name, may_create).await;
-            image = broker.store.ledger().image();
-            found = created.and_then(|()| topics::find(&image, &name, id).cloned());
-        }
-        answers.push(match found {
-            Ok(topic) => describe(broker, &image, &topic),
-            Err(failure) => MetadataResponseTopic {
-                error_code: failure.code().number(),
-                name: (id == TopicId::default()).then_some(name),
-                topic_id: id.into(),
-                topic_authorized_operations: OPERATIONS_NOT_ASKED_FOR,
-                ..MetadataResponseTopic::default()
-            },
-        });
+    let first = |topic: &MetadataRequestTopic| seen.insert((topic.topic_id, topic.name.clone()));
+    let asked: Vec<_> = asked.into_iter().filter(first).collect();
+    stream::iter(asked)
+        .map(|topic| describe_or_create(broker, topic, may_create))
+        .buffered(CREATIONS_TOGETHER_MAX)
+        .collect()
+        .await
+}
+
+async fn describe_or_create(broker: &Shared, asked: MetadataRequestTopic, may_create: bool) -> MetadataResponseTopic {
+    let id = TopicId::from(asked.topic_id);
+    let name = asked.name.unwrap_or_default();
+    let mut image = broker.store.ledger().image();
+    let mut found = topics::find(&image, &name, id).cloned();
+    if found.is_err() && id == TopicId::default() {
+        let created = create(broker, &image, &name, may_create).await;
+        image = broker.store.ledger().image();
+        found = created.and_then(|()| topics::find(&image, &name, id).cloned());
     }
-    answers
+    match found {
+        Ok(topic) => describe(broker, &image, &topic),
+        Err(failure) => MetadataResponseTopic {
+            error_code: failure.code().number(),
+            name: (id == TopicId::default()).then_some(name),
+            topic_id: id.into(),
+            topic_authorized_operations: OPERATIONS_NOT_ASKED_FOR,
+            ..MetadataResponseTopic::default()
+        },
+    }
 }
 
 /// Creates a topic on first use; `Ok` where it exists afterwards, whoever made it.
