@@ -22,7 +22,11 @@ struct Setting {
 /// Every honoured setting. Where two speak for one thing the later line wins, as in Kafka: `log.retention.ms` over minutes over hours.
 const HONOURED: &[Setting] = &[
     Setting { name: "auto.create.topics.enable", read: |text, to| flag(text).map(|it| to.auto_create_topics = it) },
-    Setting { name: "num.partitions", read: |text, to| number(text, 1, i32::MAX).map(|it| to.num_partitions = it) },
+    Setting {
+        name: "num.partitions",
+        // What no topic may have would refuse every topic that leaves it open.
+        read: |text, to| number(text, 1, to.topic_partitions_max).map(|it| to.num_partitions = it),
+    },
     Setting {
         name: "message.max.bytes",
         read: |text, to| number(text, 0, KAFKA_INT_MAX).map(|it| to.batch_bytes_max = it),
@@ -185,7 +189,8 @@ mod tests {
     #[test]
     fn says_what_a_value_should_be() {
         let error = applied(&[("num.partitions", "many")]).unwrap_err();
-        assert_eq!(error, "setting num.partitions=many: say a whole number from 1 to 2147483647");
+        assert_eq!(error, "setting num.partitions=many: say a whole number from 1 to 10000");
+        assert!(applied(&[("num.partitions", "10001")]).is_err(), "no topic may have as many");
         assert!(applied(&[("message.max.bytes", "-5")]).is_err());
         assert!(applied(&[("auto.create.topics.enable", "yes")]).is_err());
         assert!(applied(&[("log.retention.ms", "-2")]).unwrap_err().ends_with("or -1 for no limit"));
