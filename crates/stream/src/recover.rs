@@ -56,7 +56,7 @@ pub(crate) async fn recover_dead(
     let wals: Vec<WalId> = now.unsealed_dead_wals().chain(now.orphaned_wals()).map(|(wal, _)| wal).collect();
     for wal in wals {
         let Some(record) = image.wals.get(&wal).or_else(|| now.wals.get(&wal)) else { continue };
-        let walked = match early.remove(&wal) {
+        let walked = match early.remove(&wal).or_else(|| settled(&now, wal)) {
             Some(walked) => Ok(walked),
             None => walk(recovery, wal, record).await,
         };
@@ -78,6 +78,12 @@ pub(crate) async fn recover_dead(
         }
     }
     Ok(outcomes)
+}
+
+/// A sealed WAL that is wholly committed needs no walk, and may not bear one: its recoverer may have died while it deleted it.
+fn settled(image: &Image, wal: WalId) -> Option<Recovered> {
+    let WalState::Sealed { end, .. } = image.wals.get(&wal)?.state else { return None };
+    image.can_delete_wal(wal).then(|| Recovered { wal, end, groups: Vec::new() })
 }
 
 /// Makes sure that nothing more can be acknowledged from a dead WAL, and reads its directories from the trim point on.

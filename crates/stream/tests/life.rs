@@ -4,7 +4,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
-use base::{Offset, StreamId, TopicId, UnixMillis, WalIndex};
+use base::{Offset, StreamId, TopicId, UnixMillis, WalId, WalIndex, WalPosition};
 use control::LedgerOptions;
 use control_core::{Command, Outcome};
 use std::path::Path;
@@ -206,6 +206,31 @@ fn after_a_clean_stop_the_bucket_is_enough() {
             check_bucket(&world, root, &store).await;
         });
     }
+}
+
+/// A start may end between the deletion of a WAL that nobody needs and the word of it to the ledger.
+#[test]
+fn a_dead_wal_that_was_deleted_halfway_is_deleted_for_good_by_the_next_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let dead = life(|world| async move {
+        let store = start(&world, root, Kind::Objects, options()).await;
+        let stream = store.stream(create(&store, "a", 1).await[0]).unwrap();
+        append(&stream, 20, 1000).await;
+        let topic = store.ledger().image().topic("a").unwrap().id;
+        store.ledger().submit(Command::DeleteTopic { id: topic }).await.unwrap();
+        // Its own seal, but for the commit of its trim point, as if it had died right after.
+        let wal = WalId { node_epoch: store.node_epoch(), index: WalIndex(0) };
+        let (end, recoverer) = (WalPosition(20 << 32), store.node_epoch());
+        let seal = Command::WalRecovered { wal, end, ends: Vec::new(), recoverer, open_on: None };
+        assert_eq!(store.ledger().submit(seal).await.unwrap(), Outcome::Done);
+        wal
+    });
+    std::fs::remove_dir_all(root.join("bucket/wal")).unwrap();
+    life(|world| async move {
+        let store = start(&world, root, Kind::Objects, options()).await;
+        until("the ledger forgets it", || !store.ledger().image().wals.contains_key(&dead)).await;
+    });
 }
 
 /// The last group is acknowledged while the stop looks whether it was.
