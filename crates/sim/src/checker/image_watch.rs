@@ -9,10 +9,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
+/// Who first believed which image for a ledger number.
+type Believed = BTreeMap<LedgerSeq, (String, Arc<Image>)>;
+
 /// What all brokers believed; clones share it.
 #[derive(Clone)]
 pub struct ImageWatch {
-    seen: Arc<Mutex<BTreeMap<LedgerSeq, (String, Arc<Image>)>>>,
+    seen: Arc<Mutex<Believed>>,
     history: History,
     trace: Trace,
 }

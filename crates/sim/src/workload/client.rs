@@ -36,7 +36,7 @@ const PRODUCE_TIMEOUT_MS: i32 = 3_000;
 const ADMIN_TIMEOUT_MS: i32 = 3_000;
 
 /// Who the clients say they are.
-const CLIENT_ID: &[u8] = b"sim";
+const CLIENT_ID: &[u8; 3] = b"sim";
 
 /// Why a request brought nothing.
 #[derive(Debug, thiserror::Error)]
@@ -103,7 +103,7 @@ impl Client {
     pub(super) async fn create_topic(&mut self, plan: &TopicPlan) -> Result<u128, Failure> {
         let configs = plan.retention_bytes.map(|bytes| CreatableTopicConfig {
             name: "retention.bytes".into(),
-            value: Some(bytes.to_string().into()),
+            value: Some(bytes.to_string()),
         });
         let topic = CreatableTopic {
             name: plan.name.as_str().into(),
@@ -342,7 +342,7 @@ impl Client {
         frame.put_i16(R::KEY as i16);
         frame.put_i16(version);
         frame.put_i32(self.correlation);
-        frame.put_i16(CLIENT_ID.len() as i16);
+        frame.put_i16(3);
         frame.put_slice(CLIENT_ID);
         if version >= R::FLEXIBLE_FROM {
             frame.put_u8(0);
