@@ -6,8 +6,8 @@
 //! What the bytes mean is left to `protocol`.
 
 use crate::memory::{FrameMemory, RequestMemory};
-use base::Micros;
 use bytes::{BufMut, Bytes};
+use futures::FutureExt;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,13 +17,18 @@ use world::{Clock, ClockExt};
 /// The first piece of memory that a frame gets.
 pub(crate) const FIRST_BYTES: usize = 16 * 1024;
 
-/// A frame that runs on the reserve keeps others waiting: the rest of it must arrive within this time.
-const RESERVE_HOLD_MAX: Duration = Duration::from_secs(30);
+/// While others wait for memory, a frame that is half read must not be silent for longer than this,
+pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(5);
+
+/// nor keep its reader waiting for longer than this in all.
+const WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// What all readers share.
 pub(crate) struct FrameLimits {
     pub(crate) memory: RequestMemory,
     pub(crate) bytes_max: usize,
+    /// [`SILENCE_MAX`], but for tests.
+    pub(crate) silence_max: Duration,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -47,7 +52,7 @@ pub(crate) enum FrameError {
     /// The length is negative or above the bound.
     #[error("request of {claimed} bytes; at most {most} are allowed (socket.request.max.bytes)")]
     Length { claimed: i32, most: usize },
-    /// Memory is short, this frame holds the reserve, and its rest does not come.
+    /// Others wait for the memory that this frame holds, and its rest does not come.
     #[error("the rest of a request did not arrive in time while memory is short")]
     Slow,
     /// The socket failed.
@@ -64,8 +69,8 @@ pub(crate) struct FrameReader {
     length: Option<usize>,
     body: Vec<u8>,
     memory: FrameMemory,
-    /// Set while the frame runs on the reserve.
-    deadline: Option<Micros>,
+    /// How long the body's bytes let their reader wait. Waits that a dropped call cut short are not in it.
+    waited: Duration,
 }
 
 impl FrameReader {
@@ -81,25 +86,40 @@ impl FrameReader {
                 let target = length.min((self.body.len() * 4).max(FIRST_BYTES));
                 limits.memory.grow(&mut self.memory, target - self.body.len()).await;
                 self.body.reserve_exact(target - self.body.len());
-                if self.memory.is_finisher() && self.deadline.is_none() {
-                    self.deadline = Some(limits.clock.now().plus(RESERVE_HOLD_MAX));
-                }
             }
             let room = (self.body.capacity() - self.body.len()).min(length - self.body.len());
-            let mut piece = (&mut self.body).limit(room);
-            let read = match self.deadline {
-                None => socket.read_buf(&mut piece).await?,
-                Some(deadline) => {
-                    let left = deadline.since(limits.clock.now());
-                    limits.clock.timeout(left, socket.read_buf(&mut piece)).await.ok_or(FrameError::Slow)??
-                }
-            };
+            let read = self.read_piece(socket, limits, room).await?;
             if read == 0 {
                 return Err(FrameError::Torn);
             }
         }
         let done = std::mem::take(self);
         Ok(Frame { bytes: Bytes::from(done.body), memory: done.memory })
+    }
+
+    /// Reads what has arrived of the body, up to `room` bytes.
+    async fn read_piece(
+        &mut self,
+        socket: &mut (impl AsyncRead + Unpin + Send),
+        limits: &FrameLimits,
+        room: usize,
+    ) -> Result<usize, FrameError> {
+        let mut piece = (&mut self.body).limit(room);
+        // Mostly something is there already, and then no timer is needed.
+        if let Some(read) = socket.read_buf(&mut piece).now_or_never() {
+            return Ok(read?);
+        }
+        let began = limits.clock.now();
+        let read = loop {
+            if let Some(read) = limits.clock.timeout(limits.silence_max, socket.read_buf(&mut piece)).await {
+                break read?;
+            }
+            if limits.memory.is_short() {
+                return Err(FrameError::Slow);
+            }
+        };
+        self.waited += limits.clock.now().since(began);
+        if self.waited > WAIT_MAX && limits.memory.is_short() { Err(FrameError::Slow) } else { Ok(read) }
     }
 
     async fn read_length(
@@ -129,11 +149,15 @@ impl FrameReader {
 mod tests {
     use super::*;
     use crate::test_clock::TestClock;
-    use futures::FutureExt;
     use tokio::io::AsyncWriteExt;
 
     fn limits(bytes_max: usize) -> FrameLimits {
-        FrameLimits { memory: RequestMemory::new(64 << 20, 16 << 20), bytes_max, clock: TestClock::shared() }
+        FrameLimits {
+            memory: RequestMemory::new(64 << 20, 16 << 20),
+            bytes_max,
+            silence_max: SILENCE_MAX,
+            clock: TestClock::shared(),
+        }
     }
 
     #[tokio::test]
@@ -186,6 +210,34 @@ mod tests {
             let refused = FrameReader::default().next(&mut near, &limits(1 << 20)).await;
             assert!(matches!(refused, Err(FrameError::Length { claimed: it, .. }) if it == claimed));
         }
+    }
+
+    #[tokio::test]
+    async fn a_silent_frame_that_others_wait_for_gives_its_memory_back() {
+        let memory = RequestMemory::new(3 * FIRST_BYTES, FIRST_BYTES);
+        let limits = FrameLimits { memory, silence_max: Duration::from_millis(20), ..limits(1 << 20) };
+        let mut peers = Vec::new();
+        let mut readers = Vec::new();
+        for _ in 0..3 {
+            let (near, mut far) = tokio::io::duplex(1 << 20);
+            far.write_all(&[&(1_i32 << 20).to_be_bytes()[..], &[0; 100]].concat()).await.unwrap();
+            readers.push((FrameReader::default(), near));
+            peers.push(far);
+        }
+        let alone = readers.iter_mut().map(|(reader, near)| reader.next(near, &limits));
+        let waited = tokio::time::timeout(Duration::from_millis(100), futures::future::select_all(alone.map(Box::pin)));
+        assert!(waited.await.is_err(), "nobody else needs the memory");
+        let (mut near, mut far) = tokio::io::duplex(1 << 20);
+        far.write_all(&[&4_i32.to_be_bytes()[..], b"done"].concat()).await.unwrap();
+        let mut reader = FrameReader::default();
+        let other = reader.next(&mut near, &limits);
+        let silent = readers.drain(..).map(|(mut reader, mut near)| {
+            let limits = &limits;
+            async move { reader.next(&mut near, limits).await }
+        });
+        let (other, silent) = futures::join!(other, futures::future::select_all(silent.map(Box::pin)));
+        assert_eq!(&other.unwrap().bytes[..], b"done");
+        assert!(matches!(silent.0, Err(FrameError::Slow)));
     }
 
     #[tokio::test]

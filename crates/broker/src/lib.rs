@@ -75,6 +75,7 @@ impl Broker {
             frames: FrameLimits {
                 memory: RequestMemory::new(options.requests_bytes_max, options.request_bytes_max),
                 bytes_max: options.request_bytes_max,
+                silence_max: frame::SILENCE_MAX,
                 clock: clock.clone(),
             },
             answer_memory: AnswerMemory::new(options.answers_bytes_max),

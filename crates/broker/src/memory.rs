@@ -7,6 +7,7 @@
 //! (docs/adr/0050-request-memory.md).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Memory for request frames.
@@ -14,6 +15,17 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub(crate) struct RequestMemory {
     shared: Arc<Semaphore>,
     finisher: Arc<Semaphore>,
+    /// Frames that wait for memory.
+    waiting: AtomicUsize,
+}
+
+/// Counts a frame as waiting for as long as it lives.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// What one frame holds; given back when dropped.
@@ -27,7 +39,16 @@ impl RequestMemory {
     /// Bounds all frames to about `requests_bytes_max`, of which one frame's greatest length is the reserve.
     pub(crate) fn new(requests_bytes_max: usize, request_bytes_max: usize) -> RequestMemory {
         let shared = requests_bytes_max.saturating_sub(request_bytes_max).clamp(1, Semaphore::MAX_PERMITS);
-        RequestMemory { shared: Arc::new(Semaphore::new(shared)), finisher: Arc::new(Semaphore::new(1)) }
+        RequestMemory {
+            shared: Arc::new(Semaphore::new(shared)),
+            finisher: Arc::new(Semaphore::new(1)),
+            waiting: AtomicUsize::new(0),
+        }
+    }
+
+    /// Whether some frame waits for memory, so that whoever holds it without need harms another.
+    pub(crate) fn is_short(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
     }
 
     /// Adds `bytes` to what `held` covers; waits until there is room. Cancel-safe: either all or nothing is added.
@@ -36,6 +57,11 @@ impl RequestMemory {
             return;
         }
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        if let Ok(permit) = self.shared.clone().try_acquire_many_owned(bytes) {
+            return held.add(permit);
+        }
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let _waiting = Waiting(&self.waiting);
         let shared = self.shared.clone().acquire_many_owned(bytes);
         let finisher = self.finisher.clone().acquire_owned();
         tokio::select! {
@@ -52,11 +78,6 @@ impl FrameMemory {
             Some(held) => held.merge(permit),
             empty => *empty = Some(permit),
         }
-    }
-
-    /// Whether this frame runs on the reserve, so that others may be waiting for its end.
-    pub(crate) fn is_finisher(&self) -> bool {
-        self.finisher.is_some()
     }
 }
 
@@ -112,12 +133,15 @@ mod tests {
         // All of the shared part is held by frames of which each needs 10 more.
         let mut first = frames.remove(0);
         memory.grow(&mut first, 10).await;
-        assert!(first.is_finisher());
+        assert!(first.finisher.is_some() && !memory.is_short(), "it has what it needs");
         let mut second = frames.remove(0);
-        assert!(memory.grow(&mut second, 10).now_or_never().is_none(), "one finisher at a time");
+        let mut grown = Box::pin(memory.grow(&mut second, 10));
+        assert!(grown.as_mut().now_or_never().is_none() && memory.is_short(), "one finisher at a time");
+        drop(grown);
+        assert!(!memory.is_short());
         drop(first);
         memory.grow(&mut second, 10).await;
-        assert!(!second.is_finisher(), "the first one's shared memory is free again and preferred");
+        assert!(second.finisher.is_none(), "the first one's shared memory is free again and preferred");
     }
 
     #[tokio::test]
