@@ -7,7 +7,7 @@ use crate::cluster::Cluster;
 use crate::nemesis;
 use crate::plan::{Fault, Plan};
 use crate::workload::Workload;
-use crate::world::{Trace, Universe, now, process, spawn, wait};
+use crate::world::{StoreWeather, Trace, Universe, now, process, spawn, wait};
 use base::Seed;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -48,6 +48,8 @@ const QUIET_WITHIN: Duration = Duration::from_secs(90);
 const RUN_MAX: Duration = Duration::from_secs(1_000);
 /// Records that a run acknowledges at the least.
 const ACKNOWLEDGED_MIN: u64 = 2_000;
+/// Seconds that a run is prolonged at the most to get there.
+const EXTRA_SECONDS_MAX: u64 = 120;
 /// Crashes of a run at the least.
 const CRASHES_MIN: u64 = 3;
 
@@ -112,6 +114,7 @@ async fn tell(universe: &Universe, history: &History, plan: &Plan, mut seed: See
     cluster.start();
     let mut workload = Workload::start(&cluster, history, seed.fork("workload"));
     nemesis::storm(&cluster, seed.fork("nemesis")).await;
+    enough(universe, plan).await;
 
     workload.touch_all(LIVELY_WITHIN).await;
     workload.stop().await;
@@ -129,6 +132,24 @@ async fn tell(universe: &Universe, history: &History, plan: &Plan, mut seed: See
     quiet::settle(&cluster, &watch, history, QUIET_WITHIN).await;
     workload.scan_all(LIVELY_WITHIN).await;
     cluster.end();
+}
+
+/// A slow bucket makes few records in the time of the storm, and few requests that trouble could meet: lets the clients go on until
+/// there was enough of both, within bounds.
+async fn enough(universe: &Universe, plan: &Plan) {
+    for _ in 0..EXTRA_SECONDS_MAX {
+        let counts = universe.trace.counts();
+        let count = |what: &str| counts.get(what).copied().unwrap_or(0);
+        let refused = count("fault.store_refused") > 0 || !plan.faults.contains(&Fault::StoreTrouble);
+        if refused && count("records.acknowledged") >= ACKNOWLEDGED_MIN {
+            break;
+        }
+        if !refused {
+            universe.bucket.set_weather(StoreWeather { refuse: 500, ..StoreWeather::FAIR });
+        }
+        wait(Duration::from_secs(1)).await;
+    }
+    universe.bucket.set_weather(StoreWeather::FAIR);
 }
 
 /// What this run should have done and did not.

@@ -101,10 +101,9 @@ impl Client {
 
     /// Makes a topic and returns its id.
     pub(super) async fn create_topic(&mut self, plan: &TopicPlan) -> Result<u128, Failure> {
-        let configs = plan.retention_bytes.map(|bytes| CreatableTopicConfig {
-            name: "retention.bytes".into(),
-            value: Some(bytes.to_string()),
-        });
+        let configs = plan
+            .retention_bytes
+            .map(|bytes| CreatableTopicConfig { name: "retention.bytes".into(), value: Some(bytes.to_string()) });
         let topic = CreatableTopic {
             name: plan.name.as_str().into(),
             num_partitions: plan.partitions,

@@ -1,6 +1,6 @@
 //! A small S3 service on loopback for tests, also those of other crates: objects in memory, the six requests that we send, and
 //! faults on demand.
-#![cfg_attr(not(test), expect(clippy::unwrap_used, reason = "a fixture of tests: what fails here fails the test"))]
+#![expect(clippy::unwrap_used, reason = "a fixture of tests: what fails here fails the test")]
 
 use crate::network::Connection;
 use crate::{Network, TcpNetwork};
