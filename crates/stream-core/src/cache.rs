@@ -252,6 +252,14 @@ impl LogCache {
         if pieces.is_empty() { Lookup::Miss } else { Lookup::Memory(pieces, next) }
     }
 
+    /// The end of the run that holds `offset`, where there is one.
+    #[must_use]
+    pub fn run_end(&self, stream: StreamId, offset: Offset) -> Option<Offset> {
+        let runs = &self.tails.get(&stream)?.runs;
+        let run = runs.get(runs.partition_point(|run| run.range.next <= offset))?;
+        (run.range.base <= offset).then_some(run.range.next)
+    }
+
     /// The base of the first run, at or above `from` and below `below`, whose greatest timestamp is at least `target`.
     #[must_use]
     pub fn seek_time(&self, stream: StreamId, from: Offset, below: Offset, target: UnixMillis) -> Option<Offset> {

@@ -4,7 +4,7 @@ use crate::open_stream::OpenStream;
 use crate::read::{StoreFault, blocks_of, index};
 use crate::shared::Shared;
 use crate::store::ReadError;
-use base::{Offset, UnixMillis};
+use base::{Offset, StreamId, UnixMillis};
 use control_core::{Reference, StreamRecord};
 use world::{StoreError, lock};
 
@@ -18,7 +18,13 @@ pub(crate) async fn seek_time(
     let record = image.streams.get(&stream.id).ok_or(ReadError::NotOwner)?;
     let in_tail = lock(&shared.cache).seek_time(stream.id, record.start, stream.confirmed(), target);
     let holds = |reference: &&Reference| reference.max_timestamp >= target && reference.range.next > record.start;
-    let Some(reference) = record.references.values().find(holds) else { return Ok(in_tail) };
+    let in_objects = record.references.values().find(holds);
+    let first = in_objects.map(|reference| reference.range.base).into_iter().chain(in_tail).min();
+    let unseen = unseen_from(shared, record, stream.id, stream.confirmed());
+    if unseen < first.unwrap_or(stream.confirmed()) {
+        return Err(ReadError::Trouble(format!("the records from offset {unseen} on are not here yet; ask again")));
+    }
+    let Some(reference) = in_objects else { return Ok(in_tail) };
     if in_tail.is_some_and(|offset| offset <= reference.range.base) {
         return Ok(in_tail);
     }
@@ -35,6 +41,21 @@ pub(crate) async fn seek_time(
         Err(StoreFault::Store(error)) => Err(ReadError::Trouble(error.to_string())),
         Err(StoreFault::Damaged(why)) => Err(ReadError::Corrupt(format!("object {}: {why}", reference.object))),
     }
+}
+
+/// Up to where the records are in objects or in the log cache: the tail of an earlier owner may lie in a log that only another
+/// broker can read, until that one has uploaded it. What is there must not be passed over.
+fn unseen_from(shared: &Shared, record: &StreamRecord, id: StreamId, confirmed: Offset) -> Offset {
+    let cache = lock(&shared.cache);
+    let mut at = record.start;
+    while at < confirmed {
+        let reference = record.references.range(..=at).next_back().map(|(_, reference)| reference.range.next);
+        match reference.filter(|next| *next > at).or_else(|| cache.run_end(id, at)) {
+            Some(next) => at = next,
+            None => break,
+        }
+    }
+    at
 }
 
 /// See [`crate::Stream::retention_start`]. As Kafka deletes whole segments, so whole references go; by size only while what is left
