@@ -44,7 +44,11 @@ fn schedule(plan: &Plan, seed: &mut Seed) -> Vec<(Duration, Fault)> {
 }
 
 fn strike(cluster: &Cluster, fault: Fault, seed: &mut Seed) {
-    let broker = below(seed, usize::from(cluster.plan().brokers));
+    let brokers = usize::from(cluster.plan().brokers);
+    let drawn = below(seed, brokers);
+    // Somebody who is awake, where anybody is: trouble that nobody meets is no trouble.
+    let awake = |broker: &usize| cluster.process(*broker).is_some_and(|process| !process.is_paused());
+    let broker = (drawn..brokers).chain(0..drawn).find(awake).unwrap_or(drawn);
     match fault {
         Fault::Kill => {
             // Sometimes it stays away for a while, so that others take over what they can.
@@ -65,9 +69,11 @@ fn strike(cluster: &Cluster, fault: Fault, seed: &mut Seed) {
         }
         Fault::Pause => {
             pause(cluster, broker, Duration::from_millis(seed.between(300, 6_000)));
+            start_another(cluster, broker, seed);
         }
         Fault::LongPause => {
             pause(cluster, broker, Duration::from_secs(seed.between(12, 40)));
+            start_another(cluster, broker, seed);
         }
         Fault::CutClients | Fault::CutBucket | Fault::CutBrokers | Fault::Reset => cut(cluster, fault, broker, seed),
         Fault::StoreTrouble | Fault::StoreSlow => store_weather(cluster, fault, seed),
@@ -101,6 +107,19 @@ fn pause(cluster: &Cluster, broker: usize, length: Duration) {
     });
 }
 
+/// Makes the next broker start while this one does not answer, most of the time: that is when the living are taken for dead.
+fn start_another(cluster: &Cluster, broker: usize, seed: &mut Seed) {
+    let other = (broker + 1) % usize::from(cluster.plan().brokers);
+    if other == broker || !seed.chance(700) {
+        return;
+    }
+    let (cluster, soon) = (cluster.clone(), Duration::from_millis(seed.between(10, 1_500)));
+    spawn(async move {
+        wait(soon).await;
+        cluster.kill(other, Duration::ZERO, "kill -9 while another does not answer");
+    });
+}
+
 fn cut(cluster: &Cluster, fault: Fault, broker: usize, seed: &mut Seed) {
     let universe = cluster.universe();
     let here = cluster.host(broker);
@@ -110,7 +129,10 @@ fn cut(cluster: &Cluster, fault: Fault, broker: usize, seed: &mut Seed) {
             return;
         }
         Fault::CutBucket => BUCKET_HOST,
-        Fault::CutBrokers => cluster.host((broker + 1) % usize::from(cluster.plan().brokers)),
+        Fault::CutBrokers => {
+            start_another(cluster, broker, seed);
+            cluster.host((broker + 1) % usize::from(cluster.plan().brokers))
+        }
         _ => crate::workload::CLIENT_HOST,
     };
     let directions = seed.below(3);

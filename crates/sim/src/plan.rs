@@ -121,7 +121,7 @@ impl Plan {
             2 | 3 => Storage::RingWal,
             _ => Storage::Folder,
         };
-        let brokers = u8::try_from(seed.between(1, 3)).unwrap_or(1);
+        let brokers = [1, 2, 2, 3][usize::try_from(seed.below(4)).unwrap_or(0)];
         Plan {
             storage,
             brokers,
@@ -161,7 +161,9 @@ fn faults(seed: &mut Seed, storage: Storage, brokers: u8) -> BTreeSet<Fault> {
         }
     }
     if brokers > 1 {
-        maybe.extend([Fault::CutBrokers, Fault::LongPause, Fault::Pause]);
+        let silent = [Fault::CutBrokers, Fault::LongPause, Fault::Pause];
+        faults.insert(silent[usize::try_from(seed.below(3)).unwrap_or(0)]);
+        maybe.extend(silent);
     }
     // Not every run has everything: some trouble shows only where other trouble does not drown it.
     let wanted = seed.between(2, 6);
