@@ -255,9 +255,8 @@ impl LogCache {
     /// The end of the run that holds `offset`, where there is one.
     #[must_use]
     pub fn run_end(&self, stream: StreamId, offset: Offset) -> Option<Offset> {
-        let runs = &self.tails.get(&stream)?.runs;
-        let run = runs.get(runs.partition_point(|run| run.range.next <= offset))?;
-        (run.range.base <= offset).then_some(run.range.next)
+        let index = self.index_of(stream, offset)?;
+        Some(self.tails[&stream].runs[index].range.next)
     }
 
     /// The base of the first run, at or above `from` and below `below`, whose greatest timestamp is at least `target`.

@@ -20,8 +20,9 @@ pub(crate) async fn seek_time(
     let holds = |reference: &&Reference| reference.max_timestamp >= target && reference.range.next > record.start;
     let in_objects = record.references.values().find(holds);
     let first = in_objects.map(|reference| reference.range.base).into_iter().chain(in_tail).min();
-    let unseen = unseen_from(shared, record, stream.id, stream.confirmed());
-    if unseen < first.unwrap_or(stream.confirmed()) {
+    let end = first.unwrap_or(stream.confirmed());
+    let unseen = unseen_from(shared, record, stream.id, end);
+    if unseen < end {
         return Err(ReadError::Trouble(format!("the records from offset {unseen} on are not here yet; ask again")));
     }
     let Some(reference) = in_objects else { return Ok(in_tail) };
@@ -43,12 +44,12 @@ pub(crate) async fn seek_time(
     }
 }
 
-/// Up to where the records are in objects or in the log cache: the tail of an earlier owner may lie in a log that only another
+/// Up to where, `end` at the most, the records are in objects or in the log cache: the tail of an earlier owner may lie in a log that only another
 /// broker can read, until that one has uploaded it. What is there must not be passed over.
-fn unseen_from(shared: &Shared, record: &StreamRecord, id: StreamId, confirmed: Offset) -> Offset {
+fn unseen_from(shared: &Shared, record: &StreamRecord, id: StreamId, end: Offset) -> Offset {
     let cache = lock(&shared.cache);
     let mut at = record.start;
-    while at < confirmed {
+    while at < end {
         let reference = record.references.range(..=at).next_back().map(|(_, reference)| reference.range.next);
         match reference.filter(|next| *next > at).or_else(|| cache.run_end(id, at)) {
             Some(next) => at = next,
