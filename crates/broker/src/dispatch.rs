@@ -9,8 +9,10 @@ use crate::answer::{Answer, Held};
 use crate::error::Failure;
 use crate::frame::Frame;
 use crate::handler::{
-    api_versions, create_topics, delete_topics, fetch, find_coordinator, list_offsets, metadata, produce,
+    api_versions, create_topics, delete_records, delete_topics, fetch, find_coordinator, list_offsets, metadata,
+    produce,
 };
+use crate::hello::START_CLIENT_ID;
 use crate::memory::FrameMemory;
 use futures::future::BoxFuture;
 use protocol::api;
@@ -124,6 +126,11 @@ async fn answer(broker: &Shared, request: Request) -> Result<Answer, Unserved> {
         ApiKey::FindCoordinator => reply.encode(&find_coordinator::handle(reply.body(frame)?, version)),
         ApiKey::CreateTopics => reply.encode(&create_topics::handle(broker, reply.body(frame)?).await),
         ApiKey::DeleteTopics => reply.encode(&delete_topics::handle(broker, reply.body(frame)?, version).await),
+        ApiKey::DeleteRecords => reply.encode(&delete_records::handle(broker, reply.body(frame)?).await),
+        ApiKey::ApiVersions if frame.header.client_id.as_deref() == Some(START_CLIENT_ID) => {
+            broker.said_hello.notify_one();
+            reply.encode(&api_versions::handle(broker, &reply.body(frame)?))
+        }
         ApiKey::ApiVersions if api::served(ApiKey::ApiVersions).is_some_and(|api| api.serves(version)) => {
             reply.encode(&api_versions::handle(broker, &reply.body(frame)?))
         }

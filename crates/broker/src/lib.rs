@@ -13,6 +13,7 @@ mod dispatch;
 mod error;
 mod frame;
 mod handler;
+mod hello;
 mod listener;
 mod memory;
 mod options;
@@ -29,6 +30,7 @@ mod topics;
 mod uuid;
 mod waiter;
 
+pub use hello::START_CLIENT_ID;
 pub use options::BrokerOptions;
 
 use crate::frame::FrameLimits;
@@ -39,7 +41,7 @@ use base::NodeId;
 use std::sync::Arc;
 use std::time::Duration;
 use stream::Store;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use world::{Clock, Listener, World};
 
 /// How often [`Broker::stop`] looks whether the connections have ended.
@@ -59,6 +61,8 @@ struct Shared {
     connections: Connections,
     frames: FrameLimits,
     answer_memory: AnswerMemory,
+    /// Another broker that starts has asked for an answer.
+    said_hello: Notify,
     /// Becomes true once, when the broker stops.
     stopping: watch::Sender<bool>,
 }
@@ -79,12 +83,14 @@ impl Broker {
                 clock: clock.clone(),
             },
             answer_memory: AnswerMemory::new(options.answers_bytes_max),
+            said_hello: Notify::new(),
             stopping: watch::Sender::new(false),
             options,
         });
         // The loops end by `stopping`; nobody waits for them but `stop`, through the connections.
         clock.spawn("accept", Box::pin(listener::accept(shared.clone(), listener)));
         clock.spawn("idle connections", Box::pin(listener::sweep(shared.clone())));
+        clock.spawn("hello", Box::pin(hello::run(shared.clone())));
         clock.spawn("retention", Box::pin(retention::run(shared.clone())));
         Arc::new(Broker { shared })
     }

@@ -124,12 +124,16 @@ impl Partition {
         self.stream.is_deleted()
     }
 
-    /// Moves the log start beyond what is older than `older_than` and beyond what exceeds `bytes_max`.
-    pub(crate) async fn retain(&self, older_than: Option<UnixMillis>, bytes_max: Option<u64>) -> Result<(), ReadError> {
-        let start = self.stream.retention_start(bytes_max, older_than);
+    /// Moves the log start to `start` unless it is beyond already; at most to the high watermark.
+    pub(crate) async fn delete_before(&self, start: Offset) -> Result<(), ReadError> {
         if start > self.stream.start() {
             self.stream.trim(start).await?;
         }
         Ok(())
+    }
+
+    /// Moves the log start beyond what is older than `older_than` and beyond what exceeds `bytes_max`.
+    pub(crate) async fn retain(&self, older_than: Option<UnixMillis>, bytes_max: Option<u64>) -> Result<(), ReadError> {
+        self.delete_before(self.stream.retention_start(bytes_max, older_than)).await
     }
 }

@@ -12,6 +12,7 @@ use protocol::error_code::ErrorCode;
 use protocol::messages::api_versions_request::ApiVersionsRequest;
 use protocol::messages::api_versions_response::ApiVersionsResponse;
 use protocol::messages::create_topics_request::{CreatableTopic, CreateTopicsRequest};
+use protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic};
 use protocol::messages::delete_topics_request::{DeleteTopicState, DeleteTopicsRequest};
 use protocol::messages::fetch_request::FetchRequest;
 use protocol::messages::find_coordinator_request::FindCoordinatorRequest;
@@ -380,6 +381,58 @@ async fn a_topic_named_twice_is_not_deleted_and_answered_once() {
     let codes: Vec<_> = answers.iter().map(|it| (it.name.as_deref().unwrap(), it.error_code)).collect();
     assert_eq!(codes, [("kept", ErrorCode::InvalidRequest.number()), ("gone", 0)]);
     assert_eq!(client.create("kept", 1, &[]).await, ErrorCode::TopicAlreadyExists.number());
+    running.broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deleted_records_are_gone_at_once_for_good_and_no_further_than_asked() {
+    let running = start(BrokerOptions::default()).await;
+    let mut client = running.client().await;
+    assert_eq!(client.create("t", 1, &[]).await, 0);
+    let now = now_ms();
+    for _ in 0..4 {
+        let request = produce_request("t", batch(&[(now, "a"), (now, "b"), (now, "c")]), -1);
+        assert_eq!(client.call(9, &request).await.responses[0].partition_responses[0].error_code, 0);
+    }
+    let delete = |topic: &str, partitions: &[(i32, i64)]| {
+        let partition = |(partition_index, offset): &(i32, i64)| DeleteRecordsPartition {
+            partition_index: *partition_index,
+            offset: *offset,
+        };
+        let topic =
+            DeleteRecordsTopic { name: topic.to_owned(), partitions: partitions.iter().map(partition).collect() };
+        DeleteRecordsRequest { topics: vec![topic], timeout_ms: 5000 }
+    };
+    // Beyond the high watermark, no offset at all, and not there: nothing happens.
+    let (range, unknown) = (ErrorCode::OffsetOutOfRange.number(), ErrorCode::UnknownTopicOrPartition.number());
+    for (topic, partition, offset, code) in
+        [("t", 0, 13, range), ("t", 0, -2, range), ("t", 1, 0, unknown), ("u", 0, 0, unknown), ("t", -1, 0, unknown)]
+    {
+        for version in versions(ApiKey::DeleteRecords) {
+            let answer = &client.call(version, &delete(topic, &[(partition, offset)])).await.topics[0].partitions[0];
+            assert_eq!((answer.error_code, answer.low_watermark), (code, -1), "{topic}-{partition} to {offset}");
+        }
+    }
+    // In the middle of a batch, then less than that, then twice in one request.
+    for (asked, low_watermark) in [(&[(0, 4)][..], 4), (&[(0, 2)], 4), (&[(0, 11), (0, 7)], 7)] {
+        let answer = client.call(2, &delete("t", asked)).await;
+        assert_eq!(answer.topics[0].partitions.len(), 1);
+        let answer = &answer.topics[0].partitions[0];
+        assert_eq!((answer.error_code, answer.low_watermark), (0, low_watermark));
+    }
+    // None of it has left the WAL, and a deletion does not wait until it has.
+    let earliest = ListOffsetsPartition { timestamp: -2, ..ListOffsetsPartition::default() };
+    let topic = ListOffsetsTopic { name: "t".to_owned(), partitions: vec![earliest] };
+    let request = ListOffsetsRequest { replica_id: -1, topics: vec![topic], ..ListOffsetsRequest::default() };
+    assert_eq!(client.call(5, &request).await.topics[0].partitions[0].offset, 7);
+    let below = client.call(12, &fetch_request("t", 6, 10)).await;
+    assert_eq!(below.responses[0].partitions[0].error_code, range);
+    assert!(values(&mut client, "t", 7, 10).await.contains(&(7, "b".to_owned())));
+    let all = &client.call(2, &delete("t", &[(0, -1)])).await.topics[0].partitions[0];
+    assert_eq!((all.error_code, all.low_watermark), (0, 12));
+    let request = produce_request("t", batch(&[(now, "next")]), -1);
+    assert_eq!(client.call(9, &request).await.responses[0].partition_responses[0].base_offset, 12);
+    assert_eq!(values(&mut client, "t", 12, 1000).await, [(12, "next".to_owned())]);
     running.broker.stop().await;
 }
 

@@ -90,6 +90,9 @@ impl Image {
         let Some(record) = self.streams.get(&stream) else {
             return !self.is_deleted(stream);
         };
+        if planted!("T2", false, range.next <= record.start) {
+            return false;
+        }
         match record.tenure(wal, epoch) {
             Some(tenure) => {
                 range.next > tenure.committed && tenure.end.is_none_or(|end| tenure.committed < end && range.base < end)

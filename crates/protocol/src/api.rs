@@ -77,7 +77,7 @@ const fn api(key: ApiKey, first: i16, last: i16, rules: &'static [Rule]) -> Api 
 const ALL: i16 = i16::MAX;
 
 /// Sorted by key.
-pub static SERVED: [Api; 8] = [
+pub static SERVED: [Api; 9] = [
     // Before version 3 the records are message sets of the older formats.
     api(
         ApiKey::Produce,
@@ -129,6 +129,7 @@ pub static SERVED: [Api; 8] = [
         ],
     ),
     api(ApiKey::DeleteTopics, 0, ALL, &[rule(Operation::Delete, Resource::Topic, When::Always)]),
+    api(ApiKey::DeleteRecords, 0, ALL, &[rule(Operation::Delete, Resource::Topic, When::Always)]),
 ];
 
 impl Api {

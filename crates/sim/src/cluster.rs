@@ -4,7 +4,7 @@
 use crate::checker::ImageWatch;
 use crate::launch;
 use crate::plan::{Plan, Storage};
-use crate::world::{HostId, Process, Universe, now, spawn, wait};
+use crate::world::{Fuse, HostId, Process, Universe, now, spawn, wait};
 use base::{Micros, Seed};
 use control::Ledger;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -152,10 +152,10 @@ impl Cluster {
         self.0.seats[broker].stop.notify_waiters();
     }
 
-    /// Kills a broker at the `calls`-th of its next calls to a seam.
-    pub fn light_fuse(&self, broker: usize, calls: u64) {
+    /// Kills or pauses a broker at one of its next calls to a seam.
+    pub fn light_fuse(&self, broker: usize, fuse: Fuse) {
         if let Some(process) = self.process(broker) {
-            process.light_fuse(Some(calls));
+            process.light_fuse(Some(fuse));
         }
     }
 

@@ -1,6 +1,6 @@
 //! The planted bugs that the ordinary workload must find, and the report of how many seeds each takes.
 //!
-//! The names are those of the broken variants in the protocol notes and of the issue. Each is woken in a process of its own,
+//! The names are those of the broken variants of the protocols that the design was model-checked with (`docs/rules.md` has the rules that each breaks). Each is woken in a process of its own,
 //! since a process can wake only one.
 
 use std::ops::Range;

@@ -3,7 +3,7 @@
 
 use crate::cluster::Cluster;
 use crate::plan::{Fault, Plan};
-use crate::world::{BUCKET_HOST, DiskWeather, StoreWeather, now, spawn, wait};
+use crate::world::{BUCKET_HOST, DiskWeather, Fuse, StoreWeather, now, spawn, wait};
 use base::Seed;
 use std::time::Duration;
 
@@ -56,7 +56,12 @@ fn strike(cluster: &Cluster, fault: Fault, seed: &mut Seed) {
             cluster.kill(broker, Duration::from_millis(away), "kill -9");
         }
         Fault::Fuse => {
-            cluster.light_fuse(broker, seed.below(60));
+            cluster.light_fuse(broker, Fuse { calls: seed.below(60), pause: None });
+        }
+        Fault::Blackout => {
+            for broker in 0..brokers {
+                cluster.kill(broker, Duration::from_millis(seed.below(400)), "kill -9 of all");
+            }
         }
         Fault::PowerLoss => {
             cluster.power_loss(broker, Duration::from_millis(seed.between(50, 3_000)));
@@ -68,11 +73,11 @@ fn strike(cluster: &Cluster, fault: Fault, seed: &mut Seed) {
             cluster.move_host(broker, Duration::from_millis(seed.between(20, 2_000)));
         }
         Fault::Pause => {
-            pause(cluster, broker, Duration::from_millis(seed.between(300, 6_000)));
+            pause(cluster, broker, Duration::from_millis(seed.between(300, 6_000)), seed);
             start_another(cluster, broker, seed);
         }
         Fault::LongPause => {
-            pause(cluster, broker, Duration::from_secs(seed.between(12, 40)));
+            pause(cluster, broker, Duration::from_secs(seed.between(12, 40)), seed);
             start_another(cluster, broker, seed);
         }
         Fault::CutClients | Fault::CutBucket | Fault::CutBrokers | Fault::Reset => cut(cluster, fault, broker, seed),
@@ -98,13 +103,13 @@ fn heal(cluster: &Cluster) {
     }
 }
 
-fn pause(cluster: &Cluster, broker: usize, length: Duration) {
-    let Some(process) = cluster.process(broker) else { return };
-    process.pause();
-    spawn(async move {
-        wait(length).await;
-        process.resume();
-    });
+/// Now, when it is mostly idle, or in the middle of something.
+fn pause(cluster: &Cluster, broker: usize, length: Duration, seed: &mut Seed) {
+    if seed.chance(500) {
+        cluster.light_fuse(broker, Fuse { calls: seed.below(60), pause: Some(length) });
+    } else if let Some(process) = cluster.process(broker) {
+        process.pause_for(length);
+    }
 }
 
 /// Makes the next broker start while this one does not answer, most of the time: that is when the living are taken for dead.

@@ -22,6 +22,8 @@ pub enum Fault {
     Kill,
     /// `kill -9` at one of the next calls to a seam.
     Fuse,
+    /// `kill -9` of all brokers; they start again at about the same time.
+    Blackout,
     /// The host loses power.
     PowerLoss,
     /// SIGTERM.
@@ -61,6 +63,7 @@ impl Fault {
         match self {
             Fault::Kill => "nemesis.kill",
             Fault::Fuse => "nemesis.fuse",
+            Fault::Blackout => "nemesis.blackout",
             Fault::PowerLoss => "nemesis.power_loss",
             Fault::CleanStop => "nemesis.clean_stop",
             Fault::MoveHost => "nemesis.move_host",
@@ -91,6 +94,8 @@ pub struct TopicPlan {
     pub retention_bytes: Option<u64>,
     /// Deleted and made anew again and again.
     pub recreated: bool,
+    /// Its records are deleted again and again, in bursts of writing and silence.
+    pub pruned: bool,
     /// Greatest value of its records, in bytes.
     pub value_bytes_max: u64,
 }
@@ -164,6 +169,7 @@ fn faults(seed: &mut Seed, storage: Storage, brokers: u8) -> BTreeSet<Fault> {
         let silent = [Fault::CutBrokers, Fault::LongPause, Fault::Pause];
         faults.insert(silent[usize::try_from(seed.below(3)).unwrap_or(0)]);
         maybe.extend(silent);
+        maybe.extend([Fault::Blackout, Fault::Blackout]);
     }
     // Not every run has everything: some trouble shows only where other trouble does not drown it.
     let wanted = seed.between(2, 6);
@@ -182,6 +188,7 @@ fn topics(seed: &mut Seed) -> Vec<TopicPlan> {
             partitions: i32::try_from(seed.between(1, 3)).unwrap_or(1),
             retention_bytes: None,
             recreated: false,
+            pruned: false,
             value_bytes_max: if seed.chance(300) { 2000 } else { 200 },
         })
         .collect();
@@ -190,6 +197,7 @@ fn topics(seed: &mut Seed) -> Vec<TopicPlan> {
         partitions: i32::try_from(seed.between(1, 2)).unwrap_or(1),
         retention_bytes: Some(seed.between(2, 12) * 1024),
         recreated: false,
+        pruned: false,
         value_bytes_max: 600,
     });
     topics.push(TopicPlan {
@@ -197,7 +205,16 @@ fn topics(seed: &mut Seed) -> Vec<TopicPlan> {
         partitions: i32::try_from(seed.between(1, 2)).unwrap_or(1),
         retention_bytes: seed.chance(300).then_some(4096),
         recreated: true,
+        pruned: false,
         value_bytes_max: 300,
+    });
+    topics.push(TopicPlan {
+        name: "pruned".to_owned(),
+        partitions: i32::try_from(seed.between(1, 2)).unwrap_or(1),
+        retention_bytes: None,
+        recreated: false,
+        pruned: true,
+        value_bytes_max: 200,
     });
     topics
 }

@@ -39,8 +39,8 @@ impl Report {
     }
 }
 
-/// After the last fault, brokers are back and every partition takes records within this time (invariant 27 says 10 s from
-/// when everything is healed; a broker that was killed last may be away for another few).
+/// After the last fault, brokers are back and every partition takes records within this time: 10 s from when everything is
+/// healed, and a broker that was killed last may be away for another few.
 const LIVELY_WITHIN: Duration = Duration::from_secs(20);
 /// After that, everything is uploaded, trimmed and swept within this time.
 const QUIET_WITHIN: Duration = Duration::from_secs(90);
@@ -112,6 +112,10 @@ async fn tell(universe: &Universe, history: &History, plan: &Plan, mut seed: See
     let watch = ImageWatch::new(history.clone(), universe.trace.clone());
     let cluster = Cluster::new(universe.clone(), plan.clone(), watch.clone(), seed.fork("cluster"));
     cluster.start();
+    for broker in 0..usize::from(plan.brokers) {
+        let (watch, cluster, seed) = (watch.clone(), cluster.clone(), seed.fork("refresh"));
+        drop(spawn(async move { watch.ask(cluster, broker, seed).await }));
+    }
     let mut workload = Workload::start(&cluster, history, seed.fork("workload"));
     nemesis::storm(&cluster, seed.fork("nemesis")).await;
     enough(universe, plan).await;
@@ -163,6 +167,10 @@ fn uncovered(plan: &Plan, counts: &BTreeMap<&'static str, u64>) -> Vec<String> {
         ("check.watermarks", 1),
         ("check.seek", 1),
         ("check.image", 1),
+        ("check.refresh", 10),
+        ("check.deleted", 1),
+        ("check.fsck", 1),
+        ("workload.topic_made", 3),
         ("check.final_scan", 1),
         ("check.liveness", 1),
         ("check.rebuilt", 1),

@@ -10,7 +10,7 @@
 //!
 //! One [`Uploader`] speaks for one WAL: the start's own, or a dead one that it recovers, whose blocks are all cut at once.
 
-use base::{Micros, Offset, OffsetRange, StreamEpoch, StreamId, WalPosition};
+use base::{Micros, Offset, OffsetRange, StreamEpoch, StreamId, WalPosition, planted};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -155,7 +155,8 @@ impl Uploader {
 
     /// The block to commit now: the oldest, once it is uploaded. One commit is in flight at a time.
     pub fn next_commit(&mut self) -> Option<u64> {
-        let (block, stage) = self.frozen.front_mut().filter(|(_, stage)| *stage == Stage::Uploaded)?;
+        let next = planted!("commit of a gap", self.frozen.front_mut(), self.any_uploaded());
+        let (block, stage) = next.filter(|(_, stage)| *stage == Stage::Uploaded)?;
         *stage = Stage::Committing;
         Some(block.number)
     }
@@ -166,7 +167,7 @@ impl Uploader {
     /// For a block that is not being committed: a programmer's error.
     pub fn committed(&mut self, number: u64) {
         assert_eq!(*self.stage_of(number), Stage::Committing, "block {number}");
-        self.frozen.pop_front();
+        self.frozen.retain(|(block, _)| block.number != number);
     }
 
     /// The ledger refused some of the block's ranges: what is left to commit is these, uploaded again before any later block commits.
@@ -174,8 +175,9 @@ impl Uploader {
     /// # Panics
     /// For a block that is not being committed: a programmer's error.
     pub fn cut_anew(&mut self, number: u64, ranges: BTreeMap<StreamId, BlockRange>) {
-        let (block, stage) = self.frozen.front_mut().expect("a block is being committed");
-        assert_eq!((block.number, *stage), (number, Stage::Committing));
+        let found = self.frozen.iter_mut().find(|(block, _)| block.number == number);
+        let (block, stage) = found.expect("a block is being committed");
+        assert_eq!(*stage, Stage::Committing, "block {number}");
         block.bytes = ranges.values().map(|range| range.bytes).sum();
         block.ranges = ranges;
         *stage = Stage::Waiting;
@@ -191,6 +193,13 @@ impl Uploader {
     #[must_use]
     pub fn behind_bytes(&self) -> u64 {
         self.open.bytes + self.frozen.iter().map(|(block, _)| block.bytes).sum::<u64>()
+    }
+
+    /// Only the mutant commits in the order of the uploads' ends.
+    #[cfg(mutants)]
+    fn any_uploaded(&mut self) -> Option<&mut (Block, Stage)> {
+        let busy = self.frozen.iter().any(|(_, stage)| *stage == Stage::Committing);
+        self.frozen.iter_mut().find(|(_, stage)| *stage == Stage::Uploaded && !busy)
     }
 
     fn stage_of(&mut self, number: u64) -> &mut Stage {

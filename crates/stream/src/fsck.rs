@@ -4,6 +4,7 @@
 //! checked. What may be there for a while by design (dead objects in their grace, orphans before the sweep, WAL objects of living
 //! and unrecovered starts) is listed apart from what must not be.
 
+use crate::housekeeping::is_wal_leftover;
 use crate::keys::{DATA_PREFIX, WAL_PREFIX, data_key, object_of_key, wal_of_key};
 use crate::object_index::read_index;
 use crate::read::blocks_of;
@@ -38,8 +39,10 @@ pub struct FsckReport {
     pub strangers: Vec<String>,
     /// Objects of WALs in the bucket, fences included, by WAL.
     pub wal_objects: BTreeMap<WalId, usize>,
-    /// Those of them whose WAL is forgotten: fences, and leftovers that the sweep deletes.
+    /// Those of them whose WAL is forgotten: fences and leftovers.
     pub forgotten_wal_objects: usize,
+    /// Those of these that the sweep deletes.
+    pub wal_leftovers: usize,
 }
 
 /// Checks everything in the bucket against `image`, which should be as new as the bucket: the ledger's confirmed end, with no broker
@@ -182,6 +185,7 @@ async fn list_wals(store: &Arc<dyn ObjectStore>, report: &mut FsckReport, image:
                 Some(wal) => {
                     *report.wal_objects.entry(wal).or_default() += 1;
                     report.forgotten_wal_objects += usize::from(!image.wals.contains_key(&wal));
+                    report.wal_leftovers += usize::from(is_wal_leftover(image, meta));
                 }
                 None => report.strangers.push(meta.key.clone()),
             }

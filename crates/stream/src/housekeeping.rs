@@ -74,13 +74,15 @@ async fn sweep_orphans(shared: &Shared) -> Result<(), LedgerError> {
     sweep(shared, DATA_PREFIX, "objects that were never committed", is_orphan).await
 }
 
-/// Fences, which are shorter than any group, stay.
 async fn sweep_wals(shared: &Shared) -> Result<(), LedgerError> {
-    let is_left_over = |image: &Image, meta: &ObjectMeta| {
-        let is_forgotten = |wal: WalId| image.is_dead(wal.node_epoch) && !image.wals.contains_key(&wal);
-        meta.size != HEADER_BYTES as u64 && wal_of_key(&meta.key).is_some_and(is_forgotten)
-    };
-    sweep(shared, WAL_PREFIX, "leftovers of dead write-ahead logs", is_left_over).await
+    sweep(shared, WAL_PREFIX, "leftovers of dead write-ahead logs", is_wal_leftover).await
+}
+
+/// Whether this object is of a WAL that the ledger has forgotten, and needless: fences, which are shorter than any group, stay. There
+/// may be several, as a recoverer that was slow finds nothing at the numbers that a faster one has committed and deleted.
+pub(crate) fn is_wal_leftover(image: &Image, meta: &ObjectMeta) -> bool {
+    let is_forgotten = |wal: WalId| image.is_dead(wal.node_epoch) && !image.wals.contains_key(&wal);
+    meta.size != HEADER_BYTES as u64 && wal_of_key(&meta.key).is_some_and(is_forgotten)
 }
 
 /// Deletes what a listing shows and, by an image that is at least as new as its page, nobody will ever need.

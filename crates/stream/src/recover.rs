@@ -55,29 +55,39 @@ pub(crate) async fn recover_dead(
     let now = recovery.ledger.image();
     let wals: Vec<WalId> = now.unsealed_dead_wals().chain(now.orphaned_wals()).map(|(wal, _)| wal).collect();
     for wal in wals {
-        let Some(record) = image.wals.get(&wal).or_else(|| now.wals.get(&wal)) else { continue };
-        let walked = match early.remove(&wal).or_else(|| settled(&now, wal)) {
-            Some(walked) => Ok(walked),
-            None => walk(recovery, wal, record).await,
-        };
-        let walked = match walked {
-            Ok(walked) => walked,
-            Err(reason) => {
-                tracing::error!(%wal, url = record.url, reason, "a dead write-ahead log can't be recovered; its streams stay offline");
-                outcomes.offline.insert(wal, reason);
-                continue;
-            }
-        };
-        match seal(recovery, wal, walked).await? {
+        let mut sealed = recover_one(recovery, wal, image, early.remove(&wal)).await?;
+        while matches!(sealed, Sealed::Stale) {
+            let newer = recovery.ledger.image();
+            sealed = recover_one(recovery, wal, &newer, None).await?;
+        }
+        match sealed {
             Sealed::Adopted(adopted) => outcomes.adopted.push(adopted),
-            Sealed::Others => {}
+            Sealed::Others | Sealed::Stale => {}
             Sealed::Not(reason) => {
-                tracing::error!(%wal, reason, "a dead write-ahead log is left as it is; its streams stay offline");
+                tracing::error!(%wal, reason, "a dead write-ahead log can't be recovered; its streams stay offline");
                 outcomes.offline.insert(wal, reason);
             }
         }
     }
     Ok(outcomes)
+}
+
+async fn recover_one(
+    recovery: &Recovery<'_>,
+    wal: WalId,
+    image: &Image,
+    early: Option<Recovered>,
+) -> Result<Sealed, LedgerError> {
+    let now = recovery.ledger.image();
+    let Some(record) = image.wals.get(&wal).or_else(|| now.wals.get(&wal)) else { return Ok(Sealed::Others) };
+    let walked = match early.or_else(|| settled(&now, wal)) {
+        Some(walked) => Ok(walked),
+        None => walk(recovery, wal, record).await,
+    };
+    match walked {
+        Ok(walked) => seal(recovery, wal, record, walked).await,
+        Err(reason) => Ok(Sealed::Not(reason)),
+    }
 }
 
 /// A sealed WAL that is wholly committed needs no walk, and may not bear one: its recoverer may have died while it deleted it.
@@ -106,17 +116,30 @@ enum Sealed {
     Adopted(Adopted),
     /// Another living start speaks for it, or has finished with it.
     Others,
+    /// It was trimmed further while it was walked, so nothing was found where records are committed and deleted: walk again.
+    Stale,
     /// It stays as it is, for this reason.
     Not(String),
 }
 
 /// Fixes the end in the ledger, or adopts the end that somebody else fixed.
-async fn seal(recovery: &Recovery<'_>, wal: WalId, walked: Recovered) -> Result<Sealed, LedgerError> {
+async fn seal(
+    recovery: &Recovery<'_>,
+    wal: WalId,
+    walked_from: &WalRecord,
+    walked: Recovered,
+) -> Result<Sealed, LedgerError> {
     let found = found_groups(&walked);
     let before = recovery.ledger.image();
     let offered = match fold(&found, &tenures(&before, wal)) {
         Ok(recovered) => recovered.ends,
-        Err(loss) => return Ok(Sealed::Not(format!("acknowledged records are missing: {loss}"))),
+        Err(loss) => {
+            return Ok(match recovery.ledger.refresh().await? {
+                image if !image.wals.contains_key(&wal) => Sealed::Others,
+                image if is_stale(&image, wal, walked_from) => Sealed::Stale,
+                _ => Sealed::Not(format!("acknowledged records are missing: {loss}")),
+            });
+        }
     };
     if planted!("B8", false, true) {
         delete(recovery.objects, &before, wal, walked.end).await;
@@ -131,6 +154,7 @@ async fn seal(recovery: &Recovery<'_>, wal: WalId, walked: Recovered) -> Result<
     match recovery.ledger.submit(command).await? {
         // Somebody else was faster by all of it.
         Outcome::Refused(Refusal::Unknown(_)) => return Ok(Sealed::Others),
+        Outcome::Refused(_) if is_stale(&recovery.ledger.image(), wal, walked_from) => return Ok(Sealed::Stale),
         Outcome::Refused(refusal) => return Ok(Sealed::Not(refusal.to_string())),
         _ => {}
     }
@@ -142,6 +166,9 @@ async fn seal(recovery: &Recovery<'_>, wal: WalId, walked: Recovered) -> Result<
     if recoverer != recovery.node_epoch {
         return Ok(Sealed::Others);
     }
+    if walked.end < end && is_stale(&image, wal, walked_from) {
+        return Ok(Sealed::Stale);
+    }
     if walked.end < end {
         return Ok(Sealed::Not(format!("it was sealed at {end} and ends at {}", walked.end)));
     }
@@ -151,6 +178,10 @@ async fn seal(recovery: &Recovery<'_>, wal: WalId, walked: Recovered) -> Result<
     };
     tracing::info!(%wal, %end, groups = found.len(), "recovered a dead write-ahead log");
     Ok(Sealed::Adopted(Adopted { wal, end, found, reader }))
+}
+
+fn is_stale(image: &Image, wal: WalId, walked_from: &WalRecord) -> bool {
+    image.wals.get(&wal).is_some_and(|record| record.trim > walked_from.trim)
 }
 
 /// Serves and uploads an adopted WAL's tail, then deletes the WAL. The task is counted in `shared.recovering`.

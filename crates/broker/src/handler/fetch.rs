@@ -219,7 +219,11 @@ fn describe(request: FetchRequest, slots: Vec<Slot>) -> FetchResponse {
 
 fn describe_partition(slot: Slot) -> PartitionData {
     let (code, high_watermark, log_start) = match &slot.found {
-        Ok(partition) => (ErrorCode::None, Some(partition.high_watermark()), Some(partition.log_start())),
+        Ok(partition) => {
+            // In this order: the start never passes the high watermark, and both move.
+            let log_start = partition.log_start();
+            (ErrorCode::None, Some(partition.high_watermark()), Some(log_start))
+        }
         Err(failure) => (failure.code(), None, None),
     };
     PartitionData {

@@ -25,7 +25,8 @@ pub(super) fn recovered(image: &mut Image, id: WalId, found: &Recovered<'_>) -> 
     if planted!("S1", !image.is_alive(found.recoverer), false) {
         return Err(Refusal::Dead(found.recoverer));
     }
-    if found.end < wal.trim {
+    // Who walked from a stale trim point found nothing there, and would end it where all of it is deleted.
+    if found.end < wal.trim && planted!("B2", planted!("B3", planted!("B7", true, false), false), false) {
         return Err(Refusal::Invalid(format!(
             "write-ahead log {id} can't end at {}, it was trimmed to {}",
             found.end, wal.trim
@@ -41,8 +42,9 @@ pub(super) fn recovered(image: &mut Image, id: WalId, found: &Recovered<'_>) -> 
     let is_open = |next: &WalId| *next != id && image.wals.get(next).is_some_and(|wal| wal.state == WalState::Open);
     let open_on = next.filter(|next| planted!("S1", is_open(next), true));
     let mut wal = (**wal).clone();
-    if let WalState::Sealed { end, recoverer } = wal.state {
-        let end = planted!("B7", end, found.end);
+    if let WalState::Sealed { end, recoverer } = wal.state
+        && planted!("B7", true, reopen_tenures(image, id))
+    {
         let recoverer = if image.is_alive(recoverer) { recoverer } else { found.recoverer };
         wal.state = WalState::Sealed { end, recoverer };
         image.wals.insert(id, Arc::new(wal));
@@ -52,6 +54,20 @@ pub(super) fn recovered(image: &mut Image, id: WalId, found: &Recovered<'_>) -> 
     image.wals.insert(id, Arc::new(wal));
     close_tenures(image, id, found.ends, open_on);
     Ok(Outcome::Done)
+}
+
+/// Only the mutant B7 decides a second time: takes back what the first entry closed and opened. Never keeps the first end.
+#[cfg(mutants)]
+fn reopen_tenures(image: &mut Image, id: WalId) -> bool {
+    let streams: Vec<StreamId> = image.streams.keys().copied().collect();
+    for stream in streams {
+        let Some(stream) = image.streams.get_mut(&stream) else { continue };
+        let Some(at) = stream.tenures.iter().position(|tenure| tenure.wal == id) else { continue };
+        let stream: &mut StreamRecord = Arc::make_mut(stream);
+        stream.tenures.truncate(at + 1);
+        stream.tenures[at].end = None;
+    }
+    false
 }
 
 /// Closes the tenures that are still open in that WAL, each at what is known of its end, and opens the next ones.

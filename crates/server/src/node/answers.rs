@@ -3,6 +3,7 @@
 //! A wrong *no* costs a living broker its life, never a record: fencing makes the mistake safe. A wrong *yes* leaves streams with
 //! a dead owner until the next start asks again. So one request within one second decides.
 
+use broker::START_CLIENT_ID;
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -40,7 +41,7 @@ pub(super) fn probe(world: World, own: String) -> Arc<dyn Fn(String) -> BoxFutur
 
 async fn ask(world: &World, address: &str) -> io::Result<()> {
     let request = ApiVersionsRequest::default();
-    let request = encode_request(CORRELATION_ID, Some("millstream"), VERSION, &request).map_err(io::Error::other)?;
+    let request = encode_request(CORRELATION_ID, Some(START_CLIENT_ID), VERSION, &request).map_err(io::Error::other)?;
     let mut connection = world.network.connect(address).await?;
     connection.write_all(&request.into_bytes()).await?;
     connection.flush().await?;

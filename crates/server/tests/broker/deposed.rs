@@ -1,7 +1,9 @@
 //! A broker that is paused while another takes over its bucket: it must acknowledge nothing more, and end with a clear line.
 
 use crate::support::client::Client;
+use crate::support::eventually;
 use crate::support::process::{self, start_in};
+use protocol::error_code::ErrorCode;
 use rustix::process::Signal;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -55,6 +57,11 @@ fn two_living_brokers_share_a_bucket() {
     let mut to_second = Client::connect(second.kafka).unwrap();
     assert_eq!(to_first.produce("of-the-first", 0, &[b"record".to_vec()]).unwrap(), Ok(0));
     assert_eq!(to_second.produce("of-the-second", 0, &[b"record".to_vec()]).unwrap(), Ok(0));
+    // The first one believed that it was alone, and learns otherwise at once: it knows the other's topic, and who has it.
+    eventually(Duration::from_secs(20), "the first broker knows the second one's topic", || {
+        let refused = to_first.produce("of-the-second", 0, &[b"record".to_vec()]).unwrap().unwrap_err();
+        (refused == ErrorCode::NotLeaderOrFollower.number()).then_some(())
+    });
     assert!(first.is_running() && second.is_running());
 
     // A newer layout is refused in one sentence, also while others run.

@@ -74,6 +74,10 @@ struct Partition {
     acknowledged: BTreeMap<i64, u64>,
     /// The end of what was acknowledged so far.
     acknowledged_end: i64,
+    /// Records below were deleted, as an answer said.
+    deleted: i64,
+    /// Records below may be deleted: somebody asked for it.
+    deletion_asked: i64,
 }
 
 /// A partition as read from end to end when all faults are over.
@@ -156,6 +160,30 @@ impl History {
         self.trace.count_by("records.acknowledged", sending.count);
     }
 
+    /// Asks to delete everything below a random offset, all that was acknowledged most of the time. Returns that offset.
+    pub fn delete(&self, key: &PartitionKey, seed: &mut Seed) -> i64 {
+        let mut inner = self.lock();
+        let partition = inner.partitions.entry(key.clone()).or_default();
+        let end = partition.acknowledged_end;
+        let offset =
+            if seed.chance(500) { end } else { i64::try_from(seed.below(end.unsigned_abs() + 1)).unwrap_or(0) };
+        partition.deletion_asked = partition.deletion_asked.max(offset);
+        offset
+    }
+
+    /// An answer said that everything below `offset` is deleted, and that the partition begins at `low_watermark`.
+    pub fn deleted(&self, key: &PartitionKey, offset: i64, low_watermark: i64) {
+        let mut inner = self.lock();
+        let Inner { partitions, violations, .. } = &mut *inner;
+        let partition = partitions.entry(key.clone()).or_default();
+        if low_watermark < offset || low_watermark > partition.deletion_asked {
+            violations.push(format!("{key:?} begins at {low_watermark} after a deletion up to {offset}"));
+        }
+        partition.deleted = partition.deleted.max(offset);
+        drop(inner);
+        self.trace.count("check.deleted");
+    }
+
     /// A client read this record at this offset. Returns its id.
     pub fn read(&self, key: &PartitionKey, offset: i64, record: &Record) -> Option<u64> {
         self.trace.count("records.read");
@@ -232,8 +260,14 @@ impl History {
                 break;
             }
         }
+        if scan.log_start < partition.deleted {
+            violations.push(format!(
+                "{key:?} starts at {}, what lies below {} was deleted",
+                scan.log_start, partition.deleted
+            ));
+        }
         match retention_bytes {
-            None if scan.log_start > 0 => {
+            None if scan.log_start > partition.deletion_asked => {
                 violations.push(format!("lost: {key:?} has no retention and starts at {}", scan.log_start));
             }
             Some(kept) if scan.log_start > 0 && scan.bytes < kept => violations.push(format!(

@@ -2,11 +2,13 @@
 //! everybody who ever believed it (invariants 21 and 22), and what the image says must be possible.
 
 use crate::checker::History;
-use crate::world::Trace;
-use base::LedgerSeq;
+use crate::cluster::Cluster;
+use crate::world::{Trace, wait};
+use base::{LedgerSeq, Seed};
 use control_core::Image;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// Who first believed which image for a ledger number.
@@ -34,6 +36,31 @@ impl ImageWatch {
             self.believed(&who, image);
             if images.changed().await.is_err() {
                 return;
+            }
+        }
+    }
+
+    /// The greatest number that anybody has believed so far: an entry that is in the log for good.
+    #[must_use]
+    pub fn newest(&self) -> LedgerSeq {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.last_key_value().map_or(LedgerSeq(0), |(seq, _)| *seq)
+    }
+
+    /// Asks one broker after another's like a client would, for as long as the run lasts: an answer must not be older than what
+    /// anybody believed when it was asked for (rule A-1: *the end* is the end).
+    pub async fn ask(&self, cluster: Cluster, broker: usize, mut seed: Seed) {
+        loop {
+            wait(Duration::from_millis(seed.between(100, 400))).await;
+            let Some(ledger) = cluster.ledger(broker) else { continue };
+            let newest = self.newest();
+            let Ok(Ok(image)) = tokio::time::timeout(Duration::from_secs(1), ledger.refresh()).await else { continue };
+            self.trace.count("check.refresh");
+            if image.seq < newest {
+                self.history.violation(format!(
+                    "stale: broker {broker} read the ledger to its end at {}, {newest} was in it before",
+                    image.seq
+                ));
             }
         }
     }

@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use stream::FsckReport;
 
 /// A host on which only checkers run.
 const CHECKER_HOST: HostId = HostId(101);
@@ -21,25 +22,16 @@ pub async fn settle(cluster: &Cluster, watch: &ImageWatch, history: &History, li
     let deadline = now().plus(limit);
     loop {
         wait(Duration::from_millis(500)).await;
-        let (image, problems) = match rebuild(cluster).await {
-            Ok(image) => {
-                watch.believed("rebuild", Arc::clone(&image));
-                cluster.universe().trace.count("check.rebuilt");
-                let problems = unfinished(cluster, &image);
-                (Some(image), problems)
-            }
-            Err(error) => (None, vec![error]),
-        };
-        if problems.is_empty() {
-            if let Some(image) = image {
-                let found = damaged(cluster, &image);
-                cluster.universe().trace.count("check.objects");
-                for problem in found {
+        let problems = match look(cluster, watch).await {
+            Ok(Found::Unfinished(problems)) => problems,
+            Ok(Found::Quiet(damage)) => {
+                for problem in damage {
                     history.violation(problem);
                 }
+                return;
             }
-            return;
-        }
+            Err(error) => vec![error],
+        };
         if now() >= deadline {
             for problem in problems.into_iter().take(5) {
                 history.violation(format!("not settled {limit:?} after the last write: {problem}"));
@@ -49,16 +41,49 @@ pub async fn settle(cluster: &Cluster, watch: &ImageWatch, history: &History, li
     }
 }
 
-/// The image as a broker that starts now would fold it from the bucket.
-async fn rebuild(cluster: &Cluster) -> Result<Arc<Image>, String> {
+enum Found {
+    /// What is still to be done.
+    Unfinished(Vec<String>),
+    /// Nothing is; what must not be.
+    Quiet(Vec<String>),
+}
+
+/// Looks at the bucket as a broker that starts now would fold it, and, once nothing is left to do, at every byte of it.
+async fn look(cluster: &Cluster, watch: &ImageWatch) -> Result<Found, String> {
+    let trace = &cluster.universe().trace;
     // A folder is read where it lies.
     let host = if cluster.plan().storage == Storage::Folder { cluster.host(0) } else { CHECKER_HOST };
     let (process, world) = cluster.universe().process(host, "checker");
     let store = open_bucket(cluster.universe(), cluster.plan(), &process, &world).await?;
-    let ledger = Ledger::open(&world, store, LedgerOptions::default()).await.map_err(|error| error.to_string())?;
-    let image = ledger.image();
+    let ledger = Ledger::open(&world, Arc::clone(&store), LedgerOptions::default()).await;
+    let image = ledger.map_err(|error| error.to_string())?.image();
+    watch.believed("rebuild", Arc::clone(&image));
+    trace.count("check.rebuilt");
+    let unfinished = unfinished(cluster, &image);
+    let found = if unfinished.is_empty() {
+        let report = stream::fsck(&store, &image).await.map_err(|error| error.to_string())?;
+        trace.count("check.fsck");
+        let left_over = left_over(&report);
+        if left_over.is_empty() {
+            trace.count("check.objects");
+            Found::Quiet(report.problems.into_iter().chain(damaged(cluster, &image)).collect())
+        } else {
+            Found::Unfinished(left_over)
+        }
+    } else {
+        Found::Unfinished(unfinished)
+    };
     process.kill("has looked");
-    Ok(image)
+    Ok(found)
+}
+
+/// What the sweeps should have taken.
+fn left_over(report: &FsckReport) -> Vec<String> {
+    let wals =
+        (report.wal_leftovers > 0).then(|| format!("{} objects of forgotten WALs are left", report.wal_leftovers));
+    wals.into_iter()
+        .chain(report.strangers.iter().map(|key| format!("{key} is in the bucket and none of ours")))
+        .collect()
 }
 
 /// The keys below a prefix of the bucket, wherever it is, without asking through any code under test.

@@ -9,7 +9,10 @@ use crate::workload::topic::LiveTopic;
 use crate::world::{Net, now};
 use base::{Micros, Seed};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest};
+use protocol::messages::create_topics_request::{
+    CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
+};
+use protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic};
 use protocol::messages::delete_topics_request::{DeleteTopicState, DeleteTopicsRequest};
 use protocol::messages::fetch_request::{FetchPartition, FetchRequest, FetchTopic};
 use protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
@@ -99,17 +102,21 @@ impl Client {
         }
     }
 
-    /// Makes a topic and returns its id.
-    pub(super) async fn create_topic(&mut self, plan: &TopicPlan) -> Result<u128, Failure> {
+    /// Makes a topic and returns its id. `leaders` names the broker of each partition; empty: whoever is asked leads all.
+    pub(super) async fn create_topic(&mut self, plan: &TopicPlan, leaders: &[i32]) -> Result<u128, Failure> {
         let configs = plan
             .retention_bytes
             .map(|bytes| CreatableTopicConfig { name: "retention.bytes".into(), value: Some(bytes.to_string()) });
+        let assignments = (0..)
+            .zip(leaders)
+            .map(|(partition_index, leader)| CreatableReplicaAssignment { partition_index, broker_ids: vec![*leader] });
+        let by_number = leaders.is_empty();
         let topic = CreatableTopic {
             name: plan.name.as_str().into(),
-            num_partitions: plan.partitions,
-            replication_factor: 1,
+            num_partitions: if by_number { plan.partitions } else { -1 },
+            replication_factor: if by_number { 1 } else { -1 },
+            assignments: assignments.collect(),
             configs: configs.into_iter().collect(),
-            ..CreatableTopic::default()
         };
         let request =
             CreateTopicsRequest { topics: vec![topic], timeout_ms: ADMIN_TIMEOUT_MS, ..CreateTopicsRequest::default() };
@@ -128,6 +135,28 @@ impl Client {
         let address = self.anybody();
         let (response, _) = self.call(&address, 6, &request).await?;
         kafka(response.responses.first().ok_or_else(unreadable)?.error_code)
+    }
+
+    /// Deletes the records of a partition below an offset. Returns where it begins then.
+    pub(super) async fn delete_records(
+        &mut self,
+        topic: &LiveTopic,
+        partition: i32,
+        offset: i64,
+    ) -> Result<i64, Failure> {
+        let part = DeleteRecordsPartition { partition_index: partition, offset };
+        let asked = DeleteRecordsTopic { name: topic.plan.name.as_str().into(), partitions: vec![part] };
+        let request = DeleteRecordsRequest { topics: vec![asked], timeout_ms: ADMIN_TIMEOUT_MS };
+        let version = self.pick(&[0, 1, 2]);
+        let leader = self.leader(topic, partition).await?;
+        let result = self.call(&leader, version, &request).await.and_then(|(response, _)| {
+            let topic = response.topics.first().ok_or_else(unreadable)?;
+            let partition = topic.partitions.first().ok_or_else(unreadable)?;
+            kafka(partition.error_code)?;
+            Ok(partition.low_watermark)
+        });
+        self.forget_leader_unless(result.is_ok(), topic, partition);
+        result
     }
 
     /// The id that somebody has for a name.

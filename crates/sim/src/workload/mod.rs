@@ -1,14 +1,16 @@
 //! The clients: ordinary Kafka clients that keep topics busy, survive everything by retrying, and tell the history what they
 //! did and saw. Nothing here knows which faults strike or which bugs are planted.
 //!
-//! [`topic`] keeps one topic alive (creates, deletes, creates again) and starts its [`producer`]s and [`consumer`]s; [`client`]
-//! speaks Kafka; [`batch`] writes and reads record batches by hand.
+//! [`topic`] keeps one topic alive (creates, deletes, creates again) and starts its [`producer`]s (or, where records are deleted,
+//! [`pruner`]s) and [`consumer`]s; [`admin`] makes topics that live for a moment, or that nobody writes to; [`client`] speaks Kafka; [`batch`] writes and reads record batches by hand.
 
+mod admin;
 pub mod batch;
 mod client;
 mod connection;
 mod consumer;
 mod producer;
+mod pruner;
 mod topic;
 
 use crate::checker::{FinalScan, History, PartitionKey};
@@ -56,6 +58,8 @@ impl Workload {
             let plan = plan.clone();
             actors.push(spawn(async move { topic::keep(shared, plan, seed, stopped).await }));
         }
+        let (admin, admin_seed) = (Arc::clone(&shared), seed.fork("admin"));
+        actors.push(spawn(async move { admin::run(admin, admin_seed, stopped).await }));
         Workload { shared, seed: Mutex::new(seed), stop, actors }
     }
 
@@ -81,7 +85,7 @@ impl Workload {
         partitions.collect()
     }
 
-    /// Writes to every partition until each has acknowledged a record, within `limit` (invariant 27).
+    /// Writes to every partition until each has acknowledged a record, within `limit`.
     pub async fn touch_all(&self, limit: Duration) {
         let deadline = crate::world::now().plus(limit);
         for (key, _) in self.topics() {

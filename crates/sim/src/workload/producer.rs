@@ -38,7 +38,7 @@ pub(super) async fn run(
     }
 }
 
-async fn send(
+pub(super) async fn send(
     client: &mut Client,
     shared: &Shared,
     topic: &LiveTopic,
@@ -104,10 +104,10 @@ fn timestamps(seed: &mut Seed) -> Vec<i64> {
 }
 
 /// Kafka's errors that a client of a healthy or troubled cluster may see for a good request. Anything else is a finding.
-fn note_unexpected(shared: &Shared, key: &PartitionKey, failure: &Failure) {
+pub(super) fn note_unexpected(shared: &Shared, key: &PartitionKey, failure: &Failure) {
     if let Failure::Kafka(code) = failure
         && !super::client::RETRIABLE.contains(code)
     {
-        shared.history.violation(format!("produce to {key:?} was refused with error {code}"));
+        shared.history.violation(format!("a good request about {key:?} was refused with error {code}"));
     }
 }

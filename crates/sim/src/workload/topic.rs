@@ -5,7 +5,7 @@
 use crate::checker::TopicKey;
 use crate::plan::TopicPlan;
 use crate::workload::client::{Client, Failure};
-use crate::workload::{Shared, breathe, consumer, producer};
+use crate::workload::{Shared, breathe, consumer, producer, pruner};
 use crate::world::spawn;
 use base::Seed;
 use std::collections::BTreeSet;
@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 /// Kafka's error codes that say what became of a topic.
 const UNKNOWN_TOPIC: i16 = 3;
-const TOPIC_EXISTS: i16 = 36;
+pub(super) const TOPIC_EXISTS: i16 = 36;
 const UNKNOWN_TOPIC_ID: i16 = 100;
 
 /// A topic that is there.
@@ -43,7 +43,13 @@ pub(super) async fn keep(shared: Arc<Shared>, plan: TopicPlan, mut seed: Seed, m
         for n in 0..seed.between(1, 2) {
             let (shared, topic, closing) = (Arc::clone(&shared), topic.clone(), closing.clone());
             let seed = seed.fork("producer");
-            actors.push(spawn(async move { producer::run(shared, topic, n, seed, closing).await }));
+            actors.push(spawn(async move {
+                if topic.plan.pruned {
+                    pruner::run(shared, topic, seed, closing).await;
+                } else {
+                    producer::run(shared, topic, n, seed, closing).await;
+                }
+            }));
         }
         for n in 0..seed.between(1, 2) {
             let (shared, topic, closing) = (Arc::clone(&shared), topic.clone(), closing.clone());
@@ -75,7 +81,7 @@ pub(super) async fn keep(shared: Arc<Shared>, plan: TopicPlan, mut seed: Seed, m
 /// Makes the topic and finds its id. One that was deleted does not count, whoever still knows it.
 async fn create(client: &mut Client, plan: &TopicPlan, buried: &BTreeSet<u128>, seed: &mut Seed) -> u128 {
     loop {
-        match client.create_topic(plan).await {
+        match client.create_topic(plan, &[]).await {
             Ok(id) => return id,
             Err(Failure::Kafka(TOPIC_EXISTS)) => {
                 // Made by an earlier try whose answer was lost; or an old one that a slow broker took for deleted.
@@ -92,7 +98,7 @@ async fn create(client: &mut Client, plan: &TopicPlan, buried: &BTreeSet<u128>, 
     }
 }
 
-async fn delete(client: &mut Client, id: u128, seed: &mut Seed) {
+pub(super) async fn delete(client: &mut Client, id: u128, seed: &mut Seed) {
     loop {
         match client.delete_topic(id).await {
             Ok(()) | Err(Failure::Kafka(UNKNOWN_TOPIC | UNKNOWN_TOPIC_ID)) => return,

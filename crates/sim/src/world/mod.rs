@@ -22,7 +22,7 @@ use world::World;
 pub use clock::{SimClock, WallSkew, true_wall};
 pub use disk::{DiskWeather, HostDisk, SimDisk};
 pub use network::{Net, SimNetwork};
-pub use process::Process;
+pub use process::{Fuse, Process};
 pub use store::{Bucket, SimStore, StoreWeather};
 pub use trace::Trace;
 

@@ -2,8 +2,8 @@
 //!
 //! Every task that the code under test spawns goes through [`Process::spawn`], which wraps it. So a process can be *killed*
 //! (all its tasks dropped at once, none polled again, like `kill -9`), *paused* (no task polled until it is resumed, while
-//! timers and requests in flight go on) and *resumed*. A *fuse* kills it at one of its next calls to a seam, which is how a
-//! crash comes between any two effects.
+//! timers and requests in flight go on) and *resumed*. A *fuse* kills or pauses it at one of its next calls to a seam, which is
+//! how that comes between any two effects.
 //!
 //! Leaves to others: what a death does to files, locks and sockets (`disk`, `network`), and when it comes (`nemesis`).
 
@@ -16,6 +16,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 use tokio::sync::Notify;
 use world::TaskHandle;
 
@@ -44,9 +45,18 @@ struct State {
     next_task: u64,
     tasks: BTreeMap<u64, Task>,
     parked: Vec<Waker>,
-    fuse: Option<u64>,
+    fuse: Option<Fuse>,
     panic: Option<String>,
     on_death: Vec<Box<dyn FnOnce() + Send>>,
+}
+
+/// What happens at one of the next calls to a seam.
+#[derive(Debug, Clone, Copy)]
+pub struct Fuse {
+    /// Calls that still pass.
+    pub calls: u64,
+    /// Killed where there is none, else paused for so long.
+    pub pause: Option<Duration>,
 }
 
 struct Task {
@@ -107,31 +117,47 @@ impl Process {
         TaskHandle::new(handle)
     }
 
-    /// Called at each seam: here a burning fuse kills the process, and its caller never comes back.
+    /// Called at each seam: here a burning fuse kills the process, and its caller never comes back, or pauses it.
     pub async fn seam(self: &Arc<Self>) {
         let blown = {
             let mut state = self.lock();
-            match state.fuse.as_mut() {
-                Some(0) => true,
-                Some(calls) => {
-                    *calls -= 1;
-                    false
-                }
-                None => false,
+            let blown = state.fuse.take_if(|fuse| fuse.calls == 0);
+            if let Some(fuse) = state.fuse.as_mut() {
+                fuse.calls -= 1;
             }
+            blown
         };
-        if blown {
-            self.trace.count("fault.crash_at_a_seam");
-            self.kill("fuse");
+        match blown.map(|fuse| fuse.pause) {
+            Some(Some(length)) => {
+                self.trace.count("fault.pause_at_a_seam");
+                self.pause_for(length);
+                // Its caller must not go on either.
+                tokio::task::yield_now().await;
+            }
+            Some(None) => {
+                self.trace.count("fault.crash_at_a_seam");
+                self.kill("fuse");
+            }
+            None => {}
         }
         if self.is_dead() {
             std::future::pending::<()>().await;
         }
     }
 
-    /// Kills the process at the `calls`-th of its next calls to a seam; `None` takes that back.
-    pub fn light_fuse(&self, calls: Option<u64>) {
-        self.lock().fuse = calls;
+    /// What happens to the process at one of its next calls to a seam; `None` takes that back.
+    pub fn light_fuse(&self, fuse: Option<Fuse>) {
+        self.lock().fuse = fuse;
+    }
+
+    /// Stops polling its tasks for a while.
+    pub fn pause_for(self: &Arc<Self>, length: Duration) {
+        self.pause();
+        let process = Arc::clone(self);
+        drop(super::spawn(async move {
+            super::wait(length).await;
+            process.resume();
+        }));
     }
 
     /// Kills the process now: drops all its tasks, runs what was registered for its death.

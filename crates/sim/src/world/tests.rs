@@ -56,7 +56,7 @@ fn a_paused_process_stands_still_and_goes_on_a_killed_one_never_does() {
 fn a_fuse_kills_at_a_call_to_a_seam_and_the_caller_never_comes_back() {
     run(2, |universe| async move {
         let (process, world) = universe.process(HostId(1), "test");
-        process.light_fuse(Some(3));
+        process.light_fuse(Some(Fuse { calls: 3, pause: None }));
         let calls = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&calls);
         process.spawn(

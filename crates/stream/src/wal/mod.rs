@@ -134,7 +134,9 @@ pub struct WalOpenError(pub String);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RecoverError {
     /// Bytes that were known to be durable are not what was written. Never shortened silently: an operator must look.
-    #[error("the write-ahead log {wal} is damaged at {position}: {reason}; keep it, and see the recovery guide")]
+    #[error(
+        "the write-ahead log {wal} is damaged at {position}: {reason}; keep it, and see \"A damaged log\" in docs/operating.md"
+    )]
     Damaged {
         /// Which.
         wal: WalId,
