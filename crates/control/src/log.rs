@@ -106,6 +106,10 @@ impl Log {
         if planted!("A2", false, !found) {
             return Ok(true);
         }
+        if found {
+            // In a folder, another broker's entry shows before it lasts: who acted on it would after a power loss have acted on nothing.
+            self.patient.settle(keys::ENTRIES).await?;
+        }
         let doubted = if found { planted!("A3", first, run.missing) } else { first };
         if let Some(newest) = self.newest_snapshot().await?.filter(|newest| *newest >= doubted) {
             self.load(newest, image).await?;

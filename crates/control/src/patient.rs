@@ -37,6 +37,11 @@ impl Patient {
         self.until_answered(prefix, false, || self.store.list(prefix, after, limit)).await
     }
 
+    /// What was read directly below `prefix` lasts when this returns.
+    pub(crate) async fn settle(&self, prefix: &str) -> Result<(), StoreError> {
+        self.until_answered(prefix, false, || self.store.settle(prefix)).await
+    }
+
     pub(crate) async fn delete(&self, keys: &[String]) -> Result<(), StoreError> {
         let first = keys.first().map_or("", String::as_str);
         self.until_answered(first, false, || self.store.delete(keys)).await

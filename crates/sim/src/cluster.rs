@@ -3,7 +3,7 @@
 
 use crate::checker::ImageWatch;
 use crate::launch;
-use crate::plan::{Plan, Storage};
+use crate::plan::Plan;
 use crate::world::{Fuse, HostId, Process, Universe, now, spawn, wait};
 use base::{Micros, Seed};
 use control::Ledger;
@@ -54,7 +54,7 @@ impl Cluster {
     pub fn new(universe: Universe, plan: Plan, watch: ImageWatch, mut seed: Seed) -> Cluster {
         let seats = (0..plan.brokers)
             .map(|broker| {
-                let host = HostId(if plan.storage == Storage::Folder { 1 } else { broker + 1 });
+                let host = HostId(if plan.storage.is_folder() { 1 } else { broker + 1 });
                 let state = SeatState { host, process: None, ledger: None, away_until: Micros(0), stop_asked: false };
                 Seat { state: Mutex::new(state), stop: Arc::new(Notify::new()) }
             })

@@ -64,7 +64,7 @@ impl Life {
 
     fn config(&self) -> NodeConfig {
         let wal = match self.plan.storage {
-            Storage::ObjectWal => WalTarget::Storage,
+            Storage::ObjectWal | Storage::FolderObjectWal => WalTarget::Storage,
             Storage::RingWal | Storage::Folder => {
                 WalTarget::File { dir: PathBuf::from(format!("/wal{}", self.node_id)), bytes: self.plan.ring_bytes }
             }
@@ -107,7 +107,7 @@ pub async fn open_bucket(
         Storage::ObjectWal | Storage::RingWal => {
             Ok(Arc::new(SimStore::new(universe.bucket.clone(), Arc::clone(process))))
         }
-        Storage::Folder => {
+        Storage::Folder | Storage::FolderObjectWal => {
             let (disk, clock) = (Arc::clone(&world.disk), Arc::clone(&world.clock));
             match FolderStore::open(disk, clock, PathBuf::from(BUCKET_FOLDER)).await {
                 Ok(folder) => Ok(Arc::new(folder)),

@@ -13,6 +13,16 @@ pub enum Storage {
     RingWal,
     /// All brokers on one host, data in a folder of its disk, each broker's ring beside it.
     Folder,
+    /// The same, with the write-ahead logs in the folder.
+    FolderObjectWal,
+}
+
+impl Storage {
+    /// Whether the bucket is a folder on the brokers' own host.
+    #[must_use]
+    pub fn is_folder(self) -> bool {
+        matches!(self, Storage::Folder | Storage::FolderObjectWal)
+    }
 }
 
 /// A kind of thing that the nemesis does.
@@ -121,10 +131,11 @@ impl Plan {
     /// The plan of a seed.
     #[must_use]
     pub fn draw(seed: &mut Seed) -> Plan {
-        let storage = match seed.below(5) {
-            0 | 1 => Storage::ObjectWal,
-            2 | 3 => Storage::RingWal,
-            _ => Storage::Folder,
+        let storage = match seed.below(12) {
+            0..5 => Storage::ObjectWal,
+            5..9 => Storage::RingWal,
+            9..11 => Storage::Folder,
+            _ => Storage::FolderObjectWal,
         };
         let brokers = [1, 2, 2, 3][usize::try_from(seed.below(4)).unwrap_or(0)];
         Plan {
@@ -161,7 +172,7 @@ fn faults(seed: &mut Seed, storage: Storage, brokers: u8) -> BTreeSet<Fault> {
             Fault::DiskTrouble,
             Fault::DiskSlow,
         ]),
-        Storage::Folder => {
+        Storage::Folder | Storage::FolderObjectWal => {
             maybe.extend([Fault::PowerLoss, Fault::PowerLoss, Fault::DiskTrouble, Fault::DiskSlow, Fault::DiskFull])
         }
     }

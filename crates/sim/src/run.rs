@@ -7,7 +7,7 @@ use crate::cluster::Cluster;
 use crate::nemesis;
 use crate::plan::{Fault, Plan};
 use crate::workload::Workload;
-use crate::world::{StoreWeather, Trace, Universe, now, process, spawn, wait};
+use crate::world::{DiskWeather, StoreWeather, Trace, Universe, now, process, spawn, wait};
 use base::Seed;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -118,7 +118,7 @@ async fn tell(universe: &Universe, history: &History, plan: &Plan, mut seed: See
     }
     let mut workload = Workload::start(&cluster, history, seed.fork("workload"));
     nemesis::storm(&cluster, seed.fork("nemesis")).await;
-    enough(universe, plan).await;
+    enough(&cluster).await;
 
     workload.touch_all(LIVELY_WITHIN).await;
     workload.stop().await;
@@ -138,22 +138,33 @@ async fn tell(universe: &Universe, history: &History, plan: &Plan, mut seed: See
     cluster.end();
 }
 
-/// A slow bucket makes few records in the time of the storm, and few requests that trouble could meet: lets the clients go on until
-/// there was enough of both, within bounds.
-async fn enough(universe: &Universe, plan: &Plan) {
+/// A slow bucket makes few records in the time of the storm, and few calls that trouble could meet: lets the clients go on until there
+/// was enough of all, within bounds.
+async fn enough(cluster: &Cluster) {
+    let (universe, plan) = (cluster.universe(), cluster.plan());
     for _ in 0..EXTRA_SECONDS_MAX {
         let counts = universe.trace.counts();
         let count = |what: &str| counts.get(what).copied().unwrap_or(0);
-        let refused = count("fault.store_refused") > 0 || !plan.faults.contains(&Fault::StoreTrouble);
-        if refused && count("records.acknowledged") >= ACKNOWLEDGED_MIN {
+        let met = |fault, what| count(what) > 0 || !plan.faults.contains(&fault);
+        let refused = met(Fault::StoreTrouble, "fault.store_refused");
+        let failed = met(Fault::DiskTrouble, "fault.disk_error");
+        if refused && failed && count("records.acknowledged") >= ACKNOWLEDGED_MIN {
             break;
         }
         if !refused {
             universe.bucket.set_weather(StoreWeather { refuse: 500, ..StoreWeather::FAIR });
         }
+        set_disks(cluster, if failed { DiskWeather::FAIR } else { DiskWeather { fail: 300, ..DiskWeather::FAIR } });
         wait(Duration::from_secs(1)).await;
     }
     universe.bucket.set_weather(StoreWeather::FAIR);
+    set_disks(cluster, DiskWeather::FAIR);
+}
+
+fn set_disks(cluster: &Cluster, weather: DiskWeather) {
+    for broker in 0..usize::from(cluster.plan().brokers) {
+        cluster.universe().disk(cluster.host(broker)).set_weather(weather);
+    }
 }
 
 /// What this run should have done and did not.
@@ -169,6 +180,7 @@ fn uncovered(plan: &Plan, counts: &BTreeMap<&'static str, u64>) -> Vec<String> {
         ("check.image", 1),
         ("check.refresh", 10),
         ("check.deleted", 1),
+        ("check.pipelined", 5),
         ("check.fsck", 1),
         ("workload.topic_made", 3),
         ("check.final_scan", 1),

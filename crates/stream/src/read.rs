@@ -9,11 +9,12 @@ use crate::block_cache::{Claim, Found, Key, Value};
 use crate::keys::data_key;
 use crate::object_index::read_index_by;
 use crate::open_stream::OpenStream;
-use crate::shared::Shared;
+use crate::shared::{Shared, committed_in};
 use crate::store::{ReadBatches, ReadError};
 use crate::wal::{WalReadError, WalSpan};
 use base::{ObjectId, Offset, OffsetRange, StreamId, planted};
 use bytes::Bytes;
+use control::LedgerError;
 use control_core::Reference;
 use std::sync::{Arc, Mutex};
 use stream_core::cache::{Lookup, Place};
@@ -176,8 +177,20 @@ async fn spilled(shared: &Shared, stream: StreamId, place: Place, range: OffsetR
             }
             Err(error) if !stands => Err(Fault::Stale(error.to_string())),
             Err(WalReadError::Trouble(why)) => Err(Fault::Error(ReadError::Trouble(why))),
-            Err(WalReadError::Gone(why)) => Err(Fault::Error(ReadError::Corrupt(why))),
+            Err(WalReadError::Gone(why)) => Err(resolve_gone(shared, stream, place, range, why).await),
         };
+    }
+}
+
+/// What it means that a WAL lacks a run that the log cache has there: a start that was declared dead while it was paused does not know
+/// yet that others have committed the run and deleted the WAL (rule R-3 for objects, and the same here).
+async fn resolve_gone(shared: &Shared, stream: StreamId, place: Place, range: OffsetRange, why: String) -> Fault {
+    match shared.ledger.refresh().await {
+        Err(LedgerError::Dead(_)) => Fault::Error(ReadError::NotOwner),
+        Err(error) => Fault::Error(ReadError::Trouble(error.to_string())),
+        Ok(image) if image.is_dead(shared.node_epoch) => Fault::Error(ReadError::NotOwner),
+        Ok(image) if committed_in(&image, stream, place.wal) >= range.next => Fault::Stale(why),
+        Ok(_) => Fault::Error(ReadError::Corrupt(why)),
     }
 }
 

@@ -98,6 +98,10 @@ impl ObjectStore for Metered {
         self.note(self.store.delete(keys).await)
     }
 
+    async fn settle(&self, prefix: &str) -> Result<(), StoreError> {
+        self.note(self.store.settle(prefix).await)
+    }
+
     fn describe(&self) -> String {
         self.store.describe()
     }

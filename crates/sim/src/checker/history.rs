@@ -160,6 +160,14 @@ impl History {
         self.trace.count_by("records.acknowledged", sending.count);
     }
 
+    /// Requests that were sent in this order over one connection were acknowledged at these base offsets.
+    pub fn pipelined(&self, key: &PartitionKey, bases: &[i64]) {
+        if !bases.is_sorted_by(|before, after| before < after) {
+            self.violation(format!("order: {key:?} acknowledged what one connection sent in order at {bases:?}"));
+        }
+        self.trace.count("check.pipelined");
+    }
+
     /// Asks to delete everything below a random offset, all that was acknowledged most of the time. Returns that offset.
     pub fn delete(&self, key: &PartitionKey, seed: &mut Seed) -> i64 {
         let mut inner = self.lock();

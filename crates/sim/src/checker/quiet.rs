@@ -4,7 +4,6 @@
 use crate::checker::{History, ImageWatch};
 use crate::cluster::Cluster;
 use crate::launch::{BUCKET_FOLDER, open_bucket};
-use crate::plan::Storage;
 use crate::world::{HostId, now, wait};
 use control::{Ledger, LedgerOptions};
 use control_core::{Image, NodeState};
@@ -52,7 +51,7 @@ enum Found {
 async fn look(cluster: &Cluster, watch: &ImageWatch) -> Result<Found, String> {
     let trace = &cluster.universe().trace;
     // A folder is read where it lies.
-    let host = if cluster.plan().storage == Storage::Folder { cluster.host(0) } else { CHECKER_HOST };
+    let host = if cluster.plan().storage.is_folder() { cluster.host(0) } else { CHECKER_HOST };
     let (process, world) = cluster.universe().process(host, "checker");
     let store = open_bucket(cluster.universe(), cluster.plan(), &process, &world).await?;
     let ledger = Ledger::open(&world, Arc::clone(&store), LedgerOptions::default()).await;
@@ -88,7 +87,7 @@ fn left_over(report: &FsckReport) -> Vec<String> {
 
 /// The keys below a prefix of the bucket, wherever it is, without asking through any code under test.
 fn keys(cluster: &Cluster, prefix: &str) -> BTreeSet<String> {
-    if cluster.plan().storage == Storage::Folder {
+    if cluster.plan().storage.is_folder() {
         let files = cluster.universe().disk(cluster.host(0)).contents(Path::new(BUCKET_FOLDER));
         let keys =
             files.into_iter().filter_map(|(path, _)| Some(path.strip_prefix(BUCKET_FOLDER).ok()?.to_str()?.to_owned()));

@@ -176,29 +176,58 @@ impl Client {
         acks: i16,
         batch: &Bytes,
     ) -> Result<Option<i64>, Failure> {
-        let version = if topic.plan.recreated { 13 } else { self.pick(&[3, 5, 7, 8, 9, 11, 12]) };
-        let mut records = Records::default();
-        records.push(batch.clone());
-        let data = TopicProduceData {
-            name: if version < 13 { topic.plan.name.as_str().into() } else { Default::default() },
-            topic_id: if version < 13 { Uuid(0) } else { Uuid(topic.id) },
-            partition_data: vec![PartitionProduceData { index: partition, records: Some(records) }],
-        };
-        let request =
-            ProduceRequest { transactional_id: None, acks, timeout_ms: PRODUCE_TIMEOUT_MS, topic_data: vec![data] };
-        let leader = self.leader(topic, partition).await?;
-        if acks == 0 {
-            self.send(&leader, version, &request).await?;
-            return Ok(None);
+        let batches = std::slice::from_ref(batch);
+        self.produce_all(topic, partition, acks, batches).await.pop().unwrap_or(Err(Failure::NoLeader))
+    }
+
+    /// Produces batches one behind the other over one connection, without waiting for answers in between.
+    pub(super) async fn produce_all(
+        &mut self,
+        topic: &LiveTopic,
+        partition: i32,
+        acks: i16,
+        batches: &[Bytes],
+    ) -> Vec<Result<Option<i64>, Failure>> {
+        let mut outcomes = Vec::new();
+        let done = self.pipeline(topic, partition, acks, batches, &mut outcomes).await;
+        self.forget_leader_unless(done.is_ok() && outcomes.iter().all(Result::is_ok), topic, partition);
+        if let Err(failure) = done {
+            outcomes.push(Err(failure));
         }
-        let result = self.call(&leader, version, &request).await.and_then(|(response, _)| {
+        let lost = || Err(Failure::Lost(io::ErrorKind::ConnectionReset.into()));
+        outcomes.extend((outcomes.len()..batches.len()).map(|_| lost()));
+        outcomes
+    }
+
+    async fn pipeline(
+        &mut self,
+        topic: &LiveTopic,
+        partition: i32,
+        acks: i16,
+        batches: &[Bytes],
+        outcomes: &mut Vec<Result<Option<i64>, Failure>>,
+    ) -> Result<(), Failure> {
+        let version = if topic.plan.recreated { 13 } else { self.pick(&[3, 5, 7, 8, 9, 11, 12]) };
+        let leader = self.leader(topic, partition).await?;
+        let mut connection = self.connection(&leader).await?;
+        let first = self.correlation + 1;
+        for batch in batches {
+            let frame = self.frame(version, &produce_request(topic, version, partition, acks, batch))?;
+            connection.send(&self.world, &frame, ANSWER_WITHIN).await?;
+        }
+        for (correlation, _) in (first..).zip(batches) {
+            if acks == 0 {
+                outcomes.push(Ok(None));
+                continue;
+            }
+            let answer = connection.receive(&self.world, ANSWER_WITHIN).await?;
+            let response = parse::<ProduceRequest>(answer, version, correlation)?;
             let topic = response.responses.first().ok_or_else(unreadable)?;
             let partition = topic.partition_responses.first().ok_or_else(unreadable)?;
-            kafka(partition.error_code)?;
-            Ok(Some(partition.base_offset))
-        });
-        self.forget_leader_unless(result.is_ok(), topic, partition);
-        result
+            outcomes.push(kafka(partition.error_code).map(|()| Some(partition.base_offset)));
+        }
+        self.connections.insert(leader, connection);
+        Ok(())
     }
 
     /// Fetches from one partition.
@@ -340,19 +369,12 @@ impl Client {
         let frame = self.frame(version, request)?;
         let correlation = self.correlation;
         let mut connection = self.connection(address).await?;
-        let answer = connection.call(&self.world, &frame, ANSWER_WITHIN).await?;
+        connection.send(&self.world, &frame, ANSWER_WITHIN).await?;
+        let answer = connection.receive(&self.world, ANSWER_WITHIN).await?;
         let response = parse::<R>(answer, version, correlation)?;
         let process = connection.process;
         self.connections.insert(address.to_owned(), connection);
         Ok((response, process))
-    }
-
-    async fn send<R: Request>(&mut self, address: &str, version: i16, request: &R) -> Result<(), Failure> {
-        let frame = self.frame(version, request)?;
-        let mut connection = self.connection(address).await?;
-        connection.send(&frame).await?;
-        self.connections.insert(address.to_owned(), connection);
-        Ok(())
     }
 
     async fn connection(&mut self, address: &str) -> Result<FrameConnection, Failure> {
@@ -378,6 +400,17 @@ impl Client {
         frame.put_slice(&body);
         Ok(frame.freeze())
     }
+}
+
+fn produce_request(topic: &LiveTopic, version: i16, partition: i32, acks: i16, batch: &Bytes) -> ProduceRequest {
+    let mut records = Records::default();
+    records.push(batch.clone());
+    let data = TopicProduceData {
+        name: if version < 13 { topic.plan.name.as_str().into() } else { Default::default() },
+        topic_id: if version < 13 { Uuid(0) } else { Uuid(topic.id) },
+        partition_data: vec![PartitionProduceData { index: partition, records: Some(records) }],
+    };
+    ProduceRequest { transactional_id: None, acks, timeout_ms: PRODUCE_TIMEOUT_MS, topic_data: vec![data] }
 }
 
 fn parse<R: Request>(mut answer: Bytes, version: i16, correlation: i32) -> Result<R::Response, Failure> {

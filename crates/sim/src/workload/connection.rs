@@ -1,4 +1,4 @@
-//! One client connection: frames out, frames in, one request at a time, each with a deadline.
+//! One client connection: frames out, frames in, each with a deadline.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use std::io;
@@ -27,32 +27,29 @@ impl FrameConnection {
         Ok(FrameConnection { stream, process: process_at(address) })
     }
 
-    /// Sends a frame and waits for one. After an error the connection is of no more use.
-    pub(super) async fn call(&mut self, world: &World, frame: &[u8], limit: Duration) -> io::Result<Bytes> {
-        let exchange = async {
-            self.send(frame).await?;
-            self.receive().await
-        };
-        world.clock.timeout(limit, exchange).await.unwrap_or_else(|| Err(io::Error::from(io::ErrorKind::TimedOut)))
-    }
-
-    /// Sends a frame.
-    pub(super) async fn send(&mut self, frame: &[u8]) -> io::Result<()> {
+    /// Sends a frame. After an error the connection is of no more use.
+    pub(super) async fn send(&mut self, world: &World, frame: &[u8], limit: Duration) -> io::Result<()> {
         let mut out = BytesMut::with_capacity(frame.len() + 4);
         out.put_u32(u32::try_from(frame.len()).map_err(io::Error::other)?);
         out.put_slice(frame);
-        self.stream.write_all(&out).await?;
-        self.stream.flush().await
+        let sent = async {
+            self.stream.write_all(&out).await?;
+            self.stream.flush().await
+        };
+        world.clock.timeout(limit, sent).await.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// Waits for a frame.
-    pub(super) async fn receive(&mut self) -> io::Result<Bytes> {
-        let len = usize::try_from(self.stream.read_u32().await?).map_err(io::Error::other)?;
-        if len > FRAME_BYTES_MAX {
-            return Err(io::Error::other(format!("answer of {len} bytes")));
-        }
-        let mut frame = vec![0; len];
-        self.stream.read_exact(&mut frame).await?;
-        Ok(Bytes::from(frame))
+    /// Waits for a frame. After an error the connection is of no more use.
+    pub(super) async fn receive(&mut self, world: &World, limit: Duration) -> io::Result<Bytes> {
+        let received = async {
+            let len = usize::try_from(self.stream.read_u32().await?).map_err(io::Error::other)?;
+            if len > FRAME_BYTES_MAX {
+                return Err(io::Error::other(format!("answer of {len} bytes")));
+            }
+            let mut frame = vec![0; len];
+            self.stream.read_exact(&mut frame).await?;
+            Ok(Bytes::from(frame))
+        };
+        world.clock.timeout(limit, received).await.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))
     }
 }

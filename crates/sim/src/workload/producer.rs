@@ -13,6 +13,8 @@ use tokio::sync::watch;
 const TRIES_MAX: u32 = 6;
 /// Records of one batch at the most.
 const BATCH_RECORDS_MAX: u64 = 8;
+/// Requests under way over one connection at the most.
+const PIPELINED_MAX: u64 = 5;
 
 /// Produces until the topic closes.
 pub(super) async fn run(
@@ -33,7 +35,11 @@ pub(super) async fn run(
             1..5 => 1,
             _ => -1,
         };
-        send(&mut client, &shared, &topic, &key, acks, &mut seed, &closing).await;
+        if seed.chance(250) {
+            send_several(&mut client, &shared, &topic, &key, acks, &mut seed).await;
+        } else {
+            send(&mut client, &shared, &topic, &key, acks, &mut seed, &closing).await;
+        }
         breathe(&mut seed, pause_ms_max).await;
     }
 }
@@ -68,6 +74,36 @@ pub(super) async fn send(
         breathe(seed, 250).await;
         shared.history.send_again(&mut sending);
     }
+}
+
+/// Several requests one behind the other over one connection; those without success are given up.
+async fn send_several(
+    client: &mut Client,
+    shared: &Shared,
+    topic: &LiveTopic,
+    key: &PartitionKey,
+    acks: i16,
+    seed: &mut Seed,
+) {
+    let (mut sendings, mut batches) = (Vec::new(), Vec::new());
+    for _ in 0..seed.between(2, PIPELINED_MAX) {
+        let (sending, records) = shared.history.send(key, &timestamps(seed), topic.plan.value_bytes_max);
+        sendings.push(sending);
+        batches.push(crate::workload::batch::encode(&records));
+    }
+    let outcomes = client.produce_all(topic, key.partition, acks, &batches).await;
+    let mut placed = Vec::new();
+    for (sending, outcome) in sendings.iter().zip(outcomes) {
+        match outcome {
+            Ok(Some(base)) => {
+                shared.history.acknowledged(sending, base);
+                placed.push(base);
+            }
+            Ok(None) => {}
+            Err(failure) => note_unexpected(shared, key, &failure),
+        }
+    }
+    shared.history.pipelined(key, &placed);
 }
 
 /// Writes one record until it is acknowledged.

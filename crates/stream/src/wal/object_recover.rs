@@ -47,7 +47,12 @@ pub async fn recover_objects(
         let (next, met_fence) = recovery.read_run(number, &mut groups).await?;
         number = next;
         let fence = planted!("B4", number, recovery.beyond_highest_listed(number).await);
-        if met_fence || recovery.create_fence(fence).await == PutOutcome::Created {
+        if met_fence {
+            // In a folder it may show before it lasts, and what lies below it too; whoever creates the fence makes both last.
+            recovery.settle().await;
+            break;
+        }
+        if recovery.create_fence(fence).await == PutOutcome::Created {
             break;
         }
         // Somebody was faster: the writer, whose group is then taken, or another recoverer, whose fence ends the walk.
@@ -80,6 +85,15 @@ struct Recovery<'a> {
 }
 
 impl Recovery<'_> {
+    /// What was read lasts when this returns.
+    async fn settle(&self) {
+        let mut backoff = Backoff::new();
+        while let Err(error) = self.store.settle(&wal_prefix(self.wal)).await {
+            tracing::debug!(wal = %self.wal, %error, "what was recovered can't be made durable yet");
+            backoff.wait(self.world.clock.as_ref()).await;
+        }
+    }
+
     /// Takes the groups from `number` on. Yields the first number that was missing or is a fence, and whether it is a fence.
     async fn read_run(&self, number: u64, groups: &mut Vec<RecoveredGroup>) -> Result<(u64, bool), RecoverError> {
         let mut next = number;

@@ -126,6 +126,13 @@ impl ObjectStore for FolderStore {
         Ok(())
     }
 
+    async fn settle(&self, prefix: &str) -> Result<(), StoreError> {
+        match self.folder.sync_folder(&self.folder.root.join(prefix)).await {
+            Ok(()) | Err(DiskError::NotFound(_)) => Ok(()),
+            Err(error) => Err(self.folder.explain(&error)),
+        }
+    }
+
     fn describe(&self) -> String {
         format!("folder {}", self.folder.root.display())
     }
