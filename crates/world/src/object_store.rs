@@ -59,7 +59,8 @@ pub trait ObjectStore: Send + Sync {
     async fn get(&self, key: &str, range: GetRange) -> Result<(Bytes, u64), StoreError>;
 
     /// Up to `limit` objects whose keys begin with `prefix` and are greater than `after` (empty: from the first), in byte order.
-    /// Fewer than `limit` says that there are no more. Strongly consistent with puts and deletes that have returned.
+    /// Fewer than `limit` says that there are no more. Strongly consistent with puts and deletes that have returned, and shows each of
+    /// them or not as of one moment for all keys that share a prefix up to the last slash.
     async fn list(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<ObjectMeta>, StoreError>;
 
     /// Deletes; no error for what is not there.

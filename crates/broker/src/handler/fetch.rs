@@ -221,8 +221,13 @@ fn describe_partition(slot: Slot) -> PartitionData {
     let (code, high_watermark, log_start) = match &slot.found {
         Ok(partition) => {
             // In this order: the start never passes the high watermark, and both move.
-            let log_start = partition.log_start();
-            (ErrorCode::None, Some(partition.high_watermark()), Some(log_start))
+            let (log_start, high_watermark) = (partition.log_start(), partition.high_watermark());
+            if log_start > high_watermark {
+                // Another broker has the partition by now, and has deleted records that this one does not know.
+                (ErrorCode::NotLeaderOrFollower, None, None)
+            } else {
+                (ErrorCode::None, Some(high_watermark), Some(log_start))
+            }
         }
         Err(failure) => (failure.code(), None, None),
     };
@@ -233,7 +238,7 @@ fn describe_partition(slot: Slot) -> PartitionData {
         last_stable_offset: kafka_offset(high_watermark),
         log_start_offset: kafka_offset(log_start),
         preferred_read_replica: -1,
-        records: Some(slot.records),
+        records: Some(if code == ErrorCode::None { slot.records } else { Records::default() }),
         ..PartitionData::default()
     }
 }

@@ -118,11 +118,18 @@ struct Faulty {
     disk: OsDisk,
     fail_sync_dir: AtomicBool,
     calls: Mutex<Vec<String>>,
+    /// Removed by somebody else right after the next listing.
+    doomed: Mutex<Option<PathBuf>>,
 }
 
 impl Faulty {
     async fn store(root: &Path) -> (Arc<Faulty>, FolderStore) {
-        let disk = Faulty { disk: OsDisk::new(), fail_sync_dir: AtomicBool::new(false), calls: Mutex::default() };
+        let disk = Faulty {
+            disk: OsDisk::new(),
+            fail_sync_dir: AtomicBool::new(false),
+            calls: Mutex::default(),
+            doomed: Mutex::default(),
+        };
         let disk = Arc::new(disk);
         let clock = Arc::new(SystemClock::new());
         let store = FolderStore::open(Arc::clone(&disk) as Arc<dyn Disk>, clock, root.to_owned()).await.unwrap();
@@ -167,7 +174,12 @@ impl Disk for Faulty {
         self.disk.remove(path).await
     }
     async fn list(&self, path: &Path) -> Result<Vec<(String, bool)>, DiskError> {
-        self.disk.list(path).await
+        let names = self.disk.list(path).await;
+        let doomed = self.doomed.lock().unwrap().take();
+        if let Some(doomed) = doomed {
+            self.disk.remove(&doomed).await?;
+        }
+        names
     }
     async fn free_bytes(&self, path: &Path) -> Result<u64, DiskError> {
         self.disk.free_bytes(path).await
@@ -206,6 +218,19 @@ async fn a_name_that_may_not_be_durable_is_trouble_and_cannot_be_read_as_a_proof
     assert_eq!(store.get("a/b", GetRange::All).await.unwrap().0, "x");
     assert_eq!(disk.take_calls(), [""; 0]);
     assert_eq!(store.put_if_absent("a/b", bytes("y")).await.unwrap(), PutOutcome::Exists);
+}
+
+#[tokio::test]
+async fn a_listing_shows_what_was_there_at_one_moment() {
+    let outside = tempfile::tempdir().unwrap();
+    let root = outside.path().join("root");
+    let (disk, store) = Faulty::store(&root).await;
+    store.put_if_absent("snapshot/27", bytes("older")).await.unwrap();
+    // Replaced by a newer one between the names and the sizes: to show neither would say that there is none.
+    *disk.doomed.lock().unwrap() = Some(root.join("snapshot/27"));
+    let listed = store.list("snapshot/", "", 10).await.unwrap();
+    assert_eq!(listed, [ObjectMeta { key: "snapshot/27".to_owned(), size: 0 }]);
+    assert_eq!(store.list("snapshot/", "", 10).await.unwrap(), []);
 }
 
 #[tokio::test]

@@ -88,18 +88,19 @@ impl Folder {
         Ok(())
     }
 
-    /// Adds the files that are still there, with their sizes.
+    /// Adds the files, with their sizes. One that is gone meanwhile is listed as empty: what a listing shows must have been there at one
+    /// moment. Were it left out, who looks while the newest snapshot is replaced by a newer one would find none.
     async fn measure(&self, folder: &str, names: &[String], found: &mut Vec<ObjectMeta>) -> Result<(), StoreError> {
         let sizes = match self.disk.sizes(&self.root.join(folder), names).await {
             Ok(sizes) => sizes,
-            Err(DiskError::NotFound(_)) => return Ok(()),
+            Err(DiskError::NotFound(_)) => vec![None; names.len()],
             Err(error) => return Err(self.explain(&error)),
         };
-        for (name, size) in names.iter().zip(sizes) {
-            if let Some(size) = size {
-                found.push(ObjectMeta { key: format!("{folder}{name}"), size });
-            }
-        }
+        let object = |(name, size): (&String, Option<u64>)| ObjectMeta {
+            key: format!("{folder}{name}"),
+            size: size.unwrap_or_default(),
+        };
+        found.extend(names.iter().zip(sizes).map(object));
         Ok(())
     }
 }
