@@ -413,6 +413,12 @@ async fn deleted_records_are_gone_at_once_for_good_and_no_further_than_asked() {
             assert_eq!((answer.error_code, answer.low_watermark), (code, -1), "{topic}-{partition} to {offset}");
         }
     }
+    // More at once than are worked on together: each answer is its own partition's.
+    let many: Vec<(i32, i64)> = (0..1000).map(|partition| (partition, 1)).collect();
+    let answer = client.call(2, &delete("t", &many)).await;
+    let answers = answer.topics[0].partitions.iter().map(|it| (it.partition_index, it.low_watermark, it.error_code));
+    let expected = (0..1000).map(|partition| if partition == 0 { (0, 1, 0) } else { (partition, -1, unknown) });
+    assert_eq!(answers.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
     // In the middle of a batch, then less than that, then twice in one request.
     for (asked, low_watermark) in [(&[(0, 4)][..], 4), (&[(0, 2)], 4), (&[(0, 11), (0, 7)], 7)] {
         let answer = client.call(2, &delete("t", asked)).await;

@@ -8,15 +8,20 @@ use crate::error::Failure;
 use crate::topics;
 use base::{Offset, TopicId};
 use control_core::Image;
-use futures::future::join_all;
+use futures::stream::{self, StreamExt};
 use protocol::error_code::ErrorCode;
 use protocol::messages::delete_records_request::DeleteRecordsRequest;
 use protocol::messages::delete_records_response::{
     DeleteRecordsPartitionResult, DeleteRecordsResponse, DeleteRecordsTopicResult,
 };
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 use world::ClockExt;
+
+/// Partitions of one request that are worked on at the same time: a request may name a million, and most of them need not exist.
+/// The ledger puts what waits together into one entry.
+const DELETIONS_TOGETHER_MAX: usize = 256;
 
 /// The offset that stands for the high watermark.
 const HIGH_WATERMARK: i64 = -1;
@@ -25,25 +30,35 @@ const NONE: i64 = -1;
 
 pub(crate) async fn handle(broker: &Shared, request: DeleteRecordsRequest) -> DeleteRecordsResponse {
     let limit = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
-    let image = broker.store.ledger().image();
+    let until = broker.clock.now().plus(limit);
+    let image = &broker.store.ledger().image();
     // Where the request has a topic or a partition twice, its last word counts, as Kafka's does.
-    let mut asked: BTreeMap<String, BTreeMap<i32, i64>> = BTreeMap::new();
+    let mut asked: BTreeMap<Arc<str>, BTreeMap<i32, i64>> = BTreeMap::new();
     for topic in request.topics {
         let partitions = topic.partitions.into_iter().map(|it| (it.partition_index, it.offset));
-        asked.entry(topic.name).or_default().extend(partitions);
+        asked.entry(topic.name.into()).or_default().extend(partitions);
     }
-    let topics = asked.into_iter().map(async |(name, partitions)| {
-        let results = partitions.into_iter().map(async |(partition, offset)| {
-            let outcome = match broker.clock.timeout(limit, delete(broker, &image, &name, partition, offset)).await {
-                Some(outcome) => outcome,
-                None => Err(Failure::TimedOut),
-            };
-            describe(partition, outcome)
-        });
-        let partitions = join_all(results).await;
-        DeleteRecordsTopicResult { name: name.clone(), partitions }
-    });
-    let topics = join_all(topics).await;
+    let mut deletions = Vec::new();
+    for (name, partitions) in &asked {
+        deletions.extend(partitions.iter().map(|(partition, offset)| (name.clone(), *partition, *offset)));
+    }
+    let results: Vec<DeleteRecordsPartitionResult> = stream::iter(deletions)
+        .map(async |(name, partition, offset)| {
+            let limit = until.since(broker.clock.now());
+            let outcome = broker.clock.timeout(limit, delete(broker, image, &name, partition, offset)).await;
+            describe(partition, outcome.unwrap_or(Err(Failure::TimedOut)))
+        })
+        .buffered(DELETIONS_TOGETHER_MAX)
+        .collect()
+        .await;
+    let mut results = results.into_iter();
+    let topics = asked
+        .into_iter()
+        .map(|(name, partitions)| DeleteRecordsTopicResult {
+            name: name.as_ref().to_owned(),
+            partitions: results.by_ref().take(partitions.len()).collect(),
+        })
+        .collect();
     DeleteRecordsResponse { topics, ..DeleteRecordsResponse::default() }
 }
 
