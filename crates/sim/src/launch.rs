@@ -134,7 +134,7 @@ fn options() -> Options {
         read_ahead_bytes_max: 8 << 10,
         dead_object_grace: Duration::from_secs(2),
         housekeeping_period: Duration::from_secs(1),
-        sweep_period: Duration::from_secs(3),
+        sweep_period: Duration::from_secs(1),
         request_timeout: Duration::from_secs(3),
         probe: StoreProbe::Off,
         wal: stream::wal::WalOptions::default(),
