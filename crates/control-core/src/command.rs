@@ -43,8 +43,6 @@ pub enum Command {
         /// The cluster's id; counts in the very first entry only.
         cluster_id: u128,
     },
-    /// Changes nothing; shows that the leader lives.
-    NoOp,
     /// A start of a broker registers and gets its node epoch, [`Outcome::Registered`]. Living starts of the same node id, and
     /// those that wrote a ring which this one now holds locked, are thereby dead.
     Register {

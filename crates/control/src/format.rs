@@ -81,11 +81,12 @@ pub(crate) async fn read(patient: &Patient) -> Result<Option<Format>, LedgerErro
 pub(crate) async fn read_or_create(patient: &Patient, cluster_id: u128) -> Result<Format, LedgerError> {
     let mine = Format { layout: LAYOUT, reader: READER, cluster_id };
     loop {
-        if let Some(format) = read(patient).await? {
-            return Ok(format);
-        }
+        // Put first: *exists* says that it is durable, which in a folder a read does not.
         if patient.put_if_absent(keys::FORMAT, mine.encode()).await? == PutOutcome::Created {
             return Ok(mine);
+        }
+        if let Some(format) = read(patient).await? {
+            return Ok(format);
         }
     }
 }

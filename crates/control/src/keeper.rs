@@ -78,6 +78,8 @@ async fn collect(log: &Log, seq: LedgerSeq) -> Result<(), LedgerError> {
         error!(seq = seq.0, "the object store does not list what it has stored; nothing of the ledger is deleted");
         return Ok(());
     }
+    // The newest may be another broker's, which in a folder shows before it is durable.
+    log.patient.make_durable(keys::SNAPSHOTS).await?;
     let names: Vec<String> =
         snapshots.into_iter().map(keys::snapshot).chain(entries.into_iter().map(keys::entry)).collect();
     for chunk in names.chunks(DELETE_MAX) {

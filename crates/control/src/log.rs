@@ -1,4 +1,4 @@
-//! Reading the log: which entries are believed, and where it ends (rule A-1).
+//! Reading the log: which entries are believed, and where it ends (rules ).
 //!
 //! Snapshots let entries be deleted, and a deleted number is free again: a late copy of a put may create it once more, and a
 //! reader that fell behind finds nothing there. So what was read at a number, an entry or its absence, counts only if a listing
@@ -107,8 +107,8 @@ impl Log {
             return Ok(true);
         }
         if found {
-            // In a folder, another broker's entry shows before it lasts: who acted on it would after a power loss have acted on nothing.
-            self.patient.settle(keys::ENTRIES).await?;
+            // In a folder another broker's entry shows before it is durable: after a power loss who acted on it had acted on nothing.
+            self.patient.make_durable(keys::ENTRIES).await?;
         }
         let doubted = if found { planted!("A3", first, run.missing) } else { first };
         if let Some(newest) = self.newest_snapshot().await?.filter(|newest| *newest >= doubted) {

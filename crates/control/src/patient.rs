@@ -37,9 +37,9 @@ impl Patient {
         self.until_answered(prefix, false, || self.store.list(prefix, after, limit)).await
     }
 
-    /// What was read directly below `prefix` lasts when this returns.
-    pub(crate) async fn settle(&self, prefix: &str) -> Result<(), StoreError> {
-        self.until_answered(prefix, false, || self.store.settle(prefix)).await
+    /// What was read directly below `prefix` is durable when this returns.
+    pub(crate) async fn make_durable(&self, prefix: &str) -> Result<(), StoreError> {
+        self.until_answered(prefix, false, || self.store.make_durable(prefix)).await
     }
 
     pub(crate) async fn delete(&self, keys: &[String]) -> Result<(), StoreError> {

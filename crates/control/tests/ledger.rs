@@ -48,6 +48,11 @@ fn often() -> LedgerOptions {
     LedgerOptions { snapshot_entries: 2, ..options() }
 }
 
+/// A command that changes nothing.
+fn nothing() -> Command {
+    Command::ObjectsDeleted { objects: Vec::new() }
+}
+
 /// Lets tasks run until nothing moves.
 async fn settle() {
     tokio::time::sleep(Duration::from_secs(60)).await;
@@ -56,12 +61,21 @@ async fn settle() {
 /// Appends through `ledger`, which snapshots every second entry, until its newest snapshot covers `seq` and all below is gone.
 async fn collect_beyond(bucket: &Bucket, ledger: &Ledger, seq: u64) {
     for _ in 0..10 {
-        assert_eq!(ledger.submit(Command::NoOp).await.unwrap(), Outcome::Done);
+        assert_eq!(ledger.submit(nothing()).await.unwrap(), Outcome::Done);
         settle().await;
     }
     let newest = bucket.keys(SNAPSHOT).pop().unwrap();
     assert!(newest > format!("{SNAPSHOT}{seq:020}"), "{newest}");
     assert!(bucket.get(&format!("{ENTRY}{seq:020}")).is_none(), "entry {seq} is collected");
+}
+
+/// Another broker passes number `seq` and collects it; then the gate opens for whoever is held there.
+async fn pass(bucket: &Bucket, seq: u64, gate: oneshot::Sender<()>) -> Ledger {
+    settle().await;
+    let (_, other, _) = broker(bucket, 1, often()).await;
+    collect_beyond(bucket, &other, seq).await;
+    gate.send(()).unwrap();
+    other
 }
 
 /// A put of number `seq` by some broker of long ago, which lands now.
@@ -95,7 +109,7 @@ async fn what_arrives_during_a_put_shares_the_next_entry() {
     let bucket = Bucket::default();
     let (store, ledger, _) = broker(&bucket, 0, options()).await;
     let gate = store.hold(Kind::Put, ENTRY);
-    let submits = (0..100).map(|_| ledger.submit(Command::NoOp));
+    let submits = (0..100).map(|_| ledger.submit(nothing()));
     let all = futures::future::join_all(submits);
     let release = async {
         settle().await;
@@ -117,7 +131,7 @@ async fn an_entry_holds_a_bounded_number_of_commands_and_bytes() {
         settle().await;
         gate.send(()).unwrap();
     };
-    tokio::join!(futures::future::join_all((0..9).map(|_| ledger.submit(Command::NoOp))), release);
+    tokio::join!(futures::future::join_all((0..9).map(|_| ledger.submit(nothing()))), release);
     futures::future::join_all((0..3).map(long)).await;
     let dump = read_all(&*bucket.store()).await.unwrap();
     assert!(dump.entries.iter().all(|entry| entry.commands.len() <= 4), "{:?}", dump.entries);
@@ -162,14 +176,7 @@ async fn a_put_into_a_collected_number_does_not_count() {
     let n = sleeper.image().seq.0 + 1;
     let gate = store.hold(Kind::Put, ENTRY);
     let submit = sleeper.submit(topic("t", start));
-    let meanwhile = async {
-        settle().await;
-        let (_, other, _) = broker(&bucket, 1, often()).await;
-        collect_beyond(&bucket, &other, n).await;
-        gate.send(()).unwrap();
-        other
-    };
-    let (outcome, other) = tokio::join!(submit, meanwhile);
+    let (outcome, other) = tokio::join!(submit, pass(&bucket, n, gate));
     assert_eq!(outcome.unwrap(), Outcome::Done);
     assert!(other.refresh().await.unwrap().topic("t").is_some(), "what is answered is in the log that all read");
     assert_eq!(sleeper.refresh().await.unwrap(), other.image());
@@ -196,7 +203,7 @@ async fn a_resurrected_entry_is_not_folded() {
     let mut behind = Vec::new();
     for _ in 0..6 {
         behind.push(open(&bucket.store()).await);
-        other.submit(Command::NoOp).await.unwrap();
+        other.submit(nothing()).await.unwrap();
         settle().await;
     }
     let newest: u64 = bucket.keys(SNAPSHOT).pop().unwrap().rsplit('/').next().unwrap().parse().unwrap();
@@ -212,7 +219,7 @@ async fn a_resurrected_entry_is_not_folded() {
     collect_beyond(&bucket, &other, newest).await;
 }
 
-/// A4, A10: the own put had succeeded, its answer was lost, the number was collected, and something else stands there now.
+/// A10: the own put had succeeded, its answer was lost, the number was collected, and something else stands there now.
 #[tokio::test(start_paused = true)]
 async fn another_nonce_at_the_number_is_no_proof_that_the_own_put_failed() {
     let bucket = Bucket::default();
@@ -243,14 +250,7 @@ async fn a_put_that_is_passed_before_its_confirmation_is_told_by_the_snapshot() 
     let n = sleeper.image().seq.0 + 1;
     let gate = store.hold(Kind::List, SNAPSHOT);
     let submit = sleeper.submit(topic("t", start));
-    let meanwhile = async {
-        settle().await;
-        let (_, other, _) = broker(&bucket, 1, often()).await;
-        collect_beyond(&bucket, &other, n).await;
-        gate.send(()).unwrap();
-        other
-    };
-    let (outcome, other) = tokio::join!(submit, meanwhile);
+    let (outcome, other) = tokio::join!(submit, pass(&bucket, n, gate));
     assert_eq!(outcome.unwrap(), Outcome::Done);
     assert_eq!((sleeper.image(), other.image().streams.len()), (other.image(), 1));
 }
@@ -315,9 +315,39 @@ async fn nothing_is_deleted_where_two_images_differ() {
     let other = Image { seq: LedgerSeq(3), ..Image::default() };
     bucket.put(&format!("{SNAPSHOT}{:020}", 3), codec::encode_snapshot(&other));
     bucket.put(&format!("{ENTRY}{:020}", 3), Bytes::from_static(b"damaged"));
-    ledger.submit(Command::NoOp).await.unwrap_or(Outcome::Done);
+    ledger.submit(nothing()).await.unwrap_or(Outcome::Done);
     settle().await;
     assert_eq!(bucket.keys(ENTRY).len(), 3);
+}
+
+/// Rule A-11: in a folder another broker's snapshot shows before it is durable: a power loss could take it when all that it covers is gone.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_deleted_before_the_newest_snapshot_is_durable() {
+    let bucket = Bucket::default();
+    let (store, ledger, _) = broker(&bucket, 0, LedgerOptions { snapshot_entries: 3, ..options() }).await;
+    let gate = store.hold(Kind::MakeDurable, SNAPSHOT);
+    for _ in 0..2 {
+        ledger.submit(nothing()).await.unwrap();
+    }
+    settle().await;
+    assert_eq!((bucket.keys(SNAPSHOT).len(), bucket.keys(ENTRY).len()), (1, 3));
+    gate.send(()).unwrap();
+    settle().await;
+    assert_eq!((bucket.keys(SNAPSHOT).len(), bucket.keys(ENTRY).len()), (1, 0));
+}
+
+/// Rule A-11.
+#[tokio::test(start_paused = true)]
+async fn an_entry_that_is_not_durable_is_not_believed() {
+    let bucket = Bucket::default();
+    let (_, writer, start) = broker(&bucket, 0, options()).await;
+    let store = bucket.store();
+    let reader = open(&store).await;
+    writer.submit(topic("t", start)).await.unwrap();
+    store.fail(Kind::MakeDurable, ENTRY, Fault::Refused);
+    assert!(matches!(reader.refresh().await, Err(LedgerError::Store(_))));
+    assert!(reader.image().topic("t").is_none());
+    assert!(reader.refresh().await.unwrap().topic("t").is_some());
 }
 
 #[tokio::test(start_paused = true)]
@@ -344,8 +374,8 @@ async fn a_newer_bucket_is_refused_and_so_is_what_the_store_refuses() {
     let bucket = Bucket::default();
     let (store, ledger, _) = broker(&bucket, 0, options()).await;
     store.fail(Kind::Put, ENTRY, Fault::Refused);
-    assert!(matches!(ledger.submit(Command::NoOp).await, Err(LedgerError::Store(_))));
-    assert_eq!(ledger.submit(Command::NoOp).await.unwrap(), Outcome::Done, "and goes on when it is allowed again");
+    assert!(matches!(ledger.submit(nothing()).await, Err(LedgerError::Store(_))));
+    assert_eq!(ledger.submit(nothing()).await.unwrap(), Outcome::Done, "and goes on when it is allowed again");
 
     let refusing = bucket.store();
     refusing.fail(Kind::List, SNAPSHOT, Fault::Refused);
@@ -398,7 +428,7 @@ async fn a_late_copy_of_a_loser_changes_nothing() {
     let gate = store.hold(Kind::Put, ENTRY);
     let meanwhile = async {
         settle().await;
-        b.submit(Command::NoOp).await.unwrap();
+        b.submit(nothing()).await.unwrap();
         gate.send(()).unwrap();
     };
     let (outcome, ()) = tokio::join!(a.submit(topic("t", start)), meanwhile);

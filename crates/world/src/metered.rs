@@ -98,8 +98,8 @@ impl ObjectStore for Metered {
         self.note(self.store.delete(keys).await)
     }
 
-    async fn settle(&self, prefix: &str) -> Result<(), StoreError> {
-        self.note(self.store.settle(prefix).await)
+    async fn make_durable(&self, prefix: &str) -> Result<(), StoreError> {
+        self.note(self.store.make_durable(prefix).await)
     }
 
     fn describe(&self) -> String {

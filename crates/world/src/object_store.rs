@@ -66,11 +66,9 @@ pub trait ObjectStore: Send + Sync {
     /// Deletes; no error for what is not there.
     async fn delete(&self, keys: &[String]) -> Result<(), StoreError>;
 
-    /// Once this returns, what gets and lists of keys directly below `prefix` (which ends with a slash) have shown before lasts. A
-    /// bucket shows nothing else; a folder shows what another process put a moment before the name is durable.
-    async fn settle(&self, _prefix: &str) -> Result<(), StoreError> {
-        Ok(())
-    }
+    /// Once this returns, what gets and lists of keys directly below `prefix` (which ends with a slash) have shown before is durable.
+    /// A bucket shows nothing else and does nothing here; a folder shows what another process puts a moment before it is durable.
+    async fn make_durable(&self, prefix: &str) -> Result<(), StoreError>;
 
     /// What to call it in messages and where; never contains a secret.
     fn describe(&self) -> String;

@@ -299,6 +299,10 @@ mod tests {
             Ok(())
         }
 
+        async fn make_durable(&self, _prefix: &str) -> Result<(), StoreError> {
+            Ok(())
+        }
+
         fn describe(&self) -> String {
             "s3://bucket/".to_owned()
         }

@@ -49,6 +49,10 @@ impl ObjectStore for Gate {
         self.inner.delete(keys).await
     }
 
+    async fn make_durable(&self, prefix: &str) -> Result<(), StoreError> {
+        self.inner.make_durable(prefix).await
+    }
+
     fn describe(&self) -> String {
         self.inner.describe()
     }

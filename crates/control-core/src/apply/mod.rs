@@ -85,7 +85,6 @@ fn dispatch(image: &mut Image, entry: &Entry, command: &Command) -> Applied {
         Command::BecomeLeader { epoch, node_id, cluster_id } => {
             node::become_leader(image, entry, *epoch, *node_id, *cluster_id)
         }
-        Command::NoOp => Ok(Outcome::Done),
         Command::Register { node_id, advertised, wals, incarnation } => {
             node::register(image, *node_id, advertised, wals, *incarnation)
         }

@@ -174,13 +174,14 @@ fn the_same_command_asked_again_is_answered_and_not_applied() {
     assert_eq!(story.put(LedgerEpoch(1), other, command), Outcome::Refused(Refusal::TopicExists));
 
     story.counter = 1000;
+    let nothing = Command::ObjectsDeleted { objects: Vec::new() };
     for _ in 0..100 {
-        story.asks(1, Command::NoOp);
+        story.asks(1, nothing.clone());
     }
     let answered = |story: &Story| story.image.nodes.get(&NodeEpoch(1)).unwrap().answered.len();
     assert_eq!(answered(&story), ANSWERED_OLD_MAX);
     let id_of = |n: usize| CommandId { requester: NodeEpoch(1), counter: 5000 + n as u64 };
-    let commands = (0..ANSWERED_MAX).map(|n| (id_of(n), Command::NoOp)).collect();
+    let commands = (0..ANSWERED_MAX).map(|n| (id_of(n), nothing.clone())).collect();
     let (seq, epoch) = (story.image.seq.next(), LedgerEpoch(1));
     apply(&mut story.image, &Entry { seq, epoch, nonce: Nonce(0), written: UnixMillis(0), commands });
     assert_eq!(answered(&story), ANSWERED_MAX, "the last entry's, all of them");

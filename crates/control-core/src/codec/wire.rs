@@ -88,23 +88,6 @@ impl Wire for u64 {
     }
 }
 
-/// Numbers that travel as a `u64`.
-macro_rules! narrow {
-    ($($inner:ty),*) => {$(
-        impl Wire for $inner {
-            fn write(&self, out: &mut Vec<u8>) {
-                u64::from(*self).write(out);
-            }
-
-            fn read(from: &mut Reader<'_>) -> Read<Self> {
-                Self::try_from(u64::read(from)?).map_err(|_| Malformed("a number is out of range"))
-            }
-        }
-    )*};
-}
-
-narrow!(u16, u32);
-
 impl Wire for i64 {
     fn write(&self, out: &mut Vec<u8>) {
         let zigzag = (self << 1) ^ (self >> 63);
@@ -118,22 +101,23 @@ impl Wire for i64 {
     }
 }
 
-/// Numbers that travel as an `i64`.
-macro_rules! narrow_signed {
-    ($($inner:ty),*) => {$(
+/// Numbers that travel as a wider one.
+macro_rules! narrow {
+    ($wide:ty: $($inner:ty),*) => {$(
         impl Wire for $inner {
             fn write(&self, out: &mut Vec<u8>) {
-                i64::from(*self).write(out);
+                <$wide>::from(*self).write(out);
             }
 
             fn read(from: &mut Reader<'_>) -> Read<Self> {
-                Self::try_from(i64::read(from)?).map_err(|_| Malformed("a number is out of range"))
+                Self::try_from(<$wide>::read(from)?).map_err(|_| Malformed("a number is out of range"))
             }
         }
     )*};
 }
 
-narrow_signed!(i16, i32);
+narrow!(u64: u16, u32);
+narrow!(i64: i16, i32);
 
 impl Wire for u128 {
     fn write(&self, out: &mut Vec<u8>) {
@@ -230,6 +214,19 @@ impl<A: Wire, B: Wire, C: Wire> Wire for (A, B, C) {
 }
 
 /// The pairs of a map, whose keys rise.
+fn write_pairs<'a, K: Wire + 'a, V: Wire + 'a>(
+    count: usize,
+    pairs: impl Iterator<Item = (&'a K, &'a V)>,
+    out: &mut Vec<u8>,
+) {
+    (count as u64).write(out);
+    for (key, value) in pairs {
+        key.write(out);
+        value.write(out);
+    }
+}
+
+/// What [`write_pairs`] has written.
 fn read_pairs<K: Wire + Ord, V: Wire>(from: &mut Reader<'_>) -> Read<Vec<(K, V)>> {
     let pairs: Vec<(K, V)> = Vec::read(from)?;
     if pairs.is_sorted_by(|a, b| a.0 < b.0) { Ok(pairs) } else { Err(Malformed("the keys of a map do not rise")) }
@@ -237,11 +234,7 @@ fn read_pairs<K: Wire + Ord, V: Wire>(from: &mut Reader<'_>) -> Read<Vec<(K, V)>
 
 impl<K: Wire + Ord, V: Wire> Wire for BTreeMap<K, V> {
     fn write(&self, out: &mut Vec<u8>) {
-        (self.len() as u64).write(out);
-        for (key, value) in self {
-            key.write(out);
-            value.write(out);
-        }
+        write_pairs(self.len(), self.iter(), out);
     }
 
     fn read(from: &mut Reader<'_>) -> Read<Self> {
@@ -251,11 +244,7 @@ impl<K: Wire + Ord, V: Wire> Wire for BTreeMap<K, V> {
 
 impl<K: Wire + Ord + Clone, V: Wire + Clone> Wire for OrdMap<K, V> {
     fn write(&self, out: &mut Vec<u8>) {
-        (self.len() as u64).write(out);
-        for (key, value) in self {
-            key.write(out);
-            value.write(out);
-        }
+        write_pairs(self.len(), self.iter(), out);
     }
 
     fn read(from: &mut Reader<'_>) -> Read<Self> {
@@ -394,7 +383,6 @@ structs! {
 
 enums! {
     Command {
-        0 => NoOp {},
         1 => BecomeLeader { epoch: epoch, node_id: node_id, cluster_id: cluster_id },
         2 => Register { node_id: node_id, advertised: advertised, wals: wals, incarnation: incarnation },
         3 => DeclareDead { node_epochs: node_epochs },

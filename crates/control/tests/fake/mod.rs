@@ -65,6 +65,7 @@ pub(crate) enum Kind {
     Get,
     List,
     Delete,
+    MakeDurable,
 }
 
 pub(crate) struct Store {
@@ -186,6 +187,10 @@ impl ObjectStore for Store {
             Ok(())
         })
         .await
+    }
+
+    async fn make_durable(&self, prefix: &str) -> Result<(), StoreError> {
+        self.perform(Kind::MakeDurable, prefix, Bytes::new(), || Ok(())).await
     }
 
     fn describe(&self) -> String {

@@ -283,6 +283,10 @@ impl ObjectStore for SimStore {
         self.request("store.delete", what, effect, |answer| format!("{answer:?}")).await
     }
 
+    async fn make_durable(&self, _prefix: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     fn describe(&self) -> String {
         "simulated bucket".to_owned()
     }

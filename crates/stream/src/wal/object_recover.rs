@@ -48,8 +48,8 @@ pub async fn recover_objects(
         number = next;
         let fence = planted!("B4", number, recovery.beyond_highest_listed(number).await);
         if met_fence {
-            // In a folder it may show before it lasts, and what lies below it too; whoever creates the fence makes both last.
-            recovery.settle().await;
+            // In a folder it may show before it is durable, and so may what lies below it; who creates the fence makes both durable.
+            recovery.make_durable().await;
             break;
         }
         if recovery.create_fence(fence).await == PutOutcome::Created {
@@ -85,10 +85,10 @@ struct Recovery<'a> {
 }
 
 impl Recovery<'_> {
-    /// What was read lasts when this returns.
-    async fn settle(&self) {
+    /// What was read is durable when this returns.
+    async fn make_durable(&self) {
         let mut backoff = Backoff::new();
-        while let Err(error) = self.store.settle(&wal_prefix(self.wal)).await {
+        while let Err(error) = self.store.make_durable(&wal_prefix(self.wal)).await {
             tracing::debug!(wal = %self.wal, %error, "what was recovered can't be made durable yet");
             backoff.wait(self.world.clock.as_ref()).await;
         }

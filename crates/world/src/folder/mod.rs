@@ -12,7 +12,7 @@
 //! Guarantees, beyond those of [`ObjectStore`]:
 //! - `Created`, and `Exists`, are answered only when the name is durable: the caller of an ambiguous put will take its own
 //!   object for the proof that the put succeeded. For the same reason `get` and `list` make a name durable that an
-//!   unfinished put of this process has just linked.
+//!   unfinished put of this process has just linked. What another process has linked is durable after `make_durable`.
 //! - A put runs to its end even where its caller stops waiting.
 //! - A folder that vanishes (unmounted, removed) is refused; it never looks like an empty bucket.
 //!
@@ -126,7 +126,7 @@ impl ObjectStore for FolderStore {
         Ok(())
     }
 
-    async fn settle(&self, prefix: &str) -> Result<(), StoreError> {
+    async fn make_durable(&self, prefix: &str) -> Result<(), StoreError> {
         match self.folder.sync_folder(&self.folder.root.join(prefix)).await {
             Ok(()) | Err(DiskError::NotFound(_)) => Ok(()),
             Err(error) => Err(self.folder.explain(&error)),

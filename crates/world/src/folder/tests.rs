@@ -234,6 +234,21 @@ async fn a_listing_shows_what_was_there_at_one_moment() {
 }
 
 #[tokio::test]
+async fn what_another_process_has_linked_is_durable_when_that_is_asked_for() {
+    let outside = tempfile::tempdir().unwrap();
+    let (disk, store) = Faulty::store(&outside.path().join("root")).await;
+    let other = open(&outside.path().join("root")).await.unwrap();
+    other.put_if_absent("a/b/c", bytes("x")).await.unwrap();
+    assert_eq!(store.get("a/b/c", GetRange::All).await.unwrap().0, "x");
+    assert_eq!(disk.take_calls(), [""; 0]);
+    store.make_durable("a/b/").await.unwrap();
+    assert_eq!(disk.take_calls(), ["sync_dir b"]);
+    store.make_durable("never/").await.unwrap();
+    disk.fail_sync_dir.store(true, Ordering::SeqCst);
+    assert!(matches!(store.make_durable("a/b/").await, Err(StoreError::Trouble(_))));
+}
+
+#[tokio::test]
 async fn a_put_that_nobody_waits_for_is_whole_or_not_there() {
     let root = tempfile::tempdir().unwrap();
     let store = open(root.path()).await.unwrap();

@@ -218,6 +218,10 @@ impl ObjectStore for S3Store {
         Ok(())
     }
 
+    async fn make_durable(&self, _prefix: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     fn describe(&self) -> String {
         self.location.describe()
     }

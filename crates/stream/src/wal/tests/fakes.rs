@@ -343,6 +343,10 @@ impl ObjectStore for FakeStore {
         Ok(())
     }
 
+    async fn make_durable(&self, _prefix: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     fn describe(&self) -> String {
         "fake".to_owned()
     }
