@@ -4,7 +4,8 @@
 //! place where Kafka's words become stream words) → the `stream` crate; a fetch that finds too little parks in `waiter`. Kafka's
 //! error codes come from one mapping, `error`. Topic rules are pure: `topic_name`, `topic_settings`.
 //!
-//! Absences: nothing here names an object, a WAL's bytes or a ledger entry's; no record is copied between socket and stream.
+//! Absences: nothing here names an object, a WAL's bytes or a ledger entry's; no record is copied between socket and stream, but
+//! while a large frame grows and where it gets its timestamp here.
 
 mod answer;
 mod batch_check;
