@@ -89,12 +89,15 @@ impl RequestFrame {
 
     /// Reads the body. `R` must be the request of the header's API.
     ///
+    /// Bytes behind it are passed over, as Kafka does, since clients rely on that: to ask for all topics in a flexible version,
+    /// librdkafka 2.16 writes the absent array in four bytes instead of one.
+    ///
     /// # Errors
-    /// Where the body isn't exactly such a request in the header's version.
+    /// Where the body doesn't begin with such a request in the header's version.
     pub fn body<R: Request>(mut self) -> Result<R, DecodeError> {
         assert_eq!(R::KEY, self.header.key, "the caller matched on the header's key");
         let body = R::decode_from(&mut self.body, self.header.version);
-        self.body.finish()?;
+        self.body.so_far()?;
         Ok(body)
     }
 }
@@ -178,6 +181,7 @@ mod tests {
     use crate::messages::api_versions_response::ApiVersionsResponse;
     use crate::messages::fetch_request::FetchRequest;
     use crate::messages::fetch_response::{FetchResponse, FetchableTopicResponse, PartitionData};
+    use crate::messages::metadata_request::MetadataRequest;
     use crate::messages::produce_request::ProduceRequest;
     use crate::wire::Records;
 
@@ -255,6 +259,13 @@ mod tests {
             assert_eq!(bytes[8..10], [0, 0], "the error code follows the correlation id");
             assert_eq!(decode_response::<ApiVersionsRequest>(frame(&bytes), version), Ok((9, answer)));
         }
+    }
+
+    #[test]
+    fn what_librdkafka_writes_to_ask_for_all_topics_is_understood() {
+        let frame = RequestFrame::decode(Bytes::from_static(b"\0\x03\0\x0d\0\0\0\x07\0\x02me\0\0\0\0\0\0\0\0"));
+        let request = frame.expect("it is right").body::<MetadataRequest>();
+        assert_eq!(request.map(|request| request.topics), Ok(None));
     }
 
     #[test]

@@ -1,0 +1,578 @@
+// The cases of franz-go, whose requests carry topic ids and the newest versions that both sides know.
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+const limit = 1048588
+
+var (
+	bootstrap = os.Getenv("BOOTSTRAP")
+	runner    = bufio.NewReader(os.Stdin)
+	counter   int
+)
+
+type test struct {
+	name string
+	run  func(context.Context)
+}
+
+// failure is what a case panics with when what it checks does not hold.
+type failure struct{ what string }
+
+func main() {
+	tests := []test{{"topics", topics}, {"create-partitions", createPartitions}}
+	for name, codec := range map[string]kgo.CompressionCodec{
+		"none": kgo.NoCompression(), "gzip": kgo.GzipCompression(), "snappy": kgo.SnappyCompression(), "lz4": kgo.Lz4Compression(), "zstd": kgo.ZstdCompression(),
+	} {
+		tests = append(tests, test{"codec-" + name, func(ctx context.Context) { codecRoundTrip(ctx, name, codec) }})
+	}
+	tests = append(tests, []test{
+		{"headers", headers},
+		{"keys", keys},
+		{"acks", acks},
+		{"big-records", bigRecords},
+		{"idempotence", idempotence},
+		{"seek", seek},
+		{"offset-out-of-range", offsetOutOfRange},
+		{"list-offsets", listOffsets},
+		{"recreated-topic", recreatedTopic},
+		{"delete-records", deleteRecords},
+		{"commits", commits},
+		{"group-rebalance", func(ctx context.Context) { rebalance(ctx, kgo.RangeBalancer()) }},
+		{"cooperative-rebalance", func(ctx context.Context) { rebalance(ctx, kgo.CooperativeStickyBalancer()) }},
+		{"static-members", staticMembers},
+		{"group-admin", groupAdmin},
+		{"alter-configs", alterConfigs},
+		{"offset-for-leader-epoch", leaderEpochs},
+		{"log-dirs", logDirs},
+		{"restart", restart},
+	}...)
+	if len(os.Args) > 1 {
+		tests = slices.DeleteFunc(tests, func(t test) bool { return !slices.Contains(os.Args[1:], t.name) })
+	}
+	fmt.Println("plan", len(tests))
+	for _, t := range tests {
+		if err := attempt(t); err != nil {
+			fmt.Printf("fail %s: %s\n", t.name, strings.Join(strings.Fields(err.Error()), " "))
+		} else {
+			fmt.Println("pass", t.name)
+		}
+	}
+}
+
+func attempt(t test) (err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 80*time.Second)
+	defer cancel()
+	defer func() {
+		if thrown := recover(); thrown != nil {
+			f, ok := thrown.(failure)
+			if !ok {
+				panic(thrown)
+			}
+			err = errors.New(f.what)
+		}
+	}()
+	t.run(ctx)
+	return nil
+}
+
+func topics(ctx context.Context) {
+	topic := create(ctx, "topics", 3, map[string]string{"retention.ms": "3600000"})
+	details := must(admin().ListTopics(ctx, topic))
+	same(3, len(details[topic].Partitions), "partitions")
+	check(details[topic].ID != kadm.TopicID{}, "a topic has an id")
+	for name, expected := range map[string]error{topic: kerr.TopicAlreadyExists, "no/slash": kerr.InvalidTopicException} {
+		_, err := admin().CreateTopic(ctx, 1, 1, nil, name)
+		refused(expected, err)
+	}
+	_, err := admin().CreateTopic(ctx, 1, 1, map[string]*string{"no.such.config": kadm.StringPtr("1")}, unique("bad"))
+	refused(kerr.InvalidConfig, err)
+	ok(must(admin().DeleteTopics(ctx, topic)).Error())
+	until(ctx, "the topic is gone", func() bool { return !must(admin().ListTopics(ctx)).Has(topic) })
+	refused(kerr.UnknownTopicOrPartition, must(admin().DeleteTopics(ctx, topic)).Error())
+}
+
+func createPartitions(ctx context.Context) {
+	topic := create(ctx, "grows", 1, nil)
+	ok(must(admin().UpdatePartitions(ctx, 3, topic)).Error())
+	until(ctx, "3 partitions", func() bool { return len(must(admin().ListTopics(ctx, topic))[topic].Partitions) == 3 })
+	produce(ctx, []*kgo.Record{{Topic: topic, Partition: 2, Value: []byte("v")}}, kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	same(1, len(read(ctx, topic)), "records")
+	refused(kerr.InvalidPartitions, must(admin().UpdatePartitions(ctx, 2, topic)).Error())
+}
+
+func codecRoundTrip(ctx context.Context, name string, codec kgo.CompressionCodec) {
+	topic := create(ctx, "codec-"+name, 1, nil)
+	sent := numbered(topic, 500)
+	produce(ctx, sent, kgo.ProducerBatchCompression(codec), kgo.ProducerLinger(20*time.Millisecond))
+	same(values(sent), values(read(ctx, topic)), "records")
+}
+
+func headers(ctx context.Context) {
+	topic := create(ctx, "headers", 1, nil)
+	sent := []kgo.RecordHeader{{Key: "twice", Value: []byte("1")}, {Key: "twice", Value: []byte("2")}, {Key: "null"}, {Key: "ключ", Value: []byte{0, 255}}}
+	produce(ctx, []*kgo.Record{{Topic: topic, Value: []byte("v"), Headers: sent}})
+	same(fmt.Sprint(sent), fmt.Sprint(read(ctx, topic)[0].Headers), "headers")
+}
+
+func keys(ctx context.Context) {
+	topic := create(ctx, "keys", 3, nil)
+	var sent []*kgo.Record
+	for i := range 30 {
+		sent = append(sent, &kgo.Record{Topic: topic, Key: fmt.Appendf(nil, "key-%d", i%10), Value: []byte("v")})
+	}
+	produce(ctx, append(sent, &kgo.Record{Topic: topic, Key: []byte{}}))
+	partitions := map[string]int32{}
+	for _, r := range read(ctx, topic) {
+		before, seen := partitions[string(r.Key)]
+		check(!seen || before == r.Partition, "a key is in two partitions")
+		partitions[string(r.Key)] = r.Partition
+		check(len(r.Key) > 0 || r.Key != nil && r.Value == nil, "an empty key with a null value")
+	}
+	same(11, len(partitions), "keys")
+}
+
+func acks(ctx context.Context) {
+	for name, level := range map[string]kgo.Acks{"0": kgo.NoAck(), "1": kgo.LeaderAck(), "all": kgo.AllISRAcks()} {
+		topic := create(ctx, "acks-"+name, 1, nil)
+		produce(ctx, numbered(topic, 100), kgo.RequiredAcks(level), kgo.DisableIdempotentWrite())
+		until(ctx, "100 records with acks "+name, func() bool {
+			end, _ := must(admin().ListEndOffsets(ctx, topic)).Lookup(topic, 0)
+			return end.Offset == 100
+		})
+	}
+}
+
+func bigRecords(ctx context.Context) {
+	topic := create(ctx, "big", 1, nil)
+	big := func(size int) *kgo.Record {
+		value := make([]byte, size)
+		_, _ = rand.New(rand.NewSource(int64(size))).Read(value)
+		return &kgo.Record{Topic: topic, Value: value}
+	}
+	wide := []kgo.Opt{kgo.ProducerBatchMaxBytes(20_000_000), kgo.DisableIdempotentWrite(), kgo.ProducerBatchCompression(kgo.NoCompression())}
+	fits := big(limit - 75)
+	produce(ctx, []*kgo.Record{fits}, wide...)
+	for _, size := range []int{limit, 10_000_000} {
+		refused(kerr.MessageTooLarge, produced(ctx, []*kgo.Record{big(size)}, wide...))
+	}
+	found := read(ctx, topic)
+	check(len(found) == 1 && bytes.Equal(fits.Value, found[0].Value), "the record at the limit comes back")
+}
+
+func idempotence(ctx context.Context) {
+	topic := create(ctx, "idempotence", 2, nil)
+	sent := numbered(topic, 3000)
+	produce(ctx, sent, kgo.ProducerBatchMaxBytes(1000), kgo.ProducerBatchCompression(kgo.NoCompression()))
+	same(sorted(values(sent)), sorted(values(read(ctx, topic))), "records")
+}
+
+func seek(ctx context.Context) {
+	topic := create(ctx, "seek", 1, nil)
+	base := time.Now().Add(-100 * time.Second).Truncate(time.Millisecond)
+	sent := numbered(topic, 100)
+	for i, r := range sent {
+		r.Timestamp = base.Add(time.Duration(i) * time.Second)
+	}
+	produce(ctx, sent)
+	for at, expected := range map[kgo.Offset]int64{
+		kgo.NewOffset().At(42): 42,
+		kgo.NewOffset().AtStart(): 0,
+		kgo.NewOffset().AtEnd().Relative(-3): 97,
+		kgo.NewOffset().AfterMilli(base.UnixMilli() + 54_001): 55,
+	} {
+		client := newClient(consuming(topic, 0, at))
+		same(expected, one(ctx, client).Offset, "offset")
+		client.Close()
+	}
+}
+
+func offsetOutOfRange(ctx context.Context) {
+	topic := create(ctx, "range", 1, nil)
+	produce(ctx, numbered(topic, 10))
+	client := newClient(consuming(topic, 0, kgo.NewOffset().At(11)), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	defer client.Close()
+	same(int64(0), one(ctx, client).Offset, "where it begins again")
+}
+
+func listOffsets(ctx context.Context) {
+	topic := create(ctx, "specs", 1, nil)
+	base := time.Now().UnixMilli() - 10_000
+	for _, at := range []int64{0, 5000, 9000, 3000} {
+		produce(ctx, []*kgo.Record{{Topic: topic, Value: []byte("v"), Timestamp: time.UnixMilli(base + at)}})
+	}
+	offset := func(listed kadm.ListedOffsets, err error) string {
+		ok(err)
+		found, _ := listed.Lookup(topic, 0)
+		ok(found.Err)
+		return fmt.Sprint(found.Offset, " ", found.LeaderEpoch >= 0)
+	}
+	same("0 true", offset(admin().ListStartOffsets(ctx, topic)), "start")
+	same("4 true", offset(admin().ListEndOffsets(ctx, topic)), "end")
+	same("4 true", offset(admin().ListCommittedOffsets(ctx, topic)), "end of what is committed")
+	same("2 true", offset(admin().ListMaxTimestampOffsets(ctx, topic)), "max timestamp")
+	same("1 true", offset(admin().ListOffsetsAfterMilli(ctx, base+4000, topic)), "by time")
+}
+
+func recreatedTopic(ctx context.Context) {
+	topic := create(ctx, "again", 1, nil)
+	produce(ctx, numbered(topic, 10))
+	ok(must(admin().DeleteTopics(ctx, topic)).Error())
+	until(ctx, "the topic is gone", func() bool { return !must(admin().ListTopics(ctx)).Has(topic) })
+	_, err := admin().CreateTopic(ctx, 1, 1, nil, topic)
+	ok(err)
+	sent := numbered(topic, 3)
+	produce(ctx, sent)
+	same(values(sent), values(read(ctx, topic)), "records of the second")
+}
+
+func deleteRecords(ctx context.Context) {
+	topic := create(ctx, "delete-records", 1, nil)
+	produce(ctx, numbered(topic, 100))
+	var before kadm.Offsets
+	before.Add(kadm.Offset{Topic: topic, At: 30})
+	found, _ := must(admin().DeleteRecords(ctx, before)).Lookup(topic, 0)
+	ok(found.Err)
+	same(int64(30), found.LowWatermark, "low watermark")
+	same(int64(30), read(ctx, topic)[0].Offset, "first record")
+	before = nil
+	before.Add(kadm.Offset{Topic: topic, At: 101})
+	found, _ = must(admin().DeleteRecords(ctx, before)).Lookup(topic, 0)
+	refused(kerr.OffsetOutOfRange, found.Err)
+}
+
+func commits(ctx context.Context) {
+	topic, group := create(ctx, "commits", 1, nil), unique("commits")
+	produce(ctx, numbered(topic, 20))
+	var offsets kadm.Offsets
+	offsets.Add(kadm.Offset{Topic: topic, At: 7, LeaderEpoch: -1, Metadata: "a note"})
+	ok(admin().CommitAllOffsets(ctx, group, offsets))
+	found, _ := must(admin().FetchOffsets(ctx, group)).Lookup(topic, 0)
+	same("7 a note", fmt.Sprint(found.At, " ", found.Metadata), "committed")
+	client := newClient(kgo.ConsumerGroup(group), kgo.ConsumeTopics(topic))
+	same(int64(7), one(ctx, client).Offset, "where a member goes on")
+	ok(client.CommitUncommittedOffsets(ctx))
+	client.Close()
+	found, _ = must(admin().FetchOffsets(ctx, group)).Lookup(topic, 0)
+	same(int64(20), found.At, "committed by the member")
+}
+
+// member consumes in a goroutine of its own.
+type member struct {
+	client   *kgo.Client
+	mu       sync.Mutex
+	found    []string
+	assigned map[int32]bool
+	failed   error
+	done     chan struct{}
+}
+
+func join(group, topic string, options ...kgo.Opt) *member {
+	m := &member{assigned: map[int32]bool{}, done: make(chan struct{})}
+	change := func(present bool) func(context.Context, *kgo.Client, map[string][]int32) {
+		return func(_ context.Context, _ *kgo.Client, changed map[string][]int32) {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			for _, p := range changed[topic] {
+				if present {
+					m.assigned[p] = true
+				} else {
+					delete(m.assigned, p)
+				}
+			}
+		}
+	}
+	m.client = newClient(append(options,
+		kgo.ConsumerGroup(group), kgo.ConsumeTopics(topic), kgo.OnPartitionsAssigned(change(true)), kgo.OnPartitionsLost(change(false)),
+		kgo.OnPartitionsRevoked(func(ctx context.Context, c *kgo.Client, changed map[string][]int32) {
+			_ = c.CommitUncommittedOffsets(ctx)
+			change(false)(ctx, c, changed)
+		}),
+		kgo.SessionTimeout(10*time.Second), kgo.HeartbeatInterval(300*time.Millisecond), kgo.AutoCommitInterval(200*time.Millisecond), kgo.BlockRebalanceOnPoll())...)
+	go func() {
+		defer close(m.done)
+		for {
+			fetches := m.client.PollFetches(context.Background())
+			if fetches.IsClientClosed() {
+				return
+			}
+			m.mu.Lock()
+			fetches.EachError(func(_ string, _ int32, err error) { m.failed = err })
+			fetches.EachRecord(func(r *kgo.Record) { m.found = append(m.found, string(r.Value)) })
+			m.mu.Unlock()
+			m.client.AllowRebalance()
+		}
+	}()
+	return m
+}
+
+func (m *member) partitions() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.assigned)
+}
+
+func (m *member) records() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.found)
+}
+
+func (m *member) close() {
+	m.client.CloseAllowingRebalance()
+	<-m.done
+}
+
+func rebalance(ctx context.Context, balancer kgo.GroupBalancer) {
+	topic, group := create(ctx, "group", 4, nil), unique("group")
+	sent := numbered(topic, 400)
+	produce(ctx, sent)
+	first := join(group, topic, kgo.Balancers(balancer))
+	until(ctx, "the first has all", func() bool { return first.partitions() == 4 && len(first.records()) == 400 })
+	second := join(group, topic, kgo.Balancers(balancer))
+	until(ctx, "each has two", func() bool { return first.partitions() == 2 && second.partitions() == 2 })
+	more := numbered(topic, 400)
+	produce(ctx, more)
+	until(ctx, "all is consumed", func() bool { return len(first.records())+len(second.records()) >= 800 })
+	first.close()
+	until(ctx, "the second has all", func() bool { return second.partitions() == 4 })
+	second.close()
+	same(sorted(append(values(sent), values(more)...)), sorted(append(first.records(), second.records()...)), "each record once")
+}
+
+func staticMembers(ctx context.Context) {
+	topic, group := create(ctx, "static", 4, nil), unique("static")
+	a, b := join(group, topic, kgo.InstanceID("a")), join(group, topic, kgo.InstanceID("b"))
+	until(ctx, "each has two", func() bool { return a.partitions() == 2 && b.partitions() == 2 })
+	a.close()
+	time.Sleep(1500 * time.Millisecond)
+	same(2, b.partitions(), "partitions of the other after a static member has closed")
+	again := join(group, topic, kgo.InstanceID("a"))
+	until(ctx, "it has its partitions again", func() bool { return again.partitions() == 2 })
+	left := must(admin().LeaveGroup(ctx, kadm.LeaveGroup(group).InstanceIDs("a")))
+	ok(left.Error())
+	until(ctx, "the other has all", func() bool { return b.partitions() == 4 })
+	again.close()
+	b.close()
+}
+
+func groupAdmin(ctx context.Context) {
+	topic, group := create(ctx, "group-admin", 2, nil), unique("group-admin")
+	m := join(group, topic, kgo.ClientID("the-client"), kgo.Balancers(kgo.RangeBalancer()))
+	until(ctx, "assigned", func() bool { return m.partitions() == 2 })
+	described := must(admin().DescribeGroups(ctx, group))[group]
+	same("Stable range consumer the-client", fmt.Sprint(described.State, " ", described.Protocol, " ", described.ProtocolType, " ", described.Members[0].ClientID), "described")
+	listed := must(admin().ListGroups(ctx, "Stable"))
+	check(listed[group].Group == group, "listed")
+	refused(kerr.NonEmptyGroup, must(admin().DeleteGroups(ctx, group)).Error())
+	m.close()
+	until(ctx, "empty", func() bool { return must(admin().DescribeGroups(ctx, group))[group].State == "Empty" })
+	ok(must(admin().DeleteGroups(ctx, group)).Error())
+	refused(kerr.GroupIDNotFound, must(admin().DeleteGroups(ctx, group)).Error())
+	same("Dead", must(admin().DescribeGroups(ctx, group))[group].State, "state of a group that isn't there")
+}
+
+func alterConfigs(ctx context.Context) {
+	topic := create(ctx, "alter-configs", 1, nil)
+	alter := func(op kadm.IncrementalOp, name, value string) error {
+		answers, err := admin().AlterTopicConfigs(ctx, []kadm.AlterConfig{{Op: op, Name: name, Value: &value}}, topic)
+		ok(err)
+		return answers[0].Err
+	}
+	told := func() string {
+		found := must(must(admin().DescribeTopicConfigs(ctx, topic)).On(topic, nil))
+		for _, config := range found.Configs {
+			if config.Key == "retention.ms" {
+				return fmt.Sprint(config.MaybeValue(), " ", config.Source)
+			}
+		}
+		return "none"
+	}
+	same("604800000 DEFAULT_CONFIG", told(), "retention.ms")
+	ok(alter(kadm.SetConfig, "retention.ms", "1234567"))
+	until(ctx, "it is told", func() bool { return told() == "1234567 DYNAMIC_TOPIC_CONFIG" })
+	ok(alter(kadm.DeleteConfig, "retention.ms", ""))
+	until(ctx, "the default is told", func() bool { return told() == "604800000 DEFAULT_CONFIG" })
+	refused(kerr.InvalidConfig, alter(kadm.SetConfig, "no.such.config", "1"))
+}
+
+func leaderEpochs(ctx context.Context) {
+	topic := create(ctx, "epochs", 1, nil)
+	produce(ctx, numbered(topic, 10))
+	var ask kadm.OffsetForLeaderEpochRequest
+	ask.Add(topic, 0, 0)
+	found := must(admin().OffetForLeaderEpoch(ctx, ask))[topic][0]
+	ok(found.Err)
+	same("0 10", fmt.Sprint(found.LeaderEpoch, " ", found.EndOffset), "end of epoch 0")
+}
+
+func logDirs(ctx context.Context) {
+	topic := create(ctx, "dirs", 1, nil)
+	produce(ctx, numbered(topic, 10))
+	described := must(admin().DescribeAllLogDirs(ctx, kadm.TopicsSet{topic: {0: {}}}))
+	ok(described.Error())
+	found := 0
+	described.Each(func(dir kadm.DescribedLogDir) {
+		if partition, ok := dir.Topics.Lookup(topic, 0); ok && partition.Size > 0 {
+			found++
+		}
+	})
+	same(1, found, "folders that hold the partition")
+}
+
+func restart(ctx context.Context) {
+	topic, group := create(ctx, "restart", 1, nil), unique("restart")
+	m := join(group, topic)
+	before, after := numbered(topic, 200), numbered(topic, 200)
+	client := newClient()
+	defer client.Close()
+	ok(client.ProduceSync(ctx, before...).FirstErr())
+	until(ctx, "the first half is consumed", func() bool { return len(m.records()) == 200 })
+	fmt.Println("restart")
+	answer, err := runner.ReadString('\n')
+	ok(err)
+	same("restarted\n", answer, "the runner's answer")
+	ok(client.ProduceSync(ctx, after...).FirstErr())
+	sent := append(values(before), values(after)...)
+	until(ctx, "the second half is consumed", func() bool { return len(slices.Compact(sorted(m.records()))) == 400 })
+	m.close()
+	same(sent, values(read(ctx, topic)), "records in the log")
+}
+
+// What the cases are made of.
+
+func newClient(options ...kgo.Opt) *kgo.Client {
+	all := append([]kgo.Opt{
+		kgo.SeedBrokers(bootstrap), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.MetadataMinAge(50 * time.Millisecond), kgo.RecordDeliveryTimeout(60 * time.Second),
+	}, options...)
+	return must(kgo.NewClient(all...))
+}
+
+var admin = sync.OnceValue(func() *kadm.Client { return kadm.NewClient(newClient()) })
+
+func create(ctx context.Context, about string, partitions int32, configs map[string]string) string {
+	topic := unique(about)
+	pointers := map[string]*string{}
+	for name, value := range configs {
+		pointers[name] = &value
+	}
+	_, err := admin().CreateTopic(ctx, partitions, 1, pointers, topic)
+	ok(err)
+	until(ctx, "the topic is there", func() bool { return must(admin().ListTopics(ctx)).Has(topic) })
+	return topic
+}
+
+func unique(about string) string {
+	counter++
+	return fmt.Sprintf("%s-%d", about, counter)
+}
+
+func numbered(topic string, count int) []*kgo.Record {
+	var records []*kgo.Record
+	for i := range count {
+		counter++
+		records = append(records, &kgo.Record{Topic: topic, Value: fmt.Appendf(nil, "value-%07d-%s", counter, strings.Repeat("x", i%50))})
+	}
+	return records
+}
+
+func produced(ctx context.Context, records []*kgo.Record, options ...kgo.Opt) error {
+	client := newClient(options...)
+	defer client.Close()
+	return client.ProduceSync(ctx, records...).FirstErr()
+}
+
+func produce(ctx context.Context, records []*kgo.Record, options ...kgo.Opt) {
+	ok(produced(ctx, records, options...))
+}
+
+// read returns everything that is in a topic now.
+func read(ctx context.Context, topic string) []*kgo.Record {
+	left := int64(0)
+	ends, starts := must(admin().ListEndOffsets(ctx, topic)), must(admin().ListStartOffsets(ctx, topic))
+	ends.Each(func(end kadm.ListedOffset) {
+		start, _ := starts.Lookup(topic, end.Partition)
+		left += end.Offset - start.Offset
+	})
+	client := newClient(kgo.ConsumeTopics(topic))
+	defer client.Close()
+	var records []*kgo.Record
+	for int64(len(records)) < left {
+		fetches := client.PollFetches(ctx)
+		ok(fetches.Err())
+		records = append(records, fetches.Records()...)
+	}
+	return records
+}
+
+func consuming(topic string, partition int32, at kgo.Offset) kgo.Opt {
+	return kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {partition: at}})
+}
+
+func one(ctx context.Context, client *kgo.Client) *kgo.Record {
+	for {
+		fetches := client.PollFetches(ctx)
+		ok(fetches.Err())
+		if records := fetches.Records(); len(records) > 0 {
+			return records[0]
+		}
+	}
+}
+
+func values(records []*kgo.Record) []string {
+	var values []string
+	for _, r := range records {
+		values = append(values, string(r.Value))
+	}
+	return values
+}
+
+func sorted(values []string) []string { return slices.Sorted(slices.Values(values)) }
+
+func until(ctx context.Context, what string, holds func() bool) {
+	for deadline := time.Now().Add(40 * time.Second); !holds(); time.Sleep(50 * time.Millisecond) {
+		check(time.Now().Before(deadline) && ctx.Err() == nil, "not within 40 s: "+what)
+	}
+}
+
+func must[T any](value T, err error) T {
+	ok(err)
+	return value
+}
+
+func ok(err error) {
+	if err != nil {
+		panic(failure{err.Error()})
+	}
+}
+
+func refused(expected, found error) {
+	check(errors.Is(found, expected), fmt.Sprintf("expected %v, found %v", expected, found))
+}
+
+func same(expected, found any, what string) {
+	e, f := fmt.Sprint(expected), fmt.Sprint(found)
+	check(e == f, fmt.Sprintf("%s: expected %.200s, found %.200s", what, e, f))
+}
+
+func check(holds bool, what string) {
+	if !holds {
+		panic(failure{what})
+	}
+}
