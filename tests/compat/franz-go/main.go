@@ -192,9 +192,9 @@ func seek(ctx context.Context) {
 	}
 	produce(ctx, sent)
 	for at, expected := range map[kgo.Offset]int64{
-		kgo.NewOffset().At(42): 42,
-		kgo.NewOffset().AtStart(): 0,
-		kgo.NewOffset().AtEnd().Relative(-3): 97,
+		kgo.NewOffset().At(42):                                42,
+		kgo.NewOffset().AtStart():                             0,
+		kgo.NewOffset().AtEnd().Relative(-3):                  97,
 		kgo.NewOffset().AfterMilli(base.UnixMilli() + 54_001): 55,
 	} {
 		client := newClient(consuming(topic, 0, at))
@@ -425,10 +425,9 @@ func leaderEpochs(ctx context.Context) {
 func logDirs(ctx context.Context) {
 	topic := create(ctx, "dirs", 1, nil)
 	produce(ctx, numbered(topic, 10))
-	described := must(admin().DescribeAllLogDirs(ctx, kadm.TopicsSet{topic: {0: {}}}))
-	ok(described.Error())
 	found := 0
-	described.Each(func(dir kadm.DescribedLogDir) {
+	must(admin().DescribeAllLogDirs(ctx, kadm.TopicsSet{topic: {0: {}}})).Each(func(dir kadm.DescribedLogDir) {
+		ok(dir.Err)
 		if partition, ok := dir.Topics.Lookup(topic, 0); ok && partition.Size > 0 {
 			found++
 		}
