@@ -20,6 +20,8 @@ pub(crate) enum Promise {
     BadInput,
     /// An unmodified Kafka client, kcat, produces and consumes.
     Kcat,
+    /// Unmodified clients of every kind, as Apache Kafka answers them.
+    Compat,
 }
 
 /// What `cargo xtask measure` can measure.
@@ -47,6 +49,7 @@ pub(crate) fn verify(root: &Path, promise: Promise, times: u64) -> Result<()> {
         }
         Promise::S3 => script(root, "tests/s3/run", &kills),
         Promise::Kcat => script(root, "tests/kcat/run", &kills),
+        Promise::Compat => script(root, "tests/compat/run", &kills),
     }
 }
 

@@ -185,17 +185,17 @@ func idempotence(ctx context.Context) {
 
 func seek(ctx context.Context) {
 	topic := create(ctx, "seek", 1, nil)
-	base := time.Now().Add(-100 * time.Second).Truncate(time.Millisecond)
+	base := time.Now().Add(-10 * time.Second).Truncate(time.Millisecond)
 	sent := numbered(topic, 100)
 	for i, r := range sent {
-		r.Timestamp = base.Add(time.Duration(i) * time.Second)
+		r.Timestamp = base.Add(time.Duration(i) * 100 * time.Millisecond)
 	}
 	produce(ctx, sent)
 	for at, expected := range map[kgo.Offset]int64{
 		kgo.NewOffset().At(42):                                42,
 		kgo.NewOffset().AtStart():                             0,
 		kgo.NewOffset().AtEnd().Relative(-3):                  97,
-		kgo.NewOffset().AfterMilli(base.UnixMilli() + 54_001): 55,
+		kgo.NewOffset().AfterMilli(base.UnixMilli() + 5401): 55,
 	} {
 		client := newClient(consuming(topic, 0, at))
 		same(expected, one(ctx, client).Offset, "offset")
