@@ -80,7 +80,7 @@ async fn recover_one(
 ) -> Result<Sealed, LedgerError> {
     let now = recovery.ledger.image();
     let Some(record) = image.wals.get(&wal).or_else(|| now.wals.get(&wal)) else { return Ok(Sealed::Others) };
-    let walked = match early.or_else(|| settled(&now, wal)) {
+    let walked = match early.or_else(|| wholly_committed(&now, wal)) {
         Some(walked) => Ok(walked),
         None => walk(recovery, wal, record).await,
     };
@@ -91,7 +91,7 @@ async fn recover_one(
 }
 
 /// A sealed WAL that is wholly committed needs no walk, and may not bear one: its recoverer may have died while it deleted it.
-fn settled(image: &Image, wal: WalId) -> Option<Recovered> {
+fn wholly_committed(image: &Image, wal: WalId) -> Option<Recovered> {
     let WalState::Sealed { end, .. } = image.wals.get(&wal)?.state else { return None };
     image.can_delete_wal(wal).then(|| Recovered { wal, end, groups: Vec::new() })
 }

@@ -5,7 +5,10 @@
 //! | [`Front`]: accepted, not acknowledged | `Stream::append`, the driver | the driver |
 //! | the WAL | the driver (places), the upload (trims) | |
 //! | the log cache | the driver (appends), the upload (committed), the follower (trimmed, deleted) | reads, the upload |
-//! | open streams | the follower, `Store::stream` | everybody |
+//! | open streams | the driver (numbers), the follower (deleted), `Store::stream` (opens) | everybody |
+//! | readers, recovering, offline: dead WALs | recovery | reads, the upload, the clean stop, `Store::offline_reason` |
+//! | counters of objects | the uploads | the uploads |
+//! | stopped | whoever finds that this start must end | everybody |
 //!
 //! Every lock is held for a few lines without an await, and no two at a time but where a line says so.
 
@@ -145,7 +148,7 @@ impl Shared {
         self.wal_is_full.load(Ordering::Acquire) || lock(&self.front).is_busy()
     }
 
-    /// Brings the WAL and the cache up to an image: what it shows committed needs them no more.
+    /// Brings the WAL up to an image: what it shows committed needs no place there any more.
     pub(crate) fn release_committed(&self, image: &Image) {
         {
             let mut wal = lock(&self.wal);
