@@ -192,9 +192,9 @@ func seek(ctx context.Context) {
 	}
 	produce(ctx, sent)
 	for at, expected := range map[kgo.Offset]int64{
-		kgo.NewOffset().At(42):                                42,
-		kgo.NewOffset().AtStart():                             0,
-		kgo.NewOffset().AtEnd().Relative(-3):                  97,
+		kgo.NewOffset().At(42):                              42,
+		kgo.NewOffset().AtStart():                           0,
+		kgo.NewOffset().AtEnd().Relative(-3):                97,
 		kgo.NewOffset().AfterMilli(base.UnixMilli() + 5401): 55,
 	} {
 		client := newClient(consuming(topic, 0, at))
