@@ -15,6 +15,10 @@ fn main() -> ExitCode {
     };
     let outcome = match cli.command {
         Command::Start(args) => commands::start::run(*args),
+        Command::Topic(what) => commands::topic::run(what),
+        Command::Produce(args) => commands::produce::run(&args),
+        Command::Consume(args) => commands::consume::run(&args),
+        Command::Bench(what) => commands::bench::run(what),
         Command::Inspect(what) => commands::inspect::run(what),
         Command::Fsck(storage) => commands::fsck::run(&storage),
     };

@@ -1,9 +1,15 @@
 //! One file per command.
 
+pub mod bench;
+mod cluster;
+pub mod consume;
 pub mod fsck;
 pub mod inspect;
 mod outside;
+pub mod produce;
+mod progress;
 pub mod start;
+pub mod topic;
 
 use crate::config::ConfigError;
 use crate::node::StartError;
@@ -14,6 +20,13 @@ fn say(line: impl AsRef<str>) {
     if writeln!(std::io::stdout(), "{}", line.as_ref()).is_err() {
         std::process::exit(0);
     }
+}
+
+/// The same for an answer in JSON.
+fn say_json(value: &impl serde::Serialize) -> Result<(), CommandError> {
+    let line = serde_json::to_string(value).map_err(|error| CommandError::failed(format!("write JSON: {error}")))?;
+    say(line);
+    Ok(())
 }
 
 /// How a command ended that did not do what it was asked.
@@ -29,6 +42,11 @@ impl CommandError {
     /// The world is not as it must be.
     pub fn failed(line: impl Into<String>) -> CommandError {
         CommandError { code: 1, line: line.into() }
+    }
+
+    /// What the operator wrote is wrong.
+    pub fn wrong(line: impl Into<String>) -> CommandError {
+        CommandError { code: 2, line: line.into() }
     }
 }
 

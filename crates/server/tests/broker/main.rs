@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails where it unwraps, helpers included")]
 
 mod bad_input;
+mod client_commands;
 mod console;
 mod deposed;
 mod full_disk;

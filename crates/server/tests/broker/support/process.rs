@@ -3,7 +3,7 @@
 use super::{eventually, now};
 use rustix::process::Signal;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -93,6 +93,23 @@ pub(crate) fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
     let output = millstream().args(arguments).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+/// A command that speaks to a broker: it finds `input` on its standard input.
+pub(crate) fn run_with_input(arguments: &[&str], input: &[u8]) -> (Option<i32>, String, String) {
+    let mut child = spawn_command(arguments);
+    let mut stdin = child.stdin.take().unwrap();
+    // A command that refuses its input does not read all of it.
+    stdin.write_all(input).ok();
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+/// Any command, running, with all three of its streams in our hands.
+pub(crate) fn spawn_command(arguments: &[&str]) -> Child {
+    millstream().args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
 /// `ready kafka=HOST:PORT console=HOST:PORT in N ms`

@@ -1,4 +1,6 @@
-//! The command line.
+//! The command line: what a broker's operator says is here, what a client of any cluster says in [`client`].
+
+pub mod client;
 
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -17,6 +19,16 @@ pub struct Cli {
 pub enum Command {
     /// Start a broker.
     Start(Box<StartArgs>),
+    /// Make, list, describe, change or delete topics.
+    #[command(subcommand)]
+    Topic(client::Topic),
+    /// Write lines of text to a topic, a record each.
+    Produce(client::Produce),
+    /// Read a topic's records, a line each.
+    Consume(client::Consume),
+    /// Put a load on a cluster and time it.
+    #[command(subcommand)]
+    Bench(client::Bench),
     /// Show what a data object, a write-ahead log or the ledger holds.
     #[command(subcommand)]
     Inspect(Inspect),

@@ -1,0 +1,168 @@
+//! Topics: made, changed, described, deleted.
+
+use crate::cluster::Cluster;
+use crate::error::ClientError;
+use protocol::messages::create_partitions_request::{CreatePartitionsRequest, CreatePartitionsTopic};
+use protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest};
+use protocol::messages::delete_topics_request::DeleteTopicsRequest;
+use protocol::messages::describe_configs_request::{DescribeConfigsRequest, DescribeConfigsResource};
+use protocol::messages::incremental_alter_configs_request::{
+    AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
+};
+
+/// Kafka's number for a topic among the things that have settings.
+const TOPIC_RESOURCE: i8 = 2;
+/// Where a setting's value comes from: the topic itself.
+const SOURCE_TOPIC: i8 = 1;
+const OPERATION_SET: i8 = 0;
+const OPERATION_DELETE: i8 = 1;
+
+/// A topic to be made. What is absent is the cluster's default.
+#[derive(Debug, Clone, Default)]
+pub struct NewTopic {
+    /// Its name.
+    pub name: String,
+    /// How many partitions.
+    pub partitions: Option<i32>,
+    /// How many replicas of each.
+    pub replication_factor: Option<i16>,
+    /// Names and values.
+    pub settings: Vec<(String, String)>,
+}
+
+/// A setting of a topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// Kafka's name.
+    pub name: String,
+    /// Its value; absent where it is secret.
+    pub value: Option<String>,
+    /// Whether it was set for this topic, not for the whole cluster or by nobody.
+    pub is_own: bool,
+}
+
+/// What a change does to a setting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SettingChange {
+    /// It gets this value.
+    Set(String, String),
+    /// It gets the cluster's value again.
+    Unset(String),
+}
+
+impl Cluster {
+    /// Makes a topic.
+    ///
+    /// # Errors
+    /// It exists, its name or a setting is not valid, or no broker answers in time.
+    pub async fn create_topic(&self, new: &NewTopic) -> Result<(), ClientError> {
+        let setting =
+            |(name, value): &(String, String)| CreatableTopicConfig { name: name.clone(), value: Some(value.clone()) };
+        let topic = CreatableTopic {
+            name: new.name.clone(),
+            num_partitions: new.partitions.unwrap_or(-1),
+            replication_factor: new.replication_factor.unwrap_or(-1),
+            configs: new.settings.iter().map(setting).collect(),
+            ..CreatableTopic::default()
+        };
+        let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: self.broker_ms(), validate_only: false };
+        let answer = self.call_any(&request).await?;
+        for topic in &answer.topics {
+            let about = || format!("create topic {}", new.name);
+            ClientError::check(topic.error_code, topic.error_message.as_deref(), about)?;
+        }
+        // Whoever writes to it next finds leaders.
+        self.topic(&new.name).await.map(drop)
+    }
+
+    /// Deletes a topic with all its records.
+    ///
+    /// # Errors
+    /// It does not exist, or no broker answers in time.
+    pub async fn delete_topic(&self, name: &str) -> Result<(), ClientError> {
+        let request = DeleteTopicsRequest {
+            topic_names: vec![name.to_owned()],
+            timeout_ms: self.broker_ms(),
+            ..DeleteTopicsRequest::default()
+        };
+        let answer = self.call_any(&request).await?;
+        for topic in &answer.responses {
+            let about = || format!("delete topic {name}");
+            ClientError::check(topic.error_code, topic.error_message.as_deref(), about)?;
+        }
+        Ok(())
+    }
+
+    /// Gives a topic more partitions: `count` in all.
+    ///
+    /// # Errors
+    /// It has as many or more, it does not exist, or no broker answers in time.
+    pub async fn grow_topic(&self, name: &str, count: i32) -> Result<(), ClientError> {
+        let topic = CreatePartitionsTopic { name: name.to_owned(), count, assignments: None };
+        let request =
+            CreatePartitionsRequest { topics: vec![topic], timeout_ms: self.broker_ms(), validate_only: false };
+        let answer = self.call_any(&request).await?;
+        for topic in &answer.results {
+            let about = || format!("give topic {name} {count} partitions");
+            ClientError::check(topic.error_code, topic.error_message.as_deref(), about)?;
+        }
+        Ok(())
+    }
+
+    /// The topic's settings, all of them, in the order of their names.
+    ///
+    /// # Errors
+    /// It does not exist, or no broker answers in time.
+    pub async fn topic_settings(&self, name: &str) -> Result<Vec<Setting>, ClientError> {
+        let resource = DescribeConfigsResource {
+            resource_type: TOPIC_RESOURCE,
+            resource_name: name.to_owned(),
+            configuration_keys: None,
+        };
+        let request = DescribeConfigsRequest { resources: vec![resource], ..DescribeConfigsRequest::default() };
+        let answer = self.call_any(&request).await?;
+        let mut settings = Vec::new();
+        for result in answer.results {
+            let about = || format!("settings of topic {name}");
+            ClientError::check(result.error_code, result.error_message.as_deref(), about)?;
+            settings.extend(result.configs.into_iter().map(|config| Setting {
+                is_own: config.config_source == SOURCE_TOPIC,
+                name: config.name,
+                value: config.value,
+            }));
+        }
+        settings.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(settings)
+    }
+
+    /// Changes settings of a topic, all or none.
+    ///
+    /// # Errors
+    /// A name or value is not valid, the topic does not exist, or no broker answers in time.
+    pub async fn alter_topic(&self, name: &str, changes: &[SettingChange]) -> Result<(), ClientError> {
+        let change = |change: &SettingChange| match change.clone() {
+            SettingChange::Set(name, value) => {
+                AlterableConfig { name, config_operation: OPERATION_SET, value: Some(value) }
+            }
+            SettingChange::Unset(name) => AlterableConfig { name, config_operation: OPERATION_DELETE, value: None },
+        };
+        let resource = AlterConfigsResource {
+            resource_type: TOPIC_RESOURCE,
+            resource_name: name.to_owned(),
+            configs: changes.iter().map(change).collect(),
+        };
+        let request = IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false };
+        let answer = self.call_any(&request).await?;
+        for result in &answer.responses {
+            let about = || format!("change topic {name}");
+            ClientError::check(result.error_code, result.error_message.as_deref(), about)?;
+        }
+        Ok(())
+    }
+
+    /// What a broker is given for a change: less than we wait ourselves, so that its own answer comes first.
+    fn broker_ms(&self) -> i32 {
+        let half = self.options().call_within / 2;
+        i32::try_from(half.as_millis()).unwrap_or(i32::MAX)
+    }
+}

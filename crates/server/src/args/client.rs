@@ -1,0 +1,243 @@
+//! What the commands take that speak to a cluster from outside, over Kafka's protocol.
+
+use clap::{Args, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Which cluster, and how to answer.
+#[derive(Args, Debug, Clone)]
+pub struct ClusterArgs {
+    /// Any broker of a Kafka-compatible cluster; several with commas between them
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9092")]
+    pub bootstrap: String,
+    /// How long a call may take, with everything that is tried again
+    #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub timeout: u64,
+    /// Answer in JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `millstream topic`.
+#[derive(Subcommand, Debug)]
+pub enum Topic {
+    /// Make a topic.
+    #[command(after_help = "Example:\n  millstream topic create orders --partitions 6 --set retention.ms=86400000")]
+    Create(TopicCreate),
+    /// List the topics.
+    #[command(after_help = "Example:\n  millstream topic list --json")]
+    List(TopicList),
+    /// Show a topic's partitions and settings.
+    #[command(after_help = "Example:\n  millstream topic describe orders")]
+    Describe(TopicDescribe),
+    /// Delete topics with all their records.
+    #[command(after_help = "Example:\n  millstream topic delete orders payments")]
+    Delete(TopicDelete),
+    /// Change a topic's settings or give it more partitions.
+    #[command(after_help = "Example:\n  millstream topic alter orders --partitions 12 --unset retention.ms")]
+    Alter(TopicAlter),
+}
+
+/// `millstream topic create`.
+#[derive(Args, Debug)]
+pub struct TopicCreate {
+    /// The topic's name
+    pub topic: String,
+    /// How many partitions [default: the cluster's num.partitions]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
+    pub partitions: Option<i32>,
+    /// How many replicas of each [default: the cluster's]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i16).range(1..))]
+    pub replication_factor: Option<i16>,
+    /// One of Kafka's topic settings; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = setting)]
+    pub set: Vec<(String, String)>,
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
+
+/// `millstream topic list`.
+#[derive(Args, Debug)]
+pub struct TopicList {
+    /// Also those that the cluster keeps for itself
+    #[arg(long)]
+    pub internal: bool,
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
+
+/// `millstream topic describe`.
+#[derive(Args, Debug)]
+pub struct TopicDescribe {
+    /// The topic's name
+    pub topic: String,
+    /// Also the settings that are the cluster's
+    #[arg(long)]
+    pub all: bool,
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
+
+/// `millstream topic delete`.
+#[derive(Args, Debug)]
+pub struct TopicDelete {
+    /// Their names
+    #[arg(required = true, value_name = "TOPIC")]
+    pub topics: Vec<String>,
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
+
+/// `millstream topic alter`.
+#[derive(Args, Debug)]
+#[group(id = "change", multiple = true, required = true, args = ["partitions", "set", "unset"])]
+pub struct TopicAlter {
+    /// The topic's name
+    pub topic: String,
+    /// How many partitions it has from now on; never fewer than before
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
+    pub partitions: Option<i32>,
+    /// One of Kafka's topic settings; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = setting)]
+    pub set: Vec<(String, String)>,
+    /// A setting that becomes the cluster's again; may be repeated
+    #[arg(long, value_name = "KEY")]
+    pub unset: Vec<String>,
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
+
+/// `millstream produce`.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  seq 1 1000 | millstream produce numbers")]
+pub struct Produce {
+    /// The topic to write to
+    pub topic: String,
+    /// Read the lines from here, not from standard input
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// What stands between key and value in each line [default: lines have no key]
+    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub key_separator: Option<String>,
+    /// The partition to write to [default: the one of the key, else any]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
+    pub partition: Option<i32>,
+    /// How batches are compressed
+    #[arg(long, value_enum, default_value_t = Codec::None)]
+    pub compression: Codec,
+    /// How long a record may wait for others to share its batch
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 5)]
+    pub linger: u64,
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
+
+/// `millstream consume`.
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  millstream consume numbers --from -10m --follow")]
+pub struct Consume {
+    /// The topic to read
+    pub topic: String,
+    /// Where to begin: `beginning`, `end`, an offset, a time such as 2026-11-21T10:00:00Z, or -10m for ten minutes ago
+    #[arg(long, value_name = "WHERE", default_value = "beginning", allow_hyphen_values = true)]
+    pub from: String,
+    /// Go on at the end and wait for more, until Ctrl-C
+    #[arg(long)]
+    pub follow: bool,
+    /// Read this many records at the most
+    #[arg(long, value_name = "N")]
+    pub max: Option<u64>,
+    /// Read this partition alone
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
+    pub partition: Option<i32>,
+    /// Write the key and this text before each value [default: values alone]
+    #[arg(long, value_name = "TEXT")]
+    pub key_separator: Option<String>,
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
+
+/// Kafka's codecs by their names.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Codec {
+    None,
+    Gzip,
+    Snappy,
+    Lz4,
+    Zstd,
+}
+
+impl From<Codec> for protocol::record_batch::Compression {
+    fn from(codec: Codec) -> Self {
+        match codec {
+            Codec::None => Self::None,
+            Codec::Gzip => Self::Gzip,
+            Codec::Snappy => Self::Snappy,
+            Codec::Lz4 => Self::Lz4,
+            Codec::Zstd => Self::Zstd,
+        }
+    }
+}
+
+/// `KEY=VALUE`.
+fn setting(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.trim().to_owned())),
+        _ => Err("write KEY=VALUE, such as retention.ms=86400000".to_owned()),
+    }
+}
+
+/// `millstream bench`.
+#[derive(Subcommand, Debug)]
+pub enum Bench {
+    /// Write at a fixed rate, or as fast as possible, and time the acknowledgements.
+    #[command(after_help = "Example:\n  millstream bench produce load --rate 5000 --size 1024 --duration 30 --json")]
+    Produce(Load),
+    /// Read a topic from its beginning to its end as fast as possible.
+    #[command(after_help = "Example:\n  millstream bench consume load")]
+    Consume(BenchConsume),
+    /// Write at a fixed rate, read at the same time, and time the way from one to the other.
+    #[command(after_help = "Example:\n  millstream bench e2e load --rate 5000 --duration 30")]
+    E2e(Load),
+}
+
+/// What `bench produce` and `bench e2e` write: an open loop, where each record has its time whatever became of those before it.
+#[derive(Args, Debug)]
+pub struct Load {
+    /// The topic to write to; its partitions are written to in turn
+    pub topic: String,
+    /// Records a second; each record's time counts from when it was due [default: as many as are taken]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub rate: Option<u32>,
+    /// Bytes of a record's value
+    #[arg(long, value_name = "BYTES", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(16..=1_048_576))]
+    pub size: u32,
+    /// How long to write, without the warm-up
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub duration: u64,
+    /// How long to write before what is written counts
+    #[arg(long, value_name = "SECONDS", default_value_t = 1)]
+    pub warmup: u64,
+    /// How long a record may wait for others to share its batch
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 0)]
+    pub linger: u64,
+    /// A batch is sent when it has this many bytes
+    #[arg(long, value_name = "BYTES", default_value_t = 262_144, value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
+    pub batch_size: u32,
+    /// How batches are compressed
+    #[arg(long, value_enum, default_value_t = Codec::None)]
+    pub compression: Codec,
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
+
+/// `millstream bench consume`.
+#[derive(Args, Debug)]
+pub struct BenchConsume {
+    /// The topic to read
+    pub topic: String,
+    /// Read this many records at the most
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub max: Option<u64>,
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}

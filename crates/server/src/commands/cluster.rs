@@ -1,0 +1,84 @@
+//! From a command's arguments to a cluster, and from its errors to a line that says what to do.
+
+use super::{CommandError, outside};
+use crate::args::client::ClusterArgs;
+use client::{ClientError, ClientOptions, Cluster};
+use protocol::error_code::ErrorCode;
+use std::time::Duration;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use world::World;
+
+/// A runtime, and the cluster that answers at `--bootstrap`.
+pub(super) fn connect(args: &ClusterArgs) -> Result<(Runtime, Cluster), CommandError> {
+    let runtime = outside::runtime()?;
+    let options =
+        ClientOptions { call_within: Duration::from_secs(args.timeout), ..ClientOptions::new(args.bootstrap.as_str()) };
+    let cluster = runtime.block_on(async { Cluster::connect(World::system(), options).await })?;
+    Ok((runtime, cluster))
+}
+
+/// Completes when somebody asks the process to end, with Ctrl-C or SIGTERM.
+///
+/// # Errors
+/// The operating system does not let us watch for it.
+pub(super) fn asked_to_end() -> Result<impl Future<Output = ()> + Send, CommandError> {
+    let failed = |error| CommandError::failed(format!("watch for Ctrl-C: {error}"));
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    Ok(async move {
+        tokio::select! {
+            biased;
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+impl From<ClientError> for CommandError {
+    fn from(error: ClientError) -> CommandError {
+        let is_wrong = error.code().is_some_and(is_operators_mistake);
+        let line = match advice(&error) {
+            Some(advice) => format!("{error}: {advice}"),
+            None => error.to_string(),
+        };
+        if is_wrong { CommandError::wrong(line) } else { CommandError::failed(line) }
+    }
+}
+
+fn is_operators_mistake(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::InvalidTopicException
+            | ErrorCode::InvalidConfig
+            | ErrorCode::InvalidPartitions
+            | ErrorCode::InvalidReplicationFactor
+            | ErrorCode::InvalidRequest
+            | ErrorCode::OffsetOutOfRange
+    )
+}
+
+/// What may be done about it, where that is not in the error itself.
+fn advice(error: &ClientError) -> Option<&'static str> {
+    match error {
+        ClientError::Unreachable { .. } => {
+            Some("start a broker there with `millstream start`, or say where one is with --bootstrap HOST:PORT")
+        }
+        ClientError::TimedOut { .. } => Some("look at the broker's log, or give it longer with --timeout SECONDS"),
+        ClientError::Unserved { .. } => Some("that broker is too old or too young for this command"),
+        ClientError::Refused { code, .. } => match code {
+            ErrorCode::UnknownTopicOrPartition => {
+                Some("`millstream topic list` shows what there is, `millstream topic create TOPIC` makes a topic")
+            }
+            ErrorCode::TopicAlreadyExists => Some("choose another name, or change it with `millstream topic alter`"),
+            ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge => {
+                Some("write smaller records, or raise max.message.bytes with `millstream topic alter TOPIC --set`")
+            }
+            ErrorCode::LeaderNotAvailable | ErrorCode::NotLeaderOrFollower => {
+                Some("look at the logs of the brokers, or try again with a longer --timeout SECONDS")
+            }
+            _ => None,
+        },
+        ClientError::Lost { .. } | ClientError::Malformed { .. } | ClientError::Impossible(_) => None,
+    }
+}

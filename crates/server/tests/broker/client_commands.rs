@@ -1,0 +1,318 @@
+//! The commands that speak to a cluster, against a real broker: what they do, what they say when they can't, and how they end.
+
+use crate::support::now;
+use crate::support::process::{self, Broker, run, run_with_input, spawn_command};
+use rustix::process::{Pid, Signal, kill_process};
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::process::Child;
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// A broker and its address as the commands take it.
+struct Cluster {
+    _broker: Broker,
+    bootstrap: String,
+    _folder: TempDir,
+}
+
+impl Cluster {
+    fn start() -> Cluster {
+        let folder = TempDir::new().unwrap();
+        let broker = process::start_in(folder.path(), &[]);
+        let bootstrap = broker.kafka.to_string();
+        Cluster { _broker: broker, bootstrap, _folder: folder }
+    }
+
+    fn arguments<'a>(&'a self, words: &[&'a str]) -> Vec<&'a str> {
+        words.iter().copied().chain(["--bootstrap", &self.bootstrap]).collect()
+    }
+
+    /// What a command that must succeed says.
+    fn ok(&self, words: &[&str]) -> String {
+        self.ok_with(words, b"")
+    }
+
+    fn ok_with(&self, words: &[&str], input: &[u8]) -> String {
+        let (code, out, err) = run_with_input(&self.arguments(words), input);
+        assert_eq!((code, err.as_str()), (Some(0), ""), "{words:?}: {out}");
+        out
+    }
+
+    /// The code and the one line of a command that must fail.
+    fn fails(&self, words: &[&str], input: &[u8]) -> (Option<i32>, String) {
+        let (code, _, err) = run_with_input(&self.arguments(words), input);
+        (code, one_line(&err))
+    }
+
+    fn spawn(&self, words: &[&str]) -> Child {
+        spawn_command(&self.arguments(words))
+    }
+}
+
+fn one_line(err: &str) -> String {
+    let lines: Vec<&str> = err.lines().collect();
+    assert!(lines.len() == 1 && lines[0].starts_with("millstream: "), "one line: {err}");
+    lines[0].to_owned()
+}
+
+fn json(text: &str) -> serde_json::Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+fn interrupt(child: &Child) {
+    kill_process(Pid::from_child(child), Signal::INT).unwrap();
+}
+
+/// The exit code and what is on standard error.
+fn end(mut child: Child) -> (Option<i32>, String) {
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn what_is_produced_is_consumed_once_and_in_order() {
+    let cluster = Cluster::start();
+    cluster.ok(&["topic", "create", "numbers"]);
+    let lines: String = (0..20_000).map(|n| format!("{n}\n")).collect();
+    let out = cluster.ok_with(&["produce", "numbers", "--json"], lines.as_bytes());
+    assert_eq!(json(&out)["records"], 20_000);
+    assert!(cluster.ok(&["consume", "numbers"]) == lines, "all lines, in order");
+    assert_eq!(cluster.ok(&["consume", "numbers", "--from", "19998"]), "19998\n19999\n");
+    assert_eq!(cluster.ok(&["consume", "numbers", "--max", "2"]), "0\n1\n");
+    assert_eq!(cluster.ok(&["consume", "numbers", "--from", "end"]), "");
+    assert_eq!(cluster.ok(&["consume", "numbers", "--from=-1h", "--max", "1"]), "0\n");
+    assert_eq!(cluster.ok(&["consume", "numbers", "--from", "2999-01-01T00:00:00Z"]), "");
+}
+
+#[test]
+fn keys_choose_partitions_and_come_back() {
+    let cluster = Cluster::start();
+    cluster.ok(&["topic", "create", "pairs", "--partitions", "7"]);
+    let lines: String = (0..300).map(|n| format!("key{}=>value=>{n}\n", n % 10)).collect();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), &lines).unwrap();
+    let path = file.path().to_str().unwrap();
+    cluster.ok(&["produce", "pairs", "--file", path, "--key-separator", "=>", "--compression", "zstd"]);
+    let read = cluster.ok(&["consume", "pairs", "--key-separator", "=>"]);
+    assert_eq!(read.lines().collect::<BTreeSet<_>>(), lines.lines().collect::<BTreeSet<_>>());
+    let records: Vec<_> = cluster.ok(&["consume", "pairs", "--json"]).lines().map(json).collect();
+    assert_eq!(records.len(), 300);
+    let homes: BTreeSet<(String, i64)> = records
+        .iter()
+        .map(|record| (record["key"].as_str().unwrap().to_owned(), record["partition"].as_i64().unwrap()))
+        .collect();
+    assert_eq!(homes.len(), 10, "each key has one partition: {homes:?}");
+    assert!(homes.iter().map(|(_, partition)| partition).collect::<BTreeSet<_>>().len() > 1);
+    // Where Kafka's own clients put it.
+    assert!(homes.contains(&("key0".to_owned(), KEY0_OF_SEVEN)), "{homes:?}");
+}
+
+/// What the Java client's partitioner answers for `key0` among seven partitions.
+const KEY0_OF_SEVEN: i64 = 6;
+
+#[test]
+fn topics_are_made_listed_described_and_deleted() {
+    let cluster = Cluster::start();
+    assert_eq!(cluster.ok(&["topic", "list"]), "");
+    cluster.ok(&["topic", "create", "one", "--set", "retention.ms=1000000"]);
+    cluster.ok(&["topic", "create", "three", "--partitions", "3"]);
+    cluster.ok_with(&["produce", "three", "--partition", "1"], b"a\nb\n");
+    let listed = json(&cluster.ok(&["topic", "list", "--json"]));
+    let listed: Vec<_> =
+        listed.as_array().unwrap().iter().map(|topic| (&topic["topic"], &topic["partitions"])).collect();
+    assert_eq!(listed, [(&"one".into(), &1.into()), (&"three".into(), &3.into())]);
+    let described = json(&cluster.ok(&["topic", "describe", "three", "--json"]));
+    let ends: Vec<_> = (0..3).map(|at| described["partitions"][at]["end"].as_i64().unwrap()).collect();
+    assert_eq!(ends, [0, 2, 0]);
+    assert!(cluster.ok(&["topic", "describe", "three"]).contains("partition 1: offsets 0 to 2, leader "));
+    cluster.ok(&["topic", "delete", "one", "three"]);
+    assert_eq!(cluster.ok(&["topic", "list"]), "");
+}
+
+#[test]
+fn what_can_not_be_is_told_in_one_line() {
+    let cluster = Cluster::start();
+    cluster.ok(&["topic", "create", "there"]);
+    let unknown = "millstream topic create TOPIC";
+    let cases: [(&[&str], Option<i32>, &str); 12] = [
+        (&["produce", "nowhere"], Some(1), unknown),
+        (&["consume", "nowhere"], Some(1), unknown),
+        (&["topic", "describe", "nowhere"], Some(1), unknown),
+        (&["topic", "delete", "nowhere"], Some(1), unknown),
+        (&["topic", "create", "there"], Some(1), "TopicAlreadyExists"),
+        (&["topic", "create", "a/b"], Some(2), "InvalidTopicException"),
+        (&["topic", "create", "new", "--set", "no.such.setting=1"], Some(2), "no.such.setting"),
+        (&["consume", "there", "--from", "1"], Some(2), "has offsets up to 0 only"),
+        (&["consume", "there", "--from", "soon"], Some(2), "write beginning, end, an offset"),
+        (&["consume", "there", "--partition", "1"], Some(2), "has 1 partitions, counted from 0"),
+        (&["produce", "there", "--file", "/nonexistent/file"], Some(1), "/nonexistent/file"),
+        (&["topic", "alter", "there"], Some(2), "--partitions"),
+    ];
+    for (words, code, part) in cases {
+        let (told_code, line) = cluster.fails(words, b"x\n");
+        assert_eq!(told_code, code, "{words:?}: {line}");
+        assert!(line.contains(part), "{words:?}: {line}");
+    }
+    assert_eq!(cluster.ok(&["topic", "list"]), "there  1 partition\n", "nothing was made on the way");
+}
+
+#[test]
+fn a_mistake_in_the_input_keeps_what_stood_before_it() {
+    let cluster = Cluster::start();
+    cluster.ok(&["topic", "create", "pairs"]);
+    let (code, line) = cluster.fails(&["produce", "pairs", "--key-separator", ":"], b"a:1\nb:2\nc\nd:4\n");
+    assert_eq!(code, Some(2));
+    assert!(
+        line.contains("line 3 has no \":\"") && line.ends_with("2 of 2 records were acknowledged before"),
+        "{line}"
+    );
+    assert_eq!(cluster.ok(&["consume", "pairs", "--key-separator", ":"]), "a:1\nb:2\n");
+    let (code, line) = cluster.fails(&["produce", "pairs", "--file", "/"], b"");
+    assert_eq!(code, Some(1));
+    assert!(line.contains("directory"), "{line}");
+    let large = vec![b'x'; 3 << 20];
+    let (code, line) = cluster.fails(&["produce", "pairs"], &large);
+    assert_eq!(code, Some(1));
+    assert!(line.contains("max.message.bytes"), "{line}");
+}
+
+#[test]
+fn nobody_at_the_address_is_told_in_bounded_time() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    // It takes connections and never says a word.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = silent.local_addr().map(|address| (address.to_string(), silent)).unwrap();
+    // It is no Kafka broker.
+    let folder = TempDir::new().unwrap();
+    let broker = process::start_in(folder.path(), &[]);
+    let console = broker.console.to_string();
+    for address in [free.as_str(), silent.0.as_str(), console.as_str(), "no.such.host.invalid:9092", "localhost", ","] {
+        for words in [&["topic", "list"][..], &["produce", "t"], &["consume", "t", "--follow"]] {
+            let began = now();
+            let arguments: Vec<&str> = words.iter().copied().chain(["--bootstrap", address]).collect();
+            let (code, _, err) = run(&arguments);
+            let line = one_line(&err);
+            assert_eq!(code, Some(1), "{line}");
+            assert!(line.contains("--bootstrap HOST:PORT") || line.contains("write HOST:PORT"), "{line}");
+            assert!(began.elapsed() < Duration::from_secs(8), "{arguments:?}: {:?}", began.elapsed());
+        }
+    }
+}
+
+#[test]
+fn a_reader_that_has_had_enough_ends_it_quietly() {
+    let cluster = Cluster::start();
+    cluster.ok(&["topic", "create", "many"]);
+    let lines = "a line of some length, so that it does not fit a pipe\n".repeat(50_000);
+    cluster.ok_with(&["produce", "many"], lines.as_bytes());
+    for words in [&["consume", "many"][..], &["consume", "many", "--json"]] {
+        let mut child = cluster.spawn(words);
+        let mut first = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
+        assert!(first.contains("a line of"));
+        assert_eq!(end(child), (Some(0), String::new()));
+    }
+}
+
+#[test]
+fn ctrl_c_ends_it_quietly_and_loses_nothing() {
+    let cluster = Cluster::start();
+    cluster.ok(&["topic", "create", "typed"]);
+    let mut follower = cluster.spawn(&["consume", "typed", "--follow"]);
+    let mut followed = BufReader::new(follower.stdout.take().unwrap());
+    let mut writer = cluster.spawn(&["produce", "typed"]);
+    let stdin = writer.stdin.as_mut().unwrap();
+    for n in 0..3 {
+        // What is typed arrives while more may be typed.
+        writeln!(stdin, "line {n}").unwrap();
+        let mut line = String::new();
+        followed.read_line(&mut line).unwrap();
+        assert_eq!(line, format!("line {n}\n"));
+    }
+    writer.stdin.as_mut().unwrap().write_all(b"line 3\n").unwrap();
+    let mut line = String::new();
+    followed.read_line(&mut line).unwrap();
+    interrupt(&writer);
+    assert_eq!(writer.wait().unwrap().code(), Some(0));
+    interrupt(&follower);
+    assert_eq!(end(follower), (Some(0), String::new()));
+    assert_eq!(cluster.ok(&["consume", "typed"]), "line 0\nline 1\nline 2\nline 3\n");
+}
+
+#[test]
+fn a_restart_in_the_middle_is_not_noticed() {
+    let folder = TempDir::new().unwrap();
+    let broker = process::start_in(folder.path(), &[]);
+    let address = broker.kafka.to_string();
+    let common = ["--bootstrap", address.as_str()];
+    let words = |words: &[&'static str]| -> Vec<&str> { words.iter().copied().chain(common).collect() };
+    assert_eq!(run(&words(&["topic", "create", "t"])).0, Some(0));
+    let mut follower = spawn_command(&words(&["consume", "t", "--follow", "--max", "4"]));
+    let mut writer = spawn_command(&words(&["produce", "t"]));
+    let mut followed = BufReader::new(follower.stdout.take().unwrap());
+    let mut read = || {
+        let mut line = String::new();
+        followed.read_line(&mut line).unwrap();
+        line
+    };
+    writer.stdin.as_mut().unwrap().write_all(b"1\n2\n").unwrap();
+    assert_eq!((read(), read()), ("1\n".to_owned(), "2\n".to_owned()));
+    broker.kill();
+    writer.stdin.as_mut().unwrap().write_all(b"3\n4\n").unwrap();
+    let _again = process::start_in(folder.path(), &["--listen", &address]);
+    assert_eq!((read(), read()), ("3\n".to_owned(), "4\n".to_owned()));
+    drop(writer.stdin.take());
+    assert_eq!(end(writer), (Some(0), String::new()));
+    assert_eq!(end(follower), (Some(0), String::new()));
+}
+
+#[test]
+fn a_bench_counts_every_record_that_was_due() {
+    let cluster = Cluster::start();
+    cluster.ok(&["topic", "create", "load", "--partitions", "3"]);
+    let rate = ["--rate", "500", "--duration", "2", "--warmup", "1", "--size", "100", "--json"];
+    for (what, written) in [("produce", 1500), ("e2e", 3000)] {
+        let words: Vec<&str> = ["bench", what, "load"].into_iter().chain(rate).collect();
+        let report = json(&cluster.ok(&words));
+        assert_eq!((&report["records"], &report["bytes"]), (&1000.into(), &100_000.into()), "{report}");
+        assert_eq!(report["open_loop"], true);
+        let at = |quantile: &str| report["latency_ms"][quantile].as_f64().unwrap();
+        assert!(0.0 < at("p50") && at("p50") <= at("p99") && at("p99") <= at("max"), "{report}");
+        let read = json(&cluster.ok(&["bench", "consume", "load", "--json"]));
+        assert_eq!((&read["records"], &read["bytes"]), (&written.into(), &(written * 100).into()), "{read}");
+    }
+    let (code, line) = cluster.fails(&["bench", "produce", "nowhere"], b"");
+    assert!(code == Some(1) && line.contains("millstream topic create"), "{line}");
+    cluster.ok(&["topic", "create", "empty"]);
+    let (code, line) = cluster.fails(&["bench", "consume", "empty"], b"");
+    assert!(code == Some(1) && line.contains("holds no records"), "{line}");
+}
+
+#[test]
+fn every_command_has_help_with_an_example() {
+    for words in [
+        &["produce"][..],
+        &["consume"],
+        &["topic", "create"],
+        &["topic", "list"],
+        &["topic", "describe"],
+        &["topic", "delete"],
+        &["topic", "alter"],
+        &["bench", "produce"],
+        &["bench", "consume"],
+        &["bench", "e2e"],
+    ] {
+        let arguments: Vec<&str> = words.iter().copied().chain(["--help"]).collect();
+        let (code, out, _) = run(&arguments);
+        assert_eq!(code, Some(0));
+        let example = format!("  millstream {}", words.join(" "));
+        assert!(
+            out.contains("Example:\n") && (out.contains(&example) || out.contains("| millstream produce")),
+            "{out}"
+        );
+        assert!(out.contains("--json") && out.contains("--bootstrap"), "{out}");
+    }
+}
