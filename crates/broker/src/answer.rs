@@ -17,13 +17,18 @@ pub(crate) struct Held {
     /// The request's frame.
     #[expect(dead_code, reason = "held for what its drop gives back")]
     pub(crate) frame: FrameMemory,
-    /// Record data of a fetch.
-    pub(crate) records: Option<OwnedSemaphorePermit>,
+    /// What the answer itself takes.
+    pub(crate) answer: Option<OwnedSemaphorePermit>,
 }
 
 impl Answer {
     pub(crate) fn new(pieces: Vec<Bytes>, held: Held) -> Answer {
         Answer { pieces, held }
+    }
+
+    /// Takes over memory that was got for it.
+    pub(crate) fn hold(&mut self, memory: Option<OwnedSemaphorePermit>) {
+        self.held.answer = memory;
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -13,7 +13,7 @@ use crate::handler::{
     produce,
 };
 use crate::hello::START_CLIENT_ID;
-use crate::memory::FrameMemory;
+use crate::memory::{self, FrameMemory};
 use futures::future::BoxFuture;
 use protocol::api;
 use protocol::api_key::ApiKey;
@@ -24,6 +24,14 @@ use std::sync::Arc;
 /// Only produce requests carry bulk data. Any other frame above this is refused, because what it decodes to takes more memory
 /// than its bytes.
 const PLAIN_REQUEST_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// An answer of so few bytes beyond its request is counted where there is room, and does not wait where there is none: a broker that
+/// starts must learn in time that this one lives.
+const SMALL_ANSWER_BYTES_MAX: usize = 4096;
+
+/// What a topic, and what a partition takes in an answer that tells of all, roughly, as values and as bytes.
+const TOPIC_ANSWER_BYTES: usize = 512;
+const PARTITION_ANSWER_BYTES: usize = 256;
 
 /// A started request: resolves to its answer, or to none where the client wants none.
 pub(crate) type Running = BoxFuture<'static, Result<Option<Answer>, Unserved>>;
@@ -101,7 +109,7 @@ async fn start_produce(broker: Arc<Shared>, request: Request) -> Result<Running,
         match waiting.await {
             Ok(Some(response)) => {
                 let rope = reply.encode(&response)?;
-                Ok(Some(Answer::new(rope.into_pieces(), Held { frame: memory, records: None })))
+                Ok(Some(Answer::new(rope.into_pieces(), Held { frame: memory, answer: None })))
             }
             Ok(None) => Ok(None),
             Err(failure) => Err(Unserved::Unanswered(failure)),
@@ -109,16 +117,56 @@ async fn start_produce(broker: Arc<Shared>, request: Request) -> Result<Running,
     }))
 }
 
-/// The table of handlers.
+/// Answers a request, and counts the answer's memory until it is written. A fetch counts its own.
 async fn answer(broker: &Shared, request: Request) -> Result<Answer, Unserved> {
+    let (key, frame_bytes) = (request.frame.header.key, request.frame_bytes);
+    let ahead = match expected_bytes(broker, key) {
+        0 => None,
+        expected => Some(broker.answer_memory.take(expected).await),
+    };
+    let mut answer = handle(broker, request).await?;
+    if key == ApiKey::Fetch {
+        return Ok(answer);
+    }
+    // The request's own memory is held as long.
+    let beyond = answer.len().saturating_sub(frame_bytes);
+    answer.hold(match ahead {
+        Some(mut ahead) => {
+            memory::keep_only(&mut ahead, beyond);
+            Some(ahead)
+        }
+        None if beyond <= SMALL_ANSWER_BYTES_MAX => broker.answer_memory.try_take(beyond),
+        None => Some(broker.answer_memory.take(beyond).await),
+    });
+    Ok(answer)
+}
+
+/// What an answer that may tell of every topic takes while it is made, however small the question was. Others are counted when they
+/// are there: they are in proportion to their requests, which are counted.
+fn expected_bytes(broker: &Shared, key: ApiKey) -> usize {
+    match key {
+        ApiKey::Metadata
+        | ApiKey::DescribeConfigs
+        | ApiKey::DescribeLogDirs
+        | ApiKey::DescribeCluster
+        | ApiKey::DescribeTopicPartitions => {
+            let image = broker.store.ledger().image();
+            image.topics.len() * TOPIC_ANSWER_BYTES + image.streams.len() * PARTITION_ANSWER_BYTES
+        }
+        _ => 0,
+    }
+}
+
+/// The table of handlers.
+async fn handle(broker: &Shared, request: Request) -> Result<Answer, Unserved> {
     let Request { frame, memory, .. } = request;
     let mut reply = Reply::to(&frame.header);
-    let mut held = Held { frame: memory, records: None };
+    let mut held = Held { frame: memory, answer: None };
     let version = reply.version;
     let rope = match reply.key {
         ApiKey::Fetch => {
             let (response, records) = fetch::handle(broker, reply.body(frame)?, version).await;
-            held.records = records;
+            held.answer = records;
             reply.encode(&response)
         }
         ApiKey::ListOffsets => reply.encode(&list_offsets::handle(broker, reply.body(frame)?, version).await),

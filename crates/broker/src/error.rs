@@ -45,8 +45,15 @@ pub(crate) enum Failure {
     FencedLeaderEpoch,
     #[error("the client's leader epoch is ahead")]
     UnknownLeaderEpoch,
-    #[error("fetch sessions are not kept; ask without one")]
+    #[error("there is no such fetch session (any more)")]
     NoSession,
+    #[error("the fetch session is at another epoch")]
+    WrongSessionEpoch,
+    #[error("the fetch session names topics another way, by id or by name")]
+    SessionTopicIds,
+    /// A topic that a session asks for by id was deleted, and another one has its name now.
+    #[error("the topic id belongs to an earlier topic of the same name")]
+    InconsistentTopicId,
     /// Enqueued, and its fate will never be known here.
     #[error("the broker stopped owning the partition before the records were durable; they may or may not be kept")]
     Unconfirmed,
@@ -100,6 +107,9 @@ impl Failure {
             Failure::FencedLeaderEpoch => ErrorCode::FencedLeaderEpoch,
             Failure::UnknownLeaderEpoch => ErrorCode::UnknownLeaderEpoch,
             Failure::NoSession => ErrorCode::FetchSessionIdNotFound,
+            Failure::WrongSessionEpoch => ErrorCode::InvalidFetchSessionEpoch,
+            Failure::SessionTopicIds => ErrorCode::FetchSessionTopicIdError,
+            Failure::InconsistentTopicId => ErrorCode::InconsistentTopicId,
             Failure::TimedOut => ErrorCode::RequestTimedOut,
             Failure::OffsetOutOfRange => ErrorCode::OffsetOutOfRange,
             Failure::Batch(error) => error.error_code(),

@@ -12,6 +12,7 @@ mod batch_check;
 mod connection;
 mod dispatch;
 mod error;
+mod fetch_session;
 mod frame;
 mod handler;
 mod hello;
@@ -34,10 +35,12 @@ mod waiter;
 pub use hello::START_CLIENT_ID;
 pub use options::BrokerOptions;
 
+use crate::fetch_session::Sessions;
 use crate::frame::FrameLimits;
 use crate::listener::Connections;
 use crate::memory::{AnswerMemory, RequestMemory};
 use crate::partition::Partitions;
+use crate::topics::Creating;
 use base::NodeId;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,6 +50,9 @@ use world::{Clock, Listener, World};
 
 /// How often [`Broker::stop`] looks whether the connections have ended.
 const STOP_LOOK_PERIOD: Duration = Duration::from_millis(5);
+
+/// The part of the memory for answers that fetch sessions may have: what they hold is what answers need not repeat.
+const SESSIONS_PART: usize = 8;
 
 /// A running broker.
 pub struct Broker {
@@ -62,6 +68,8 @@ struct Shared {
     connections: Connections,
     frames: FrameLimits,
     answer_memory: AnswerMemory,
+    creating: Creating,
+    sessions: Sessions,
     /// Another broker that starts has asked for an answer.
     said_hello: Notify,
     /// Becomes true once, when the broker stops.
@@ -72,6 +80,7 @@ impl Broker {
     /// Accepts and serves until [`Broker::stop`].
     pub fn start(world: &World, listener: Box<dyn Listener>, store: Store, options: BrokerOptions) -> Arc<Broker> {
         let clock = world.clock.clone();
+        let sessions_bytes = options.answers_bytes_max / SESSIONS_PART;
         let shared = Arc::new(Shared {
             clock: clock.clone(),
             partitions: Partitions::new(store.clone()),
@@ -83,7 +92,9 @@ impl Broker {
                 silence_max: frame::SILENCE_MAX,
                 clock: clock.clone(),
             },
-            answer_memory: AnswerMemory::new(options.answers_bytes_max),
+            answer_memory: AnswerMemory::new(options.answers_bytes_max - sessions_bytes),
+            creating: Creating::default(),
+            sessions: Sessions::new(options.fetch_sessions_max, sessions_bytes),
             said_hello: Notify::new(),
             stopping: watch::Sender::new(false),
             options,

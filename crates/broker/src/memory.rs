@@ -10,6 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+/// An answer may have this part of the memory of all even while it is short.
+const LEAST_SHARE_PART: usize = 16;
+
 /// Memory for request frames.
 #[derive(Debug)]
 pub(crate) struct RequestMemory {
@@ -19,7 +22,7 @@ pub(crate) struct RequestMemory {
     waiting: AtomicUsize,
 }
 
-/// Counts a frame as waiting for as long as it lives.
+/// Counts somebody as waiting for as long as it lives.
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl Drop for Waiting<'_> {
@@ -81,23 +84,43 @@ impl FrameMemory {
     }
 }
 
-/// Memory for the record data of answers.
+/// Memory for answers until they are written: the record data of fetches, and whatever else is greater than its request.
+///
+/// Whoever waits for it holds none of it, and who holds some writes, or reads with a deadline; a peer that keeps it by not taking its
+/// answer gives way while somebody waits (`connection`). Hence everybody gets some in time.
 #[derive(Debug)]
 pub(crate) struct AnswerMemory {
     shared: Arc<Semaphore>,
     total: usize,
+    waiting: AtomicUsize,
 }
 
 impl AnswerMemory {
     pub(crate) fn new(answers_bytes_max: usize) -> AnswerMemory {
         let total = answers_bytes_max.clamp(1, Semaphore::MAX_PERMITS);
-        AnswerMemory { shared: Arc::new(Semaphore::new(total)), total }
+        AnswerMemory { shared: Arc::new(Semaphore::new(total)), total, waiting: AtomicUsize::new(0) }
+    }
+
+    /// Whether an answer waits for memory, so that whoever holds it without need harms another.
+    pub(crate) fn is_short(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
     }
 
     /// Waits until `bytes` (at most all there is) may be used; they are given back when the permit is dropped.
     pub(crate) async fn take(&self, bytes: usize) -> OwnedSemaphorePermit {
+        if let Some(permit) = self.try_take(bytes) {
+            return permit;
+        }
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let _waiting = Waiting(&self.waiting);
         let bytes = u32::try_from(bytes.min(self.total)).unwrap_or(u32::MAX);
         open(self.shared.clone().acquire_many_owned(bytes).await)
+    }
+
+    /// What a fetch may put into its answer now: less while others have much, so that a few who take their answers slowly do not
+    /// have everything.
+    pub(crate) fn share(&self) -> usize {
+        (self.shared.available_permits() / 2).max(self.total / LEAST_SHARE_PART)
     }
 
     /// The same without waiting, for those who hold some already and must not wait for one another.
@@ -109,7 +132,14 @@ impl AnswerMemory {
 
 /// Gives back what `permit` holds beyond `bytes`.
 pub(crate) fn keep_only(permit: &mut OwnedSemaphorePermit, bytes: usize) {
-    drop(permit.split(permit.num_permits().saturating_sub(bytes)));
+    give_back(permit, permit.num_permits().saturating_sub(bytes));
+}
+
+/// Gives back up to `bytes` of what `permit` holds; how many it were.
+pub(crate) fn give_back(permit: &mut OwnedSemaphorePermit, bytes: usize) -> usize {
+    let bytes = bytes.min(permit.num_permits());
+    drop(permit.split(bytes));
+    bytes
 }
 
 fn open(permit: Result<OwnedSemaphorePermit, tokio::sync::AcquireError>) -> OwnedSemaphorePermit {
@@ -147,9 +177,22 @@ mod tests {
     #[tokio::test]
     async fn an_answer_larger_than_everything_is_served_alone() {
         let memory = AnswerMemory::new(100);
-        let large = memory.take(1_000_000).await;
-        assert!(memory.take(1).now_or_never().is_none());
-        drop(large);
-        assert!(memory.take(1).now_or_never().is_some());
+        let mut large = memory.take(1_000_000).await;
+        let mut other = Box::pin(memory.take(1));
+        assert!(!memory.is_short() && other.as_mut().now_or_never().is_none() && memory.is_short());
+        assert_eq!((give_back(&mut large, 30), give_back(&mut large, 100)), (30, 70));
+        assert!(other.now_or_never().is_some() && !memory.is_short());
+    }
+
+    #[tokio::test]
+    async fn an_answers_share_shrinks_with_what_others_have_but_not_to_nothing() {
+        let memory = AnswerMemory::new(1600);
+        let mut held = Vec::new();
+        let mut shares = Vec::new();
+        for _ in 0..5 {
+            shares.push(memory.share());
+            held.push(memory.take(memory.share()).await);
+        }
+        assert_eq!(shares, [800, 400, 200, 100, 100]);
     }
 }

@@ -23,6 +23,8 @@ pub struct BrokerOptions {
     pub answers_bytes_max: usize,
     /// Greatest record data of one fetch answer, whatever the client asks for (`fetch.max.bytes`). One batch may exceed it.
     pub fetch_bytes_max: usize,
+    /// Incremental fetch sessions at the most (`max.incremental.fetch.session.cache.slots`).
+    pub fetch_sessions_max: usize,
     /// Greatest record batch in bytes (`message.max.bytes`), where the topic has no `max.message.bytes`.
     pub batch_bytes_max: usize,
     /// Connections at the most (`max.connections`).
@@ -63,6 +65,7 @@ impl Default for BrokerOptions {
             requests_bytes_max: 256 * MIB,
             answers_bytes_max: 256 * MIB,
             fetch_bytes_max: 55 * MIB,
+            fetch_sessions_max: 1000,
             batch_bytes_max: 1_048_588,
             connections_max: 20_000,
             connection_idle_max: Duration::from_secs(600),

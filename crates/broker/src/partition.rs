@@ -14,7 +14,7 @@ use base::{Offset, OffsetRange, StreamId, UnixMillis};
 use control_core::Image;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use stream::{AppendError, Confirmation, NumberedBatch, ReadBatches, ReadError, Store, Stream};
+use stream::{AppendError, Confirmation, Greatest, NumberedBatch, ReadBatches, ReadError, Store, Stream};
 use tokio::sync::watch;
 use world::lock;
 
@@ -101,6 +101,23 @@ impl Partition {
         self.stream.watch_confirmed()
     }
 
+    /// Kafka's end of a leader epoch: the greatest epoch not above it that has an end here, and that end. None where the epoch is
+    /// beyond all that are known. An epoch older than all of them ends where they begin.
+    pub(crate) fn epoch_end(&self, image: &Image, epoch: i32) -> Option<(i32, Offset)> {
+        if epoch == self.leader_epoch() {
+            return Some((epoch, self.stream.next()));
+        }
+        let record = image.streams.get(&self.stream.id())?;
+        let mut first_offsets: BTreeMap<i32, Offset> = record.epochs.iter().map(|(it, first)| (it.0, *first)).collect();
+        // Those whose records are not committed to objects yet, and the present one.
+        for tenure in record.tenures.iter().filter(|tenure| tenure.end != Some(tenure.start)) {
+            first_offsets.entry(tenure.stream_epoch.0).or_insert(tenure.start.max(record.start));
+        }
+        let (_, end) = first_offsets.range(epoch.checked_add(1)?..).next()?;
+        let known = first_offsets.range(..=epoch).next_back();
+        Some((known.map_or(epoch, |(known, _)| *known), *end))
+    }
+
     /// Whether reading at `from` could answer more than "nothing yet": false between the high watermark and the log's end.
     pub(crate) fn may_have(&self, from: Offset) -> bool {
         from < self.high_watermark() || from > self.stream.next()
@@ -117,6 +134,11 @@ impl Partition {
     /// Where reading on meets the first batch with a timestamp of at least `target`.
     pub(crate) async fn seek_time(&self, target: UnixMillis) -> Result<Option<Offset>, ReadError> {
         self.stream.seek_time(target).await
+    }
+
+    /// Where the greatest timestamp is, as far as that is known without reading records.
+    pub(crate) async fn greatest_time(&self) -> Result<Greatest, ReadError> {
+        self.stream.greatest_time().await
     }
 
     /// Whether the topic is gone, which a parked fetch must notice.

@@ -7,7 +7,7 @@
 use crate::batch_check::DECOMPRESSED_BYTES_MAX;
 use crate::error::Failure;
 use crate::partition::Partition;
-use base::{Offset, UnixMillis};
+use base::{Offset, OffsetRange, UnixMillis};
 use protocol::record_batch::{self, RecordBatch};
 use protocol::wire::Records;
 use stream::ReadError;
@@ -69,17 +69,58 @@ fn damaged(from: Offset, what: &dyn std::fmt::Display) -> ReadError {
 
 /// The first record that has the greatest timestamp of all; none where no record has one.
 pub(crate) async fn greatest(partition: &Partition) -> Result<Option<Found>, Failure> {
-    // The stream answers "is there one of at least t" from its index, so the greatest is found by halving.
-    let (mut there, mut beyond) = (0, i64::MAX);
-    if partition.seek_time(UnixMillis(there)).await?.is_none() {
-        return Ok(None);
+    let known = partition.greatest_time().await?;
+    let batch = known.batch.map(|at| OffsetRange::new(at, at.plus(1)));
+    let mut best = None;
+    for range in batch.into_iter().chain(known.unsure) {
+        best = better(best, greatest_of(partition, range).await?);
     }
-    while beyond - there > 1 {
-        let middle = there + (beyond - there) / 2;
-        match partition.seek_time(UnixMillis(middle)).await? {
-            Some(_) => there = middle,
-            None => beyond = middle,
+    Ok(best)
+}
+
+/// The same of the batches that hold offsets of `range`.
+async fn greatest_of(partition: &Partition, range: OffsetRange) -> Result<Option<Found>, Failure> {
+    let mut best = None;
+    let mut from = range.base;
+    while from < range.next {
+        let batches = partition.read(from, READ_BYTES).await?;
+        let bytes = batches.pieces.into_iter().collect::<Records>().to_bytes();
+        for batch in record_batch::batches(bytes) {
+            let batch = batch.map_err(|error| damaged(from, &error))?;
+            if batch.base_offset() >= range.next.to_kafka() {
+                return Ok(best);
+            }
+            let found = greatest_in(&batch, partition.log_start()).map_err(|error| damaged(from, &error))?;
+            best = better(best, found);
         }
+        if batches.next <= from {
+            return Err(damaged(from, &"a read that does not advance").into());
+        }
+        from = batches.next;
     }
-    first_from(partition, UnixMillis(there)).await
+    Ok(best)
+}
+
+fn greatest_in(batch: &RecordBatch, log_start: Offset) -> Result<Option<Found>, record_batch::BatchError> {
+    if batch.is_log_append_time() {
+        let base = Offset::from_kafka(batch.base_offset()).unwrap_or_default();
+        return Ok(Some((base.max(log_start), UnixMillis(batch.max_timestamp()))));
+    }
+    let mut best = None;
+    for record in batch.records(DECOMPRESSED_BYTES_MAX)? {
+        let record = record?;
+        let offset = Offset::from_kafka(record.offset).filter(|offset| *offset >= log_start && record.timestamp >= 0);
+        best = better(best, offset.map(|offset| (offset, UnixMillis(record.timestamp))));
+    }
+    Ok(best)
+}
+
+/// The one with the greater timestamp; of equals the first.
+fn better(one: Option<Found>, other: Option<Found>) -> Option<Found> {
+    match (one, other) {
+        (Some((at, greatest)), Some((offset, timestamp))) if (timestamp, at) <= (greatest, offset) => {
+            Some((at, greatest))
+        }
+        (one, other) => other.or(one),
+    }
 }

@@ -33,9 +33,14 @@ pub(crate) fn collision<'a>(name: &str, existing: impl Iterator<Item = &'a Strin
     if !name.contains(['.', '_']) {
         return None;
     }
-    let flat = name.replace('.', "_");
+    let wanted = flat(name);
     let mut existing = existing;
-    existing.find(|other| other.as_str() != name && other.len() == name.len() && other.replace('.', "_") == flat)
+    existing.find(|other| other.as_str() != name && other.len() == name.len() && flat(other) == wanted)
+}
+
+/// What becomes of a name in metric names.
+pub(crate) fn flat(name: &str) -> String {
+    name.replace('.', "_")
 }
 
 #[cfg(test)]

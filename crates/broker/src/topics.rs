@@ -11,9 +11,10 @@ use crate::{Shared, topic_name, uuid};
 use base::{NodeEpoch, NodeId, StreamId, TopicId, WalIndex};
 use control_core::{Command, Image, Node, NodeState, Outcome, Refusal, StreamRecord, Topic};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::btree_map::Entry;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use world::ClockExt;
+use world::{ClockExt, lock};
 
 /// A topic that somebody asks for.
 #[derive(Debug, Clone)]
@@ -46,12 +47,7 @@ pub(crate) fn check(broker: &Shared, image: &Image, topic: &NewTopic) -> Result<
     if image.topic(&topic.name).is_some() {
         return Err(Failure::TopicExists(topic.name.clone()));
     }
-    if let Some(other) = topic_name::collision(&topic.name, image.topic_names.keys()) {
-        return Err(Failure::InvalidTopic(format!(
-            "'{}' collides with the existing topic '{other}': '.' and '_' are the same in metric names",
-            topic.name
-        )));
-    }
+    check_collision(&topic.name, image)?;
     let options = &broker.options;
     let partitions = if topic.partitions == -1 { options.num_partitions } else { topic.partitions };
     if partitions < 1 || partitions > options.topic_partitions_max {
@@ -73,6 +69,49 @@ pub(crate) fn check(broker: &Shared, image: &Image, topic: &NewTopic) -> Result<
     Ok(CheckedTopic { id, partitions, replication_factor })
 }
 
+fn check_collision(name: &str, image: &Image) -> Result<(), Failure> {
+    topic_name::collision(name, image.topic_names.keys()).map_or(Ok(()), |other| Err(collides(name, other)))
+}
+
+fn collides(name: &str, other: &str) -> Failure {
+    Failure::InvalidTopic(format!(
+        "'{name}' collides with the topic '{other}': '.' and '_' are the same in metric names"
+    ))
+}
+
+/// The names that this broker is creating just now, by what they are in metric names: no image shows them yet.
+#[derive(Debug, Default)]
+pub(crate) struct Creating {
+    names: Mutex<BTreeMap<String, String>>,
+}
+
+/// While it lives, nothing is created under a name that collides with its own.
+struct Claim<'a> {
+    creating: &'a Creating,
+    flat: String,
+}
+
+impl Creating {
+    /// None where the same name is being created already: then the ledger says who comes second.
+    fn claim(&self, name: &str) -> Result<Option<Claim<'_>>, Failure> {
+        let flat = topic_name::flat(name);
+        match lock(&self.names).entry(flat.clone()) {
+            Entry::Occupied(held) if held.get() == name => Ok(None),
+            Entry::Occupied(held) => Err(collides(name, held.get())),
+            Entry::Vacant(free) => {
+                free.insert(name.to_owned());
+                Ok(Some(Claim { creating: self, flat }))
+            }
+        }
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        lock(&self.creating.names).remove(&self.flat);
+    }
+}
+
 /// Creates a topic that passed [`check`]; answers once the ledger holds it.
 pub(crate) async fn create(
     broker: &Shared,
@@ -80,6 +119,9 @@ pub(crate) async fn create(
     checked: &CheckedTopic,
     limit: Duration,
 ) -> Result<(), Failure> {
+    let _claim = broker.creating.claim(&topic.name)?;
+    // What has been created between the check and the claim is in the image now.
+    check_collision(&topic.name, &broker.store.ledger().image())?;
     for (name, value) in &topic.configs {
         if topic_settings::check(name, value) == Ok(Fate::WithoutObject) {
             tracing::info!(topic = %topic.name, "{name}={value} is kept, but what it tunes does not exist here");

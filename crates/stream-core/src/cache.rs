@@ -262,10 +262,17 @@ impl LogCache {
     /// The base of the first run, at or above `from` and below `below`, whose greatest timestamp is at least `target`.
     #[must_use]
     pub fn seek_time(&self, stream: StreamId, from: Offset, below: Offset, target: UnixMillis) -> Option<Offset> {
-        let runs = &self.tails.get(&stream)?.runs;
-        let first = runs.partition_point(|run| run.range.next <= from);
-        let mut readable = runs.range(first..).take_while(|run| run.range.base < below);
+        let mut readable = self.runs_between(stream, from, below);
         readable.find(|run| run.max_timestamp >= target).map(|run| run.range.base.max(from))
+    }
+
+    /// The runs that hold offsets at or above `from` and begin below `below`, oldest first.
+    pub fn runs_between(&self, stream: StreamId, from: Offset, below: Offset) -> impl Iterator<Item = &Run> {
+        let runs = self.tails.get(&stream).into_iter().flat_map(move |tail| {
+            let first = tail.runs.partition_point(|run| run.range.next <= from);
+            tail.runs.range(first..)
+        });
+        runs.take_while(move |run| run.range.base < below)
     }
 
     /// Whether these bytes of the WAL are still what the cache has, alone or joined with their neighbours: what was read from there is

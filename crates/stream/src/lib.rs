@@ -34,6 +34,7 @@ pub mod wal;
 pub use fsck::{FsckReport, fsck};
 pub use keys::{data_key, object_of_key};
 pub use object_index::{ObjectIndex, read_index};
+pub use offsets::Greatest;
 pub use options::{Options, StoreProbe};
 pub use store::{
     AppendError, Confirmation, Gauges, ReadBatches, ReadError, StartError, StartRequest, Store, Stream, WalTarget,

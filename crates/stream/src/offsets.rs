@@ -4,9 +4,94 @@ use crate::open_stream::OpenStream;
 use crate::read::{StoreFault, blocks_of, index};
 use crate::shared::Shared;
 use crate::store::ReadError;
-use base::{Offset, StreamId, UnixMillis};
+use base::{ObjectId, Offset, OffsetRange, StreamId, UnixMillis};
 use control_core::{Reference, StreamRecord};
+use std::sync::Arc;
+use stream_core::object::BlockEntry;
 use world::{StoreError, lock};
+
+/// Where a stream's greatest timestamp is, as far as that is known without reading records.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Greatest {
+    /// Base offset of the first batch that holds the greatest one that is known for sure.
+    pub batch: Option<Offset>,
+    /// Offsets that may hold a greater one, or the same earlier: what was known of them is of records below their beginning. Few: those around the
+    /// stream's start.
+    pub unsure: Vec<OffsetRange>,
+}
+
+/// What is known of the timestamps of some offsets.
+#[derive(Debug, Clone, Copy)]
+struct Mark {
+    range: OffsetRange,
+    greatest: UnixMillis,
+    /// Base offset of the first batch that has it; it may lie below the range.
+    at: Offset,
+}
+
+/// The marks that matter so far.
+#[derive(Debug, Default)]
+struct Marks {
+    sure: Option<Mark>,
+    unsure: Vec<(Mark, Option<ObjectId>)>,
+}
+
+impl Marks {
+    /// Takes in a mark of offsets at or above the stream's start `start`, of that object.
+    fn add(&mut self, mark: Mark, start: Offset, object: Option<ObjectId>) {
+        let cut = mark.range.base.max(start);
+        if mark.greatest.0 < 0 || mark.range.next <= cut {
+            return;
+        }
+        let mark = Mark { range: OffsetRange::new(cut, mark.range.next), ..mark };
+        if mark.at < cut {
+            self.unsure.push((mark, object));
+        } else if self.sure.is_none_or(|it| (mark.greatest, it.at) > (it.greatest, mark.at)) {
+            self.sure = Some(mark);
+        }
+    }
+
+    /// Drops the unsure ones that can't be better than the sure one.
+    fn drop_worse(&mut self) {
+        if let Some(sure) = self.sure {
+            self.unsure.retain(|(mark, _)| (mark.greatest, sure.at) > (sure.greatest, mark.range.base));
+        }
+    }
+}
+
+/// See [`crate::Stream::greatest_time`]. One object's index is read for each reference that is not sure, which is mostly the first.
+pub(crate) async fn greatest_time(shared: &Shared, stream: &OpenStream) -> Result<Greatest, ReadError> {
+    let image = shared.ledger.image();
+    let record = image.streams.get(&stream.id).ok_or(ReadError::NotOwner)?;
+    let confirmed = stream.confirmed();
+    let mut marks = Marks::default();
+    for run in lock(&shared.cache).runs_between(stream.id, record.start, confirmed) {
+        let mark = Mark { range: run.range, greatest: run.max_timestamp, at: run.max_timestamp_offset };
+        marks.add(mark, record.start, None);
+    }
+    for reference in record.references.values() {
+        let (greatest, at) = (reference.max_timestamp, reference.max_timestamp_offset);
+        marks.add(Mark { range: reference.range, greatest, at }, record.start, Some(reference.object));
+    }
+    check_seen(shared, record, stream.id, confirmed)?;
+    marks.drop_worse();
+    for (mark, object) in std::mem::take(&mut marks.unsure) {
+        let Some(object) = object else {
+            marks.unsure.push((mark, None));
+            continue;
+        };
+        for block in blocks_of(&read_index(shared, object).await?, stream.id) {
+            let range = OffsetRange::new(block.range.base, block.range.next.min(mark.range.next));
+            let of_block = Mark { range, greatest: block.max_timestamp, at: block.max_timestamp_offset };
+            if range.base < range.next {
+                marks.add(of_block, mark.range.base, None);
+            }
+        }
+    }
+    marks.drop_worse();
+    let unsure = marks.unsure.iter().map(|(mark, _)| mark.range).collect();
+    Ok(Greatest { batch: marks.sure.map(|mark| mark.at), unsure })
+}
 
 /// See [`crate::Stream::seek_time`]. Timestamps may be out of order, so maxima are looked at from left to right.
 pub(crate) async fn seek_time(
@@ -21,27 +106,34 @@ pub(crate) async fn seek_time(
     let in_objects = record.references.values().find(holds);
     let first = in_objects.map(|reference| reference.range.base).into_iter().chain(in_tail).min();
     let end = first.unwrap_or(stream.confirmed());
-    let unseen = unseen_from(shared, record, stream.id, end);
-    if unseen < end {
-        return Err(ReadError::Trouble(format!("the records from offset {unseen} on are not here yet; ask again")));
-    }
+    check_seen(shared, record, stream.id, end)?;
     let Some(reference) = in_objects else { return Ok(in_tail) };
     if in_tail.is_some_and(|offset| offset <= reference.range.base) {
         return Ok(in_tail);
     }
     let from = reference.range.base.max(record.start);
-    match index(shared, reference.object).await {
-        Ok(blocks) => {
-            let blocks = blocks_of(&blocks, stream.id);
-            let found = blocks.iter().find(|block| block.range.next > from && block.max_timestamp >= target);
-            Ok(Some(found.map_or(from, |block| block.range.base.max(from))))
+    let blocks = blocks_of(&read_index(shared, reference.object).await?, stream.id);
+    let found = blocks.iter().find(|block| block.range.next > from && block.max_timestamp >= target);
+    Ok(Some(found.map_or(from, |block| block.range.base.max(from))))
+}
+
+async fn read_index(shared: &Shared, object: ObjectId) -> Result<Arc<[BlockEntry]>, ReadError> {
+    index(shared, object).await.map_err(|fault| match fault {
+        StoreFault::Store(StoreError::NotFound(_)) => {
+            ReadError::Trouble(format!("object {object} was replaced; ask again"))
         }
-        Err(StoreFault::Store(StoreError::NotFound(_))) => {
-            Err(ReadError::Trouble(format!("object {} was replaced; ask again", reference.object)))
-        }
-        Err(StoreFault::Store(error)) => Err(ReadError::Trouble(error.to_string())),
-        Err(StoreFault::Damaged(why)) => Err(ReadError::Corrupt(format!("object {}: {why}", reference.object))),
+        StoreFault::Store(error) => ReadError::Trouble(error.to_string()),
+        StoreFault::Damaged(why) => ReadError::Corrupt(format!("object {object}: {why}")),
+    })
+}
+
+/// What lies below `end` must not be passed over where it can't be seen yet.
+fn check_seen(shared: &Shared, record: &StreamRecord, id: StreamId, end: Offset) -> Result<(), ReadError> {
+    let unseen = unseen_from(shared, record, id, end);
+    if unseen < end {
+        return Err(ReadError::Trouble(format!("the records from offset {unseen} on are not here yet; ask again")));
     }
+    Ok(())
 }
 
 /// Up to where, `end` at the most, the records are in objects or in the log cache: the tail of an earlier owner may lie in a log that only another

@@ -4,6 +4,7 @@
 //! [`Confirmation`] resolves only when it is durable; a read shows confirmed batches only. What is behind that lies in `driver`,
 //! `read`, `start` and `drain`; what the bytes mean is the caller's.
 
+use crate::offsets::Greatest;
 use crate::open_stream::OpenStream;
 use crate::options::Options;
 use crate::shared::Shared;
@@ -348,6 +349,14 @@ impl Stream {
     /// The kind says what to do.
     pub async fn seek_time(&self, target: UnixMillis) -> Result<Option<Offset>, ReadError> {
         offsets::seek_time(&self.shared, &self.stream, target).await
+    }
+
+    /// Where the stream's greatest timestamp is, from what references and the log cache know of theirs.
+    ///
+    /// # Errors
+    /// The kind says what to do.
+    pub async fn greatest_time(&self) -> Result<Greatest, ReadError> {
+        offsets::greatest_time(&self.shared, &self.stream).await
     }
 
     /// Where the stream would start were it to keep at most about `bytes` and nothing older than `before`: whole references go,

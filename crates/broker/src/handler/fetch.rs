@@ -1,53 +1,46 @@
 //! Fetch: read each partition up to the bounds, park while there is too little, answer. Third stop of the fetch walk.
 //!
-//! Bounds: the answer's total and each partition's share, but the first batch of an answer always comes whole, or a consumer with
-//! small bounds would never pass it. The answer waits until it has `min_bytes`, an error, or its time is up. Sessions are not
-//! kept: the answer's session id is 0, which tells the client to name its partitions in each request.
+//! `fetch_session` says which partitions a request means and which of them its answer needs; `read` reads them. The answer waits
+//! until it has `min_bytes`, an error that reading met, or its time is up. A partition that is not there delays and hastens nothing
+//! unless it is all that is asked for, as in Kafka: a client that goes on asking for it must not be answered at once each time.
 //!
-//! Memory: record data is shared with the caches, never copied, and counted in the broker's answer memory until it is written. A
-//! fetch waits for that memory only while it holds none, so fetches never wait for one another in a circle.
+//! There are no transactions yet, so the last stable offset is the high watermark and no transaction was aborted.
 
+mod read;
+
+use self::read::{Progress, read_all};
 use crate::Shared;
 use crate::error::{Failure, kafka_offset};
+use crate::fetch_session::{Asked, Told, TopicKey};
 use crate::memory;
 use crate::partition::Partition;
 use crate::topics;
 use crate::waiter::Waiter;
 use base::{Micros, Offset, TopicId};
 use control_core::Image;
+use futures::FutureExt;
 use protocol::error_code::ErrorCode;
-use protocol::messages::fetch_request::{FetchPartition, FetchRequest};
-use protocol::messages::fetch_response::{FetchResponse, FetchableTopicResponse, PartitionData};
+use protocol::messages::fetch_request::FetchRequest;
+use protocol::messages::fetch_response::{EpochEndOffset, FetchResponse, FetchableTopicResponse, PartitionData};
 use protocol::wire::Records;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
-use world::ClockExt;
 
-/// From this version on topics are named by id.
-const TOPIC_ID_VERSION: i16 = 13;
-/// The epoch that ends a session, or says that the client wants none.
-const FINAL_EPOCH: i32 = -1;
-/// Reads of cold data go on beyond the time that the client wants to wait, but not into its request timeout.
-const READ_WAIT_MAX: Duration = Duration::from_secs(20);
+/// The isolation level of clients that want to see committed transactions only.
+const READ_COMMITTED: i8 = 1;
 
 /// One partition of the request and what has been read of it.
 struct Slot {
-    /// Index of its topic in the request.
-    topic: usize,
-    asked: FetchPartition,
-    found: Result<Partition, Failure>,
+    asked: Asked,
+    found: Result<Arc<Partition>, Failure>,
+    /// It is not there, which was known before anything was read.
+    is_absent: bool,
     records: Records,
+    /// Where what the client has last parts from what is here.
+    diverging: Option<(i32, Offset)>,
     /// The high watermark before the last read: more than that is worth another one.
     seen: Offset,
-}
-
-/// The bounds of one fetch and what it has used of them.
-struct Progress {
-    bytes_min: usize,
-    bytes_max: usize,
-    bytes: usize,
-    read_deadline: Micros,
-    memory: Option<OwnedSemaphorePermit>,
 }
 
 pub(crate) async fn handle(
@@ -55,115 +48,92 @@ pub(crate) async fn handle(
     request: FetchRequest,
     version: i16,
 ) -> (FetchResponse, Option<OwnedSemaphorePermit>) {
-    if request.session_id != 0 && request.session_epoch != FINAL_EPOCH {
-        let error_code = Failure::NoSession.code().number();
-        return (FetchResponse { error_code, ..FetchResponse::default() }, None);
-    }
     let now = broker.clock.now();
+    let (context, asked) = match broker.sessions.begin(now, &request, version) {
+        Ok(begun) => begun,
+        Err(failure) => return (refusal(0, &failure), None),
+    };
     let wait =
         Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)).min(broker.options.fetch_wait_max);
-    let mut progress = Progress {
-        bytes_min: usize::try_from(request.min_bytes).unwrap_or(0),
-        bytes_max: usize::try_from(request.max_bytes).unwrap_or(0).min(broker.options.fetch_bytes_max),
-        bytes: 0,
-        read_deadline: now.plus(wait.max(READ_WAIT_MAX)),
-        memory: None,
-    };
-    let mut slots = resolve(broker, &request, version);
-    for slot in &mut slots {
-        read(broker, slot, &mut progress).await;
-    }
+    let mut progress = Progress::new(broker, &request, now, wait);
+    let mut slots = resolve(broker, asked, context.keeps());
+    let everything: Vec<usize> = (0..slots.len()).collect();
+    read_all(broker, &mut slots, &everything, &mut progress).await;
     park(broker, &mut slots, &mut progress, now.plus(wait)).await;
+    let mut answers: Vec<(Asked, PartitionData)> =
+        slots.into_iter().map(|slot| describe_partition(slot, request.isolation_level)).collect();
+    let random = || broker.clock.random();
+    let session = context.finish(&broker.sessions, broker.clock.now(), &mut answers, |it| (&it.0, told(&it.1)), random);
+    let session_id = match session {
+        Ok(session_id) => session_id,
+        Err((session_id, failure)) => return (refusal(session_id, &failure), None),
+    };
     if let Some(memory) = &mut progress.memory {
         memory::keep_only(memory, progress.bytes);
     }
-    (describe(request, slots), progress.memory)
+    (FetchResponse { session_id, responses: by_topic(answers), ..FetchResponse::default() }, progress.memory)
 }
 
-fn resolve(broker: &Shared, request: &FetchRequest, version: i16) -> Vec<Slot> {
+fn refusal(session_id: i32, failure: &Failure) -> FetchResponse {
+    FetchResponse { error_code: failure.code().number(), session_id, ..FetchResponse::default() }
+}
+
+fn resolve(broker: &Shared, asked: Vec<Asked>, keeps_names: bool) -> Vec<Slot> {
     let image = broker.store.ledger().image();
-    let mut slots = Vec::new();
-    for (index, topic) in request.topics.iter().enumerate() {
-        let id = if version >= TOPIC_ID_VERSION { topic.topic_id.into() } else { TopicId::default() };
-        for asked in &topic.partitions {
-            let known = if version >= TOPIC_ID_VERSION && id == TopicId::default() {
-                Err(Failure::UnknownTopicId)
-            } else {
-                find(broker, &image, &topic.topic, id, asked)
-            };
-            let seen = Offset::from_kafka(asked.fetch_offset).unwrap_or_default();
-            slots.push(Slot { topic: index, asked: asked.clone(), found: known, records: Records::default(), seen });
+    let mut last_name = None;
+    let slot = |mut asked: Asked| {
+        if keeps_names {
+            remember_name(&image, &mut asked, &mut last_name);
         }
-    }
-    slots
+        let found = find(broker, &image, &asked).map(Arc::new);
+        Slot {
+            is_absent: matches!(found, Err(Failure::UnknownPartition | Failure::UnknownTopicId)),
+            found,
+            records: Records::default(),
+            diverging: None,
+            seen: Offset::from_kafka(asked.offset).unwrap_or_default(),
+            asked,
+        }
+    };
+    asked.into_iter().map(slot).collect()
 }
 
-fn find(broker: &Shared, image: &Image, name: &str, id: TopicId, asked: &FetchPartition) -> Result<Partition, Failure> {
-    let topic = topics::find(image, name, id)?;
+/// Partitions of one topic stand together and share its name.
+fn remember_name(image: &Image, asked: &mut Asked, last: &mut Option<(TopicId, Arc<str>)>) {
+    let TopicKey::Id(id) = asked.topic else { return };
+    if asked.name.is_some() {
+        return;
+    }
+    asked.name = match last {
+        Some((last, name)) if *last == id => Some(name.clone()),
+        _ => image.topics.get(&id).map(|topic| topic.name.as_str().into()),
+    };
+    *last = asked.name.clone().map(|name| (id, name));
+}
+
+fn find(broker: &Shared, image: &Image, asked: &Asked) -> Result<Partition, Failure> {
+    let topic = match &asked.topic {
+        TopicKey::Name(name) => topics::find(image, name, TopicId::default())?,
+        TopicKey::Id(id) => match (image.topics.get(id), &asked.name) {
+            (Some(topic), _) => topic,
+            (None, None) => return Err(Failure::UnknownTopicId),
+            // The session knew the topic under this name.
+            (None, Some(name)) => {
+                let heir = image.topic(name).ok_or(Failure::UnknownPartition)?;
+                topics::stream_of(heir, asked.partition)?;
+                return Err(Failure::InconsistentTopicId);
+            }
+        },
+    };
     let stream = topics::stream_of(topic, asked.partition)?;
     let partition = broker.partitions.owned(stream).ok_or(Failure::NotLeader)?;
-    partition.check_leader_epoch(asked.current_leader_epoch)?;
+    partition.check_leader_epoch(asked.leader_epoch)?;
     Ok(partition)
 }
 
-/// Reads what one partition has, in place of what was read of it before.
-async fn read(broker: &Shared, slot: &mut Slot, progress: &mut Progress) {
-    let Ok(partition) = &slot.found else { return };
-    progress.bytes -= slot.records.len();
-    slot.records = Records::default();
-    let left = progress.bytes_max.saturating_sub(progress.bytes);
-    let bytes_max = left.min(usize::try_from(slot.asked.partition_max_bytes).unwrap_or(0));
-    let is_first = progress.bytes == 0;
-    if bytes_max == 0 && !is_first {
-        return;
-    }
-    let Some(from) = Offset::from_kafka(slot.asked.fetch_offset) else {
-        slot.found = Err(Failure::OffsetOutOfRange);
-        return;
-    };
-    if partition.is_deleted() {
-        slot.found = Err(Failure::NotLeader);
-        return;
-    }
-    slot.seen = partition.high_watermark().max(from);
-    if !partition.may_have(from) || !take_memory(broker, progress, bytes_max).await {
-        return;
-    }
-    let wait = progress.read_deadline.since(broker.clock.now());
-    match broker.clock.timeout(wait, partition.read(from, bytes_max)).await {
-        // Slower than the client waits: it asks again.
-        None => {}
-        Some(Ok(batches)) if is_first || batches.bytes <= bytes_max => {
-            progress.bytes += batches.bytes;
-            slot.records = batches.pieces.into_iter().collect();
-        }
-        // A batch larger than what is left comes first in another answer.
-        Some(Ok(_)) => {}
-        Some(Err(error)) => slot.found = Err(error.into()),
-    }
-}
-
-/// Makes sure that the answer may grow by one read of up to `bytes_max`; false where memory is short.
-async fn take_memory(broker: &Shared, progress: &mut Progress, bytes_max: usize) -> bool {
-    let wanted = progress.bytes + bytes_max.max(broker.options.batch_bytes_max);
-    match &mut progress.memory {
-        None => {
-            let wait = progress.read_deadline.since(broker.clock.now());
-            progress.memory = broker.clock.timeout(wait, broker.answer_memory.take(wanted)).await;
-            progress.memory.is_some()
-        }
-        Some(held) => {
-            let missing = wanted.saturating_sub(held.num_permits());
-            let Some(more) = broker.answer_memory.try_take(missing) else { return false };
-            held.merge(more);
-            true
-        }
-    }
-}
-
-/// Waits until there is enough, something is wrong, or time is up.
+/// Waits until there is enough, reading has met an error, or time is up.
 async fn park(broker: &Shared, slots: &mut [Slot], progress: &mut Progress, deadline: Micros) {
-    if slots.is_empty() || progress.bytes >= progress.bytes_min {
+    if progress.bytes >= progress.bytes_min || slots.iter().all(|slot| slot.is_absent) {
         return;
     }
     let mut waiter = Waiter::default();
@@ -171,7 +141,7 @@ async fn park(broker: &Shared, slots: &mut [Slot], progress: &mut Progress, dead
         watch(&mut waiter, index, slot);
     }
     let mut stopping = broker.stopping.subscribe();
-    while progress.bytes < progress.bytes_min && slots.iter().all(|slot| slot.found.is_ok()) {
+    while progress.bytes < progress.bytes_min && !slots.iter().any(Slot::is_news) {
         let left = deadline.since(broker.clock.now());
         if left.is_zero() {
             return;
@@ -186,9 +156,13 @@ async fn park(broker: &Shared, slots: &mut [Slot], progress: &mut Progress, dead
             index = waiter.next() => index,
             () = broker.clock.sleep(left) => return,
         };
-        if let Some(slot) = slots.get_mut(woken) {
-            read(broker, slot, progress).await;
-            watch(&mut waiter, woken, slot);
+        let mut all_woken = vec![woken];
+        while let Some(index) = waiter.next().now_or_never() {
+            all_woken.push(index);
+        }
+        read_all(broker, slots, &all_woken, progress).await;
+        for index in all_woken {
+            watch(&mut waiter, index, &slots[index]);
         }
     }
 }
@@ -199,25 +173,14 @@ fn watch(waiter: &mut Waiter, index: usize, slot: &Slot) {
     }
 }
 
-fn describe(request: FetchRequest, slots: Vec<Slot>) -> FetchResponse {
-    let mut responses: Vec<FetchableTopicResponse> = request
-        .topics
-        .into_iter()
-        .map(|topic| FetchableTopicResponse {
-            topic: topic.topic,
-            topic_id: topic.topic_id,
-            ..FetchableTopicResponse::default()
-        })
-        .collect();
-    for slot in slots {
-        if let Some(topic) = responses.get_mut(slot.topic) {
-            topic.partitions.push(describe_partition(slot));
-        }
+impl Slot {
+    /// Whether the client must hear of it at once.
+    fn is_news(&self) -> bool {
+        (self.found.is_err() && !self.is_absent) || self.diverging.is_some()
     }
-    FetchResponse { responses, ..FetchResponse::default() }
 }
 
-fn describe_partition(slot: Slot) -> PartitionData {
+fn describe_partition(slot: Slot, isolation_level: i8) -> (Asked, PartitionData) {
     let (code, high_watermark, log_start) = match &slot.found {
         Ok(partition) => {
             // In this order: the start never passes the high watermark, and both move.
@@ -231,14 +194,50 @@ fn describe_partition(slot: Slot) -> PartitionData {
         }
         Err(failure) => (failure.code(), None, None),
     };
-    PartitionData {
+    let diverging_epoch = slot
+        .diverging
+        .map_or_else(EpochEndOffset::default, |(epoch, end)| EpochEndOffset { epoch, end_offset: end.to_kafka() });
+    let data = PartitionData {
         partition_index: slot.asked.partition,
         error_code: code.number(),
         high_watermark: kafka_offset(high_watermark),
         last_stable_offset: kafka_offset(high_watermark),
         log_start_offset: kafka_offset(log_start),
+        diverging_epoch,
+        aborted_transactions: (isolation_level == READ_COMMITTED).then(Vec::new),
         preferred_read_replica: -1,
         records: Some(if code == ErrorCode::None { slot.records } else { Records::default() }),
         ..PartitionData::default()
+    };
+    (slot.asked, data)
+}
+
+fn told(data: &PartitionData) -> Told {
+    let is_error = data.error_code != ErrorCode::None.number();
+    Told {
+        high_watermark: data.high_watermark,
+        log_start: data.log_start_offset,
+        has_records: data.records.as_ref().is_some_and(|records| !records.is_empty()),
+        is_news: is_error || data.diverging_epoch != EpochEndOffset::default(),
+        is_error,
     }
+}
+
+/// The answers in their order; neighbours of one topic stand together.
+fn by_topic(answers: Vec<(Asked, PartitionData)>) -> Vec<FetchableTopicResponse> {
+    let mut topics: Vec<(TopicKey, FetchableTopicResponse)> = Vec::new();
+    for (asked, data) in answers {
+        match topics.last_mut() {
+            Some((key, topic)) if *key == asked.topic => topic.partitions.push(data),
+            _ => {
+                let mut topic = FetchableTopicResponse { partitions: vec![data], ..FetchableTopicResponse::default() };
+                match &asked.topic {
+                    TopicKey::Name(name) => topic.topic = name.to_string(),
+                    TopicKey::Id(id) => topic.topic_id = (*id).into(),
+                }
+                topics.push((asked.topic, topic));
+            }
+        }
+    }
+    topics.into_iter().map(|(_, topic)| topic).collect()
 }

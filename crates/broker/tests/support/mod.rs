@@ -1,6 +1,11 @@
 //! A broker over a real store in a temporary folder, and a client that speaks through the protocol crate over loopback.
 
-#![allow(unreachable_pub, clippy::unwrap_used, reason = "shared by the tests of this folder, which fail by panicking")]
+#![allow(
+    unreachable_pub,
+    dead_code,
+    clippy::unwrap_used,
+    reason = "shared by the tests of this folder, which fail by panicking and use what they need of it"
+)]
 
 use async_trait::async_trait;
 use broker::{Broker, BrokerOptions};
@@ -14,7 +19,7 @@ use protocol::messages::produce_response::PartitionProduceResponse;
 use protocol::record_batch::{BatchBuilder, NewRecord};
 use protocol::wire::Request;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use stream::{Options, StartRequest, Store, WalTarget};
 use tempfile::TempDir;
@@ -26,6 +31,10 @@ pub struct Gate {
     inner: FolderStore,
     /// While true, objects of the write-ahead log are not written.
     pub closed: AtomicBool,
+    /// Reads of data objects so far.
+    pub gets: AtomicUsize,
+    /// Each of them takes so long.
+    pub get_delay_ms: AtomicU64,
 }
 
 #[async_trait]
@@ -38,6 +47,10 @@ impl ObjectStore for Gate {
     }
 
     async fn get(&self, key: &str, range: GetRange) -> Result<(Bytes, u64), StoreError> {
+        if key.starts_with("data/") {
+            self.gets.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_millis(self.get_delay_ms.load(Ordering::Relaxed))).await;
+        }
         self.inner.get(key, range).await
     }
 
@@ -73,7 +86,12 @@ pub async fn start(options: BrokerOptions) -> Running {
     let folder = tempfile::tempdir().unwrap();
     let world = World::system();
     let inner = FolderStore::open(world.disk.clone(), world.clock.clone(), folder.path().join("bucket")).await.unwrap();
-    let gate = Arc::new(Gate { inner, closed: AtomicBool::new(false) });
+    let gate = Arc::new(Gate {
+        inner,
+        closed: AtomicBool::new(false),
+        gets: AtomicUsize::new(0),
+        get_delay_ms: AtomicU64::new(0),
+    });
     let listener = world.network.listen("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let request = StartRequest {

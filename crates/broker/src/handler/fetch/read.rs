@@ -1,0 +1,235 @@
+//! Reads the partitions of one fetch, side by side where records come from the bucket.
+//!
+//! Bounds: the answer's total and each partition's share, in the request's order; but where nothing fits, the first batch that is
+//! there comes whole, or a consumer with small bounds would never pass it. A read that has begun has its part of the total put
+//! aside, so those beside it can't exceed it together. What memory answers at once is never waited for: only reads that wait run
+//! beside each other, [`READS_TOGETHER_MAX`] at most.
+//!
+//! Memory: record data is shared with the caches, never copied, and counted in the broker's answer memory until it is written. A
+//! fetch waits for that memory only while it holds none, so fetches never wait for one another in a circle.
+
+use super::Slot;
+use crate::Shared;
+use crate::error::Failure;
+use crate::partition::Partition;
+use base::{Micros, Offset};
+use futures::stream::{FuturesUnordered, StreamExt};
+use protocol::messages::fetch_request::FetchRequest;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+use stream::{ReadBatches, ReadError};
+use tokio::sync::OwnedSemaphorePermit;
+use world::ClockExt;
+
+/// Reads of one fetch that wait for the bucket at the same time.
+const READS_TOGETHER_MAX: usize = 16;
+
+/// Reads of cold data go on beyond the time that the client wants to wait, but not into its request timeout;
+const READ_WAIT_MAX: Duration = Duration::from_secs(20);
+
+/// and where other partitions have records for the client already, they are kept from it no longer than this.
+const OTHERS_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// The bounds of one fetch and what it has used of them.
+pub(super) struct Progress {
+    pub(super) bytes_min: usize,
+    pub(super) bytes: usize,
+    pub(super) memory: Option<OwnedSemaphorePermit>,
+    bytes_max: usize,
+    read_deadline: Micros,
+    others_deadline: Micros,
+    /// What reads that wait may bring, and the memory that they may need for it.
+    reserved: usize,
+    reserved_memory: usize,
+    /// A partition whose first batch did not fit while something else was read.
+    too_large: Option<usize>,
+}
+
+/// A read that has not answered at once.
+type Waiting = Pin<Box<dyn Future<Output = (Read, Result<ReadBatches, ReadError>)> + Send>>;
+
+/// What a read was allowed.
+#[derive(Debug, Clone, Copy)]
+struct Read {
+    index: usize,
+    bytes_max: usize,
+    memory: usize,
+}
+
+/// What to do with a partition.
+enum Next {
+    Read(Read),
+    /// Nothing, now or because of its own bounds.
+    Pass,
+    /// It may have its turn when a read that waits has ended.
+    Later,
+}
+
+impl Progress {
+    pub(super) fn new(broker: &Shared, request: &FetchRequest, now: Micros, wait: Duration) -> Progress {
+        let bytes_max = usize::try_from(request.max_bytes).unwrap_or(0).min(broker.options.fetch_bytes_max);
+        let bytes_max = bytes_max.min(broker.answer_memory.share());
+        Progress {
+            bytes_min: usize::try_from(request.min_bytes).unwrap_or(0).min(bytes_max),
+            bytes: 0,
+            memory: None,
+            bytes_max,
+            read_deadline: now.plus(wait.max(READ_WAIT_MAX)),
+            others_deadline: now.plus(wait.max(OTHERS_WAIT_MAX)),
+            reserved: 0,
+            reserved_memory: 0,
+            too_large: None,
+        }
+    }
+
+    fn settle(&mut self, slot: &mut Slot, read: Read, is_alone: bool, result: Result<ReadBatches, ReadError>) {
+        self.reserved -= read.bytes_max;
+        self.reserved_memory -= read.memory;
+        match result {
+            Ok(batches) => {
+                let fits = batches.bytes <= read.bytes_max && self.bytes + batches.bytes <= self.bytes_max;
+                if fits || (self.bytes == 0 && is_alone) {
+                    self.bytes += batches.bytes;
+                    slot.records = batches.pieces.into_iter().collect();
+                } else if self.bytes == 0 {
+                    self.too_large = Some(self.too_large.map_or(read.index, |first| first.min(read.index)));
+                }
+                // Otherwise a batch larger than what is left: it comes first in another answer.
+            }
+            Err(error) => slot.found = Err(error.into()),
+        }
+    }
+}
+
+/// Reads what these partitions have, in their order, in place of what was read of them before.
+pub(super) async fn read_all(broker: &Shared, slots: &mut [Slot], indexes: &[usize], progress: &mut Progress) {
+    for index in indexes {
+        progress.bytes -= slots[*index].records.len();
+        slots[*index].records = Default::default();
+    }
+    read_side_by_side(broker, slots, indexes, progress).await;
+    if let Some(index) = progress.too_large.take()
+        && progress.bytes == 0
+    {
+        // Nothing smaller has come: now it is alone.
+        read_side_by_side(broker, slots, &[index], progress).await;
+    }
+}
+
+async fn read_side_by_side(broker: &Shared, slots: &mut [Slot], indexes: &[usize], progress: &mut Progress) {
+    let mut waiting: FuturesUnordered<Waiting> = FuturesUnordered::new();
+    let mut indexes = indexes.iter().copied().peekable();
+    loop {
+        while let Some(index) = indexes.peek().copied().filter(|_| waiting.len() < READS_TOGETHER_MAX) {
+            let slot = &mut slots[index];
+            let read = match next(broker, slot, index, waiting.is_empty(), progress).await {
+                Next::Later => break,
+                Next::Pass => None,
+                Next::Read(read) => Some(read),
+            };
+            indexes.next();
+            if let (Some(read), Ok(partition)) = (read, &slot.found) {
+                let mut begun = begin(partition.clone(), slot.asked.offset, read);
+                match futures::poll!(begun.as_mut()) {
+                    Poll::Ready((read, result)) => progress.settle(slot, read, waiting.is_empty(), result),
+                    Poll::Pending => waiting.push(begun),
+                }
+            }
+        }
+        if waiting.is_empty() {
+            return;
+        }
+        let has_news = progress.bytes > 0 || slots.iter().any(Slot::is_news);
+        let deadline = if has_news { progress.others_deadline } else { progress.read_deadline };
+        let left = deadline.since(broker.clock.now());
+        let Some(Some((read, result))) = broker.clock.timeout(left, waiting.next()).await else {
+            // Slower than the client waits: it asks again.
+            (progress.reserved, progress.reserved_memory) = (0, 0);
+            return;
+        };
+        progress.settle(&mut slots[read.index], read, waiting.is_empty(), result);
+    }
+}
+
+fn begin(partition: Arc<Partition>, offset: i64, read: Read) -> Waiting {
+    let from = Offset::from_kafka(offset).unwrap_or_default();
+    Box::pin(async move { (read, partition.read(from, read.bytes_max).await) })
+}
+
+/// Checks a partition without reading it, and says how much of it may be read.
+async fn next(broker: &Shared, slot: &mut Slot, index: usize, is_alone: bool, progress: &mut Progress) -> Next {
+    let Ok(partition) = slot.found.clone() else { return Next::Pass };
+    let from = match check(broker, &partition, slot) {
+        Ok(from) => from,
+        Err(failure) => {
+            slot.found = Err(failure);
+            return Next::Pass;
+        }
+    };
+    slot.seen = partition.high_watermark().max(from);
+    if slot.diverging.is_some() || from >= partition.high_watermark() {
+        return Next::Pass;
+    }
+    let of_partition = usize::try_from(slot.asked.bytes_max).unwrap_or(0);
+    let left = progress.bytes_max.saturating_sub(progress.bytes + progress.reserved);
+    let bytes_max = of_partition.min(left);
+    if bytes_max == 0 && progress.bytes > 0 && (is_alone || of_partition == 0) {
+        return Next::Pass;
+    }
+    if bytes_max == 0 && !is_alone {
+        return Next::Later;
+    }
+    let memory = bytes_max.max(broker.options.batch_bytes_max);
+    if !take_memory(broker, progress, memory).await {
+        return if is_alone { Next::Pass } else { Next::Later };
+    }
+    progress.reserved += bytes_max;
+    progress.reserved_memory += memory;
+    Next::Read(Read { index, bytes_max, memory })
+}
+
+/// Where to read from; also finds out whether what the client has is what was kept here.
+fn check(broker: &Shared, partition: &Partition, slot: &mut Slot) -> Result<Offset, Failure> {
+    if partition.is_deleted() {
+        return Err(Failure::UnknownPartition);
+    }
+    let from = Offset::from_kafka(slot.asked.offset).ok_or(Failure::OffsetOutOfRange)?;
+    if slot.asked.last_fetched_epoch >= 0 {
+        let image = broker.store.ledger().image();
+        let last = slot.asked.last_fetched_epoch;
+        let (epoch, end) = partition.epoch_end(&image, last).ok_or(Failure::OffsetOutOfRange)?;
+        if from < partition.log_start() {
+            return Err(Failure::OffsetOutOfRange);
+        }
+        slot.diverging = (epoch < last || end < from).then_some((epoch, end));
+        if slot.diverging.is_some() {
+            return Ok(from);
+        }
+    }
+    let is_beyond = from >= partition.high_watermark() && partition.may_have(from);
+    if from < partition.log_start() || is_beyond {
+        return Err(Failure::OffsetOutOfRange);
+    }
+    Ok(from)
+}
+
+/// Makes sure that the answer may grow by `memory`; false where memory is short.
+async fn take_memory(broker: &Shared, progress: &mut Progress, memory: usize) -> bool {
+    let wanted = progress.bytes + progress.reserved_memory + memory;
+    match &mut progress.memory {
+        None => {
+            let wait = progress.read_deadline.since(broker.clock.now());
+            progress.memory = broker.clock.timeout(wait, broker.answer_memory.take(wanted)).await;
+            progress.memory.is_some()
+        }
+        Some(held) => {
+            let missing = wanted.saturating_sub(held.num_permits());
+            let Some(more) = broker.answer_memory.try_take(missing) else { return false };
+            held.merge(more);
+            true
+        }
+    }
+}
