@@ -16,7 +16,7 @@ use protocol::messages::produce_request::ProduceRequest;
 use protocol::record_batch::batches;
 use protocol::wire::Uuid;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use support::{Client, Running, batch, fetch_request, metadata_request, produce_request, start};
 
 /// A fetch of partitions at offsets, at once, in a session.
@@ -132,9 +132,9 @@ async fn a_session_by_id_tells_a_topic_that_never_was_from_one_that_was_deleted_
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(other.call(5, &delete).await.responses[0].error_code, 0);
     // The unknown one keeps nobody from waiting; the deletion is told at once.
-    let began = Instant::now();
+    let began = running.world.clock.now();
     let deleted = client.receive::<FetchRequest>(17).await.1;
-    assert!(began.elapsed() < Duration::from_secs(5));
+    assert!(running.world.clock.now().since(began) < Duration::from_secs(5));
     let gone = ErrorCode::UnknownTopicOrPartition.number();
     assert_eq!(codes(deleted), [(id, gone), never]);
     assert_eq!(codes(client.call(17, &fetch("", (session, 2), &[])).await), [(id, gone), never]);
@@ -165,9 +165,9 @@ async fn within_small_bounds_every_partition_of_a_session_has_its_turn() {
     assert_eq!(found(&answer), [(0, 0, vec![0]), (1, 0, vec![]), (2, 0, vec![])], "each once");
     let session = answer.session_id;
     // The first took all; from now on who got records goes to the end. The client asks on where it is.
-    let turns: [(&[(i32, i64)], (i32, i64)); 3] = [(&[(0, 1)], (0, 1)), (&[(0, 2)], (1, 0)), (&[(1, 1)], (2, 0))];
+    let turns = [((0, 1), (0, 1)), ((0, 2), (1, 0)), ((1, 1), (2, 0))];
     for (epoch, (says, (partition, base))) in (1..).zip(turns) {
-        let mut request = fetch("t", (session, epoch), says);
+        let mut request = fetch("t", (session, epoch), &[says]);
         request.max_bytes = 1500;
         assert_eq!(found(&client.call(12, &request).await), [(partition, 0, vec![base])], "epoch {epoch}");
     }
@@ -294,9 +294,9 @@ async fn partitions_that_come_from_the_bucket_are_read_side_by_side() {
     let partitions: Vec<(i32, i64)> = (0..12).map(|partition| (partition, 0)).collect();
     let mut request = fetch("t", (0, -1), &partitions);
     request.max_wait_ms = 20_000;
-    let began = Instant::now();
+    let began = running.world.clock.now();
     let answer = client.call(12, &request).await;
-    let took = began.elapsed();
+    let took = running.world.clock.now().since(began);
     let gets = running.gate.gets.load(Ordering::Relaxed) - before;
     assert!(gets >= 8, "{gets} reads of objects: the cache has forgotten");
     assert!(took < Duration::from_millis(300) * u32::try_from(gets).unwrap() / 2, "{took:?} for {gets} reads");
@@ -329,11 +329,15 @@ async fn peers_that_do_not_take_their_answers_do_not_keep_others_from_theirs() {
     }
     tokio::time::sleep(Duration::from_millis(500)).await;
     for _ in 0..5 {
-        let began = Instant::now();
+        let began = running.world.clock.now();
         let answer = client.call(12, &fetch_request("t", 0, 1000)).await;
         assert_eq!(found(&answer)[0].1, 0);
         assert!(!found(&answer)[0].2.is_empty());
-        assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+        assert!(
+            running.world.clock.now().since(began) < Duration::from_secs(15),
+            "{:?}",
+            running.world.clock.now().since(began)
+        );
     }
     assert_eq!(client.call(12, &metadata_request("t")).await.topics[0].error_code, 0);
     let answer = client.call::<ProduceRequest>(9, &produce_request("t", batch(&[(1, "x")]), -1)).await;
