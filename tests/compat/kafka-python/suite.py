@@ -78,7 +78,7 @@ def big_records():
     topic = create("big", 1)
     fits = random.randbytes(LIMIT - 75)
     produce(topic, [fits], max_request_size=20_000_000)
-    for size in (LIMIT, 10_000_000):
+    for size in (LIMIT, 2 * LIMIT):
         refuses(MessageSizeTooLargeError, lambda size=size: produce(topic, [random.randbytes(size)], max_request_size=20_000_000))
     check([fits] == [r.value for r in read(topic, 1)], "the record at the limit comes back")
 
