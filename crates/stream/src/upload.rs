@@ -12,6 +12,7 @@ use crate::shared::{Shared, committed_in, tenure_bounds};
 use crate::wal::{WalReadError, WalReader, WalSpan};
 use base::{ObjectId, Offset, OffsetRange, StreamEpoch, StreamId, WalId, WalPosition, planted};
 use bytes::Bytes;
+use control::LedgerError;
 use control_core::{Command, CommitRange, Image, Outcome, UploadedObject};
 use futures::future::BoxFuture;
 use futures::stream::{self, FuturesUnordered, StreamExt};
@@ -44,12 +45,12 @@ pub(crate) enum UploadEnd {
     Deposed(String),
     /// The ledger can't be written.
     #[error(transparent)]
-    Ledger(#[from] control::LedgerError),
+    Ledger(#[from] LedgerError),
 }
 
 enum Step {
     Uploaded(Block, Vec<UploadedObject>),
-    Committed(Block, Vec<UploadedObject>, Result<Outcome, control::LedgerError>),
+    Committed(Block, Vec<UploadedObject>, Result<Outcome, LedgerError>),
 }
 
 /// Uploads and commits until this start may not any more; with `until_idle`, or after this start has ended, until everything is
@@ -256,8 +257,23 @@ async fn commit_block(shared: Arc<Shared>, wal: WalId, block: Block, objects: Ve
         min_counter,
         objects: objects.clone(),
     };
-    let outcome = shared.ledger.submit(command).await;
+    let outcome = submit_for_ever(&shared, &command).await;
     Step::Committed(block, objects, outcome)
+}
+
+/// Outlasts a bucket that refuses, as the puts do: permissions that were taken away are given back one day, and until then the WAL keeps
+/// what is not committed. To ask again is safe: what a refused try has committed after all needs no commit.
+async fn submit_for_ever(shared: &Shared, command: &Command) -> Result<Outcome, LedgerError> {
+    let mut backoff = Backoff::new();
+    loop {
+        match shared.ledger.submit(command.clone()).await {
+            Err(LedgerError::Store(error)) => {
+                tracing::warn!(%error, tries = backoff.tries(), "can't commit what is uploaded; tries again");
+            }
+            outcome => return outcome,
+        }
+        backoff.wait(&*shared.world.clock).await;
+    }
 }
 
 /// The ledger has decided, and this broker's image shows it.

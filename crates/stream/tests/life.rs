@@ -4,16 +4,19 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
+use async_trait::async_trait;
 use base::{Offset, StreamId, TopicId, UnixMillis, WalId, WalIndex, WalPosition};
+use bytes::Bytes;
 use control::LedgerOptions;
 use control_core::{Command, Outcome};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use stream::{AppendError, Options, StartRequest, Store, Stream, WalTarget, fsck};
 use stream_core::testing::{batch, batch_bytes};
 use world::folder::FolderStore;
-use world::{ObjectStore, World};
+use world::{GetRange, ObjectMeta, ObjectStore, PutOutcome, StoreError, World};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -48,6 +51,10 @@ async fn bucket(world: &World, root: &Path) -> Arc<dyn ObjectStore> {
 }
 
 async fn start(world: &World, root: &Path, kind: Kind, options: Options) -> Store {
+    start_on(world, bucket(world, root).await, root, kind, options).await
+}
+
+async fn start_on(world: &World, bucket: Arc<dyn ObjectStore>, root: &Path, kind: Kind, options: Options) -> Store {
     let wal = match kind {
         Kind::Ring => WalTarget::File { dir: root.join("wal"), bytes: 16 << 20 },
         Kind::Objects => WalTarget::Storage,
@@ -60,7 +67,7 @@ async fn start(world: &World, root: &Path, kind: Kind, options: Options) -> Stor
         options,
         ledger_options: LedgerOptions::default(),
     };
-    Store::start(world, bucket(world, root).await, request).await.unwrap()
+    Store::start(world, bucket, request).await.unwrap()
 }
 
 async fn create(store: &Store, name: &str, partitions: usize) -> Vec<StreamId> {
@@ -284,6 +291,64 @@ fn beyond_its_memory_the_tail_is_read_from_the_wal() {
             let store = start(&world, root, kind, options()).await;
             check_all(&store.stream(streams_of(&store, "a")[0]).unwrap(), 5000).await;
             check_bucket(&world, root, &store).await;
+        });
+    }
+}
+
+/// A bucket whose ledger may not be written for a while.
+struct Forbidding {
+    bucket: Arc<dyn ObjectStore>,
+    forbids: AtomicBool,
+    /// How often it has refused.
+    refused: AtomicUsize,
+}
+
+#[async_trait]
+impl ObjectStore for Forbidding {
+    async fn put_if_absent(&self, key: &str, parts: Vec<Bytes>) -> Result<PutOutcome, StoreError> {
+        if key.starts_with("ledger/") && self.forbids.load(Ordering::Relaxed) {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            return Err(StoreError::Refused("no permission".to_owned()));
+        }
+        self.bucket.put_if_absent(key, parts).await
+    }
+    async fn get(&self, key: &str, range: GetRange) -> Result<(Bytes, u64), StoreError> {
+        self.bucket.get(key, range).await
+    }
+    async fn list(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<ObjectMeta>, StoreError> {
+        self.bucket.list(prefix, after, limit).await
+    }
+    async fn delete(&self, keys: &[String]) -> Result<(), StoreError> {
+        self.bucket.delete(keys).await
+    }
+    async fn make_durable(&self, prefix: &str) -> Result<(), StoreError> {
+        self.bucket.make_durable(prefix).await
+    }
+    fn describe(&self) -> String {
+        self.bucket.describe()
+    }
+}
+
+#[test]
+fn a_ledger_that_refuses_for_a_while_ends_no_start() {
+    for kind in BOTH {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        life(|world| async move {
+            let (forbids, refused) = (AtomicBool::new(false), AtomicUsize::new(0));
+            let store = Arc::new(Forbidding { bucket: bucket(&world, root).await, forbids, refused });
+            let eager = Options { upload_age: Duration::from_millis(10), ..options() };
+            let started = start_on(&world, store.clone(), root, kind, eager).await;
+            let id = create(&started, "a", 1).await[0];
+            let stream = started.stream(id).unwrap();
+            store.forbids.store(true, Ordering::Relaxed);
+            append(&stream, 20, 500).await;
+            until("commits were refused", || store.refused.load(Ordering::Relaxed) >= 3).await;
+            append(&stream, 20, 500).await;
+            store.forbids.store(false, Ordering::Relaxed);
+            until("committed", || started.ledger().image().streams[&id].committed() == Offset(40)).await;
+            check_all(&stream, 500).await;
+            check_bucket(&world, root, &started).await;
         });
     }
 }

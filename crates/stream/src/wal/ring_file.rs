@@ -113,7 +113,8 @@ impl RingFile {
     /// ledger before [`RingFile::begin`].
     ///
     /// # Errors
-    /// The ring belongs to another cluster, or an older start's groups can't be read: then nothing may be written over.
+    /// The ring belongs to another cluster, or to a later state of this one than the bucket shows, or an older start's groups can't
+    /// be read: then nothing may be written over.
     pub async fn next_start(&self, image: &Image) -> Result<WalPosition, WalOpenError> {
         let header = self.header();
         if header.cluster_id != 0 && header.cluster_id != image.cluster_id {
@@ -121,6 +122,15 @@ impl RingFile {
                 "the write-ahead log {} belongs to another cluster and may hold records that are nowhere else: give another --wal, \
                  or remove it if that cluster is gone",
                 self.path().display()
+            )));
+        }
+        // The ledger holds a start before the ring does, and never goes back: this bucket is an old copy.
+        if header.cluster_id != 0 && header.wal.node_epoch >= image.next_node_epoch {
+            return Err(WalOpenError(format!(
+                "the write-ahead log {} was written by start {}, which the bucket does not know yet, and may hold records that are \
+                 nowhere else: bring back the bucket as it was then, or give another --wal to go on without them",
+                self.path().display(),
+                header.wal
             )));
         }
         let mut start = header.start;

@@ -20,6 +20,7 @@ async fn begin(disk: &Arc<FakeDisk>, seed: u64, bytes: u64, image: &mut Image, e
     let ring = RingFile::open(&world(seed, disk), Path::new(DIR), bytes).await.unwrap();
     let start = ring.next_start(image).await.unwrap();
     image.wals.insert(wal_id(epoch), Arc::new(record(ring.id(), start)));
+    image.next_node_epoch = NodeEpoch(epoch + 1);
     let wal = Wal::Ring(ring.begin(image, wal_id(epoch), &WalOptions::default()).await.unwrap());
     (ring, wal)
 }
@@ -94,6 +95,18 @@ async fn a_ring_keeps_its_size_and_its_id_and_its_cluster() {
     let other = Image { cluster_id: CLUSTER + 1, ..Image::default() };
     let refused = ring.next_start(&other).await.unwrap_err();
     assert!(refused.0.contains("another cluster"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_bucket_that_is_older_than_the_ring_is_refused() {
+    let (disk, mut image) = (FakeDisk::new(), image());
+    drop(begin(&disk, 1, 1 << 20, &mut image, 1).await);
+    let old = image.clone();
+    drop(begin(&disk, 2, 1 << 20, &mut image, 2).await);
+    let ring = RingFile::open(&world(3, &disk), Path::new(DIR), 1 << 20).await.unwrap();
+    let refused = ring.next_start(&old).await.unwrap_err();
+    assert!(refused.0.contains("which the bucket does not know yet"), "{refused}");
+    assert_eq!(ring.next_start(&image).await.unwrap(), WalPosition(0));
 }
 
 #[tokio::test]
