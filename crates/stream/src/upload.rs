@@ -10,7 +10,7 @@
 use crate::keys::data_key;
 use crate::shared::{Shared, committed_in, tenure_bounds};
 use crate::wal::{WalReadError, WalReader, WalSpan};
-use base::{ObjectId, Offset, OffsetRange, StreamEpoch, StreamId, WalId, WalPosition, planted};
+use base::{ObjectId, Offset, OffsetRange, StreamEpoch, StreamId, WalId, WalPosition, crc32c_joined, planted};
 use bytes::Bytes;
 use control::LedgerError;
 use control_core::{Command, CommitRange, Image, Outcome, UploadedObject};
@@ -19,13 +19,16 @@ use futures::stream::{self, FuturesUnordered, StreamExt};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use stream_core::cache::{Body, Run};
+use stream_core::cache::{Body, Place, Run};
 use stream_core::object::{BuiltObject, ObjectBuilder};
 use stream_core::upload::{Block, BlockRange, Uploader, plan_objects, recut};
 use stream_core::{BatchBytes, NumberedBatch};
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use world::retry::Backoff;
 use world::{ClockExt, StoreError, lock};
+
+/// Spilled runs that lie side by side are read back by one request up to so many bytes.
+const READ_TOGETHER_BYTES_MAX: u32 = 4 << 20;
 
 /// A WAL whose tail is uploaded.
 pub(crate) struct Source {
@@ -154,12 +157,19 @@ async fn put_object(
     id: ObjectId,
     ranges: Vec<(StreamId, BlockRange)>,
 ) -> Option<UploadedObject> {
+    let runs_of = |stream, range| lock(&shared.cache).runs(stream, source.wal, range);
+    let runs: Vec<(StreamId, StreamEpoch, Vec<Run>)> =
+        ranges.into_iter().map(|(stream, range)| (stream, range.stream_epoch, runs_of(stream, range.range))).collect();
+    let mut together = read_together(shared, source.wal, runs.iter().flat_map(|(_, _, runs)| runs)).await;
     let mut builder = ObjectBuilder::new(id, source.wal, shared.options.data_block_bytes);
-    for (stream, range) in ranges {
-        let runs = lock(&shared.cache).runs(stream, source.wal, range.range);
+    for (stream, stream_epoch, runs) in runs {
         for run in runs {
-            let Some(bytes) = bytes_of(shared, source.wal, stream, &run).await else { continue };
-            push_run(&mut builder, stream, range.stream_epoch, &run, bytes);
+            let bytes = match together.remove(&run.place.position) {
+                Some(bytes) => Some(BatchBytes::whole(bytes)),
+                None => bytes_of(shared, source.wal, stream, &run).await,
+            };
+            let Some(bytes) = bytes else { continue };
+            push_run(&mut builder, stream, stream_epoch, &run, bytes);
         }
     }
     if builder.is_empty() {
@@ -200,6 +210,39 @@ fn push_run(builder: &mut ObjectBuilder, stream: StreamId, epoch: StreamEpoch, r
         control: run.control,
     };
     builder.push(stream, epoch, &whole);
+}
+
+/// The bytes of spilled runs by their positions, verified. What lies side by side in the WAL is read at once: a dead WAL may hold a
+/// short run of each of thousands of streams in every group. A run that is not in the answer is to be asked for by itself.
+async fn read_together(shared: &Shared, wal: WalId, runs: impl Iterator<Item = &Run>) -> BTreeMap<WalPosition, Bytes> {
+    let mut places: Vec<Place> = runs.filter(|run| run.body == Body::Spilled).map(|run| run.place).collect();
+    places.sort_by_key(|place| place.position);
+    let mut read = BTreeMap::new();
+    let Some(reader) = shared.reader(wal) else { return read };
+    let mut places = places.into_iter().peekable();
+    while let Some(first) = places.next() {
+        let mut lens = vec![first.len];
+        let mut span = WalSpan { position: first.position, len: first.len, crc: first.crc };
+        while let Some(next) = places.next_if(|next| {
+            next.position.0 == span.position.0 + u64::from(span.len)
+                && next.len <= READ_TOGETHER_BYTES_MAX.saturating_sub(span.len)
+        }) {
+            span.crc = crc32c_joined(span.crc, next.crc, u64::from(next.len));
+            span.len += next.len;
+            lens.push(next.len);
+        }
+        if lens.len() == 1 {
+            continue;
+        }
+        // What is wrong is found, and waited out, run by run.
+        let Ok(mut bytes) = reader.read(span).await else { continue };
+        let mut position = span.position;
+        for len in lens {
+            read.insert(position, bytes.split_to(len as usize));
+            position = WalPosition(position.0 + u64::from(len));
+        }
+    }
+    read
 }
 
 /// A run's bytes, from memory or from the WAL. `None` where the run needs no upload any more.

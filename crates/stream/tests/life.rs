@@ -9,6 +9,7 @@ use base::{Offset, StreamId, TopicId, UnixMillis, WalId, WalIndex, WalPosition};
 use bytes::Bytes;
 use control::LedgerOptions;
 use control_core::{Command, Outcome};
+use futures::future::join_all;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -295,16 +296,23 @@ fn beyond_its_memory_the_tail_is_read_from_the_wal() {
     }
 }
 
-/// A bucket whose ledger may not be written for a while.
-struct Forbidding {
+/// A bucket whose ledger may not be written for a while, and that counts.
+struct Watched {
     bucket: Arc<dyn ObjectStore>,
     forbids: AtomicBool,
     /// How often it has refused.
     refused: AtomicUsize,
+    /// GETs of objects of write-ahead logs.
+    wal_gets: AtomicUsize,
+}
+
+async fn watched(world: &World, root: &Path) -> Arc<Watched> {
+    let (forbids, refused, wal_gets) = Default::default();
+    Arc::new(Watched { bucket: bucket(world, root).await, forbids, refused, wal_gets })
 }
 
 #[async_trait]
-impl ObjectStore for Forbidding {
+impl ObjectStore for Watched {
     async fn put_if_absent(&self, key: &str, parts: Vec<Bytes>) -> Result<PutOutcome, StoreError> {
         if key.starts_with("ledger/") && self.forbids.load(Ordering::Relaxed) {
             self.refused.fetch_add(1, Ordering::Relaxed);
@@ -313,6 +321,7 @@ impl ObjectStore for Forbidding {
         self.bucket.put_if_absent(key, parts).await
     }
     async fn get(&self, key: &str, range: GetRange) -> Result<(Bytes, u64), StoreError> {
+        self.wal_gets.fetch_add(usize::from(key.starts_with("wal/")), Ordering::Relaxed);
         self.bucket.get(key, range).await
     }
     async fn list(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<ObjectMeta>, StoreError> {
@@ -335,8 +344,7 @@ fn a_ledger_that_refuses_for_a_while_ends_no_start() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
         life(|world| async move {
-            let (forbids, refused) = (AtomicBool::new(false), AtomicUsize::new(0));
-            let store = Arc::new(Forbidding { bucket: bucket(&world, root).await, forbids, refused });
+            let store = watched(&world, root).await;
             let eager = Options { upload_age: Duration::from_millis(10), ..options() };
             let started = start_on(&world, store.clone(), root, kind, eager).await;
             let id = create(&started, "a", 1).await[0];
@@ -351,6 +359,31 @@ fn a_ledger_that_refuses_for_a_while_ends_no_start() {
             check_bucket(&world, root, &started).await;
         });
     }
+}
+
+#[test]
+fn a_dead_wal_of_many_streams_is_read_back_in_few_requests() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    life(|world| async move {
+        let store = start(&world, root, Kind::Objects, options()).await;
+        let streams: Vec<Stream> =
+            create(&store, "a", 300).await.into_iter().map(|id| store.stream(id).unwrap()).collect();
+        join_all(streams.iter().map(|stream| append(stream, 2, 500))).await;
+    });
+    life(|world| async move {
+        let store = watched(&world, root).await;
+        let started = start_on(&world, store.clone(), root, Kind::Objects, options()).await;
+        until("the recovered tail is uploaded", || started.gauges().recovering_wals == 0).await;
+        let gets = store.wal_gets.load(Ordering::Relaxed);
+        assert!(gets < 150, "{gets} requests for 300 streams");
+        for id in streams_of(&started, "a") {
+            let stream = started.stream(id).unwrap();
+            assert_eq!(stream.confirmed(), Offset(2));
+            check_all(&stream, 500).await;
+        }
+        check_bucket(&world, root, &started).await;
+    });
 }
 
 #[test]
