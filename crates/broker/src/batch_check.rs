@@ -86,6 +86,12 @@ fn check_records(batch: &RecordBatch) -> Result<(), BatchError> {
 }
 
 impl CheckedBatch {
+    /// A batch that this broker has made itself.
+    pub(crate) fn own(batch: RecordBatch) -> CheckedBatch {
+        let records = u32::try_from(batch.record_count()).expect("a built batch counts its records");
+        CheckedBatch { batch, records, stamped: None, detached: false }
+    }
+
     /// How many offsets and records it has.
     pub(crate) fn records(&self) -> u32 {
         self.records

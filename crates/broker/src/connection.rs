@@ -92,7 +92,7 @@ pub(crate) async fn serve(
     activity: Arc<Activity>,
 ) {
     let stopping = broker.stopping.subscribe();
-    let mut requests = Requests::new(broker, activity, stopping);
+    let mut requests = Requests::new(broker, peer, activity, stopping);
     let ended = requests.run(&mut socket).await;
     match ended {
         Ended::Quietly
@@ -112,6 +112,7 @@ pub(crate) async fn serve(
 /// The requests of one connection that are read, starting or running.
 struct Requests {
     broker: Arc<Shared>,
+    peer: SocketAddr,
     activity: Arc<Activity>,
     stopping: watch::Receiver<bool>,
     reader: FrameReader,
@@ -137,9 +138,15 @@ enum Step {
 }
 
 impl Requests {
-    fn new(broker: Arc<Shared>, activity: Arc<Activity>, stopping: watch::Receiver<bool>) -> Requests {
+    fn new(
+        broker: Arc<Shared>,
+        peer: SocketAddr,
+        activity: Arc<Activity>,
+        stopping: watch::Receiver<bool>,
+    ) -> Requests {
         Requests {
             broker,
+            peer,
             activity,
             stopping,
             reader: FrameReader::default(),
@@ -211,7 +218,7 @@ impl Requests {
 
     fn accept(&mut self, frame: Frame) -> Result<(), Ended> {
         self.activity.set_busy();
-        self.next = Some(dispatch::parse(frame)?);
+        self.next = Some(dispatch::parse(frame, self.peer)?);
         Ok(())
     }
 

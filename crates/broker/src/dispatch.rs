@@ -9,8 +9,9 @@ use crate::answer::{Answer, Held};
 use crate::error::Failure;
 use crate::frame::Frame;
 use crate::handler::{
-    api_versions, create_topics, delete_records, delete_topics, fetch, find_coordinator, list_offsets, metadata,
-    produce,
+    api_versions, create_topics, delete_groups, delete_records, delete_topics, describe_groups, fetch,
+    find_coordinator, heartbeat, join_group, leave_group, list_groups, list_offsets, metadata, offset_commit,
+    offset_delete, offset_fetch, produce, sync_group,
 };
 use crate::hello::START_CLIENT_ID;
 use crate::memory::{self, FrameMemory};
@@ -19,6 +20,7 @@ use protocol::api;
 use protocol::api_key::ApiKey;
 use protocol::frame::{self, RequestFrame, RequestHeader};
 use protocol::wire::{DecodeError, EncodeError, Message, Rope};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// Only produce requests carry bulk data. Any other frame above this is refused, because what it decodes to takes more memory
@@ -41,6 +43,7 @@ pub(crate) struct Request {
     frame: RequestFrame,
     frame_bytes: usize,
     memory: FrameMemory,
+    peer: SocketAddr,
 }
 
 /// Why a connection must be closed.
@@ -75,7 +78,7 @@ impl Request {
 }
 
 /// Reads a frame's header and checks that the request is served.
-pub(crate) fn parse(frame: Frame) -> Result<Request, Unserved> {
+pub(crate) fn parse(frame: Frame, peer: SocketAddr) -> Result<Request, Unserved> {
     let frame_bytes = frame.bytes.len();
     let request = RequestFrame::decode(frame.bytes)?;
     let RequestHeader { key, version, .. } = request.header;
@@ -86,7 +89,7 @@ pub(crate) fn parse(frame: Frame) -> Result<Request, Unserved> {
     if key != ApiKey::Produce && frame_bytes > PLAIN_REQUEST_BYTES_MAX {
         return Err(Unserved::TooLarge { key, bytes: frame_bytes });
     }
-    Ok(Request { frame: request, frame_bytes, memory: frame.memory })
+    Ok(Request { frame: request, frame_bytes, memory: frame.memory, peer })
 }
 
 /// Starts a request. Resolves when the connection may start its next one beside it, should the rule for both allow that.
@@ -100,7 +103,7 @@ pub(crate) fn start(broker: Arc<Shared>, request: Request) -> BoxFuture<'static,
 }
 
 async fn start_produce(broker: Arc<Shared>, request: Request) -> Result<Running, Unserved> {
-    let Request { frame, frame_bytes, memory } = request;
+    let Request { frame, frame_bytes, memory, .. } = request;
     let reply = Reply::to(&frame.header);
     let body = reply.body(frame)?;
     let version = reply.version;
@@ -159,7 +162,7 @@ fn expected_bytes(broker: &Shared, key: ApiKey) -> usize {
 
 /// The table of handlers.
 async fn handle(broker: &Shared, request: Request) -> Result<Answer, Unserved> {
-    let Request { frame, memory, .. } = request;
+    let Request { frame, memory, peer, .. } = request;
     let mut reply = Reply::to(&frame.header);
     let mut held = Held { frame: memory, answer: None };
     let version = reply.version;
@@ -171,7 +174,20 @@ async fn handle(broker: &Shared, request: Request) -> Result<Answer, Unserved> {
         }
         ApiKey::ListOffsets => reply.encode(&list_offsets::handle(broker, reply.body(frame)?, version).await),
         ApiKey::Metadata => reply.encode(&metadata::handle(broker, reply.body(frame)?, version).await),
-        ApiKey::FindCoordinator => reply.encode(&find_coordinator::handle(reply.body(frame)?, version)),
+        ApiKey::FindCoordinator => reply.encode(&find_coordinator::handle(broker, reply.body(frame)?, version).await),
+        ApiKey::JoinGroup => {
+            let client_id = frame.header.client_id.clone();
+            reply.encode(&join_group::handle(broker, reply.body(frame)?, version, client_id, peer).await)
+        }
+        ApiKey::SyncGroup => reply.encode(&sync_group::handle(broker, reply.body(frame)?, version).await),
+        ApiKey::Heartbeat => reply.encode(&heartbeat::handle(broker, reply.body(frame)?).await),
+        ApiKey::LeaveGroup => reply.encode(&leave_group::handle(broker, reply.body(frame)?, version).await),
+        ApiKey::OffsetCommit => reply.encode(&offset_commit::handle(broker, reply.body(frame)?, version).await),
+        ApiKey::OffsetFetch => reply.encode(&offset_fetch::handle(broker, reply.body(frame)?, version).await),
+        ApiKey::OffsetDelete => reply.encode(&offset_delete::handle(broker, reply.body(frame)?).await),
+        ApiKey::DescribeGroups => reply.encode(&describe_groups::handle(broker, reply.body(frame)?, version).await),
+        ApiKey::ListGroups => reply.encode(&list_groups::handle(broker, reply.body(frame)?).await),
+        ApiKey::DeleteGroups => reply.encode(&delete_groups::handle(broker, reply.body(frame)?).await),
         ApiKey::CreateTopics => reply.encode(&create_topics::handle(broker, reply.body(frame)?).await),
         ApiKey::DeleteTopics => reply.encode(&delete_topics::handle(broker, reply.body(frame)?, version).await),
         ApiKey::DeleteRecords => reply.encode(&delete_records::handle(broker, reply.body(frame)?).await),

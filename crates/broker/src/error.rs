@@ -6,6 +6,7 @@
 use base::Offset;
 use control::LedgerError;
 use control_core::Refusal;
+use coordinator_core::GroupError;
 use protocol::error_code::ErrorCode;
 use protocol::record_batch::BatchError;
 use stream::{AppendError, ReadError};
@@ -74,6 +75,16 @@ pub(crate) enum Failure {
     /// A meaning that this version of the request does not have.
     #[error("{0}")]
     UnsupportedVersion(String),
+    /// What a group refuses.
+    #[error("{0}")]
+    Group(#[from] GroupError),
+    #[error("this broker is not the group's coordinator")]
+    NotCoordinator,
+    #[error("the group is being loaded")]
+    CoordinatorLoading,
+    /// The coordinator can't answer now; the text says why.
+    #[error("{0}")]
+    CoordinatorUnavailable(String),
     #[error("{0}")]
     Append(#[from] AppendError),
     #[error("{0}")]
@@ -115,7 +126,10 @@ impl Failure {
             Failure::Batch(error) => error.error_code(),
             Failure::InvalidRecord(_) => ErrorCode::InvalidRecord,
             Failure::InvalidTimestamp(_) => ErrorCode::InvalidTimestamp,
-            Failure::NotServedYet(_) => ErrorCode::CoordinatorNotAvailable,
+            Failure::NotServedYet(_) | Failure::CoordinatorUnavailable(_) => ErrorCode::CoordinatorNotAvailable,
+            Failure::Group(error) => of_group(*error),
+            Failure::NotCoordinator => ErrorCode::NotCoordinator,
+            Failure::CoordinatorLoading => ErrorCode::CoordinatorLoadInProgress,
             Failure::UnsupportedVersion(_) => ErrorCode::UnsupportedVersion,
             Failure::Append(error) => of_append(error),
             Failure::Read(error) => of_read(error),
@@ -133,6 +147,26 @@ fn of_append(error: &AppendError) -> ErrorCode {
         AppendError::NotOwner => ErrorCode::NotLeaderOrFollower,
         AppendError::TooLarge { .. } => ErrorCode::MessageTooLarge,
         AppendError::Gap { .. } => ErrorCode::UnknownServerError,
+    }
+}
+
+fn of_group(error: GroupError) -> ErrorCode {
+    match error {
+        GroupError::InvalidGroupId => ErrorCode::InvalidGroupId,
+        GroupError::InvalidRequest => ErrorCode::InvalidRequest,
+        GroupError::NotFound => ErrorCode::GroupIdNotFound,
+        GroupError::NotEmpty => ErrorCode::NonEmptyGroup,
+        GroupError::UnknownMember => ErrorCode::UnknownMemberId,
+        GroupError::MemberIdRequired => ErrorCode::MemberIdRequired,
+        GroupError::FencedInstance => ErrorCode::FencedInstanceId,
+        GroupError::IllegalGeneration => ErrorCode::IllegalGeneration,
+        GroupError::RebalanceInProgress => ErrorCode::RebalanceInProgress,
+        GroupError::InconsistentProtocol => ErrorCode::InconsistentGroupProtocol,
+        GroupError::InvalidSessionTimeout => ErrorCode::InvalidSessionTimeout,
+        GroupError::Full => ErrorCode::GroupMaxSizeReached,
+        GroupError::Subscribed => ErrorCode::GroupSubscribedToTopic,
+        GroupError::MetadataTooLarge => ErrorCode::OffsetMetadataTooLarge,
+        GroupError::RecordTooLarge => ErrorCode::UnknownServerError,
     }
 }
 

@@ -10,6 +10,7 @@
 mod answer;
 mod batch_check;
 mod connection;
+mod coordinator;
 mod dispatch;
 mod error;
 mod fetch_session;
@@ -32,9 +33,11 @@ mod topics;
 mod uuid;
 mod waiter;
 
+pub use coordinator_core::GroupOptions;
 pub use hello::START_CLIENT_ID;
 pub use options::BrokerOptions;
 
+use crate::coordinator::Coordinators;
 use crate::fetch_session::Sessions;
 use crate::frame::FrameLimits;
 use crate::listener::Connections;
@@ -65,6 +68,7 @@ struct Shared {
     clock: Arc<dyn Clock>,
     store: Store,
     partitions: Partitions,
+    coordinators: Coordinators,
     connections: Connections,
     frames: FrameLimits,
     answer_memory: AnswerMemory,
@@ -85,6 +89,7 @@ impl Broker {
             clock: clock.clone(),
             partitions: Partitions::new(store.clone()),
             store,
+            coordinators: Coordinators::new(),
             connections: Connections::default(),
             frames: FrameLimits {
                 memory: RequestMemory::new(options.requests_bytes_max, options.request_bytes_max),
@@ -103,6 +108,7 @@ impl Broker {
         clock.spawn("accept", Box::pin(listener::accept(shared.clone(), listener)));
         clock.spawn("idle connections", Box::pin(listener::sweep(shared.clone())));
         clock.spawn("hello", Box::pin(hello::run(shared.clone())));
+        clock.spawn("groups", Box::pin(coordinator::run(shared.clone())));
         clock.spawn("retention", Box::pin(retention::run(shared.clone())));
         Arc::new(Broker { shared })
     }

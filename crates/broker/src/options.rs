@@ -2,6 +2,7 @@
 //!
 //! Every bound has a name that ends in `_max`; the simulator makes them tiny.
 
+use coordinator_core::GroupOptions;
 use std::time::Duration;
 
 /// What a broker needs to know besides its streams.
@@ -48,6 +49,14 @@ pub struct BrokerOptions {
     pub retention_bytes: Option<u64>,
     /// How often retention looks (`log.retention.check.interval.ms`).
     pub retention_check_period: Duration,
+    /// Bounds and periods of consumer groups.
+    pub groups: GroupOptions,
+    /// Partitions of `__consumer_offsets` when it is made (`offsets.topic.num.partitions`).
+    pub offsets_topic_partitions: i32,
+    /// How often offsets are looked through for expired ones (`offsets.retention.check.interval.ms`).
+    pub offsets_check_period: Duration,
+    /// The longest that a change of a group waits to become durable (`offsets.commit.timeout.ms`).
+    pub group_wait_max: Duration,
     /// The longest that [`crate::Broker::stop`] waits for requests in flight.
     pub stop_wait_max: Duration,
 }
@@ -77,6 +86,10 @@ impl Default for BrokerOptions {
             retention: Some(Duration::from_secs(7 * 24 * 3600)),
             retention_bytes: None,
             retention_check_period: Duration::from_secs(300),
+            groups: GroupOptions::default(),
+            offsets_topic_partitions: 50,
+            offsets_check_period: Duration::from_secs(600),
+            group_wait_max: Duration::from_secs(5),
             stop_wait_max: Duration::from_secs(3),
         }
     }

@@ -92,6 +92,11 @@ impl Partition {
         self.stream.start()
     }
 
+    /// Where the next batch will begin.
+    pub(crate) fn log_end(&self) -> Offset {
+        self.stream.next()
+    }
+
     /// What consumers may see ends here. The last stable offset is the same while there are no transactions.
     pub(crate) fn high_watermark(&self) -> Offset {
         self.stream.confirmed()

@@ -146,6 +146,28 @@ pub(crate) async fn create(
     }
 }
 
+/// Creates one of the broker's own topics, which clients may not; answers once the ledger holds it.
+pub(crate) async fn create_internal(
+    broker: &Shared,
+    topic: NewTopic,
+    id: TopicId,
+    limit: Duration,
+) -> Result<(), Failure> {
+    let partitions = usize::try_from(topic.partitions).unwrap_or(0);
+    let command = Command::CreateTopic {
+        id,
+        name: topic.name.clone(),
+        partitions: vec![(broker.store.node_epoch(), WalIndex(0)); partitions],
+        replication_factor: topic.replication_factor,
+        configs: topic.configs,
+        internal: true,
+    };
+    match submit(broker, command, limit).await {
+        Err(Failure::Refused(Refusal::TopicExists)) => Err(Failure::TopicExists(topic.name)),
+        other => other,
+    }
+}
+
 /// Deletes a topic; answers once the ledger no longer holds it.
 pub(crate) async fn delete(broker: &Shared, id: TopicId, limit: Duration) -> Result<(), Failure> {
     submit(broker, Command::DeleteTopic { id }, limit).await
@@ -188,6 +210,12 @@ pub(crate) fn owner<'a>(image: &'a Image, stream: &StreamRecord) -> Option<&'a A
 pub(crate) fn last_owner(image: &Image, stream: &StreamRecord) -> Option<NodeId> {
     let node_epoch = stream.tenures.last()?.node_epoch();
     image.nodes.get(&node_epoch).map(|node| node.node_id)
+}
+
+/// Host and port of a broker, as clients are told.
+pub(crate) fn endpoint(advertised: &str) -> (String, i32) {
+    let (host, port) = advertised.rsplit_once(':').unwrap_or((advertised, ""));
+    (host.trim_start_matches('[').trim_end_matches(']').to_owned(), port.parse().unwrap_or(0))
 }
 
 /// The living brokers: one start for each id, the newest.

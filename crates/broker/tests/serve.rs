@@ -15,7 +15,6 @@ use protocol::messages::create_topics_request::{CreatableTopic, CreateTopicsRequ
 use protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic};
 use protocol::messages::delete_topics_request::{DeleteTopicState, DeleteTopicsRequest};
 use protocol::messages::fetch_request::FetchRequest;
-use protocol::messages::find_coordinator_request::FindCoordinatorRequest;
 use protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
 use protocol::messages::list_offsets_response::ListOffsetsPartitionResponse;
 use protocol::messages::metadata_request::MetadataRequest;
@@ -518,14 +517,6 @@ async fn an_unknown_version_of_api_versions_is_answered_in_version_zero() {
     };
     for version in 0..=4 {
         assert_eq!(client.call(version, &request).await.error_code, 0, "version {version}");
-    }
-    for version in 0..=6 {
-        let asked = FindCoordinatorRequest { coordinator_keys: vec!["g".to_owned()], ..Default::default() };
-        let asked =
-            if version < 4 { FindCoordinatorRequest { key: "g".to_owned(), ..Default::default() } } else { asked };
-        let response = client.call(version, &asked).await;
-        let code = response.coordinators.first().map_or(response.error_code, |coordinator| coordinator.error_code);
-        assert_eq!(code, ErrorCode::CoordinatorNotAvailable.number(), "version {version}");
     }
     running.broker.stop().await;
 }

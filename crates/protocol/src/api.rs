@@ -77,7 +77,7 @@ const fn api(key: ApiKey, first: i16, last: i16, rules: &'static [Rule]) -> Api 
 const ALL: i16 = i16::MAX;
 
 /// Sorted by key.
-pub static SERVED: [Api; 9] = [
+pub static SERVED: [Api; 19] = [
     // Before version 3 the records are message sets of the older formats.
     api(
         ApiKey::Produce,
@@ -110,12 +110,41 @@ pub static SERVED: [Api; 9] = [
         ],
     ),
     api(
+        ApiKey::OffsetCommit,
+        0,
+        ALL,
+        &[rule(Operation::Read, Resource::Group, When::Always), rule(Operation::Read, Resource::Topic, When::Always)],
+    ),
+    api(
+        ApiKey::OffsetFetch,
+        0,
+        ALL,
+        &[
+            rule(Operation::Describe, Resource::Group, When::Always),
+            rule(Operation::Describe, Resource::Topic, When::Always),
+        ],
+    ),
+    api(
         ApiKey::FindCoordinator,
         0,
         ALL,
         &[
             rule(Operation::Describe, Resource::Group, When::Concerned),
             rule(Operation::Describe, Resource::TransactionalId, When::Concerned),
+        ],
+    ),
+    api(ApiKey::JoinGroup, 0, ALL, &[rule(Operation::Read, Resource::Group, When::Always)]),
+    api(ApiKey::Heartbeat, 0, ALL, &[rule(Operation::Read, Resource::Group, When::Always)]),
+    api(ApiKey::LeaveGroup, 0, ALL, &[rule(Operation::Read, Resource::Group, When::Always)]),
+    api(ApiKey::SyncGroup, 0, ALL, &[rule(Operation::Read, Resource::Group, When::Always)]),
+    api(ApiKey::DescribeGroups, 0, ALL, &[rule(Operation::Describe, Resource::Group, When::Always)]),
+    api(
+        ApiKey::ListGroups,
+        0,
+        ALL,
+        &[
+            rule(Operation::Describe, Resource::Cluster, When::Always),
+            rule(Operation::Describe, Resource::Group, When::Else),
         ],
     ),
     api(ApiKey::ApiVersions, 0, ALL, &[]),
@@ -130,6 +159,13 @@ pub static SERVED: [Api; 9] = [
     ),
     api(ApiKey::DeleteTopics, 0, ALL, &[rule(Operation::Delete, Resource::Topic, When::Always)]),
     api(ApiKey::DeleteRecords, 0, ALL, &[rule(Operation::Delete, Resource::Topic, When::Always)]),
+    api(ApiKey::DeleteGroups, 0, ALL, &[rule(Operation::Delete, Resource::Group, When::Always)]),
+    api(
+        ApiKey::OffsetDelete,
+        0,
+        ALL,
+        &[rule(Operation::Delete, Resource::Group, When::Always), rule(Operation::Read, Resource::Topic, When::Always)],
+    ),
 ];
 
 impl Api {

@@ -1,37 +1,76 @@
-//! FindCoordinator: answers honestly that there are no group and transaction coordinators yet.
+//! FindCoordinator: who answers for a group: the owner of its partition of `__consumer_offsets`, which is made on first use.
+//!
+//! There is no transaction coordinator yet, nor one of share groups, which is told honestly.
 
+use crate::coordinator::{ensure_topic, find_topic, partition_of};
 use crate::error::Failure;
+use crate::{Shared, topics};
+use protocol::error_code::ErrorCode;
 use protocol::messages::find_coordinator_request::FindCoordinatorRequest;
 use protocol::messages::find_coordinator_response::{Coordinator, FindCoordinatorResponse};
 
 /// From this version on a request names several keys.
 const MANY_KEYS_VERSION: i16 = 4;
 
-pub(crate) fn handle(request: FindCoordinatorRequest, version: i16) -> FindCoordinatorResponse {
-    let failure = Failure::NotServedYet(
-        "consumer groups and transactions arrive in a later version; consume with assigned partitions".to_owned(),
-    );
-    let code = failure.code().number();
-    let message = Some(failure.to_string());
-    if version < MANY_KEYS_VERSION {
-        return FindCoordinatorResponse {
-            error_code: code,
-            error_message: message,
-            node_id: -1,
-            port: -1,
-            ..FindCoordinatorResponse::default()
-        };
+/// Kafka's numbers for what a key is.
+const GROUP: i8 = 0;
+const TRANSACTION: i8 = 1;
+const SHARE: i8 = 2;
+
+pub(crate) async fn handle(broker: &Shared, request: FindCoordinatorRequest, version: i16) -> FindCoordinatorResponse {
+    if version >= MANY_KEYS_VERSION {
+        let mut coordinators = Vec::new();
+        for key in request.coordinator_keys {
+            coordinators.push(find(broker, request.key_type, key).await);
+        }
+        return FindCoordinatorResponse { coordinators, ..FindCoordinatorResponse::default() };
     }
-    let missing = |key| Coordinator {
-        key,
-        node_id: -1,
-        port: -1,
-        error_code: code,
-        error_message: message.clone(),
-        ..Coordinator::default()
-    };
+    let found = find(broker, request.key_type, request.key).await;
     FindCoordinatorResponse {
-        coordinators: request.coordinator_keys.into_iter().map(missing).collect(),
+        error_code: found.error_code,
+        error_message: found.error_message,
+        node_id: found.node_id,
+        host: found.host,
+        port: found.port,
         ..FindCoordinatorResponse::default()
     }
+}
+
+async fn find(broker: &Shared, kind: i8, key: String) -> Coordinator {
+    let found = match kind {
+        GROUP => find_group(broker, &key).await,
+        TRANSACTION | SHARE => Err(Failure::NotServedYet(
+            "transactions and share groups arrive in a later version; consumer groups are served".to_owned(),
+        )),
+        other => Err(Failure::InvalidRequest(format!("there is no coordinator of type {other}"))),
+    };
+    match found {
+        Ok((node_id, (host, port))) => Coordinator {
+            key,
+            node_id,
+            host,
+            port,
+            error_code: ErrorCode::None.number(),
+            error_message: Some(String::new()),
+        },
+        Err(failure) => Coordinator {
+            key,
+            node_id: -1,
+            host: String::new(),
+            port: -1,
+            error_code: failure.code().number(),
+            error_message: Some(failure.to_string()),
+        },
+    }
+}
+
+async fn find_group(broker: &Shared, group: &str) -> Result<(i32, (String, i32)), Failure> {
+    ensure_topic(broker).await?;
+    let image = broker.store.ledger().image();
+    let unavailable = || Failure::CoordinatorUnavailable("the group's partition has no owner now".to_owned());
+    let topic = find_topic(&image).ok_or_else(unavailable)?;
+    let number = i32::try_from(partition_of(topic, group)).map_err(|_| Failure::UnknownPartition)?;
+    let stream = image.streams.get(&topics::stream_of(topic, number)?).ok_or_else(unavailable)?;
+    let owner = topics::owner(&image, stream).ok_or_else(unavailable)?;
+    Ok((owner.node_id.0, topics::endpoint(&owner.advertised)))
 }

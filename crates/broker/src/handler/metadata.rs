@@ -113,13 +113,8 @@ async fn create(broker: &Shared, image: &Image, name: &str, may_create: bool) ->
 }
 
 fn describe_broker(node_id: i32, advertised: &str) -> MetadataResponseBroker {
-    let (host, port) = advertised.rsplit_once(':').unwrap_or((advertised, ""));
-    MetadataResponseBroker {
-        node_id,
-        host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
-        port: port.parse().unwrap_or(0),
-        ..MetadataResponseBroker::default()
-    }
+    let (host, port) = topics::endpoint(advertised);
+    MetadataResponseBroker { node_id, host, port, ..MetadataResponseBroker::default() }
 }
 
 fn describe(broker: &Shared, image: &Image, topic: &Topic) -> MetadataResponseTopic {

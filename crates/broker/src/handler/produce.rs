@@ -136,6 +136,9 @@ fn check_partition(
     data: PartitionProduceData,
 ) -> Result<(Partition, CheckedBatch), Failure> {
     let found: &Topic = topics::find(&check.image, &topic.name, TopicId::from(topic.topic_id))?;
+    if found.internal {
+        return Err(Failure::InvalidTopic(format!("only the broker itself writes to '{}'", found.name)));
+    }
     let id = topics::stream_of(found, data.index)?;
     let partition = broker.partitions.owned(id).ok_or(Failure::NotLeader)?;
     let settings = TopicSettings::of(&found.configs, &broker.options);

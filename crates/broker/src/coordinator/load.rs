@@ -1,0 +1,104 @@
+//! Loads the groups of a partition from its log, after this broker came to own it. Until that is done its groups are not served.
+//!
+//! Everything up to the log's end is replayed. Trouble is waited out; damage, and records of a newer version, keep the partition from
+//! being served until an operator has looked: groups that are half there would move consumers back.
+
+use crate::Shared;
+use crate::batch_check::DECOMPRESSED_BYTES_MAX;
+use crate::coordinator::{Shard, is_gone};
+use base::Offset;
+use coordinator_core::{CoordinatorRecord, Groups};
+use protocol::record_batch;
+use protocol::wire::Records;
+use std::sync::Arc;
+use std::time::Duration;
+use stream::{ReadBatches, ReadError};
+
+/// Bytes read at a time.
+const READ_BYTES: usize = 1024 * 1024;
+
+/// The waits before a failed read is tried again.
+const TROUBLE_WAIT: Duration = Duration::from_millis(100);
+const DAMAGE_WAIT: Duration = Duration::from_secs(30);
+
+/// Loads until it has worked, or the shard is lost, or the broker stops.
+pub(crate) async fn run(broker: Arc<Shared>, shard: Arc<Shard>) {
+    let mut stopping = broker.stopping.subscribe();
+    loop {
+        let wait = match load(&broker, &shard).await {
+            Ok(groups) => {
+                shard.serve(groups);
+                let image = broker.store.ledger().image();
+                shard.apply(&broker, |groups, now, fx| {
+                    groups.loaded(now);
+                    groups.forget_topics(is_gone(&image), fx);
+                });
+                return broker.coordinators.has_changed();
+            }
+            Err(ReadError::NotOwner) => return shard.lose(),
+            Err(error @ (ReadError::Trouble(_) | ReadError::OutOfRange)) => {
+                tracing::warn!("load groups: {error}; trying again");
+                TROUBLE_WAIT
+            }
+            Err(ReadError::Corrupt(error)) => {
+                tracing::error!("load groups: {error}; the groups of this partition are not served");
+                DAMAGE_WAIT
+            }
+        };
+        tokio::select! {
+            biased;
+            _ = stopping.wait_for(|stopping| *stopping) => return,
+            () = broker.clock.sleep(wait) => {}
+        }
+        if shard.is_lost() {
+            return;
+        }
+    }
+}
+
+async fn load(broker: &Shared, shard: &Shard) -> Result<Groups, ReadError> {
+    let partition = shard.partition();
+    let began = broker.clock.now();
+    let end = partition.log_end();
+    let mut options = broker.options.groups.clone();
+    // Half, so that the batch around the record fits as well.
+    options.record_bytes_max = options.record_bytes_max.min(broker.store.batch_bytes_max() / 2);
+    let mut groups = Groups::new(options);
+    let first = partition.log_start();
+    let mut from = first;
+    while from < end {
+        let batches = partition.read(from, READ_BYTES).await?;
+        if batches.next <= from {
+            // What an earlier shard of this broker appended is not confirmed yet.
+            return Err(ReadError::Trouble(format!("the log is not confirmed from offset {from} on")));
+        }
+        from = batches.next;
+        replay(&mut groups, batches)?;
+    }
+    if from > first {
+        let took_ms = broker.clock.now().since(began).as_millis();
+        tracing::info!(records = from.0 - first.0, took_ms, groups = groups.list().count(), "groups loaded");
+    }
+    Ok(groups)
+}
+
+fn replay(groups: &mut Groups, batches: ReadBatches) -> Result<(), ReadError> {
+    let bytes = batches.pieces.into_iter().collect::<Records>().to_bytes();
+    for batch in record_batch::batches(bytes) {
+        let batch = batch.map_err(|error| damaged(batches.next, &error))?;
+        if batch.is_control() {
+            continue;
+        }
+        for record in batch.records(DECOMPRESSED_BYTES_MAX).map_err(|error| damaged(batches.next, &error))? {
+            let record = record.map_err(|error| damaged(batches.next, &error))?;
+            let Some(key) = record.key else { continue };
+            let replayed = groups.replay(&CoordinatorRecord { key, value: record.value });
+            replayed.map_err(|error| ReadError::Corrupt(format!("offset {}: {error}", record.offset)))?;
+        }
+    }
+    Ok(())
+}
+
+fn damaged(before: Offset, what: &dyn std::fmt::Display) -> ReadError {
+    ReadError::Corrupt(format!("records before offset {before}: {what}"))
+}

@@ -1,0 +1,168 @@
+//! The group coordinator: who answers for a group, and how what `coordinator-core` decides becomes durable.
+//!
+//! The walk of every group API: `handler::<api>` → [`Coordinators::shard`] (the groups of one partition of `__consumer_offsets`, if this
+//! broker owns it) → `shard` (applies, appends, waits) → `coordinator-core` (decides). Rules: a decision is applied when its records
+//! are enqueued and told when they are confirmed; what is read is told only after an append that was issued after the
+//! question has been confirmed, so that a deposed owner never answers from its memory.
+//!
+//! This file follows the ledger: a partition that this broker comes to own is loaded (`load`), one that it lost is given up. It also
+//! keeps the groups' time. Nothing here decides about safety by a clock.
+
+mod load;
+mod shard;
+mod topic;
+
+pub(crate) use shard::Shard;
+pub(crate) use topic::{ensure as ensure_topic, find as find_topic, partition_of};
+
+use crate::Shared;
+use crate::error::Failure;
+use base::{Micros, StreamId, TopicId};
+use control_core::Image;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+use world::{ClockExt, lock};
+
+/// How long a request waits for its group's partition to be loaded before its client is told to come again.
+const LOAD_WAIT_MAX: Duration = Duration::from_millis(500);
+
+/// The loop looks at least so often.
+const LOOK_PERIOD: Duration = Duration::from_secs(60);
+
+/// The partitions of `__consumer_offsets` that this broker answers for.
+pub(crate) struct Coordinators {
+    shards: Mutex<BTreeMap<StreamId, Arc<Shard>>>,
+    /// Counts up when a shard comes, begins to serve, or goes.
+    changes: watch::Sender<u64>,
+    /// A deadline is earlier than the loop knows, or a shard must be loaded anew.
+    wakes: Arc<Notify>,
+}
+
+impl Coordinators {
+    pub(crate) fn new() -> Coordinators {
+        Coordinators { shards: Mutex::default(), changes: watch::Sender::new(0), wakes: Arc::default() }
+    }
+
+    /// The shard that a group belongs to, ready to serve.
+    pub(crate) async fn shard(&self, broker: &Shared, group: &str) -> Result<Arc<Shard>, Failure> {
+        let image = broker.store.ledger().image();
+        let topic = topic::find(&image).ok_or(Failure::NotCoordinator)?;
+        let number = partition_of(topic, group);
+        let id = usize::try_from(number).ok().and_then(|number| topic.partitions.get(number));
+        self.serving(broker, *id.ok_or(Failure::NotCoordinator)?).await
+    }
+
+    /// All shards that this broker is to answer for.
+    pub(crate) async fn all(&self, broker: &Shared) -> Result<Vec<Arc<Shard>>, Failure> {
+        let image = broker.store.ledger().image();
+        let mut shards = Vec::new();
+        for id in topic::find(&image).into_iter().flat_map(|topic| &topic.partitions) {
+            match self.serving(broker, *id).await {
+                Ok(shard) => shards.push(shard),
+                Err(Failure::NotCoordinator) => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok(shards)
+    }
+
+    async fn serving(&self, broker: &Shared, id: StreamId) -> Result<Arc<Shard>, Failure> {
+        let partition = broker.partitions.owned(id).ok_or(Failure::NotCoordinator)?;
+        let mut changes = self.changes.subscribe();
+        let serves = async {
+            loop {
+                changes.borrow_and_update();
+                let shard = lock(&self.shards).get(&id).cloned();
+                let shard = shard.filter(|shard| shard.leader_epoch() == partition.leader_epoch());
+                if let Some(shard) = shard.filter(|shard| shard.is_serving()) {
+                    return shard;
+                }
+                // The sender lives as long as this.
+                if changes.changed().await.is_err() {
+                    futures::future::pending::<()>().await;
+                }
+            }
+        };
+        broker.clock.timeout(LOAD_WAIT_MAX, serves).await.ok_or(Failure::CoordinatorLoading)
+    }
+
+    pub(crate) fn has_changed(&self) {
+        self.changes.send_modify(|changes| *changes += 1);
+    }
+
+    fn serving_shards(&self) -> Vec<Arc<Shard>> {
+        lock(&self.shards).values().filter(|shard| shard.is_serving()).cloned().collect()
+    }
+
+    /// Begins to load what this broker owns since, and gives up what it owns no more.
+    fn follow(&self, broker: &Arc<Shared>, image: &Image) {
+        let ids = topic::find(image).map(|topic| topic.partitions.to_vec()).unwrap_or_default();
+        let mut owned = BTreeMap::new();
+        for id in ids {
+            if let Some(partition) = broker.partitions.owned(id) {
+                owned.insert(id, partition);
+            }
+        }
+        let mut shards = lock(&self.shards);
+        shards.retain(|id, shard| {
+            let epoch = owned.get(id).map(crate::partition::Partition::leader_epoch);
+            let stays = epoch == Some(shard.leader_epoch()) && !shard.is_lost();
+            if !stays {
+                shard.lose();
+            }
+            stays
+        });
+        for (id, partition) in owned {
+            shards.entry(id).or_insert_with(|| {
+                let shard = Arc::new(Shard::new(partition, self.wakes.clone()));
+                broker.clock.spawn("load groups", Box::pin(load::run(broker.clone(), shard.clone())));
+                shard
+            });
+        }
+    }
+}
+
+/// Follows the ledger and the clock until the broker stops.
+pub(crate) async fn run(broker: Arc<Shared>) {
+    let coordinators = &broker.coordinators;
+    let mut stopping = broker.stopping.subscribe();
+    let mut images = broker.store.ledger().watch();
+    let mut names = images.borrow().topic_names.clone();
+    let mut next_expiry = broker.clock.now().plus(broker.options.offsets_check_period);
+    loop {
+        let image = images.borrow_and_update().clone();
+        coordinators.follow(&broker, &image);
+        let has_lost_topics = names.iter().any(|(name, id)| image.topic_names.get(name) != Some(id));
+        names = image.topic_names.clone();
+        let now = broker.clock.now();
+        let expires = now >= next_expiry;
+        if expires {
+            next_expiry = now.plus(broker.options.offsets_check_period);
+        }
+        for shard in coordinators.serving_shards() {
+            if has_lost_topics {
+                shard.apply(&broker, |groups, _, fx| groups.forget_topics(is_gone(&image), fx));
+            }
+            if expires {
+                shard.apply(&broker, |groups, now, fx| groups.expire(now.wall, fx));
+            }
+            shard.tick(&broker);
+        }
+        let deadlines = coordinators.serving_shards().into_iter().filter_map(|shard| shard.next_deadline());
+        let next = deadlines.chain([next_expiry, now.plus(LOOK_PERIOD)]).min().unwrap_or(Micros(0));
+        tokio::select! {
+            biased;
+            _ = stopping.wait_for(|stopping| *stopping) => return,
+            changed = images.changed() => if changed.is_err() { return },
+            () = coordinators.wakes.notified() => {}
+            () = broker.clock.sleep(next.since(broker.clock.now())) => {}
+        }
+    }
+}
+
+/// Whether a topic that offsets were committed of is gone; one of the same name that was made since is another.
+fn is_gone(image: &Image) -> impl Fn(&str, TopicId) -> bool {
+    |name, id| image.topic_names.get(name).is_none_or(|now| id != TopicId::default() && id != *now)
+}

@@ -1,0 +1,70 @@
+//! DescribeGroups: a group's state and its members.
+
+use crate::Shared;
+use crate::error::Failure;
+use coordinator_core::{Description, GroupError, MemberDescription};
+use protocol::error_code::ErrorCode;
+use protocol::messages::describe_groups_request::DescribeGroupsRequest;
+use protocol::messages::describe_groups_response::{DescribeGroupsResponse, DescribedGroup, DescribedGroupMember};
+
+/// From this version on a group that does not exist is an error; before, it is dead.
+const NOT_FOUND_VERSION: i16 = 6;
+
+/// The state of a group that does not exist.
+const DEAD: &str = "Dead";
+
+/// Bits of what a caller may do with a group: read, delete, describe, and describe and alter its configuration.
+const ALL_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
+/// The value of that field where it was not asked for.
+const OPERATIONS_NOT_ASKED_FOR: i32 = i32::MIN;
+
+pub(crate) async fn handle(broker: &Shared, request: DescribeGroupsRequest, version: i16) -> DescribeGroupsResponse {
+    let operations = if request.include_authorized_operations { ALL_OPERATIONS } else { OPERATIONS_NOT_ASKED_FOR };
+    let mut groups = Vec::new();
+    for id in request.groups {
+        let described = match describe(broker, &id).await {
+            Ok(description) => describe_group(id, description),
+            Err(Failure::Group(GroupError::NotFound)) if version < NOT_FOUND_VERSION => {
+                DescribedGroup { group_id: id, group_state: DEAD.to_owned(), ..DescribedGroup::default() }
+            }
+            Err(failure) => DescribedGroup {
+                error_code: failure.code().number(),
+                error_message: Some(failure.to_string()),
+                group_id: id,
+                group_state: match failure {
+                    Failure::Group(GroupError::NotFound) => DEAD.to_owned(),
+                    _ => String::new(),
+                },
+                ..DescribedGroup::default()
+            },
+        };
+        groups.push(DescribedGroup { authorized_operations: operations, ..described });
+    }
+    DescribeGroupsResponse { groups, ..DescribeGroupsResponse::default() }
+}
+
+async fn describe(broker: &Shared, group: &str) -> Result<Description, Failure> {
+    let shard = broker.coordinators.shard(broker, group).await?;
+    Ok(shard.read(broker, |groups| groups.describe(group)).await??)
+}
+
+fn describe_group(group_id: String, description: Description) -> DescribedGroup {
+    let member = |it: MemberDescription| DescribedGroupMember {
+        member_id: it.member_id,
+        group_instance_id: it.instance_id,
+        client_id: it.client_id,
+        client_host: it.client_host,
+        member_metadata: it.metadata,
+        member_assignment: it.assignment,
+    };
+    DescribedGroup {
+        error_code: ErrorCode::None.number(),
+        error_message: None,
+        group_id,
+        group_state: description.state.name().to_owned(),
+        protocol_type: description.protocol_type,
+        protocol_data: description.protocol,
+        members: description.members.into_iter().map(member).collect(),
+        authorized_operations: OPERATIONS_NOT_ASKED_FOR,
+    }
+}

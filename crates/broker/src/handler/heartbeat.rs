@@ -1,0 +1,31 @@
+//! Heartbeat: a member is there, and learns whether its generation still stands.
+
+use crate::Shared;
+use crate::error::Failure;
+use coordinator_core::{GroupError, Membership};
+use protocol::error_code::ErrorCode;
+use protocol::messages::heartbeat_request::HeartbeatRequest;
+use protocol::messages::heartbeat_response::HeartbeatResponse;
+
+pub(crate) async fn handle(broker: &Shared, request: HeartbeatRequest) -> HeartbeatResponse {
+    let error_code = match beat(broker, request).await {
+        // Nobody is taken for gone while the group is loaded, as in Kafka.
+        Ok(()) | Err(Failure::CoordinatorLoading) => ErrorCode::None,
+        Err(failure) => failure.code(),
+    };
+    HeartbeatResponse { error_code: error_code.number(), ..HeartbeatResponse::default() }
+}
+
+async fn beat(broker: &Shared, request: HeartbeatRequest) -> Result<(), Failure> {
+    if request.group_id.is_empty() {
+        return Err(GroupError::InvalidGroupId.into());
+    }
+    let shard = broker.coordinators.shard(broker, &request.group_id).await?;
+    let member = Membership {
+        group: request.group_id,
+        member_id: request.member_id,
+        instance_id: request.group_instance_id,
+        generation: request.generation_id,
+    };
+    Ok(shard.run(broker, move |groups, now, fx| groups.heartbeat(now, &member, fx)).await??)
+}

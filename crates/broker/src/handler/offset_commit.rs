@@ -1,0 +1,112 @@
+//! OffsetCommit: how far a group has come; answered when that is durable.
+
+use crate::Shared;
+use crate::error::Failure;
+use crate::topics;
+use base::{TopicId, UnixMillis};
+use control_core::Image;
+use coordinator_core::{CommitRequest, Committed, GroupError, Membership, NewOffset};
+use protocol::error_code::ErrorCode;
+use protocol::messages::offset_commit_request::{
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use protocol::messages::offset_commit_response::{
+    OffsetCommitResponse, OffsetCommitResponsePartition, OffsetCommitResponseTopic,
+};
+
+/// Before this version a group that does not exist is told as a wrong generation.
+const NOT_FOUND_VERSION: i16 = 9;
+
+/// The value of times that the client leaves to the broker.
+const UNSET: i64 = -1;
+
+pub(crate) async fn handle(broker: &Shared, request: OffsetCommitRequest, version: i16) -> OffsetCommitResponse {
+    let image = broker.store.ledger().image();
+    let now = broker.clock.wall();
+    let expires_at =
+        (request.retention_time_ms != UNSET).then(|| UnixMillis(now.0.saturating_add(request.retention_time_ms)));
+    let mut offsets = Vec::new();
+    // What becomes of each partition; none yet for those that the group is asked about.
+    let mut outcomes: Vec<Option<Failure>> = Vec::new();
+    for topic in &request.topics {
+        for partition in &topic.partitions {
+            match known(&image, topic, partition) {
+                Ok((name, id)) => {
+                    offsets.push(new_offset(name, id, partition, now, expires_at));
+                    outcomes.push(None);
+                }
+                Err(failure) => outcomes.push(Some(failure)),
+            }
+        }
+    }
+    let member = Membership {
+        group: request.group_id,
+        member_id: request.member_id,
+        instance_id: request.group_instance_id,
+        generation: request.generation_id_or_member_epoch,
+    };
+    let committed = if offsets.is_empty() { Ok(Vec::new()) } else { commit(broker, member, offsets, version).await };
+    let mut committed = committed.map(Vec::into_iter);
+    let mut code_of = |outcome: Option<Failure>| match (outcome, &mut committed) {
+        (Some(failure), _) => failure.code(),
+        (None, Err(failure)) => failure.code(),
+        (None, Ok(committed)) => match committed.next() {
+            Some(Err(error)) => Failure::Group(error).code(),
+            Some(Ok(())) | None => ErrorCode::None,
+        },
+    };
+    let mut outcomes = outcomes.into_iter();
+    let mut answer = |partition: OffsetCommitRequestPartition| OffsetCommitResponsePartition {
+        partition_index: partition.partition_index,
+        error_code: code_of(outcomes.next().flatten()).number(),
+    };
+    let topics = request.topics.into_iter().map(|topic| OffsetCommitResponseTopic {
+        name: topic.name,
+        topic_id: topic.topic_id,
+        partitions: topic.partitions.into_iter().map(&mut answer).collect(),
+    });
+    OffsetCommitResponse { topics: topics.collect(), ..OffsetCommitResponse::default() }
+}
+
+/// Name and id of the topic, where it has that partition.
+fn known(
+    image: &Image,
+    topic: &OffsetCommitRequestTopic,
+    partition: &OffsetCommitRequestPartition,
+) -> Result<(String, TopicId), Failure> {
+    let found = topics::find(image, &topic.name, TopicId::from(topic.topic_id))?;
+    topics::stream_of(found, partition.partition_index)?;
+    Ok((found.name.clone(), found.id))
+}
+
+fn new_offset(
+    topic: String,
+    id: TopicId,
+    asked: &OffsetCommitRequestPartition,
+    now: UnixMillis,
+    expires_at: Option<UnixMillis>,
+) -> NewOffset {
+    let committed = Committed {
+        offset: asked.committed_offset,
+        leader_epoch: asked.committed_leader_epoch,
+        metadata: asked.committed_metadata.clone().unwrap_or_default(),
+        committed_at: if asked.commit_timestamp == UNSET { now } else { UnixMillis(asked.commit_timestamp) },
+        expires_at,
+        topic: id,
+    };
+    NewOffset { topic, partition: asked.partition_index, committed }
+}
+
+async fn commit(
+    broker: &Shared,
+    member: Membership,
+    offsets: Vec<NewOffset>,
+    version: i16,
+) -> Result<Vec<Result<(), GroupError>>, Failure> {
+    let shard = broker.coordinators.shard(broker, &member.group).await?;
+    let request = CommitRequest { member, offsets };
+    match shard.run(broker, move |groups, now, fx| groups.commit(now, request, fx)).await? {
+        Err(GroupError::NotFound) if version < NOT_FOUND_VERSION => Err(GroupError::IllegalGeneration.into()),
+        outcome => Ok(outcome?),
+    }
+}

@@ -1,0 +1,60 @@
+//! OffsetDelete: forgets how far a group has come in partitions that none of its members consumes.
+
+use crate::Shared;
+use crate::error::Failure;
+use crate::topics;
+use base::TopicId;
+use coordinator_core::GroupError;
+use protocol::error_code::ErrorCode;
+use protocol::messages::offset_delete_request::OffsetDeleteRequest;
+use protocol::messages::offset_delete_response::{
+    OffsetDeleteResponse, OffsetDeleteResponsePartition, OffsetDeleteResponseTopic,
+};
+
+pub(crate) async fn handle(broker: &Shared, request: OffsetDeleteRequest) -> OffsetDeleteResponse {
+    let image = broker.store.ledger().image();
+    let exists = |topic: &str, partition| {
+        let topic = topics::find(&image, topic, TopicId::default())?;
+        topics::stream_of(topic, partition).map(drop)
+    };
+    let mut wanted = Vec::new();
+    for topic in &request.topics {
+        let known = topic.partitions.iter().filter(|it| exists(&topic.name, it.partition_index).is_ok());
+        wanted.extend(known.map(|it| (topic.name.clone(), it.partition_index)));
+    }
+    let deleted = match delete(broker, request.group_id, wanted).await {
+        Ok(deleted) => deleted,
+        Err(failure) => {
+            return OffsetDeleteResponse { error_code: failure.code().number(), ..OffsetDeleteResponse::default() };
+        }
+    };
+    let mut deleted = deleted.into_iter();
+    let mut answer = |topic: &str, partition_index| {
+        let code = match exists(topic, partition_index) {
+            Err(failure) => failure.code(),
+            Ok(()) => match deleted.next() {
+                Some(Err(error)) => Failure::Group(error).code(),
+                Some(Ok(())) | None => ErrorCode::None,
+            },
+        };
+        OffsetDeleteResponsePartition { partition_index, error_code: code.number() }
+    };
+    let mut topics = Vec::new();
+    for topic in request.topics {
+        let partitions = topic.partitions.iter().map(|it| answer(&topic.name, it.partition_index)).collect();
+        topics.push(OffsetDeleteResponseTopic { name: topic.name, partitions });
+    }
+    OffsetDeleteResponse { topics, ..OffsetDeleteResponse::default() }
+}
+
+async fn delete(
+    broker: &Shared,
+    group: String,
+    offsets: Vec<(String, i32)>,
+) -> Result<Vec<Result<(), GroupError>>, Failure> {
+    if group.is_empty() {
+        return Err(GroupError::InvalidGroupId.into());
+    }
+    let shard = broker.coordinators.shard(broker, &group).await?;
+    Ok(shard.run(broker, move |groups, _, fx| groups.delete_offsets(&group, &offsets, fx)).await??)
+}

@@ -1,0 +1,409 @@
+//! Do consumer groups get what Kafka promises? Hand-made members over loopback, in every version served.
+
+#![allow(clippy::unwrap_used, clippy::let_underscore_must_use, reason = "tests fail by panicking")]
+
+mod support;
+
+use broker::{BrokerOptions, GroupOptions};
+use bytes::Bytes;
+use protocol::api::served;
+use protocol::api_key::ApiKey;
+use protocol::error_code::ErrorCode;
+use protocol::messages::delete_groups_request::DeleteGroupsRequest;
+use protocol::messages::delete_topics_request::{DeleteTopicState, DeleteTopicsRequest};
+use protocol::messages::describe_groups_request::DescribeGroupsRequest;
+use protocol::messages::find_coordinator_request::FindCoordinatorRequest;
+use protocol::messages::heartbeat_request::HeartbeatRequest;
+use protocol::messages::join_group_request::{JoinGroupRequest, JoinGroupRequestProtocol};
+use protocol::messages::join_group_response::JoinGroupResponse;
+use protocol::messages::leave_group_request::{LeaveGroupRequest, MemberIdentity};
+use protocol::messages::list_groups_request::ListGroupsRequest;
+use protocol::messages::offset_commit_request::{
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use protocol::messages::offset_delete_request::{
+    OffsetDeleteRequest, OffsetDeleteRequestPartition, OffsetDeleteRequestTopic,
+};
+use protocol::messages::offset_fetch_request::{
+    OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
+};
+use protocol::messages::sync_group_request::{SyncGroupRequest, SyncGroupRequestAssignment};
+use protocol::wire::Uuid;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+use support::{Client, Running, batch, metadata_request, produce_request, start};
+
+const UNKNOWN_MEMBER: i16 = 25;
+
+fn options() -> BrokerOptions {
+    let groups = GroupOptions {
+        initial_rebalance_delay: Duration::from_millis(400),
+        session_timeout_min: Duration::from_millis(100),
+        ..GroupOptions::default()
+    };
+    BrokerOptions { groups, offsets_topic_partitions: 3, ..BrokerOptions::default() }
+}
+
+/// All versions of an API that are served.
+fn versions(key: ApiKey) -> RangeInclusive<i16> {
+    let api = served(key).unwrap();
+    api.first..=api.last()
+}
+
+/// A broker with a topic `t` of two partitions and its coordinator found.
+async fn started() -> (Running, Client, Uuid) {
+    let running = start(options()).await;
+    let mut client = running.client().await;
+    assert_eq!(client.create("t", 2, &[]).await, 0);
+    let id = client.call(12, &metadata_request("t")).await.topics[0].topic_id;
+    find(&mut client, "g").await;
+    (running, client, id)
+}
+
+async fn find(client: &mut Client, group: &str) -> (i16, i32) {
+    let request = FindCoordinatorRequest { coordinator_keys: vec![group.to_owned()], ..Default::default() };
+    let found = &client.call(4, &request).await.coordinators[0];
+    (found.error_code, found.port)
+}
+
+fn join_request(group: &str, member_id: &str) -> JoinGroupRequest {
+    let metadata = Bytes::from_static(&[0, 0, 0, 0, 0, 1, 0, 1, b't', 0xff, 0xff, 0xff, 0xff]);
+    JoinGroupRequest {
+        group_id: group.to_owned(),
+        session_timeout_ms: 10_000,
+        rebalance_timeout_ms: 10_000,
+        member_id: member_id.to_owned(),
+        protocol_type: "consumer".to_owned(),
+        protocols: vec![JoinGroupRequestProtocol { name: "range".to_owned(), metadata }],
+        ..JoinGroupRequest::default()
+    }
+}
+
+/// Joins, in two steps where the version has them.
+async fn join(client: &mut Client, version: i16, group: &str) -> JoinGroupResponse {
+    let mut answer = client.call(version, &join_request(group, "")).await;
+    if answer.error_code == ErrorCode::MemberIdRequired.number() {
+        assert!(version >= 4);
+        answer = client.call(version, &join_request(group, &answer.member_id)).await;
+    }
+    assert_eq!(answer.error_code, 0, "version {version}");
+    answer
+}
+
+fn sync_request(group: &str, joined: &JoinGroupResponse, version: i16) -> SyncGroupRequest {
+    let assign = |member_id: &String| SyncGroupRequestAssignment {
+        member_id: member_id.clone(),
+        assignment: Bytes::from(format!("for {member_id}")),
+    };
+    SyncGroupRequest {
+        group_id: group.to_owned(),
+        generation_id: joined.generation_id,
+        member_id: joined.member_id.clone(),
+        protocol_type: (version >= 5).then(|| "consumer".to_owned()),
+        protocol_name: (version >= 5).then(|| "range".to_owned()),
+        assignments: joined.members.iter().map(|member| assign(&member.member_id)).collect(),
+        ..SyncGroupRequest::default()
+    }
+}
+
+/// A group with one member, which has synced.
+async fn stable(client: &mut Client, group: &str) -> JoinGroupResponse {
+    let joined = join(client, 9, group).await;
+    assert_eq!(client.call(5, &sync_request(group, &joined, 5)).await.error_code, 0);
+    joined
+}
+
+fn heartbeat_request(group: &str, joined: &JoinGroupResponse) -> HeartbeatRequest {
+    HeartbeatRequest {
+        group_id: group.to_owned(),
+        generation_id: joined.generation_id,
+        member_id: joined.member_id.clone(),
+        group_instance_id: None,
+    }
+}
+
+fn commit_request(group: &str, version: i16, id: Uuid, offset: i64) -> OffsetCommitRequest {
+    let partition = |partition_index| OffsetCommitRequestPartition {
+        partition_index,
+        committed_offset: offset,
+        committed_leader_epoch: if version >= 6 { 5 } else { -1 },
+        committed_metadata: Some("m".to_owned()),
+        ..OffsetCommitRequestPartition::default()
+    };
+    let named = version < 10;
+    let topic = |name: &str, id| OffsetCommitRequestTopic {
+        name: if named { name.to_owned() } else { String::new() },
+        topic_id: if named { Uuid::ZERO } else { id },
+        partitions: vec![partition(0), partition(7)],
+    };
+    OffsetCommitRequest {
+        group_id: group.to_owned(),
+        topics: vec![topic("t", id), topic("unknown", Uuid(9))],
+        ..OffsetCommitRequest::default()
+    }
+}
+
+/// Codes of partition 0 of the known topic, its missing partition, and the unknown topic.
+async fn commit(client: &mut Client, version: i16, request: &OffsetCommitRequest) -> [i16; 3] {
+    let topics = client.call(version, request).await.topics;
+    let code = |topic: usize, partition: usize| topics[topic].partitions[partition].error_code;
+    [code(0, 0), code(0, 1), code(1, 0)]
+}
+
+/// Offset, leader epoch, metadata and code of partition 0 of `t`.
+async fn fetched(client: &mut Client, version: i16, group: &str, id: Uuid) -> (i64, i32, String, i16) {
+    if version < 8 {
+        let topic = OffsetFetchRequestTopic { name: "t".to_owned(), partition_indexes: vec![0] };
+        let topics = Some(vec![topic]);
+        let request = OffsetFetchRequest { group_id: group.to_owned(), topics, ..OffsetFetchRequest::default() };
+        let answer = client.call(version, &request).await;
+        assert_eq!(answer.error_code, 0);
+        let it = &answer.topics[0].partitions[0];
+        return (it.committed_offset, it.committed_leader_epoch, it.metadata.clone().unwrap(), it.error_code);
+    }
+    let named = version < 10;
+    let topic = OffsetFetchRequestTopics {
+        name: if named { "t".to_owned() } else { String::new() },
+        topic_id: if named { Uuid::ZERO } else { id },
+        partition_indexes: vec![0],
+    };
+    let asked = OffsetFetchRequestGroup {
+        group_id: group.to_owned(),
+        topics: Some(vec![topic]),
+        ..OffsetFetchRequestGroup::default()
+    };
+    let request = OffsetFetchRequest { groups: vec![asked], require_stable: true, ..OffsetFetchRequest::default() };
+    let answer = client.call(version, &request).await;
+    assert_eq!(answer.groups[0].error_code, 0);
+    let it = &answer.groups[0].topics[0].partitions[0];
+    (it.committed_offset, it.committed_leader_epoch, it.metadata.clone().unwrap(), it.error_code)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_coordinator_is_the_owner_of_the_groups_partition() {
+    let running = start(options()).await;
+    let mut client = running.client().await;
+    let own = running.address.rsplit_once(':').unwrap().1.parse().unwrap();
+    for version in versions(ApiKey::FindCoordinator) {
+        for (key_type, code) in [(0, 0), (1, 15), (2, 15), (9, 42)] {
+            if version == 0 && key_type > 0 {
+                continue;
+            }
+            let (key, coordinator_keys) =
+                if version < 4 { ("g".to_owned(), vec![]) } else { (String::new(), vec!["g".to_owned(); 2]) };
+            let request = FindCoordinatorRequest { key, key_type, coordinator_keys };
+            let answer = client.call(version, &request).await;
+            let (found, port) = match answer.coordinators.last() {
+                Some(last) => (last.error_code, last.port),
+                None => (answer.error_code, answer.port),
+            };
+            assert_eq!((found, port), (code, if code == 0 { own } else { -1 }), "version {version}, type {key_type}");
+        }
+    }
+    let topic = &client.call(12, &metadata_request("__consumer_offsets")).await.topics[0];
+    assert_eq!((topic.is_internal, topic.partitions.len()), (true, 3));
+    let written = client.call(9, &produce_request("__consumer_offsets", batch(&[(0, "x")]), -1)).await;
+    let code = written.responses[0].partition_responses[0].error_code;
+    assert_eq!(code, ErrorCode::InvalidTopicException.number(), "clients don't write there");
+    running.broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_join_sync_and_leave_in_every_version() {
+    let (running, mut leader, _) = started().await;
+    let mut follower = running.client().await;
+    for version in versions(ApiKey::JoinGroup) {
+        let group = format!("g{version}");
+        let (first, second) = tokio::join!(join(&mut leader, version, &group), join(&mut follower, version, &group));
+        let (first, second) = if first.leader == first.member_id { (first, second) } else { (second, first) };
+        assert_eq!((first.generation_id, first.members.len(), second.members.len()), (1, 2, 0), "version {version}");
+        assert_eq!(second.leader, first.member_id);
+        let sync = version.min(*versions(ApiKey::SyncGroup).end());
+        let (led, followed) = (sync_request(&group, &first, sync), sync_request(&group, &second, sync));
+        let (led, followed) = tokio::join!(leader.call(sync, &led), follower.call(sync, &followed));
+        assert_eq!((led.error_code, followed.error_code), (0, 0), "version {version}");
+        assert_eq!(followed.assignment, format!("for {}", second.member_id).as_bytes());
+        let beat = version.min(*versions(ApiKey::Heartbeat).end());
+        assert_eq!(leader.call(beat, &heartbeat_request(&group, &first)).await.error_code, 0);
+        let stale = HeartbeatRequest { generation_id: 0, ..heartbeat_request(&group, &first) };
+        assert_eq!(leader.call(beat, &stale).await.error_code, ErrorCode::IllegalGeneration.number());
+
+        let leave = version.min(*versions(ApiKey::LeaveGroup).end());
+        let identity = MemberIdentity { member_id: first.member_id.clone(), ..MemberIdentity::default() };
+        let request = LeaveGroupRequest {
+            group_id: group.clone(),
+            member_id: if leave < 3 { first.member_id.clone() } else { String::new() },
+            members: if leave < 3 { vec![] } else { vec![identity] },
+        };
+        let left = leader.call(leave, &request).await;
+        assert_eq!((left.error_code, left.members.first().map_or(0, |it| it.error_code)), (0, 0), "version {leave}");
+        let again = leader.call(leave, &request).await;
+        let code = again.members.first().map_or(again.error_code, |it| it.error_code);
+        assert_eq!(code, UNKNOWN_MEMBER);
+        assert_eq!(leader.call(beat, &heartbeat_request(&group, &first)).await.error_code, UNKNOWN_MEMBER);
+        let code = follower.call(beat, &heartbeat_request(&group, &second)).await.error_code;
+        assert_eq!(code, ErrorCode::RebalanceInProgress.number(), "the one that is left is to join anew");
+    }
+    running.broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn offsets_are_committed_fetched_and_deleted_in_every_version() {
+    let (running, mut client, id) = started().await;
+    for version in versions(ApiKey::OffsetCommit) {
+        let offset = i64::from(version) + 10;
+        let codes = commit(&mut client, version, &commit_request("g", version, id, offset)).await;
+        let unknown = if version < 10 { 3 } else { ErrorCode::UnknownTopicId.number() };
+        assert_eq!(codes, [0, 3, unknown], "version {version}");
+        for fetch in versions(ApiKey::OffsetFetch) {
+            let (found, epoch, metadata, code) = fetched(&mut client, fetch, "g", id).await;
+            assert_eq!((found, metadata.as_str(), code), (offset, "m", 0), "versions {version} and {fetch}");
+            assert_eq!(epoch, if version >= 6 && fetch >= 5 { 5 } else { -1 });
+            assert_eq!(fetched(&mut client, fetch, "nobody", id).await, (-1, -1, String::new(), 0));
+        }
+    }
+    for version in 2..=7 {
+        let request = OffsetFetchRequest { group_id: "g".to_owned(), topics: None, ..OffsetFetchRequest::default() };
+        assert_eq!(client.call(version, &request).await.topics.len(), 1, "all there are");
+    }
+    assert_eq!(fetched(&mut client, 10, "g", Uuid(9)).await.3, ErrorCode::UnknownTopicId.number());
+
+    let member = OffsetCommitRequest {
+        generation_id_or_member_epoch: 3,
+        member_id: "m".to_owned(),
+        ..commit_request("other", 9, id, 1)
+    };
+    assert_eq!(commit(&mut client, 9, &member).await[0], ErrorCode::GroupIdNotFound.number());
+    assert_eq!(commit(&mut client, 8, &member).await[0], ErrorCode::IllegalGeneration.number());
+    let mut large = commit_request("g", 8, id, 1);
+    large.topics[0].partitions[0].committed_metadata = Some("x".repeat(4097));
+    assert_eq!(commit(&mut client, 8, &large).await[0], ErrorCode::OffsetMetadataTooLarge.number());
+
+    let partitions = [0, 1, 9].map(|partition_index| OffsetDeleteRequestPartition { partition_index }).to_vec();
+    let topics = vec![OffsetDeleteRequestTopic { name: "t".to_owned(), partitions }];
+    let request = |group: &str| OffsetDeleteRequest { group_id: group.to_owned(), topics: topics.clone() };
+    let deleted = client.call(0, &request("g")).await;
+    let codes: Vec<i16> = deleted.topics[0].partitions.iter().map(|it| it.error_code).collect();
+    assert_eq!((deleted.error_code, codes), (0, vec![0, 0, 3]));
+    assert_eq!(fetched(&mut client, 9, "g", id).await.0, -1);
+    assert_eq!(client.call(0, &request("nobody")).await.error_code, ErrorCode::GroupIdNotFound.number());
+    assert_eq!(client.call(0, &request("")).await.error_code, ErrorCode::InvalidGroupId.number());
+    running.broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn groups_are_listed_described_and_deleted_in_every_version() {
+    let (running, mut client, id) = started().await;
+    assert_eq!(commit(&mut client, 8, &commit_request("simple", 8, id, 1)).await[0], 0);
+    let joined = stable(&mut client, "g").await;
+    for version in versions(ApiKey::ListGroups) {
+        let mut groups = client.call(version, &ListGroupsRequest::default()).await.groups;
+        groups.sort_by(|a, b| a.group_id.cmp(&b.group_id));
+        let found: Vec<_> = groups.iter().map(|it| (it.group_id.as_str(), it.protocol_type.as_str())).collect();
+        assert_eq!(found, [("g", "consumer"), ("simple", "")], "version {version}");
+        if version >= 4 {
+            assert_eq!((groups[0].group_state.as_str(), groups[1].group_state.as_str()), ("Stable", "Empty"));
+            let request = ListGroupsRequest { states_filter: vec!["stable".to_owned()], ..Default::default() };
+            assert_eq!(client.call(version, &request).await.groups.len(), 1);
+        }
+        if version >= 5 {
+            let request = ListGroupsRequest { types_filter: vec!["consumer".to_owned()], ..Default::default() };
+            assert_eq!(client.call(version, &request).await.groups.len(), 0, "those of the newer protocol");
+        }
+    }
+    for version in versions(ApiKey::DescribeGroups) {
+        let groups = vec!["g".to_owned(), "simple".to_owned(), "nobody".to_owned()];
+        let request = DescribeGroupsRequest { groups, include_authorized_operations: version >= 3 };
+        let described = client.call(version, &request).await.groups;
+        let states: Vec<&str> = described.iter().map(|it| it.group_state.as_str()).collect();
+        assert_eq!(states, ["Stable", "Empty", "Dead"], "version {version}");
+        let member = &described[0].members[0];
+        assert_eq!((member.client_id.as_str(), member.client_host.as_str()), ("test", "/127.0.0.1"));
+        assert_eq!((described[0].protocol_data.as_str(), &member.member_id), ("range", &joined.member_id));
+        assert_eq!(member.member_assignment, format!("for {}", joined.member_id).as_bytes());
+        let code = if version >= 6 { ErrorCode::GroupIdNotFound.number() } else { 0 };
+        assert_eq!((described[1].error_code, described[2].error_code), (0, code));
+    }
+    for version in versions(ApiKey::DeleteGroups) {
+        assert_eq!(commit(&mut client, 8, &commit_request("simple", 8, id, 1)).await[0], 0);
+        let groups_names = ["g", "simple", "nobody", "simple"].map(str::to_owned).to_vec();
+        let results = client.call(version, &DeleteGroupsRequest { groups_names }).await.results;
+        let codes: Vec<i16> = results.iter().map(|it| it.error_code).collect();
+        assert_eq!(codes, [68, 0, 69], "version {version}");
+        assert_eq!(fetched(&mut client, 9, "simple", id).await.0, -1);
+    }
+    running.broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_input_is_told_apart() {
+    let (running, mut client, _) = started().await;
+    let nameless = client.call(9, &join_request("", "")).await;
+    assert_eq!(nameless.error_code, ErrorCode::InvalidGroupId.number());
+    let hasty = JoinGroupRequest { session_timeout_ms: 1, ..join_request("g", "") };
+    assert_eq!(client.call(9, &hasty).await.error_code, ErrorCode::InvalidSessionTimeout.number());
+    assert_eq!(client.call(9, &join_request("g", "stranger")).await.error_code, UNKNOWN_MEMBER);
+    let bare = JoinGroupRequest { protocols: vec![], ..join_request("g", "") };
+    assert_eq!(client.call(9, &bare).await.error_code, ErrorCode::InconsistentGroupProtocol.number());
+    let joined = stable(&mut client, "g").await;
+    let untold = SyncGroupRequest { protocol_name: None, ..sync_request("g", &joined, 5) };
+    assert_eq!(client.call(5, &untold).await.error_code, ErrorCode::InconsistentGroupProtocol.number());
+    let other = SyncGroupRequest { protocol_name: Some("sticky".to_owned()), ..sync_request("g", &joined, 5) };
+    assert_eq!(client.call(5, &other).await.error_code, ErrorCode::InconsistentGroupProtocol.number());
+    let lost = sync_request("nobody", &joined, 5);
+    assert_eq!(client.call(5, &lost).await.error_code, UNKNOWN_MEMBER);
+    assert_eq!(client.call(4, &heartbeat_request("", &joined)).await.error_code, ErrorCode::InvalidGroupId.number());
+    assert_eq!(client.call(4, &heartbeat_request("nobody", &joined)).await.error_code, UNKNOWN_MEMBER);
+    let leave = LeaveGroupRequest { members: vec![MemberIdentity::default()], ..LeaveGroupRequest::default() };
+    assert_eq!(client.call(5, &leave).await.error_code, ErrorCode::InvalidGroupId.number());
+    running.broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_member_is_taken_for_gone() {
+    let (running, mut client, _) = started().await;
+    let asked = JoinGroupRequest { session_timeout_ms: 150, ..join_request("g", "") };
+    let joined = client.call(3, &asked).await;
+    assert_eq!(client.call(2, &sync_request("g", &joined, 2)).await.error_code, 0);
+    assert_eq!(client.call(3, &heartbeat_request("g", &joined)).await.error_code, 0);
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    assert_eq!(client.call(3, &heartbeat_request("g", &joined)).await.error_code, UNKNOWN_MEMBER);
+    running.broker.stop().await;
+}
+
+/// Nothing is told of what a crash would take back, and a read waits for the proof that this broker still owns its log.
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_leave_only_when_the_log_has_confirmed() {
+    let (running, mut client, id) = started().await;
+    let mut reader = running.client().await;
+    assert_eq!(commit(&mut client, 8, &commit_request("g", 8, id, 1)).await[0], 0);
+    running.close_gate();
+    client.send(8, &commit_request("g", 8, id, 2)).await;
+    let topic = OffsetFetchRequestTopic { name: "t".to_owned(), partition_indexes: vec![0] };
+    let fetch = OffsetFetchRequest { group_id: "g".to_owned(), topics: Some(vec![topic]), ..Default::default() };
+    reader.send(7, &fetch).await;
+    let answer = tokio::time::timeout(Duration::from_millis(300), reader.receive::<OffsetFetchRequest>(7)).await;
+    assert!(answer.is_err(), "neither the old offset nor the new one may be told");
+    running.open_gate();
+    let (_, answer) = client.receive::<OffsetCommitRequest>(8).await;
+    assert_eq!(answer.topics[0].partitions[0].error_code, 0);
+    assert_eq!(fetched(&mut client, 7, "g", id).await.0, 2);
+    running.broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn offsets_of_a_deleted_topic_go_with_it() {
+    let (running, mut client, id) = started().await;
+    assert_eq!(commit(&mut client, 8, &commit_request("g", 8, id, 1)).await[0], 0);
+    let topic = DeleteTopicState { name: Some("t".to_owned()), ..DeleteTopicState::default() };
+    let request = DeleteTopicsRequest { topics: vec![topic], timeout_ms: 5000, ..DeleteTopicsRequest::default() };
+    assert_eq!(client.call(6, &request).await.responses[0].error_code, 0);
+    assert_eq!(client.create("t", 2, &[]).await, 0);
+    for _ in 0..100 {
+        if fetched(&mut client, 7, "g", id).await.0 == -1 {
+            return running.broker.stop().await;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("the offset outlives its topic");
+}

@@ -1,0 +1,74 @@
+//! What administrators see of groups.
+
+use crate::effects::GroupError;
+use crate::group::{Group, Member, State};
+use crate::groups::Groups;
+use bytes::Bytes;
+
+/// A line of a list of groups.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupSummary {
+    pub id: String,
+    /// Empty where nobody ever joined.
+    pub protocol_type: String,
+    pub state: State,
+}
+
+/// A group with its members.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Description {
+    pub state: State,
+    pub protocol_type: String,
+    /// Empty unless stable, as metadata and assignments are.
+    pub protocol: String,
+    pub members: Vec<MemberDescription>,
+}
+
+/// A member of a described group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberDescription {
+    pub member_id: String,
+    pub instance_id: Option<String>,
+    pub client_id: String,
+    pub client_host: String,
+    pub metadata: Bytes,
+    pub assignment: Bytes,
+}
+
+impl Groups {
+    /// All groups, by id.
+    pub fn list(&self) -> impl Iterator<Item = GroupSummary> {
+        self.groups.iter().map(|(id, group)| GroupSummary {
+            id: id.clone(),
+            protocol_type: group.protocol_type.clone().unwrap_or_default(),
+            state: group.state,
+        })
+    }
+
+    /// One group.
+    ///
+    /// # Errors
+    /// There is none of that id.
+    pub fn describe(&self, id: &str) -> Result<Description, GroupError> {
+        let group = self.find(id)?;
+        let is_stable = group.state == State::Stable;
+        Ok(Description {
+            state: group.state,
+            protocol_type: group.protocol_type.clone().unwrap_or_default(),
+            protocol: group.protocol.clone().filter(|_| is_stable).unwrap_or_default(),
+            members: group.members.iter().map(|(id, member)| describe_member(group, id, member)).collect(),
+        })
+    }
+}
+
+fn describe_member(group: &Group, member_id: &str, member: &Member) -> MemberDescription {
+    let is_stable = group.state == State::Stable;
+    MemberDescription {
+        member_id: member_id.to_owned(),
+        instance_id: member.instance_id.clone(),
+        client_id: member.client_id.clone(),
+        client_host: member.client_host.clone(),
+        metadata: if is_stable { member.metadata(group.protocol.as_deref()) } else { Bytes::new() },
+        assignment: if is_stable { member.assignment.clone() } else { Bytes::new() },
+    }
+}

@@ -1,0 +1,112 @@
+//! What a decision results in: records to append, and answers to requests that may have waited long.
+
+use crate::record::CoordinatorRecord;
+use bytes::Bytes;
+
+/// Names a request that waits for its answer; the shell hands it out and finds the requester by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticket(pub u64);
+
+/// Collects the results of one call, in order.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// To be appended, in this order. What the answers say rests on them, and on those of earlier calls.
+    pub records: Vec<CoordinatorRecord>,
+    /// To be let out when the records are confirmed. Each ticket is answered once.
+    pub answers: Vec<(Ticket, Answer)>,
+}
+
+/// An answer to a request that may wait.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    Join(JoinAnswer),
+    Sync(Result<SyncAnswer, GroupError>),
+}
+
+/// What a joining member is told.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct JoinAnswer {
+    /// Why it did not join.
+    pub error: Option<GroupError>,
+    /// -1 where it did not join.
+    pub generation: i32,
+    pub protocol_type: Option<String>,
+    pub protocol: Option<String>,
+    /// Empty where it is not told.
+    pub leader: String,
+    pub member_id: String,
+    /// The leader need not assign anew: the group's assignment stands.
+    pub skip_assignment: bool,
+    /// For the leader only: whom to assign to.
+    pub members: Vec<JoinedMember>,
+}
+
+/// A member, as its leader sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JoinedMember {
+    pub member_id: String,
+    pub instance_id: Option<String>,
+    /// What it said of itself under the protocol that was chosen.
+    pub metadata: Bytes,
+}
+
+/// What a syncing member is told.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SyncAnswer {
+    pub protocol_type: Option<String>,
+    pub protocol: Option<String>,
+    pub assignment: Bytes,
+}
+
+/// Why a group refuses. One for each of Kafka's codes that tell clients apart what to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum GroupError {
+    #[error("the group id is not valid")]
+    InvalidGroupId,
+    #[error("a name in the request is too long")]
+    InvalidRequest,
+    #[error("there is no such group")]
+    NotFound,
+    #[error("the group has members")]
+    NotEmpty,
+    #[error("the group does not know this member")]
+    UnknownMember,
+    #[error("join again with the member id that comes with this answer")]
+    MemberIdRequired,
+    #[error("another member has joined under this group instance id since")]
+    FencedInstance,
+    #[error("the group is in another generation")]
+    IllegalGeneration,
+    #[error("the group is rebalancing")]
+    RebalanceInProgress,
+    #[error("the member's protocols are not those of the group")]
+    InconsistentProtocol,
+    #[error(
+        "the session timeout is outside of what group.min.session.timeout.ms and group.max.session.timeout.ms allow"
+    )]
+    InvalidSessionTimeout,
+    #[error("the group is full")]
+    Full,
+    #[error("the group is subscribed to the topic")]
+    Subscribed,
+    #[error("the metadata of an offset is too large")]
+    MetadataTooLarge,
+    #[error("the group is too large to be stored in one record")]
+    RecordTooLarge,
+}
+
+impl JoinAnswer {
+    pub(crate) fn refused(member_id: &str, error: GroupError) -> JoinAnswer {
+        JoinAnswer { error: Some(error), generation: -1, member_id: member_id.to_owned(), ..JoinAnswer::default() }
+    }
+}
+
+impl Effects {
+    pub(crate) fn join(&mut self, ticket: Option<Ticket>, answer: JoinAnswer) {
+        self.answers.extend(ticket.map(|ticket| (ticket, Answer::Join(answer))));
+    }
+
+    pub(crate) fn sync(&mut self, ticket: Option<Ticket>, answer: Result<SyncAnswer, GroupError>) {
+        self.answers.extend(ticket.map(|ticket| (ticket, Answer::Sync(answer))));
+    }
+}

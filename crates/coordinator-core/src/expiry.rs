@@ -1,0 +1,62 @@
+//! What goes by itself: offsets that nobody has used for long, offsets of deleted topics, groups without members and offsets.
+
+use crate::effects::Effects;
+use crate::group::{Group, State};
+use crate::groups::Groups;
+use crate::offsets::Committed;
+use crate::record::CoordinatorRecord;
+use base::{TopicId, UnixMillis};
+
+impl Groups {
+    /// Drops what has outlived `offsets_retention`, and then groups that nothing is left of.
+    pub fn expire(&mut self, now: UnixMillis, fx: &mut Effects) {
+        let retention_ms = i64::try_from(self.options.offsets_retention.as_millis()).unwrap_or(i64::MAX);
+        self.retain_offsets(fx, |group, topic, committed| {
+            let is_old = match (committed.expires_at, unused_since(group, committed)) {
+                (_, None) => false,
+                (Some(expires_at), Some(_)) => now >= expires_at,
+                (None, Some(since)) => now.0.saturating_sub(since.0) >= retention_ms,
+            };
+            !is_old || group.is_subscribed(topic)
+        });
+        let is_over =
+            |group: &Group| group.state == State::Empty && group.pending.is_empty() && group.offsets.is_empty();
+        let over: Vec<String> =
+            self.groups.iter().filter(|(_, group)| is_over(group)).map(|(id, _)| id.clone()).collect();
+        for id in over {
+            fx.records.push(CoordinatorRecord::group(&id, None));
+            self.groups.remove(&id);
+            self.timers.cancel_all(&id);
+        }
+    }
+
+    /// Drops the offsets of topics that are gone: a topic made anew under the same name has other records.
+    pub fn forget_topics(&mut self, is_gone: impl Fn(&str, TopicId) -> bool, fx: &mut Effects) {
+        self.retain_offsets(fx, |_, topic, committed| !is_gone(topic, committed.topic));
+    }
+
+    fn retain_offsets(&mut self, fx: &mut Effects, keeps: impl Fn(&Group, &str, &Committed) -> bool) {
+        for (id, group) in &mut self.groups {
+            let mut gone: Vec<(String, i32)> = Vec::new();
+            for (topic, partitions) in &group.offsets {
+                let unwanted = partitions.iter().filter(|(_, committed)| !keeps(group, topic, committed));
+                gone.extend(unwanted.map(|(partition, _)| (topic.clone(), *partition)));
+            }
+            for (topic, partition) in gone {
+                group.forget_offset(&topic, partition);
+                fx.records.push(CoordinatorRecord::offset(id, &topic, partition, None));
+            }
+        }
+    }
+}
+
+/// Since when an offset may have been of no use: the group is empty, or its members consume other topics. None: it is in use.
+fn unused_since(group: &Group, committed: &Committed) -> Option<UnixMillis> {
+    match (&group.protocol_type, group.state) {
+        // Nobody ever joined: a client that manages its own members.
+        (None, _) => Some(committed.committed_at),
+        (Some(_), State::Empty) => Some(group.state_since.unwrap_or(committed.committed_at)),
+        (Some(_), State::Stable) if group.subscribed.is_some() => Some(committed.committed_at),
+        (Some(_), _) => None,
+    }
+}

@@ -1,0 +1,225 @@
+//! The groups of one partition of `__consumer_offsets`, and how they come back from its records.
+
+use crate::effects::{Effects, GroupError};
+use crate::group::{Group, Protocol, State};
+use crate::record::{Change, CoordinatorRecord, RecordError, StoredGroup, StoredMember};
+use crate::timers::{Timer, Timers};
+use base::{Micros, UnixMillis};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// The moment of a call: for deadlines, and for timestamps.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Now {
+    pub at: Micros,
+    pub wall: UnixMillis,
+}
+
+/// Bounds and periods, with Kafka's names where Kafka has them.
+#[derive(Debug, Clone)]
+pub struct GroupOptions {
+    /// `group.min.session.timeout.ms`.
+    pub session_timeout_min: Duration,
+    /// `group.max.session.timeout.ms`.
+    pub session_timeout_max: Duration,
+    /// How long an empty group waits for more members (`group.initial.rebalance.delay.ms`).
+    pub initial_rebalance_delay: Duration,
+    /// How long a member that joins for the first time may wait for its answer, as it can't be told alive by heartbeats.
+    pub new_member_join_max: Duration,
+    /// Members of a group (`group.max.size`), and ids handed out to members yet to come.
+    pub members_max: usize,
+    /// Bytes of a group's metadata in memory.
+    pub group_bytes_max: usize,
+    /// Bytes of a group's record.
+    pub record_bytes_max: usize,
+    /// Bytes of the metadata of an offset (`offset.metadata.max.bytes`).
+    pub offset_metadata_bytes_max: usize,
+    /// Offsets of a group without members are dropped after this (`offsets.retention.minutes`).
+    pub offsets_retention: Duration,
+}
+
+impl Default for GroupOptions {
+    /// Kafka's defaults; where Kafka has no bound, one that no honest client meets.
+    fn default() -> Self {
+        GroupOptions {
+            session_timeout_min: Duration::from_secs(6),
+            session_timeout_max: Duration::from_secs(30 * 60),
+            initial_rebalance_delay: Duration::from_secs(3),
+            new_member_join_max: Duration::from_secs(5 * 60),
+            members_max: 50_000,
+            group_bytes_max: 64 << 20,
+            record_bytes_max: 8 << 20,
+            offset_metadata_bytes_max: 4096,
+            offsets_retention: Duration::from_secs(7 * 24 * 3600),
+        }
+    }
+}
+
+/// The groups of one partition.
+#[derive(Debug, Default)]
+pub struct Groups {
+    pub(crate) options: GroupOptions,
+    pub(crate) groups: BTreeMap<String, Group>,
+    pub(crate) timers: Timers,
+}
+
+/// One group with all that a decision about it needs.
+pub(crate) struct Work<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) group: &'a mut Group,
+    pub(crate) timers: &'a mut Timers,
+    pub(crate) options: &'a GroupOptions,
+    pub(crate) now: Now,
+    pub(crate) fx: &'a mut Effects,
+}
+
+impl Groups {
+    /// No groups yet.
+    #[must_use]
+    pub fn new(options: GroupOptions) -> Groups {
+        Groups { options, ..Groups::default() }
+    }
+
+    /// Applies a record of the log, oldest first, before anything else is asked. Records of other protocols are passed over.
+    ///
+    /// # Errors
+    /// The record is damaged, or of a version that is not known; nothing has changed.
+    pub fn replay(&mut self, record: &CoordinatorRecord) -> Result<(), RecordError> {
+        match record.decode()? {
+            Change::Offset { group, topic, partition, value: Some(committed) } => {
+                let offsets = &mut self.groups.entry(group).or_default().offsets;
+                offsets.entry(topic).or_default().insert(partition, committed);
+            }
+            Change::Offset { group, topic, partition, value: None } => {
+                if let Some(group) = self.groups.get_mut(&group) {
+                    group.forget_offset(&topic, partition);
+                }
+            }
+            Change::Group { group, value: Some(stored) } => {
+                let offsets = self.groups.remove(&group).map(|group| group.offsets).unwrap_or_default();
+                self.groups.insert(group, Group { offsets, ..restore(stored) });
+            }
+            Change::Group { group, value: None } => {
+                let offsets = self.groups.remove(&group).map(|group| group.offsets).unwrap_or_default();
+                if !offsets.is_empty() {
+                    self.groups.insert(group, Group { offsets, ..Group::default() });
+                }
+            }
+            Change::Other => {}
+        }
+        Ok(())
+    }
+
+    /// All records are replayed: from now on members must be heard of.
+    pub fn loaded(&mut self, now: Now) {
+        for (id, group) in &self.groups {
+            for (member_id, member) in &group.members {
+                let at = now.at.plus(millis(member.session_timeout_ms));
+                self.timers.set(id, Timer::Session(member_id.clone()), at);
+            }
+        }
+    }
+
+    /// When [`Groups::tick`] is to be called.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Micros> {
+        self.timers.next()
+    }
+
+    /// Does what is due.
+    pub fn tick(&mut self, now: Now, fx: &mut Effects) {
+        while let Some((id, timer)) = self.timers.take_due(now.at) {
+            let Some(mut work) = self.work(&id, now, fx) else { continue };
+            match timer {
+                Timer::Join => work.join_timed_out(),
+                Timer::Sync => work.sync_timed_out(),
+                Timer::Session(member_id) => work.session_timed_out(&member_id),
+            }
+        }
+    }
+
+    pub(crate) fn work<'a>(&'a mut self, id: &'a str, now: Now, fx: &'a mut Effects) -> Option<Work<'a>> {
+        let Groups { options, groups, timers } = self;
+        groups.get_mut(id).map(|group| Work { id, group, timers, options, now, fx })
+    }
+
+    pub(crate) fn find(&self, id: &str) -> Result<&Group, GroupError> {
+        self.groups.get(id).ok_or(GroupError::NotFound)
+    }
+}
+
+impl Work<'_> {
+    /// The record from which the group, but for its offsets, comes back.
+    pub(crate) fn record(&self) -> CoordinatorRecord {
+        let group = &*self.group;
+        let members = group.members.iter().map(|(id, member)| StoredMember {
+            id: id.clone(),
+            metadata: member.metadata(group.protocol.as_deref()),
+            member: member.clone(),
+        });
+        let stored = StoredGroup {
+            protocol_type: group.protocol_type.clone().unwrap_or_default(),
+            generation: group.generation,
+            protocol: group.protocol.clone(),
+            leader: group.leader.clone(),
+            state_since: group.state_since,
+            members: members.collect(),
+        };
+        CoordinatorRecord::group(self.id, Some(&stored))
+    }
+
+    pub(crate) fn set_timer(&mut self, timer: Timer, after_ms: i32) {
+        self.timers.set(self.id, timer, self.now.at.plus(millis(after_ms)));
+    }
+
+    pub(crate) fn cancel_timer(&mut self, timer: Timer) {
+        self.timers.cancel(self.id, timer);
+    }
+
+    /// The member has been heard of.
+    pub(crate) fn renew_session(&mut self, member_id: &str) {
+        if let Some(member) = self.group.members.get(member_id) {
+            let timeout_ms = member.session_timeout_ms;
+            self.set_timer(Timer::Session(member_id.to_owned()), timeout_ms);
+        }
+    }
+}
+
+/// A group as its record has it. Its members are as if they had just been heard of.
+fn restore(stored: StoredGroup) -> Group {
+    let mut group = Group {
+        state: if stored.members.is_empty() { State::Empty } else { State::Stable },
+        state_since: stored.state_since,
+        generation: stored.generation,
+        protocol_type: Some(stored.protocol_type).filter(|it| !it.is_empty()),
+        protocol: stored.protocol,
+        leader: stored.leader,
+        ..Group::default()
+    };
+    for StoredMember { id, metadata, mut member } in stored.members {
+        let name = group.protocol.clone().unwrap_or_default();
+        member.protocols = vec![Protocol { name, metadata }];
+        if let Some(instance_id) = &member.instance_id {
+            group.instances.insert(instance_id.clone(), id.clone());
+        }
+        group.members.insert(id, member);
+    }
+    // A record that names a leader who is no member would leave the group without one for ever.
+    group.leader = group.leader.take().filter(|leader| group.members.contains_key(leader));
+    if group.leader.is_none() {
+        group.leader = group.members.keys().next().cloned();
+    }
+    group.subscribed = group.read_subscriptions();
+    group
+}
+
+/// A client's number of milliseconds; a negative one is none.
+pub(crate) fn millis(count: i32) -> Duration {
+    Duration::from_millis(u64::try_from(count).unwrap_or(0))
+}
+
+/// Bytes of their own: a request's share its frame's memory, and a group outlives it.
+pub(crate) fn own(bytes: &Bytes) -> Bytes {
+    Bytes::copy_from_slice(bytes)
+}

@@ -1,0 +1,37 @@
+//! The group coordinator's decisions: who is in a group, who leads it, which generation it is in, what it has committed.
+//!
+//! The walk: a request goes to [`Groups`], the groups of one partition of `__consumer_offsets` → `joining`, `syncing` or `offsets` →
+//! [`Effects`]: records that make the change last, and answers to those who waited. The broker's `coordinator` appends the
+//! records and lets answers out when they are confirmed (*apply on enqueue, expose on confirm*); after a takeover it hands
+//! the same records to [`Groups::replay`].
+//!
+//! Guarantees: what a member was told is in the records; the same calls give the same results, as time ([`Now`]), fresh member ids
+//! and tickets come in as arguments; nothing panics on what is in a record or a request. Leaves to others: the log, the wire, which
+//! topics exist, what error codes failures have.
+
+mod describe;
+mod effects;
+mod expiry;
+mod group;
+mod groups;
+mod joining;
+mod leaving;
+mod offsets;
+mod partition;
+mod record;
+mod syncing;
+mod timers;
+
+#[cfg(test)]
+mod tests;
+
+pub use describe::{Description, GroupSummary, MemberDescription};
+pub use effects::{Answer, Effects, GroupError, JoinAnswer, JoinedMember, SyncAnswer, Ticket};
+pub use group::{Protocol, State};
+pub use groups::{GroupOptions, Groups, Now};
+pub use joining::JoinRequest;
+pub use leaving::{LeavingMember, Membership};
+pub use offsets::{CommitRequest, Committed, NewOffset, Offsets};
+pub use partition::partition_of;
+pub use record::{CoordinatorRecord, RecordError};
+pub use syncing::SyncRequest;

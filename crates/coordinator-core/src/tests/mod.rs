@@ -1,0 +1,7 @@
+//! Examples of each verb, and random histories.
+
+mod bench;
+mod histories;
+mod membership;
+mod offsets;
+mod records;
