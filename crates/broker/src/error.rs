@@ -20,7 +20,8 @@ pub(crate) enum Failure {
     UnknownTopicId,
     #[error("{0}")]
     InvalidTopic(String),
-    #[error("topic '{0}' exists already")]
+    /// In Kafka's words, which its tools show and scripts look for.
+    #[error("Topic '{0}' already exists.")]
     TopicExists(String),
     #[error("{0}")]
     InvalidPartitions(String),

@@ -77,7 +77,7 @@ func main() {
 }
 
 func attempt(t test) (err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 80*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 120*time.Second)
 	defer cancel()
 	defer func() {
 		if thrown := recover(); thrown != nil {

@@ -436,8 +436,8 @@ public class Suite {
             assigned = consumer.assignment();
             try {
               consumer.commitSync();
-            } catch (RebalanceInProgressException e) {
-              // The next poll goes on with the rebalance, and the commit after it holds these records too.
+            } catch (RebalanceInProgressException | CommitFailedException | org.apache.kafka.common.errors.TimeoutException e) {
+              // The next poll goes on with the rebalance, or finds the broker again; the next commit holds these records too.
             }
           }
         } catch (Throwable t) {

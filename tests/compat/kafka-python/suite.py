@@ -137,7 +137,7 @@ def commits():
     topic, group = create("commits", 1), name("commits")
     produce(topic, [b"v%d" % i for i in range(20)])
     partition = TopicPartition(topic, 0)
-    with consumer(group_id=group) as client:
+    with consumer(group_id=group, enable_auto_commit=False) as client:
         client.subscribe([topic])
         next(client)
         client.commit({partition: OffsetAndMetadata(7, "a note", -1)})
