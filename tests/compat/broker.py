@@ -6,8 +6,6 @@ import sys
 import time
 
 READY_SECONDS_MAX = 120
-# What both are told, so that a test of groups doesn't wait for seconds, and static members can be watched expiring.
-SETTINGS = {}
 
 
 class Process:
@@ -54,8 +52,7 @@ class Millstream(Process):
     def __init__(self, folder, binary):
         folder.mkdir()
         self.address = f"127.0.0.1:{free_ports(1)[0]}"
-        settings = [word for name, value in SETTINGS.items() for word in ("--set", f"{name}={value}")]
-        command = [binary, "start", "--data", folder / "data", "--listen", self.address, "--console", "127.0.0.1:0", *settings]
+        command = [binary, "start", "--data", folder / "data", "--listen", self.address, "--console", "127.0.0.1:0"]
         super().__init__(folder, command, "ready kafka=")
 
 
@@ -80,7 +77,6 @@ class Kafka(Process):
             "transaction.state.log.min.isr": "1",
             "transaction.state.log.num.partitions": "4",
             "log.cleaner.dedupe.buffer.size": "16777216",
-            **SETTINGS,
         }
         path = folder / "server.properties"
         path.write_text("".join(f"{name}={value}\n" for name, value in properties.items()))
