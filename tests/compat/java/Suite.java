@@ -409,7 +409,7 @@ public class Suite {
       for (int i = 0; i < 200; i++) sends.add(send(producer, topic, "after-" + i, sent));
       for (Future<RecordMetadata> send : sends) send.get();
     }
-    until("the second half is consumed", () -> new TreeSet<>(found).size() == 400);
+    until("the second half is consumed", () -> new TreeSet<>(Arrays.asList(found.toArray(new String[0]))).size() == 400);
     member.close();
     same(sent, values(read(topic, 1)), "records in the log");
   }
