@@ -202,6 +202,15 @@ async fn min_bytes_are_waited_for_and_an_offset_without_records_is_told_at_once(
     produce(&mut producer, "t", 1, &"y".repeat(100)).await;
     let answer = client.receive::<FetchRequest>(12).await.1;
     assert_eq!(found(&answer), [(0, 0, vec![0]), (1, 0, vec![0])]);
+    // What the bounds cut off counts: there is enough, though only whole batches are sent.
+    assert_eq!(producer.create("cut", 1, &[]).await, 0);
+    produce(&mut producer, "cut", 0, &"z".repeat(700)).await;
+    produce(&mut producer, "cut", 0, &"z".repeat(700)).await;
+    let mut cut = fetch("cut", (0, -1), &[(0, 0)]);
+    (cut.min_bytes, cut.max_wait_ms, cut.topics[0].partitions[0].partition_max_bytes) = (1000, 20_000, 1000);
+    let began = running.world.clock.now();
+    assert_eq!(found(&client.call(12, &cut).await), [(0, 0, vec![0])]);
+    assert!(running.world.clock.now().since(began) < Duration::from_secs(10));
     let range = ErrorCode::OffsetOutOfRange.number();
     for offset in [-1, 2, i64::MAX] {
         // Also where others have used up the bounds.

@@ -37,6 +37,8 @@ struct Slot {
     /// It is not there, which was known before anything was read.
     is_absent: bool,
     records: Records,
+    /// See [`Progress::readable`].
+    readable: usize,
     /// Where what the client has last parts from what is here.
     diverging: Option<(i32, Offset)>,
     /// The high watermark before the last read: more than that is worth another one.
@@ -90,6 +92,7 @@ fn resolve(broker: &Shared, asked: Vec<Asked>, keeps_names: bool) -> Vec<Slot> {
             is_absent: matches!(found, Err(Failure::UnknownPartition | Failure::UnknownTopicId)),
             found,
             records: Records::default(),
+            readable: 0,
             diverging: None,
             seen: Offset::from_kafka(asked.offset).unwrap_or_default(),
             asked,
@@ -133,7 +136,7 @@ fn find(broker: &Shared, image: &Image, asked: &Asked) -> Result<Partition, Fail
 
 /// Waits until there is enough, reading has met an error, or time is up.
 async fn park(broker: &Shared, slots: &mut [Slot], progress: &mut Progress, deadline: Micros) {
-    if progress.bytes >= progress.bytes_min || slots.iter().all(|slot| slot.is_absent) {
+    if progress.readable >= progress.bytes_min || slots.iter().all(|slot| slot.is_absent) {
         return;
     }
     let mut waiter = Waiter::default();
@@ -141,7 +144,7 @@ async fn park(broker: &Shared, slots: &mut [Slot], progress: &mut Progress, dead
         watch(&mut waiter, index, slot);
     }
     let mut stopping = broker.stopping.subscribe();
-    while progress.bytes < progress.bytes_min && !slots.iter().any(Slot::is_news) {
+    while progress.readable < progress.bytes_min && !slots.iter().any(Slot::is_news) {
         let left = deadline.since(broker.clock.now());
         if left.is_zero() {
             return;

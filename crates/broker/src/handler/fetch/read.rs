@@ -37,6 +37,9 @@ const OTHERS_WAIT_MAX: Duration = Duration::from_secs(5);
 pub(super) struct Progress {
     pub(super) bytes_min: usize,
     pub(super) bytes: usize,
+    /// What there is to read within the bounds, whole batches or not: this is what is measured by `bytes_min`. Else a client would wait for
+    /// more than its bounds let through.
+    pub(super) readable: usize,
     pub(super) memory: Option<OwnedSemaphorePermit>,
     bytes_max: usize,
     read_deadline: Micros,
@@ -75,6 +78,7 @@ impl Progress {
         Progress {
             bytes_min: usize::try_from(request.min_bytes).unwrap_or(0).min(bytes_max),
             bytes: 0,
+            readable: 0,
             memory: None,
             bytes_max,
             read_deadline: now.plus(wait.max(READ_WAIT_MAX)),
@@ -90,6 +94,9 @@ impl Progress {
         self.reserved_memory -= read.memory;
         match result {
             Ok(batches) => {
+                let goes_on = batches.next < slot.seen;
+                slot.readable = if goes_on { read.bytes_max.max(batches.bytes) } else { batches.bytes };
+                self.readable += slot.readable;
                 let fits = batches.bytes <= read.bytes_max && self.bytes + batches.bytes <= self.bytes_max;
                 if fits || (self.bytes == 0 && is_alone) {
                     self.bytes += batches.bytes;
@@ -109,14 +116,20 @@ pub(super) async fn read_all(broker: &Shared, slots: &mut [Slot], indexes: &[usi
     for index in indexes {
         progress.bytes -= slots[*index].records.len();
         slots[*index].records = Default::default();
+        forget_readable(&mut slots[*index], progress);
     }
     read_side_by_side(broker, slots, indexes, progress).await;
     if let Some(index) = progress.too_large.take()
         && progress.bytes == 0
     {
         // Nothing smaller has come: now it is alone.
+        forget_readable(&mut slots[index], progress);
         read_side_by_side(broker, slots, &[index], progress).await;
     }
+}
+
+fn forget_readable(slot: &mut Slot, progress: &mut Progress) {
+    progress.readable -= std::mem::take(&mut slot.readable);
 }
 
 async fn read_side_by_side(broker: &Shared, slots: &mut [Slot], indexes: &[usize], progress: &mut Progress) {
