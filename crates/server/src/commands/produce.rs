@@ -108,7 +108,11 @@ fn end_on_signal(runtime: &Runtime, cluster: &Cluster, producer: Arc<Producer>) 
         Box::pin(async move {
             asked.await;
             let flushed = ending.timeout(END_WITHIN, producer.flush()).await;
-            std::process::exit(if matches!(flushed, Some(Ok(()))) { 0 } else { 1 });
+            if let Some(Ok(())) = flushed {
+                std::process::exit(0);
+            }
+            eprintln!("millstream: stopped before all that was read was acknowledged: look at the end of the topic");
+            std::process::exit(1);
         }),
     );
     Ok(())
