@@ -118,6 +118,13 @@ pub enum Command {
         /// By Kafka's names.
         changes: BTreeMap<String, Option<String>>,
     },
+    /// Sets or removes (`None`) settings that are not a topic's.
+    AlterSettings {
+        /// Whose.
+        scope: SettingsScope,
+        /// By Kafka's names.
+        changes: BTreeMap<String, Option<String>>,
+    },
     /// Makes uploaded objects part of streams, range by range (rules D-1, D-5, O-1), and moves the WAL's trim point.
     CommitObjects {
         /// Who speaks: the WAL's own start while alive, or its recoverer (alive) once it is dead and sealed.
@@ -158,6 +165,17 @@ pub enum Command {
         /// Which.
         wal: WalId,
     },
+}
+
+/// Whose settings they are, where they are not a topic's.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SettingsScope {
+    /// All brokers': the cluster's defaults.
+    Brokers,
+    /// One broker's, whichever start of it lives.
+    Broker(NodeId),
+    /// A consumer group's, by its name.
+    Group(String),
 }
 
 /// A WAL of a registering start.

@@ -2,7 +2,7 @@
 //!
 //! Cheap to clone (persistent maps), so readers hold one without locks and a swap costs what changed.
 
-use crate::Outcome;
+use crate::{Outcome, SettingsScope};
 use base::{
     LedgerEpoch, LedgerSeq, NodeEpoch, NodeId, Nonce, ObjectId, Offset, OffsetRange, StreamEpoch, StreamId, TopicId,
     UnixMillis, WalId, WalIndex, WalPosition,
@@ -48,6 +48,8 @@ pub struct Image {
     pub dead_objects: OrdMap<ObjectId, LedgerSeq>,
     /// Endpoint that the full capability probe passed against.
     pub probed: String,
+    /// Settings that are not a topic's, by Kafka's names. A scope without any is absent. Bounded.
+    pub settings: OrdMap<SettingsScope, Arc<BTreeMap<String, String>>>,
 }
 
 /// Who leads the ledger.

@@ -8,10 +8,12 @@ pub mod command;
 pub mod image;
 mod query;
 
-pub use apply::{ANSWERED_MAX, DELETED_EPOCHS_MAX, LEADER_HISTORY_MAX, apply};
+pub use apply::{ANSWERED_MAX, DELETED_EPOCHS_MAX, LEADER_HISTORY_MAX, SETTINGS_SCOPES_MAX, apply};
 pub use check::check;
 pub use codec::CodecError;
-pub use command::{Command, CommandId, CommitRange, Entry, Outcome, Refusal, UploadedObject, WalRegistration};
+pub use command::{
+    Command, CommandId, CommitRange, Entry, Outcome, Refusal, SettingsScope, UploadedObject, WalRegistration,
+};
 pub use image::{
     Image, Leader, Node, NodeState, ObjectRecord, Reference, StreamRecord, Tenure, Topic, WalRecord, WalState,
 };

@@ -7,12 +7,14 @@
 //! |---|---|
 //! | `node` | BecomeLeader, Register, DeclareDead, Probed |
 //! | `topic` | CreateTopic, DeleteTopic, CreatePartitions, AlterTopicConfigs |
+//! | `settings` | AlterSettings |
 //! | `commit` | CommitObjects, ObjectsDeleted |
 //! | `stream` | Trim, OpenStreams, and what all share about tenures and references |
 //! | `wal` | WalRecovered, ForgetWal |
 
 mod commit;
 mod node;
+mod settings;
 mod stream;
 mod topic;
 mod wal;
@@ -22,6 +24,7 @@ use base::{LedgerSeq, NodeEpoch, planted};
 use std::sync::Arc;
 
 pub use node::LEADER_HISTORY_MAX;
+pub use settings::SETTINGS_SCOPES_MAX;
 pub use topic::DELETED_EPOCHS_MAX;
 
 /// Outcomes remembered for each living start, which is also the most commands that one entry may hold of it: what is asked again
@@ -113,6 +116,7 @@ fn dispatch(image: &mut Image, entry: &Entry, command: &Command) -> Applied {
         Command::DeleteTopic { id } => topic::delete(image, entry.seq, *id),
         Command::CreatePartitions { id, partitions } => topic::create_partitions(image, *id, partitions),
         Command::AlterTopicConfigs { id, changes } => topic::alter_configs(image, *id, changes),
+        Command::AlterSettings { scope, changes } => settings::alter(image, scope, changes),
         Command::CommitObjects { speaker, wal, trim, min_counter, objects } => {
             let commit =
                 commit::Commit { speaker: *speaker, wal: *wal, trim: *trim, min_counter: *min_counter, objects };

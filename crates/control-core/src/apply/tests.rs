@@ -2,7 +2,7 @@
 #![allow(clippy::cast_possible_truncation, clippy::unwrap_used, reason = "a test's numbers are small")]
 
 use super::*;
-use crate::{CommitRange, UploadedObject, WalRegistration, WalState, check, codec};
+use crate::{CommitRange, SettingsScope, UploadedObject, WalRegistration, WalState, check, codec};
 use base::{
     LedgerEpoch, LedgerSeq, NodeId, Nonce, ObjectId, Offset, OffsetRange, Seed, StreamEpoch, StreamId, TopicId,
     UnixMillis, WalId, WalIndex, WalPosition,
@@ -419,6 +419,29 @@ fn topics_change_as_asked() {
     assert_eq!(story.asks(1, set(None)), Outcome::Done);
     assert!(story.image.topic("t").unwrap().configs.is_empty());
     assert_eq!(story.asks(1, create("t", 999, &[1])), Outcome::Refused(Refusal::TopicExists));
+}
+
+#[test]
+fn settings_belong_to_brokers_and_groups_up_to_a_bound() {
+    let mut story = Story::new(1);
+    let set = |scope: SettingsScope, value: Option<&str>| Command::AlterSettings {
+        scope,
+        changes: BTreeMap::from([("message.max.bytes".to_owned(), value.map(str::to_owned))]),
+    };
+    let one = SettingsScope::Broker(NodeId(1));
+    assert_eq!(story.asks(1, set(one.clone(), Some("5"))), Outcome::Done);
+    assert_eq!(story.asks(1, set(SettingsScope::Brokers, Some("6"))), Outcome::Done);
+    assert_eq!(story.image.settings[&one]["message.max.bytes"], "5");
+    assert_eq!(story.asks(1, set(one.clone(), None)), Outcome::Done);
+    assert!(!story.image.settings.contains_key(&one), "nothing is left of it");
+
+    let filler = Arc::new(BTreeMap::from([("a".to_owned(), "b".to_owned())]));
+    for number in 1..SETTINGS_SCOPES_MAX {
+        story.image.settings.insert(SettingsScope::Group(format!("g{number}")), filler.clone());
+    }
+    let refused = story.asks(1, set(one, Some("5")));
+    assert!(matches!(refused, Outcome::Refused(Refusal::Invalid(_))), "{refused:?}");
+    assert_eq!(story.asks(1, set(SettingsScope::Brokers, Some("7"))), Outcome::Done, "it has some already");
 }
 
 #[test]

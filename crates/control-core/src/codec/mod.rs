@@ -12,7 +12,7 @@ use bytes::Bytes;
 use wire::{Reader, Wire};
 
 /// The version that this program writes, and the newest that it reads.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 const ENTRY_MAGIC: [u8; 4] = *b"MsLe";
 const SNAPSHOT_MAGIC: [u8; 4] = *b"MsLs";
@@ -95,7 +95,7 @@ fn unframe<T: Wire>(magic: [u8; 4], what: &'static str, bytes: &[u8]) -> Result<
     if version > VERSION {
         return Err(CodecError::Newer { what, found: version });
     }
-    let mut reader = Reader::new(&checked[6..]);
+    let mut reader = Reader::new(&checked[6..], version);
     let value = T::read(&mut reader).map_err(|wire::Malformed(why)| damaged(why))?;
     if reader.left() != 0 {
         return Err(damaged("bytes are left over"));

@@ -2,7 +2,7 @@
 #![allow(clippy::cast_possible_truncation, clippy::unwrap_used, reason = "a test's numbers are small")]
 
 use super::*;
-use crate::{CommitRange, Node, NodeState, Outcome, Refusal, UploadedObject, WalRegistration};
+use crate::{CommitRange, Node, NodeState, Outcome, Refusal, SettingsScope, UploadedObject, WalRegistration};
 use base::{
     LedgerEpoch, LedgerSeq, NodeEpoch, NodeId, Nonce, ObjectId, Offset, OffsetRange, Seed, StreamEpoch, StreamId,
     TopicId, UnixMillis, WalId, WalIndex, WalPosition,
@@ -93,6 +93,10 @@ fn every_command() -> Entry {
         Command::ObjectsDeleted { objects: vec![id] },
         Command::Probed { endpoint: "s3".into() },
         Command::ForgetWal { wal },
+        Command::AlterSettings {
+            scope: SettingsScope::Broker(NodeId(3)),
+            changes: BTreeMap::from([("a".into(), None), ("b".into(), Some("c".into()))]),
+        },
     ];
     let ids = (1..).map(|counter| CommandId { requester: NodeEpoch(3), counter });
     Entry { commands: ids.zip(commands).collect(), ..small_entry() }
@@ -125,6 +129,10 @@ fn snapshot() -> Image {
         answered: answered.into_iter().map(|(counter, outcome)| (counter, (LedgerSeq(6), outcome))).collect(),
     };
     image.nodes.insert(NodeEpoch(7), Arc::new(node));
+    let scopes = [SettingsScope::Brokers, SettingsScope::Broker(NodeId(1)), SettingsScope::Group("g".into())];
+    for scope in scopes {
+        image.settings.insert(scope, Arc::new(BTreeMap::from([("a".into(), "b".into())])));
+    }
     image
 }
 
@@ -149,8 +157,8 @@ fn golden_checksums_of_everything_else() {
     assert_eq!(pinned(&encode_snapshot(&snapshot())), GOLDEN_SNAPSHOT);
 }
 
-const GOLDEN_EVERY_COMMAND: (usize, u32) = (311, 2_827_635_679);
-const GOLDEN_SNAPSHOT: (usize, u32) = (201, 593_912_729);
+const GOLDEN_EVERY_COMMAND: (usize, u32) = (325, 1_063_595_007);
+const GOLDEN_SNAPSHOT: (usize, u32) = (223, 2_023_364_907);
 
 #[test]
 fn what_is_written_is_read() {
@@ -163,34 +171,46 @@ fn what_is_written_is_read() {
 }
 
 #[test]
+fn a_snapshot_of_the_first_version_has_no_settings() {
+    let image = Image { settings: Default::default(), ..snapshot() };
+    let now = encode_snapshot(&image);
+    // Without the count of the settings and the checksum, and of version 1.
+    let mut then = now[..now.len() - 5].to_vec();
+    then[4..6].copy_from_slice(&1u16.to_le_bytes());
+    let checksum = base::crc32c(&then);
+    then.extend_from_slice(&checksum.to_le_bytes());
+    assert_eq!(decode_snapshot(&then).unwrap(), image);
+}
+
+#[test]
 fn numbers_have_one_form() {
     let numbers = [0, 1, 127, 128, 16383, 16384, u64::MAX - 1, u64::MAX];
     for number in numbers {
         let mut out = Vec::new();
         number.write(&mut out);
-        let mut reader = Reader::new(&out);
+        let mut reader = Reader::new(&out, VERSION);
         assert_eq!(u64::read(&mut reader).unwrap(), number);
         assert_eq!(reader.left(), 0);
     }
     for number in [0, -1, 1, i64::MIN, i64::MAX] {
         let mut out = Vec::new();
         number.write(&mut out);
-        assert_eq!(i64::read(&mut Reader::new(&out)).unwrap(), number);
+        assert_eq!(i64::read(&mut Reader::new(&out, VERSION)).unwrap(), number);
     }
     for bad in [&[0x80, 0x00][..], &[0xff; 11], &[0xff; 9], &[0x80; 10]] {
-        assert!(u64::read(&mut Reader::new(bad)).is_err(), "{bad:?}");
+        assert!(u64::read(&mut Reader::new(bad, VERSION)).is_err(), "{bad:?}");
     }
 }
 
 #[test]
 fn a_newer_version_is_told_from_damage() {
     let mut bytes = encode_entry(&small_entry()).to_vec();
-    bytes[4] = 2;
+    bytes[4] = 3;
     let body = bytes.len() - 4;
     let checksum = base::crc32c(&bytes[..body]).to_le_bytes();
     bytes[body..].copy_from_slice(&checksum);
     let error = decode_entry(&bytes).unwrap_err();
-    assert_eq!(error, CodecError::Newer { what: "ledger entry", found: 2 });
+    assert_eq!(error, CodecError::Newer { what: "ledger entry", found: 3 });
     assert!(matches!(decode_snapshot(&encode_entry(&small_entry())), Err(CodecError::Damaged { .. })));
 }
 
@@ -237,7 +257,7 @@ fn any_bytes_are_answered() {
 
 #[test]
 fn a_claimed_length_allocates_nothing() {
-    let mut bytes = b"MsLe\x01\x00".to_vec();
+    let mut bytes = b"MsLe\x02\x00".to_vec();
     for number in [1, 1] {
         number.write(&mut bytes);
     }

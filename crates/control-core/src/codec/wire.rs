@@ -3,7 +3,7 @@
 
 use crate::{
     Command, CommandId, CommitRange, Entry, Image, Leader, Node, NodeState, ObjectRecord, Outcome, Reference, Refusal,
-    StreamRecord, Tenure, Topic, UploadedObject, WalRecord, WalRegistration, WalState,
+    SettingsScope, StreamRecord, Tenure, Topic, UploadedObject, WalRecord, WalRegistration, WalState,
 };
 use base::{
     LedgerEpoch, LedgerSeq, NodeEpoch, NodeId, Nonce, ObjectId, Offset, OffsetRange, StreamEpoch, StreamId, TopicId,
@@ -28,11 +28,13 @@ pub(super) trait Wire: Sized {
 /// What is left of the input.
 pub(super) struct Reader<'a> {
     bytes: &'a [u8],
+    /// Of the whole that is read: what later versions have added is absent from earlier ones.
+    version: u16,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Reader<'a> {
-        Reader { bytes }
+    pub(super) fn new(bytes: &'a [u8], version: u16) -> Reader<'a> {
+        Reader { bytes, version }
     }
 
     pub(super) fn left(&self) -> usize {
@@ -308,6 +310,26 @@ macro_rules! structs {
     )*};
 }
 
+/// A struct that has grown: behind the fields of the first version those of later ones, each with the version that brought it. It
+/// is empty in what was written before.
+macro_rules! grown {
+    ($name:ident { $($field:ident),* $(,)? } $($version:literal => $late:ident),*) => {
+        impl Wire for $name {
+            fn write(&self, out: &mut Vec<u8>) {
+                let $name { $($field,)* $($late),* } = self;
+                $($field.write(out);)*
+                $($late.write(out);)*
+            }
+
+            fn read(from: &mut Reader<'_>) -> Read<Self> {
+                $(let $field = Wire::read(from)?;)*
+                $(let $late = if from.version >= $version { Wire::read(from)? } else { Default::default() };)*
+                Ok($name { $($field,)* $($late),* })
+            }
+        }
+    };
+}
+
 /// Enums, as a tag and the variant's fields. A tag is never given to another variant.
 macro_rules! enums {
     ($($name:ident { $($tag:literal => $variant:ident { $($key:tt : $field:ident),* $(,)? }),* $(,)? })*) => {$(
@@ -375,10 +397,14 @@ structs! {
     Tenure { stream_epoch, wal, start, committed, end }
     Reference { object, range, bytes, records, max_timestamp, max_timestamp_offset }
     ObjectRecord { size, references }
+}
+
+grown! {
     Image {
         seq, nonce, cluster_id, leader, leader_history, next_node_epoch, next_stream_id, nodes, wals, topics, topic_names,
         deleted_epochs, first_epoch, streams, objects, dead_objects, probed,
     }
+    2 => settings
 }
 
 enums! {
@@ -400,6 +426,12 @@ enums! {
         12 => ObjectsDeleted { objects: objects },
         13 => Probed { endpoint: endpoint },
         14 => ForgetWal { wal: wal },
+        15 => AlterSettings { scope: scope, changes: changes },
+    }
+    SettingsScope {
+        0 => Brokers {},
+        1 => Broker { 0: node_id },
+        2 => Group { 0: name },
     }
     Outcome {
         0 => Done {},
