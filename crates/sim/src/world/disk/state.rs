@@ -35,7 +35,7 @@ pub(super) struct State {
     files: BTreeMap<Inode, FileState>,
     names: BTreeMap<PathBuf, Name>,
     durable_names: BTreeMap<PathBuf, Name>,
-    journal: Vec<NameChange>,
+    journal: Journal,
     writes: BTreeMap<u64, Write>,
     next_id: u64,
 }
@@ -44,6 +44,15 @@ pub(super) struct State {
 enum Name {
     Dir,
     File(Inode),
+}
+
+/// Changes of names that no sync has made durable yet, oldest first.
+#[derive(Default)]
+struct Journal {
+    changes: BTreeMap<u64, NameChange>,
+    /// By folder whose sync makes them durable: folders that nobody syncs collect thousands, which the others must not walk.
+    by_folder: BTreeMap<PathBuf, BTreeSet<u64>>,
+    next: u64,
 }
 
 enum NameChange {
@@ -108,13 +117,8 @@ impl State {
         if path.parent().is_some() && self.names.get(path) != Some(&Name::Dir) {
             return Err(DiskError::NotFound(path.to_owned()));
         }
-        let waiting = std::mem::take(&mut self.journal);
-        for change in waiting {
-            if change.touches(path) {
-                change.apply(&mut self.durable_names);
-            } else {
-                self.journal.push(change);
-            }
+        for change in self.journal.take(path) {
+            change.apply(&mut self.durable_names);
         }
         Ok(())
     }
@@ -152,15 +156,19 @@ impl State {
         if path.parent().is_some() && self.names.get(path) != Some(&Name::Dir) {
             return Err(DiskError::NotFound(path.to_owned()));
         }
-        let children = self.names.iter().filter(|(name, _)| name.parent() == Some(path));
+        let children = self.below(path).filter(|(name, _)| name.parent() == Some(path));
         Ok(children
             .filter_map(|(name, kind)| Some((name.file_name()?.to_str()?.to_owned(), *kind == Name::Dir)))
             .collect())
     }
 
+    /// That name and all names below it: paths are sorted by their components, so they stand side by side.
+    fn below(&self, path: &Path) -> impl Iterator<Item = (&PathBuf, &Name)> {
+        self.names.range(path.to_owned()..).take_while(move |(name, _)| name.starts_with(path))
+    }
+
     pub(super) fn contents(&self, below: &Path) -> Vec<(PathBuf, Bytes)> {
-        let files = self.names.iter().filter(|(name, _)| name.starts_with(below));
-        files
+        self.below(below)
             .filter_map(|(name, kind)| match kind {
                 Name::File(inode) => {
                     let file = self.files.get(inode)?;
@@ -315,7 +323,7 @@ impl State {
             }
             file.written.clone_from(&file.durable);
         }
-        for change in std::mem::take(&mut self.journal) {
+        for change in std::mem::take(&mut self.journal).changes.into_values() {
             if seed.chance(keep_per_mille) {
                 change.apply(&mut self.durable_names);
             } else {
@@ -385,12 +393,38 @@ impl FileState {
     }
 }
 
-impl NameChange {
-    fn touches(&self, folder: &Path) -> bool {
-        match self {
-            NameChange::Add { path, .. } | NameChange::Remove { path } => path.parent() == Some(folder),
-            NameChange::Rename { from, to, .. } => from.parent() == Some(folder) || to.parent() == Some(folder),
+impl Journal {
+    fn push(&mut self, change: NameChange) {
+        self.next += 1;
+        for folder in change.folders() {
+            self.by_folder.entry(folder.to_owned()).or_default().insert(self.next);
         }
+        self.changes.insert(self.next, change);
+    }
+
+    /// What waits for a sync of that folder.
+    fn take(&mut self, folder: &Path) -> Vec<NameChange> {
+        let waiting = self.by_folder.remove(folder).unwrap_or_default();
+        let taken: Vec<_> = waiting.iter().filter_map(|id| Some((*id, self.changes.remove(id)?))).collect();
+        for (id, change) in &taken {
+            for other in change.folders() {
+                if let Some(ids) = self.by_folder.get_mut(other) {
+                    ids.remove(id);
+                }
+            }
+        }
+        taken.into_iter().map(|(_, change)| change).collect()
+    }
+}
+
+impl NameChange {
+    /// The folders either of whose syncs makes it durable.
+    fn folders(&self) -> impl Iterator<Item = &Path> {
+        let (one, other) = match self {
+            NameChange::Add { path, .. } | NameChange::Remove { path } => (path.parent(), None),
+            NameChange::Rename { from, to, .. } => (from.parent(), to.parent()),
+        };
+        one.into_iter().chain(other)
     }
 
     fn apply(self, names: &mut BTreeMap<PathBuf, Name>) {
