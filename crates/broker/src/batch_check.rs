@@ -59,7 +59,7 @@ pub(crate) fn check(
     let zstd = version >= ZSTD_VERSION;
     batch.check_produced(&ProduceRules { batch_bytes_max: settings.batch_bytes_max, zstd, timestamps })?;
     check_kind(&batch)?;
-    check_records(&batch)?;
+    check_records(&batch, settings)?;
     let count = batch.record_count();
     let records = u32::try_from(count).map_err(|_| BatchError::Count { records: count, last_offset_delta: count })?;
     Ok(CheckedBatch { batch, records, stamped, detached: false })
@@ -79,9 +79,17 @@ fn check_kind(batch: &RecordBatch) -> Result<(), Failure> {
 }
 
 /// Form and offsets of the records. The greatest timestamp is the producer's word, as some clients are careless with it.
-fn check_records(batch: &RecordBatch) -> Result<(), BatchError> {
-    (0..).zip(batch.records(DECOMPRESSED_BYTES_MAX)?).try_for_each(|(delta, record)| {
-        if record?.offset_delta == delta { Ok(()) } else { Err(BatchError::Record(delta)) }
+fn check_records(batch: &RecordBatch, settings: &TopicSettings) -> Result<(), Failure> {
+    (0..).zip(batch.records(settings.decompressed_bytes_max)?).try_for_each(|(delta, record)| {
+        let record = record?;
+        if record.offset_delta != delta {
+            return Err(BatchError::Record(delta).into());
+        }
+        if settings.keys_needed && record.key.is_none() {
+            // What has no key could never be replaced, nor kept for its key.
+            return Err(Failure::InvalidRecord("Compacted topic cannot accept message without key".to_owned()));
+        }
+        Ok(())
     })
 }
 
@@ -218,6 +226,14 @@ mod tests {
             let refused = check(&with(&bomb, 2).into(), 9, &roomy, NOW).unwrap_err();
             assert_eq!(refused.code(), ErrorCode::MessageTooLarge, "{codec:?}");
         }
+    }
+
+    #[test]
+    fn a_compacted_topic_takes_no_record_without_a_key() {
+        let settings = TopicSettings { keys_needed: true, ..settings() };
+        let refused = check(&batch(&[(NOW.0, "a")]).into(), 9, &settings, NOW).unwrap_err();
+        assert_eq!(refused.code(), ErrorCode::InvalidRecord);
+        assert!(refused.to_string().contains("without key"), "{refused}");
     }
 
     #[test]

@@ -9,8 +9,8 @@ use crate::answer::{Answer, Held};
 use crate::error::Failure;
 use crate::frame::Frame;
 use crate::handler::{
-    api_versions, create_topics, delete_groups, delete_records, delete_topics, describe_groups, fetch,
-    find_coordinator, heartbeat, join_group, leave_group, list_groups, list_offsets, metadata, offset_commit,
+    api_versions, create_topics, delete_groups, delete_records, delete_topics, describe_configs, describe_groups,
+    fetch, find_coordinator, heartbeat, join_group, leave_group, list_groups, list_offsets, metadata, offset_commit,
     offset_delete, offset_fetch, produce, sync_group,
 };
 use crate::hello::START_CLIENT_ID;
@@ -34,6 +34,10 @@ const SMALL_ANSWER_BYTES_MAX: usize = 4096;
 /// What a topic, and what a partition takes in an answer that tells of all, roughly, as values and as bytes.
 const TOPIC_ANSWER_BYTES: usize = 512;
 const PARTITION_ANSWER_BYTES: usize = 256;
+
+/// What naming something that has settings takes at least, and what an answer about it takes at the most, roughly.
+const RESOURCE_BYTES_MIN: usize = 8;
+const RESOURCE_ANSWER_BYTES: usize = 128 * 1024;
 
 /// A started request: resolves to its answer, or to none where the client wants none.
 pub(crate) type Running = BoxFuture<'static, Result<Option<Answer>, Unserved>>;
@@ -123,7 +127,7 @@ async fn start_produce(broker: Arc<Shared>, request: Request) -> Result<Running,
 /// Answers a request, and counts the answer's memory until it is written. A fetch counts its own.
 async fn answer(broker: &Shared, request: Request) -> Result<Answer, Unserved> {
     let (key, frame_bytes) = (request.frame.header.key, request.frame_bytes);
-    let ahead = match expected_bytes(broker, key) {
+    let ahead = match expected_bytes(broker, key, frame_bytes) {
         0 => None,
         expected => Some(broker.answer_memory.take(expected).await),
     };
@@ -146,15 +150,16 @@ async fn answer(broker: &Shared, request: Request) -> Result<Answer, Unserved> {
 
 /// What an answer that may tell of every topic takes while it is made, however small the question was. Others are counted when they
 /// are there: they are in proportion to their requests, which are counted.
-fn expected_bytes(broker: &Shared, key: ApiKey) -> usize {
+fn expected_bytes(broker: &Shared, key: ApiKey, frame_bytes: usize) -> usize {
     match key {
-        ApiKey::Metadata
-        | ApiKey::DescribeConfigs
-        | ApiKey::DescribeLogDirs
-        | ApiKey::DescribeCluster
-        | ApiKey::DescribeTopicPartitions => {
+        ApiKey::Metadata | ApiKey::DescribeLogDirs | ApiKey::DescribeCluster | ApiKey::DescribeTopicPartitions => {
             let image = broker.store.ledger().image();
             image.topics.len() * TOPIC_ANSWER_BYTES + image.streams.len() * PARTITION_ANSWER_BYTES
+        }
+        // A few bytes name a broker with all its settings.
+        ApiKey::DescribeConfigs => {
+            let named = frame_bytes / RESOURCE_BYTES_MIN;
+            named.saturating_mul(RESOURCE_ANSWER_BYTES).min(describe_configs::ANSWER_BYTES_MAX)
         }
         _ => 0,
     }
@@ -191,6 +196,7 @@ async fn handle(broker: &Shared, request: Request) -> Result<Answer, Unserved> {
         ApiKey::CreateTopics => reply.encode(&create_topics::handle(broker, reply.body(frame)?).await),
         ApiKey::DeleteTopics => reply.encode(&delete_topics::handle(broker, reply.body(frame)?, version).await),
         ApiKey::DeleteRecords => reply.encode(&delete_records::handle(broker, reply.body(frame)?).await),
+        ApiKey::DescribeConfigs => reply.encode(&describe_configs::handle(broker, reply.body(frame)?).await),
         ApiKey::ApiVersions if frame.header.client_id.as_deref() == Some(START_CLIENT_ID) => {
             broker.said_hello.notify_one();
             reply.encode(&api_versions::handle(broker, &reply.body(frame)?))

@@ -35,6 +35,8 @@ pub(crate) enum Failure {
     InvalidConfig(String),
     #[error("{0}")]
     InvalidRequest(String),
+    #[error("Topic deletion is disabled.")]
+    DeletionDisabled,
     #[error("acks must be 0, 1 or -1, not {0}")]
     InvalidAcks(i16),
     /// Nobody can serve the partition now; the text says why.
@@ -113,6 +115,7 @@ impl Failure {
             Failure::InvalidAssignment(_) => ErrorCode::InvalidReplicaAssignment,
             Failure::InvalidConfig(_) => ErrorCode::InvalidConfig,
             Failure::InvalidRequest(_) => ErrorCode::InvalidRequest,
+            Failure::DeletionDisabled => ErrorCode::TopicDeletionDisabled,
             Failure::InvalidAcks(_) => ErrorCode::InvalidRequiredAcks,
             Failure::Offline(_) => ErrorCode::LeaderNotAvailable,
             Failure::NotLeader | Failure::Unconfirmed => ErrorCode::NotLeaderOrFollower,

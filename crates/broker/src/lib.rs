@@ -22,6 +22,7 @@ mod memory;
 mod options;
 mod partition;
 mod retention;
+pub mod settings;
 #[cfg(test)]
 mod test_batch;
 #[cfg(test)]
@@ -35,7 +36,7 @@ mod waiter;
 
 pub use coordinator_core::GroupOptions;
 pub use hello::START_CLIENT_ID;
-pub use options::BrokerOptions;
+pub use options::{BrokerOptions, CleanupPolicy};
 
 use crate::coordinator::Coordinators;
 use crate::fetch_session::Sessions;
@@ -65,6 +66,8 @@ pub struct Broker {
 /// What connections, handlers and loops share.
 struct Shared {
     options: BrokerOptions,
+    /// The options that may change while it runs, as they are now.
+    live: settings::Live,
     clock: Arc<dyn Clock>,
     store: Store,
     partitions: Partitions,
@@ -80,10 +83,18 @@ struct Shared {
     stopping: watch::Sender<bool>,
 }
 
+impl Shared {
+    /// The options at this moment: what a setting may change while the broker runs is read here, each time anew.
+    fn live(&self) -> Arc<BrokerOptions> {
+        self.live.at(&self.store.ledger().image())
+    }
+}
+
 impl Broker {
     /// Accepts and serves until [`Broker::stop`].
     pub fn start(world: &World, listener: Box<dyn Listener>, store: Store, options: BrokerOptions) -> Arc<Broker> {
         let clock = world.clock.clone();
+        let node_id = store.node_id();
         let sessions_bytes = options.answers_bytes_max / SESSIONS_PART;
         let shared = Arc::new(Shared {
             clock: clock.clone(),
@@ -100,6 +111,7 @@ impl Broker {
             answer_memory: AnswerMemory::new(options.answers_bytes_max - sessions_bytes),
             creating: Creating::default(),
             sessions: Sessions::new(options.fetch_sessions_max, sessions_bytes),
+            live: settings::Live::new(options.clone(), node_id),
             said_hello: Notify::new(),
             stopping: watch::Sender::new(false),
             options,

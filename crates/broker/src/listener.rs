@@ -3,8 +3,8 @@
 //! Over the bound the newest is closed with a log line and all others are unharmed. One sweep serves all connections, so that an
 //! idle one costs no timer. What happens on a connection is left to `connection`.
 
-use crate::Shared;
 use crate::connection::{self, Activity};
+use crate::{BrokerOptions, Shared};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -34,6 +34,15 @@ struct Entry {
     task: Option<TaskHandle>,
 }
 
+/// Why there is no room for a connection.
+#[derive(Debug, thiserror::Error)]
+enum Refused {
+    #[error("{0} are open (max.connections)")]
+    All(usize),
+    #[error("{0} of its address are open (max.connections.per.ip)")]
+    OfAddress(usize),
+}
+
 impl Connections {
     fn lock(&self) -> std::sync::MutexGuard<'_, Open> {
         lock(&self.open)
@@ -50,15 +59,22 @@ impl Connections {
         entries.values().filter_map(|entry| entry.task.as_ref()).for_each(TaskHandle::abort);
     }
 
-    fn insert(&self, peer: SocketAddr, activity: Arc<Activity>, connections_max: usize) -> Option<u64> {
+    fn insert(&self, peer: SocketAddr, activity: Arc<Activity>, options: &BrokerOptions) -> Result<u64, Refused> {
         let mut open = self.lock();
-        if open.by_number.len() >= connections_max {
-            return None;
+        if open.by_number.len() >= options.connections_max {
+            return Err(Refused::All(options.connections_max));
+        }
+        let address = peer.ip().to_canonical();
+        let of_address = *options.connections_per_ip.get(&address).unwrap_or(&options.connections_per_ip_max);
+        // Counted only where it can matter: it takes a look at every connection.
+        let of_it = || open.by_number.values().filter(|entry| entry.peer.ip().to_canonical() == address).count();
+        if of_address <= open.by_number.len() && of_it() >= of_address {
+            return Err(Refused::OfAddress(of_address));
         }
         open.last += 1;
         let number = open.last;
         open.by_number.insert(number, Entry { peer, activity, task: None });
-        Some(number)
+        Ok(number)
     }
 
     fn attach(&self, number: u64, task: TaskHandle) {
@@ -100,10 +116,12 @@ pub(crate) async fn accept(broker: Arc<Shared>, listener: Box<dyn Listener>) {
 
 fn admit(broker: &Arc<Shared>, socket: Box<dyn Connection>, peer: SocketAddr) {
     let activity = Arc::new(Activity::idle_since(broker.clock.now()));
-    let connections_max = broker.options.connections_max;
-    let Some(number) = broker.connections.insert(peer, activity.clone(), connections_max) else {
-        tracing::warn!(%peer, "connection refused: {connections_max} are open (max.connections)");
-        return;
+    let number = match broker.connections.insert(peer, activity.clone(), &broker.live()) {
+        Ok(number) => number,
+        Err(refused) => {
+            tracing::warn!(%peer, "connection refused: {refused}");
+            return;
+        }
     };
     let shared = broker.clone();
     let task = broker.clock.spawn(

@@ -2,7 +2,11 @@
 //!
 //! Every bound has a name that ends in `_max`; the simulator makes them tiny.
 
+use crate::batch_check::DECOMPRESSED_BYTES_MAX;
 use coordinator_core::GroupOptions;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// What a broker needs to know besides its streams.
@@ -14,6 +18,10 @@ pub struct BrokerOptions {
     pub auto_create_topics: bool,
     /// Partitions of a topic where the request leaves it open (`num.partitions`).
     pub num_partitions: i32,
+    /// Replicas of a topic where the request leaves it open (`default.replication.factor`): placements, not copies.
+    pub replication_factor: i16,
+    /// Whether clients may delete topics (`delete.topic.enable`).
+    pub delete_topics: bool,
     /// Partitions of one topic at the most, so that one small request can't fill the ledger.
     pub topic_partitions_max: i32,
     /// Greatest request frame in bytes (`socket.request.max.bytes`).
@@ -28,8 +36,22 @@ pub struct BrokerOptions {
     pub fetch_sessions_max: usize,
     /// Greatest record batch in bytes (`message.max.bytes`), where the topic has no `max.message.bytes`.
     pub batch_bytes_max: usize,
+    /// Bytes of a batch's records at the most when they are decompressed (`max.decompressed.message.bytes`).
+    pub decompressed_bytes_max: usize,
+    /// Whether batches are stamped with the broker's clock (`log.message.timestamp.type`), where the topic does not say.
+    pub log_append_time: bool,
+    /// How far producers' timestamps may lie behind the broker's clock, in milliseconds, where the topic does not say.
+    pub timestamp_before_max_ms: i64,
+    /// And ahead of it.
+    pub timestamp_after_max_ms: i64,
     /// Connections at the most (`max.connections`).
     pub connections_max: usize,
+    /// What the process can have open, whatever `max.connections` says.
+    pub connections_possible: usize,
+    /// Connections from one address at the most (`max.connections.per.ip`).
+    pub connections_per_ip_max: usize,
+    /// The same for single addresses (`max.connections.per.ip.overrides`).
+    pub connections_per_ip: BTreeMap<IpAddr, usize>,
     /// A connection without a request for so long is closed (`connections.max.idle.ms`).
     pub connection_idle_max: Duration,
     /// A peer that takes no byte of an answer for so long is cut off.
@@ -47,6 +69,8 @@ pub struct BrokerOptions {
     /// Records are dropped beyond so many bytes of a partition (`log.retention.bytes`), where the topic has no
     /// `retention.bytes`. `None`: never.
     pub retention_bytes: Option<u64>,
+    /// What retention and compaction do (`log.cleanup.policy`), where the topic does not say.
+    pub cleanup: CleanupPolicy,
     /// How often retention looks (`log.retention.check.interval.ms`).
     pub retention_check_period: Duration,
     /// Bounds and periods of consumer groups.
@@ -57,8 +81,43 @@ pub struct BrokerOptions {
     pub offsets_check_period: Duration,
     /// The longest that a change of a group waits to become durable (`offsets.commit.timeout.ms`).
     pub group_wait_max: Duration,
+    /// How long a producer's last sequence numbers are remembered after its last batch (`producer.id.expiration.ms`).
+    pub producer_expiration: Duration,
     /// The longest that [`crate::Broker::stop`] waits for requests in flight.
     pub stop_wait_max: Duration,
+    /// Kafka's settings as the operator gave them, by name.
+    pub given: BTreeMap<String, String>,
+    /// What the honoured ones would be if none was given; empty: what they are.
+    pub defaults: BTreeMap<&'static str, String>,
+}
+
+/// What becomes of old records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CleanupPolicy {
+    /// They are deleted by age and size.
+    pub delete: bool,
+    /// Those that a later one of the same key replaces may be removed. None is yet, but records must have keys.
+    pub compact: bool,
+}
+
+impl CleanupPolicy {
+    /// Of a list that passed the check of `cleanup.policy`.
+    #[must_use]
+    pub fn of(text: &str) -> CleanupPolicy {
+        let has = |policy: &str| text.split(',').any(|word| word.trim() == policy);
+        CleanupPolicy { delete: has("delete"), compact: has("compact") }
+    }
+}
+
+impl fmt::Display for CleanupPolicy {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match (self.delete, self.compact) {
+            (true, true) => "delete,compact",
+            (true, false) => "delete",
+            (false, true) => "compact",
+            (false, false) => "",
+        })
+    }
 }
 
 impl Default for BrokerOptions {
@@ -69,6 +128,8 @@ impl Default for BrokerOptions {
             advertised: "127.0.0.1:9092".to_owned(),
             auto_create_topics: true,
             num_partitions: 1,
+            replication_factor: 1,
+            delete_topics: true,
             topic_partitions_max: 10_000,
             request_bytes_max: 100 * MIB,
             requests_bytes_max: 256 * MIB,
@@ -76,7 +137,14 @@ impl Default for BrokerOptions {
             fetch_bytes_max: 55 * MIB,
             fetch_sessions_max: 1000,
             batch_bytes_max: 1_048_588,
+            decompressed_bytes_max: DECOMPRESSED_BYTES_MAX,
+            log_append_time: false,
+            timestamp_before_max_ms: i64::MAX,
+            timestamp_after_max_ms: 3_600_000,
             connections_max: 20_000,
+            connections_possible: usize::MAX,
+            connections_per_ip_max: 0x7fff_ffff,
+            connections_per_ip: BTreeMap::new(),
             connection_idle_max: Duration::from_secs(600),
             write_stall_max: Duration::from_secs(60),
             pipeline_requests_max: 64,
@@ -85,12 +153,16 @@ impl Default for BrokerOptions {
             fetch_wait_max: Duration::from_secs(300),
             retention: Some(Duration::from_secs(7 * 24 * 3600)),
             retention_bytes: None,
+            cleanup: CleanupPolicy { delete: true, compact: false },
             retention_check_period: Duration::from_secs(300),
             groups: GroupOptions::default(),
             offsets_topic_partitions: 50,
             offsets_check_period: Duration::from_secs(600),
             group_wait_max: Duration::from_secs(5),
+            producer_expiration: Duration::from_secs(24 * 3600),
             stop_wait_max: Duration::from_secs(3),
+            given: BTreeMap::new(),
+            defaults: BTreeMap::new(),
         }
     }
 }

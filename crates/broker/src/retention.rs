@@ -25,9 +25,10 @@ pub(crate) async fn run(broker: Arc<Shared>) {
 
 async fn round(broker: &Shared) {
     let image = broker.store.ledger().image();
+    let options = broker.live.at(&image);
     // The broker's own topics hold state, which does not age.
     for topic in image.topics.values().filter(|topic| !topic.internal) {
-        let settings = TopicSettings::of(&topic.configs, &broker.options);
+        let settings = TopicSettings::of(&topic.configs, &options);
         let older_than = settings.retention.map(|retention| {
             let retention_ms = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
             UnixMillis(broker.clock.wall().0.saturating_sub(retention_ms))

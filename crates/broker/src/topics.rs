@@ -6,7 +6,7 @@
 //! are placements, not copies.
 
 use crate::error::Failure;
-use crate::topic_settings::{self, Fate};
+use crate::settings::Scope;
 use crate::{Shared, topic_name, uuid};
 use base::{NodeEpoch, NodeId, StreamId, TopicId, WalIndex};
 use control_core::{Command, Image, Node, NodeState, Outcome, Refusal, StreamRecord, Topic};
@@ -56,14 +56,16 @@ pub(crate) fn check(broker: &Shared, image: &Image, topic: &NewTopic) -> Result<
             options.topic_partitions_max
         )));
     }
-    let replication_factor = if topic.replication_factor == -1 { 1 } else { topic.replication_factor };
+    let replication_factor =
+        if topic.replication_factor == -1 { options.replication_factor } else { topic.replication_factor };
     if replication_factor < 1 {
         return Err(Failure::InvalidReplicationFactor(format!(
             "the replication factor must be at least 1, not {replication_factor}"
         )));
     }
     for (name, value) in &topic.configs {
-        topic_settings::check(name, value).map_err(Failure::InvalidConfig)?;
+        let setting = Scope::Topic.find(name).ok_or_else(|| Failure::InvalidConfig(Scope::Topic.unknown(name)))?;
+        setting.check(value).map_err(Failure::InvalidConfig)?;
     }
     let id = uuid::random(|| broker.clock.random()).into();
     Ok(CheckedTopic { id, partitions, replication_factor })
@@ -123,8 +125,8 @@ pub(crate) async fn create(
     // What has been created between the check and the claim is in the image now.
     check_collision(&topic.name, &broker.store.ledger().image())?;
     for (name, value) in &topic.configs {
-        if topic_settings::check(name, value) == Ok(Fate::WithoutObject) {
-            tracing::info!(topic = %topic.name, "{name}={value} is kept, but what it tunes does not exist here");
+        if let Some(reason) = Scope::Topic.find(name).and_then(|setting| setting.caveat(value)) {
+            tracing::info!(topic = %topic.name, "{name}={value} is kept, but has no effect: {reason}");
         }
     }
     let leaders = if topic.leaders.is_empty() {

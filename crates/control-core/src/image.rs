@@ -49,8 +49,11 @@ pub struct Image {
     /// Endpoint that the full capability probe passed against.
     pub probed: String,
     /// Settings that are not a topic's, by Kafka's names. A scope without any is absent. Bounded.
-    pub settings: OrdMap<SettingsScope, Arc<BTreeMap<String, String>>>,
+    pub settings: Settings,
 }
+
+/// Settings by Kafka's names, by whose they are.
+pub type Settings = OrdMap<SettingsScope, Arc<BTreeMap<String, String>>>;
 
 /// Who leads the ledger.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

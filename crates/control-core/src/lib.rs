@@ -15,5 +15,5 @@ pub use command::{
     Command, CommandId, CommitRange, Entry, Outcome, Refusal, SettingsScope, UploadedObject, WalRegistration,
 };
 pub use image::{
-    Image, Leader, Node, NodeState, ObjectRecord, Reference, StreamRecord, Tenure, Topic, WalRecord, WalState,
+    Image, Leader, Node, NodeState, ObjectRecord, Reference, Settings, StreamRecord, Tenure, Topic, WalRecord, WalState,
 };

@@ -77,7 +77,7 @@ const fn api(key: ApiKey, first: i16, last: i16, rules: &'static [Rule]) -> Api 
 const ALL: i16 = i16::MAX;
 
 /// Sorted by key.
-pub static SERVED: [Api; 19] = [
+pub static SERVED: [Api; 20] = [
     // Before version 3 the records are message sets of the older formats.
     api(
         ApiKey::Produce,
@@ -159,6 +159,16 @@ pub static SERVED: [Api; 19] = [
     ),
     api(ApiKey::DeleteTopics, 0, ALL, &[rule(Operation::Delete, Resource::Topic, When::Always)]),
     api(ApiKey::DeleteRecords, 0, ALL, &[rule(Operation::Delete, Resource::Topic, When::Always)]),
+    api(
+        ApiKey::DescribeConfigs,
+        0,
+        ALL,
+        &[
+            rule(Operation::DescribeConfigs, Resource::Cluster, When::Concerned),
+            rule(Operation::DescribeConfigs, Resource::Topic, When::Concerned),
+            rule(Operation::DescribeConfigs, Resource::Group, When::Concerned),
+        ],
+    ),
     api(ApiKey::DeleteGroups, 0, ALL, &[rule(Operation::Delete, Resource::Group, When::Always)]),
     api(
         ApiKey::OffsetDelete,

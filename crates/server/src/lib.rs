@@ -9,4 +9,3 @@ pub mod config;
 pub mod console;
 pub mod memory;
 pub mod node;
-pub mod settings;

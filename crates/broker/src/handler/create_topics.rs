@@ -1,19 +1,16 @@
 //! CreateTopics: checks each topic of the request on its own, creates those that pass in one go, answers topic by topic.
 
+use crate::Shared;
 use crate::error::Failure;
+use crate::handler::describe_configs;
 use crate::topics::{self, CheckedTopic, NewTopic};
-use crate::{Shared, topic_settings};
 use base::{NodeEpoch, NodeId};
 use control_core::Image;
 use protocol::error_code::ErrorCode;
 use protocol::messages::create_topics_request::{CreatableReplicaAssignment, CreatableTopic, CreateTopicsRequest};
-use protocol::messages::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult, CreateTopicsResponse};
+use protocol::messages::create_topics_response::{CreatableTopicResult, CreateTopicsResponse};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-
-/// Kafka's numbers for where a setting's value comes from.
-const SOURCE_TOPIC: i8 = 1;
-const SOURCE_DEFAULT: i8 = 5;
 
 pub(crate) async fn handle(broker: &Shared, request: CreateTopicsRequest) -> CreateTopicsResponse {
     let limit = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
@@ -49,7 +46,7 @@ pub(crate) async fn handle(broker: &Shared, request: CreateTopicsRequest) -> Cre
                     error_message: None,
                     num_partitions: checked.partitions,
                     replication_factor: checked.replication_factor,
-                    configs: Some(describe_configs(broker, &configs)),
+                    configs: Some(describe_configs::of_new_topic(broker, &configs)),
                     ..CreatableTopicResult::default()
                 },
                 Err(failure) => CreatableTopicResult {
@@ -161,19 +158,6 @@ fn assigned_leaders(image: &Image, assignments: &[CreatableReplicaAssignment]) -
         return Err(Failure::InvalidAssignment("partitions must be numbered from 0 on without gaps".to_owned()));
     }
     Ok(leaders.into_values().collect())
-}
-
-fn describe_configs(broker: &Shared, configs: &BTreeMap<String, String>) -> Vec<CreatableTopicConfigs> {
-    let entry = |name: &str, value: &str, source| CreatableTopicConfigs {
-        name: name.to_owned(),
-        value: Some(value.to_owned()),
-        config_source: source,
-        ..CreatableTopicConfigs::default()
-    };
-    let set = configs.iter().map(|(name, value)| entry(name, value, SOURCE_TOPIC));
-    let defaults = topic_settings::defaults(&broker.options);
-    let absent = defaults.iter().filter(|(name, _)| !configs.contains_key(*name));
-    set.chain(absent.map(|(name, value)| entry(name, value, SOURCE_DEFAULT))).collect()
 }
 
 #[cfg(test)]

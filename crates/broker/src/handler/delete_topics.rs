@@ -22,6 +22,9 @@ pub(crate) async fn handle(broker: &Shared, request: DeleteTopicsRequest, versio
         let by_name = |name| DeleteTopicState { name: Some(name), ..DeleteTopicState::default() };
         request.topic_names.into_iter().map(by_name).collect()
     };
+    if !broker.options.delete_topics {
+        return disabled(asked, version);
+    }
     let doubled = doubled(&asked);
     let mut answered = BTreeSet::new();
     let deletions = asked.into_iter().filter_map(|state| {
@@ -32,6 +35,21 @@ pub(crate) async fn handle(broker: &Shared, request: DeleteTopicsRequest, versio
     });
     let responses = join_all(deletions).await;
     DeleteTopicsResponse { responses, ..DeleteTopicsResponse::default() }
+}
+
+/// Older clients don't know the code that says so.
+fn disabled(asked: Vec<DeleteTopicState>, version: i16) -> DeleteTopicsResponse {
+    let failure = match version {
+        0..=2 => Failure::InvalidRequest("delete.topic.enable is false".to_owned()),
+        _ => Failure::DeletionDisabled,
+    };
+    let refused = |state: DeleteTopicState| DeletableTopicResult {
+        name: state.name,
+        topic_id: state.topic_id,
+        error_code: failure.code().number(),
+        error_message: Some(failure.to_string()),
+    };
+    DeleteTopicsResponse { responses: asked.into_iter().map(refused).collect(), ..DeleteTopicsResponse::default() }
 }
 
 fn key(state: &DeleteTopicState) -> (Option<String>, TopicId) {

@@ -141,7 +141,7 @@ fn check_partition(
     }
     let id = topics::stream_of(found, data.index)?;
     let partition = broker.partitions.owned(id).ok_or(Failure::NotLeader)?;
-    let settings = TopicSettings::of(&found.configs, &broker.options);
+    let settings = TopicSettings::of(&found.configs, &broker.live.at(&check.image));
     let records = data.records.unwrap_or_default();
     let batch = batch_check::check(&records, check.version, &settings, broker.clock.wall())?;
     Ok((partition, if check.detach { batch.detached() } else { batch }))

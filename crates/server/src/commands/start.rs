@@ -32,9 +32,11 @@ const CONNECTIONS_EXPECTED: usize = 10_000;
 /// # Errors
 /// What the operator wrote is wrong (code 2), it can't start, or it had to stop (code 1).
 pub fn run(args: StartArgs) -> Result<(), CommandError> {
-    let mut config = Config::resolve(args)?;
+    // First, as settings without effect are told of while they are read.
     outside::log_to_stderr()?;
-    config.broker.connections_max = connections_possible(config.broker.connections_max);
+    let mut config = Config::resolve(args)?;
+    config.broker.connections_possible = connections_possible(config.broker.connections_max);
+    config.broker.connections_max = config.broker.connections_max.min(config.broker.connections_possible);
     let runtime = outside::runtime()?;
     let outcome = runtime.block_on(serve(config));
     // Not waited for: a call to the file system or a name server that hangs must not keep the process.
@@ -142,7 +144,8 @@ async fn free_bytes(world: &World, dir: &Path) -> Result<u64, CommandError> {
     world.disk.free_bytes(existing).await.map_err(|error| CommandError::failed(format!("look for free space: {error}")))
 }
 
-/// Raises the soft limit of open files to the hard one, and answers how many connections fit below it.
+/// Raises the soft limit of open files to the hard one, and answers how many connections fit below it; a line is
+/// logged where fewer than wanted do.
 fn connections_possible(wanted: usize) -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
@@ -151,12 +154,12 @@ fn connections_possible(wanted: usize) -> usize {
         Ok(()) => limit.maximum,
         Err(_) => limit.current,
     };
-    let Some(open) = open else { return wanted };
+    let Some(open) = open else { return usize::MAX };
     let possible = usize::try_from(open.saturating_sub(DESCRIPTORS_RESERVED).max(1)).unwrap_or(usize::MAX);
     if possible < wanted.min(CONNECTIONS_EXPECTED) {
         tracing::warn!(
             "connections are limited to {possible}, not {wanted}: the limit of open files is {open} (ulimit -n)"
         );
     }
-    possible.min(wanted)
+    possible
 }

@@ -10,7 +10,7 @@
 //! ```
 
 use super::{ConfigError, Layer};
-use crate::settings::nearest;
+use broker::settings::nearest;
 use std::collections::BTreeMap;
 use std::path::Path;
 use toml::{Table, Value};

@@ -10,7 +10,6 @@ mod url;
 
 use crate::args::{StartArgs, StorageArgs};
 use crate::memory::{BUDGET_MIN, MemoryBudget, default_budget};
-use crate::settings;
 use base::NodeId;
 use broker::BrokerOptions;
 use std::collections::BTreeMap;
@@ -178,7 +177,7 @@ fn broker_options(given: &BTreeMap<String, String>, memory: MemoryBudget) -> Res
         pipeline_bytes_max: defaults.pipeline_bytes_max.min(requests / 2),
         ..defaults
     };
-    settings::apply(given, &mut options).map_err(ConfigError)?;
+    broker::settings::apply(given, &mut options).map_err(ConfigError)?;
     let fits = |name: &str, value: usize, bound: usize, of: &str| {
         if value <= bound {
             return Ok(());

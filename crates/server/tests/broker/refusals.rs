@@ -21,8 +21,8 @@ fn unknown_flags_and_settings_name_the_nearest() {
     let cases = [
         ("--lisen=127.0.0.1:0", "--listen"),
         ("--set=num.partitons=3", "did you mean num.partitions?"),
-        ("--set=log.segment.bytes=3", "does not serve it yet"),
-        ("--set=num.partitions=many", "whole number"),
+        ("--set=listeners=SSL://:9093", "use --listen"),
+        ("--set=num.partitions=many", "Not a number"),
         ("--memory=12", "at least 128MiB"),
         ("--node-id=-3", "whole number"),
         ("--storage=http://x/y", "s3://bucket/prefix"),

@@ -195,7 +195,9 @@ async fn next(broker: &Shared, slot: &mut Slot, index: usize, is_alone: bool, pr
     if bytes_max == 0 && !is_alone {
         return Next::Later;
     }
-    let memory = bytes_max.max(broker.options.batch_bytes_max);
+    // What was written before the bound was lowered is read as well.
+    let batch_bytes_max = broker.options.batch_bytes_max.max(broker.live().batch_bytes_max);
+    let memory = bytes_max.max(batch_bytes_max);
     if !take_memory(broker, progress, memory).await {
         return if is_alone { Next::Pass } else { Next::Later };
     }

@@ -1,0 +1,143 @@
+//! `docs/configuration.md`, made from the tables. `cargo run -p broker --example configuration` prints it.
+
+use super::{Fate, Setting, Update, Values, describe, honoured, table};
+use crate::BrokerOptions;
+use std::fmt::Write;
+
+/// Defaults that are not Kafka's, and why.
+static OURS: [(&str, &str); 6] = [
+    ("fetch.max.bytes", "within the memory for answers, a part of `--memory`"),
+    ("max.connections", "each takes memory and a file descriptor; `ulimit -n` bounds it too"),
+    ("max.decompressed.message.bytes", "the most that the broker decompresses; greater values act as this one"),
+    ("group.max.size", "each member takes memory"),
+    ("queued.max.request.bytes", "the memory for requests, a part of `--memory`"),
+    ("socket.request.max.bytes", "within half of the memory for requests"),
+];
+
+const HEAD: &str = "# Settings
+
+This page is made from the tables in `crates/broker/src/settings/table`: `cargo run -p broker --example configuration`.
+
+Every setting of brokers, topics and groups that Apache Kafka 4.4 knows stands here, with what becomes of it.
+
+- **Honoured**: the broker acts on it.
+- **Without object**: what it tunes does not exist here, or not yet; it is taken, kept and shown, one log line says so, and DescribeConfigs tells it in the setting's documentation.
+- **Refused**: taking it would break a promise; the reason says what to do. Kafka's own default may be given, since it asks for nothing.
+
+A name that is none is refused with the nearest one that is.
+Settings of brokers are given to `millstream start` by `--set NAME=VALUE` or in the table `[settings]` of the file of `--config`.
+Those that change *at once* can be changed while brokers run, for one of them or for all (`kafka-configs.sh --entity-type brokers`); they are kept in the cluster's ledger, and go over what a broker was started with.
+Settings of topics and groups always change at once.
+";
+
+/// The page.
+#[must_use]
+pub fn page() -> String {
+    let mut out = HEAD.to_owned();
+    let sections = |title: &str, out: &mut String, settings: &[Setting], kind: fn(&Setting) -> String| {
+        out.push_str(&format!(
+            "\n## {title}\n\n| setting | what it says | default | values | {} | here |\n|---|---|---|---|---|---|\n",
+            if title.starts_with("Topic") {
+                "where a topic does not say"
+            } else if title.starts_with("Group") {
+                "where a group does not say"
+            } else {
+                "change"
+            }
+        ));
+        for setting in settings {
+            let cells = [
+                format!("`{}`", setting.name),
+                setting.about.to_owned(),
+                default_of(setting),
+                values_of(setting),
+                kind(setting),
+                fate_of(setting),
+            ];
+            let _written = writeln!(out, "| {} |", cells.map(|cell| cell.replace('|', "\\|")).join(" | "));
+        }
+    };
+    sections("Topic settings", &mut out, table::TOPIC, |setting| {
+        let names = describe::topic_synonyms(setting.name);
+        names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+    });
+    for (title, settings) in table::BROKER {
+        sections(&format!("Broker settings: {}", lower(title)), &mut out, settings, |setting| {
+            match setting.update {
+                Update::ReadOnly => "with a start",
+                Update::PerBroker => "at once, for one broker",
+                Update::ClusterWide | Update::Always => "at once",
+            }
+            .to_owned()
+        });
+    }
+    sections("Group settings", &mut out, table::GROUP, |setting| format!("`group.{}`", setting.name));
+    out
+}
+
+fn lower(title: &str) -> String {
+    let mut letters = title.chars();
+    letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
+}
+
+fn default_of(setting: &Setting) -> String {
+    let kafkas = setting.default.map_or_else(
+        || "none".to_owned(),
+        |text| if text.is_empty() { "empty".to_owned() } else { format!("`{text}`") },
+    );
+    let ours = honoured::show(setting.name, &BrokerOptions::default()).filter(|_| setting.fate == Fate::Honoured);
+    let reason = OURS.iter().find(|(name, _)| *name == setting.name).map(|(_, reason)| *reason);
+    match (ours, reason) {
+        (Some(ours), Some(reason)) if Some(ours.as_str()) != setting.default => {
+            format!("`{ours}`: {reason} (Kafka: {kafkas})")
+        }
+        (_, Some(reason)) => format!("{kafkas}, {reason}"),
+        _ => kafkas,
+    }
+}
+
+fn values_of(setting: &Setting) -> String {
+    let kind = format!("{:?}", setting.kind).to_lowercase();
+    let names = |names: &[&str]| names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    match setting.values {
+        Values::Any | Values::NotEmpty => kind,
+        Values::From(low) => format!("{kind}, from {low}"),
+        Values::Within(low, high) => format!("{kind}, {low} to {high}"),
+        Values::Fraction(low, high) => format!("{kind}, {low} to {high}"),
+        Values::OneOf(of) | Values::OneOfAnyCase(of) => format!("{kind} of {}", names(of)),
+        Values::GzipLevel => format!("{kind}, 1 to 9 or -1"),
+        Values::ThrottledReplicas => format!("{kind} of `partition:broker`, or `*`"),
+        Values::OffsetReset => format!("{kind}: `latest`, `earliest`, `by_duration:DURATION`"),
+    }
+}
+
+fn fate_of(setting: &Setting) -> String {
+    match setting.fate {
+        Fate::Honoured => "honoured".to_owned(),
+        Fate::WithoutObject(reason) => format!("without object: {reason}"),
+        Fate::Refused(reason) => format!("refused: {reason}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_in_docs_is_what_the_tables_say() {
+        let there = include_str!("../../../../docs/configuration.md");
+        assert!(there == page(), "run: cargo run -p broker --example configuration > docs/configuration.md");
+    }
+
+    #[test]
+    fn every_default_that_is_not_kafkas_has_its_reason() {
+        let options = BrokerOptions::default();
+        for (_, settings) in table::BROKER {
+            for setting in settings {
+                let ours = honoured::show(setting.name, &options);
+                let differs = ours.is_some_and(|ours| Some(ours.as_str()) != setting.default);
+                assert!(!differs || OURS.iter().any(|(name, _)| *name == setting.name), "{}", setting.name);
+            }
+        }
+    }
+}

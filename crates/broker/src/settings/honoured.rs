@@ -1,0 +1,307 @@
+//! Where the honoured broker settings act: each puts its value into a field of [`BrokerOptions`].
+//!
+//! Called once at the start, with what the operator has given, and again whenever settings of brokers change (`live`). A setting
+//! is honoured in the tables if and only if it has a line here.
+
+use super::{Scope, value};
+use crate::batch_check::DECOMPRESSED_BYTES_MAX;
+use crate::{BrokerOptions, CleanupPolicy};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// One honoured setting.
+struct Honoured {
+    name: &'static str,
+    /// Puts a text that passed the table's check where it acts; `Err` says what more is wrong with it.
+    read: fn(&str, &mut BrokerOptions) -> Result<(), String>,
+    /// The value that acts. `None` where several settings speak for one field.
+    show: Option<fn(&BrokerOptions) -> String>,
+}
+
+const fn line(
+    name: &'static str,
+    read: fn(&str, &mut BrokerOptions) -> Result<(), String>,
+    show: fn(&BrokerOptions) -> String,
+) -> Honoured {
+    Honoured { name, read, show: Some(show) }
+}
+
+/// Kafka's 32-bit and 64-bit settings end there.
+const INT_MAX: usize = 0x7fff_ffff;
+const LONG_MAX: u64 = 0x7fff_ffff_ffff_ffff;
+
+/// What a timeout of -1 comes to.
+const FOR_EVER: Duration = Duration::from_secs(u32::MAX as u64 * 60);
+
+/// Where two speak for one thing the later line wins, as in Kafka: `log.retention.ms` over minutes over hours.
+static HONOURED: &[Honoured] = &[
+    line(
+        "auto.create.topics.enable",
+        |text, to| flag(text).map(|it| to.auto_create_topics = it),
+        |of| of.auto_create_topics.to_string(),
+    ),
+    line(
+        "connections.max.idle.ms",
+        |text, to| number_or_none(text).map(|it| to.connection_idle_max = it.map_or(FOR_EVER, Duration::from_millis)),
+        |of| if of.connection_idle_max == FOR_EVER { "-1".to_owned() } else { millis(of.connection_idle_max) },
+    ),
+    line(
+        "default.replication.factor",
+        |text, to| number(text, 1, i16::MAX).map(|it| to.replication_factor = it),
+        |of| of.replication_factor.to_string(),
+    ),
+    line(
+        "delete.topic.enable",
+        |text, to| flag(text).map(|it| to.delete_topics = it),
+        |of| of.delete_topics.to_string(),
+    ),
+    line(
+        "fetch.max.bytes",
+        |text, to| number(text, 1024, INT_MAX).map(|it| to.fetch_bytes_max = it),
+        |of| of.fetch_bytes_max.to_string(),
+    ),
+    line(
+        "group.initial.rebalance.delay.ms",
+        |text, to| duration(text, 0).map(|it| to.groups.initial_rebalance_delay = it),
+        |of| millis(of.groups.initial_rebalance_delay),
+    ),
+    line(
+        "group.max.session.timeout.ms",
+        |text, to| duration(text, 1).map(|it| to.groups.session_timeout_max = it),
+        |of| millis(of.groups.session_timeout_max),
+    ),
+    line(
+        "group.max.size",
+        |text, to| number(text, 1, INT_MAX).map(|it| to.groups.members_max = it),
+        |of| of.groups.members_max.to_string(),
+    ),
+    line(
+        "group.min.session.timeout.ms",
+        |text, to| duration(text, 1).map(|it| to.groups.session_timeout_min = it),
+        |of| millis(of.groups.session_timeout_min),
+    ),
+    line(
+        "log.cleanup.policy",
+        |text, to| {
+            to.cleanup = CleanupPolicy::of(text);
+            Ok(())
+        },
+        |of| of.cleanup.to_string(),
+    ),
+    line(
+        "log.message.timestamp.after.max.ms",
+        |text, to| number(text, 0, i64::MAX).map(|it| to.timestamp_after_max_ms = it),
+        |of| of.timestamp_after_max_ms.to_string(),
+    ),
+    line(
+        "log.message.timestamp.before.max.ms",
+        |text, to| number(text, 0, i64::MAX).map(|it| to.timestamp_before_max_ms = it),
+        |of| of.timestamp_before_max_ms.to_string(),
+    ),
+    line(
+        "log.message.timestamp.type",
+        |text, to| {
+            to.log_append_time = text == "LogAppendTime";
+            Ok(())
+        },
+        |of| if of.log_append_time { "LogAppendTime".to_owned() } else { "CreateTime".to_owned() },
+    ),
+    line(
+        "log.retention.bytes",
+        |text, to| {
+            // Any number below zero is no bound, as in Kafka.
+            to.retention_bytes = text.parse::<i64>().ok().and_then(|bytes| u64::try_from(bytes).ok());
+            Ok(())
+        },
+        |of| of.retention_bytes.map_or("-1".to_owned(), |bytes| bytes.to_string()),
+    ),
+    line(
+        "log.retention.check.interval.ms",
+        |text, to| duration(text, 1).map(|it| to.retention_check_period = it),
+        |of| millis(of.retention_check_period),
+    ),
+    Honoured { name: "log.retention.hours", read: |text, to| retention(text, 3_600_000, to), show: None },
+    Honoured { name: "log.retention.minutes", read: |text, to| retention(text, 60_000, to), show: None },
+    Honoured { name: "log.retention.ms", read: |text, to| retention(text, 1, to), show: None },
+    line(
+        "max.connections",
+        |text, to| number(text, 1, INT_MAX).map(|it| to.connections_max = it.min(to.connections_possible)),
+        |of| of.connections_max.to_string(),
+    ),
+    line(
+        "max.connections.per.ip",
+        |text, to| number(text, 0, INT_MAX).map(|it| to.connections_per_ip_max = it),
+        |of| of.connections_per_ip_max.to_string(),
+    ),
+    line(
+        "max.connections.per.ip.overrides",
+        |text, to| overrides(text).map(|it| to.connections_per_ip = it),
+        |of| of.connections_per_ip.iter().map(|(ip, most)| format!("{ip}:{most}")).collect::<Vec<_>>().join(","),
+    ),
+    line(
+        "max.decompressed.message.bytes",
+        |text, to| number(text, 1, INT_MAX).map(|it| to.decompressed_bytes_max = it.min(DECOMPRESSED_BYTES_MAX)),
+        |of| of.decompressed_bytes_max.to_string(),
+    ),
+    line(
+        "max.incremental.fetch.session.cache.slots",
+        |text, to| number(text, 0, INT_MAX).map(|it| to.fetch_sessions_max = it),
+        |of| of.fetch_sessions_max.to_string(),
+    ),
+    line(
+        "message.max.bytes",
+        |text, to| number(text, 0, INT_MAX).map(|it| to.batch_bytes_max = it),
+        |of| of.batch_bytes_max.to_string(),
+    ),
+    line(
+        "num.partitions",
+        // What no topic may have would refuse every topic that leaves it open.
+        |text, to| number(text, 1, to.topic_partitions_max).map(|it| to.num_partitions = it),
+        |of| of.num_partitions.to_string(),
+    ),
+    line(
+        "offset.metadata.max.bytes",
+        |text, to| number(text, 0, INT_MAX).map(|it| to.groups.offset_metadata_bytes_max = it),
+        |of| of.groups.offset_metadata_bytes_max.to_string(),
+    ),
+    line(
+        "offsets.commit.timeout.ms",
+        |text, to| duration(text, 1).map(|it| to.group_wait_max = it),
+        |of| millis(of.group_wait_max),
+    ),
+    line(
+        "offsets.retention.check.interval.ms",
+        |text, to| duration(text, 1).map(|it| to.offsets_check_period = it),
+        |of| millis(of.offsets_check_period),
+    ),
+    line(
+        "offsets.retention.minutes",
+        |text, to| number(text, 1, INT_MAX as u64).map(|it| to.groups.offsets_retention = Duration::from_secs(it * 60)),
+        |of| (of.groups.offsets_retention.as_secs() / 60).to_string(),
+    ),
+    line(
+        "offsets.topic.num.partitions",
+        |text, to| number(text, 1, to.topic_partitions_max).map(|it| to.offsets_topic_partitions = it),
+        |of| of.offsets_topic_partitions.to_string(),
+    ),
+    line(
+        "producer.id.expiration.ms",
+        |text, to| duration(text, 1).map(|it| to.producer_expiration = it),
+        |of| millis(of.producer_expiration),
+    ),
+    line(
+        "queued.max.request.bytes",
+        |text, to| number_or_none(text).and_then(|it| requests(it, to)),
+        |of| of.requests_bytes_max.to_string(),
+    ),
+    line(
+        "socket.request.max.bytes",
+        |text, to| number(text, 1, INT_MAX).map(|it| to.request_bytes_max = it),
+        |of| of.request_bytes_max.to_string(),
+    ),
+];
+
+/// Puts every given setting where it acts, and remembers what was given. A line is logged for each that has no effect.
+///
+/// # Errors
+/// One line that says what to change.
+pub fn apply(given: &BTreeMap<String, String>, options: &mut BrokerOptions) -> Result<(), String> {
+    for (name, text) in given {
+        let setting = Scope::Broker.find(name).ok_or_else(|| Scope::Broker.unknown(name))?;
+        setting.check(text)?;
+        if let Some(reason) = setting.caveat(text) {
+            tracing::warn!("setting {name}={text} has no effect: {reason}");
+        }
+    }
+    options.defaults = shown(options);
+    options.given.clone_from(given);
+    put(given, options)
+}
+
+/// Puts texts that passed the table's check where they act; those that act nowhere are passed over. All are tried, whatever is wrong
+/// with one.
+pub(super) fn put(settings: &BTreeMap<String, String>, options: &mut BrokerOptions) -> Result<(), String> {
+    let mut outcome = Ok(());
+    for honoured in HONOURED {
+        if let Some(text) = settings.get(honoured.name)
+            && let Err(wrong) = (honoured.read)(text.trim(), options)
+        {
+            let wrong = format!("Invalid value {text} for configuration {}: {wrong}", honoured.name);
+            outcome = outcome.and(Err(wrong));
+        }
+    }
+    outcome?;
+    if options.groups.session_timeout_min > options.groups.session_timeout_max {
+        return Err("group.min.session.timeout.ms must not be above group.max.session.timeout.ms".to_owned());
+    }
+    Ok(())
+}
+
+/// The values that act, by name.
+pub(crate) fn shown(options: &BrokerOptions) -> BTreeMap<&'static str, String> {
+    HONOURED.iter().filter_map(|honoured| Some((honoured.name, (honoured.show?)(options)))).collect()
+}
+
+/// The value that acts.
+pub(super) fn show(name: &str, options: &BrokerOptions) -> Option<String> {
+    let honoured = HONOURED.iter().find(|honoured| honoured.name == name)?;
+    Some((honoured.show?)(options))
+}
+
+fn flag(text: &str) -> Result<bool, String> {
+    Ok(text.eq_ignore_ascii_case("true"))
+}
+
+fn millis(duration: Duration) -> String {
+    duration.as_millis().to_string()
+}
+
+fn number<N>(text: &str, low: N, high: N) -> Result<N, String>
+where
+    N: std::str::FromStr + PartialOrd + std::fmt::Display + Copy,
+{
+    let wrong = || format!("say a whole number from {low} to {high}");
+    let value: N = text.parse().map_err(|_| wrong())?;
+    if value < low || value > high { Err(wrong()) } else { Ok(value) }
+}
+
+fn duration(text: &str, low: u64) -> Result<Duration, String> {
+    number(text, low, LONG_MAX).map(Duration::from_millis)
+}
+
+/// Kafka's -1: no limit.
+fn number_or_none(text: &str) -> Result<Option<u64>, String> {
+    if text == "-1" {
+        return Ok(None);
+    }
+    number(text, 0, LONG_MAX).map(Some).map_err(|wrong| format!("{wrong}, or -1 for no limit"))
+}
+
+fn retention(text: &str, unit_ms: u64, to: &mut BrokerOptions) -> Result<(), String> {
+    let units = number_or_none(text)?;
+    to.retention = units.map(|units| Duration::from_millis(units.saturating_mul(unit_ms)));
+    Ok(())
+}
+
+fn requests(bytes: Option<u64>, to: &mut BrokerOptions) -> Result<(), String> {
+    if let Some(bytes) = bytes {
+        to.requests_bytes_max = usize::try_from(bytes).map_err(|_| "it is too large for this machine".to_owned())?;
+    }
+    Ok(())
+}
+
+/// `address:number` pairs. An address of version 6 may stand in brackets.
+fn overrides(text: &str) -> Result<BTreeMap<IpAddr, usize>, String> {
+    let pair = |pair: &str| {
+        let wrong = || format!("'{pair}' is no ADDRESS:NUMBER; write an IP address, names are not resolved");
+        let (address, most) = pair.rsplit_once(':').ok_or_else(wrong)?;
+        let address: IpAddr = address.trim_matches(['[', ']']).parse().map_err(|_| wrong())?;
+        Ok((address, number(most.trim(), 0, INT_MAX)?))
+    };
+    value::list(text).map(pair).collect()
+}
+
+#[cfg(test)]
+#[path = "honoured_tests.rs"]
+mod tests;

@@ -1,0 +1,76 @@
+//! What is given acts where it should, or is refused with what to write.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use super::*;
+
+fn applied(pairs: &[(&str, &str)]) -> Result<BrokerOptions, String> {
+    let given = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let mut options = BrokerOptions::default();
+    apply(&given, &mut options).map(|()| options)
+}
+
+#[test]
+fn puts_values_where_they_act() {
+    let given = [("num.partitions", "7"), ("auto.create.topics.enable", "false"), ("message.max.bytes", " 99")];
+    let options = applied(&given).unwrap();
+    assert_eq!((options.num_partitions, options.auto_create_topics, options.batch_bytes_max), (7, false, 99));
+    assert_eq!(options.given["num.partitions"], "7");
+    assert_eq!(options.defaults["num.partitions"], "1");
+    let options = applied(&[("group.min.session.timeout.ms", "1000"), ("offsets.retention.minutes", "2")]).unwrap();
+    assert_eq!(options.groups.session_timeout_min, Duration::from_secs(1));
+    assert_eq!(options.groups.offsets_retention, Duration::from_secs(120));
+}
+
+#[test]
+fn the_finer_retention_wins_and_minus_one_is_for_ever() {
+    let options = applied(&[("log.retention.hours", "1"), ("log.retention.minutes", "5")]).unwrap();
+    assert_eq!(options.retention, Some(Duration::from_secs(300)));
+    let options = applied(&[("log.retention.ms", "-1"), ("log.retention.minutes", "5")]).unwrap();
+    assert_eq!(options.retention, None);
+}
+
+#[test]
+fn every_honoured_value_is_shown_as_it_was_read() {
+    let texts = [
+        ("connections.max.idle.ms", "-1"),
+        ("log.cleanup.policy", "delete,compact"),
+        ("log.message.timestamp.type", "LogAppendTime"),
+        ("max.connections.per.ip.overrides", "10.0.0.1:5,::1:6"),
+        ("log.retention.bytes", "12"),
+        ("delete.topic.enable", "false"),
+        ("producer.id.expiration.ms", "5000"),
+    ];
+    let options = applied(&texts).unwrap();
+    for (name, text) in texts {
+        assert_eq!(show(name, &options).as_deref(), Some(text), "{name}");
+    }
+    for honoured in HONOURED {
+        assert!(Scope::Broker.find(honoured.name).is_some(), "{}", honoured.name);
+    }
+}
+
+#[test]
+fn says_what_is_wrong() {
+    let wrong = |name: &str, text: &str| applied(&[(name, text)]).unwrap_err();
+    assert_eq!(wrong("num.partition", "7"), "Unknown broker config name: num.partition; did you mean num.partitions?");
+    assert_eq!(
+        wrong("num.partitions", "many"),
+        "Invalid value many for configuration num.partitions: Not a number of type INT"
+    );
+    assert!(
+        wrong("num.partitions", "10001").ends_with("say a whole number from 1 to 10000"),
+        "no topic may have as many"
+    );
+    assert!(wrong("message.max.bytes", "-5").ends_with("Value must be at least 0"));
+    assert!(wrong("log.retention.ms", "-2").ends_with("or -1 for no limit"));
+    assert!(wrong("listeners", "SASL_SSL://:9093").contains("--listen"));
+    assert!(wrong("authorizer.class.name", "a.b.C").contains("a protection that is not there"));
+    assert!(wrong("max.connections.per.ip.overrides", "somewhere:5").contains("ADDRESS:NUMBER"));
+    assert!(wrong("group.max.session.timeout.ms", "10").contains("group.min.session.timeout.ms"));
+}
+
+#[test]
+fn what_has_no_object_is_taken() {
+    let given = [("log.segment.bytes", "1048576"), ("transaction.max.timeout.ms", "1000"), ("process.roles", "broker")];
+    assert_eq!(applied(&given).unwrap().given.len(), 3);
+}

@@ -1,0 +1,187 @@
+//! Kafka's settings of brokers, topics and groups: one table of all names, what becomes of each here, and its values. Pure.
+//!
+//! Nothing is accepted that silently does nothing. A setting is *honoured*, or *without object here* (what it tunes does not exist
+//! in this architecture, or not yet: it is kept and shown, with one log line), or *refused* with the reason, unless it is given
+//! the value that it has anyway. Unknown names are refused with the nearest known one. `docs/configuration.md` is made from these
+//! tables.
+//!
+//! `honoured` puts values where they act, `value` reads them, `live` is what acts at the moment, `describe` tells it.
+
+mod describe;
+pub mod document;
+mod honoured;
+mod live;
+mod nearest;
+mod table;
+mod value;
+
+pub(crate) use describe::{Described, Source, View, broker as describe_broker, cluster as describe_cluster};
+pub(crate) use describe::{group as describe_group, topic as describe_topic};
+pub use honoured::apply;
+pub(crate) use live::Live;
+pub use nearest::nearest;
+
+/// One setting of Kafka's.
+#[derive(Debug)]
+pub struct Setting {
+    /// Kafka's name.
+    pub name: &'static str,
+    /// Kafka's type.
+    pub kind: Kind,
+    /// Kafka's default as text. `None`: none.
+    pub default: Option<&'static str>,
+    /// Which values it may have.
+    pub values: Values,
+    /// When a change acts in Kafka.
+    pub update: Update,
+    /// Whether Kafka tells of it unasked.
+    pub is_listed: bool,
+    /// What becomes of it here.
+    pub fate: Fate,
+    /// What it says, in one sentence.
+    pub about: &'static str,
+}
+
+/// Kafka's types.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "Kafka's words")]
+pub enum Kind {
+    Boolean,
+    String,
+    Int,
+    Short,
+    Long,
+    Double,
+    List,
+    Class,
+    Password,
+}
+
+/// Which values a setting may have, beyond its type.
+#[derive(Debug, Clone, Copy)]
+pub enum Values {
+    /// Any.
+    Any,
+    /// Any but the empty text.
+    NotEmpty,
+    /// Numbers from this one on.
+    From(i64),
+    /// Numbers from the first to the second.
+    Within(i64, i64),
+    /// The same for decimal numbers.
+    Fraction(f64, f64),
+    /// One of these; of a list, all elements.
+    OneOf(&'static [&'static str]),
+    /// The same, in capitals or not.
+    OneOfAnyCase(&'static [&'static str]),
+    /// From 1 to 9, or -1.
+    GzipLevel,
+    /// `partition:broker` pairs, or `*`.
+    ThrottledReplicas,
+    /// `latest`, `earliest` or `by_duration:` and a duration.
+    OffsetReset,
+}
+
+/// When a change acts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Update {
+    /// With the next start.
+    ReadOnly,
+    /// At once, for one broker only.
+    PerBroker,
+    /// At once, for one broker or for all.
+    ClusterWide,
+    /// At once: a topic's or a group's.
+    Always,
+}
+
+/// What becomes of a setting here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// The broker acts on it.
+    Honoured,
+    /// What it tunes does not exist, for that reason.
+    WithoutObject(&'static str),
+    /// Accepting it would break a promise; the text says what to do. Kafka's default may be given, as that asks for nothing.
+    Refused(&'static str),
+}
+
+/// Whose settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Brokers'.
+    Broker,
+    /// Topics'.
+    Topic,
+    /// Groups'.
+    Group,
+}
+
+impl Scope {
+    /// All of them.
+    pub fn settings(self) -> impl Iterator<Item = &'static Setting> {
+        let tables: &[(&str, &[Setting])] = match self {
+            Scope::Broker => &table::BROKER,
+            Scope::Topic => &TOPIC,
+            Scope::Group => &GROUP,
+        };
+        tables.iter().flat_map(|(_, settings)| settings.iter())
+    }
+
+    /// The one of this name.
+    #[must_use]
+    pub fn find(self, name: &str) -> Option<&'static Setting> {
+        self.settings().find(|setting| setting.name == name)
+    }
+
+    /// What is said of a name that is none. Scripts know how it begins in Kafka.
+    #[must_use]
+    pub fn unknown(self, name: &str) -> String {
+        let word = match self {
+            Scope::Broker => "broker",
+            Scope::Topic => "topic",
+            Scope::Group => "group",
+        };
+        match nearest(name, self.settings().map(|setting| setting.name)) {
+            Some(close) => format!("Unknown {word} config name: {name}; did you mean {close}?"),
+            None => format!("Unknown {word} config name: {name}; docs/configuration.md names all"),
+        }
+    }
+}
+
+static TOPIC: [(&str, &[Setting]); 1] = [("Topics", table::TOPIC)];
+static GROUP: [(&str, &[Setting]); 1] = [("Groups", table::GROUP)];
+
+impl Setting {
+    /// Whether it may have this value here: what becomes of it, or why not.
+    ///
+    /// # Errors
+    /// The text is no value of its type, or not one that it may have, or the setting is refused.
+    pub fn check(&self, text: &str) -> Result<Fate, String> {
+        value::check(self, text)?;
+        match self.fate {
+            Fate::Refused(_) if Some(text.trim()) == self.default => Ok(self.fate),
+            Fate::Refused(reason) => Err(format!("{} can't be {text}: {reason}", self.name)),
+            fate => Ok(fate),
+        }
+    }
+
+    /// Why this value has no effect, or not all of it, for a log line.
+    #[must_use]
+    pub fn caveat(&self, text: &str) -> Option<&'static str> {
+        match self.fate {
+            Fate::WithoutObject(reason) => Some(reason),
+            Fate::Honoured if self.is_cleanup_policy() && value::list(text).any(|policy| policy == "compact") => {
+                Some(table::reasons::COMPACT)
+            }
+            _ => None,
+        }
+    }
+
+    fn is_cleanup_policy(&self) -> bool {
+        matches!(self.name, "cleanup.policy" | "log.cleanup.policy")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,61 @@
+//! Group settings.
+
+use crate::settings::Setting;
+
+/// Sorted by name.
+pub(crate) static GROUP: &[Setting] = settings! {
+    "consumer.assignment.interval.ms": Int = Some("1000"), From(0), Always, listed, WithoutObject(NEXT_GROUPS);
+        "Shortest time between two assignments of the consumer group.";
+    "consumer.assignor.offload.enable": Boolean = Some("true"), Any, Always, internal, WithoutObject(NEXT_GROUPS);
+        "Whether the consumer group's assignments are computed on other threads.";
+    "consumer.heartbeat.interval.ms": Int = Some("5000"), From(1), Always, listed, WithoutObject(NEXT_GROUPS);
+        "How often members of the consumer group report.";
+    "consumer.session.timeout.ms": Int = Some("45000"), From(1), Always, listed, WithoutObject(NEXT_GROUPS);
+        "After which silence a member of the consumer group is dropped.";
+    "errors.deadletterqueue.copy.record.enable": Boolean = Some("false"), Any, Always, listed, WithoutObject(SHARE);
+        "Whether records that the share group gives up are copied in full.";
+    "errors.deadletterqueue.topic.name": String = Some(""), Any, Always, listed, WithoutObject(SHARE);
+        "The topic for records that the share group gives up.";
+    "share.assignment.interval.ms": Int = Some("1000"), From(0), Always, listed, WithoutObject(SHARE);
+        "Shortest time between two assignments of the share group.";
+    "share.assignor.offload.enable": Boolean = Some("true"), Any, Always, internal, WithoutObject(SHARE);
+        "Whether the share group's assignments are computed on other threads.";
+    "share.auto.offset.reset": String = Some("latest"), OffsetReset, Always, listed, WithoutObject(SHARE);
+        "Where the share group begins in a partition that it has not read.";
+    "share.delivery.count.limit": Int = Some("5"), From(2), Always, listed, WithoutObject(SHARE);
+        "How often the share group is given a record that it does not accept.";
+    "share.heartbeat.interval.ms": Int = Some("5000"), From(1), Always, listed, WithoutObject(SHARE);
+        "How often members of the share group report.";
+    "share.isolation.level": String = Some("read_uncommitted"), OneOf(&["read_committed", "read_uncommitted"]), Always, listed, WithoutObject(SHARE);
+        "Whether the share group sees records of open transactions.";
+    "share.partition.max.record.locks": Int = Some("2000"), From(100), Always, listed, WithoutObject(SHARE);
+        "Records of a partition that the share group may hold at once.";
+    "share.record.lock.duration.ms": Int = Some("30000"), From(1000), Always, listed, WithoutObject(SHARE);
+        "How long a member of the share group may hold a record.";
+    "share.renew.acknowledge.enable": Boolean = Some("true"), Any, Always, listed, WithoutObject(SHARE);
+        "Whether a member of the share group may hold a record for longer by saying so.";
+    "share.session.timeout.ms": Int = Some("45000"), From(1), Always, listed, WithoutObject(SHARE);
+        "After which silence a member of the share group is dropped.";
+    "streams.acceptable.recovery.lag": Long = Some("10000"), From(0), Always, internal, WithoutObject(STREAMS);
+        "How far behind a task's state may be to be taken as warm.";
+    "streams.assignment.interval.ms": Int = Some("1000"), From(0), Always, listed, WithoutObject(STREAMS);
+        "Shortest time between two assignments of the streams group.";
+    "streams.assignor.name": String = None, Any, Always, listed, WithoutObject(STREAMS);
+        "How tasks are assigned to members of the streams group.";
+    "streams.assignor.offload.enable": Boolean = Some("true"), Any, Always, internal, WithoutObject(STREAMS);
+        "Whether the streams group's assignments are computed on other threads.";
+    "streams.heartbeat.interval.ms": Int = Some("5000"), From(1), Always, listed, WithoutObject(STREAMS);
+        "How often members of the streams group report.";
+    "streams.initial.rebalance.delay.ms": Int = Some("3000"), From(0), Always, listed, WithoutObject(STREAMS);
+        "How long a new streams group waits for more members.";
+    "streams.num.standby.replicas": Int = Some("0"), From(0), Always, listed, WithoutObject(STREAMS);
+        "Standby replicas of each task of the streams group.";
+    "streams.num.warmup.replicas": Int = Some("2"), From(0), Always, internal, WithoutObject(STREAMS);
+        "Warm-up replicas of the streams group.";
+    "streams.rack.aware.assignment.tags": List = Some(""), Any, Always, listed, WithoutObject(STREAMS);
+        "The tags by which standby replicas are spread.";
+    "streams.session.timeout.ms": Int = Some("45000"), From(1), Always, listed, WithoutObject(STREAMS);
+        "After which silence a member of the streams group is dropped.";
+    "streams.task.offset.interval.ms": Int = Some("60000"), From(1), Always, internal, WithoutObject(STREAMS);
+        "How often members of the streams group tell how far their tasks are.";
+};

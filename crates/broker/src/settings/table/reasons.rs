@@ -1,0 +1,51 @@
+//! Why a setting is without object here, or refused: what a user is told, so each says how things are.
+
+// Without object.
+pub(crate) const FILES: &str = "there are no segment files or folders of logs: records lie in objects of the bucket";
+pub(crate) const FLUSH: &str = "a record is durable before it is acknowledged, so there is nothing left to sync";
+pub(crate) const COMPACT: &str = "log compaction arrives later; until then a compacted topic keeps every record";
+pub(crate) const TIER: &str = "all data lies in object storage: there is no local tier and no remote one";
+pub(crate) const RECOMPRESS: &str = "the broker keeps batches as producers compress them";
+pub(crate) const REPLICAS: &str = "object storage keeps the copies: no broker fetches from another";
+pub(crate) const INSYNC: &str =
+    "an acknowledged record is durable in the write-ahead log, however many replicas are asked for";
+pub(crate) const ELECTION: &str = "there are no replicas that can be behind, and none to elect";
+pub(crate) const RACK: &str = "a partition has one place and no copies to spread";
+pub(crate) const KRAFT: &str =
+    "the metadata is a ledger in the bucket: there is no controller quorum, every broker can write it";
+pub(crate) const THREADS: &str = "there are no thread pools of that kind: a few threads run all tasks";
+pub(crate) const PURGATORY: &str = "a request that waits is woken and gone: there is no list to purge";
+pub(crate) const QUEUE: &str = "requests are bounded by their bytes, queued.max.request.bytes, not by their number";
+pub(crate) const ANSWERS: &str = "answers are bounded by the memory for answers";
+pub(crate) const SOCKET: &str = "the operating system's own values are used";
+pub(crate) const LISTENER: &str = "there is one listener, --listen";
+pub(crate) const INTER: &str = "brokers speak to each other through the bucket";
+pub(crate) const METRICS: &str = "metrics are counters that the console shows as Prometheus text";
+pub(crate) const TELEMETRY: &str = "clients' metrics are not collected yet";
+pub(crate) const QUOTA: &str = "quotas arrive later";
+pub(crate) const UNSTABLE: &str = "nothing is served that is not final";
+pub(crate) const LINGER: &str = "the write-ahead log puts appends together itself";
+pub(crate) const LOADING: &str = "groups are read back in pieces of a fixed size";
+pub(crate) const OWN_TOPICS: &str =
+    "the broker's own topics lie in object storage like all others, and are written as they are";
+pub(crate) const EXPIRY: &str = "a producer's state is looked at when it is used or kept";
+pub(crate) const TRANSACTIONS: &str = "transactions arrive later";
+pub(crate) const NEXT_GROUPS: &str = "classic groups are served; consumer groups (KIP-848) arrive later";
+pub(crate) const SHARE: &str = "share groups arrive later";
+pub(crate) const STREAMS: &str = "streams groups arrive later";
+pub(crate) const AUTH: &str = "there is no authentication yet";
+
+// Refused.
+pub(crate) const NO_AUTH: &str = "there is no encryption, authentication or authorization yet, and it would promise a protection that is not there: remove it";
+pub(crate) const NO_LISTEN: &str = "use --listen HOST:PORT";
+pub(crate) const NO_ADVERTISE: &str = "use --advertise HOST:PORT";
+pub(crate) const NO_DIRS: &str = "use --data DIR, or --storage and --wal";
+pub(crate) const NO_NODE: &str = "use --node-id N";
+pub(crate) const NO_PLUGIN: &str = "the broker can't load Java classes: remove it";
+pub(crate) const NO_POLICY: &str =
+    "the broker can't load Java classes, and what the policy forbids would be allowed: remove it";
+pub(crate) const NO_TIER: &str =
+    "the broker can't load Java classes, and all data lies in object storage anyway: remove it";
+pub(crate) const NO_RATE: &str =
+    "connections are not slowed down; bound their number by max.connections and max.connections.per.ip";
+pub(crate) const NO_RECOMPRESS: &str = "the broker keeps batches as producers compress them; leave it at producer and set compression.type on the producer";
