@@ -9,9 +9,10 @@ use crate::answer::{Answer, Held};
 use crate::error::Failure;
 use crate::frame::Frame;
 use crate::handler::{
-    api_versions, create_topics, delete_groups, delete_records, delete_topics, describe_configs, describe_groups,
-    fetch, find_coordinator, heartbeat, join_group, leave_group, list_groups, list_offsets, metadata, offset_commit,
-    offset_delete, offset_fetch, produce, sync_group,
+    api_versions, create_partitions, create_topics, delete_groups, delete_records, delete_topics, describe_cluster,
+    describe_configs, describe_groups, describe_log_dirs, describe_topic_partitions, fetch, find_coordinator,
+    heartbeat, join_group, leave_group, list_groups, list_offsets, metadata, offset_commit, offset_delete,
+    offset_fetch, offset_for_leader_epoch, produce, sync_group,
 };
 use crate::hello::START_CLIENT_ID;
 use crate::memory::{self, FrameMemory};
@@ -197,6 +198,11 @@ async fn handle(broker: &Shared, request: Request) -> Result<Answer, Unserved> {
         ApiKey::DeleteTopics => reply.encode(&delete_topics::handle(broker, reply.body(frame)?, version).await),
         ApiKey::DeleteRecords => reply.encode(&delete_records::handle(broker, reply.body(frame)?).await),
         ApiKey::DescribeConfigs => reply.encode(&describe_configs::handle(broker, reply.body(frame)?).await),
+        ApiKey::OffsetForLeaderEpoch => reply.encode(&offset_for_leader_epoch::handle(broker, reply.body(frame)?)),
+        ApiKey::CreatePartitions => reply.encode(&create_partitions::handle(broker, reply.body(frame)?).await),
+        ApiKey::DescribeLogDirs => reply.encode(&describe_log_dirs::handle(broker, reply.body(frame)?)),
+        ApiKey::DescribeCluster => reply.encode(&describe_cluster::handle(broker, &reply.body(frame)?, version)),
+        ApiKey::DescribeTopicPartitions => reply.encode(&describe_topic_partitions::handle(broker, reply.body(frame)?)),
         ApiKey::ApiVersions if frame.header.client_id.as_deref() == Some(START_CLIENT_ID) => {
             broker.said_hello.notify_one();
             reply.encode(&api_versions::handle(broker, &reply.body(frame)?))

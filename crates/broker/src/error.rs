@@ -14,13 +14,13 @@ use stream::{AppendError, ReadError};
 /// What went wrong, in words that reach people where the protocol has a field for them.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum Failure {
-    #[error("unknown topic or partition")]
+    /// In Kafka's words, as are its neighbours that clients show to people.
+    #[error("This server does not host this topic-partition.")]
     UnknownPartition,
-    #[error("unknown topic id")]
+    #[error("This server does not host this topic ID.")]
     UnknownTopicId,
     #[error("{0}")]
     InvalidTopic(String),
-    /// In Kafka's words, which its tools show and scripts look for.
     #[error("Topic '{0}' already exists.")]
     TopicExists(String),
     #[error("{0}")]
@@ -73,8 +73,13 @@ pub(crate) enum Failure {
     InvalidRecord(String),
     #[error("{0}")]
     InvalidTimestamp(String),
+    /// Not a code that clients ask again for: they would for ever.
     #[error("{0}")]
     NotServedYet(String),
+    #[error("{0}")]
+    MismatchedEndpointType(String),
+    #[error("{0}")]
+    UnsupportedEndpointType(String),
     /// A meaning that this version of the request does not have.
     #[error("{0}")]
     UnsupportedVersion(String),
@@ -130,11 +135,13 @@ impl Failure {
             Failure::Batch(error) => error.error_code(),
             Failure::InvalidRecord(_) => ErrorCode::InvalidRecord,
             Failure::InvalidTimestamp(_) => ErrorCode::InvalidTimestamp,
-            Failure::NotServedYet(_) | Failure::CoordinatorUnavailable(_) => ErrorCode::CoordinatorNotAvailable,
+            Failure::CoordinatorUnavailable(_) => ErrorCode::CoordinatorNotAvailable,
             Failure::Group(error) => of_group(*error),
             Failure::NotCoordinator => ErrorCode::NotCoordinator,
             Failure::CoordinatorLoading => ErrorCode::CoordinatorLoadInProgress,
-            Failure::UnsupportedVersion(_) => ErrorCode::UnsupportedVersion,
+            Failure::MismatchedEndpointType(_) => ErrorCode::MismatchedEndpointType,
+            Failure::UnsupportedEndpointType(_) => ErrorCode::UnsupportedEndpointType,
+            Failure::NotServedYet(_) | Failure::UnsupportedVersion(_) => ErrorCode::UnsupportedVersion,
             Failure::Append(error) => of_append(error),
             Failure::Read(error) => of_read(error),
             Failure::Ledger(error) => of_ledger(error),

@@ -24,6 +24,8 @@ pub struct BrokerOptions {
     pub delete_topics: bool,
     /// Partitions of one topic at the most, so that one small request can't fill the ledger.
     pub topic_partitions_max: i32,
+    /// Partitions in one answer of DescribeTopicPartitions at the most (`max.request.partition.size.limit`).
+    pub described_partitions_max: usize,
     /// Greatest request frame in bytes (`socket.request.max.bytes`).
     pub request_bytes_max: usize,
     /// Bytes of all requests in memory at the most; beyond that sockets are not read.
@@ -131,6 +133,7 @@ impl Default for BrokerOptions {
             replication_factor: 1,
             delete_topics: true,
             topic_partitions_max: 10_000,
+            described_partitions_max: 2000,
             request_bytes_max: 100 * MIB,
             requests_bytes_max: 256 * MIB,
             answers_bytes_max: 256 * MIB,

@@ -123,6 +123,11 @@ impl Partition {
         Some((known.map_or(epoch, |(known, _)| *known), *end))
     }
 
+    /// Bytes of its records, in objects and on their way there.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.stream.bytes()
+    }
+
     /// Whether reading at `from` could answer more than "nothing yet": false between the high watermark and the log's end.
     pub(crate) fn may_have(&self, from: Offset) -> bool {
         from < self.high_watermark() || from > self.stream.next()

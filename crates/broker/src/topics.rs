@@ -170,6 +170,23 @@ pub(crate) async fn create_internal(
     }
 }
 
+/// Gives a topic more partitions behind its first `first`, led by these; answers once the ledger holds them. False where the topic
+/// has another number of partitions by now.
+pub(crate) async fn grow(
+    broker: &Shared,
+    id: TopicId,
+    first: i32,
+    leaders: Vec<NodeEpoch>,
+    limit: Duration,
+) -> Result<bool, Failure> {
+    let partitions = leaders.into_iter().map(|leader| (leader, WalIndex(0))).collect();
+    match submit(broker, Command::CreatePartitions { id, first, partitions }, limit).await {
+        Ok(()) => Ok(true),
+        Err(Failure::Refused(Refusal::Invalid(_))) => Ok(false),
+        Err(failure) => Err(failure),
+    }
+}
+
 /// Deletes a topic; answers once the ledger no longer holds it.
 pub(crate) async fn delete(broker: &Shared, id: TopicId, limit: Duration) -> Result<(), Failure> {
     submit(broker, Command::DeleteTopic { id }, limit).await
@@ -214,10 +231,43 @@ pub(crate) fn last_owner(image: &Image, stream: &StreamRecord) -> Option<NodeId>
     image.nodes.get(&node_epoch).map(|node| node.node_id)
 }
 
+/// Where a partition is, as clients are told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Placement {
+    /// -1: nobody leads it now.
+    pub(crate) leader: i32,
+    pub(crate) leader_epoch: i32,
+    /// Who has it, or had it last.
+    pub(crate) replicas: Vec<i32>,
+    pub(crate) in_sync: Vec<i32>,
+    /// Those of the replicas that are not there.
+    pub(crate) offline: Vec<i32>,
+}
+
+/// Where a stream is. One whose owner is dead, or that nobody can recover now, has no leader, and its last owner is an offline replica.
+pub(crate) fn placement(image: &Image, stream: &StreamRecord) -> Placement {
+    let leader_epoch = stream.epoch.0;
+    match owner(image, stream) {
+        Some(node) => {
+            let id = node.node_id.0;
+            Placement { leader: id, leader_epoch, replicas: vec![id], in_sync: vec![id], offline: Vec::new() }
+        }
+        None => {
+            let last: Vec<i32> = last_owner(image, stream).into_iter().map(|id| id.0).collect();
+            Placement { leader: -1, leader_epoch, replicas: last.clone(), in_sync: Vec::new(), offline: last }
+        }
+    }
+}
+
 /// Host and port of a broker, as clients are told.
 pub(crate) fn endpoint(advertised: &str) -> (String, i32) {
     let (host, port) = advertised.rsplit_once(':').unwrap_or((advertised, ""));
     (host.trim_start_matches('[').trim_end_matches(']').to_owned(), port.parse().unwrap_or(0))
+}
+
+/// Who is told to be the controller: the ledger's leader; this broker where that one is not there. Changes can be asked of any broker.
+pub(crate) fn controller(broker: &Shared, image: &Image) -> NodeId {
+    if living(image).contains_key(&image.leader.node_id) { image.leader.node_id } else { broker.store.node_id() }
 }
 
 /// The living brokers: one start for each id, the newest.

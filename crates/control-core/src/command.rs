@@ -104,10 +104,12 @@ pub enum Command {
         /// Which.
         id: TopicId,
     },
-    /// Adds partitions to a topic.
+    /// Adds partitions to a topic, unless it has got others since the requester looked.
     CreatePartitions {
         /// Which.
         id: TopicId,
+        /// The number of the first new one: how many there are before.
+        first: i32,
         /// Owners of the new ones.
         partitions: Vec<(NodeEpoch, WalIndex)>,
     },

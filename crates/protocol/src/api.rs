@@ -77,7 +77,7 @@ const fn api(key: ApiKey, first: i16, last: i16, rules: &'static [Rule]) -> Api 
 const ALL: i16 = i16::MAX;
 
 /// Sorted by key.
-pub static SERVED: [Api; 20] = [
+pub static SERVED: [Api; 25] = [
     // Before version 3 the records are message sets of the older formats.
     api(
         ApiKey::Produce,
@@ -160,6 +160,15 @@ pub static SERVED: [Api; 20] = [
     api(ApiKey::DeleteTopics, 0, ALL, &[rule(Operation::Delete, Resource::Topic, When::Always)]),
     api(ApiKey::DeleteRecords, 0, ALL, &[rule(Operation::Delete, Resource::Topic, When::Always)]),
     api(
+        ApiKey::OffsetForLeaderEpoch,
+        0,
+        ALL,
+        &[
+            rule(Operation::ClusterAction, Resource::Cluster, When::Always),
+            rule(Operation::Describe, Resource::Topic, When::Else),
+        ],
+    ),
+    api(
         ApiKey::DescribeConfigs,
         0,
         ALL,
@@ -169,6 +178,8 @@ pub static SERVED: [Api; 20] = [
             rule(Operation::DescribeConfigs, Resource::Group, When::Concerned),
         ],
     ),
+    api(ApiKey::DescribeLogDirs, 0, ALL, &[rule(Operation::Describe, Resource::Cluster, When::Always)]),
+    api(ApiKey::CreatePartitions, 0, ALL, &[rule(Operation::Alter, Resource::Topic, When::Always)]),
     api(ApiKey::DeleteGroups, 0, ALL, &[rule(Operation::Delete, Resource::Group, When::Always)]),
     api(
         ApiKey::OffsetDelete,
@@ -176,6 +187,9 @@ pub static SERVED: [Api; 20] = [
         ALL,
         &[rule(Operation::Delete, Resource::Group, When::Always), rule(Operation::Read, Resource::Topic, When::Always)],
     ),
+    // Who may not describe the cluster is told its brokers, but not what may be done with it.
+    api(ApiKey::DescribeCluster, 0, ALL, &[rule(Operation::Describe, Resource::Cluster, When::Concerned)]),
+    api(ApiKey::DescribeTopicPartitions, 0, ALL, &[rule(Operation::Describe, Resource::Topic, When::Always)]),
 ];
 
 impl Api {

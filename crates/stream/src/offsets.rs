@@ -2,7 +2,7 @@
 
 use crate::open_stream::OpenStream;
 use crate::read::{StoreFault, blocks_of, index};
-use crate::shared::Shared;
+use crate::shared::{Shared, committed_in};
 use crate::store::ReadError;
 use base::{ObjectId, Offset, OffsetRange, StreamId, UnixMillis};
 use control_core::{Reference, StreamRecord};
@@ -149,6 +149,17 @@ fn unseen_from(shared: &Shared, record: &StreamRecord, id: StreamId, end: Offset
         }
     }
     at
+}
+
+/// See [`crate::Stream::bytes`].
+pub(crate) fn bytes(shared: &Shared, stream: &OpenStream) -> u64 {
+    let image = shared.ledger.image();
+    let Some(record) = image.streams.get(&stream.id) else { return 0 };
+    let cache = lock(&shared.cache);
+    // Below the committed end everything is in objects, and so is what a later tenure has committed above a recovered tail.
+    let tail = cache.runs_between(stream.id, record.committed(), Offset::MAX);
+    let uncommitted = tail.filter(|run| run.range.next > committed_in(&image, stream.id, run.place.wal));
+    record.live_bytes + uncommitted.map(|run| u64::from(run.place.len)).sum::<u64>()
 }
 
 /// See [`crate::Stream::retention_start`]. As Kafka deletes whole segments, so whole references go; by size only while what is left

@@ -135,6 +135,12 @@ impl Store {
         self.shared.node_id
     }
 
+    /// Where the bucket is, for people.
+    #[must_use]
+    pub fn location(&self) -> String {
+        self.shared.objects.describe()
+    }
+
     /// This start.
     #[must_use]
     pub fn node_epoch(&self) -> NodeEpoch {
@@ -365,6 +371,13 @@ impl Stream {
     pub fn retention_start(&self, bytes: Option<u64>, before: Option<UnixMillis>) -> Offset {
         let image = self.shared.ledger.image();
         image.streams.get(&self.stream.id).map_or(Offset(0), |record| offsets::retention_start(record, bytes, before))
+    }
+
+    /// Bytes of its batches from the start on: what objects hold by the ledger, and what is acknowledged and not in objects yet. A batch
+    /// that the start cuts counts whole or in part.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        offsets::bytes(&self.shared, &self.stream)
     }
 
     /// Moves the start offset; at most the confirmed offset.

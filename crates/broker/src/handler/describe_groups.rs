@@ -1,8 +1,10 @@
 //! DescribeGroups: a group's state and its members.
 
 use crate::Shared;
+use crate::authorized;
 use crate::error::Failure;
 use coordinator_core::{Description, GroupError, MemberDescription};
+use protocol::api::Resource;
 use protocol::error_code::ErrorCode;
 use protocol::messages::describe_groups_request::DescribeGroupsRequest;
 use protocol::messages::describe_groups_response::{DescribeGroupsResponse, DescribedGroup, DescribedGroupMember};
@@ -13,13 +15,8 @@ const NOT_FOUND_VERSION: i16 = 6;
 /// The state of a group that does not exist.
 const DEAD: &str = "Dead";
 
-/// Bits of what a caller may do with a group: read, delete, describe, and describe and alter its configuration.
-const ALL_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
-/// The value of that field where it was not asked for.
-const OPERATIONS_NOT_ASKED_FOR: i32 = i32::MIN;
-
 pub(crate) async fn handle(broker: &Shared, request: DescribeGroupsRequest, version: i16) -> DescribeGroupsResponse {
-    let operations = if request.include_authorized_operations { ALL_OPERATIONS } else { OPERATIONS_NOT_ASKED_FOR };
+    let operations = authorized::field(request.include_authorized_operations, Resource::Group);
     let mut groups = Vec::new();
     for id in request.groups {
         let described = match describe(broker, &id).await {
@@ -65,6 +62,6 @@ fn describe_group(group_id: String, description: Description) -> DescribedGroup 
         protocol_type: description.protocol_type,
         protocol_data: description.protocol,
         members: description.members.into_iter().map(member).collect(),
-        authorized_operations: OPERATIONS_NOT_ASKED_FOR,
+        authorized_operations: authorized::NOT_ASKED_FOR,
     }
 }

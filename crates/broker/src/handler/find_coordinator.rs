@@ -1,6 +1,7 @@
 //! FindCoordinator: who answers for a group: the owner of its partition of `__consumer_offsets`, which is made on first use.
 //!
-//! There is no transaction coordinator yet, nor one of share groups, which is told honestly.
+//! There is no transaction coordinator yet, nor one of share groups: that is told by a code that ends the client's search, as a client
+//! that is told of a coordinator which is not there *now* would look for it until its timeout, or for ever.
 
 use crate::coordinator::{ensure_topic, find_topic, partition_of};
 use crate::error::Failure;

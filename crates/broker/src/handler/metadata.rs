@@ -40,13 +40,10 @@ pub(crate) async fn handle(broker: &Shared, request: MetadataRequest, version: i
         Some(asked) => describe_asked(broker, asked, may_create).await,
     };
     let image = broker.store.ledger().image();
-    let living = topics::living(&image);
-    let own = broker.store.node_id();
-    let controller = if living.contains_key(&image.leader.node_id) { image.leader.node_id } else { own };
     MetadataResponse {
-        brokers: living.iter().map(|(id, (_, node))| describe_broker(id.0, &node.advertised)).collect(),
+        brokers: topics::living(&image).iter().map(|(id, (_, node))| describe_broker(id.0, &node.advertised)).collect(),
         cluster_id: Some(Uuid(image.cluster_id).to_string()),
-        controller_id: controller.0,
+        controller_id: topics::controller(broker, &image).0,
         topics,
         cluster_authorized_operations: OPERATIONS_NOT_ASKED_FOR,
         ..MetadataResponse::default()
@@ -140,20 +137,15 @@ fn describe_partition(broker: &Shared, image: &Image, number: usize, id: StreamI
         partition.error_code = Failure::UnknownPartition.code().number();
         return partition;
     };
-    partition.leader_epoch = stream.epoch.0;
-    match topics::owner(image, stream) {
-        Some(node) => {
-            partition.leader_id = node.node_id.0;
-            partition.replica_nodes = vec![node.node_id.0];
-            partition.isr_nodes = vec![node.node_id.0];
-        }
-        None => {
-            let reason = broker.store.offline_reason(id).unwrap_or_default();
-            partition.error_code = Failure::Offline(reason).code().number();
-            let last: Vec<i32> = topics::last_owner(image, stream).into_iter().map(|id| id.0).collect();
-            partition.replica_nodes.clone_from(&last);
-            partition.offline_replicas = last;
-        }
+    let placement = topics::placement(image, stream);
+    if placement.leader < 0 {
+        let reason = broker.store.offline_reason(id).unwrap_or_default();
+        partition.error_code = Failure::Offline(reason).code().number();
     }
+    partition.leader_id = placement.leader;
+    partition.leader_epoch = placement.leader_epoch;
+    partition.replica_nodes = placement.replicas;
+    partition.isr_nodes = placement.in_sync;
+    partition.offline_replicas = placement.offline;
     partition
 }

@@ -78,12 +78,16 @@ pub struct Running {
     pub store: Store,
     pub address: String,
     pub gate: Arc<Gate>,
-    _folder: TempDir,
+    options: BrokerOptions,
+    folder: TempDir,
 }
 
 /// Starts a broker whose WAL is in the bucket, so that the gate can hold acknowledgements up.
 pub async fn start(options: BrokerOptions) -> Running {
-    let folder = tempfile::tempdir().unwrap();
+    start_in(tempfile::tempdir().unwrap(), options).await
+}
+
+async fn start_in(folder: TempDir, options: BrokerOptions) -> Running {
     let world = World::system();
     let inner = FolderStore::open(world.disk.clone(), world.clock.clone(), folder.path().join("bucket")).await.unwrap();
     let gate = Arc::new(Gate {
@@ -104,11 +108,19 @@ pub async fn start(options: BrokerOptions) -> Running {
     };
     let store = Store::start(&world, gate.clone(), request).await.unwrap();
     let options = BrokerOptions { advertised: address.clone(), ..options };
-    let broker = Broker::start(&world, listener, store.clone(), options);
-    Running { world, broker, store, address, gate, _folder: folder }
+    let broker = Broker::start(&world, listener, store.clone(), options.clone());
+    Running { world, broker, store, address, gate, options, folder }
 }
 
 impl Running {
+    /// Stops cleanly, and starts anew on the same bucket.
+    pub async fn restart(self) -> Running {
+        self.broker.stop().await;
+        self.store.drain(Duration::from_secs(10)).await;
+        let Running { folder, options, .. } = self;
+        start_in(folder, options).await
+    }
+
     pub async fn client(&self) -> Client {
         Client { socket: self.world.network.connect(&self.address).await.unwrap(), sent: 0 }
     }

@@ -114,7 +114,7 @@ fn dispatch(image: &mut Image, entry: &Entry, command: &Command) -> Applied {
             topic::create(image, &new, partitions)
         }
         Command::DeleteTopic { id } => topic::delete(image, entry.seq, *id),
-        Command::CreatePartitions { id, partitions } => topic::create_partitions(image, *id, partitions),
+        Command::CreatePartitions { id, first, partitions } => topic::create_partitions(image, *id, *first, partitions),
         Command::AlterTopicConfigs { id, changes } => topic::alter_configs(image, *id, changes),
         Command::AlterSettings { scope, changes } => settings::alter(image, scope, changes),
         Command::CommitObjects { speaker, wal, trim, min_counter, objects } => {

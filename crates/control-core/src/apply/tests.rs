@@ -406,8 +406,9 @@ fn topics_change_as_asked() {
     let mut story = Story::new(2);
     story.stream("t", 1);
     let id = story.image.topic("t").unwrap().id;
-    let more = Command::CreatePartitions { id, partitions: vec![(NodeEpoch(2), WAL)] };
-    assert_eq!(story.asks(1, more), Outcome::Done);
+    let more = Command::CreatePartitions { id, first: 1, partitions: vec![(NodeEpoch(2), WAL)] };
+    assert_eq!(story.asks(1, more.clone()), Outcome::Done);
+    assert!(matches!(story.asks(2, more), Outcome::Refused(Refusal::Invalid(_))), "who looked before that asks again");
     let owners: Vec<_> = story.image.streams_of(id).map(|(_, stream)| stream.owner().unwrap().node_epoch().0).collect();
     assert_eq!(owners, [1, 2]);
     let set = |value: Option<&str>| Command::AlterTopicConfigs {

@@ -48,8 +48,17 @@ pub(super) fn create(image: &mut Image, new: &NewTopic<'_>, owners: &[(NodeEpoch
     Ok(Outcome::Done)
 }
 
-pub(super) fn create_partitions(image: &mut Image, id: TopicId, owners: &[(NodeEpoch, WalIndex)]) -> Applied {
+pub(super) fn create_partitions(
+    image: &mut Image,
+    id: TopicId,
+    first: i32,
+    owners: &[(NodeEpoch, WalIndex)],
+) -> Applied {
     let mut topic = known(image, id)?;
+    // Two requests for the same count that cross each other must not add up.
+    if usize::try_from(first) != Ok(topic.partitions.len()) {
+        return Err(Refusal::Invalid(format!("the topic has {} partitions, not {first}", topic.partitions.len())));
+    }
     let wals = open_wals(image, owners)?;
     // A deleted topic of this name may have had as many partitions, at epochs that clients remember: all of them lie below
     // those of the partitions that are there.

@@ -419,7 +419,7 @@ enums! {
             internal: internal,
         },
         7 => DeleteTopic { id: id },
-        8 => CreatePartitions { id: id, partitions: partitions },
+        8 => CreatePartitions { id: id, first: first, partitions: partitions },
         9 => AlterTopicConfigs { id: id, changes: changes },
         10 => CommitObjects { speaker: speaker, wal: wal, trim: trim, min_counter: min_counter, objects: objects },
         11 => Trim { stream: stream, node_epoch: node_epoch, stream_epoch: stream_epoch, start: start },

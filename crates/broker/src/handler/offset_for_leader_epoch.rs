@@ -1,0 +1,52 @@
+//! OffsetForLeaderEpoch (KIP-101, KIP-320): where a leader epoch ends, by which a consumer finds out whether what it has read is still
+//! part of the log.
+
+use crate::Shared;
+use crate::error::Failure;
+use crate::topics;
+use base::{Offset, TopicId};
+use control_core::Image;
+use protocol::error_code::ErrorCode;
+use protocol::messages::offset_for_leader_epoch_request::{OffsetForLeaderEpochRequest, OffsetForLeaderPartition};
+use protocol::messages::offset_for_leader_epoch_response::{
+    EpochEndOffset, OffsetForLeaderEpochResponse, OffsetForLeaderTopicResult,
+};
+
+/// The epoch that stands for none.
+const NO_EPOCH: i32 = -1;
+
+pub(crate) fn handle(broker: &Shared, request: OffsetForLeaderEpochRequest) -> OffsetForLeaderEpochResponse {
+    let image = broker.store.ledger().image();
+    let mut topics = Vec::new();
+    for topic in request.topics {
+        let asked = topic.partitions.into_iter();
+        let partitions =
+            asked.map(|asked| describe(asked.partition, find(broker, &image, &topic.topic, &asked))).collect();
+        topics.push(OffsetForLeaderTopicResult { topic: topic.topic, partitions });
+    }
+    OffsetForLeaderEpochResponse { topics, ..OffsetForLeaderEpochResponse::default() }
+}
+
+/// The epoch that was found and its end; none where nothing is known of the one asked for.
+fn find(
+    broker: &Shared,
+    image: &Image,
+    topic: &str,
+    asked: &OffsetForLeaderPartition,
+) -> Result<Option<(i32, Offset)>, Failure> {
+    let topic = topics::find(image, topic, TopicId::default())?;
+    let id = topics::stream_of(topic, asked.partition)?;
+    let partition = broker.partitions.owned(id).ok_or(Failure::NotLeader)?;
+    partition.check_leader_epoch(asked.current_leader_epoch)?;
+    Ok(if asked.leader_epoch == NO_EPOCH { None } else { partition.epoch_end(image, asked.leader_epoch) })
+}
+
+fn describe(partition: i32, found: Result<Option<(i32, Offset)>, Failure>) -> EpochEndOffset {
+    match found {
+        Ok(Some((leader_epoch, end))) => {
+            EpochEndOffset { error_code: ErrorCode::None.number(), partition, leader_epoch, end_offset: end.to_kafka() }
+        }
+        Ok(None) => EpochEndOffset { partition, ..EpochEndOffset::default() },
+        Err(failure) => EpochEndOffset { error_code: failure.code().number(), partition, ..EpochEndOffset::default() },
+    }
+}

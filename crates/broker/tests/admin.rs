@@ -1,0 +1,305 @@
+//! What administrators ask: more partitions, who is there, where partitions are, how large they are, where leader epochs end.
+
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+mod support;
+
+use broker::BrokerOptions;
+use protocol::error_code::ErrorCode;
+use protocol::messages::create_partitions_request::{
+    CreatePartitionsAssignment, CreatePartitionsRequest, CreatePartitionsTopic,
+};
+use protocol::messages::describe_cluster_request::DescribeClusterRequest;
+use protocol::messages::describe_log_dirs_request::{DescribableLogDirTopic, DescribeLogDirsRequest};
+use protocol::messages::describe_topic_partitions_request::{Cursor, DescribeTopicPartitionsRequest, TopicRequest};
+use protocol::messages::describe_topic_partitions_response::DescribeTopicPartitionsResponse;
+use protocol::messages::offset_for_leader_epoch_request::{
+    OffsetForLeaderEpochRequest, OffsetForLeaderPartition, OffsetForLeaderTopic,
+};
+use support::{Client, batch, metadata_request, start};
+
+fn more(name: &str, count: i32, assigned: Option<&[&[i32]]>) -> CreatePartitionsTopic {
+    let assignment = |ids: &&[i32]| CreatePartitionsAssignment { broker_ids: ids.to_vec() };
+    CreatePartitionsTopic {
+        name: name.to_owned(),
+        count,
+        assignments: assigned.map(|assigned| assigned.iter().map(assignment).collect()),
+    }
+}
+
+fn request(topics: Vec<CreatePartitionsTopic>) -> CreatePartitionsRequest {
+    CreatePartitionsRequest { topics, timeout_ms: 10_000, validate_only: false }
+}
+
+async fn partitions(client: &mut Client, topic: &str) -> usize {
+    client.call(12, &metadata_request(topic)).await.topics[0].partitions.len()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_gets_more_partitions_and_they_can_be_written_at_once() {
+    let running = start(BrokerOptions::default()).await;
+    let mut client = running.client().await;
+    assert_eq!(client.create("t", 1, &[]).await, 0);
+    for version in 0..=3 {
+        let count = i32::from(version) + 2;
+        let validate = CreatePartitionsRequest { validate_only: true, ..request(vec![more("t", count, None)]) };
+        assert_eq!(client.call(version, &validate).await.results[0].error_code, 0);
+        assert_eq!(partitions(&mut client, "t").await, usize::try_from(count - 1).unwrap(), "only validated");
+        let answer = client.call(version, &request(vec![more("t", count, None)])).await;
+        assert_eq!((answer.results[0].error_code, &answer.results[0].error_message), (0, &None));
+        assert_eq!(partitions(&mut client, "t").await, usize::try_from(count).unwrap());
+    }
+    let own = running.broker.node_id().0;
+    let answer = client.call(3, &request(vec![more("t", 6, Some(&[&[own]]))])).await;
+    assert_eq!(answer.results[0].error_code, 0);
+    let image = running.store.ledger().image();
+    for id in &image.topic("t").unwrap().partitions {
+        assert!(running.store.stream(*id).is_some(), "served by the broker that made it");
+    }
+    running.broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_can_not_grow_is_refused_in_kafkas_words() {
+    let running = start(BrokerOptions { topic_partitions_max: 10, ..BrokerOptions::default() }).await;
+    let mut client = running.client().await;
+    assert_eq!(client.create("t", 3, &[]).await, 0);
+    let own = running.broker.node_id().0;
+    let (own, both, twice): (&[i32], &[i32], &[i32]) = (&[own], &[own, 999], &[own, own]);
+    let cases: [(CreatePartitionsTopic, ErrorCode, &str); 9] = [
+        (more("t", 3, None), ErrorCode::InvalidPartitions, "Topic already has 3 partition(s)."),
+        (
+            more("t", 1, None),
+            ErrorCode::InvalidPartitions,
+            "The topic t currently has 3 partition(s); 1 would not be an increase.",
+        ),
+        (
+            more("t", -1, None),
+            ErrorCode::InvalidPartitions,
+            "The topic t currently has 3 partition(s); -1 would not be an increase.",
+        ),
+        (
+            more("t", 5, Some(&[own])),
+            ErrorCode::InvalidReplicaAssignment,
+            "Attempted to add 2 additional partition(s), but only 1 assignment(s) were specified.",
+        ),
+        (
+            more("t", 4, Some(&[&[]])),
+            ErrorCode::InvalidReplicaAssignment,
+            "The manual partition assignment includes an empty replica list.",
+        ),
+        (
+            more("t", 4, Some(&[both])),
+            ErrorCode::InvalidReplicaAssignment,
+            "The manual partition assignment includes broker 999, but no such broker is registered.",
+        ),
+        (
+            more("t", 4, Some(&[twice])),
+            ErrorCode::InvalidReplicaAssignment,
+            &format!("The manual partition assignment includes the broker {} more than once.", own[0]),
+        ),
+        (more("nope", 4, None), ErrorCode::UnknownTopicOrPartition, "This server does not host this topic-partition."),
+        (more("t", 14, None), ErrorCode::PolicyViolation, "one request may create at most 10 partitions"),
+    ];
+    for (asked, code, message) in cases {
+        let result = client.call(3, &request(vec![asked])).await.results.remove(0);
+        assert_eq!((result.error_code, result.error_message.as_deref()), (code.number(), Some(message)));
+    }
+    let doubled = client.call(3, &request(vec![more("t", 4, None), more("t", 5, None)])).await.results;
+    assert_eq!((doubled.len(), doubled[0].error_code), (1, ErrorCode::InvalidRequest.number()));
+    assert_eq!(partitions(&mut client, "t").await, 3, "nothing of all that was done");
+    running.broker.stop().await;
+}
+
+/// Each of them is told whether it was the one that made the topic grow.
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_cross_each_other_do_not_add_up() {
+    let running = start(BrokerOptions::default()).await;
+    let mut client = running.client().await;
+    assert_eq!(client.create("t", 1, &[]).await, 0);
+    let ask = async || {
+        let mut client = running.client().await;
+        client.call(3, &request(vec![more("t", 4, None)])).await.results[0].error_code
+    };
+    let answers = futures::future::join_all((0..8).map(|_| ask())).await;
+    assert_eq!(answers.iter().filter(|code| **code == 0).count(), 1, "{answers:?}");
+    assert_eq!(partitions(&mut client, "t").await, 4);
+    running.broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_cluster_is_described_in_every_version_to_who_asks_for_brokers() {
+    let running = start(BrokerOptions::default()).await;
+    let mut client = running.client().await;
+    let port: i32 = running.address.rsplit(':').next().unwrap().parse().unwrap();
+    for version in 0..=2 {
+        let ask = |endpoint_type, operations| DescribeClusterRequest {
+            include_cluster_authorized_operations: operations,
+            endpoint_type,
+            include_fenced_brokers: version >= 2,
+        };
+        let answer = client.call(version, &ask(1, true)).await;
+        assert_eq!((answer.error_code, answer.cluster_authorized_operations), (0, 8096));
+        assert_eq!(answer.brokers.len(), 1);
+        let it = &answer.brokers[0];
+        assert_eq!((it.broker_id, it.port, it.is_fenced), (running.broker.node_id().0, port, false));
+        assert_eq!((answer.controller_id, it.host.as_str()), (it.broker_id, "127.0.0.1"));
+        let metadata = client.call(12, &metadata_request("t")).await;
+        assert_eq!(Some(answer.cluster_id), metadata.cluster_id);
+        assert_eq!(client.call(version, &ask(1, false)).await.cluster_authorized_operations, i32::MIN);
+        if version >= 1 {
+            let controllers = client.call(version, &ask(2, false)).await;
+            assert_eq!(controllers.error_code, ErrorCode::MismatchedEndpointType.number());
+            assert!(controllers.error_message.unwrap().contains("BROKER"));
+            let odd = client.call(version, &ask(7, false)).await;
+            assert_eq!(odd.error_code, ErrorCode::UnsupportedEndpointType.number());
+        }
+    }
+    running.broker.stop().await;
+}
+
+/// Names, partition numbers, and where the next page begins.
+type Page = (Vec<(String, Vec<i32>)>, Option<(String, i32)>);
+
+fn page(answer: DescribeTopicPartitionsResponse) -> Page {
+    let topics = answer.topics.into_iter().map(|topic| {
+        assert_eq!((topic.error_code, topic.topic_authorized_operations), (0, 3576));
+        (topic.name.unwrap(), topic.partitions.iter().map(|it| it.partition_index).collect())
+    });
+    (topics.collect(), answer.next_cursor.map(|it| (it.topic_name, it.partition_index)))
+}
+
+fn topics_from(names: &[&str], limit: i32, cursor: Option<(&str, i32)>) -> DescribeTopicPartitionsRequest {
+    DescribeTopicPartitionsRequest {
+        topics: names.iter().map(|name| TopicRequest { name: (*name).to_owned() }).collect(),
+        response_partition_limit: limit,
+        cursor: cursor.map(|(name, partition_index)| Cursor { topic_name: name.to_owned(), partition_index }),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn topics_are_described_page_by_page() {
+    let running = start(BrokerOptions { described_partitions_max: 4, ..BrokerOptions::default() }).await;
+    let mut client = running.client().await;
+    for (name, count) in [("b", 3), ("a", 2), ("c", 1)] {
+        assert_eq!(client.create(name, count, &[]).await, 0);
+    }
+    let row = |name: &str, numbers: &[i32]| (name.to_owned(), numbers.to_vec());
+    let next = |name: &str, number| Some((name.to_owned(), number));
+    /// Topics that are asked for, the limit, the cursor, and what is told.
+    type Case<'a> = (&'a [&'a str], i32, Option<(&'a str, i32)>, Page);
+    let expected: [Case<'_>; 8] = [
+        (&[], 100, None, (vec![row("a", &[0, 1]), row("b", &[0, 1])], next("b", 2))),
+        (&[], 100, Some(("b", 2)), (vec![row("b", &[2]), row("c", &[0])], None)),
+        (&[], 2, None, (vec![row("a", &[0, 1])], next("b", 0))),
+        (&[], 0, None, (vec![row("a", &[0])], next("a", 1))),
+        (&["c", "a"], 100, None, (vec![row("a", &[0, 1]), row("c", &[0])], None)),
+        (&["c", "b"], 100, Some(("b", 9)), (vec![row("b", &[]), row("c", &[0])], None)),
+        (&["c", "b", "a"], 1, Some(("b", i32::MAX)), (vec![row("b", &[]), row("c", &[0])], None)),
+        (&[], 100, Some(("bb", 1)), (vec![row("c", &[0])], None)),
+    ];
+    for (names, limit, cursor, expected) in expected {
+        let answer = client.call(0, &topics_from(names, limit, cursor)).await;
+        assert_eq!(page(answer), expected, "{names:?} {limit} {cursor:?}");
+    }
+    let codes = async |client: &mut Client, names: &[&str], cursor| {
+        let answer = client.call(0, &topics_from(names, 100, cursor)).await;
+        answer.topics.iter().map(|topic| topic.error_code).collect::<Vec<_>>()
+    };
+    let (unknown, invalid) = (ErrorCode::UnknownTopicOrPartition.number(), ErrorCode::InvalidRequest.number());
+    let odd_name = ErrorCode::InvalidTopicException.number();
+    assert_eq!(codes(&mut client, &["a", "nope", "z/z"], None).await, [0, unknown, odd_name]);
+    assert_eq!(codes(&mut client, &["a", "b"], Some(("c", 0))).await, [invalid, invalid]);
+    assert_eq!(codes(&mut client, &["a"], Some(("a", -1))).await, [invalid]);
+    running.broker.stop().await;
+}
+
+/// What all partitions have, of the topics that are told.
+async fn sizes(client: &mut Client, version: i16, asked: Option<&[(&str, &[i32])]>) -> Vec<(String, Vec<(i32, i64)>)> {
+    let topic = |(topic, partitions): &(&str, &[i32])| DescribableLogDirTopic {
+        topic: (*topic).to_owned(),
+        partitions: partitions.to_vec(),
+    };
+    let topics = asked.map(|asked| asked.iter().map(topic).collect());
+    let answer = client.call(version, &DescribeLogDirsRequest { topics }).await;
+    assert_eq!((answer.error_code, answer.results.len(), answer.results[0].error_code), (0, 1, 0));
+    let dir = answer.results.into_iter().next().unwrap();
+    assert!(dir.log_dir.contains("bucket"), "{}", dir.log_dir);
+    assert_eq!((dir.total_bytes, dir.usable_bytes, dir.is_cordoned), (-1, -1, false));
+    let of = |topic: protocol::messages::describe_log_dirs_response::DescribeLogDirsTopic| {
+        let sizes = topic.partitions.iter().map(|it| (it.partition_index, it.partition_size));
+        (topic.name, sizes.collect())
+    };
+    dir.topics.into_iter().map(of).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bucket_is_one_log_dir_and_partitions_are_as_large_as_what_was_written() {
+    let mut running = start(BrokerOptions::default()).await;
+    let mut client = running.client().await;
+    assert_eq!(client.create("t", 2, &[]).await, 0);
+    assert_eq!(client.create("u", 1, &[]).await, 0);
+    let mut written = 0;
+    for _ in 0..3 {
+        let batch = batch(&[(1_700_000_000_000, &"x".repeat(40_000))]);
+        written += i64::try_from(batch.len()).unwrap();
+        assert_eq!(client.produce("t", batch).await.error_code, 0);
+        let all = [("t".to_owned(), vec![(0, written), (1, 0)]), ("u".to_owned(), vec![(0, 0)])];
+        for version in 0..=5 {
+            let mut sizes = sizes(&mut client, version, None).await;
+            sizes.sort();
+            assert_eq!(sizes, all);
+        }
+        let some: &[(&str, &[i32])] = &[("t", &[1, 7]), ("u", &[]), ("nope", &[0])];
+        assert_eq!(sizes(&mut client, 4, Some(some)).await, [("t".to_owned(), vec![(1, 0)])]);
+        // Once in the log and once in objects.
+        running = running.restart().await;
+        client = running.client().await;
+    }
+    assert_eq!(sizes(&mut client, 4, Some(&[("t", &[0])])).await, [("t".to_owned(), vec![(0, written)])]);
+    running.broker.stop().await;
+}
+
+/// Code, epoch and end for each partition and epoch that is asked for.
+async fn epoch_ends(client: &mut Client, version: i16, asked: &[(i32, i32, i32)]) -> Vec<(i16, i32, i64)> {
+    let partition = |(partition, current_leader_epoch, leader_epoch): &(i32, i32, i32)| OffsetForLeaderPartition {
+        partition: *partition,
+        current_leader_epoch: if version < 2 { -1 } else { *current_leader_epoch },
+        leader_epoch: *leader_epoch,
+    };
+    let topics =
+        vec![OffsetForLeaderTopic { topic: "t".to_owned(), partitions: asked.iter().map(partition).collect() }];
+    let request = OffsetForLeaderEpochRequest { topics, ..OffsetForLeaderEpochRequest::default() };
+    let answer = client.call(version, &request).await;
+    answer.topics[0].partitions.iter().map(|it| (it.error_code, it.leader_epoch, it.end_offset)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_epoch_ends_where_the_next_one_with_records_begins() {
+    let mut running = start(BrokerOptions::default()).await;
+    let mut client = running.client().await;
+    assert_eq!(client.create("t", 1, &[]).await, 0);
+    let mut epochs = Vec::new();
+    for records in [2, 0, 3] {
+        epochs.push(client.call(12, &metadata_request("t")).await.topics[0].partitions[0].leader_epoch);
+        for _ in 0..records {
+            assert_eq!(client.produce("t", batch(&[(1_700_000_000_000, "x")])).await.error_code, 0);
+        }
+        running = running.restart().await;
+        client = running.client().await;
+    }
+    let now = client.call(12, &metadata_request("t")).await.topics[0].partitions[0].leader_epoch;
+    let [first, empty, third] = epochs[..] else { unreachable!("three starts") };
+    let before = first - 1;
+    for version in 1..=4 {
+        let asked = [before, first, empty, third, now, now + 1, -1].map(|epoch| (0, now, epoch));
+        let of_before = if before == -1 { (0, -1, -1) } else { (0, before, 0) };
+        let expected = [of_before, (0, first, 2), (0, first, 2), (0, third, 5), (0, now, 5), (0, -1, -1), (0, -1, -1)];
+        assert_eq!(epoch_ends(&mut client, version, &asked).await, expected, "version {version}");
+    }
+    let (fenced, ahead) = (ErrorCode::FencedLeaderEpoch.number(), ErrorCode::UnknownLeaderEpoch.number());
+    let unknown = ErrorCode::UnknownTopicOrPartition.number();
+    let refused = epoch_ends(&mut client, 4, &[(0, third, third), (0, now + 1, third), (9, -1, third)]).await;
+    assert_eq!(refused, [(fenced, -1, -1), (ahead, -1, -1), (unknown, -1, -1)]);
+    running.broker.stop().await;
+}
