@@ -10,6 +10,7 @@ use protocol::api::served;
 use protocol::api_key::ApiKey;
 use protocol::error_code::ErrorCode;
 use protocol::messages::delete_groups_request::DeleteGroupsRequest;
+use protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic};
 use protocol::messages::delete_topics_request::{DeleteTopicState, DeleteTopicsRequest};
 use protocol::messages::describe_groups_request::DescribeGroupsRequest;
 use protocol::messages::find_coordinator_request::FindCoordinatorRequest;
@@ -406,4 +407,19 @@ async fn offsets_of_a_deleted_topic_go_with_it() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     panic!("the offset outlives its topic");
+}
+
+#[tokio::test]
+async fn clients_do_not_touch_the_topic_that_groups_live_in() {
+    let running = start(options()).await;
+    let mut client = running.client().await;
+    find(&mut client, "g").await;
+    let invalid = ErrorCode::InvalidTopicException.number();
+    let produced = client.call(9, &produce_request("__consumer_offsets", batch(&[(1, "rubbish")]), -1)).await;
+    assert_eq!(produced.responses[0].partition_responses[0].error_code, invalid);
+    let partition = DeleteRecordsPartition { partition_index: 0, offset: -1 };
+    let topic = DeleteRecordsTopic { name: "__consumer_offsets".to_owned(), partitions: vec![partition] };
+    let deleted = client.call(2, &DeleteRecordsRequest { topics: vec![topic], timeout_ms: 5000 }).await;
+    assert_eq!(deleted.topics[0].partitions[0].error_code, invalid);
+    assert_eq!(join(&mut client, 2, "g").await.error_code, 0);
 }

@@ -232,7 +232,8 @@ impl Cluster {
         Err(ClientError::Unreachable { bootstrap: self.0.options.bootstrap.clone(), reason })
     }
 
-    async fn at(&self, address: &str) -> Result<Arc<Connection>, ClientError> {
+    /// The connection to an address, made where there is none.
+    pub(crate) async fn at(&self, address: &str) -> Result<Arc<Connection>, ClientError> {
         let slot = lock(&self.0.slots).entry(address.to_owned()).or_default().clone();
         let mut slot = slot.lock().await;
         if let Some(connection) = slot.as_ref().filter(|connection| connection.is_open()) {

@@ -1,7 +1,7 @@
 //! A Kafka client: what the command line speaks to a cluster with, be it Millstream's or Apache Kafka's.
 //!
 //! [`Cluster`] knows brokers, topics and leaders and keeps one pipelined connection to each broker. Over it stand [`Producer`],
-//! [`Consumer`] and the calls of administration in [`admin`]. Everything outside comes through the seams of `world`.
+//! [`Consumer`], [`GroupConsumer`] and the calls of administration in [`admin`] and `groups`. Everything outside comes through the seams of `world`.
 //!
 //! Guarantees: versions are negotiated with each broker; every call ends within the time that [`ClientOptions`] allows; what is
 //! held in memory has a bound; bytes from a broker are never believed. What an error means for the person at the terminal is
@@ -13,6 +13,8 @@ mod cluster;
 mod connection;
 mod consumer;
 mod error;
+mod group_consumer;
+mod groups;
 mod lane;
 mod offsets;
 mod options;
@@ -23,6 +25,8 @@ mod versions;
 pub use cluster::{Broker, Cluster, Partition, Topic};
 pub use consumer::{Consumer, ConsumerOptions, Fetched};
 pub use error::ClientError;
+pub use group_consumer::{GroupConsumer, HEARTBEAT_PERIOD, Standing};
+pub use groups::{GroupDescription, GroupListing, GroupMember, GroupOffsets};
 pub use offsets::{AT_BEGINNING, AT_END};
 pub use options::ClientOptions;
 pub use partitioner::partition_for_key;

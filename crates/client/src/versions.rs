@@ -37,10 +37,14 @@ fn meant(key: ApiKey) -> (i16, i16) {
         ApiKey::Metadata => (4, i16::MAX),
         // From 6 on topics may go by id.
         ApiKey::DeleteTopics => (0, 5),
-        // Before 7 there is one group a request, from 10 on topics go by id.
-        ApiKey::OffsetFetch => (1, 7),
+        // Before 2 not all can be asked for, before 8 there is one group a request, from 10 on topics go by id.
+        ApiKey::OffsetFetch => (2, 7),
         ApiKey::OffsetCommit => (2, 9),
         ApiKey::FindCoordinator => (0, 3),
+        // Before 3 it is one member, named elsewhere.
+        ApiKey::LeaveGroup => (3, i16::MAX),
+        // Before 1 there is no time of its own to rebalance in.
+        ApiKey::JoinGroup => (1, i16::MAX),
         _ => (0, i16::MAX),
     }
 }

@@ -18,6 +18,7 @@ fn main() -> ExitCode {
         Command::Topic(what) => commands::topic::run(what),
         Command::Produce(args) => commands::produce::run(&args),
         Command::Consume(args) => commands::consume::run(&args),
+        Command::Group(what) => commands::group::run(what),
         Command::Bench(what) => commands::bench::run(what),
         Command::Inspect(what) => commands::inspect::run(what),
         Command::Fsck(storage) => commands::fsck::run(&storage),

@@ -5,6 +5,7 @@ use crate::world::{Process, SimStore, Universe};
 use base::NodeId;
 use broker::BrokerOptions;
 use control::{Ledger, LedgerOptions};
+use coordinator_core::GroupOptions;
 use server::node::{Node, NodeConfig};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,6 +19,9 @@ use world::{ObjectStore, World};
 const DRAIN_MAX: Duration = Duration::from_secs(3);
 /// Where the bucket is on the disk of a host that keeps it in a folder.
 pub const BUCKET_FOLDER: &str = "/bucket";
+
+/// Partitions of `__consumer_offsets`.
+const OFFSETS_PARTITIONS: i32 = 2;
 
 /// Everything that one life needs.
 pub struct Life {
@@ -78,6 +82,8 @@ impl Life {
                 auto_create_topics: false,
                 retention_check_period: Duration::from_secs(1),
                 connection_idle_max: Duration::from_secs(30),
+                groups: group_options(),
+                offsets_topic_partitions: OFFSETS_PARTITIONS,
                 ..BrokerOptions::default()
             },
             stream: options(),
@@ -114,6 +120,15 @@ pub async fn open_bucket(
                 Err(error) => Err(error.to_string()),
             }
         }
+    }
+}
+
+fn group_options() -> GroupOptions {
+    GroupOptions {
+        session_timeout_min: Duration::from_millis(500),
+        initial_rebalance_delay: Duration::from_millis(200),
+        new_member_join_max: Duration::from_secs(5),
+        ..GroupOptions::default()
     }
 }
 

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::process::Command;
 
 /// Every planted bug of the spine.
-pub const NAMES: [&str; 31] = [
+pub const NAMES: [&str; 36] = [
     "B1",
     "B2",
     "B3",
@@ -39,6 +39,11 @@ pub const NAMES: [&str; 31] = [
     "offset reused",
     "snapshot without its last entry",
     "directory not synced",
+    "G1",
+    "G2",
+    "G3",
+    "assignment told before it is durable",
+    "commit of an old generation",
 ];
 
 /// Seeds that a planted bug may take at the most.

@@ -50,6 +50,8 @@ const RUN_MAX: Duration = Duration::from_secs(1_000);
 const ACKNOWLEDGED_MIN: u64 = 2_000;
 /// Seconds that a run is prolonged at the most to get there.
 const EXTRA_SECONDS_MAX: u64 = 120;
+/// Commits, fetched offsets and assignments of groups that a run checks at the least, of each.
+const GROUP_ANSWERS_MIN: u64 = 20;
 /// Crashes of a run at the least.
 const CRASHES_MIN: u64 = 3;
 
@@ -177,6 +179,11 @@ fn uncovered(plan: &Plan, counts: &BTreeMap<&'static str, u64>) -> Vec<String> {
         ("cluster.deaths", CRASHES_MIN),
         ("check.watermarks", 1),
         ("check.seek", 1),
+        ("check.group_commit", GROUP_ANSWERS_MIN),
+        ("check.group_fetch", GROUP_ANSWERS_MIN),
+        ("check.group_assignment", GROUP_ANSWERS_MIN),
+        ("workload.member_died", 1),
+        ("workload.member_left", 1),
         ("check.image", 1),
         ("check.refresh", 10),
         ("check.deleted", 1),

@@ -10,7 +10,7 @@ use crate::Shared;
 use crate::batch_check::CheckedBatch;
 use crate::error::Failure;
 use crate::partition::Partition;
-use base::{Micros, Offset};
+use base::{Micros, Offset, planted};
 use coordinator_core::{Answer, CoordinatorRecord, Effects, Groups, Now, Ticket};
 use protocol::record_batch::{BatchBuilder, NewRecord};
 use std::collections::{BTreeMap, VecDeque};
@@ -196,6 +196,7 @@ impl Shard {
         let deadline = broker.clock.now().plus(broker.options.group_wait_max);
         self.room(broker, deadline).await?;
         let Decided { value, after } = self.apply(broker, decide);
+        let after = planted!("G3", after, Offset(0));
         self.confirmed(broker, after, deadline).await?;
         Ok(value)
     }
@@ -225,6 +226,7 @@ impl Shard {
             _ = stopping.wait_for(|stopping| *stopping) => return Err(stops()),
         };
         let deadline = broker.clock.now().plus(broker.options.group_wait_max);
+        let after = planted!("assignment told before it is durable", after, Offset(0));
         self.confirmed(broker, after, deadline).await?;
         Ok(value)
     }
@@ -235,7 +237,7 @@ impl Shard {
     pub(crate) async fn read<T: Send>(
         &self,
         broker: &Shared,
-        read: impl FnOnce(&Groups) -> T + Send,
+        read: impl Fn(&Groups) -> T + Send,
     ) -> Result<T, Failure> {
         let deadline = broker.clock.now().plus(broker.options.group_wait_max);
         let before = self.end(&lock(&self.inner));
@@ -244,14 +246,14 @@ impl Shard {
         self.room(broker, deadline).await?;
         let Decided { value, after } = {
             let mut inner = lock(&self.inner);
-            if self.end(&inner) == before {
+            if planted!("G2", self.end(&inner) == before, false) {
                 inner.outbox.push_back(CoordinatorRecord::nothing());
                 self.flush(broker, &mut inner);
             }
             Decided { value: read(&inner.groups), after: self.end(&inner) }
         };
         self.confirmed(broker, after, deadline).await?;
-        Ok(value)
+        Ok(planted!("G1", value, read(&lock(&self.inner).groups)))
     }
 
     /// Reads what is confirmed. Only beside a [`Shard::read`] of another shard, which proves that this start still owns its log.

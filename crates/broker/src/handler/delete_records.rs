@@ -65,6 +65,9 @@ pub(crate) async fn handle(broker: &Shared, request: DeleteRecordsRequest) -> De
 /// Moves the partition's start to `offset` unless it is beyond already. Answers where it is then.
 async fn delete(broker: &Shared, image: &Image, topic: &str, partition: i32, offset: i64) -> Result<Offset, Failure> {
     let topic = topics::find(image, topic, TopicId::default())?;
+    if topic.internal {
+        return Err(Failure::InvalidTopic(format!("only the broker itself deletes records of '{}'", topic.name)));
+    }
     let id = topics::stream_of(topic, partition)?;
     let partition = broker.partitions.owned(id).ok_or(Failure::NotLeader)?;
     let start = match offset {

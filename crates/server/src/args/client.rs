@@ -133,13 +133,18 @@ pub struct Produce {
 
 /// `millstream consume`.
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  millstream consume numbers --from -10m --follow")]
+#[command(
+    after_help = "Examples:\n  millstream consume numbers --from -10m --follow\n  millstream consume numbers --group readers --follow"
+)]
 pub struct Consume {
     /// The topic to read
     pub topic: String,
     /// Where to begin: `beginning`, `end`, an offset, a time such as 2026-11-21T10:00:00Z, or -10m for ten minutes ago
     #[arg(long, value_name = "WHERE", default_value = "beginning", allow_hyphen_values = true)]
     pub from: String,
+    /// Share the topic with the other members of this group and commit what was read; `--from` counts where it has committed nothing
+    #[arg(long, value_name = "GROUP", conflicts_with = "partition", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub group: Option<String>,
     /// Go on at the end and wait for more, until Ctrl-C
     #[arg(long)]
     pub follow: bool,
@@ -154,6 +159,99 @@ pub struct Consume {
     pub key_separator: Option<String>,
     #[command(flatten)]
     pub cluster: ClusterArgs,
+}
+
+/// `millstream group`.
+#[derive(Subcommand, Debug)]
+pub enum Group {
+    /// List the consumer groups.
+    #[command(after_help = "Example:\n  millstream group list --json")]
+    List(GroupList),
+    /// Show groups' members and how far they have come.
+    #[command(after_help = "Example:\n  millstream group describe billing")]
+    Describe(GroupDescribe),
+    /// Delete groups that nobody is in, with all that they have committed.
+    #[command(after_help = "Example:\n  millstream group delete billing reports")]
+    Delete(GroupDelete),
+    /// Set where a group that nobody is in goes on; shows what would change, unless told to --execute.
+    #[command(
+        after_help = "Examples:\n  millstream group reset billing --topic orders --to-earliest --execute\n  millstream group reset billing --topic orders:0,3 --by-duration 2h"
+    )]
+    Reset(GroupReset),
+}
+
+/// `millstream group list`.
+#[derive(Args, Debug)]
+pub struct GroupList {
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
+
+/// `millstream group describe`.
+#[derive(Args, Debug)]
+pub struct GroupDescribe {
+    /// Their ids
+    #[arg(required = true, value_name = "GROUP")]
+    pub groups: Vec<String>,
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
+
+/// `millstream group delete`.
+#[derive(Args, Debug)]
+pub struct GroupDelete {
+    /// Their ids
+    #[arg(required = true, value_name = "GROUP")]
+    pub groups: Vec<String>,
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
+
+/// `millstream group reset`. An offset that a partition does not have becomes the nearest that it has.
+#[derive(Args, Debug)]
+#[group(id = "where", required = true, args = ["to_earliest", "to_latest", "to_offset", "to_datetime", "by_duration", "shift_by"])]
+pub struct GroupReset {
+    /// The group's id
+    pub group: String,
+    /// A topic, or some of its partitions; may be repeated [default: all that the group has committed]
+    #[arg(long = "topic", value_name = "TOPIC[:N,N…]", value_parser = topic_partitions)]
+    pub topics: Vec<(String, Vec<i32>)>,
+    /// To the first record that is there
+    #[arg(long)]
+    pub to_earliest: bool,
+    /// Behind the last record
+    #[arg(long)]
+    pub to_latest: bool,
+    /// To this offset, in every partition
+    #[arg(long, value_name = "OFFSET", value_parser = clap::value_parser!(i64).range(0..))]
+    pub to_offset: Option<i64>,
+    /// To the first record of this time or later, such as 2026-11-21T10:00:00Z
+    #[arg(long, value_name = "TIME")]
+    pub to_datetime: Option<String>,
+    /// To the first record that is no older than this, such as 2h
+    #[arg(long, value_name = "DURATION")]
+    pub by_duration: Option<String>,
+    /// By so many records from where the group stands; negative: back
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub shift_by: Option<i64>,
+    /// Do it
+    #[arg(long)]
+    pub execute: bool,
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
+}
+
+/// `TOPIC`, or `TOPIC:0,3`. No topic has a colon in its name.
+fn topic_partitions(text: &str) -> Result<(String, Vec<i32>), String> {
+    let wrong = || "write TOPIC, or TOPIC:0,3 for some of its partitions".to_owned();
+    let (topic, partitions) = match text.split_once(':') {
+        None => (text, Vec::new()),
+        Some((topic, numbers)) => {
+            let numbers: Result<Vec<i32>, _> = numbers.split(',').map(|it| it.trim().parse()).collect();
+            (topic, numbers.map_err(|_| wrong())?)
+        }
+    };
+    if topic.is_empty() { Err(wrong()) } else { Ok((topic.to_owned(), partitions)) }
 }
 
 /// Kafka's codecs by their names.

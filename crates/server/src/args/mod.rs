@@ -26,6 +26,9 @@ pub enum Command {
     Produce(client::Produce),
     /// Read a topic's records, a line each.
     Consume(client::Consume),
+    /// List, describe or delete consumer groups, or set where they go on.
+    #[command(subcommand)]
+    Group(client::Group),
     /// Put a load on a cluster and time it.
     #[command(subcommand)]
     Bench(client::Bench),

@@ -12,10 +12,15 @@ use world::World;
 /// A runtime, and the cluster that answers at `--bootstrap`.
 pub(super) fn connect(args: &ClusterArgs) -> Result<(Runtime, Cluster), CommandError> {
     let runtime = outside::runtime()?;
+    let cluster = connect_on(&runtime, args)?;
+    Ok((runtime, cluster))
+}
+
+/// The same on a runtime that is there: another cluster has other connections.
+pub(super) fn connect_on(runtime: &Runtime, args: &ClusterArgs) -> Result<Cluster, CommandError> {
     let options =
         ClientOptions { call_within: Duration::from_secs(args.timeout), ..ClientOptions::new(args.bootstrap.as_str()) };
-    let cluster = runtime.block_on(async { Cluster::connect(World::system(), options).await })?;
-    Ok((runtime, cluster))
+    Ok(runtime.block_on(async { Cluster::connect(World::system(), options).await })?)
 }
 
 /// Completes when somebody asks the process to end, with Ctrl-C or SIGTERM.
@@ -55,6 +60,7 @@ fn is_operators_mistake(code: ErrorCode) -> bool {
             | ErrorCode::InvalidReplicationFactor
             | ErrorCode::InvalidRequest
             | ErrorCode::OffsetOutOfRange
+            | ErrorCode::InvalidGroupId
     )
 }
 
@@ -70,6 +76,10 @@ fn advice(error: &ClientError) -> Option<&'static str> {
             ErrorCode::UnknownTopicOrPartition => {
                 Some("`millstream topic list` shows what there is, `millstream topic create TOPIC` makes a topic")
             }
+            ErrorCode::GroupIdNotFound => Some("`millstream group list` shows what there is"),
+            ErrorCode::NonEmptyGroup | ErrorCode::UnknownMemberId => Some("stop its consumers first"),
+            ErrorCode::GroupMaxSizeReached => Some("the group, or its broker, takes no more members (group.max.size)"),
+            ErrorCode::InconsistentGroupProtocol => Some("its members assign in other ways: use another group"),
             ErrorCode::TopicAlreadyExists => Some("choose another name, or change it with `millstream topic alter`"),
             ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge => {
                 Some("write smaller records, or raise max.message.bytes with `millstream topic alter TOPIC --set`")

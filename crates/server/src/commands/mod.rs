@@ -4,11 +4,13 @@ pub mod bench;
 mod cluster;
 pub mod consume;
 pub mod fsck;
+pub mod group;
 pub mod inspect;
 mod outside;
 pub mod produce;
 mod progress;
 pub mod start;
+mod time;
 pub mod topic;
 
 use crate::config::ConfigError;
@@ -27,6 +29,11 @@ fn say_json(value: &impl serde::Serialize) -> Result<(), CommandError> {
     let line = serde_json::to_string(value).map_err(|error| CommandError::failed(format!("write JSON: {error}")))?;
     say(line);
     Ok(())
+}
+
+/// `1 partition`, `2 partitions`.
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 /// How a command ended that did not do what it was asked.

@@ -1,7 +1,7 @@
 //! `millstream topic`: topics are made, listed, described, changed and deleted.
 
 use super::cluster::connect;
-use super::{CommandError, say, say_json};
+use super::{CommandError, counted, say, say_json};
 use crate::args::client::{Topic, TopicAlter, TopicCreate, TopicDelete, TopicDescribe, TopicList};
 use client::admin::{NewTopic, Setting, SettingChange};
 use client::{AT_BEGINNING, AT_END, ClientError, Cluster};
@@ -185,9 +185,4 @@ fn alter(args: &TopicAlter) -> Result<(), CommandError> {
     }
     say(format!("changed {}", args.topic));
     Ok(())
-}
-
-/// `1 partition`, `2 partitions`.
-fn counted(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }

@@ -1,7 +1,7 @@
 //! The commands that speak to a cluster, against a real broker: what they do, what they say when they can't, and how they end.
 
-use crate::support::now;
 use crate::support::process::{self, Broker, run, run_with_input, spawn_command};
+use crate::support::{eventually, now};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
@@ -270,6 +270,100 @@ fn a_restart_in_the_middle_is_not_noticed() {
 }
 
 #[test]
+fn a_group_goes_on_where_it_was_is_described_set_back_and_deleted() {
+    let cluster = Cluster::start();
+    cluster.ok(&["topic", "create", "orders", "--partitions", "2"]);
+    let lines: String = (0..100).map(|n| format!("{n}\n")).collect();
+    cluster.ok_with(&["produce", "orders"], lines.as_bytes());
+    assert_eq!(cluster.ok(&["group", "list"]), "");
+    let read = ["consume", "orders", "--group", "billing"];
+    let first = cluster.ok(&read);
+    assert_eq!(first.lines().collect::<BTreeSet<_>>(), lines.lines().collect::<BTreeSet<_>>());
+    assert_eq!(cluster.ok(&read), "", "all of it is committed");
+    cluster.ok_with(&["produce", "orders", "--partition", "1"], b"new\n");
+    assert_eq!(cluster.ok(&read), "new\n");
+
+    assert_eq!(cluster.ok(&["group", "list"]), "billing  Empty\n");
+    let described = json(&cluster.ok(&["group", "describe", "billing", "--json"]));
+    assert_eq!((&described[0]["state"], &described[0]["members"]), (&"Empty".into(), &serde_json::json!([])));
+    let partitions = described[0]["partitions"].as_array().unwrap();
+    let sum = |what: &str| partitions.iter().map(|it| it[what].as_i64().unwrap()).sum::<i64>();
+    assert_eq!((partitions.len(), sum("committed"), sum("end"), sum("lag")), (2, 101, 101, 0), "{described}");
+
+    // Shown, and not done.
+    let set_back = ["group", "reset", "billing", "--shift-by", "-1", "--topic", "orders:1"];
+    let told = cluster.ok(&set_back);
+    assert!(told.contains("topic orders, partition 1: from ") && told.contains("--execute"), "{told}");
+    assert_eq!(cluster.ok(&read), "");
+    let executed: Vec<&str> = set_back.into_iter().chain(["--execute", "--json"]).collect();
+    let told = json(&cluster.ok(&executed));
+    assert_eq!((&told["executed"], told["partitions"].as_array().unwrap().len()), (&true.into(), 1), "{told}");
+    assert_eq!(cluster.ok(&read), "new\n");
+    for (to, count) in [
+        (&["--to-earliest"][..], 101),
+        (&["--to-latest"], 0),
+        (&["--to-offset", "1000000"], 0),
+        (&["--by-duration", "1h"], 101),
+        (&["--to-datetime", "2999-01-01T00:00:00Z"], 0),
+    ] {
+        let words: Vec<&str> = ["group", "reset", "billing", "--execute"].iter().chain(to).copied().collect();
+        cluster.ok(&words);
+        assert_eq!(cluster.ok(&read).lines().count(), count, "{to:?}");
+    }
+    cluster.ok(&["group", "delete", "billing"]);
+    assert_eq!(cluster.ok(&["group", "list", "--json"]), "[]\n");
+
+    let (code, line) = cluster.fails(&["group", "describe", "billing"], b"");
+    assert!(code == Some(1) && line.contains("millstream group list"), "{line}");
+    let (code, line) = cluster.fails(&["group", "reset", "billing", "--to-latest"], b"");
+    assert!(code == Some(2) && line.contains("--topic"), "{line}");
+    let (code, line) = cluster.fails(&["group", "reset", "billing", "--topic", "orders:7", "--to-latest"], b"");
+    assert!(code == Some(2) && line.contains("2 partitions"), "{line}");
+    let (code, line) = cluster.fails(&["group", "reset", "billing", "--topic", "orders", "--by-duration", "soon"], b"");
+    assert!(code == Some(2) && line.contains("such as 10m"), "{line}");
+}
+
+#[test]
+fn two_members_share_a_topic_and_one_takes_over_from_the_other() {
+    let cluster = Cluster::start();
+    cluster.ok(&["topic", "create", "shared", "--partitions", "4"]);
+    let follow = ["consume", "shared", "--group", "pair", "--follow", "--from", "beginning"];
+    let [mut first, second] = [cluster.spawn(&follow), cluster.spawn(&follow)];
+    let shares = |wanted: &[usize]| {
+        eventually(Duration::from_secs(30), "the partitions are shared", || {
+            let (_, told, _) = run(&cluster.arguments(&["group", "describe", "pair", "--json"]));
+            let told: serde_json::Value = serde_json::from_str(&told).ok()?;
+            let members = told[0]["members"].as_array().unwrap();
+            let mut shares: Vec<usize> =
+                members.iter().map(|member| member["partitions"].as_array().unwrap().len()).collect();
+            shares.sort_unstable();
+            (told[0]["state"] == "Stable" && shares == wanted).then_some(())
+        });
+    };
+    shares(&[2, 2]);
+    let (code, line) = cluster.fails(&["group", "delete", "pair"], b"");
+    assert!(code == Some(1) && line.contains("stop its consumers"), "{line}");
+    let (code, line) = cluster.fails(&["group", "reset", "pair", "--topic", "shared", "--to-latest"], b"");
+    assert!(code == Some(1) && line.contains("stop its consumers"), "{line}");
+    interrupt(&second);
+    assert_eq!(end(second), (Some(0), String::new()));
+    shares(&[4]);
+    let lines: String = (0..8).map(|n| format!("{n}\n")).collect();
+    cluster.ok_with(&["produce", "shared"], lines.as_bytes());
+    let mut followed = BufReader::new(first.stdout.take().unwrap());
+    let mut found = BTreeSet::new();
+    for _ in 0..8 {
+        let mut line = String::new();
+        followed.read_line(&mut line).unwrap();
+        found.insert(line);
+    }
+    assert_eq!(found, lines.lines().map(|line| format!("{line}\n")).collect());
+    interrupt(&first);
+    assert_eq!(end(first), (Some(0), String::new()));
+    assert_eq!(cluster.ok(&["consume", "shared", "--group", "pair"]), "", "what was written is committed");
+}
+
+#[test]
 fn a_bench_counts_every_record_that_was_due() {
     let cluster = Cluster::start();
     cluster.ok(&["topic", "create", "load", "--partitions", "3"]);
@@ -301,6 +395,10 @@ fn every_command_has_help_with_an_example() {
         &["topic", "describe"],
         &["topic", "delete"],
         &["topic", "alter"],
+        &["group", "list"],
+        &["group", "describe"],
+        &["group", "delete"],
+        &["group", "reset"],
         &["bench", "produce"],
         &["bench", "consume"],
         &["bench", "e2e"],
@@ -310,7 +408,8 @@ fn every_command_has_help_with_an_example() {
         assert_eq!(code, Some(0));
         let example = format!("  millstream {}", words.join(" "));
         assert!(
-            out.contains("Example:\n") && (out.contains(&example) || out.contains("| millstream produce")),
+            (out.contains("Example:\n") || out.contains("Examples:\n"))
+                && (out.contains(&example) || out.contains("| millstream produce")),
             "{out}"
         );
         assert!(out.contains("--json") && out.contains("--bootstrap"), "{out}");

@@ -1,8 +1,10 @@
 //! What must hold, and the parts that look.
 
+pub mod groups;
 pub mod history;
 mod image_watch;
 pub mod quiet;
 
+pub use groups::{GroupHistory, GroupPartition, Partitions};
 pub use history::{FinalScan, History, PartitionKey, TopicKey};
 pub use image_watch::ImageWatch;

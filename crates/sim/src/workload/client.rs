@@ -349,18 +349,18 @@ impl Client {
         }
     }
 
-    fn anybody(&mut self) -> String {
+    pub(super) fn anybody(&mut self) -> String {
         let brokers = self.shared.cluster.addresses();
         let pick = usize::try_from(self.seed.below(brokers.len() as u64)).unwrap_or(0);
         brokers[pick].clone()
     }
 
-    fn pick(&mut self, versions: &[i16]) -> i16 {
+    pub(super) fn pick(&mut self, versions: &[i16]) -> i16 {
         versions[usize::try_from(self.seed.below(versions.len() as u64)).unwrap_or(0)]
     }
 
     /// Sends a request and waits for its answer. The connection does not outlive a failure.
-    async fn call<R: Request>(
+    pub(super) async fn call<R: Request>(
         &mut self,
         address: &str,
         version: i16,
@@ -422,10 +422,10 @@ fn parse<R: Request>(mut answer: Bytes, version: i16, correlation: i32) -> Resul
     Ok(R::Response::decode(answer, version).map_err(io::Error::other)?)
 }
 
-fn kafka(code: i16) -> Result<(), Failure> {
+pub(super) fn kafka(code: i16) -> Result<(), Failure> {
     if code == 0 { Ok(()) } else { Err(Failure::Kafka(code)) }
 }
 
-fn unreadable() -> Failure {
+pub(super) fn unreadable() -> Failure {
     Failure::Lost(io::Error::other("answer without what was asked for"))
 }

@@ -2,18 +2,20 @@
 //! did and saw. Nothing here knows which faults strike or which bugs are planted.
 //!
 //! [`topic`] keeps one topic alive (creates, deletes, creates again) and starts its [`producer`]s (or, where records are deleted,
-//! [`pruner`]s) and [`consumer`]s; [`admin`] makes topics that live for a moment, or that nobody writes to; [`client`] speaks Kafka; [`batch`] writes and reads record batches by hand.
+//! [`pruner`]s) and [`consumer`]s; [`admin`] makes topics that live for a moment, or that nobody writes to; [`group`] has consumer
+//! groups; [`client`] speaks Kafka; [`batch`] writes and reads record batches by hand.
 
 mod admin;
 pub mod batch;
 mod client;
 mod connection;
 mod consumer;
+mod group;
 mod producer;
 mod pruner;
 mod topic;
 
-use crate::checker::{FinalScan, History, PartitionKey};
+use crate::checker::{FinalScan, GroupHistory, History, PartitionKey};
 use crate::cluster::Cluster;
 use crate::world::{HostId, spawn, wait};
 use base::Seed;
@@ -40,6 +42,7 @@ pub struct Workload {
 struct Shared {
     cluster: Cluster,
     history: History,
+    groups: GroupHistory,
     world: World,
     topics: Mutex<BTreeMap<String, LiveTopic>>,
 }
@@ -49,8 +52,13 @@ impl Workload {
     #[must_use]
     pub fn start(cluster: &Cluster, history: &History, mut seed: Seed) -> Workload {
         let (_process, world) = cluster.universe().process(CLIENT_HOST, "clients");
-        let shared =
-            Arc::new(Shared { cluster: cluster.clone(), history: history.clone(), world, topics: Mutex::default() });
+        let shared = Arc::new(Shared {
+            cluster: cluster.clone(),
+            history: history.clone(),
+            groups: GroupHistory::new(history.clone(), cluster.universe().trace.clone()),
+            world,
+            topics: Mutex::default(),
+        });
         let (stop, stopped) = watch::channel(false);
         let mut actors = Vec::new();
         for plan in &cluster.plan().topics {
@@ -58,6 +66,7 @@ impl Workload {
             let plan = plan.clone();
             actors.push(spawn(async move { topic::keep(shared, plan, seed, stopped).await }));
         }
+        actors.extend(group::start(&shared, &mut seed, &stopped));
         let (admin, admin_seed) = (Arc::clone(&shared), seed.fork("admin"));
         actors.push(spawn(async move { admin::run(admin, admin_seed, stopped).await }));
         Workload { shared, seed: Mutex::new(seed), stop, actors }
@@ -85,7 +94,7 @@ impl Workload {
         partitions.collect()
     }
 
-    /// Writes to every partition until each has acknowledged a record, within `limit`.
+    /// Writes to every partition until each has acknowledged a record, and asks every group until it has answered, within `limit`.
     pub async fn touch_all(&self, limit: Duration) {
         let deadline = crate::world::now().plus(limit);
         for (key, _) in self.topics() {
@@ -102,6 +111,8 @@ impl Workload {
             }
             self.shared.cluster.universe().trace.count("check.liveness");
         }
+        let mut seed = self.seed.lock().unwrap_or_else(PoisonError::into_inner).fork("groups");
+        group::fetch_all(&self.shared, &mut seed, deadline).await;
     }
 
     /// Reads every partition from end to end and compares it with the history.

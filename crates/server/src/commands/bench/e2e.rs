@@ -1,7 +1,7 @@
 //! `millstream bench e2e`: from when a record was due to when a consumer has it. Both ends are in this process, on one clock.
 
 use super::super::CommandError;
-use super::super::cluster::connect;
+use super::super::cluster::{connect, connect_on};
 use super::generator::{self, Schedule, due_of};
 use super::report::{Latencies, Report};
 use crate::args::client::Load;
@@ -27,12 +27,14 @@ pub(super) fn run(load: &Load) -> Result<(), CommandError> {
     let run_id = clock.random();
     let producer = generator::producer(&runtime, &cluster, load, Arc::new(|_: &_| {}))?;
     let ends = runtime.block_on(cluster.offsets(&load.topic, AT_END))?;
-    let consumer = Consumer::new(cluster.clone(), &load.topic, ends, ConsumerOptions::default());
+    // Connections of its own: on a shared one each acknowledgement would wait behind a fetch that waits for records.
+    let reader = connect_on(&runtime, &load.cluster)?;
+    let consumer = Consumer::new(reader.clone(), &load.topic, ends, ConsumerOptions::default());
 
     let schedule = Schedule::new(clock.now(), load);
     let nothing = Received { records: 0, last: schedule.begin, latencies: Latencies::new(), failure: None };
     let received = Arc::new(Mutex::new(nothing));
-    let reading = read(cluster.clone(), consumer, run_id, schedule, received.clone());
+    let reading = read(reader, consumer, run_id, schedule, received.clone());
     {
         let _entered = runtime.enter();
         clock.spawn("bench-read", Box::pin(reading));

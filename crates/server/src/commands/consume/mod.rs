@@ -1,11 +1,14 @@
 //! `millstream consume`: records in, lines out.
 //!
 //! Without `--follow` it ends where the partitions ended when it began. A reader that has had enough (`| head`) and Ctrl-C end it
-//! quietly.
+//! quietly. With `--group` it is a member of a consumer group (`group`).
+
+mod group;
 
 use super::CommandError;
-use super::cluster::{asked_to_end, connect};
+use super::cluster::{asked_to_end, connect, connect_on};
 use super::progress::{self, Unit};
+use super::time::When;
 use crate::args::client::Consume;
 use bytes::Bytes;
 use client::{AT_BEGINNING, AT_END, Cluster, Consumer, ConsumerOptions};
@@ -14,7 +17,6 @@ use protocol::record_batch::Record;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
-use std::time::SystemTime;
 use world::Clock;
 
 /// Runs until the end, `--max`, or until nobody wants more.
@@ -24,7 +26,13 @@ use world::Clock;
 pub fn run(args: &Consume) -> Result<(), CommandError> {
     let (runtime, cluster) = connect(&args.cluster)?;
     let from = From::parse(&args.from, cluster.world().clock.as_ref())?;
-    let outcome = runtime.block_on(read(&cluster, args, &from));
+    let outcome = match &args.group {
+        None => runtime.block_on(read(&cluster, args, &from)),
+        Some(group) => {
+            let members = connect_on(&runtime, &args.cluster)?;
+            runtime.block_on(group::read(&cluster, members, group, args, &from))
+        }
+    };
     // A fetch may be waiting at a broker; nobody waits for it.
     runtime.shutdown_background();
     outcome
@@ -49,14 +57,8 @@ impl From {
         if let Ok(offset @ 0..) = text.parse() {
             return Ok(From::Offset(offset));
         }
-        let ago = text.strip_prefix('-').and_then(|ago| humantime::parse_duration(ago).ok());
-        let ago = ago.and_then(|ago| i64::try_from(ago.as_millis()).ok());
-        if let Some(ago) = ago {
-            return Ok(From::Time(clock.wall().0.saturating_sub(ago).max(0)));
-        }
-        let time = humantime::parse_rfc3339_weak(text).ok();
-        let time = time.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
-        match time.and_then(|time| i64::try_from(time.as_millis()).ok()) {
+        let ago = text.strip_prefix('-').and_then(|ago| When::ago(ago, clock));
+        match ago.or_else(|| When::at(text)) {
             Some(time) => Ok(From::Time(time)),
             None => Err(CommandError::wrong(format!(
                 "--from {text}: write beginning, end, an offset such as 1000, a time such as 2026-11-21T10:00:00Z, or -10m"
