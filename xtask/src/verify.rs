@@ -14,6 +14,8 @@ use std::process::Command;
 pub(crate) enum Promise {
     /// `kill -9` under load: every acknowledged record is there once, in order; local log and log in the bucket.
     Kill,
+    /// The same under librdkafka: a producer, and a consumer group whose committed offsets never go back.
+    GroupKill,
     /// The same on an S3-compatible server, and the refusal of one that lacks conditional puts.
     S3,
     /// Rubbish, too many connections, a full disk, a port in use, a locked log, an unreadable bucket.
@@ -47,6 +49,7 @@ pub(crate) fn verify(root: &Path, promise: Promise, times: u64) -> Result<()> {
         Promise::BadInput => {
             tests(root, &["bad_input::", "refusals::", "full_disk::", "console::", "deposed::"], &kills)
         }
+        Promise::GroupKill => script(root, "tests/group-kill/run", &kills),
         Promise::S3 => script(root, "tests/s3/run", &kills),
         Promise::Kcat => script(root, "tests/kcat/run", &kills),
         Promise::Compat => script(root, "tests/compat/run", &kills),

@@ -177,6 +177,7 @@ fn of_group(error: GroupError) -> ErrorCode {
         GroupError::Full => ErrorCode::GroupMaxSizeReached,
         GroupError::Subscribed => ErrorCode::GroupSubscribedToTopic,
         GroupError::MetadataTooLarge => ErrorCode::OffsetMetadataTooLarge,
+        GroupError::NoRoom => ErrorCode::InvalidCommitOffsetSize,
         GroupError::RecordTooLarge => ErrorCode::UnknownServerError,
     }
 }

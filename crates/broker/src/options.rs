@@ -77,6 +77,12 @@ pub struct BrokerOptions {
     pub retention_check_period: Duration,
     /// Bounds and periods of consumer groups.
     pub groups: GroupOptions,
+    /// Bytes of memory for all groups, about: their members, what these say of themselves, and committed offsets.
+    pub groups_bytes_max: usize,
+    /// Bytes of a partition of groups beyond which it is copied and cut, unless it holds nothing but what a copy of it would be.
+    pub groups_log_bytes_max: u64,
+    /// Bytes of such a copy that are written at once.
+    pub groups_copy_slice_bytes: usize,
     /// Partitions of `__consumer_offsets` when it is made (`offsets.topic.num.partitions`).
     pub offsets_topic_partitions: i32,
     /// How often offsets are looked through for expired ones (`offsets.retention.check.interval.ms`).
@@ -159,6 +165,9 @@ impl Default for BrokerOptions {
             cleanup: CleanupPolicy { delete: true, compact: false },
             retention_check_period: Duration::from_secs(300),
             groups: GroupOptions::default(),
+            groups_bytes_max: 256 * MIB,
+            groups_log_bytes_max: 1024 * 1024,
+            groups_copy_slice_bytes: 64 * 1024,
             offsets_topic_partitions: 50,
             offsets_check_period: Duration::from_secs(600),
             group_wait_max: Duration::from_secs(5),

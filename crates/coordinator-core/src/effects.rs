@@ -91,6 +91,10 @@ pub enum GroupError {
     Subscribed,
     #[error("the metadata of an offset is too large")]
     MetadataTooLarge,
+    #[error(
+        "this coordinator holds as much of groups as it may: delete groups that nobody uses, or give it more --memory"
+    )]
+    NoRoom,
     #[error("the group is too large to be stored in one record")]
     RecordTooLarge,
 }

@@ -25,8 +25,7 @@ impl Groups {
             self.groups.iter().filter(|(_, group)| is_over(group)).map(|(id, _)| id.clone()).collect();
         for id in over {
             fx.records.push(CoordinatorRecord::group(&id, None));
-            self.groups.remove(&id);
-            self.timers.cancel_all(&id);
+            self.drop_group(&id);
         }
     }
 
@@ -36,16 +35,23 @@ impl Groups {
     }
 
     fn retain_offsets(&mut self, fx: &mut Effects, keeps: impl Fn(&Group, &str, &Committed) -> bool) {
+        let mut changed = Vec::new();
         for (id, group) in &mut self.groups {
             let mut gone: Vec<(String, i32)> = Vec::new();
             for (topic, partitions) in &group.offsets {
                 let unwanted = partitions.iter().filter(|(_, committed)| !keeps(group, topic, committed));
                 gone.extend(unwanted.map(|(partition, _)| (topic.clone(), *partition)));
             }
+            if !gone.is_empty() {
+                changed.push(id.clone());
+            }
             for (topic, partition) in gone {
                 group.forget_offset(&topic, partition);
                 fx.records.push(CoordinatorRecord::offset(id, &topic, partition, None));
             }
+        }
+        for id in changed {
+            self.recount(&id);
         }
     }
 }

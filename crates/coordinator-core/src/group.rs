@@ -9,6 +9,9 @@ use protocol::messages::consumer_protocol_subscription::ConsumerProtocolSubscrip
 use protocol::wire::Decoder;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// What a protocol takes beyond its texts.
+const PROTOCOL_BYTES: usize = 64;
+
 /// The protocol type of consumers, whose metadata the coordinator may look into.
 const CONSUMER: &str = "consumer";
 
@@ -46,6 +49,14 @@ pub struct Protocol {
     pub metadata: Bytes,
 }
 
+/// What an entry of a map takes beyond its texts, about.
+pub(crate) const ENTRY_BYTES: usize = 128;
+
+/// Bytes of what a member says of itself.
+pub(crate) fn protocols_bytes(protocols: &[Protocol]) -> usize {
+    protocols.iter().map(|it| it.name.len() + it.metadata.len() + PROTOCOL_BYTES).sum()
+}
+
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Member {
     pub(crate) instance_id: Option<String>,
@@ -70,7 +81,8 @@ impl Member {
 
     /// Bytes of what the group keeps of it.
     pub(crate) fn bytes(&self) -> usize {
-        self.protocols.iter().map(|it| it.name.len() + it.metadata.len()).sum::<usize>() + self.client_id.len()
+        let texts = self.client_id.len() + self.client_host.len() + self.instance_id.as_ref().map_or(0, String::len);
+        ENTRY_BYTES + texts + self.assignment.len() + protocols_bytes(&self.protocols)
     }
 }
 
@@ -107,6 +119,12 @@ pub(crate) struct Group {
     pub(crate) subscribed: Option<BTreeSet<String>>,
     /// By topic and partition.
     pub(crate) offsets: BTreeMap<String, BTreeMap<i32, Committed>>,
+    /// Bytes of the offsets.
+    pub(crate) offset_bytes: usize,
+    /// The value of its record as it was stored last; none where nobody ever joined.
+    pub(crate) stored: Option<Bytes>,
+    /// What [`crate::Groups`] counts of it.
+    pub(crate) counted: usize,
 }
 
 impl Group {
@@ -256,7 +274,22 @@ impl Group {
     }
 
     /// Bytes that its members take.
+    pub(crate) fn member_bytes(&self) -> usize {
+        self.members.iter().map(|(id, member)| id.len() + member.bytes()).sum()
+    }
+
+    /// Bytes that it takes in all, about.
     pub(crate) fn bytes(&self) -> usize {
-        self.members.values().map(Member::bytes).sum()
+        let pending: usize = self.pending.iter().map(|id| id.len() + ENTRY_BYTES).sum();
+        let stored = self.stored.as_ref().map_or(0, Bytes::len);
+        ENTRY_BYTES + self.member_bytes() + pending + stored + self.offset_bytes
+    }
+
+    pub(crate) fn put_offset(&mut self, topic: String, partition: i32, committed: Committed) {
+        self.offset_bytes += committed.bytes(&topic);
+        let known = self.offsets.entry(topic.clone()).or_default();
+        if let Some(before) = known.insert(partition, committed) {
+            self.offset_bytes -= before.bytes(&topic);
+        }
     }
 }

@@ -62,6 +62,12 @@ pub struct Groups {
     pub(crate) options: GroupOptions,
     pub(crate) groups: BTreeMap<String, Group>,
     pub(crate) timers: Timers,
+    /// Bytes of all groups, about.
+    bytes: usize,
+    /// Bytes that may be added.
+    pub(crate) room: usize,
+    /// There are records of protocols that are not served.
+    holds_others: bool,
 }
 
 /// One group with all that a decision about it needs.
@@ -78,7 +84,7 @@ impl Groups {
     /// No groups yet.
     #[must_use]
     pub fn new(options: GroupOptions) -> Groups {
-        Groups { options, ..Groups::default() }
+        Groups { options, room: usize::MAX, ..Groups::default() }
     }
 
     /// Applies a record of the log, oldest first, before anything else is asked. Records of other protocols are passed over.
@@ -88,8 +94,7 @@ impl Groups {
     pub fn replay(&mut self, record: &CoordinatorRecord) -> Result<(), RecordError> {
         match record.decode()? {
             Change::Offset { group, topic, partition, value: Some(committed) } => {
-                let offsets = &mut self.groups.entry(group).or_default().offsets;
-                offsets.entry(topic).or_default().insert(partition, committed);
+                self.groups.entry(group).or_default().put_offset(topic, partition, committed);
             }
             Change::Offset { group, topic, partition, value: None } => {
                 if let Some(group) = self.groups.get_mut(&group) {
@@ -97,23 +102,71 @@ impl Groups {
                 }
             }
             Change::Group { group, value: Some(stored) } => {
-                let offsets = self.groups.remove(&group).map(|group| group.offsets).unwrap_or_default();
-                self.groups.insert(group, Group { offsets, ..restore(stored) });
+                let before = self.groups.remove(&group).unwrap_or_default();
+                let stored = Group { stored: record.value.as_ref().map(own), ..restore(stored) };
+                let Group { offsets, offset_bytes, .. } = before;
+                self.groups.insert(group, Group { offsets, offset_bytes, ..stored });
             }
             Change::Group { group, value: None } => {
-                let offsets = self.groups.remove(&group).map(|group| group.offsets).unwrap_or_default();
+                let Group { offsets, offset_bytes, .. } = self.groups.remove(&group).unwrap_or_default();
                 if !offsets.is_empty() {
-                    self.groups.insert(group, Group { offsets, ..Group::default() });
+                    self.groups.insert(group, Group { offsets, offset_bytes, ..Group::default() });
                 }
             }
-            Change::Other => {}
+            Change::Other => self.holds_others = true,
         }
         Ok(())
     }
 
+    /// Bytes that all groups take, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> usize {
+        self.groups.values().map(Group::bytes).sum()
+    }
+
+    /// How many bytes may be added from now on; what is there stays.
+    pub fn set_room(&mut self, bytes: usize) {
+        self.room = bytes;
+    }
+
+    /// Whether a copy of the groups is all that the log holds.
+    #[must_use]
+    pub fn are_all_there_is(&self) -> bool {
+        !self.holds_others
+    }
+
+    /// Takes into account what a decision has changed of a group.
+    pub(crate) fn recount(&mut self, id: &str) {
+        if let Some(group) = self.groups.get_mut(id) {
+            let bytes = group.bytes();
+            self.bytes = self.bytes - std::mem::replace(&mut group.counted, bytes) + bytes;
+        }
+    }
+
+    /// The same where only offsets have changed.
+    pub(crate) fn recount_offsets(&mut self, id: &str, offset_bytes_before: usize) {
+        if let Some(group) = self.groups.get_mut(id) {
+            let counted = (group.counted + group.offset_bytes).saturating_sub(offset_bytes_before);
+            self.bytes = self.bytes - std::mem::replace(&mut group.counted, counted) + counted;
+        }
+    }
+
+    pub(crate) fn drop_group(&mut self, id: &str) {
+        self.bytes -= self.groups.remove(id).map_or(0, |group| group.counted);
+        self.timers.cancel_all(id);
+    }
+
     /// All records are replayed: from now on members must be heard of.
     pub fn loaded(&mut self, now: Now) {
-        for (id, group) in &self.groups {
+        self.bytes = 0;
+        for (id, group) in &mut self.groups {
+            group.counted = group.bytes();
+            self.bytes += group.counted;
             for (member_id, member) in &group.members {
                 let at = now.at.plus(millis(member.session_timeout_ms));
                 self.timers.set(id, Timer::Session(member_id.clone()), at);
@@ -136,11 +189,12 @@ impl Groups {
                 Timer::Sync => work.sync_timed_out(),
                 Timer::Session(member_id) => work.session_timed_out(&member_id),
             }
+            self.recount(&id);
         }
     }
 
     pub(crate) fn work<'a>(&'a mut self, id: &'a str, now: Now, fx: &'a mut Effects) -> Option<Work<'a>> {
-        let Groups { options, groups, timers } = self;
+        let Groups { options, groups, timers, .. } = self;
         groups.get_mut(id).map(|group| Work { id, group, timers, options, now, fx })
     }
 
@@ -167,6 +221,12 @@ impl Work<'_> {
             members: members.collect(),
         };
         CoordinatorRecord::group(self.id, Some(&stored))
+    }
+
+    /// Sends the group's record on its way; a copy of the log holds the same.
+    pub(crate) fn store(&mut self, record: CoordinatorRecord) {
+        self.group.stored.clone_from(&record.value);
+        self.fx.records.push(record);
     }
 
     pub(crate) fn set_timer(&mut self, timer: Timer, after_ms: i32) {

@@ -10,7 +10,7 @@
 //! before the leader has assigned, as in Kafka: after a takeover the members of the last stored generation begin anew.
 
 use crate::effects::{Effects, GroupError, JoinAnswer, Ticket};
-use crate::group::{Group, InitialDelay, Member, Protocol, State};
+use crate::group::{ENTRY_BYTES, Group, InitialDelay, Member, Protocol, State, protocols_bytes};
 use crate::groups::{Groups, Now, Work, millis, own};
 use crate::record::TEXT_BYTES_MAX;
 use crate::timers::Timer;
@@ -55,22 +55,26 @@ impl Groups {
             if !is_new {
                 return fx.join(Some(ticket), JoinAnswer::refused(&request.member_id, GroupError::UnknownMember));
             }
+            if self.room == 0 {
+                return fx.join(Some(ticket), JoinAnswer::refused("", GroupError::Full));
+            }
             let group = Group { state_since: Some(now.wall), ..Group::default() };
             self.groups.insert(request.group.clone(), group);
         }
+        let room = self.room;
         let Some(mut work) = self.work(&request.group, now, fx) else { return };
         if is_new_group {
             // What comes of the group later rests on its being there.
             let record = work.record();
-            work.fx.records.push(record);
+            work.store(record);
         }
-        if work.accepts(request) {
+        if work.accepts(request, room) {
             if is_new { work.join_new(ticket, request) } else { work.join_known(ticket, request) }
         } else {
-            work.group.remove(&request.member_id);
-            work.cancel_timer(Timer::Session(request.member_id.clone()));
+            work.expel(&request.member_id);
             work.fx.join(Some(ticket), JoinAnswer::refused("", GroupError::Full));
         }
+        self.recount(&request.group);
     }
 
     fn check_join(&self, request: &JoinRequest) -> Result<(), GroupError> {
@@ -91,12 +95,15 @@ impl Groups {
 
 impl Work<'_> {
     /// Whether there is room. Those who are in stay in; while they join anew, the first to come are.
-    fn accepts(&self, request: &JoinRequest) -> bool {
+    fn accepts(&self, request: &JoinRequest, room_bytes: usize) -> bool {
         let group = &*self.group;
         let known = group.members.get(&request.member_id);
         let is_known = known.is_some() || group.pending.contains(&request.member_id);
-        let metadata: usize = request.protocols.iter().map(|it| it.name.len() + it.metadata.len()).sum();
-        let bytes = group.bytes() - known.map_or(0, Member::bytes) + metadata;
+        let before = known.map_or(0, |member| protocols_bytes(&member.protocols));
+        let after = protocols_bytes(&request.protocols);
+        let bytes = group.member_bytes() - before + after;
+        // What it says is in the group's record as well.
+        let grows = 2 * after.saturating_sub(before) + if known.is_some() { 0 } else { ENTRY_BYTES };
         let handed_out = group.pending.len() < self.options.members_max || is_known;
         let room = match group.state {
             State::Empty => true,
@@ -107,7 +114,7 @@ impl Work<'_> {
                 known.is_some() || group.members.len() < self.options.members_max
             }
         };
-        room && handed_out && bytes <= self.options.group_bytes_max
+        room && handed_out && bytes <= self.options.group_bytes_max && grows <= room_bytes
     }
 
     fn join_new(&mut self, ticket: Ticket, request: &JoinRequest) {
@@ -238,7 +245,7 @@ impl Work<'_> {
         if record.len() > self.options.record_bytes_max {
             answer = JoinAnswer::refused(new, GroupError::RecordTooLarge);
         } else {
-            self.fx.records.push(record);
+            self.store(record);
             let leads = self.group.is_leader(new);
             answer.skip_assignment = leads && request.may_skip_assignment;
             if !request.may_skip_assignment {
@@ -319,7 +326,7 @@ impl Work<'_> {
         self.group.begin_generation(self.now.wall);
         if self.group.state == State::Empty {
             let record = self.record();
-            return self.fx.records.push(record);
+            return self.store(record);
         }
         let member_ids: Vec<String> = self.group.members.keys().cloned().collect();
         for member_id in member_ids {

@@ -43,12 +43,9 @@ impl Groups {
         };
         let left: Vec<_> = members.iter().map(|member| work.leave(member)).collect();
         if left.iter().any(Result::is_ok) {
-            match work.group.state {
-                State::Stable | State::CompletingRebalance => work.rebalance(),
-                State::PreparingRebalance => work.complete_if_all_joined(),
-                State::Empty => {}
-            }
+            work.go_on_without();
         }
+        self.recount(group);
         Ok(left)
     }
 }
@@ -68,6 +65,25 @@ impl Work<'_> {
         self.cancel_timer(Timer::Session(member_id.clone()));
         self.remove(&member_id);
         Ok(())
+    }
+
+    /// What was a member's is dealt out to the others.
+    fn go_on_without(&mut self) {
+        match self.group.state {
+            State::Stable | State::CompletingRebalance => self.rebalance(),
+            State::PreparingRebalance => self.complete_if_all_joined(),
+            State::Empty => {}
+        }
+    }
+
+    /// There is no room for it any more, if it was in.
+    pub(crate) fn expel(&mut self, member_id: &str) {
+        let was_in = self.group.members.contains_key(member_id);
+        self.cancel_timer(Timer::Session(member_id.to_owned()));
+        self.remove(member_id);
+        if was_in {
+            self.go_on_without();
+        }
     }
 
     /// Takes a member out and tells it, should it wait.

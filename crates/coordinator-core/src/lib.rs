@@ -9,6 +9,7 @@
 //! and tickets come in as arguments; nothing panics on what is in a record or a request. Leaves to others: the log, the wire, which
 //! topics exist, what error codes failures have.
 
+mod copy;
 mod describe;
 mod effects;
 mod expiry;
@@ -25,6 +26,7 @@ mod timers;
 #[cfg(test)]
 mod tests;
 
+pub use copy::CopyCursor;
 pub use describe::{Description, GroupSummary, MemberDescription};
 pub use effects::{Answer, Effects, GroupError, JoinAnswer, JoinedMember, SyncAnswer, Ticket};
 pub use group::{Protocol, State};

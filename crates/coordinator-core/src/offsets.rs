@@ -1,7 +1,7 @@
 //! Committed offsets: who may commit, what is there, and what may be deleted.
 
 use crate::effects::{Effects, GroupError};
-use crate::group::{Group, State};
+use crate::group::{ENTRY_BYTES, Group, State};
 use crate::groups::{Groups, Now};
 use crate::leaving::Membership;
 use crate::record::{CoordinatorRecord, TEXT_BYTES_MAX};
@@ -23,6 +23,13 @@ pub struct Committed {
     pub expires_at: Option<UnixMillis>,
     /// None: the client named the topic by name only.
     pub topic: TopicId,
+}
+
+impl Committed {
+    /// Bytes that it takes, about.
+    pub(crate) fn bytes(&self, topic: &str) -> usize {
+        ENTRY_BYTES + topic.len() + self.metadata.len()
+    }
 }
 
 /// An offset that somebody wants to commit.
@@ -58,18 +65,36 @@ impl Groups {
         self.check_commit(now, &member, fx)?;
         let metadata_bytes_max = self.options.offset_metadata_bytes_max.min(TEXT_BYTES_MAX);
         let mut outcomes = Vec::with_capacity(offsets.len());
+        let mut room = self.room;
         for NewOffset { topic, partition, committed } in offsets {
             if committed.metadata.len() > metadata_bytes_max {
                 outcomes.push(Err(GroupError::MetadataTooLarge));
                 continue;
             }
+            let known = self.groups.get(&member.group).and_then(|group| group.offset(&topic, partition));
+            let grows = committed.bytes(&topic).saturating_sub(known.map_or(0, |known| known.bytes(&topic)));
+            if grows > room {
+                outcomes.push(Err(GroupError::NoRoom));
+                continue;
+            }
+            room -= grows;
             fx.records.push(CoordinatorRecord::offset(&member.group, &topic, partition, Some(&committed)));
-            // A client that manages its own members needs no group before it commits.
-            let group = self.groups.entry(member.group.clone()).or_default();
-            group.offsets.entry(topic).or_default().insert(partition, committed);
+            self.put_offset(&member.group, topic, partition, committed);
             outcomes.push(Ok(()));
         }
         Ok(outcomes)
+    }
+
+    /// A client that manages its own members needs no group before it commits.
+    fn put_offset(&mut self, group: &str, topic: String, partition: i32, committed: Committed) {
+        if !self.groups.contains_key(group) {
+            self.groups.insert(group.to_owned(), Group::default());
+            self.recount(group);
+        }
+        let Some(found) = self.groups.get_mut(group) else { return };
+        let before = found.offset_bytes;
+        found.put_offset(topic, partition, committed);
+        self.recount_offsets(group, before);
     }
 
     /// Members commit in their generation, others only while nobody is in the group. A commit tells that its member is there.
@@ -120,6 +145,7 @@ impl Groups {
         if group.state != State::Empty && !group.is_consumers() {
             return Err(GroupError::NotEmpty);
         }
+        let before = group.offset_bytes;
         let delete = |(topic, partition): &(String, i32)| {
             if group.is_subscribed(topic) {
                 return Err(GroupError::Subscribed);
@@ -129,7 +155,9 @@ impl Groups {
             }
             Ok(())
         };
-        Ok(offsets.iter().map(delete).collect())
+        let outcomes = offsets.iter().map(delete).collect();
+        self.recount_offsets(id, before);
+        Ok(outcomes)
     }
 
     /// Deletes a group without members, and all that it committed.
@@ -143,8 +171,7 @@ impl Groups {
         }
         fx.records.extend(group.offset_tombstones(id));
         fx.records.push(CoordinatorRecord::group(id, None));
-        self.groups.remove(id);
-        self.timers.cancel_all(id);
+        self.drop_group(id);
         Ok(())
     }
 }
@@ -153,11 +180,16 @@ impl Group {
     /// Whether there was one.
     pub(crate) fn forget_offset(&mut self, topic: &str, partition: i32) -> bool {
         let Some(partitions) = self.offsets.get_mut(topic) else { return false };
-        let was_there = partitions.remove(&partition).is_some();
+        let removed = partitions.remove(&partition);
         if partitions.is_empty() {
             self.offsets.remove(topic);
         }
-        was_there
+        self.offset_bytes -= removed.as_ref().map_or(0, |committed| committed.bytes(topic));
+        removed.is_some()
+    }
+
+    fn offset(&self, topic: &str, partition: i32) -> Option<&Committed> {
+        self.offsets.get(topic)?.get(&partition)
     }
 
     fn offset_tombstones(&self, id: &str) -> impl Iterator<Item = CoordinatorRecord> {

@@ -121,6 +121,11 @@ impl CoordinatorRecord {
         CoordinatorRecord { key, value }
     }
 
+    /// The same with a value that was stored before.
+    pub(crate) fn stored_group(group: &str, value: Bytes) -> CoordinatorRecord {
+        CoordinatorRecord { value: Some(value), ..CoordinatorRecord::group(group, None) }
+    }
+
     pub(crate) fn decode(&self) -> Result<Change, RecordError> {
         let mut key = Decoder::new(self.key.clone());
         let kind: i16 = key.get(0);

@@ -30,6 +30,7 @@ impl Groups {
         if let Err(error) = refused {
             fx.sync(Some(ticket), Err(error));
         }
+        self.recount(&request.member.group);
     }
 
     /// A member is there.
@@ -114,7 +115,7 @@ impl Work<'_> {
             self.refuse_syncs(GroupError::RecordTooLarge);
             return self.prepare_rebalance();
         }
-        self.fx.records.push(record);
+        self.store(record);
         let member_ids: Vec<String> = self.group.members.keys().cloned().collect();
         for member_id in member_ids {
             let answer = self.assignment_of(&member_id);

@@ -3,9 +3,10 @@
 //! | part | share | holds | when it is full |
 //! |---|---|---|---|
 //! | streams | 65 % | appends not yet durable, the log cache, uploads, blocks read back; `stream::Options` divides it | producers wait, records are spilled to the write-ahead log, old blocks are dropped |
-//! | requests | 15 % | frames being read or served | sockets are not read |
-//! | answers | 15 % | record data on its way to clients | fetches wait |
-//! | the rest | 5 % | the image, connections, buffers of the store's client | |
+//! | requests | 14 % | frames being read or served | sockets are not read |
+//! | answers | 14 % | record data on its way to clients | fetches wait |
+//! | groups | 3 % | consumer groups: members and committed offsets | more of them are refused |
+//! | the rest | 4 % | the image, connections, buffers of the store's client | |
 //!
 //! Memory is taken as it is needed, so an idle broker has next to none of it.
 
@@ -26,6 +27,8 @@ pub struct MemoryBudget {
     pub requests_bytes_max: u64,
     /// `broker::BrokerOptions::answers_bytes_max`.
     pub answers_bytes_max: u64,
+    /// `broker::BrokerOptions::groups_bytes_max`.
+    pub groups_bytes_max: u64,
 }
 
 impl MemoryBudget {
@@ -33,7 +36,12 @@ impl MemoryBudget {
     #[must_use]
     pub fn divide(total: u64) -> MemoryBudget {
         let percent = |share: u64| total / 100 * share;
-        MemoryBudget { streams_bytes: percent(65), requests_bytes_max: percent(15), answers_bytes_max: percent(15) }
+        MemoryBudget {
+            streams_bytes: percent(65),
+            requests_bytes_max: percent(14),
+            answers_bytes_max: percent(14),
+            groups_bytes_max: percent(3),
+        }
     }
 }
 
@@ -62,7 +70,7 @@ mod tests {
     fn the_parts_never_exceed_the_whole() {
         for total in [0, BUDGET_MIN, 300_000_001, DEFAULT_HIGH] {
             let parts = MemoryBudget::divide(total);
-            let sum = parts.streams_bytes + parts.requests_bytes_max + parts.answers_bytes_max;
+            let sum = parts.streams_bytes + parts.requests_bytes_max + parts.answers_bytes_max + parts.groups_bytes_max;
             assert!(sum <= total);
         }
     }

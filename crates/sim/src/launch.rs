@@ -21,7 +21,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(3);
 pub const BUCKET_FOLDER: &str = "/bucket";
 
 /// Partitions of `__consumer_offsets`.
-const OFFSETS_PARTITIONS: i32 = 2;
+pub const OFFSETS_PARTITIONS: i32 = 2;
 
 /// Everything that one life needs.
 pub struct Life {
@@ -83,6 +83,8 @@ impl Life {
                 retention_check_period: Duration::from_secs(1),
                 connection_idle_max: Duration::from_secs(30),
                 groups: group_options(),
+                groups_log_bytes_max: 4 << 10,
+                groups_copy_slice_bytes: 300,
                 offsets_topic_partitions: OFFSETS_PARTITIONS,
                 ..BrokerOptions::default()
             },

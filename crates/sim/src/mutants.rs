@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::process::Command;
 
 /// Every planted bug of the spine.
-pub const NAMES: [&str; 36] = [
+pub const NAMES: [&str; 38] = [
     "B1",
     "B2",
     "B3",
@@ -44,6 +44,8 @@ pub const NAMES: [&str; 36] = [
     "G3",
     "assignment told before it is durable",
     "commit of an old generation",
+    "trim before the copy is confirmed",
+    "copy that misses an offset",
 ];
 
 /// Seeds that a planted bug may take at the most.

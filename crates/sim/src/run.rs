@@ -182,6 +182,7 @@ fn uncovered(plan: &Plan, counts: &BTreeMap<&'static str, u64>) -> Vec<String> {
         ("check.group_commit", GROUP_ANSWERS_MIN),
         ("check.group_fetch", GROUP_ANSWERS_MIN),
         ("check.group_assignment", GROUP_ANSWERS_MIN),
+        ("check.group_log_cut", 1),
         ("workload.member_died", 1),
         ("workload.member_left", 1),
         ("check.image", 1),

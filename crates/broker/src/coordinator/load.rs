@@ -26,8 +26,8 @@ pub(crate) async fn run(broker: Arc<Shared>, shard: Arc<Shard>) {
     let mut stopping = broker.stopping.subscribe();
     loop {
         let wait = match load(&broker, &shard).await {
-            Ok(groups) => {
-                shard.serve(groups);
+            Ok((groups, log_bytes)) => {
+                shard.serve(groups, log_bytes);
                 let image = broker.store.ledger().image();
                 shard.apply(&broker, |groups, now, fx| {
                     groups.loaded(now);
@@ -56,7 +56,8 @@ pub(crate) async fn run(broker: Arc<Shared>, shard: Arc<Shard>) {
     }
 }
 
-async fn load(broker: &Shared, shard: &Shard) -> Result<Groups, ReadError> {
+/// The groups, and bytes of the records that they come from.
+async fn load(broker: &Shared, shard: &Shard) -> Result<(Groups, u64), ReadError> {
     let partition = shard.partition();
     let began = broker.clock.now();
     let end = partition.log_end();
@@ -66,6 +67,7 @@ async fn load(broker: &Shared, shard: &Shard) -> Result<Groups, ReadError> {
     let mut groups = Groups::new(options);
     let first = partition.log_start();
     let mut from = first;
+    let mut bytes = 0;
     while from < end {
         let batches = partition.read(from, READ_BYTES).await?;
         if batches.next <= from {
@@ -73,16 +75,17 @@ async fn load(broker: &Shared, shard: &Shard) -> Result<Groups, ReadError> {
             return Err(ReadError::Trouble(format!("the log is not confirmed from offset {from} on")));
         }
         from = batches.next;
-        replay(&mut groups, batches)?;
+        bytes += replay(&mut groups, batches)?;
     }
     if from > first {
         let took_ms = broker.clock.now().since(began).as_millis();
         tracing::info!(records = from.0 - first.0, took_ms, groups = groups.list().count(), "groups loaded");
     }
-    Ok(groups)
+    Ok((groups, bytes))
 }
 
-fn replay(groups: &mut Groups, batches: ReadBatches) -> Result<(), ReadError> {
+fn replay(groups: &mut Groups, batches: ReadBatches) -> Result<u64, ReadError> {
+    let mut replayed_bytes = 0;
     let bytes = batches.pieces.into_iter().collect::<Records>().to_bytes();
     for batch in record_batch::batches(bytes) {
         let batch = batch.map_err(|error| damaged(batches.next, &error))?;
@@ -92,11 +95,13 @@ fn replay(groups: &mut Groups, batches: ReadBatches) -> Result<(), ReadError> {
         for record in batch.records(DECOMPRESSED_BYTES_MAX).map_err(|error| damaged(batches.next, &error))? {
             let record = record.map_err(|error| damaged(batches.next, &error))?;
             let Some(key) = record.key else { continue };
-            let replayed = groups.replay(&CoordinatorRecord { key, value: record.value });
+            let coordinators = CoordinatorRecord { key, value: record.value };
+            replayed_bytes += coordinators.len() as u64;
+            let replayed = groups.replay(&coordinators);
             replayed.map_err(|error| ReadError::Corrupt(format!("offset {}: {error}", record.offset)))?;
         }
     }
-    Ok(())
+    Ok(replayed_bytes)
 }
 
 fn damaged(before: Offset, what: &dyn std::fmt::Display) -> ReadError {

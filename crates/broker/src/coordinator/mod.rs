@@ -6,13 +6,14 @@
 //! question has been confirmed, so that a deposed owner never answers from its memory.
 //!
 //! This file follows the ledger: a partition that this broker comes to own is loaded (`load`), one that it lost is given up. It also
-//! keeps the groups' time. Nothing here decides about safety by a clock.
+//! keeps the groups' time, and has logs that have become long copied (`compact`). Nothing here decides about safety by a clock.
 
+mod compact;
 mod load;
 mod shard;
 mod topic;
 
-pub(crate) use shard::Shard;
+pub(crate) use shard::{GroupMemory, Shard};
 pub(crate) use topic::{ensure as ensure_topic, find as find_topic, partition_of};
 
 use crate::Shared;
@@ -34,6 +35,7 @@ const LOOK_PERIOD: Duration = Duration::from_secs(60);
 /// The partitions of `__consumer_offsets` that this broker answers for.
 pub(crate) struct Coordinators {
     shards: Mutex<BTreeMap<StreamId, Arc<Shard>>>,
+    memory: GroupMemory,
     /// Counts up when a shard comes, begins to serve, or goes.
     changes: watch::Sender<u64>,
     /// A deadline is earlier than the loop knows, or a shard must be loaded anew.
@@ -42,7 +44,12 @@ pub(crate) struct Coordinators {
 
 impl Coordinators {
     pub(crate) fn new() -> Coordinators {
-        Coordinators { shards: Mutex::default(), changes: watch::Sender::new(0), wakes: Arc::default() }
+        Coordinators {
+            shards: Mutex::default(),
+            memory: GroupMemory::default(),
+            changes: watch::Sender::new(0),
+            wakes: Arc::default(),
+        }
     }
 
     /// The shard that a group belongs to, ready to serve.
@@ -116,7 +123,7 @@ impl Coordinators {
         });
         for (id, partition) in owned {
             shards.entry(id).or_insert_with(|| {
-                let shard = Arc::new(Shard::new(partition, self.wakes.clone()));
+                let shard = Arc::new(Shard::new(partition, self.memory.clone(), self.wakes.clone()));
                 broker.clock.spawn("load groups", Box::pin(load::run(broker.clone(), shard.clone())));
                 shard
             });
@@ -149,6 +156,9 @@ pub(crate) async fn run(broker: Arc<Shared>) {
                 shard.apply(&broker, |groups, now, fx| groups.expire(now.wall, fx));
             }
             shard.tick(&broker);
+            if let Some(begun) = shard.begin_copy(&broker) {
+                broker.clock.spawn("copy groups", Box::pin(compact::run(broker.clone(), shard, begun)));
+            }
         }
         let deadlines = coordinators.serving_shards().into_iter().filter_map(|shard| shard.next_deadline());
         let next = deadlines.chain([next_expiry, now.plus(LOOK_PERIOD)]).min().unwrap_or(Micros(0));

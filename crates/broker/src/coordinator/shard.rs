@@ -11,10 +11,10 @@ use crate::batch_check::CheckedBatch;
 use crate::error::Failure;
 use crate::partition::Partition;
 use base::{Micros, Offset, planted};
-use coordinator_core::{Answer, CoordinatorRecord, Effects, Groups, Now, Ticket};
+use coordinator_core::{Answer, CoordinatorRecord, CopyCursor, Effects, Groups, Now, Ticket};
 use protocol::record_batch::{BatchBuilder, NewRecord};
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use stream::AppendError;
 use tokio::sync::{Notify, oneshot};
@@ -34,8 +34,12 @@ pub(crate) struct Decided<T> {
     pub(crate) after: Offset,
 }
 
+/// Bytes that the groups of all shards take.
+pub(crate) type GroupMemory = Arc<AtomicUsize>;
+
 pub(crate) struct Shard {
     partition: Partition,
+    memory: GroupMemory,
     stage: AtomicU8,
     inner: Mutex<Inner>,
     /// Wakes the loop that keeps the groups' time.
@@ -51,12 +55,35 @@ struct Inner {
     outbox: VecDeque<CoordinatorRecord>,
     requesters: BTreeMap<Ticket, oneshot::Sender<Decided<Answer>>>,
     next_ticket: u64,
+    /// What of [`Shard::memory`] is this shard's.
+    counted: usize,
+    log: LogSize,
 }
 
+/// Bytes of records in the log, from its start to its end with the outbox, and when that is to be copied.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct LogSize {
+    pub(crate) bytes: u64,
+    /// What the last copy took.
+    copied: u64,
+    is_copying: bool,
+}
+
+/// A copy that begins.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    /// Where the log ends: what lies before goes when the copy is there.
+    pub(crate) begin: Offset,
+    bytes_before: u64,
+}
+
+/// A log is copied when it is so many times longer than its last copy, so that copies are a small part of what is written.
+const COPY_WHEN_LONGER: u64 = 3;
+
 impl Shard {
-    pub(crate) fn new(partition: Partition, wakes: Arc<Notify>) -> Shard {
+    pub(crate) fn new(partition: Partition, memory: GroupMemory, wakes: Arc<Notify>) -> Shard {
         let (stage, inner) = (AtomicU8::new(LOADING), Mutex::default());
-        Shard { partition, stage, inner, wakes, lost: Notify::new() }
+        Shard { partition, memory, stage, inner, wakes, lost: Notify::new() }
     }
 
     pub(crate) fn partition(&self) -> &Partition {
@@ -76,8 +103,13 @@ impl Shard {
     }
 
     /// The groups are as the log has them: requests may come.
-    pub(crate) fn serve(&self, groups: Groups) {
-        lock(&self.inner).groups = groups;
+    pub(crate) fn serve(&self, groups: Groups, log_bytes: u64) {
+        {
+            let mut inner = lock(&self.inner);
+            inner.groups = groups;
+            inner.log = LogSize { bytes: log_bytes, ..LogSize::default() };
+            self.count(&mut inner);
+        }
         let from_loading = self.stage.compare_exchange(LOADING, SERVING, Ordering::AcqRel, Ordering::Acquire);
         if from_loading.is_ok() {
             self.wakes.notify_one();
@@ -87,12 +119,7 @@ impl Shard {
     /// Nothing more is decided here; whoever waits is told to look for the coordinator.
     pub(crate) fn lose(&self) {
         self.stage.store(LOST, Ordering::Release);
-        let mut inner = lock(&self.inner);
-        inner.requesters.clear();
-        inner.outbox.clear();
-        drop(inner);
-        self.lost.notify_waiters();
-        self.wakes.notify_one();
+        self.lose_locked(&mut lock(&self.inner));
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Micros> {
@@ -126,7 +153,11 @@ impl Shard {
         let earliest = inner.groups.next_deadline();
         let now = Now { at: broker.clock.now(), wall: broker.clock.wall() };
         let mut fx = Effects::default();
+        let room = broker.options.groups_bytes_max.saturating_sub(self.memory.load(Ordering::Relaxed));
+        inner.groups.set_room(room);
         let value = decide(&mut inner.groups, now, &mut fx);
+        self.count(inner);
+        inner.log.bytes += fx.records.iter().map(|record| record.len() as u64).sum::<u64>();
         inner.outbox.extend(fx.records);
         self.flush(broker, inner);
         let after = self.end(inner);
@@ -136,11 +167,58 @@ impl Shard {
                 let _is_heard = requester.send(Decided { value: answer, after }).is_ok();
             }
         }
+        if self.is_long(broker, inner) {
+            self.wakes.notify_one();
+        }
         let next = inner.groups.next_deadline();
         if next.is_some_and(|next| earliest.is_none_or(|earliest| next < earliest)) {
             self.wakes.notify_one();
         }
         (value, after)
+    }
+
+    /// Takes into account what a decision has changed of the memory that the groups take.
+    fn count(&self, inner: &mut Inner) {
+        let bytes = if self.is_lost() { 0 } else { inner.groups.bytes() };
+        let before = std::mem::replace(&mut inner.counted, bytes);
+        self.memory.fetch_add(bytes, Ordering::Relaxed);
+        self.memory.fetch_sub(before, Ordering::Relaxed);
+    }
+
+    fn is_long(&self, broker: &Shared, inner: &Inner) -> bool {
+        let log = inner.log;
+        let longest = broker.options.groups_log_bytes_max.max(COPY_WHEN_LONGER.saturating_mul(log.copied));
+        !log.is_copying && log.bytes > longest && inner.groups.are_all_there_is()
+    }
+
+    /// Begins a copy where the log has become long, and none is under way.
+    pub(crate) fn begin_copy(&self, broker: &Shared) -> Option<Begun> {
+        let mut inner = lock(&self.inner);
+        if !self.is_serving() || !self.is_long(broker, &inner) {
+            return None;
+        }
+        inner.log.is_copying = true;
+        Some(Begun { begin: self.end(&inner), bytes_before: inner.log.bytes })
+    }
+
+    /// The next slice of a copy: its bytes, and whether the copy is whole then.
+    pub(crate) fn copy_slice(
+        &self,
+        broker: &Shared,
+        cursor: &mut CopyCursor,
+        bytes_max: usize,
+    ) -> Decided<(u64, bool)> {
+        self.apply(broker, |groups, _, fx| {
+            let is_whole = groups.copy(cursor, bytes_max, fx);
+            (fx.records.iter().map(|record| record.len() as u64).sum(), is_whole)
+        })
+    }
+
+    /// The log begins with the copy now.
+    pub(crate) fn has_copied(&self, begun: &Begun, bytes: u64) {
+        let mut inner = lock(&self.inner);
+        let rest = inner.log.bytes.saturating_sub(begun.bytes_before);
+        inner.log = LogSize { bytes: rest, copied: bytes, is_copying: false };
     }
 
     /// Where the log will end when the outbox is in it: a record is an offset, and nobody else appends here.
@@ -178,6 +256,7 @@ impl Shard {
 
     fn lose_locked(&self, inner: &mut Inner) {
         self.stage.store(LOST, Ordering::Release);
+        self.count(inner);
         inner.requesters.clear();
         inner.outbox.clear();
         self.lost.notify_waiters();
@@ -247,7 +326,9 @@ impl Shard {
         let Decided { value, after } = {
             let mut inner = lock(&self.inner);
             if planted!("G2", self.end(&inner) == before, false) {
-                inner.outbox.push_back(CoordinatorRecord::nothing());
+                let nothing = CoordinatorRecord::nothing();
+                inner.log.bytes += nothing.len() as u64;
+                inner.outbox.push_back(nothing);
                 self.flush(broker, &mut inner);
             }
             Decided { value: read(&inner.groups), after: self.end(&inner) }
@@ -272,7 +353,7 @@ impl Shard {
     }
 
     /// Waits until the outbox is empty.
-    async fn room(&self, broker: &Shared, deadline: Micros) -> Result<(), Failure> {
+    pub(crate) async fn room(&self, broker: &Shared, deadline: Micros) -> Result<(), Failure> {
         loop {
             {
                 let mut inner = lock(&self.inner);
@@ -292,7 +373,7 @@ impl Shard {
     }
 
     /// Waits until the log is confirmed up to `end`, by this owner.
-    async fn confirmed(&self, broker: &Shared, end: Offset, deadline: Micros) -> Result<(), Failure> {
+    pub(crate) async fn confirmed(&self, broker: &Shared, end: Offset, deadline: Micros) -> Result<(), Failure> {
         let lost = self.lost.notified();
         if self.is_lost() {
             return Err(Failure::NotCoordinator);

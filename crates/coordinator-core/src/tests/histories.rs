@@ -1,7 +1,7 @@
 //! Random histories of a few members, with crashes: what nobody may ever see.
 
 use super::bench::{Bench, GROUP, joiner, membership};
-use crate::{Effects, GroupError, JoinRequest, Membership, State, SyncRequest, Ticket};
+use crate::{CoordinatorRecord, CopyCursor, Effects, GroupError, JoinRequest, Membership, State, SyncRequest, Ticket};
 use bytes::Bytes;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -17,6 +17,7 @@ enum Step {
     Pass { seconds: u64 },
     Forget { client: usize },
     Expire,
+    Copy { bytes: usize },
     Crash,
 }
 
@@ -31,6 +32,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (1..12_u64).prop_map(|seconds| Step::Pass { seconds }),
         1 => client.prop_map(|client| Step::Forget { client }),
         1 => Just(Step::Expire),
+        3 => (1..400_usize).prop_map(|bytes| Step::Copy { bytes }),
         1 => Just(Step::Crash),
     ]
 }
@@ -52,6 +54,8 @@ struct World {
     told: BTreeMap<(i32, String), Bytes>,
     committed: Option<i64>,
     draws: u64,
+    /// A copy under way: where in the log it began, and how far it has come.
+    copying: Option<(usize, CopyCursor)>,
 }
 
 impl World {
@@ -112,7 +116,9 @@ impl World {
                 self.bench.groups.expire(self.bench.now.wall, &mut fx);
                 self.bench.take(fx);
             }
+            Step::Copy { bytes } => self.copy(bytes),
             Step::Crash => {
+                self.copying = None;
                 self.bench.restart();
                 self.clients.iter_mut().for_each(|client| (client.joins, client.syncs) = (None, None));
             }
@@ -120,6 +126,21 @@ impl World {
         }
         self.hear();
         self.check();
+    }
+
+    /// Copies a slice; what lies before a whole copy goes, and nothing is missing then.
+    fn copy(&mut self, bytes: usize) {
+        let (begin, mut cursor) = self.copying.take().unwrap_or((self.bench.log.len(), CopyCursor::default()));
+        let mut fx = Effects::default();
+        let is_whole = self.bench.groups.copy(&mut cursor, bytes, &mut fx);
+        self.bench.take(fx);
+        if is_whole {
+            let before = folded(&self.bench.log);
+            self.bench.log.drain(..begin);
+            assert_eq!(folded(&self.bench.log), before, "the copy and what follows it say what the log said");
+        } else {
+            self.copying = Some((begin, cursor));
+        }
     }
 
     /// The clients read their answers.
@@ -148,11 +169,24 @@ impl World {
 
     fn check(&mut self) {
         assert_eq!(self.bench.committed("t"), self.committed, "what was committed is what is there");
+        assert_eq!(self.bench.groups.bytes(), self.bench.groups.count(), "what is counted is what is there");
         let Ok(group) = self.bench.groups.describe(GROUP) else { return };
         let waits = self.bench.groups.next_deadline().is_some();
         assert!(group.members.is_empty() || waits, "members without a deadline stay for ever");
         assert_eq!(group.state == State::Empty, group.members.is_empty() && group.state != State::PreparingRebalance);
     }
+}
+
+/// Each key with the value that is replayed last.
+fn folded(records: &[CoordinatorRecord]) -> BTreeMap<Bytes, Bytes> {
+    let mut folded = BTreeMap::new();
+    for record in records {
+        match &record.value {
+            Some(value) => drop(folded.insert(record.key.clone(), value.clone())),
+            None => drop(folded.remove(&record.key)),
+        }
+    }
+    folded
 }
 
 proptest! {
@@ -162,7 +196,7 @@ proptest! {
     fn a_member_is_told_one_thing_in_a_generation_and_commits_stay(steps in prop::collection::vec(step(), 1..120)) {
         let clients = vec![Client::default(); 4];
         let mut world =
-            World { bench: Bench::new(), clients, told: BTreeMap::new(), committed: None, draws: 0 };
+            World { bench: Bench::new(), clients, told: BTreeMap::new(), committed: None, draws: 0, copying: None };
         for step in &steps {
             world.run(step);
         }

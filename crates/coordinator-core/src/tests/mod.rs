@@ -1,6 +1,7 @@
 //! Examples of each verb, and random histories.
 
 mod bench;
+mod bounds;
 mod histories;
 mod membership;
 mod offsets;

@@ -7,9 +7,11 @@ mod alone;
 mod client;
 mod member;
 
-use crate::checker::{GroupHistory, GroupPartition, Partitions};
-use crate::plan::Plan;
-use crate::workload::client::{Failure, RETRIABLE};
+use crate::checker::{GroupHistory, GroupPartition, Partitions, TopicKey};
+use crate::launch::OFFSETS_PARTITIONS;
+use crate::plan::{Plan, TopicPlan};
+use crate::workload::client::{Client, Failure, RETRIABLE, Seek};
+use crate::workload::topic::LiveTopic;
 use crate::workload::{Shared, breathe};
 use crate::world::{now, spawn};
 use base::{Micros, Seed};
@@ -87,6 +89,27 @@ pub(super) async fn fetch_all(shared: &Arc<Shared>, seed: &mut Seed, deadline: M
         }
         shared.cluster.universe().trace.count("check.liveness");
     }
+    for partition in 0..OFFSETS_PARTITIONS {
+        if log_start(shared, partition, seed).await > 0 {
+            shared.cluster.universe().trace.count("check.group_log_cut");
+        }
+    }
+}
+
+/// Where a partition of the topic that groups live in begins, as far as somebody says: it is cut when it has become long.
+async fn log_start(shared: &Arc<Shared>, partition: i32, seed: &mut Seed) -> i64 {
+    let plan = TopicPlan {
+        name: "__consumer_offsets".to_owned(),
+        partitions: OFFSETS_PARTITIONS,
+        retention_bytes: None,
+        recreated: false,
+        pruned: false,
+        value_bytes_max: 0,
+    };
+    let key = TopicKey { name: plan.name.clone(), generation: 0 };
+    let mut client = Client::new(shared, seed.fork("client"));
+    let start = client.seek(&LiveTopic { plan, key, id: 0 }, partition, Seek::Earliest).await;
+    start.map_or(0, |(offset, _)| offset)
 }
 
 /// Fetches, and tells the history what came.

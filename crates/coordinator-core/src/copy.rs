@@ -1,0 +1,76 @@
+//! The copy that bounds the log: all that is stored of the groups once more, slice by slice.
+//!
+//! The log of a partition is replayed as a whole, so what it says may be said again at its end, and what lies before that copy may go.
+//! Records of decisions lie between the slices: each key is copied as it is stored at that moment, so what was said of it after the
+//! copy began is said before its copy as well, or after it. What is in memory only (a rebalance that is under way) is not copied.
+
+use crate::effects::Effects;
+use crate::group::Group;
+use crate::groups::Groups;
+use crate::record::CoordinatorRecord;
+use base::planted;
+use std::ops::Bound;
+
+/// How far a copy has come: the last key that is in it.
+#[derive(Debug, Clone, Default)]
+pub struct CopyCursor {
+    group: Option<String>,
+    /// None: of that group the record of its members is copied, and no offset.
+    offset: Option<(String, i32)>,
+}
+
+/// A slice that is being filled.
+struct Slice<'a> {
+    cursor: &'a mut CopyCursor,
+    fx: &'a mut Effects,
+    bytes_left: usize,
+}
+
+impl Groups {
+    /// The next records of a copy, about `bytes_max` of them; whether it is whole then.
+    pub fn copy(&self, cursor: &mut CopyCursor, bytes_max: usize, fx: &mut Effects) -> bool {
+        let begun = cursor.group.clone();
+        let first = begun.as_ref().map_or(Bound::Unbounded, |group| Bound::Included(group.clone()));
+        let mut slice = Slice { cursor, fx, bytes_left: bytes_max };
+        for (id, group) in self.groups.range::<String, _>((first, Bound::Unbounded)) {
+            if begun.as_ref() != Some(id) {
+                slice.cursor.group = Some(id.clone());
+                slice.cursor.offset = None;
+                if let Some(stored) = &group.stored {
+                    slice.push(CoordinatorRecord::stored_group(id, stored.clone()));
+                }
+            }
+            if !slice.offsets(id, group) {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+impl Slice<'_> {
+    /// The group's offsets behind the cursor; whether there was room for all of them.
+    fn offsets(&mut self, id: &str, group: &Group) -> bool {
+        let begun = self.cursor.offset.clone();
+        let first = begun.as_ref().map_or(Bound::Unbounded, |(topic, _)| Bound::Included(topic.clone()));
+        for (topic, partitions) in group.offsets.range::<String, _>((first, Bound::Unbounded)) {
+            let after = begun.as_ref().filter(|(begun, _)| begun == topic);
+            let after = after.map_or(Bound::Unbounded, |(_, partition)| Bound::Excluded(*partition));
+            for (partition, committed) in partitions.range((after, Bound::Unbounded)) {
+                if self.bytes_left == 0 {
+                    return false;
+                }
+                self.cursor.offset = Some((topic.clone(), *partition));
+                if planted!("copy that misses an offset", true, partition % 2 != 0) {
+                    self.push(CoordinatorRecord::offset(id, topic, *partition, Some(committed)));
+                }
+            }
+        }
+        self.bytes_left > 0
+    }
+
+    fn push(&mut self, record: CoordinatorRecord) {
+        self.bytes_left = self.bytes_left.saturating_sub(record.len());
+        self.fx.records.push(record);
+    }
+}
