@@ -9,10 +9,10 @@ use crate::answer::{Answer, Held};
 use crate::error::Failure;
 use crate::frame::Frame;
 use crate::handler::{
-    api_versions, create_partitions, create_topics, delete_groups, delete_records, delete_topics, describe_cluster,
-    describe_configs, describe_groups, describe_log_dirs, describe_topic_partitions, fetch, find_coordinator,
-    heartbeat, join_group, leave_group, list_groups, list_offsets, metadata, offset_commit, offset_delete,
-    offset_fetch, offset_for_leader_epoch, produce, sync_group,
+    alter_configs, api_versions, create_partitions, create_topics, delete_groups, delete_records, delete_topics,
+    describe_cluster, describe_configs, describe_groups, describe_log_dirs, describe_topic_partitions, fetch,
+    find_coordinator, heartbeat, join_group, leave_group, list_groups, list_offsets, metadata, offset_commit,
+    offset_delete, offset_fetch, offset_for_leader_epoch, produce, sync_group,
 };
 use crate::hello::START_CLIENT_ID;
 use crate::memory::{self, FrameMemory};
@@ -197,7 +197,9 @@ async fn handle(broker: &Shared, request: Request) -> Result<Answer, Unserved> {
         ApiKey::CreateTopics => reply.encode(&create_topics::handle(broker, reply.body(frame)?).await),
         ApiKey::DeleteTopics => reply.encode(&delete_topics::handle(broker, reply.body(frame)?, version).await),
         ApiKey::DeleteRecords => reply.encode(&delete_records::handle(broker, reply.body(frame)?).await),
-        ApiKey::DescribeConfigs => reply.encode(&describe_configs::handle(broker, reply.body(frame)?).await),
+        ApiKey::AlterConfigs => reply.encode(&alter_configs::replace(broker, reply.body(frame)?).await),
+        ApiKey::IncrementalAlterConfigs => reply.encode(&alter_configs::change(broker, reply.body(frame)?).await),
+        ApiKey::DescribeConfigs => reply.encode(&describe_configs::handle(broker, reply.body(frame)?, version).await),
         ApiKey::OffsetForLeaderEpoch => reply.encode(&offset_for_leader_epoch::handle(broker, reply.body(frame)?)),
         ApiKey::CreatePartitions => reply.encode(&create_partitions::handle(broker, reply.body(frame)?).await),
         ApiKey::DescribeLogDirs => reply.encode(&describe_log_dirs::handle(broker, reply.body(frame)?)),

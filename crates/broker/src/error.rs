@@ -17,6 +17,9 @@ pub(crate) enum Failure {
     /// In Kafka's words, as are its neighbours that clients show to people.
     #[error("This server does not host this topic-partition.")]
     UnknownPartition,
+    /// In Kafka's words.
+    #[error("The topic '{0}' does not exist.")]
+    UnknownTopic(String),
     #[error("This server does not host this topic ID.")]
     UnknownTopicId,
     #[error("{0}")]
@@ -110,7 +113,7 @@ impl Failure {
     /// Kafka's code.
     pub(crate) fn code(&self) -> ErrorCode {
         match self {
-            Failure::UnknownPartition => ErrorCode::UnknownTopicOrPartition,
+            Failure::UnknownPartition | Failure::UnknownTopic(_) => ErrorCode::UnknownTopicOrPartition,
             Failure::UnknownTopicId => ErrorCode::UnknownTopicId,
             Failure::InvalidTopic(_) => ErrorCode::InvalidTopicException,
             Failure::TopicExists(_) => ErrorCode::TopicAlreadyExists,

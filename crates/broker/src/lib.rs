@@ -69,6 +69,8 @@ struct Shared {
     options: BrokerOptions,
     /// The options that may change while it runs, as they are now.
     live: settings::Live,
+    /// Held while settings are changed, so that one change is made on top of the other.
+    altering: tokio::sync::Mutex<()>,
     clock: Arc<dyn Clock>,
     store: Store,
     partitions: Partitions,
@@ -112,6 +114,7 @@ impl Broker {
             answer_memory: AnswerMemory::new(options.answers_bytes_max - sessions_bytes),
             creating: Creating::default(),
             sessions: Sessions::new(options.fetch_sessions_max, sessions_bytes),
+            altering: tokio::sync::Mutex::new(()),
             live: settings::Live::new(options.clone(), node_id),
             said_hello: Notify::new(),
             stopping: watch::Sender::new(false),

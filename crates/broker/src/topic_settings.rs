@@ -51,7 +51,7 @@ impl TopicSettings {
                 .map_or(options.decompressed_bytes_max, |bytes| bytes.min(DECOMPRESSED_BYTES_MAX)),
             log_append_time: configs
                 .get("message.timestamp.type")
-                .map_or(options.log_append_time, |it| it == "LogAppendTime"),
+                .map_or(options.log_append_time, |it| it.trim() == "LogAppendTime"),
             timestamp_before_max_ms: number("message.timestamp.before.max.ms")
                 .unwrap_or(options.timestamp_before_max_ms),
             timestamp_after_max_ms: number("message.timestamp.after.max.ms").unwrap_or(options.timestamp_after_max_ms),

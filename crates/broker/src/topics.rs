@@ -125,8 +125,8 @@ pub(crate) async fn create(
     // What has been created between the check and the claim is in the image now.
     check_collision(&topic.name, &broker.store.ledger().image())?;
     for (name, value) in &topic.configs {
-        if let Some(reason) = Scope::Topic.find(name).and_then(|setting| setting.caveat(value)) {
-            tracing::info!(topic = %topic.name, "{name}={value} is kept, but has no effect: {reason}");
+        if let Some(caveat) = Scope::Topic.find(name).and_then(|setting| setting.caveat(value)) {
+            tracing::info!(topic = %topic.name, "{name}={value} {caveat}");
         }
     }
     let leaders = if topic.leaders.is_empty() {
@@ -192,7 +192,8 @@ pub(crate) async fn delete(broker: &Shared, id: TopicId, limit: Duration) -> Res
     submit(broker, Command::DeleteTopic { id }, limit).await
 }
 
-async fn submit(broker: &Shared, command: Command, limit: Duration) -> Result<(), Failure> {
+/// Asks the ledger for a change; answers once the ledger holds it.
+pub(crate) async fn submit(broker: &Shared, command: Command, limit: Duration) -> Result<(), Failure> {
     match broker.clock.timeout(limit, broker.store.ledger().submit(command)).await {
         None => Err(Failure::TimedOut),
         Some(Err(error)) => Err(error.into()),

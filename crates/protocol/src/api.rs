@@ -77,7 +77,7 @@ const fn api(key: ApiKey, first: i16, last: i16, rules: &'static [Rule]) -> Api 
 const ALL: i16 = i16::MAX;
 
 /// Sorted by key.
-pub static SERVED: [Api; 25] = [
+pub static SERVED: [Api; 27] = [
     // Before version 3 the records are message sets of the older formats.
     api(
         ApiKey::Produce,
@@ -178,9 +178,29 @@ pub static SERVED: [Api; 25] = [
             rule(Operation::DescribeConfigs, Resource::Group, When::Concerned),
         ],
     ),
+    api(
+        ApiKey::AlterConfigs,
+        0,
+        ALL,
+        &[
+            rule(Operation::AlterConfigs, Resource::Cluster, When::Concerned),
+            rule(Operation::AlterConfigs, Resource::Topic, When::Concerned),
+            rule(Operation::AlterConfigs, Resource::Group, When::Concerned),
+        ],
+    ),
     api(ApiKey::DescribeLogDirs, 0, ALL, &[rule(Operation::Describe, Resource::Cluster, When::Always)]),
     api(ApiKey::CreatePartitions, 0, ALL, &[rule(Operation::Alter, Resource::Topic, When::Always)]),
     api(ApiKey::DeleteGroups, 0, ALL, &[rule(Operation::Delete, Resource::Group, When::Always)]),
+    api(
+        ApiKey::IncrementalAlterConfigs,
+        0,
+        ALL,
+        &[
+            rule(Operation::AlterConfigs, Resource::Cluster, When::Concerned),
+            rule(Operation::AlterConfigs, Resource::Topic, When::Concerned),
+            rule(Operation::AlterConfigs, Resource::Group, When::Concerned),
+        ],
+    ),
     api(
         ApiKey::OffsetDelete,
         0,

@@ -28,6 +28,12 @@ pub(crate) const GROUP: i8 = 32;
 const SOURCE_LOGGER: i8 = 6;
 const KIND_UNKNOWN: i8 = 0;
 
+/// From these versions on it is told where a value comes from, and of which type it is.
+const SOURCE_VERSION: i16 = 1;
+const KIND_VERSION: i16 = 3;
+/// What stands for a source before.
+const NO_SOURCE: i8 = -1;
+
 /// Why clients' metrics have no settings.
 pub(crate) const NO_METRICS: &str = "clients' metrics are not collected yet, so there are no subscriptions to them";
 
@@ -37,11 +43,11 @@ pub(crate) const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// What a setting takes beyond its texts, roughly.
 const ENTRY_BYTES: usize = 160;
 
-pub(crate) async fn handle(broker: &Shared, request: DescribeConfigsRequest) -> DescribeConfigsResponse {
+pub(crate) async fn handle(broker: &Shared, request: DescribeConfigsRequest, version: i16) -> DescribeConfigsResponse {
     let image = broker.store.ledger().image();
     let options = broker.live.at(&image);
     let view = View { options: &options, image: &image, node_id: broker.store.node_id() };
-    let tell = Tell { synonyms: request.include_synonyms, documentation: request.include_documentation };
+    let tell = Tell { synonyms: request.include_synonyms, documentation: request.include_documentation, version };
     let mut left = ANSWER_BYTES_MAX;
     let mut results = Vec::new();
     for resource in request.resources {
@@ -93,6 +99,7 @@ pub(crate) fn of_new_topic(broker: &Shared, configs: &BTreeMap<String, String>) 
 struct Tell {
     synonyms: bool,
     documentation: bool,
+    version: i16,
 }
 
 fn describe(
@@ -110,7 +117,7 @@ fn describe(
         }
         BROKER_LOGGER => {
             check_own_id(view, name)?;
-            return Ok(vec![root_logger()]);
+            return Ok(vec![root_logger(tell)]);
         }
         GROUP if name.is_empty() => return Err(Failure::InvalidRequest("Group name must not be empty".to_owned())),
         GROUP => {
@@ -146,15 +153,16 @@ pub(crate) fn check_own_id(view: &View<'_>, name: &str) -> Result<(), Failure> {
 }
 
 /// One level holds for all that is logged; it is chosen at the start.
-fn root_logger() -> DescribeConfigsResourceResult {
+fn root_logger(tell: Tell) -> DescribeConfigsResourceResult {
     DescribeConfigsResourceResult {
         name: "root".to_owned(),
         value: Some(LevelFilter::current().to_string().to_uppercase()),
         read_only: true,
-        is_default: false,
-        config_source: SOURCE_LOGGER,
+        config_source: since(tell, SOURCE_VERSION, SOURCE_LOGGER, NO_SOURCE),
         config_type: KIND_UNKNOWN,
-        documentation: Some("The level of the broker's log; MILLSTREAM_LOG says it at the start.".to_owned()),
+        documentation: tell
+            .documentation
+            .then(|| "The level of the broker's log; MILLSTREAM_LOG says it at the start.".to_owned()),
         ..DescribeConfigsResourceResult::default()
     }
 }
@@ -168,14 +176,20 @@ fn told(described: Described, tell: Tell) -> DescribeConfigsResourceResult {
     DescribeConfigsResourceResult {
         name: described.setting.name.to_owned(),
         read_only: described.is_read_only,
-        is_default: described.source == settings::Source::Default,
-        config_source: described.source as i8,
+        // Sources came with version 1, and took the place of this flag.
+        is_default: since(tell, SOURCE_VERSION, false, described.source == settings::Source::Default),
+        config_source: since(tell, SOURCE_VERSION, described.source as i8, NO_SOURCE),
         is_sensitive: described.setting.kind == Kind::Password,
         synonyms: synonyms.collect(),
-        config_type: number_of(described.setting.kind),
+        config_type: since(tell, KIND_VERSION, number_of(described.setting.kind), KIND_UNKNOWN),
         documentation: tell.documentation.then(|| described.documentation()),
         value: described.value,
     }
+}
+
+/// What a field has from this version on, or else.
+fn since<T>(tell: Tell, version: i16, value: T, before: T) -> T {
+    if tell.version >= version { value } else { before }
 }
 
 fn number_of(kind: Kind) -> i8 {

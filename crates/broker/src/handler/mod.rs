@@ -1,5 +1,6 @@
 //! One file per API. Each turns a decoded request into its answer; codes come from `error`, stream words from `partition`.
 
+pub(crate) mod alter_configs;
 pub(crate) mod api_versions;
 pub(crate) mod create_partitions;
 pub(crate) mod create_topics;

@@ -202,6 +202,11 @@ fn broker_synonyms(view: &View<'_>, name: &'static str) -> Vec<Synonym> {
     synonyms.into_iter().skip_while(|synonym| synonym.name != name).collect()
 }
 
+/// The value of a setting of the broker that counts.
+pub(super) fn broker_value(view: &View<'_>, name: &str) -> Option<String> {
+    raw(view, name).map(|(text, _)| text)
+}
+
 /// The text that counts, and where it comes from.
 fn raw(view: &View<'_>, name: &str) -> Option<(String, Source)> {
     let sources = [Source::Broker, Source::Brokers, Source::Static, Source::Default];

@@ -210,8 +210,8 @@ pub fn apply(given: &BTreeMap<String, String>, options: &mut BrokerOptions) -> R
     for (name, text) in given {
         let setting = Scope::Broker.find(name).ok_or_else(|| Scope::Broker.unknown(name))?;
         setting.check(text)?;
-        if let Some(reason) = setting.caveat(text) {
-            tracing::warn!("setting {name}={text} has no effect: {reason}");
+        if let Some(caveat) = setting.caveat(text) {
+            tracing::info!("setting {name}={text} {caveat}");
         }
     }
     options.defaults = shown(options);

@@ -70,6 +70,27 @@ fn says_what_is_wrong() {
 }
 
 #[test]
+fn what_kafka_s_own_tests_set_is_taken() {
+    let given = [
+        ("group.consumer.migration.policy", "bidirectional"),
+        ("group.coordinator.rebalance.protocols", "classic,consumer,share,streams"),
+        ("group.initial.rebalance.delay.ms", "0"),
+        ("group.min.session.timeout.ms", "100"),
+        ("group.share.min.heartbeat.interval.ms", "500"),
+        ("group.streams.initial.rebalance.delay.ms", "0"),
+        ("log.initial.task.delay.ms", "100"),
+        ("log.segment.delete.delay.ms", "1000"),
+        ("offsets.topic.num.partitions", "1"),
+        ("share.coordinator.state.topic.num.partitions", "1"),
+        ("transaction.abort.timed.out.transaction.cleanup.interval.ms", "200"),
+        ("transaction.state.log.num.partitions", "1"),
+        ("unstable.api.versions.enable", "true"),
+    ];
+    let options = applied(&given).unwrap();
+    assert_eq!((options.offsets_topic_partitions, options.groups.initial_rebalance_delay), (1, Duration::ZERO));
+}
+
+#[test]
 fn what_has_no_object_is_taken() {
     let given = [("log.segment.bytes", "1048576"), ("transaction.max.timeout.ms", "1000"), ("process.roles", "broker")];
     assert_eq!(applied(&given).unwrap().given.len(), 3);

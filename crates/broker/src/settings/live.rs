@@ -42,6 +42,14 @@ impl Live {
         now.1.clone()
     }
 
+    /// Whether these can act, over what the broker was started with.
+    ///
+    /// # Errors
+    /// A value can't.
+    pub(crate) fn tried(&self, settings: &BTreeMap<String, String>) -> Result<(), String> {
+        honoured::put(settings, &mut self.started.clone())
+    }
+
     fn made(&self, settings: &Settings) -> BrokerOptions {
         let mut options = self.started.clone();
         if let Err(wrong) = honoured::put(&given(settings, self.node_id), &mut options) {
@@ -92,5 +100,13 @@ mod tests {
         let other = (SettingsScope::Broker(NodeId(2)), &[("message.max.bytes", "40")][..]);
         assert_eq!(live.at(&image(&[all, other])).batch_bytes_max, 20);
         assert_eq!(live.at(&Image::default()).batch_bytes_max, 10, "what is taken back acts no more");
+    }
+
+    #[test]
+    fn a_value_that_can_t_act_is_found_before_it_is_written() {
+        let live = Live::new(BrokerOptions::default(), NodeId(1));
+        let try_it = |text: &str| live.tried(&BTreeMap::from([("max.connections".to_owned(), text.to_owned())]));
+        assert_eq!(try_it("7"), Ok(()));
+        assert!(try_it("0").is_err());
     }
 }

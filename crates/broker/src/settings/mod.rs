@@ -5,21 +5,29 @@
 //! the value that it has anyway. Unknown names are refused with the nearest known one. `docs/configuration.md` is made from these
 //! tables.
 //!
-//! `honoured` puts values where they act, `value` reads them, `live` is what acts at the moment, `describe` tells it.
+//! `honoured` puts values where they act, `value` reads them, `live` is what acts at the moment, `describe` tells it, `change` says
+//! what a request to change it comes to.
 
+pub(crate) mod change;
 mod describe;
 pub mod document;
+mod group_check;
 mod honoured;
 mod live;
 mod nearest;
 mod table;
 mod value;
 
+pub(crate) use change::{Change, Changes, Operation, Wanted, Wrong};
 pub(crate) use describe::{Described, Source, View, broker as describe_broker, cluster as describe_cluster};
 pub(crate) use describe::{group as describe_group, topic as describe_topic};
+pub(crate) use group_check::check as check_group;
 pub use honoured::apply;
 pub(crate) use live::Live;
 pub use nearest::nearest;
+
+/// A value may be kept in the ledger for good, so it is no longer than this.
+const VALUE_BYTES_MAX: usize = 32 * 1024;
 
 /// One setting of Kafka's.
 #[derive(Debug)]
@@ -158,6 +166,9 @@ impl Setting {
     /// # Errors
     /// The text is no value of its type, or not one that it may have, or the setting is refused.
     pub fn check(&self, text: &str) -> Result<Fate, String> {
+        if text.len() > VALUE_BYTES_MAX {
+            return Err(format!("{} is longer than {VALUE_BYTES_MAX} bytes", self.name));
+        }
         value::check(self, text)?;
         match self.fate {
             Fate::Refused(_) if Some(text.trim()) == self.default => Ok(self.fate),
@@ -166,13 +177,13 @@ impl Setting {
         }
     }
 
-    /// Why this value has no effect, or not all of it, for a log line.
+    /// That this value does not act, or not all of it, and why: for a log line.
     #[must_use]
-    pub fn caveat(&self, text: &str) -> Option<&'static str> {
+    pub fn caveat(&self, text: &str) -> Option<String> {
         match self.fate {
-            Fate::WithoutObject(reason) => Some(reason),
+            Fate::WithoutObject(reason) => Some(format!("is kept and shown, but is without object here: {reason}")),
             Fate::Honoured if self.is_cleanup_policy() && value::list(text).any(|policy| policy == "compact") => {
-                Some(table::reasons::COMPACT)
+                Some(format!("acts only in part: {}", table::reasons::COMPACT))
             }
             _ => None,
         }

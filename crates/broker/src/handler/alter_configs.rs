@@ -1,0 +1,232 @@
+//! AlterConfigs and IncrementalAlterConfigs: each resource on its own, all or none of its settings.
+//!
+//! What a change comes to is decided in `settings::change`; here the resource is found, what only a running broker knows is checked,
+//! and the ledger is asked. An answer without an error means that the ledger holds the change: from then on it acts here, and
+//! elsewhere as soon as that broker has read so far. One change at a time is made by a broker, so that a list grows by every
+//! addition; where two brokers change one list at once, the later one counts.
+
+use crate::Shared;
+use crate::error::Failure;
+use crate::handler::describe_configs::{self, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP, TOPIC};
+use crate::settings::{self, Change, Changes, Described, Operation, Scope, Update, View, Wanted, Wrong, change};
+use crate::{topic_name, topics};
+use base::TopicId;
+use control_core::{Command, Image, SettingsScope};
+use protocol::error_code::ErrorCode;
+use protocol::messages::alter_configs_request::AlterConfigsRequest;
+use protocol::messages::alter_configs_response::{AlterConfigsResourceResponse, AlterConfigsResponse};
+use protocol::messages::incremental_alter_configs_request::IncrementalAlterConfigsRequest;
+use protocol::messages::incremental_alter_configs_response::{
+    AlterConfigsResourceResponse as ChangedResource, IncrementalAlterConfigsResponse,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// The requests name no timeout of their own.
+const ALTER_WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// What the ledger keeps of a group's name; many groups may have settings.
+const GROUP_NAME_BYTES_MAX: usize = 1024;
+
+/// What has settings: its kind by Kafka's number, and its name.
+type Resource = (i8, String);
+
+/// Says all settings that a resource shall have.
+pub(crate) async fn replace(broker: &Shared, request: AlterConfigsRequest) -> AlterConfigsResponse {
+    let wanted = request.resources.into_iter().map(|resource| {
+        let pairs = resource.configs.into_iter().map(|config| (config.name, config.value)).collect();
+        ((resource.resource_type, resource.resource_name), Ok(Wanted::Exactly(pairs)))
+    });
+    let outcomes = alter(broker, wanted.collect(), request.validate_only).await;
+    let responses = outcomes.into_iter().map(|((resource_type, resource_name), outcome)| {
+        let (error_code, error_message) = told(outcome);
+        AlterConfigsResourceResponse { error_code, error_message, resource_type, resource_name }
+    });
+    AlterConfigsResponse { responses: responses.collect(), ..AlterConfigsResponse::default() }
+}
+
+/// Says what changes.
+pub(crate) async fn change(
+    broker: &Shared,
+    request: IncrementalAlterConfigsRequest,
+) -> IncrementalAlterConfigsResponse {
+    let wanted = request.resources.into_iter().map(|resource| {
+        let change = |config: protocol::messages::incremental_alter_configs_request::AlterableConfig| {
+            let unknown = || Failure::InvalidRequest(format!("Unknown operation {}", config.config_operation));
+            let operation = Operation::of(config.config_operation).ok_or_else(unknown)?;
+            Ok(Change { name: config.name, operation, value: config.value })
+        };
+        let changes: Result<Vec<Change>, Failure> = resource.configs.into_iter().map(change).collect();
+        ((resource.resource_type, resource.resource_name), changes.map(Wanted::Changes))
+    });
+    let outcomes = alter(broker, wanted.collect(), request.validate_only).await;
+    let responses = outcomes.into_iter().map(|((resource_type, resource_name), outcome)| {
+        let (error_code, error_message) = told(outcome);
+        ChangedResource { error_code, error_message, resource_type, resource_name }
+    });
+    IncrementalAlterConfigsResponse { responses: responses.collect(), ..IncrementalAlterConfigsResponse::default() }
+}
+
+fn told(outcome: Result<(), Failure>) -> (i16, Option<String>) {
+    match outcome {
+        Ok(()) => (ErrorCode::None.number(), None),
+        Err(failure) => (failure.code().number(), Some(failure.to_string())),
+    }
+}
+
+async fn alter(
+    broker: &Shared,
+    wanted: Vec<(Resource, Result<Wanted, Failure>)>,
+    validate_only: bool,
+) -> Vec<(Resource, Result<(), Failure>)> {
+    let mut seen = BTreeSet::new();
+    let doubled: BTreeSet<Resource> =
+        wanted.iter().filter(|(resource, _)| !seen.insert(resource)).map(|(resource, _)| resource.clone()).collect();
+    let _one_at_a_time = broker.altering.lock().await;
+    let image = broker.store.ledger().image();
+    let outcomes = wanted.into_iter().map(|(resource, wanted)| {
+        let planned = if doubled.contains(&resource) {
+            Err(Failure::InvalidRequest("Each resource must appear at most once.".to_owned()))
+        } else {
+            wanted.and_then(|wanted| plan(broker, &image, &resource, wanted))
+        };
+        async move {
+            let outcome = match planned {
+                Ok(command) if !validate_only => topics::submit(broker, command, ALTER_WAIT_MAX).await,
+                Ok(_) => Ok(()),
+                Err(failure) => Err(failure),
+            };
+            (resource, outcome)
+        }
+    });
+    futures::future::join_all(outcomes).await
+}
+
+fn plan(broker: &Shared, image: &Image, resource: &Resource, wanted: Wanted) -> Result<Command, Failure> {
+    let options = broker.live.at(image);
+    let view = View { options: &options, image, node_id: broker.store.node_id() };
+    let (kind, name) = (resource.0, resource.1.as_str());
+    match kind {
+        TOPIC => plan_topic(&view, name, wanted),
+        BROKER if name.is_empty() => plan_brokers(broker, &view, SettingsScope::Brokers, wanted),
+        BROKER => {
+            describe_configs::check_own_id(&view, name)?;
+            plan_brokers(broker, &view, SettingsScope::Broker(view.node_id), wanted)
+        }
+        GROUP => plan_group(&view, name, wanted),
+        BROKER_LOGGER => Err(Failure::InvalidRequest(
+            "MILLSTREAM_LOG says at the start what is logged; it can't be changed while the broker runs".to_owned(),
+        )),
+        CLIENT_METRICS => Err(Failure::InvalidRequest(describe_configs::NO_METRICS.to_owned())),
+        other => Err(Failure::InvalidRequest(format!("Unknown resource type {other}"))),
+    }
+}
+
+fn plan_topic(view: &View<'_>, name: &str, wanted: Wanted) -> Result<Command, Failure> {
+    if name.is_empty() {
+        return Err(Failure::InvalidRequest("Default topic resources are not allowed.".to_owned()));
+    }
+    topic_name::check(name).map_err(Failure::InvalidTopic)?;
+    let topic = view.image.topic(name).ok_or_else(|| Failure::UnknownTopic(name.to_owned()))?;
+    let defaults = || settings::describe_topic(view, &BTreeMap::new());
+    let changes = change::plan(Scope::Topic, &topic.configs, value_in(defaults), wanted).map_err(failure)?;
+    tell_caveats(Scope::Topic, name, &changes);
+    let id: TopicId = topic.id;
+    Ok(Command::AlterTopicConfigs { id, changes })
+}
+
+fn plan_brokers(broker: &Shared, view: &View<'_>, scope: SettingsScope, wanted: Wanted) -> Result<Command, Failure> {
+    let set = view.image.settings.get(&scope).map(|set| (**set).clone()).unwrap_or_default();
+    check_dynamic(&scope, &wanted)?;
+    let defaults = || settings::describe_broker(view);
+    let changes = change::plan(Scope::Broker, &set, value_in(defaults), wanted).map_err(|wrong| match wrong {
+        // Kafka has the broad code for values of brokers, and takes any name.
+        Wrong::Config(why) if why.starts_with("Unknown") => Failure::InvalidConfig(why),
+        Wrong::Config(why) | Wrong::Request(why) => Failure::InvalidRequest(why),
+    })?;
+    let mut after = set;
+    for (name, value) in &changes {
+        match value {
+            Some(value) => after.insert(name.clone(), value.clone()),
+            None => after.remove(name),
+        };
+    }
+    broker.live.tried(&after).map_err(Failure::InvalidRequest)?;
+    check_fits(broker, &changes)?;
+    tell_caveats(Scope::Broker, "brokers", &changes);
+    Ok(Command::AlterSettings { scope, changes })
+}
+
+/// A batch must fit a request, and the write-ahead log with the memory before it.
+fn check_fits(broker: &Shared, changes: &Changes) -> Result<(), Failure> {
+    let bytes = changes.get("message.max.bytes").and_then(|value| value.as_ref()?.trim().parse::<usize>().ok());
+    let fits = broker.options.request_bytes_max.min(broker.store.batch_bytes_max());
+    match bytes {
+        Some(bytes) if bytes > fits => Err(Failure::InvalidRequest(format!(
+            "message.max.bytes={bytes} does not fit: requests and the write-ahead log of this broker take {fits} bytes"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// What only a start can change is refused before anything else is looked at, all of it in one line; to delete it is no change.
+fn check_dynamic(scope: &SettingsScope, wanted: &Wanted) -> Result<(), Failure> {
+    let named: Vec<&str> = match wanted {
+        Wanted::Exactly(pairs) => pairs.iter().map(|(name, _)| name.as_str()).collect(),
+        Wanted::Changes(changes) => {
+            let changes = changes.iter().filter(|change| change.operation != Operation::Delete);
+            changes.map(|change| change.name.as_str()).collect()
+        }
+    };
+    let read_only = |name: &&str| Scope::Broker.find(name).is_some_and(|it| it.update == Update::ReadOnly);
+    let per_broker = |name: &&str| Scope::Broker.find(name).is_some_and(|it| it.update == Update::PerBroker);
+    let fixed: Vec<&str> = named.iter().copied().filter(read_only).collect();
+    let single: Vec<&str> = named.into_iter().filter(per_broker).collect();
+    if fixed.is_empty() && *scope == SettingsScope::Brokers && !single.is_empty() {
+        let single = single.join(", ");
+        let wrong = format!("Cannot update these configs at default cluster level, only for a broker: [{single}]");
+        return Err(Failure::InvalidRequest(wrong));
+    }
+    if fixed.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::InvalidRequest(format!("Cannot update these configs dynamically: [{}]", fixed.join(", "))))
+}
+
+fn plan_group(view: &View<'_>, name: &str, wanted: Wanted) -> Result<Command, Failure> {
+    if name.is_empty() {
+        return Err(Failure::InvalidRequest("Default group resources are not allowed.".to_owned()));
+    }
+    if name.len() > GROUP_NAME_BYTES_MAX {
+        let wrong = format!("a group that has settings of its own has a name of at most {GROUP_NAME_BYTES_MAX} bytes");
+        return Err(Failure::InvalidRequest(wrong));
+    }
+    let scope = SettingsScope::Group(name.to_owned());
+    let set = view.image.settings.get(&scope).map(|set| (**set).clone()).unwrap_or_default();
+    let defaults = || settings::describe_group(view, &BTreeMap::new());
+    let changes = change::plan(Scope::Group, &set, value_in(defaults), wanted).map_err(failure)?;
+    settings::check_group(view, &changes).map_err(Failure::InvalidConfig)?;
+    tell_caveats(Scope::Group, name, &changes);
+    Ok(Command::AlterSettings { scope, changes })
+}
+
+/// The value that counts where a resource has none of its own.
+fn value_in(described: impl Fn() -> Vec<Described>) -> impl Fn(&str) -> Option<String> {
+    move |name| described().into_iter().find(|it| it.setting.name == name).and_then(|it| it.value)
+}
+
+fn tell_caveats(scope: Scope, of: &str, changes: &Changes) {
+    for (name, value) in changes {
+        let Some(value) = value else { continue };
+        if let Some(caveat) = scope.find(name).and_then(|setting| setting.caveat(value)) {
+            tracing::info!(of, "{name}={value} {caveat}");
+        }
+    }
+}
+
+fn failure(wrong: Wrong) -> Failure {
+    match wrong {
+        Wrong::Request(why) => Failure::InvalidRequest(why),
+        Wrong::Config(why) => Failure::InvalidConfig(why),
+    }
+}

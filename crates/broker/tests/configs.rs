@@ -1,0 +1,194 @@
+//! Settings over the wire: told, changed, and acting while the broker runs.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use broker::BrokerOptions;
+use protocol::error_code::ErrorCode;
+use protocol::messages::alter_configs_request::{self, AlterConfigsRequest};
+use protocol::messages::describe_configs_request::{DescribeConfigsRequest, DescribeConfigsResource};
+use protocol::messages::describe_configs_response::{DescribeConfigsResourceResult, DescribeConfigsResult};
+use protocol::messages::incremental_alter_configs_request::{
+    AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
+};
+use support::{Client, batch, start};
+
+const TOPIC: i8 = 2;
+const BROKER: i8 = 4;
+const BROKER_LOGGER: i8 = 8;
+const GROUP: i8 = 32;
+
+const SET: i8 = 0;
+const DELETE: i8 = 1;
+const APPEND: i8 = 2;
+
+async fn describe(client: &mut Client, version: i16, resource_type: i8, name: &str) -> DescribeConfigsResult {
+    let resource = DescribeConfigsResource { resource_type, resource_name: name.to_owned(), configuration_keys: None };
+    let request = DescribeConfigsRequest {
+        resources: vec![resource],
+        include_synonyms: version > 0,
+        include_documentation: version > 2,
+    };
+    client.call(version, &request).await.results.remove(0)
+}
+
+async fn told(client: &mut Client, resource_type: i8, name: &str, setting: &str) -> DescribeConfigsResourceResult {
+    let result = describe(client, 4, resource_type, name).await;
+    assert_eq!(result.error_code, 0, "{:?}", result.error_message);
+    result.configs.into_iter().find(|config| config.name == setting).unwrap()
+}
+
+/// The error code and message.
+async fn change(
+    client: &mut Client,
+    (resource_type, name): (i8, &str),
+    changes: &[(i8, &str, Option<&str>)],
+    validate_only: bool,
+) -> (i16, String) {
+    let change = |(operation, name, value): &(i8, &str, Option<&str>)| AlterableConfig {
+        name: (*name).to_owned(),
+        config_operation: *operation,
+        value: value.map(str::to_owned),
+    };
+    let resource = AlterConfigsResource {
+        resource_type,
+        resource_name: name.to_owned(),
+        configs: changes.iter().map(change).collect(),
+    };
+    let request = IncrementalAlterConfigsRequest { resources: vec![resource], validate_only };
+    let answer = client.call(1, &request).await.responses.remove(0);
+    (answer.error_code, answer.error_message.unwrap_or_default())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_s_settings_change_at_once_all_or_none() {
+    let running = start(BrokerOptions::default()).await;
+    let mut client = running.client().await;
+    assert_eq!(client.create("t", 1, &[("segment.bytes", "2000000")]).await, 0);
+    let sent = batch(&[(1, "a record that is a little longer")]);
+    let topic = (TOPIC, "t");
+
+    let smaller = [(SET, "max.message.bytes", Some("70")), (APPEND, "cleanup.policy", Some("compact"))];
+    assert_eq!(change(&mut client, topic, &smaller, true).await.0, 0, "only looked at");
+    assert_eq!(client.produce("t", sent.clone()).await.error_code, 0);
+    assert_eq!(change(&mut client, topic, &smaller[..1], false).await.0, 0);
+    assert_eq!(client.produce("t", sent.clone()).await.error_code, ErrorCode::MessageTooLarge.number());
+    let size = told(&mut client, TOPIC, "t", "max.message.bytes").await;
+    assert_eq!((size.value.as_deref(), size.config_source, size.config_type), (Some("70"), 1, 3));
+    assert_eq!(size.synonyms.len(), 2);
+
+    let mixed = [(DELETE, "max.message.bytes", None), (SET, "retention.ms", Some("soon"))];
+    let (code, why) = change(&mut client, topic, &mixed, false).await;
+    assert_eq!(code, ErrorCode::InvalidConfig.number());
+    assert!(why.contains("Not a number of type LONG"), "{why}");
+    assert_eq!(
+        client.produce("t", sent.clone()).await.error_code,
+        ErrorCode::MessageTooLarge.number(),
+        "nothing changed"
+    );
+
+    assert_eq!(change(&mut client, topic, &[smaller[1], mixed[0]], false).await.0, 0);
+    assert_eq!(told(&mut client, TOPIC, "t", "cleanup.policy").await.value.as_deref(), Some("delete,compact"));
+    let keyless = client.produce("t", sent.clone()).await;
+    assert_eq!(keyless.error_code, ErrorCode::InvalidRecord.number(), "a compacted topic needs keys");
+
+    // AlterConfigs says all: what it does not name is gone.
+    let all = alter_configs_request::AlterConfigsResource {
+        resource_type: TOPIC,
+        resource_name: "t".to_owned(),
+        configs: vec![alter_configs_request::AlterableConfig {
+            name: "retention.ms".to_owned(),
+            value: Some("777".to_owned()),
+        }],
+    };
+    let request = AlterConfigsRequest { resources: vec![all], validate_only: false };
+    assert_eq!(client.call(2, &request).await.responses[0].error_code, 0);
+    assert_eq!(client.produce("t", sent).await.error_code, 0);
+    let own = describe(&mut client, 1, TOPIC, "t").await.configs.into_iter().filter(|it| it.config_source == 1);
+    assert_eq!(own.map(|it| it.name).collect::<Vec<_>>(), ["retention.ms"]);
+    running.broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_s_settings_change_while_it_runs() {
+    let running = start(BrokerOptions::default()).await;
+    let mut client = running.client().await;
+    let id = running.broker.node_id().0.to_string();
+    assert_eq!(client.create("t", 1, &[]).await, 0);
+    let sent = batch(&[(1, "a record that is a little longer")]);
+
+    assert_eq!(change(&mut client, (BROKER, ""), &[(SET, "message.max.bytes", Some("70"))], false).await.0, 0);
+    assert_eq!(client.produce("t", sent.clone()).await.error_code, ErrorCode::MessageTooLarge.number());
+    assert_eq!(change(&mut client, (BROKER, &id), &[(SET, "message.max.bytes", Some("5000"))], false).await.0, 0);
+    assert_eq!(client.produce("t", sent).await.error_code, 0, "the broker's own goes over that of all");
+    let size = told(&mut client, BROKER, &id, "message.max.bytes").await;
+    let sources: Vec<i8> = size.synonyms.iter().map(|synonym| synonym.source).collect();
+    assert_eq!((size.value.as_deref(), size.config_source, sources), (Some("5000"), 2, vec![2, 3, 5]));
+    let size = told(&mut client, TOPIC, "t", "max.message.bytes").await;
+    assert_eq!((size.value.as_deref(), size.config_source), (Some("5000"), 2));
+    assert_eq!(describe(&mut client, 4, BROKER, "").await.configs.len(), 1, "only what was set for all");
+
+    let threads = told(&mut client, BROKER, &id, "log.cleaner.threads").await;
+    assert!(threads.documentation.unwrap().contains("Without object here"), "{:?}", threads.value);
+    let cases = [
+        (
+            &id[..],
+            "num.partitions",
+            "3",
+            ErrorCode::InvalidRequest,
+            "Cannot update these configs dynamically: [num.partitions]",
+        ),
+        ("", "message.max.bytes", "-1", ErrorCode::InvalidRequest, "Value must be at least 0"),
+        ("", "max.connections", "0", ErrorCode::InvalidRequest, "whole number from 1"),
+        ("", "message.max.bytes", "2000000000", ErrorCode::InvalidRequest, "does not fit"),
+        ("", "message.max.byte", "3", ErrorCode::InvalidConfig, "did you mean message.max.bytes?"),
+        ("", "ssl.client.auth", "required", ErrorCode::InvalidRequest, "only for a broker"),
+        ("77", "message.max.bytes", "3", ErrorCode::InvalidRequest, "Unexpected broker id"),
+        ("x", "message.max.bytes", "3", ErrorCode::InvalidRequest, "must be an integer"),
+    ];
+    for (name, setting, value, code, words) in cases {
+        let (told, why) = change(&mut client, (BROKER, name), &[(SET, setting, Some(value))], false).await;
+        assert_eq!(told, code.number(), "{setting}={value}: {why}");
+        assert!(why.contains(words), "{why}");
+    }
+    let level = describe(&mut client, 4, BROKER_LOGGER, &id).await;
+    assert_eq!((level.configs.len(), level.configs[0].read_only), (1, true));
+    running.broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn groups_keep_settings_and_what_is_unknown_is_told() {
+    let running = start(BrokerOptions::default()).await;
+    let mut client = running.client().await;
+    let session = [(SET, "consumer.session.timeout.ms", Some("50000"))];
+    assert_eq!(change(&mut client, (GROUP, "g"), &session, false).await.0, 0);
+    let kept = told(&mut client, GROUP, "g", "consumer.session.timeout.ms").await;
+    assert_eq!((kept.value.as_deref(), kept.config_source), (Some("50000"), 8));
+    let short = [(SET, "consumer.session.timeout.ms", Some("5"))];
+    let (code, why) = change(&mut client, (GROUP, "g"), &short, false).await;
+    assert_eq!(code, ErrorCode::InvalidConfig.number());
+    assert!(why.contains("greater than or equal to group.consumer.min.session.timeout.ms"), "{why}");
+
+    let unknown = [(SET, "retention.ms", Some("1"))];
+    let cases = [
+        ((TOPIC, "nope"), ErrorCode::UnknownTopicOrPartition),
+        ((TOPIC, "a/b"), ErrorCode::InvalidTopicException),
+        ((TOPIC, ""), ErrorCode::InvalidRequest),
+        ((GROUP, ""), ErrorCode::InvalidRequest),
+        ((16, "m"), ErrorCode::InvalidRequest),
+        ((99, "m"), ErrorCode::InvalidRequest),
+    ];
+    for (resource, code) in cases {
+        let (told, why) = change(&mut client, resource, &unknown, false).await;
+        assert_eq!(told, code.number(), "{resource:?}: {why}");
+        assert_ne!(describe(&mut client, 2, resource.0, resource.1).await.error_code, 0, "{resource:?}");
+    }
+    for version in 0..=4 {
+        assert_eq!(describe(&mut client, version, TOPIC, "nope").await.error_code, 3, "version {version}");
+        let group = describe(&mut client, version, GROUP, "g").await;
+        let told: Vec<_> = group.configs.iter().filter(|config| config.value.as_deref() == Some("50000")).collect();
+        assert_eq!((group.configs.len(), told.len()), (21, 1), "version {version}");
+        assert!(!told[0].is_default, "version {version}");
+    }
+    running.broker.stop().await;
+}
