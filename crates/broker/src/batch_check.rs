@@ -11,7 +11,7 @@ use base::{Offset, StreamEpoch, UnixMillis, crc32c};
 use bytes::{BufMut, Bytes, BytesMut};
 use protocol::record_batch::{self, BatchError, HEAD_BYTES, ProduceRules, RecordBatch};
 use protocol::wire::Records;
-use stream::BatchBytes;
+use stream::{BatchBytes, ProducerDelta, last_sequence};
 
 /// From this version on producers may compress with Zstandard.
 const ZSTD_VERSION: i16 = 7;
@@ -69,11 +69,8 @@ fn check_kind(batch: &RecordBatch) -> Result<(), Failure> {
     if batch.is_log_append_time() {
         return Err(Failure::InvalidTimestamp("producers can't send batches with LogAppendTime".to_owned()));
     }
-    if batch.is_transactional() || batch.producer_id() != record_batch::NO_PRODUCER_ID {
-        // No client has an id from this cluster yet, and storing the batch without its duplicate check would be a false promise.
-        return Err(Failure::InvalidRecord(
-            "idempotent and transactional producers arrive in a later version; set enable.idempotence=false".to_owned(),
-        ));
+    if batch.is_transactional() {
+        return Err(Failure::InvalidRecord("transactions arrive in a later version".to_owned()));
     }
     Ok(())
 }
@@ -103,6 +100,18 @@ impl CheckedBatch {
     /// How many offsets and records it has.
     pub(crate) fn records(&self) -> u32 {
         self.records
+    }
+
+    /// What it changes in the partition's producer state, where an idempotent producer sent it.
+    pub(crate) fn producer(&self) -> Option<ProducerDelta> {
+        let producer_id = self.batch.producer_id();
+        (producer_id != record_batch::NO_PRODUCER_ID).then(|| ProducerDelta {
+            producer_id,
+            producer_epoch: self.batch.producer_epoch(),
+            first_sequence: self.batch.base_sequence(),
+            last_sequence: last_sequence(self.batch.base_sequence(), self.records),
+            transactional: false,
+        })
     }
 
     /// The greatest timestamp that readers will see.
@@ -177,6 +186,21 @@ mod tests {
         let numbered = checked.numbered(Offset(7), StreamEpoch(3));
         assert_eq!(numbered.head[..], [&7_i64.to_be_bytes()[..], &sent[8..12], &3_i32.to_be_bytes()].concat());
         assert_eq!(numbered.body, sent[16..]);
+    }
+
+    #[test]
+    fn a_batch_says_which_producer_sent_it() {
+        let plain = batch(&[(NOW.0, "a"), (NOW.0, "b"), (NOW.0, "c")]);
+        let checked = |bytes: &Bytes| check(&bytes.clone().into(), 9, &settings(), NOW).unwrap();
+        assert_eq!(checked(&plain).producer(), None);
+        let sent = changed(&plain, |bytes| {
+            bytes[43..51].copy_from_slice(&77_i64.to_be_bytes());
+            bytes[51..53].copy_from_slice(&3_i16.to_be_bytes());
+            bytes[53..57].copy_from_slice(&(i32::MAX - 1).to_be_bytes());
+        });
+        let delta = checked(&sent).producer().unwrap();
+        assert_eq!((delta.producer_id, delta.producer_epoch), (77, 3));
+        assert_eq!((delta.first_sequence, delta.last_sequence), (i32::MAX - 1, 0), "sequences wrap");
     }
 
     #[test]

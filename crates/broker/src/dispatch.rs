@@ -11,7 +11,7 @@ use crate::frame::Frame;
 use crate::handler::{
     alter_configs, api_versions, create_partitions, create_topics, delete_groups, delete_records, delete_topics,
     describe_cluster, describe_configs, describe_groups, describe_log_dirs, describe_topic_partitions, fetch,
-    find_coordinator, heartbeat, join_group, leave_group, list_groups, list_offsets, metadata, offset_commit,
+    find_coordinator, heartbeat, init_producer_id, join_group, leave_group, list_groups, list_offsets, metadata, offset_commit,
     offset_delete, offset_fetch, offset_for_leader_epoch, produce, sync_group,
 };
 use crate::hello::START_CLIENT_ID;
@@ -205,6 +205,7 @@ async fn handle(broker: &Shared, request: Request) -> Result<Answer, Unserved> {
         ApiKey::DescribeLogDirs => reply.encode(&describe_log_dirs::handle(broker, reply.body(frame)?)),
         ApiKey::DescribeCluster => reply.encode(&describe_cluster::handle(broker, &reply.body(frame)?, version)),
         ApiKey::DescribeTopicPartitions => reply.encode(&describe_topic_partitions::handle(broker, reply.body(frame)?)),
+        ApiKey::InitProducerId => reply.encode(&init_producer_id::handle(broker, reply.body(frame)?).await),
         ApiKey::ApiVersions if frame.header.client_id.as_deref() == Some(START_CLIENT_ID) => {
             broker.said_hello.notify_one();
             reply.encode(&api_versions::handle(broker, &reply.body(frame)?))

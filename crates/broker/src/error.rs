@@ -9,7 +9,7 @@ use control_core::Refusal;
 use coordinator_core::GroupError;
 use protocol::error_code::ErrorCode;
 use protocol::record_batch::BatchError;
-use stream::{AppendError, ReadError};
+use stream::{AppendError, ReadError, SequenceError};
 
 /// What went wrong, in words that reach people where the protocol has a field for them.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -157,7 +157,9 @@ impl Failure {
 fn of_append(error: &AppendError) -> ErrorCode {
     match error {
         // Waited for until the request's timeout; nothing was enqueued.
-        AppendError::Busy => ErrorCode::RequestTimedOut,
+        AppendError::Busy | AppendError::ProducersAway | AppendError::TooManyProducers => ErrorCode::RequestTimedOut,
+        AppendError::Sequence(SequenceError::OutOfOrder { .. }) => ErrorCode::OutOfOrderSequenceNumber,
+        AppendError::Sequence(SequenceError::StaleEpoch { .. }) => ErrorCode::InvalidProducerEpoch,
         AppendError::NotOwner => ErrorCode::NotLeaderOrFollower,
         AppendError::TooLarge { .. } => ErrorCode::MessageTooLarge,
         AppendError::Gap { .. } => ErrorCode::UnknownServerError,

@@ -22,6 +22,7 @@ mod listener;
 mod memory;
 mod options;
 mod partition;
+mod producer_ids;
 mod retention;
 pub mod settings;
 #[cfg(test)]
@@ -45,6 +46,7 @@ use crate::frame::FrameLimits;
 use crate::listener::Connections;
 use crate::memory::{AnswerMemory, RequestMemory};
 use crate::partition::Partitions;
+use crate::producer_ids::ProducerIds;
 use crate::topics::Creating;
 use base::NodeId;
 use std::sync::Arc;
@@ -74,6 +76,7 @@ struct Shared {
     clock: Arc<dyn Clock>,
     store: Store,
     partitions: Partitions,
+    producer_ids: ProducerIds,
     coordinators: Coordinators,
     connections: Connections,
     frames: FrameLimits,
@@ -102,6 +105,7 @@ impl Broker {
         let shared = Arc::new(Shared {
             clock: clock.clone(),
             partitions: Partitions::new(store.clone()),
+            producer_ids: ProducerIds::default(),
             store,
             coordinators: Coordinators::new(),
             connections: Connections::default(),

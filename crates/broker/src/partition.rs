@@ -6,7 +6,7 @@
 //!
 //! Guarantees: what is appended was checked (`batch_check`) and is not changed but for base offset, leader epoch and, under
 //! LogAppendTime, the timestamp. Leaves to others: durability and order of acknowledgements (the stream), waiting for either
-//! (`handler::produce`, `waiter`).
+//! (`handler::produce`, `waiter`), and which batches of an idempotent producer are repeats (the stream).
 
 use crate::batch_check::CheckedBatch;
 use crate::error::Failure;
@@ -50,11 +50,29 @@ pub(crate) struct Partition {
     numbering: Arc<Mutex<()>>,
 }
 
-/// A batch on its way to the WAL.
-#[derive(Debug)]
+/// A batch on its way to the WAL, or one that is there.
 pub(crate) struct Appended {
     pub(crate) base: Offset,
-    pub(crate) confirmation: Confirmation,
+    /// Of a batch that an idempotent producer has sent again: the greatest timestamp of the original.
+    pub(crate) repeats: Option<UnixMillis>,
+    confirms: Confirms,
+}
+
+/// By what a batch's durability is told.
+enum Confirms {
+    New(Confirmation),
+    /// The original may be on its way still: everything below this offset must be durable.
+    Repeat(Stream, Offset),
+}
+
+impl Appended {
+    /// Waits until the batch is durable. False: whether it ever is will not be known here.
+    pub(crate) async fn confirmed(self) -> bool {
+        match self.confirms {
+            Confirms::New(confirmation) => confirmation.await.is_ok(),
+            Confirms::Repeat(stream, next) => stream.until_confirmed(next).await,
+        }
+    }
 }
 
 impl Partition {
@@ -67,11 +85,34 @@ impl Partition {
             bytes: batch.numbered(base, self.stream.epoch()),
             records: batch.records(),
             max_timestamp: batch.max_timestamp(),
-            producer: None,
+            producer: batch.producer(),
             control: false,
         };
-        let confirmation = self.stream.append(numbered)?;
-        Ok(Appended { base, confirmation })
+        Ok(match self.stream.append(numbered)? {
+            stream::Appended::Enqueued(confirmation) => {
+                Appended { base, repeats: None, confirms: Confirms::New(confirmation) }
+            }
+            stream::Appended::Repeat(original) => Appended {
+                base: original.base,
+                repeats: Some(original.timestamp),
+                confirms: Confirms::Repeat(self.stream.clone(), original.next()),
+            },
+        })
+    }
+
+    /// Brings the state of the partition's producers into memory.
+    pub(crate) async fn load_producers(&self) -> Result<(), ReadError> {
+        self.stream.load_producers().await
+    }
+
+    /// Whether this broker still led the partition after this was asked.
+    pub(crate) async fn is_still_owned(&self) -> Result<bool, ReadError> {
+        self.stream.is_still_owned().await
+    }
+
+    /// Whether there is room for one more producer, now that those which may leave memory have.
+    pub(crate) fn has_room_for_a_producer(&self) -> bool {
+        self.stream.make_room_for_producers()
     }
 
     /// Kafka's leader epoch.

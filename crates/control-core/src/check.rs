@@ -17,6 +17,7 @@ pub fn check(image: &Image) -> Vec<String> {
         check_tenures(image, stream, &mut complain);
         check_references(stream, &mut complain);
         check_epochs(stream, &mut complain);
+        check_producers(image, stream, &mut complain);
         let named = image
             .topics
             .get(&stream.topic)
@@ -25,6 +26,9 @@ pub fn check(image: &Image) -> Vec<String> {
             complain("its topic does not name it".to_owned());
         }
         for reference in stream.references.values() {
+            *counted.entry(reference.object).or_default() += 1;
+        }
+        for reference in &stream.producers {
             *counted.entry(reference.object).or_default() += 1;
         }
     }
@@ -126,6 +130,28 @@ fn check_epochs(stream: &StreamRecord, complain: &mut impl FnMut(String)) {
     }
     if stream.epochs.iter().any(|(epoch, first)| *epoch > stream.epoch || *first < stream.start) {
         complain(format!("its epoch history {:?} leaves its bounds", stream.epochs));
+    }
+}
+
+/// No reference speaks for what another speaks for as well, and only WALs that are not saved to their end are waited for.
+fn check_producers(image: &Image, stream: &StreamRecord, complain: &mut impl FnMut(String)) {
+    for (at, reference) in stream.producers.iter().enumerate() {
+        let mut others = stream.producers.iter().enumerate().filter(|(other, _)| *other != at);
+        if others.any(|(_, other)| other.range.covers(reference.range)) {
+            complain(format!("the state reference {} is spoken for by another", reference.range));
+        }
+    }
+    if stream.producers.windows(2).any(|pair| pair[0].range.next > pair[1].range.next) {
+        complain("its state references are out of order".to_owned());
+    }
+    for wal in &stream.unsaved {
+        let waits = image
+            .wals
+            .get(wal)
+            .is_some_and(|record| matches!(record.state, WalState::Sealed { end, .. } if record.trim < end));
+        if !waits {
+            complain(format!("it waits for the producer state of write-ahead log {wal}, which has none left"));
+        }
     }
 }
 

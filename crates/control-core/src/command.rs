@@ -167,6 +167,11 @@ pub enum Command {
         /// Which.
         wal: WalId,
     },
+    /// Hands out producer ids that nobody ever gets again, [`Outcome::ProducerIds`].
+    TakeProducerIds {
+        /// How many.
+        count: u32,
+    },
 }
 
 /// Whose settings they are, where they are not a topic's.
@@ -202,6 +207,25 @@ pub struct UploadedObject {
     pub size: u64,
     /// Its ranges, sorted by stream, then base.
     pub ranges: Vec<CommitRange>,
+    /// Its state sections, sorted by stream, one each.
+    pub states: Vec<CommitState>,
+}
+
+/// A state section of an object: what the producers of a stream have written to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CommitState {
+    /// Which stream.
+    pub stream: StreamId,
+    /// The stream epoch of the tenure whose holder, or recoverer, speaks.
+    pub stream_epoch: StreamEpoch,
+    /// What the section speaks for; never beyond what is confirmed. From 0 on where it is the stream's whole state.
+    pub range: OffsetRange,
+    /// First byte in the object.
+    pub position: u64,
+    /// Bytes.
+    pub len: u32,
+    /// CRC-32C of those bytes.
+    pub crc: u32,
 }
 
 /// One stream's contiguous part of an object.
@@ -230,8 +254,11 @@ pub enum Outcome {
     Done,
     /// Register: the ids that the start has got.
     Registered { node_id: NodeId, node_epoch: NodeEpoch },
-    /// CommitObjects: one flag per range in command order: true = accepted or needs no commit; false = refused, cut it anew.
+    /// CommitObjects: one flag for each range, then for each state, object by object in command order: true = accepted or needs no
+    /// commit; false = refused, cut it anew.
     Committed { ranges: Vec<bool> },
+    /// TakeProducerIds: the first of as many as were asked for.
+    ProducerIds { first: i64 },
     /// It changed nothing.
     Refused(Refusal),
 }

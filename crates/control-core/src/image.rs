@@ -50,6 +50,8 @@ pub struct Image {
     pub probed: String,
     /// Settings that are not a topic's, by Kafka's names. A scope without any is absent. Bounded.
     pub settings: Settings,
+    /// Next to hand out; never one twice.
+    pub next_producer_id: i64,
 }
 
 /// Settings by Kafka's names, by whose they are.
@@ -160,6 +162,26 @@ pub struct StreamRecord {
     pub references: OrdMap<Offset, Reference>,
     /// Bytes of all references' live parts; that of one cut by the start is in proportion to its offsets.
     pub live_bytes: u64,
+    /// Where the state of its producers is saved, by rising end; none speaks for what another speaks for as well. Together with the
+    /// WALs in `unsaved` and the owner's own, they are all of it, whatever became of the records.
+    pub producers: Vec<StateReference>,
+    /// Sealed WALs that may hold producer state of this stream which no reference speaks for yet.
+    pub unsaved: Vec<WalId>,
+}
+
+/// What the ledger knows of a state section.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StateReference {
+    /// Which object.
+    pub object: ObjectId,
+    /// What it speaks for; from 0 on: the stream's whole state as of its end.
+    pub range: OffsetRange,
+    /// First byte in the object.
+    pub position: u64,
+    /// Bytes.
+    pub len: u32,
+    /// CRC-32C of those bytes.
+    pub crc: u32,
 }
 
 /// One owner's time with a stream (rule D-1).
@@ -199,7 +221,7 @@ pub struct Reference {
 pub struct ObjectRecord {
     /// Bytes in the bucket.
     pub size: u64,
-    /// References to it, of all streams. At zero it moves to `dead_objects` in the same entry.
+    /// References to it, of all streams, to records and to state. At zero it moves to `dead_objects` in the same entry.
     pub references: u32,
 }
 

@@ -72,7 +72,8 @@ impl Image {
             }
     }
 
-    /// Whether everything in this dead WAL needs no commit any more, so that its bytes may be deleted (D-2). An unknown WAL was
+    /// Whether everything in this dead WAL needs no commit any more, records and producer state, so that its bytes may be deleted
+    /// (D-2). An unknown WAL was
     /// forgotten, or never was: the answer is no, the fence is what keeps it out.
     #[must_use]
     pub fn can_delete_wal(&self, wal: WalId) -> bool {
@@ -80,7 +81,8 @@ impl Image {
         let sealed = matches!(record.state, WalState::Sealed { .. });
         let committed =
             || self.streams.values().flat_map(|stream| &stream.tenures).all(|it| it.wal != wal || it.is_settled());
-        sealed && planted!("D3", committed(), true)
+        let saved = || self.streams.values().all(|stream| !stream.unsaved.contains(&wal));
+        sealed && planted!("D3", committed() && saved(), true)
     }
 
     /// Whether records of this tenure still need their WAL (D-7): their stream exists, and some of their offsets are neither below

@@ -77,7 +77,7 @@ const fn api(key: ApiKey, first: i16, last: i16, rules: &'static [Rule]) -> Api 
 const ALL: i16 = i16::MAX;
 
 /// Sorted by key.
-pub static SERVED: [Api; 27] = [
+pub static SERVED: [Api; 28] = [
     // Before version 3 the records are message sets of the older formats.
     api(
         ApiKey::Produce,
@@ -159,6 +159,17 @@ pub static SERVED: [Api; 27] = [
     ),
     api(ApiKey::DeleteTopics, 0, ALL, &[rule(Operation::Delete, Resource::Topic, When::Always)]),
     api(ApiKey::DeleteRecords, 0, ALL, &[rule(Operation::Delete, Resource::Topic, When::Always)]),
+    api(
+        ApiKey::InitProducerId,
+        0,
+        ALL,
+        &[
+            rule(Operation::Write, Resource::TransactionalId, When::Concerned),
+            rule(Operation::IdempotentWrite, Resource::Cluster, When::Concerned),
+            // Who may write to some topic may do so idempotently (KIP-679).
+            rule(Operation::Write, Resource::Topic, When::Else),
+        ],
+    ),
     api(
         ApiKey::OffsetForLeaderEpoch,
         0,

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::process::Command;
 
 /// Every planted bug of the spine.
-pub const NAMES: [&str; 38] = [
+pub const NAMES: [&str; 45] = [
     "B1",
     "B2",
     "B3",
@@ -46,6 +46,13 @@ pub const NAMES: [&str; 38] = [
     "commit of an old generation",
     "trim before the copy is confirmed",
     "copy that misses an offset",
+    "producer state left out of a commit",
+    "producer state beyond what is confirmed",
+    "producer state lost with deleted records",
+    "producer state goes back",
+    "producers of a dead log forgotten",
+    "repeat answered before it is confirmed",
+    "producer id twice",
 ];
 
 /// Seeds that a planted bug may take at the most.

@@ -189,6 +189,8 @@ fn uncovered(plan: &Plan, counts: &BTreeMap<&'static str, u64>) -> Vec<String> {
         ("check.refresh", 10),
         ("check.deleted", 1),
         ("check.pipelined", 5),
+        ("check.repeats", 1),
+        ("workload.idempotent", 20),
         ("check.fsck", 1),
         ("workload.topic_made", 3),
         ("check.final_scan", 1),

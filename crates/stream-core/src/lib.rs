@@ -3,6 +3,7 @@
 //! | module | decides |
 //! |---|---|
 //! | [`append`] | what is accepted, what a WAL group holds, when it goes, when it is acknowledged |
+//! | [`producers`] | which batches of idempotent producers are new, which are repeats |
 //! | [`cache`] | what of the tail is in memory, what is spilled to the WAL, what may be forgotten |
 //! | [`upload`] | when the tail is worth objects, which, in what order they are committed, when the WAL is trimmed |
 //! | [`read`] | which part of which object answers a read, how far to read ahead |
@@ -15,6 +16,7 @@ pub mod batch;
 pub mod cache;
 mod fields;
 pub mod object;
+pub mod producers;
 pub mod read;
 pub mod recover;
 pub mod ring_header;

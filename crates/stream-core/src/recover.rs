@@ -6,11 +6,14 @@
 //! - Records of deleted streams, and at or beyond a closed tenure's end, are ignored: nobody may see them again.
 //! - A tail is contiguous from its tenure's committed end. A hole, or a closed tenure whose end the WAL does not reach, is data loss
 //!   (rule D-4): the WAL is left as it is and a person is told; an end is never shortened.
+//! - What idempotent producers wrote is folded apart ([`fold_producers`]): of all streams that exist, whatever became of the records.
 //! - The recovered end itself (rule D-6: the greatest of tenure start, committed end, stream start and what the WAL holds) is the
 //!   ledger's decision; what the WAL holds is told here.
 
+use crate::ProducerDelta;
 use crate::cache::{Run, join};
-use base::{Offset, StreamEpoch, StreamId, WalPosition};
+use crate::producers::{ProducerBatch, Producers};
+use base::{Offset, OffsetRange, StreamEpoch, StreamId, UnixMillis, WalPosition};
 use std::collections::BTreeMap;
 
 /// What a group's directory says.
@@ -20,6 +23,34 @@ pub struct FoundGroup {
     pub end: WalPosition,
     /// Its batches, by stream back to back, spilled.
     pub runs: Vec<(StreamId, Run)>,
+    /// Those of idempotent producers.
+    pub producers: Vec<FoundBatch>,
+}
+
+/// A batch of an idempotent producer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FoundBatch {
+    /// Whose.
+    pub stream: StreamId,
+    /// Of the tenure that it was written in.
+    pub stream_epoch: StreamEpoch,
+    /// Its first offset.
+    pub base: Offset,
+    /// Its greatest timestamp.
+    pub timestamp: UnixMillis,
+    /// What it changes.
+    pub delta: ProducerDelta,
+}
+
+/// What a WAL's tail holds of a stream's producer state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TailPart {
+    /// Of the tenure that it was written in.
+    pub stream_epoch: StreamEpoch,
+    /// From the first to the last batch of an idempotent producer.
+    pub range: OffsetRange,
+    /// Their producers.
+    pub producers: Producers,
 }
 
 /// A tenure that has the WAL in question.
@@ -107,6 +138,35 @@ pub fn fold(groups: &[FoundGroup], tenures: &BTreeMap<StreamId, Vec<TenureView>>
     Ok(recovered)
 }
 
+/// Folds what idempotent producers wrote to the streams that exist. `bound` tells where offsets of a stream and an epoch end,
+/// because a later tenure begins there; `None` where the stream is gone.
+///
+/// Every producer counts as having written at `now`: when it really did is not in the WAL, and to know it for too long does no harm.
+#[must_use]
+pub fn fold_producers<'a>(
+    groups: impl Iterator<Item = &'a FoundGroup>,
+    bound: impl Fn(StreamId, StreamEpoch) -> Option<Offset>,
+    now: UnixMillis,
+) -> BTreeMap<StreamId, TailPart> {
+    let mut parts: BTreeMap<StreamId, TailPart> = BTreeMap::new();
+    for found in groups.flat_map(|group| &group.producers) {
+        let FoundBatch { stream, stream_epoch, base, timestamp, delta } = *found;
+        if bound(stream, stream_epoch).is_none_or(|bound| base >= bound) {
+            continue;
+        }
+        let batch = ProducerBatch::of(&delta, base, timestamp);
+        let part = parts.entry(stream).or_insert_with(|| TailPart {
+            stream_epoch,
+            range: batch.range(),
+            producers: Producers::default(),
+        });
+        part.stream_epoch = stream_epoch;
+        part.range.next = batch.next().max(part.range.next);
+        part.producers.fold(delta.producer_id, batch, now);
+    }
+    parts
+}
+
 fn tenure_of(tenures: &BTreeMap<StreamId, Vec<TenureView>>, stream: StreamId, base: Offset) -> Option<TenureView> {
     let tenures = tenures.get(&stream)?;
     tenures.iter().copied().find(|tenure| tenure.start <= base && tenure.end.is_none_or(|end| base < end))
@@ -132,7 +192,7 @@ mod tests {
 
     fn group(end: u64, runs: &[(u64, Run)]) -> FoundGroup {
         let runs = runs.iter().map(|(stream, run)| (StreamId(*stream), run.clone())).collect();
-        FoundGroup { end: WalPosition(end), runs }
+        FoundGroup { end: WalPosition(end), runs, producers: Vec::new() }
     }
 
     fn tenure(start: u64, committed: u64, end: Option<u64>) -> Vec<TenureView> {
@@ -182,6 +242,39 @@ mod tests {
         let short = fold(&[group(1000, &[(1, run(0, 5, 0))])], &closed);
         assert_eq!(short, Err(Loss::Short { stream: StreamId(1), held: Offset(5), end: Offset(8) }));
         assert!(matches!(fold(&[], &closed), Err(Loss::Short { .. })));
+    }
+
+    #[test]
+    fn producers_are_folded_whatever_became_of_the_records() {
+        let found = |stream: u64, epoch, base: u64, first| FoundBatch {
+            stream: StreamId(stream),
+            stream_epoch: StreamEpoch(epoch),
+            base: Offset(base),
+            timestamp: UnixMillis(5),
+            delta: ProducerDelta {
+                producer_id: 9,
+                producer_epoch: 0,
+                first_sequence: first,
+                last_sequence: first,
+                transactional: false,
+            },
+        };
+        let of = |batches: &[FoundBatch]| FoundGroup { producers: batches.to_vec(), ..group(0, &[]) };
+        let groups = [of(&[found(1, 3, 7, 0), found(2, 0, 0, 0)]), of(&[found(1, 3, 9, 1), found(1, 3, 12, 2)])];
+        let bound = |stream, _| (stream == StreamId(1)).then_some(Offset(12));
+        let parts = fold_producers(groups.iter(), bound, UnixMillis(77));
+        assert_eq!(parts.len(), 1, "stream 2 is deleted");
+        let part = &parts[&StreamId(1)];
+        assert_eq!((part.stream_epoch, part.range), (StreamEpoch(3), OffsetRange::new(Offset(7), Offset(10))));
+        let mut expected = Producers::default();
+        for (base, first) in [(7, 0), (9, 1)] {
+            expected.fold(
+                9,
+                ProducerBatch::of(&found(1, 3, base, first).delta, Offset(base), UnixMillis(5)),
+                UnixMillis(77),
+            );
+        }
+        assert_eq!(part.producers, expected, "what lies beyond the tenure's end is nobody's");
     }
 
     #[test]

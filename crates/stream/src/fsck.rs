@@ -13,7 +13,8 @@ use bytes::Bytes;
 use control_core::{Image, Reference};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use stream_core::object::BlockEntry;
+use stream_core::object::{BlockEntry, StateEntry};
+use stream_core::producers::decode_section;
 use stream_core::walk;
 use world::{GetRange, ObjectStore, Pages, StoreError};
 
@@ -86,8 +87,41 @@ fn references_by_object(image: &Image) -> BTreeMap<ObjectId, Vec<(StreamId, Refe
         for reference in record.references.values() {
             by_object.entry(reference.object).or_default().push((*stream, *reference));
         }
+        for reference in &record.producers {
+            by_object.entry(reference.object).or_default();
+        }
     }
     by_object
+}
+
+/// The object's sections are what the ledger says, and can be read.
+async fn check_states(
+    store: &Arc<dyn ObjectStore>,
+    report: &mut FsckReport,
+    image: &Image,
+    object: ObjectId,
+    states: &[StateEntry],
+) -> Result<(), StoreError> {
+    for (stream, record) in &image.streams {
+        for reference in record.producers.iter().filter(|reference| reference.object == object) {
+            let same = |it: &&StateEntry| {
+                (it.stream, it.range, it.position, it.len, it.crc)
+                    == (*stream, reference.range, reference.position, reference.len, reference.crc)
+            };
+            if !states.iter().any(|state| same(&state)) {
+                report.problems.push(format!("object {object} lacks the producer state of stream {stream}"));
+            }
+        }
+    }
+    for state in states {
+        let range = GetRange::Span { start: state.position, end: state.position + u64::from(state.len) };
+        let (bytes, _) = store.get(&data_key(object), range).await?;
+        let read = state.verify(&bytes).map_err(|error| error.to_string());
+        if let Err(why) = read.and_then(|()| decode_section(&bytes).map_err(|error| error.to_string())) {
+            report.problems.push(format!("object {object}, state of stream {}: {why}", state.stream));
+        }
+    }
+    Ok(())
 }
 
 async fn check_object(
@@ -97,13 +131,13 @@ async fn check_object(
     object: ObjectId,
     references: &[(StreamId, Reference)],
 ) -> Result<(), StoreError> {
-    let index = match read_index(store, object).await {
+    let (index, states) = match read_index(store, object).await {
         Ok(Ok((index, size))) => {
             let expected = image.objects.get(&object).map(|record| record.size);
             if expected != Some(size) {
                 report.problems.push(format!("object {object} has {size} bytes, the ledger says {expected:?}"));
             }
-            index
+            (index.blocks, index.states)
         }
         Ok(Err(why)) => {
             report.problems.push(format!("object {object}: {why}"));
@@ -123,6 +157,7 @@ async fn check_object(
                 .push(format!("object {object} lacks {hole} of stream {stream}, which it is referenced for"));
         }
     }
+    check_states(store, report, image, object, &states).await?;
     for block in &index {
         let range = GetRange::Span { start: block.position, end: block.position + u64::from(block.len) };
         let (bytes, _) = store.get(&data_key(object), range).await?;

@@ -5,9 +5,12 @@
 //!   will be (rule O-1): their writer is dead, or has promised by its `min_counter`.
 //! - *Leftovers of dead WALs* that the ledger has forgotten: late copies of puts. Fences stay for ever.
 //!
+//! And lets the state of idle streams' producers leave this broker's memory.
+//!
 //! Any living broker may do all of this, several at once as well: deletion is idempotent.
 
 use crate::keys::{DATA_PREFIX, WAL_PREFIX, data_key, object_of_key, wal_of_key};
+use crate::producers;
 use crate::shared::Shared;
 use base::{Micros, ObjectId, WalId};
 use control::LedgerError;
@@ -31,6 +34,8 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
             () = shared.world.clock.sleep(shared.options.housekeeping_period) => {}
         }
         let now = shared.world.clock.now();
+        let period = u64::try_from(shared.options.housekeeping_period.as_micros()).unwrap_or(u64::MAX);
+        producers::tidy(&shared, Micros(now.0.saturating_sub(period)));
         let mut done = delete_dead(&shared, &mut first_seen).await;
         if done.is_ok() && now.since(swept) >= shared.options.sweep_period {
             swept = now;

@@ -10,6 +10,7 @@
 //! | read | `store` → `read` → `block_cache`, `object_index` |
 //! | start and recovery | `start` → `recover` → `upload` |
 //! | stop | `drain` |
+//! | producers' state | `store` → `producers` → `upload`; after a crash `recover` → `producers` |
 //! | follow the ledger, clean the bucket, check it | `follow`, `housekeeping`, `fsck` |
 
 mod block_cache;
@@ -23,6 +24,7 @@ mod object_index;
 mod offsets;
 mod open_stream;
 mod options;
+mod producers;
 mod read;
 mod recover;
 mod shared;
@@ -33,10 +35,12 @@ pub mod wal;
 
 pub use fsck::{FsckReport, fsck};
 pub use keys::{data_key, object_of_key};
-pub use object_index::{ObjectIndex, read_index};
+pub use object_index::{IndexRead, read_index};
 pub use offsets::Greatest;
 pub use options::{Options, StoreProbe};
 pub use store::{
-    AppendError, Confirmation, Gauges, ReadBatches, ReadError, StartError, StartRequest, Store, Stream, WalTarget,
+    AppendError, Appended, Confirmation, Gauges, ReadBatches, ReadError, StartError, StartRequest, Store, Stream,
+    WalTarget,
 };
+pub use stream_core::producers::{ProducerBatch, SequenceError, last_sequence};
 pub use stream_core::{BatchBytes, NumberedBatch, ProducerDelta};

@@ -6,23 +6,23 @@ use crate::keys::data_key;
 use base::ObjectId;
 use bytes::Bytes;
 use std::sync::Arc;
-use stream_core::object::{BlockEntry, ObjectTail, TAIL_BYTES, decode_index, decode_tail};
+use stream_core::object::{ObjectIndex, ObjectTail, TAIL_BYTES, decode_index, decode_tail};
 use world::{GetRange, ObjectStore, StoreError};
 
-/// An object's blocks and its size in bytes; or what is wrong with its bytes.
-pub type ObjectIndex = Result<(Vec<BlockEntry>, u64), String>;
+/// An object's index and its size in bytes; or what is wrong with its bytes.
+pub type IndexRead = Result<(ObjectIndex, u64), String>;
 
 /// Reads an object's index from the store.
 ///
 /// # Errors
 /// The store's.
-pub async fn read_index(store: &Arc<dyn ObjectStore>, object: ObjectId) -> Result<ObjectIndex, StoreError> {
+pub async fn read_index(store: &Arc<dyn ObjectStore>, object: ObjectId) -> Result<IndexRead, StoreError> {
     let key = data_key(object);
     read_index_by(object, |range| store.get(&key, range)).await
 }
 
 /// The same by `get`, which answers the bytes of a range and the object's size. Its errors are handed on.
-pub(crate) async fn read_index_by<E, F>(object: ObjectId, get: impl Fn(GetRange) -> F) -> Result<ObjectIndex, E>
+pub(crate) async fn read_index_by<E, F>(object: ObjectId, get: impl Fn(GetRange) -> F) -> Result<IndexRead, E>
 where
     F: Future<Output = Result<(Bytes, u64), E>>,
 {

@@ -209,6 +209,8 @@ mod tests {
             epochs: Vec::new(),
             live_bytes: references.iter().map(|reference| reference.live_bytes(Offset(start))).sum(),
             references: references.into_iter().map(|reference| (reference.range.base, reference)).collect(),
+            producers: Vec::new(),
+            unsaved: Vec::new(),
         }
     }
 

@@ -1,5 +1,6 @@
-//! One tenure of one stream that this start owns: the three numbers that change, and who waits for them.
+//! One tenure of one stream that this start owns: the three numbers that change, who waits for them, and what its producers wrote.
 
+use crate::producers::OpenProducers;
 use base::{Offset, StreamEpoch, StreamId};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tokio::sync::watch;
@@ -12,6 +13,8 @@ pub(crate) struct OpenStream {
     next: AtomicU64,
     confirmed: watch::Sender<Offset>,
     deleted: AtomicBool,
+    /// What idempotent producers have written.
+    pub(crate) producers: OpenProducers,
 }
 
 impl OpenStream {
@@ -22,6 +25,7 @@ impl OpenStream {
             next: AtomicU64::new(start.0),
             confirmed: watch::Sender::new(start),
             deleted: AtomicBool::new(false),
+            producers: OpenProducers::new(),
         }
     }
 

@@ -3,6 +3,7 @@
 use crate::wal::{Wal, WalOptions};
 use std::time::Duration;
 use stream_core::append::AppendLimits;
+use stream_core::producers::PRODUCER_BYTES;
 use stream_core::upload::UploadLimits;
 
 /// Bounds and periods.
@@ -34,6 +35,10 @@ pub struct Options {
     pub block_cache_bytes_max: u64,
     /// Read-ahead at the most, per reader.
     pub read_ahead_bytes_max: u64,
+    /// Idempotent producers in memory at the most, of all streams; beyond that strangers wait until saved ones have left it.
+    pub producers_max: usize,
+    /// A producer that was silent for so long is forgotten (`producer.id.expiration.ms`).
+    pub producer_expiration: Duration,
     /// Dead objects are deleted so long after they died.
     pub dead_object_grace: Duration,
     /// How often dead objects are looked for.
@@ -89,6 +94,8 @@ impl Options {
             data_block_bytes: 1 << 20,
             block_cache_bytes_max: bytes / 5,
             read_ahead_bytes_max: (bytes / 128).clamp(MIB, 8 * MIB),
+            producers_max: usize::try_from(bytes / 32 / PRODUCER_BYTES).unwrap_or(usize::MAX),
+            producer_expiration: Duration::from_hours(24),
             dead_object_grace: Duration::from_mins(10),
             housekeeping_period: Duration::from_mins(5),
             sweep_period: Duration::from_hours(1),
@@ -128,7 +135,12 @@ mod tests {
         for mib in [0, 64, 256, 1024, 8192, 65_536] {
             let options = Options::for_memory(mib * MIB);
             let uploads = options.upload_block_bytes * options.upload_blocks_max as u64;
-            let held = options.append_bytes_max + options.log_cache_bytes_max + uploads + options.block_cache_bytes_max;
+            let producers = options.producers_max as u64 * PRODUCER_BYTES;
+            let held = options.append_bytes_max
+                + options.log_cache_bytes_max
+                + uploads
+                + options.block_cache_bytes_max
+                + producers;
             assert!(held <= mib.max(64) * MIB, "{mib} MiB: {held}");
             assert!(options.append_bytes_max >= options.group_bytes_max as u64);
             assert!(options.upload_block_bytes + options.group_bytes_max as u64 <= options.object_bytes_max);

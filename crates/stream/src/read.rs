@@ -293,7 +293,7 @@ pub(crate) async fn index(shared: &Shared, object: ObjectId) -> Result<Arc<[Bloc
 
 async fn read_index(shared: &Shared, object: ObjectId) -> Result<Vec<BlockEntry>, StoreFault> {
     let index = read_index_by(object, |range| get(shared, object, range)).await?;
-    index.map(|(blocks, _)| blocks).map_err(StoreFault::Damaged)
+    index.map(|(index, _)| index.blocks).map_err(StoreFault::Damaged)
 }
 
 /// The first of these adjacent blocks; brings the others with it where nobody has them.
@@ -347,7 +347,8 @@ async fn read_blocks(
     answer.ok_or_else(|| StoreFault::Damaged("no block was asked for".to_owned()))
 }
 
-async fn get(shared: &Shared, object: ObjectId, range: GetRange) -> Result<(Bytes, u64), StoreFault> {
+/// A range of an object's bytes, and its size.
+pub(crate) async fn get(shared: &Shared, object: ObjectId, range: GetRange) -> Result<(Bytes, u64), StoreFault> {
     let Ok(_permit) = shared.cold.gets.acquire().await else {
         unreachable!("the semaphore is never closed");
     };

@@ -7,13 +7,13 @@
 use crate::shared::Shared;
 use crate::upload::{self, Source, UploadEnd};
 use crate::wal::{self, Recovered, RingFile, WalReader};
-use base::{NodeEpoch, StreamId, WalId, WalIndex, WalPosition, planted};
+use base::{NodeEpoch, Offset, StreamEpoch, StreamId, WalId, WalIndex, WalPosition, planted};
 use control::{Ledger, LedgerError};
 use control_core::{Command, Image, Outcome, Refusal, WalRecord, WalState};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use stream_core::cache::{Body, Place, Run};
-use stream_core::recover::{FoundGroup, TenureView, fold};
+use stream_core::recover::{FoundBatch, FoundGroup, TenureView, fold, fold_producers};
 use stream_core::upload::Uploader;
 use world::retry::Backoff;
 use world::{ObjectStore, World, lock};
@@ -198,6 +198,9 @@ pub(crate) fn take_over(shared: &Arc<Shared>, adopted: Adopted) {
         }
     };
     lock(&shared.readers).insert(wal, reader);
+    let below_end = found.iter().take_while(|group| group.end <= end);
+    let parts = fold_producers(below_end, |stream, epoch| bound(&image, stream, epoch), shared.world.clock.wall());
+    shared.producers.adopt(wal, planted!("producers of a dead log forgotten", parts, BTreeMap::new()));
     let start = image.wals.get(&wal).map_or(WalPosition(0), |record| record.trim);
     let mut uploader = Uploader::new(shared.options.upload_limits(), start);
     let now = shared.world.clock.now();
@@ -225,6 +228,7 @@ pub(crate) fn take_over(shared: &Arc<Shared>, adopted: Adopted) {
             }
         }
         lock(&task.readers).remove(&wal);
+        task.producers.release(wal);
         task.recovering.send_modify(|count| *count -= 1);
     };
     drop(shared.world.clock.spawn("recovered-upload", Box::pin(finish)));
@@ -288,6 +292,19 @@ fn tenures(image: &Image, wal: WalId) -> BTreeMap<StreamId, Vec<TenureView>> {
     views
 }
 
+/// Where offsets of a stream end that were numbered in that epoch; `None` where the stream is gone, or not known yet.
+fn bound(image: &Image, stream: StreamId, epoch: StreamEpoch) -> Option<Offset> {
+    let record = image.streams.get(&stream)?;
+    let later = record.tenures.iter().find(|tenure| tenure.stream_epoch > epoch);
+    Some(later.map_or(Offset::MAX, |tenure| tenure.start))
+}
+
+fn batch_of(entry: &stream_core::DirectoryEntry) -> Option<FoundBatch> {
+    let delta = entry.producer?;
+    let (base, timestamp) = (entry.range.base, entry.max_timestamp);
+    Some(FoundBatch { stream: entry.stream, stream_epoch: entry.stream_epoch, base, timestamp, delta })
+}
+
 fn found_groups(walked: &Recovered) -> Vec<FoundGroup> {
     let run_of = |group: &wal::RecoveredGroup, entry: &stream_core::DirectoryEntry| {
         let span = group.span(entry);
@@ -307,6 +324,7 @@ fn found_groups(walked: &Recovered) -> Vec<FoundGroup> {
         .map(|group| FoundGroup {
             end: group.end,
             runs: group.entries.iter().map(|entry| (entry.stream, run_of(group, entry))).collect(),
+            producers: group.entries.iter().filter_map(batch_of).collect(),
         })
         .collect()
 }

@@ -8,6 +8,7 @@
 //! | open streams | the driver (numbers), the follower (deleted), `Store::stream` (opens) | everybody |
 //! | readers, recovering, offline: dead WALs | recovery | reads, the upload, the clean stop, `Store::offline_reason` |
 //! | counters of objects | the uploads | the uploads |
+//! | producers: how many, and those of dead WALs | `Stream::append`, loads, recovery | loads, the upload |
 //! | stopped | whoever finds that this start must end | everybody |
 //!
 //! Every lock is held for a few lines without an await, and no two at a time but where a line says so.
@@ -15,6 +16,7 @@
 use crate::Options;
 use crate::block_cache::BlockCache;
 use crate::open_stream::OpenStream;
+use crate::producers::ProducerMemory;
 use crate::read::ColdReads;
 use crate::upload::Source;
 use crate::wal::{Wal, WalReader};
@@ -65,6 +67,7 @@ pub(crate) struct Shared {
     pub(crate) recovered_blocks: Semaphore,
     /// Bounds PUTs of data objects.
     pub(crate) puts: Semaphore,
+    pub(crate) producers: ProducerMemory,
     pub(crate) stopped: watch::Sender<Option<String>>,
 }
 

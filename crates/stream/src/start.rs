@@ -8,6 +8,7 @@
 
 use crate::block_cache::BlockCache;
 use crate::options::StoreProbe;
+use crate::producers::ProducerMemory;
 use crate::read::ColdReads;
 use crate::recover::{self, Recovery};
 use crate::shared::{Counters, Front, Shared};
@@ -218,6 +219,7 @@ fn share(
         cold: ColdReads::new(&options),
         recovered_blocks: Semaphore::new(1),
         puts: Semaphore::new(options.requests_max.max(1)),
+        producers: ProducerMemory::default(),
         stopped: watch::Sender::new(None),
         options,
     })

@@ -8,16 +8,17 @@ use crate::offsets::Greatest;
 use crate::open_stream::OpenStream;
 use crate::options::Options;
 use crate::shared::Shared;
-use crate::{drain, offsets, read, start};
-use base::{NodeEpoch, NodeId, Offset, StreamEpoch, StreamId, UnixMillis};
+use crate::{drain, offsets, producers, read, start};
+use base::{NodeEpoch, NodeId, Offset, StreamEpoch, StreamId, UnixMillis, planted};
 use bytes::Bytes;
-use control::Ledger;
+use control::{Ledger, LedgerError};
 use control_core::{Command, Outcome, Refusal};
 use futures::future::BoxFuture;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use stream_core::producers::{ProducerBatch, SequenceError, Verdict};
 use stream_core::{NumberedBatch, WalEntry};
 use tokio::sync::{oneshot, watch};
 use world::{ObjectStore, World, lock};
@@ -68,6 +69,15 @@ pub enum AppendError {
     /// No group of this WAL can hold the batch.
     #[error("batch of {bytes} bytes; this write-ahead log takes at most {bytes_max}")]
     TooLarge { bytes: usize, bytes_max: usize },
+    /// What idempotent producers wrote to the stream is not in memory: [`Stream::load_producers`], then ask again.
+    #[error("the stream's producers are being loaded")]
+    ProducersAway,
+    /// A producer that the stream does not know, and no memory for one more: [`Stream::make_room_for_producers`], or later.
+    #[error("too many idempotent producers are active; try again")]
+    TooManyProducers,
+    /// Not the producer's next batch, nor a repeat of a known one.
+    #[error("{0}")]
+    Sequence(#[from] SequenceError),
 }
 
 /// Why a read could not be answered.
@@ -90,6 +100,15 @@ pub enum ReadError {
 /// Resolves when an append is durable: `Ok`, or `Err` when its fate will never be known here (this start was
 /// fenced or the WAL failed): the client must ask again elsewhere.
 pub type Confirmation = oneshot::Receiver<()>;
+
+/// What became of a batch that was not refused.
+#[derive(Debug)]
+pub enum Appended {
+    /// It is on its way.
+    Enqueued(Confirmation),
+    /// An idempotent producer sent it again: the original stands here, confirmed or on its way ([`Stream::until_confirmed`]).
+    Repeat(ProducerBatch),
+}
 
 /// Whole batches, oldest first.
 #[derive(Debug, Clone, Default)]
@@ -298,9 +317,11 @@ impl Stream {
     /// The batch's bytes are shared, not copied, until they are uploaded and evicted: a batch that is a small part of the memory
     /// behind it is the caller's to copy first (one below 16 KiB is copied here).
     ///
+    /// A batch of an idempotent producer is enqueued if it is that producer's next one; a repeat is not, and told where it stands.
+    ///
     /// # Errors
     /// Nothing was enqueued; the kind says what to do.
-    pub fn append(&self, batch: NumberedBatch) -> Result<Confirmation, AppendError> {
+    pub fn append(&self, batch: NumberedBatch) -> Result<Appended, AppendError> {
         let shared = &self.shared;
         let bytes = batch.bytes.len();
         if bytes > shared.batch_bytes_max {
@@ -313,6 +334,13 @@ impl Stream {
         let (base, next) = (batch.range.base, self.stream.next());
         if base != next || batch.range.is_empty() {
             return Err(AppendError::Gap { base, next });
+        }
+        let producer = batch.producer.map(|delta| (delta, ProducerBatch::of(&delta, base, batch.max_timestamp)));
+        let mut held = self.stream.producers.lock();
+        if let Some((delta, _)) = &producer
+            && let Verdict::Repeat(original) = producers::check(shared, &mut held, delta)?
+        {
+            return Ok(Appended::Repeat(original));
         }
         if shared.wal_is_full.load(Ordering::Acquire) {
             return Err(AppendError::Busy);
@@ -327,12 +355,58 @@ impl Stream {
         let (confirms, confirmation) = oneshot::channel();
         front.confirmations.push_back(confirms);
         self.stream.set_next(after);
+        if let Some((delta, batch)) = producer {
+            producers::accepted(shared, &mut held, delta.producer_id, batch, self.stream.confirmed());
+        }
+        drop(held);
         let wakes = front.appender.is_worth_waking(waited);
         drop(front);
         if wakes {
             shared.driver_wakes.notify_one();
         }
-        Ok(confirmation)
+        Ok(Appended::Enqueued(confirmation))
+    }
+
+    /// Brings what idempotent producers wrote to the stream into memory, as [`AppendError::ProducersAway`] asks for. Waits while
+    /// another start uploads what an earlier owner left; the caller bounds the wait.
+    ///
+    /// # Errors
+    /// The kind says what to do.
+    pub async fn load_producers(&self) -> Result<(), ReadError> {
+        producers::load(&self.shared, &self.stream).await
+    }
+
+    /// Lets producers that are saved leave memory, as [`AppendError::TooManyProducers`] asks for; answers whether there is room now.
+    #[must_use]
+    pub fn make_room_for_producers(&self) -> bool {
+        producers::make_room(&self.shared, 1)
+    }
+
+    /// Whether this start owned the stream at some moment after this was asked: only then does what it has in memory include all that
+    /// was acknowledged before, so that something's absence there may be told (the principle of docs/rules.md).
+    ///
+    /// # Errors
+    /// The ledger can't be read now.
+    pub async fn is_still_owned(&self) -> Result<bool, ReadError> {
+        match self.shared.ledger.refresh().await {
+            Err(LedgerError::Dead(_)) => Ok(false),
+            Err(error) => Err(ReadError::Trouble(error.to_string())),
+            Ok(image) => Ok(!image.is_dead(self.shared.node_epoch) && !self.stream.is_deleted()),
+        }
+    }
+
+    /// Waits until everything below `next` is durable. False: whether it ever is will not be known here.
+    pub async fn until_confirmed(&self, next: Offset) -> bool {
+        if planted!("repeat answered before it is confirmed", false, true) {
+            return true;
+        }
+        let mut confirmed = self.stream.watch_confirmed();
+        let confirms = confirmed.wait_for(|confirmed| *confirmed >= next || self.stream.is_deleted());
+        tokio::select! {
+            biased;
+            changed = confirms => changed.is_ok_and(|confirmed| *confirmed >= next),
+            _ = self.shared.until_stopped() => self.stream.confirmed() >= next,
+        }
     }
 
     /// Whole batches from the one that holds `from` on, confirmed ones only: at least one where there is any, then up to `bytes_max`.

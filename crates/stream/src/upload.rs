@@ -8,12 +8,13 @@
 //! trimmed only to what an image shows (rule B-3). No object is deleted here: a refused commit may be the repeat of a success.
 
 use crate::keys::data_key;
+use crate::producers::{self, Section};
 use crate::shared::{Shared, committed_in, tenure_bounds};
 use crate::wal::{WalReadError, WalReader, WalSpan};
 use base::{ObjectId, Offset, OffsetRange, StreamEpoch, StreamId, WalId, WalPosition, crc32c_joined, planted};
 use bytes::Bytes;
 use control::LedgerError;
-use control_core::{Command, CommitRange, Image, Outcome, UploadedObject};
+use control_core::{Command, CommitRange, CommitState, Image, Outcome, UploadedObject};
 use futures::future::BoxFuture;
 use futures::stream::{self, FuturesUnordered, StreamExt};
 use std::collections::BTreeMap;
@@ -126,13 +127,47 @@ async fn put_block(shared: &Shared, source: &Source, block: &Block) -> Vec<Uploa
     needed.ranges.retain(|stream, range| image.needs_wal(source.wal, *stream, range.stream_epoch, range.range));
     drop(image);
     let plans = plan_objects(&needed, &shared.options.upload_limits());
+    // Before anything is put: what is confirmed now includes all of the block.
+    let sections = if source.wal == shared.wal_id {
+        producers::own_sections(shared)
+    } else if block.number == 0 {
+        // Blocks are committed in order, so that the first one saves for all.
+        producers::adopted_sections(shared, source.wal)
+    } else {
+        Vec::new()
+    };
     let ids = lock(&shared.counters).draw(shared.node_epoch, plans.len());
+    let states = put_states(shared, source, sections).await;
     let objects = stream::iter(plans.into_iter().zip(ids))
         .map(|(ranges, id)| put_object(shared, source, id, ranges))
         .buffered(shared.options.requests_max.max(1))
         .collect::<Vec<Option<UploadedObject>>>()
         .await;
-    objects.into_iter().flatten().collect()
+    objects.into_iter().flatten().chain(states).collect()
+}
+
+/// Producer state in an object of its own: it would keep one with records alive long after these are deleted.
+async fn put_states(shared: &Shared, source: &Source, sections: Vec<Section>) -> Option<UploadedObject> {
+    if sections.is_empty() {
+        return None;
+    }
+    let id = lock(&shared.counters).draw(shared.node_epoch, 1)[0];
+    let mut builder = ObjectBuilder::new(id, source.wal, shared.options.data_block_bytes);
+    for Section { stream, stream_epoch, range, bytes } in sections {
+        builder.push_state(stream, stream_epoch, range, bytes);
+    }
+    let BuiltObject { parts, size, index, .. } = builder.finish();
+    let _permit = permit(&shared.puts).await;
+    put_for_ever(shared, &data_key(id), parts).await;
+    let states = index.states.into_iter().map(|state| CommitState {
+        stream: state.stream,
+        stream_epoch: state.stream_epoch,
+        range: state.range,
+        position: state.position,
+        len: state.len,
+        crc: state.crc,
+    });
+    Some(UploadedObject { id, size, ranges: Vec::new(), states: states.collect() })
 }
 
 /// A range of the block that still needs its WAL and does not reach its end in these objects. A hole inside is the ledger's to refuse.
@@ -192,7 +227,7 @@ async fn put_object(
             max_timestamp_offset: range.max_timestamp_offset,
         })
         .collect();
-    Some(UploadedObject { id, size, ranges })
+    Some(UploadedObject { id, size, ranges, states: Vec::new() })
 }
 
 async fn permit(semaphore: &Semaphore) -> SemaphorePermit<'_> {
@@ -334,14 +369,16 @@ async fn committed(
     };
     lock(&shared.counters).decided(objects.iter().map(|object| object.id));
     let image = shared.ledger.image();
-    let ranges = objects.iter().flat_map(|object| &object.ranges);
-    let refused: Vec<&CommitRange> =
+    // A refused state has no range; the block is uploaded again, and what it must save is looked for anew.
+    let ranges =
+        objects.iter().flat_map(|object| object.ranges.iter().map(Some).chain(object.states.iter().map(|_| None)));
+    let refused: Vec<Option<&CommitRange>> =
         ranges.zip(&accepted).filter(|(_, accepted)| !**accepted).map(|(it, _)| it).collect();
     if refused.is_empty() {
         lock(&source.core).committed(block.number);
     } else {
         let mut anew = BTreeMap::new();
-        for range in &refused {
+        for range in refused.iter().flatten() {
             let Some(held) = block.ranges.get(&range.stream) else { continue };
             let tenure = tenure_bounds(&image, range.stream, source.wal, range.stream_epoch);
             if let Some(range_anew) = recut(*held, tenure) {

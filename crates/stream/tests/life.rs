@@ -4,127 +4,22 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
+mod support;
+
+use support::*;
+
 use async_trait::async_trait;
-use base::{Offset, StreamId, TopicId, UnixMillis, WalId, WalIndex, WalPosition};
+use base::{Offset, UnixMillis, WalId, WalIndex, WalPosition};
 use bytes::Bytes;
-use control::LedgerOptions;
 use control_core::{Command, Outcome};
 use futures::future::join_all;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
-use stream::{AppendError, Options, StartRequest, Store, Stream, WalTarget, fsck};
-use stream_core::testing::{batch, batch_bytes};
-use world::folder::FolderStore;
+use stream::{AppendError, Appended, Options, Stream};
+use stream_core::testing::batch;
 use world::{GetRange, ObjectMeta, ObjectStore, PutOutcome, StoreError, World};
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Ring,
-    Objects,
-}
-
-const BOTH: [Kind; 2] = [Kind::Ring, Kind::Objects];
-
-fn options() -> Options {
-    Options {
-        data_block_bytes: 4096,
-        stream_object_bytes: 64 << 10,
-        dead_object_grace: Duration::from_millis(10),
-        housekeeping_period: Duration::from_millis(30),
-        sweep_period: Duration::from_millis(50),
-        ..Options::for_memory(64 << 20)
-    }
-}
-
-/// Runs one life to its end, then drops all of it.
-fn life<F: Future>(work: impl FnOnce(World) -> F) -> F::Output {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let output = runtime.block_on(async { work(World::system()).await });
-    runtime.shutdown_timeout(Duration::from_secs(5));
-    output
-}
-
-async fn bucket(world: &World, root: &Path) -> Arc<dyn ObjectStore> {
-    let store = FolderStore::open(world.disk.clone(), world.clock.clone(), root.join("bucket")).await.unwrap();
-    Arc::new(store)
-}
-
-async fn start(world: &World, root: &Path, kind: Kind, options: Options) -> Store {
-    start_on(world, bucket(world, root).await, root, kind, options).await
-}
-
-async fn start_on(world: &World, bucket: Arc<dyn ObjectStore>, root: &Path, kind: Kind, options: Options) -> Store {
-    let wal = match kind {
-        Kind::Ring => WalTarget::File { dir: root.join("wal"), bytes: 16 << 20 },
-        Kind::Objects => WalTarget::Storage,
-    };
-    let request = StartRequest {
-        node_id: None,
-        advertised: "127.0.0.1:9092".to_owned(),
-        wal,
-        answers: Arc::new(|_| Box::pin(async { false })),
-        options,
-        ledger_options: LedgerOptions::default(),
-    };
-    Store::start(world, bucket, request).await.unwrap()
-}
-
-async fn create(store: &Store, name: &str, partitions: usize) -> Vec<StreamId> {
-    let id = TopicId(u128::from(name.len() as u64) << 64 | u128::from(name.as_bytes()[0]));
-    let command = Command::CreateTopic {
-        id,
-        name: name.to_owned(),
-        partitions: vec![(store.node_epoch(), WalIndex(0)); partitions],
-        replication_factor: 1,
-        configs: std::collections::BTreeMap::new(),
-        internal: false,
-    };
-    assert_eq!(store.ledger().submit(command).await.unwrap(), Outcome::Done);
-    store.ledger().image().topic(name).unwrap().partitions.clone()
-}
-
-/// Appends so many batches of one record each, and waits until all are confirmed.
-async fn append(stream: &Stream, count: u64, len: usize) {
-    let mut confirmations = Vec::new();
-    for _ in 0..count {
-        confirmations.push(stream.append(batch(stream.next().0, 1, len)).unwrap());
-    }
-    for confirmation in confirmations {
-        confirmation.await.unwrap();
-    }
-}
-
-/// Reads all that is confirmed and checks every byte.
-async fn check_all(stream: &Stream, len: usize) {
-    let mut next = stream.start();
-    while next < stream.confirmed() {
-        let batches = stream.read(next, 10_000).await.unwrap();
-        assert!(batches.next > next && batches.next <= stream.confirmed());
-        let bytes: Vec<u8> = batches.pieces.iter().flat_map(|piece| piece.to_vec()).collect();
-        let expected: Vec<u8> = (next.0..batches.next.0).flat_map(|base| batch_bytes(base, 1, len)).collect();
-        assert!(bytes == expected, "the bytes of [{next}, {}) are not what was appended", batches.next);
-        next = batches.next;
-    }
-    assert!(stream.read(next, 1000).await.unwrap().pieces.is_empty());
-}
-
-async fn until(what: &str, reached: impl Fn() -> bool) {
-    for _ in 0..2000 {
-        if reached() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    panic!("never: {what}");
-}
-
-async fn check_bucket(world: &World, root: &Path, store: &Store) {
-    let report = fsck(&bucket(world, root).await, &store.ledger().refresh().await.unwrap()).await.unwrap();
-    assert_eq!(report.problems, Vec::<String>::new());
-    assert_eq!(report.strangers, Vec::<String>::new());
-}
 
 #[test]
 fn what_was_confirmed_is_there_after_a_crash_at_any_stage() {
@@ -179,10 +74,6 @@ fn what_was_confirmed_is_there_after_a_crash_at_any_stage() {
             check_bucket(&world, root, &store).await;
         });
     }
-}
-
-fn streams_of(store: &Store, name: &str) -> Vec<StreamId> {
-    store.ledger().image().topic(name).unwrap().partitions.clone()
 }
 
 #[test]
@@ -256,7 +147,8 @@ fn a_stop_in_the_midst_of_appends_cuts_off_nothing_that_is_acknowledged() {
             let mut confirmations = Vec::new();
             for _ in 0..3000 + 100 * round {
                 match stream.append(batch(stream.next().0, 1, 1000)) {
-                    Ok(confirmation) => confirmations.push(confirmation),
+                    Ok(Appended::Enqueued(confirmation)) => confirmations.push(confirmation),
+                    Ok(Appended::Repeat(original)) => panic!("no repeat of {original:?}"),
                     Err(AppendError::Busy) => store.room().await,
                     Err(error) => panic!("{error}"),
                 }

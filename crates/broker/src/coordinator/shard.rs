@@ -242,7 +242,13 @@ impl Shard {
                 Ok(Ok(_appended)) => drop(inner.outbox.drain(..count)),
                 Ok(Err(AppendError::Busy)) => return,
                 Ok(Err(AppendError::NotOwner)) => return self.lose_locked(inner),
-                Ok(Err(error @ (AppendError::Gap { .. } | AppendError::TooLarge { .. }))) => {
+                Ok(Err(
+                    error @ (AppendError::Gap { .. }
+                    | AppendError::TooLarge { .. }
+                    | AppendError::ProducersAway
+                    | AppendError::TooManyProducers
+                    | AppendError::Sequence(_)),
+                )) => {
                     tracing::error!("append group records: {error}; this is a bug, the groups are loaded anew");
                     return self.lose_locked(inner);
                 }

@@ -23,7 +23,7 @@ use protocol::wire::Records;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
-use stream::AppendError;
+use stream::{AppendError, SequenceError};
 use world::ClockExt;
 
 /// The value of time and offset fields that have none.
@@ -123,6 +123,9 @@ async fn enqueue(broker: &Shared, check: &Check, topic: &TopicProduceData, data:
             outcome.log_start = Some(partition.log_start());
             outcome.stamped = batch.stamped();
             outcome.appended = append(broker, &partition, &batch, check.deadline).await;
+            // Kafka answers a repeat with the original's time, also where it is the producer's.
+            let repeats = outcome.appended.as_ref().ok().and_then(|appended| appended.repeats);
+            outcome.stamped = repeats.or(outcome.stamped);
         }
         Err(failure) => outcome.appended = Err(failure),
     }
@@ -147,7 +150,8 @@ fn check_partition(
     Ok((partition, if check.detach { batch.detached() } else { batch }))
 }
 
-/// Enqueues, waiting for room in the WAL until the deadline.
+/// Enqueues, waiting until the deadline for room in the WAL, and for the state of the partition's producers, which an idempotent
+/// producer's first batch brings into memory.
 async fn append(
     broker: &Shared,
     partition: &Partition,
@@ -163,11 +167,35 @@ async fn append(
                     return Err(AppendError::Busy.into());
                 }
             }
+            Err(AppendError::ProducersAway) => {
+                let left = deadline.since(broker.clock.now());
+                match broker.clock.timeout(left, partition.load_producers()).await {
+                    Some(loaded) => loaded?,
+                    None => return Err(AppendError::ProducersAway.into()),
+                }
+            }
+            // That a batch is missing here says something only if nobody else leads the partition: a deposed leader that has not
+            // noticed would tell a client off for what its successor has.
+            Err(error @ AppendError::Sequence(SequenceError::OutOfOrder { .. })) => {
+                let left = deadline.since(broker.clock.now());
+                return match broker.clock.timeout(left, partition.is_still_owned()).await {
+                    None => Err(Failure::TimedOut),
+                    Some(Err(trouble)) => Err(trouble.into()),
+                    Some(Ok(false)) => Err(Failure::NotLeader),
+                    Some(Ok(true)) => Err(error.into()),
+                };
+            }
+            Err(AppendError::TooManyProducers) if partition.has_room_for_a_producer() => {}
             Err(error @ AppendError::Gap { .. }) => {
                 tracing::error!("append batch: {error}; this is a bug");
                 return Err(error.into());
             }
-            Err(error @ (AppendError::NotOwner | AppendError::TooLarge { .. })) => return Err(error.into()),
+            Err(
+                error @ (AppendError::NotOwner
+                | AppendError::TooLarge { .. }
+                | AppendError::TooManyProducers
+                | AppendError::Sequence(_)),
+            ) => return Err(error.into()),
         }
     }
 }
@@ -185,11 +213,12 @@ async fn confirm(broker: &Shared, outcome: Outcome, deadline: Micros) -> Partiti
     let log_start_offset = kafka_offset(outcome.log_start);
     let confirmed = match outcome.appended {
         Err(failure) => Err(failure),
-        Ok(Appended { base, confirmation }) => {
+        Ok(appended) => {
             let left = deadline.since(broker.clock.now());
-            match broker.clock.timeout(left, confirmation).await {
-                Some(Ok(())) => Ok(base),
-                Some(Err(_)) => Err(Failure::Unconfirmed),
+            let base = appended.base;
+            match broker.clock.timeout(left, appended.confirmed()).await {
+                Some(true) => Ok(base),
+                Some(false) => Err(Failure::Unconfirmed),
                 None => Err(Failure::TimedOut),
             }
         }

@@ -1,9 +1,9 @@
 //! Uploaded objects become part of streams, range by range.
 
-use super::Applied;
 use super::stream::portion;
+use super::{Applied, producers};
 use crate::{CommitRange, Image, ObjectRecord, Outcome, Reference, Refusal, StreamRecord, UploadedObject, WalState};
-use base::{NodeEpoch, ObjectId, Offset, OffsetRange, WalId, WalPosition, planted};
+use base::{LedgerSeq, NodeEpoch, ObjectId, Offset, OffsetRange, WalId, WalPosition, planted};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -26,11 +26,11 @@ enum Verdict {
     Refuse,
 }
 
-pub(super) fn commit_objects(image: &mut Image, commit: &Commit<'_>) -> Applied {
+pub(super) fn commit_objects(image: &mut Image, seq: LedgerSeq, commit: &Commit<'_>) -> Applied {
     check(image, commit)?;
     let mut ranges = Vec::new();
     for object in commit.objects {
-        commit_object(image, commit, object, &mut ranges);
+        commit_object(image, seq, commit, object, &mut ranges);
     }
     // The trim point was chosen as if all were accepted: a refused range still needs its records.
     let complete = planted!("trim before commit", ranges.iter().all(|accepted| *accepted), true);
@@ -39,6 +39,7 @@ pub(super) fn commit_objects(image: &mut Image, commit: &Commit<'_>) -> Applied 
         && commit.trim > wal.trim
     {
         Arc::make_mut(wal).trim = commit.trim;
+        producers::note_saved(image, commit.wal);
     }
     if let Some(speaker) = image.nodes.get_mut(&commit.speaker)
         && commit.min_counter > speaker.min_counter
@@ -75,7 +76,13 @@ fn check(image: &Image, commit: &Commit<'_>) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn commit_object(image: &mut Image, commit: &Commit<'_>, object: &UploadedObject, answers: &mut Vec<bool>) {
+fn commit_object(
+    image: &mut Image,
+    seq: LedgerSeq,
+    commit: &Commit<'_>,
+    object: &UploadedObject,
+    answers: &mut Vec<bool>,
+) {
     // O-1: nothing below the promised counter is ever referenced. And an object is committed once: what a second command names
     // is either committed already or must be cut anew, so that no dead object comes back.
     let may_refer = image.nodes.get(&commit.speaker).is_some_and(|speaker| object.id.counter >= speaker.min_counter)
@@ -96,6 +103,9 @@ fn commit_object(image: &mut Image, commit: &Commit<'_>, object: &UploadedObject
     }
     if references > 0 {
         image.objects.insert(object.id, ObjectRecord { size: object.size, references });
+    }
+    for state in &object.states {
+        answers.push(producers::commit_state(image, seq, object, state, may_refer));
     }
 }
 

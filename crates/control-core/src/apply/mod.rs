@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `node` | BecomeLeader, Register, DeclareDead, Probed |
 //! | `topic` | CreateTopic, DeleteTopic, CreatePartitions, AlterTopicConfigs |
+//! | `producers` | TakeProducerIds, and what commits do to state references |
 //! | `settings` | AlterSettings |
 //! | `commit` | CommitObjects, ObjectsDeleted |
 //! | `stream` | Trim, OpenStreams, and what all share about tenures and references |
@@ -14,6 +15,7 @@
 
 mod commit;
 mod node;
+mod producers;
 mod settings;
 mod stream;
 mod topic;
@@ -120,8 +122,9 @@ fn dispatch(image: &mut Image, entry: &Entry, command: &Command) -> Applied {
         Command::CommitObjects { speaker, wal, trim, min_counter, objects } => {
             let commit =
                 commit::Commit { speaker: *speaker, wal: *wal, trim: *trim, min_counter: *min_counter, objects };
-            commit::commit_objects(image, &commit)
+            commit::commit_objects(image, entry.seq, &commit)
         }
+        Command::TakeProducerIds { count } => producers::take_ids(image, *count),
         Command::ObjectsDeleted { objects } => commit::objects_deleted(image, objects),
     }
 }

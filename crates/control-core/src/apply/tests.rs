@@ -2,7 +2,7 @@
 #![allow(clippy::cast_possible_truncation, clippy::unwrap_used, reason = "a test's numbers are small")]
 
 use super::*;
-use crate::{CommitRange, SettingsScope, UploadedObject, WalRegistration, WalState, check, codec};
+use crate::{CommitRange, CommitState, SettingsScope, UploadedObject, WalRegistration, WalState, check, codec};
 use base::{
     LedgerEpoch, LedgerSeq, NodeId, Nonce, ObjectId, Offset, OffsetRange, Seed, StreamEpoch, StreamId, TopicId,
     UnixMillis, WalId, WalIndex, WalPosition,
@@ -121,7 +121,7 @@ fn commit(speaker: u64, of: u64, counter: u64, trim: WalPosition, ranges: &[(Str
         max_timestamp: UnixMillis(5),
         max_timestamp_offset: Offset(base),
     };
-    let object = UploadedObject { id, size: 1000, ranges: ranges.iter().map(range).collect() };
+    let object = UploadedObject { id, size: 1000, ranges: ranges.iter().map(range).collect(), states: Vec::new() };
     Command::CommitObjects {
         speaker: NodeEpoch(speaker),
         wal: wal(of),
@@ -317,12 +317,14 @@ fn recovery_seals_once_and_the_next_tenure_begins_at_the_recovered_end() {
     assert_eq!(story.commit(3, 1, 1, &[(stream, 0, 10, 15)]), Outcome::Refused(Refusal::StaleEpoch));
     assert_eq!(story.commit(2, 1, 2, &[(stream, 0, 10, 16)]), committed(&[false]), "beyond the tenure's end");
     assert_eq!(story.commit(2, 1, 3, &[(stream, 0, 10, 15)]), committed(&[true]));
+    assert!(!story.image.can_delete_wal(wal(1)), "what lies below its end may be producer state");
+    assert_eq!(story.asks(2, commit(2, 1, 4, WalPosition(64), &[])), committed(&[]));
     let record = story.record(stream);
     assert_eq!((record.committed(), record.tenures.len(), record.references.len()), (Offset(20), 1, 3));
     assert_eq!(record.epochs, [(StreamEpoch(0), Offset(0)), (StreamEpoch(1), Offset(15))]);
     assert!(!story.image.needs_wal(wal(1), stream, StreamEpoch(0), OffsetRange::new(Offset(10), Offset(15))));
     // A repeat about a tenure that has left the list needs no commit.
-    assert_eq!(story.commit(2, 1, 4, &[(stream, 0, 10, 15)]), committed(&[true]));
+    assert_eq!(story.commit(2, 1, 5, &[(stream, 0, 10, 15)]), committed(&[true]));
     assert_eq!(story.asks(2, Command::ForgetWal { wal: wal(1) }), Outcome::Done);
     assert!(!story.image.wals.contains_key(&wal(1)) && story.image.is_dead(NodeEpoch(1)));
 }
@@ -338,7 +340,95 @@ fn the_recovered_end_is_never_below_the_start_offset() {
     assert_eq!(story.recover(1, 2, 64, &[]), Outcome::Done);
     let record = story.record(stream);
     assert_eq!((record.owner().unwrap().start, record.committed(), record.tenures.len()), (Offset(7), Offset(7), 1));
-    assert!(story.image.can_delete_wal(wal(1)));
+    assert_eq!(record.unsaved, [wal(1)], "the producers of what was trimmed are in no object");
+    assert_eq!(story.asks(2, commit(2, 1, 1, WalPosition(64), &[])), committed(&[]));
+    assert!(story.image.can_delete_wal(wal(1)) && story.record(stream).unsaved.is_empty());
+}
+
+fn state(stream: StreamId, epoch: i32, base: u64, next: u64) -> CommitState {
+    let range = OffsetRange::new(Offset(base), Offset(next));
+    CommitState { stream, stream_epoch: StreamEpoch(epoch), range, position: 0, len: 64, crc: 7 }
+}
+
+/// A commit of one object that holds states alone.
+fn save(speaker: u64, of: u64, counter: u64, states: &[CommitState]) -> Command {
+    let Command::CommitObjects { speaker, wal, min_counter, mut objects, .. } =
+        commit(speaker, of, counter, WalPosition(0), &[])
+    else {
+        unreachable!()
+    };
+    objects[0].states = states.to_vec();
+    Command::CommitObjects { speaker, wal, trim: WalPosition(10 * counter), min_counter, objects }
+}
+
+fn held(story: &Story, stream: StreamId) -> Vec<(u64, u64, u64)> {
+    let references = story.record(stream).producers.iter();
+    references.map(|it| (it.range.base.0, it.range.next.0, it.object.counter)).collect()
+}
+
+#[test]
+fn producer_state_outlives_the_records_and_never_goes_back() {
+    let mut story = Story::new(1);
+    let (a, b) = (story.stream("a", 1), story.stream("b", 1));
+    assert_eq!(story.asks(1, save(1, 1, 1, &[state(a, 0, 0, 5), state(b, 0, 0, 3)])), committed(&[true, true]));
+    assert_eq!(story.trim(1, a, 0, 50), Outcome::Done);
+    let object = |counter| ObjectId { node_epoch: NodeEpoch(1), counter };
+    assert_eq!(held(&story, a), [(0, 5, 1)], "all records are trimmed");
+    // Of an upload that was overtaken.
+    assert_eq!(story.asks(1, save(1, 1, 2, &[state(a, 0, 0, 4)])), committed(&[true]));
+    assert_eq!((held(&story, a), story.image.objects.contains_key(&object(2))), (vec![(0, 5, 1)], false));
+    assert_eq!(story.asks(1, save(1, 1, 3, &[state(a, 0, 0, 60)])), committed(&[true]));
+    assert_eq!(held(&story, a), [(0, 60, 3)]);
+    assert!(story.image.objects.contains_key(&object(1)), "the other stream's state is in it");
+    assert_eq!(story.asks(1, save(1, 1, 4, &[state(b, 0, 0, 4)])), committed(&[true]));
+    assert!(story.image.dead_objects.contains_key(&object(1)));
+    // Nothing is referenced below the promised counter, and a log is not trimmed by a commit that saved less than it should.
+    assert_eq!(story.asks(1, save(1, 1, 2, &[state(a, 0, 0, 61)])), committed(&[false]));
+    assert_eq!(story.image.wals.get(&wal(1)).unwrap().trim, WalPosition(40));
+    assert_eq!(story.asks(1, save(1, 1, 5, &[state(StreamId(77), 0, 0, 1)])), committed(&[false]));
+    let id = story.image.topic("a").unwrap().id;
+    assert_eq!(story.asks(1, Command::DeleteTopic { id }), Outcome::Done);
+    assert!(story.image.dead_objects.contains_key(&object(3)));
+    assert_eq!(story.asks(1, save(1, 1, 6, &[state(a, 0, 0, 99)])), committed(&[true]), "deleted: needs none");
+}
+
+#[test]
+fn parts_of_dead_logs_stand_beside_the_whole_until_it_speaks_for_them() {
+    let mut story = Story::new(3);
+    let stream = story.stream("t", 1);
+    assert_eq!(story.asks(1, save(1, 1, 1, &[state(stream, 0, 0, 10)])), committed(&[true]));
+    story.die(1);
+    assert_eq!(story.recover(1, 2, 64, &[(stream, 15)]), Outcome::Done);
+    story.die(2);
+    assert_eq!(story.recover(2, 3, 64, &[(stream, 20)]), Outcome::Done);
+    assert_eq!(story.record(stream).unsaved, [wal(1), wal(2)]);
+    assert_eq!(story.asks(3, save(3, 2, 1, &[state(stream, 1, 15, 21)])), committed(&[false]), "beyond its end");
+    assert_eq!(story.asks(3, save(3, 2, 2, &[state(stream, 1, 15, 20)])), committed(&[true]));
+    // The older log's recoverer comes later (D-1).
+    assert_eq!(story.recover(1, 3, 64, &[]), Outcome::Done);
+    assert_eq!(story.asks(3, save(3, 1, 3, &[state(stream, 0, 10, 15)])), committed(&[true]));
+    assert_eq!(held(&story, stream), [(0, 10, 1), (10, 15, 3), (15, 20, 2)]);
+    assert_eq!(story.asks(3, commit(3, 1, 4, WalPosition(64), &[(stream, 0, 0, 15)])), committed(&[true]));
+    assert_eq!(story.record(stream).unsaved, [wal(2)]);
+    assert_eq!(story.asks(3, save(3, 3, 5, &[state(stream, 2, 0, 22)])), committed(&[true]));
+    assert_eq!(held(&story, stream), [(0, 22, 5)]);
+}
+
+#[test]
+fn a_producer_id_is_handed_out_once() {
+    let mut story = Story::new(2);
+    let take = |count| Command::TakeProducerIds { count };
+    assert_eq!(story.asks(1, take(1000)), Outcome::ProducerIds { first: 0 });
+    assert_eq!(story.asks(2, take(10)), Outcome::ProducerIds { first: 1000 });
+    let id = CommandId { requester: NodeEpoch(1), counter: 500 };
+    for _ in 0..2 {
+        let again = story.put(LedgerEpoch(1), id, take(5));
+        assert_eq!(again, Outcome::ProducerIds { first: 1010 }, "the same request");
+    }
+    story.counter = 1000;
+    story.image.next_producer_id = i64::MAX - 3;
+    assert!(matches!(story.asks(1, take(4)), Outcome::Refused(Refusal::Invalid(_))));
+    assert_eq!(story.asks(1, take(3)), Outcome::ProducerIds { first: i64::MAX - 3 });
 }
 
 #[test]
@@ -472,6 +562,7 @@ struct Watch {
     dead_objects: BTreeSet<ObjectId>,
     tenures: BTreeMap<(StreamId, StreamEpoch), Offset>,
     gone: BTreeSet<StreamId>,
+    saved: BTreeMap<StreamId, Offset>,
 }
 
 impl Watch {
@@ -481,6 +572,10 @@ impl Watch {
             let (start, committed) = self.starts.get(id).copied().unwrap_or_default();
             assert!(stream.start >= start && stream.committed() >= committed, "stream {id} went back");
             self.starts.insert(*id, (stream.start, stream.committed()));
+            let whole = stream.producers.iter().filter(|it| it.range.base == Offset(0)).map(|it| it.range.next).max();
+            let saved = self.saved.entry(*id).or_default();
+            assert!(whole.unwrap_or_default() >= *saved, "the producer state of stream {id} went back");
+            *saved = whole.unwrap_or_default();
             for tenure in &stream.tenures {
                 let first = self.tenures.entry((*id, tenure.stream_epoch)).or_insert(tenure.start);
                 assert_eq!(*first, tenure.start, "a tenure's start moved");
@@ -578,8 +673,15 @@ fn random_command(seed: &mut Seed, image: &Image, counters: &mut BTreeMap<u64, u
             let epoch = tenure.map_or(0, |tenure| tenure.stream_epoch.0);
             let base = tenure.map_or(0, |tenure| near(seed, tenure.committed));
             let ranges = [(stream, epoch, base, base + seed.below(4))];
-            let trim = WalPosition(seed.below(90));
-            return (speaker, commit(speaker, of.node_epoch.0, *counter, trim, &ranges));
+            let trim = WalPosition(seed.below(99));
+            let mut command = commit(speaker, of.node_epoch.0, *counter, trim, &ranges);
+            if let Command::CommitObjects { objects, .. } = &mut command
+                && seed.chance(400)
+            {
+                let from = if seed.chance(600) { 0 } else { base };
+                objects[0].states = vec![state(stream, epoch, from, base + seed.below(4))];
+            }
+            return (speaker, command);
         }
     };
     (start, command)

@@ -74,8 +74,9 @@ pub(super) fn delete(image: &mut Image, seq: LedgerSeq, id: TopicId) -> Applied 
     for stream_id in &topic.partitions {
         let Some(gone) = image.streams.remove(stream_id) else { continue };
         last = last.max(gone.epoch);
-        for reference in gone.references.values() {
-            stream::dereference(image, seq, reference.object);
+        let states = gone.producers.iter().map(|reference| reference.object);
+        for object in gone.references.values().map(|reference| reference.object).chain(states) {
+            stream::dereference(image, seq, object);
         }
     }
     if planted!("T7", false, true)
@@ -126,6 +127,8 @@ fn add_partitions(image: &mut Image, topic: &mut Topic, wals: &[WalId], epoch: S
             epochs: Vec::new(),
             references: OrdMap::new(),
             live_bytes: 0,
+            producers: Vec::new(),
+            unsaved: Vec::new(),
         };
         topic.partitions.push(id);
         image.streams.insert(id, Arc::new(record));

@@ -50,9 +50,13 @@ pub(super) fn recovered(image: &mut Image, id: WalId, found: &Recovered<'_>) -> 
         image.wals.insert(id, Arc::new(wal));
         return Ok(Outcome::Done);
     }
+    let wal_trim = wal.trim;
     wal.state = WalState::Sealed { end: found.end, recoverer: found.recoverer };
     image.wals.insert(id, Arc::new(wal));
-    close_tenures(image, id, found.ends, open_on);
+    // What lies between trim point and end may hold producer state, also of records that need no commit. A start that seals its own
+    // has committed all of it.
+    let holds_state = found.end > wal_trim && found.recoverer != id.node_epoch;
+    close_tenures(image, id, found.ends, open_on, holds_state);
     Ok(Outcome::Done)
 }
 
@@ -71,7 +75,7 @@ fn reopen_tenures(image: &mut Image, id: WalId) -> bool {
 }
 
 /// Closes the tenures that are still open in that WAL, each at what is known of its end, and opens the next ones.
-fn close_tenures(image: &mut Image, id: WalId, ends: &[(StreamId, Offset)], open_on: Option<WalId>) {
+fn close_tenures(image: &mut Image, id: WalId, ends: &[(StreamId, Offset)], open_on: Option<WalId>, holds_state: bool) {
     let mut held: BTreeMap<StreamId, Offset> = BTreeMap::new();
     for (stream, end) in ends {
         let known = held.entry(*stream).or_default();
@@ -87,6 +91,9 @@ fn close_tenures(image: &mut Image, id: WalId, ends: &[(StreamId, Offset)], open
         let Some(stream) = image.streams.get_mut(&stream_id) else { continue };
         let stream: &mut StreamRecord = Arc::make_mut(stream);
         stream.close(held.get(&stream_id).copied().unwrap_or_default());
+        if planted!("producer state lost with deleted records", holds_state, false) {
+            stream.unsaved.push(id);
+        }
         if let Some(wal) = open_on {
             stream.open_next(wal);
         }

@@ -2,8 +2,9 @@
 //! sequences and maps as a count and their elements, structs as their fields in order, enums as a tag and their fields.
 
 use crate::{
-    Command, CommandId, CommitRange, Entry, Image, Leader, Node, NodeState, ObjectRecord, Outcome, Reference, Refusal,
-    SettingsScope, StreamRecord, Tenure, Topic, UploadedObject, WalRecord, WalRegistration, WalState,
+    Command, CommandId, CommitRange, CommitState, Entry, Image, Leader, Node, NodeState, ObjectRecord, Outcome,
+    Reference, Refusal, SettingsScope, StateReference, StreamRecord, Tenure, Topic, UploadedObject, WalRecord,
+    WalRegistration, WalState,
 };
 use base::{
     LedgerEpoch, LedgerSeq, NodeEpoch, NodeId, Nonce, ObjectId, Offset, OffsetRange, StreamEpoch, StreamId, TopicId,
@@ -313,7 +314,7 @@ macro_rules! structs {
 /// A struct that has grown: behind the fields of the first version those of later ones, each with the version that brought it. It
 /// is empty in what was written before.
 macro_rules! grown {
-    ($name:ident { $($field:ident),* $(,)? } $($version:literal => $late:ident),*) => {
+    ($($name:ident { $($field:ident),* $(,)? } $($version:literal => $late:ident),*;)*) => {$(
         impl Wire for $name {
             fn write(&self, out: &mut Vec<u8>) {
                 let $name { $($field,)* $($late),* } = self;
@@ -327,7 +328,7 @@ macro_rules! grown {
                 Ok($name { $($field,)* $($late),* })
             }
         }
-    };
+    )*};
 }
 
 /// Enums, as a tag and the variant's fields. A tag is never given to another variant.
@@ -387,13 +388,13 @@ structs! {
     Entry { seq, epoch, nonce, written, commands }
     CommandId { requester, counter }
     WalRegistration { url, ring_id, start, in_storage }
-    UploadedObject { id, size, ranges }
+    CommitState { stream, stream_epoch, range, position, len, crc }
+    StateReference { object, range, position, len, crc }
     CommitRange { stream, stream_epoch, range, bytes, records, max_timestamp, max_timestamp_offset }
     Leader { epoch, node_id }
     Node { node_id, state, advertised, incarnation, min_counter, answered }
     WalRecord { url, ring_id, in_storage, start, trim, state }
     Topic { id, name, partitions, replication_factor, configs, internal }
-    StreamRecord { topic, partition, epoch, start, tenures, epochs, references, live_bytes }
     Tenure { stream_epoch, wal, start, committed, end }
     Reference { object, range, bytes, records, max_timestamp, max_timestamp_offset }
     ObjectRecord { size, references }
@@ -404,7 +405,11 @@ grown! {
         seq, nonce, cluster_id, leader, leader_history, next_node_epoch, next_stream_id, nodes, wals, topics, topic_names,
         deleted_epochs, first_epoch, streams, objects, dead_objects, probed,
     }
-    2 => settings
+    2 => settings, 3 => next_producer_id;
+    StreamRecord { topic, partition, epoch, start, tenures, epochs, references, live_bytes }
+    3 => producers, 3 => unsaved;
+    UploadedObject { id, size, ranges }
+    3 => states;
 }
 
 enums! {
@@ -427,6 +432,7 @@ enums! {
         13 => Probed { endpoint: endpoint },
         14 => ForgetWal { wal: wal },
         15 => AlterSettings { scope: scope, changes: changes },
+        16 => TakeProducerIds { count: count },
     }
     SettingsScope {
         0 => Brokers {},
@@ -438,6 +444,7 @@ enums! {
         1 => Registered { node_id: node_id, node_epoch: node_epoch },
         2 => Committed { ranges: ranges },
         3 => Refused { 0: refusal },
+        4 => ProducerIds { first: first },
     }
     Refusal {
         0 => Dead { 0: start },

@@ -38,9 +38,16 @@ async fn object(name: &str, storage: &StorageArgs) -> Result<(), CommandError> {
     let key = data_key(id);
     let index = read_index(&open(storage).await?, id).await;
     let index = index.map_err(|error| CommandError::failed(error.to_string()))?;
-    let (blocks, size) = index.map_err(|problem| CommandError::failed(format!("{key}: {problem}")))?;
-    say(format!("object {id} key={key} bytes={size} blocks={}", blocks.len()));
-    for block in blocks {
+    let (index, size) = index.map_err(|problem| CommandError::failed(format!("{key}: {problem}")))?;
+    let (blocks, states) = (index.blocks.len(), index.states.len());
+    say(format!("object {id} key={key} bytes={size} blocks={blocks} states={states}"));
+    for state in index.states {
+        say(format!(
+            "state stream={} epoch={} offsets={}..{} position={} bytes={}",
+            state.stream, state.stream_epoch, state.range.base, state.range.next, state.position, state.len
+        ));
+    }
+    for block in index.blocks {
         say(format!(
             "block stream={} epoch={} offsets={}..{} records={} position={} bytes={} max_timestamp={}{}",
             block.stream,

@@ -1,17 +1,17 @@
-//! What the clients did and saw, checked while it happens (invariants 1 to 6).
+//! What the clients did and saw, checked while it happens (invariants 1 to 7).
 //!
 //! Every record has an id and its bytes are a function of that id, so the history needs to keep no bytes: a record that is
 //! read tells who it is, and must be exactly what was sent, to this partition of this topic. For each partition the history
 //! knows what stands at which offset, by an acknowledgement or by a read, and nothing may ever contradict it.
 //!
-//! A produce whose answer was lost may be stored any number of times (there is no idempotent producer in this workload),
+//! A produce whose answer was lost may be stored any number of times, that of an idempotent producer once, in its order;
 //! an acknowledged one stands at its offset for as long as its topic does and retention leaves it.
 
 use crate::workload::batch::Record;
 use crate::world::{Trace, now};
 use base::{Micros, Seed};
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// One life of a topic: a name may come back after a deletion.
@@ -55,6 +55,8 @@ struct Inner {
     partitions: BTreeMap<PartitionKey, Partition>,
     watermarks: BTreeMap<(u64, PartitionKey), Watermarks>,
     violations: Vec<String>,
+    /// Ids that were handed out to idempotent producers.
+    producer_ids: BTreeSet<i64>,
 }
 
 /// What one life of one broker has named, oldest first: when the answer came, and the greatest so far.
@@ -64,10 +66,14 @@ struct Sent {
     partition: PartitionKey,
     timestamp: i64,
     acknowledged: bool,
+    /// The idempotent producer that sent it.
+    producer: Option<i64>,
 }
 
 #[derive(Default)]
 struct Partition {
+    /// Where records of idempotent producers stand, by id.
+    once: BTreeMap<u64, i64>,
     /// What stands at each offset, by acknowledgement or read.
     known: BTreeMap<i64, u64>,
     /// The offsets that were acknowledged.
@@ -120,11 +126,45 @@ impl History {
     /// Notes that records are about to be sent, and makes them.
     #[must_use]
     pub fn send(&self, partition: &PartitionKey, timestamps: &[i64], value_bytes_max: u64) -> (Sending, Vec<Record>) {
+        self.note_send(partition, timestamps, value_bytes_max, None)
+    }
+
+    /// The same for an idempotent producer: they are stored once at the most, behind all that it sent there before.
+    #[must_use]
+    pub fn send_once(
+        &self,
+        partition: &PartitionKey,
+        timestamps: &[i64],
+        value_bytes_max: u64,
+        producer: i64,
+    ) -> (Sending, Vec<Record>) {
+        self.note_send(partition, timestamps, value_bytes_max, Some(producer))
+    }
+
+    /// The cluster has handed out this producer id.
+    pub fn producer_id(&self, id: i64) {
+        if !self.lock().producer_ids.insert(id) {
+            self.violation(format!("producer id {id} was handed out twice"));
+        }
+    }
+
+    fn note_send(
+        &self,
+        partition: &PartitionKey,
+        timestamps: &[i64],
+        value_bytes_max: u64,
+        producer: Option<i64>,
+    ) -> (Sending, Vec<Record>) {
         let mut inner = self.lock();
         let first_id = inner.sent.len() as u64;
         let mut records = Vec::with_capacity(timestamps.len());
         for (id, timestamp) in (first_id..).zip(timestamps) {
-            inner.sent.push(Sent { partition: partition.clone(), timestamp: *timestamp, acknowledged: false });
+            inner.sent.push(Sent {
+                partition: partition.clone(),
+                timestamp: *timestamp,
+                acknowledged: false,
+                producer,
+            });
             records.push(Record { timestamp: *timestamp, value: value_of(id, value_bytes_max) });
         }
         let floor = inner.partitions.entry(partition.clone()).or_default().acknowledged_end;
@@ -149,7 +189,7 @@ impl History {
             ));
         }
         for (offset, id) in (base..).zip(sending.first_id..sending.first_id + sending.count) {
-            partition.put(key, offset, id, "acknowledged", violations);
+            partition.put(key, offset, id, "acknowledged", sent, violations);
             partition.acknowledged.insert(offset, id);
             partition.acknowledged_end = partition.acknowledged_end.max(offset + 1);
             if let Some(sent) = usize::try_from(id).ok().and_then(|id| sent.get_mut(id)) {
@@ -201,7 +241,7 @@ impl History {
             violations.push(format!("invented: {key:?} offset {offset} holds bytes that were never sent there"));
             return None;
         };
-        partitions.entry(key.clone()).or_default().put(key, offset, id, "read", violations);
+        partitions.entry(key.clone()).or_default().put(key, offset, id, "read", sent, violations);
         Some(id)
     }
 
@@ -253,8 +293,17 @@ impl History {
     /// Compares a partition's final contents with everything known of it.
     pub fn finish(&self, key: &PartitionKey, scan: &FinalScan, retention_bytes: Option<u64>) {
         let mut inner = self.lock();
-        let Inner { partitions, violations, .. } = &mut *inner;
+        let Inner { sent, partitions, violations, .. } = &mut *inner;
         let partition = partitions.entry(key.clone()).or_default();
+        let mut last: BTreeMap<i64, u64> = BTreeMap::new();
+        for (offset, id) in &scan.records {
+            let Some(producer) = producer_of(sent, *id) else { continue };
+            if let Some(before) = last.insert(producer, *id).filter(|before| before >= id) {
+                violations.push(format!(
+                    "order: {key:?} has record {id} of producer {producer} at {offset}, behind its record {before}"
+                ));
+            }
+        }
         if partition.acknowledged_end > scan.high_watermark {
             violations.push(format!(
                 "lost: {key:?} ends at {}, acknowledged was up to {}",
@@ -305,13 +354,33 @@ impl History {
 }
 
 impl Partition {
-    fn put(&mut self, key: &PartitionKey, offset: i64, id: u64, how: &str, violations: &mut Vec<String>) {
+    fn put(
+        &mut self,
+        key: &PartitionKey,
+        offset: i64,
+        id: u64,
+        how: &str,
+        sent: &[Sent],
+        violations: &mut Vec<String>,
+    ) {
+        if producer_of(sent, id).is_some() {
+            let place = *self.once.entry(id).or_insert(offset);
+            if place != offset {
+                violations
+                    .push(format!("twice: {key:?} {how} record {id} at {offset}, which stands at {place} as well"));
+            }
+        }
         let known = *self.known.entry(offset).or_insert(id);
         if known != id {
             violations
                 .push(format!("offset reused: {key:?} {how} record {id} at {offset}, where record {known} stood"));
         }
     }
+}
+
+/// The idempotent producer of a record.
+fn producer_of(sent: &[Sent], id: u64) -> Option<i64> {
+    usize::try_from(id).ok().and_then(|id| sent.get(id))?.producer
 }
 
 /// Which record of this partition these bytes are. A request whose fate is unknown may have arrived after its topic was made

@@ -6,5 +6,5 @@ mod image_watch;
 pub mod quiet;
 
 pub use groups::{GroupHistory, GroupPartition, Partitions};
-pub use history::{FinalScan, History, PartitionKey, TopicKey};
+pub use history::{FinalScan, History, PartitionKey, Sending, TopicKey};
 pub use image_watch::ImageWatch;

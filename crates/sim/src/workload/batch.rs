@@ -33,12 +33,32 @@ const CRC_FROM: usize = 21;
 /// The whole header.
 const HEADER_BYTES: usize = 61;
 
+/// What an idempotent producer writes into a batch's header.
+#[derive(Debug, Clone, Copy)]
+pub struct Stamp {
+    /// Its id.
+    pub id: i64,
+    /// Its epoch.
+    pub epoch: i16,
+    /// The sequence of the batch's first record.
+    pub first_sequence: i32,
+}
+
 /// Encodes records as one uncompressed batch without a producer id.
 ///
 /// # Panics
 /// Without records.
 #[must_use]
 pub fn encode(records: &[Record]) -> Bytes {
+    encode_stamped(records, &Stamp { id: -1, epoch: -1, first_sequence: -1 })
+}
+
+/// Encodes records as one uncompressed batch of that producer.
+///
+/// # Panics
+/// Without records.
+#[must_use]
+pub fn encode_stamped(records: &[Record], stamp: &Stamp) -> Bytes {
     let first = records.first().expect("a batch has records").timestamp;
     let max = records.iter().map(|record| record.timestamp).max().unwrap_or(first);
     let mut body = BytesMut::new();
@@ -65,9 +85,9 @@ pub fn encode(records: &[Record]) -> Bytes {
     batch.put_i32(count - 1);
     batch.put_i64(first);
     batch.put_i64(max);
-    batch.put_i64(-1);
-    batch.put_i16(-1);
-    batch.put_i32(-1);
+    batch.put_i64(stamp.id);
+    batch.put_i16(stamp.epoch);
+    batch.put_i32(stamp.first_sequence);
     batch.put_i32(count);
     batch.put_slice(&body);
     let crc = crc32c(&batch[CRC_FROM..]);

@@ -15,6 +15,7 @@ use protocol::messages::create_topics_request::{
 use protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic};
 use protocol::messages::delete_topics_request::{DeleteTopicState, DeleteTopicsRequest};
 use protocol::messages::fetch_request::{FetchPartition, FetchRequest, FetchTopic};
+use protocol::messages::init_producer_id_request::InitProducerIdRequest;
 use protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
 use protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
 use protocol::messages::metadata_response::MetadataResponse;
@@ -166,6 +167,20 @@ impl Client {
         let topic = response.topics.first().ok_or_else(unreadable)?;
         kafka(topic.error_code)?;
         Ok(topic.topic_id.0)
+    }
+
+    /// An id for an idempotent producer.
+    pub(super) async fn init_producer_id(&mut self) -> Result<i64, Failure> {
+        let request = InitProducerIdRequest {
+            transactional_id: None,
+            transaction_timeout_ms: i32::MAX,
+            ..InitProducerIdRequest::default()
+        };
+        let version = self.pick(&[0, 1, 2, 3, 4, 5]);
+        let address = self.anybody();
+        let (response, _) = self.call(&address, version, &request).await?;
+        kafka(response.error_code)?;
+        Ok(response.producer_id)
     }
 
     /// Produces one batch. `None` where no answer was asked for.

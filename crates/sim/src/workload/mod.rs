@@ -2,8 +2,8 @@
 //! did and saw. Nothing here knows which faults strike or which bugs are planted.
 //!
 //! [`topic`] keeps one topic alive (creates, deletes, creates again) and starts its [`producer`]s (or, where records are deleted,
-//! [`pruner`]s) and [`consumer`]s; [`admin`] makes topics that live for a moment, or that nobody writes to; [`group`] has consumer
-//! groups; [`client`] speaks Kafka; [`batch`] writes and reads record batches by hand.
+//! [`pruner`]s; some of either are [`idempotent`]) and [`consumer`]s; [`admin`] makes topics that live for a moment, or that nobody
+//! writes to; [`group`] has consumer groups; [`client`] speaks Kafka; [`batch`] writes and reads record batches by hand.
 
 mod admin;
 pub mod batch;
@@ -11,6 +11,7 @@ mod client;
 mod connection;
 mod consumer;
 mod group;
+mod idempotent;
 mod producer;
 mod pruner;
 mod topic;

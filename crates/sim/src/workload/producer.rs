@@ -2,6 +2,7 @@
 
 use crate::checker::PartitionKey;
 use crate::workload::client::{Client, Failure};
+use crate::workload::idempotent::Idempotent;
 use crate::workload::topic::LiveTopic;
 use crate::workload::{Shared, breathe};
 use crate::world::{now, true_wall};
@@ -26,6 +27,7 @@ pub(super) async fn run(
 ) {
     let mut client = Client::new(&shared, seed.fork("client"));
     // Some are in a hurry, some write now and then.
+    let mut idempotent = seed.chance(500).then(Idempotent::default);
     let pause_ms_max = [120, 400, 1200][usize::try_from((number + seed.below(3)) % 3).unwrap_or(0)];
     while !*closing.borrow() {
         let partition = i32::try_from(seed.below(topic.plan.partitions.unsigned_abs().into())).unwrap_or(0);
@@ -35,7 +37,9 @@ pub(super) async fn run(
             1..5 => 1,
             _ => -1,
         };
-        if seed.chance(250) {
+        if let Some(producer) = &mut idempotent {
+            producer.send(&mut client, &shared, &topic, &key, &mut seed, &closing).await;
+        } else if seed.chance(250) {
             send_several(&mut client, &shared, &topic, &key, acks, &mut seed).await;
         } else {
             send(&mut client, &shared, &topic, &key, acks, &mut seed, &closing).await;
@@ -133,7 +137,7 @@ pub(super) async fn touch(
 }
 
 /// Not quite in order, as clients' clocks are.
-fn timestamps(seed: &mut Seed) -> Vec<i64> {
+pub(super) fn timestamps(seed: &mut Seed) -> Vec<i64> {
     let base = true_wall().0;
     let count = seed.between(1, BATCH_RECORDS_MAX);
     (0..count).map(|_| base - i64::try_from(seed.below(500)).unwrap_or(0)).collect()

@@ -3,6 +3,7 @@
 
 use crate::checker::PartitionKey;
 use crate::workload::client::Client;
+use crate::workload::idempotent::Idempotent;
 use crate::workload::topic::LiveTopic;
 use crate::workload::{Shared, breathe, producer};
 use base::Seed;
@@ -17,11 +18,15 @@ const SILENCE_MS_MAX: u64 = 4_000;
 /// Writes and deletes until the topic closes.
 pub(super) async fn run(shared: Arc<Shared>, topic: LiveTopic, mut seed: Seed, closing: watch::Receiver<bool>) {
     let mut client = Client::new(&shared, seed.fork("client"));
+    let mut idempotent = seed.chance(600).then(Idempotent::default);
     while !*closing.borrow() {
         let partition = i32::try_from(seed.below(topic.plan.partitions.unsigned_abs().into())).unwrap_or(0);
         let key = PartitionKey { topic: topic.key.clone(), partition };
         for _ in 0..seed.between(1, BURST_MAX) {
-            producer::send(&mut client, &shared, &topic, &key, -1, &mut seed, &closing).await;
+            match &mut idempotent {
+                Some(producer) => producer.send(&mut client, &shared, &topic, &key, &mut seed, &closing).await,
+                None => producer::send(&mut client, &shared, &topic, &key, -1, &mut seed, &closing).await,
+            }
             breathe(&mut seed, 60).await;
         }
         if seed.chance(700) {

@@ -1,6 +1,8 @@
 //! Batches to an object.
 
-use super::{BlockEntry, FOOTER_BYTES, Footer, INDEX_ENTRY_BYTES, MAGIC, VERSION};
+use super::{
+    BlockEntry, FOOTER_BYTES, Footer, INDEX_ENTRY_BYTES, MAGIC, ObjectIndex, STATE_ENTRY_BYTES, StateEntry, VERSION,
+};
 use crate::NumberedBatch;
 use base::{Crc32c, ObjectId, Offset, OffsetRange, StreamEpoch, StreamId, UnixMillis, WalId, crc32c};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -14,8 +16,9 @@ pub struct ObjectBuilder {
     parts: Vec<Bytes>,
     position: u64,
     open: Option<OpenBlock>,
-    blocks: Vec<BlockEntry>,
+    index: ObjectIndex,
     ranges: Vec<ObjectRange>,
+    sections: Vec<Bytes>,
 }
 
 /// One stream's contiguous part of an object, as its commit names it.
@@ -45,7 +48,7 @@ pub struct BuiltObject {
     /// Their number.
     pub size: u64,
     /// Its index.
-    pub blocks: Vec<BlockEntry>,
+    pub index: ObjectIndex,
     /// What its commit names, in index order.
     pub ranges: Vec<ObjectRange>,
 }
@@ -67,8 +70,9 @@ impl ObjectBuilder {
             parts: Vec::new(),
             position: 0,
             open: None,
-            blocks: Vec::new(),
+            index: ObjectIndex::default(),
             ranges: Vec::new(),
+            sections: Vec::new(),
         }
     }
 
@@ -86,7 +90,23 @@ impl ObjectBuilder {
         self.add_to_block(stream, stream_epoch, batch);
     }
 
-    /// Bytes so far, without index and footer.
+    /// Adds a stream's state section. Sections come in order of stream.
+    ///
+    /// # Panics
+    /// Out of order, or with a section of 4 GiB: the caller bounds it.
+    pub fn push_state(&mut self, stream: StreamId, stream_epoch: StreamEpoch, range: OffsetRange, section: Bytes) {
+        assert!(
+            self.index.states.last().is_none_or(|last| last.stream < stream),
+            "sections come in order of stream, one each"
+        );
+        let len = u32::try_from(section.len()).expect("the caller bounds sections");
+        let crc = crc32c(&section);
+        // Their places are known when the blocks are.
+        self.index.states.push(StateEntry { stream, stream_epoch, range, position: 0, len, crc });
+        self.sections.push(section);
+    }
+
+    /// Bytes of blocks so far.
     #[must_use]
     pub fn data_bytes(&self) -> u64 {
         self.position
@@ -95,7 +115,7 @@ impl ObjectBuilder {
     /// Whether nothing was pushed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.ranges.is_empty()
+        self.ranges.is_empty() && self.sections.is_empty()
     }
 
     /// The object.
@@ -105,14 +125,27 @@ impl ObjectBuilder {
     #[must_use]
     pub fn finish(mut self) -> BuiltObject {
         self.close_block();
-        let mut tail = BytesMut::with_capacity(self.blocks.len() * INDEX_ENTRY_BYTES + FOOTER_BYTES);
-        for block in &self.blocks {
+        let states_position = self.position;
+        for (entry, section) in self.index.states.iter_mut().zip(self.sections) {
+            entry.position = self.position;
+            self.position += section.len() as u64;
+            self.parts.push(section);
+        }
+        let ObjectIndex { blocks, states } = &self.index;
+        let index_bytes = blocks.len() * INDEX_ENTRY_BYTES + states.len() * STATE_ENTRY_BYTES;
+        let mut tail = BytesMut::with_capacity(index_bytes + FOOTER_BYTES);
+        for block in blocks {
             put_entry(&mut tail, block);
+        }
+        for state in states {
+            put_state(&mut tail, state);
         }
         let footer = Footer {
             object: self.object,
             wal: self.wal,
-            blocks: u32::try_from(self.blocks.len()).expect("the caller bounds objects"),
+            blocks: u32::try_from(blocks.len()).expect("the caller bounds objects"),
+            states: u32::try_from(states.len()).expect("the caller bounds objects"),
+            states_position,
             index_position: self.position,
             index_len: u32::try_from(tail.len()).expect("the caller bounds objects"),
             index_crc: crc32c(&tail),
@@ -120,7 +153,7 @@ impl ObjectBuilder {
         put_footer(&mut tail, &footer);
         let size = self.position + u64::try_from(tail.len()).expect("a length in memory fits 64 bits");
         self.parts.push(tail.freeze());
-        BuiltObject { parts: self.parts, size, blocks: self.blocks, ranges: self.ranges }
+        BuiltObject { parts: self.parts, size, index: self.index, ranges: self.ranges }
     }
 
     /// Whether the batch follows the last one without a gap, in the same tenure.
@@ -192,7 +225,7 @@ impl ObjectBuilder {
 
     fn close_block(&mut self) {
         if let Some(open) = self.open.take() {
-            self.blocks.push(BlockEntry { crc: open.crc.value(), ..open.entry });
+            self.index.blocks.push(BlockEntry { crc: open.crc.value(), ..open.entry });
         }
     }
 }
@@ -218,6 +251,17 @@ fn put_entry(out: &mut BytesMut, block: &BlockEntry) {
     out.put_u64_le(0);
 }
 
+fn put_state(out: &mut BytesMut, state: &StateEntry) {
+    out.put_u64_le(state.stream.0);
+    out.put_i32_le(state.stream_epoch.0);
+    out.put_u32_le(0);
+    out.put_u64_le(state.range.base.0);
+    out.put_u64_le(state.range.next.0);
+    out.put_u64_le(state.position);
+    out.put_u32_le(state.len);
+    out.put_u32_le(state.crc);
+}
+
 fn put_footer(out: &mut BytesMut, footer: &Footer) {
     let start = out.len();
     out.put_slice(&MAGIC);
@@ -231,8 +275,10 @@ fn put_footer(out: &mut BytesMut, footer: &Footer) {
     out.put_u64_le(footer.object.counter);
     out.put_u64_le(footer.wal.node_epoch.0);
     out.put_u16_le(footer.wal.index.0);
-    // Reserved: the position and number of per-stream state sections.
-    out.put_bytes(0, 18);
+    out.put_bytes(0, 2);
+    out.put_u32_le(footer.states);
+    out.put_u64_le(footer.states_position);
+    out.put_bytes(0, 4);
     let crc = crc32c(&out[start..]);
     out.put_u32_le(crc);
     assert_eq!(out.len() - start, FOOTER_BYTES, "the footer has a fixed size");

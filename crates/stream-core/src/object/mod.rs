@@ -1,7 +1,8 @@
 //! Data objects: blocks, index, footer (docs/formats/object.md).
 //!
-//! An object is `[data blocks][state sections: none yet][index][footer]`. A block is a run of one stream's batches, byte by byte
-//! what consumers get, so that a read of a block needs no re-encoding. One read of the object's tail usually yields footer and index.
+//! An object is `[data blocks][state sections][index][footer]`. A block is a run of one stream's batches, byte by byte
+//! what consumers get, so that a read of a block needs no re-encoding. A state section holds what a stream's producers have written
+//! ([`crate::producers`]). One read of the object's tail usually yields footer and index.
 
 mod build;
 mod decode;
@@ -14,13 +15,16 @@ pub use build::{BuiltObject, ObjectBuilder, ObjectRange};
 pub use decode::{ObjectError, ObjectTail, decode_footer, decode_index, decode_tail};
 
 /// The version that this build writes, and the newest that it reads.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// Bytes of the footer.
 pub const FOOTER_BYTES: usize = 80;
 
-/// Bytes of one index entry.
+/// Bytes of one index entry of a block.
 pub const INDEX_ENTRY_BYTES: usize = 80;
+
+/// Bytes of one index entry of a state section.
+pub const STATE_ENTRY_BYTES: usize = 48;
 
 /// A tail read of so many bytes usually holds footer and index both.
 pub const TAIL_BYTES: u64 = 64 << 10;
@@ -53,6 +57,32 @@ pub struct BlockEntry {
     pub control: bool,
 }
 
+/// What the index says of one state section.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StateEntry {
+    /// Whose producers.
+    pub stream: StreamId,
+    /// The stream epoch of the tenure whose holder wrote it.
+    pub stream_epoch: StreamEpoch,
+    /// What it speaks for: all batches of idempotent producers at these offsets; from 0 on where it is the stream's whole state.
+    pub range: OffsetRange,
+    /// First byte in the object.
+    pub position: u64,
+    /// Bytes.
+    pub len: u32,
+    /// CRC-32C of those bytes.
+    pub crc: u32,
+}
+
+/// What the index tells.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ObjectIndex {
+    /// By stream, then offset.
+    pub blocks: Vec<BlockEntry>,
+    /// By stream, at most one each.
+    pub states: Vec<StateEntry>,
+}
+
 /// The end of every object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Footer {
@@ -60,8 +90,12 @@ pub struct Footer {
     pub object: ObjectId,
     /// The WAL whose records it holds; all of one.
     pub wal: WalId,
-    /// Entries in the index.
+    /// Blocks in the index.
     pub blocks: u32,
+    /// State sections in the index, behind the blocks.
+    pub states: u32,
+    /// First byte of the state sections: where the blocks end.
+    pub states_position: u64,
     /// First byte of the index.
     pub index_position: u64,
     /// Bytes of the index.

@@ -1,6 +1,7 @@
 use super::*;
+use crate::producers::{ProducerBatch, Producers, decode_section, encode_section};
 use crate::testing_doc::{hex, hex_block};
-use crate::{BatchBytes, NumberedBatch};
+use crate::{BatchBytes, NumberedBatch, ProducerDelta};
 use base::{NodeEpoch, WalIndex};
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -28,7 +29,22 @@ fn golden() -> BuiltObject {
     builder.push(StreamId(3), StreamEpoch(1), &batch(12, 1, b"2nd", 900));
     builder.push(StreamId(3), StreamEpoch(1), &batch(13, 1, b"third batch", 1100));
     builder.push(StreamId(4), StreamEpoch(0), &NumberedBatch { control: true, ..batch(0, 1, b"marker", 1200) });
+    builder.push_state(
+        StreamId(3),
+        StreamEpoch(1),
+        OffsetRange::new(Offset(0), Offset(14)),
+        encode_section(&producers()),
+    );
     builder.finish()
+}
+
+/// One producer with one batch, which is not of the example's records: state is independent of them.
+fn producers() -> Producers {
+    let delta =
+        ProducerDelta { producer_id: 42, producer_epoch: 2, first_sequence: 7, last_sequence: 8, transactional: false };
+    let mut producers = Producers::default();
+    producers.fold(42, ProducerBatch::of(&delta, Offset(10), UnixMillis(1000)), UnixMillis(1_700_000_000_000));
+    producers
 }
 
 fn bytes_of(object: &BuiltObject) -> Vec<u8> {
@@ -45,11 +61,18 @@ fn an_object_round_trips() {
     let object = golden();
     let bytes = bytes_of(&object);
     assert_eq!(object.size, bytes.len() as u64);
-    let ObjectTail::Whole(footer, blocks) = decode_tail(&bytes, object.size).unwrap() else {
+    let ObjectTail::Whole(footer, index) = decode_tail(&bytes, object.size).unwrap() else {
         panic!("all of it was given")
     };
-    assert_eq!((footer.object, footer.wal, footer.index_position), (OBJECT, WAL, 31));
-    assert_eq!(blocks, object.blocks);
+    assert_eq!((footer.object, footer.wal, footer.states_position), (OBJECT, WAL, 31));
+    assert_eq!(index, object.index);
+    let ObjectIndex { blocks, states } = index;
+    let [state] = states[..] else { panic!("one section") };
+    let start = usize::try_from(state.position).unwrap();
+    let section = &bytes[start..start + usize::try_from(state.len).unwrap()];
+    state.verify(section).unwrap();
+    assert!(state.verify(&section[1..]).is_err());
+    assert_eq!(decode_section(section), Ok(producers()));
     let ranges: Vec<_> = blocks.iter().map(|block| (block.stream.0, block.range.base.0, block.range.next.0)).collect();
     assert_eq!(ranges, [(3, 10, 13), (3, 13, 14), (4, 0, 1)]);
     assert_eq!(
@@ -76,7 +99,7 @@ fn a_short_tail_says_where_the_index_is() {
     let ObjectTail::IndexAt(footer) = decode_tail(tail, object.size).unwrap() else { panic!("the index is not in it") };
     let start = usize::try_from(footer.index_position).unwrap();
     let index = &bytes[start..start + usize::try_from(footer.index_len).unwrap()];
-    assert_eq!(decode_index(index, &footer).unwrap(), object.blocks);
+    assert_eq!(decode_index(index, &footer).unwrap(), object.index);
 }
 
 #[test]
@@ -88,7 +111,7 @@ fn a_gap_or_a_new_tenure_begins_a_range() {
     let object = builder.finish();
     let ranges: Vec<_> = object.ranges.iter().map(|range| (range.stream_epoch.0, range.range.base.0)).collect();
     assert_eq!(ranges, [(0, 0), (0, 5), (2, 6)]);
-    assert_eq!(object.blocks.len(), 3);
+    assert_eq!(object.index.blocks.len(), 3);
 }
 
 #[test]
@@ -96,8 +119,38 @@ fn a_newer_version_is_refused_by_name() {
     let object = golden();
     let mut bytes = bytes_of(&object);
     let at = bytes.len() - FOOTER_BYTES + 8;
-    bytes[at] = 2;
-    assert_eq!(decode_footer(&bytes, object.size), Err(ObjectError::Newer(2)));
+    bytes[at] = 3;
+    assert_eq!(decode_footer(&bytes, object.size), Err(ObjectError::Newer(3)));
+}
+
+/// What earlier releases wrote: the document's first version, without state sections.
+#[test]
+fn version_1_is_read() {
+    let printed = hex_block(DOCUMENT, "version-1");
+    let bytes: Vec<u8> =
+        (0..printed.len()).step_by(2).map(|at| u8::from_str_radix(&printed[at..at + 2], 16).unwrap()).collect();
+    let ObjectTail::Whole(footer, index) = decode_tail(&bytes, bytes.len() as u64).unwrap() else {
+        panic!("all of it was given")
+    };
+    assert_eq!((footer.object, footer.states), (OBJECT, 0));
+    assert_eq!((index.blocks[0].range.base, index.blocks.len(), index.states.len()), (Offset(0), 1, 0));
+    index.blocks[0].verify(b"marker").unwrap();
+}
+
+#[test]
+fn an_object_may_hold_states_alone() {
+    let mut builder = ObjectBuilder::new(OBJECT, WAL, 16);
+    assert!(builder.is_empty());
+    builder.push_state(
+        StreamId(9),
+        StreamEpoch(0),
+        OffsetRange::new(Offset(0), Offset(5)),
+        encode_section(&producers()),
+    );
+    assert!(!builder.is_empty());
+    let object = builder.finish();
+    let ObjectTail::Whole(_, index) = decode_tail(&bytes_of(&object), object.size).unwrap() else { panic!("whole") };
+    assert_eq!((index.blocks.len(), index.states[0].position), (0, 0));
 }
 
 #[test]
@@ -124,9 +177,10 @@ proptest! {
         let object = builder.finish();
         let bytes = bytes_of(&object);
         prop_assert_eq!(&bytes[..want.len()], &want[..]);
-        let ObjectTail::Whole(footer, blocks) = decode_tail(&bytes, object.size).unwrap() else { panic!("all of it was given") };
+        let ObjectTail::Whole(footer, index) = decode_tail(&bytes, object.size).unwrap() else { panic!("all of it was given") };
         prop_assert_eq!(footer.index_position, want.len() as u64);
-        prop_assert_eq!(&blocks, &object.blocks);
+        prop_assert_eq!(&index, &object.index);
+        let blocks = index.blocks;
         for (stream, end) in next {
             let mut covered = 0;
             for entry in blocks.iter().filter(|entry| entry.stream.0 == stream) {
@@ -146,10 +200,14 @@ proptest! {
         prop_assert!(decode_tail(&bytes[..at], at as u64).is_err());
         bytes[at] ^= flip;
         let whole = match decode_tail(&bytes, object.size) {
-            Ok(ObjectTail::Whole(_, blocks)) => blocks.iter().all(|block| {
-                let start = usize::try_from(block.position).unwrap();
-                block.verify(&bytes[start..start + usize::try_from(block.len).unwrap()]).is_ok()
-            }),
+            Ok(ObjectTail::Whole(_, index)) => {
+                let span = |position: u64, len: u32| {
+                    let start = usize::try_from(position).unwrap();
+                    &bytes[start..start + usize::try_from(len).unwrap()]
+                };
+                index.blocks.iter().all(|block| block.verify(span(block.position, block.len)).is_ok())
+                    && index.states.iter().all(|state| state.verify(span(state.position, state.len)).is_ok())
+            }
             _ => false,
         };
         prop_assert!(!whole);
@@ -159,7 +217,7 @@ proptest! {
     fn random_bytes_never_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..400), shaped in any::<bool>()) {
         if let (true, Some(start)) = (shaped, bytes.len().checked_sub(FOOTER_BYTES)) {
             bytes[start..start + 8].copy_from_slice(&MAGIC);
-            bytes[start + 8..start + 10].copy_from_slice(&1u16.to_le_bytes());
+            bytes[start + 8..start + 10].copy_from_slice(&2u16.to_le_bytes());
             let crc = base::crc32c(&bytes[start..start + FOOTER_BYTES - 4]);
             let end = bytes.len();
             bytes[end - 4..].copy_from_slice(&crc.to_le_bytes());

@@ -1,0 +1,331 @@
+//! The producer state of the streams that this start owns, and that of dead WALs whose tails it uploads.
+//!
+//! ```text
+//! state sections that the image refers to ─┐
+//! parts of dead WALs that this start adopted ─┴─load─▶ held ─▶ Stream::append decides ─▶ saved with the next upload ─▶ may leave memory
+//! ```
+//! Guarantees: a stream's first idempotent append finds all that was ever acknowledged to idempotent producers there, or waits;
+//! what is saved is what is confirmed, and all of it is saved before the WAL that had it is trimmed (rules P-1 to P-3); what is not
+//! saved never leaves memory. Who may write what is [`stream_core::producers`]' decision.
+
+use crate::open_stream::OpenStream;
+use crate::read::{StoreFault, get};
+use crate::shared::Shared;
+use crate::store::{AppendError, ReadError};
+use base::{Micros, Offset, OffsetRange, StreamEpoch, StreamId, WalId, crc32c, planted};
+use bytes::Bytes;
+use control_core::{Image, StateReference, StreamRecord};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use stream_core::ProducerDelta;
+use stream_core::producers::{ProducerBatch, Producers, Verdict, decode_section, encode_section};
+use stream_core::recover::TailPart;
+use tokio::sync::Semaphore;
+use world::retry::Backoff;
+use world::{GetRange, StoreError, lock};
+
+/// Reads of a section whose checksum differs, before it counts as damaged.
+const READ_TRIES: usize = 3;
+
+/// One stream's state, or its absence.
+pub(crate) struct OpenProducers {
+    held: Mutex<Option<Held>>,
+    /// One load at a time.
+    loading: Semaphore,
+}
+
+/// A state in memory.
+pub(crate) struct Held {
+    state: Producers,
+    /// The end of the last batch that changed it; at or below the image's saved end there is nothing to save.
+    changed: Offset,
+    used: Micros,
+}
+
+/// What all streams of a start share.
+#[derive(Default)]
+pub(crate) struct ProducerMemory {
+    /// Producers held, of all streams.
+    count: AtomicUsize,
+    /// By WAL, until all of it is committed: what its tail holds of each stream.
+    adopted: Mutex<BTreeMap<WalId, BTreeMap<StreamId, TailPart>>>,
+}
+
+/// A state section to be uploaded.
+pub(crate) struct Section {
+    pub(crate) stream: StreamId,
+    pub(crate) stream_epoch: StreamEpoch,
+    pub(crate) range: OffsetRange,
+    pub(crate) bytes: Bytes,
+}
+
+impl OpenProducers {
+    pub(crate) fn new() -> OpenProducers {
+        OpenProducers { held: Mutex::new(None), loading: Semaphore::new(1) }
+    }
+
+    /// Locked from the check of a batch to its acceptance. The only lock that is taken under that of the front.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Option<Held>> {
+        lock(&self.held)
+    }
+}
+
+/// What becomes of a batch with this delta.
+pub(crate) fn check(shared: &Shared, held: &mut Option<Held>, delta: &ProducerDelta) -> Result<Verdict, AppendError> {
+    let held = held.as_mut().ok_or(AppendError::ProducersAway)?;
+    let clock = &shared.world.clock;
+    held.used = clock.now();
+    let verdict = held.state.check(delta, clock.wall(), shared.options.producer_expiration)?;
+    let is_stranger = verdict == Verdict::New && !held.state.knows(delta.producer_id);
+    if is_stranger && shared.producers.count.load(Ordering::Relaxed) >= shared.options.producers_max {
+        return Err(AppendError::TooManyProducers);
+    }
+    Ok(verdict)
+}
+
+/// Notes a batch that was accepted behind [`check`].
+pub(crate) fn accepted(
+    shared: &Shared,
+    held: &mut Option<Held>,
+    producer_id: i64,
+    batch: ProducerBatch,
+    confirmed: Offset,
+) {
+    let Some(held) = held else { unreachable!("what was checked is locked until it is accepted") };
+    held.changed = batch.next();
+    shared.producers.change(&mut held.state, |state| {
+        let (now, expiration) = (shared.world.clock.wall(), shared.options.producer_expiration);
+        state.accepted(producer_id, batch, now, expiration, confirmed);
+    });
+}
+
+impl ProducerMemory {
+    /// Changes a state and keeps count.
+    fn change(&self, state: &mut Producers, change: impl FnOnce(&mut Producers)) {
+        let before = state.len();
+        change(state);
+        self.count.fetch_add(state.len(), Ordering::Relaxed);
+        self.count.fetch_sub(before, Ordering::Relaxed);
+    }
+
+    /// What the tail of a dead WAL holds, from when this start speaks for it.
+    pub(crate) fn adopt(&self, wal: WalId, parts: BTreeMap<StreamId, TailPart>) {
+        lock(&self.adopted).insert(wal, parts);
+    }
+
+    /// All of it is committed, or this start has given it up.
+    pub(crate) fn release(&self, wal: WalId) {
+        lock(&self.adopted).remove(&wal);
+    }
+
+    /// How many producers are held.
+    pub(crate) fn len(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+}
+
+/// Brings a stream's state into memory unless it is there.
+///
+/// # Errors
+/// The kind says what to do.
+pub(crate) async fn load(shared: &Shared, stream: &OpenStream) -> Result<(), ReadError> {
+    let _one = stream.producers.loading.acquire().await.expect("this semaphore is never closed");
+    let mut images = shared.ledger.watch();
+    loop {
+        if stream.producers.lock().is_some() {
+            return Ok(());
+        }
+        if stream.is_deleted() || shared.has_stopped() {
+            return Err(ReadError::NotOwner);
+        }
+        let image = images.borrow_and_update().clone();
+        let Some(record) = image.streams.get(&stream.id) else { return Err(ReadError::NotOwner) };
+        let Some(parts) = adopted_parts(shared, stream.id, record) else {
+            // Another start uploads that WAL, or nobody can read it now: its state comes by the ledger.
+            tokio::select! {
+                biased;
+                changed = images.changed() => if changed.is_err() { return Err(ReadError::NotOwner) },
+                _ = shared.until_stopped() => return Err(ReadError::NotOwner),
+            }
+            continue;
+        };
+        if let Some(state) = gather(shared, stream.id, record, &parts).await? {
+            return hold(shared, stream, record, parts, state);
+        }
+    }
+}
+
+/// The parts that are in no object yet; `None` where this start does not have all of them.
+fn adopted_parts(shared: &Shared, stream: StreamId, record: &StreamRecord) -> Option<Vec<TailPart>> {
+    let adopted = lock(&shared.producers.adopted);
+    let mut parts = Vec::new();
+    for wal in &record.unsaved {
+        parts.extend(adopted.get(wal)?.get(&stream).cloned());
+    }
+    Some(parts)
+}
+
+/// Everything that is saved or adopted. `None`: the references have changed meanwhile.
+async fn gather(
+    shared: &Shared,
+    stream: StreamId,
+    record: &StreamRecord,
+    parts: &[TailPart],
+) -> Result<Option<Producers>, ReadError> {
+    let mut state = Producers::default();
+    for reference in &record.producers {
+        match read_section(shared, reference).await {
+            Ok(part) => state.merge(&part),
+            Err(StoreFault::Store(StoreError::NotFound(_))) => {
+                let fresh = shared.ledger.refresh().await.map_err(|error| ReadError::Trouble(error.to_string()))?;
+                if fresh.streams.get(&stream).is_some_and(|it| it.producers.contains(reference)) {
+                    let lost = format!("object {} is referenced and not in the bucket", reference.object);
+                    return Err(ReadError::Corrupt(lost));
+                }
+                return Ok(None);
+            }
+            Err(StoreFault::Store(error)) => return Err(ReadError::Trouble(error.to_string())),
+            Err(StoreFault::Damaged(why)) => {
+                return Err(ReadError::Corrupt(format!("object {}: {why}", reference.object)));
+            }
+        }
+    }
+    for part in parts {
+        state.merge(&part.producers);
+    }
+    Ok(Some(state))
+}
+
+async fn read_section(shared: &Shared, reference: &StateReference) -> Result<Producers, StoreFault> {
+    let mut tries = 0;
+    let mut backoff = Backoff::new();
+    let end = reference.position + u64::from(reference.len);
+    loop {
+        tries += 1;
+        let range = GetRange::Span { start: reference.position, end };
+        match get(shared, reference.object, range).await {
+            Ok((bytes, _)) if bytes.len() as u64 == u64::from(reference.len) && crc32c(&bytes) == reference.crc => {
+                return decode_section(&bytes).map_err(|error| StoreFault::Damaged(error.to_string()));
+            }
+            Ok(_) if tries >= READ_TRIES => {
+                return Err(StoreFault::Damaged("a state section's checksum differs".to_owned()));
+            }
+            Ok(_) => {}
+            // Who waits for this has a time limit.
+            Err(StoreFault::Store(StoreError::Trouble(_))) if !shared.has_stopped() => {
+                backoff.wait(&*shared.world.clock).await;
+            }
+            Err(fault) => return Err(fault),
+        }
+    }
+}
+
+fn hold(
+    shared: &Shared,
+    stream: &OpenStream,
+    record: &StreamRecord,
+    parts: Vec<TailPart>,
+    mut state: Producers,
+) -> Result<(), ReadError> {
+    let clock = &shared.world.clock;
+    state.expire(clock.wall(), shared.options.producer_expiration, Offset::MAX);
+    if !state.is_empty() && !make_room(shared, state.len()) {
+        return Err(ReadError::Trouble("the memory for producers is full until the next upload; try again".to_owned()));
+    }
+    let saved = record.producers.iter().map(|reference| reference.range.next);
+    let changed = saved.chain(parts.into_iter().map(|part| part.range.next)).max().unwrap_or_default();
+    shared.producers.count.fetch_add(state.len(), Ordering::Relaxed);
+    *stream.producers.lock() = Some(Held { state, changed, used: clock.now() });
+    Ok(())
+}
+
+/// Whether so many producers more may be held. What is saved leaves memory for them; what is not is uploaded soon.
+pub(crate) fn make_room(shared: &Shared, wanted: usize) -> bool {
+    // One state is always taken when nothing else is held, so that a large one is slow and not impossible.
+    let fits = || shared.producers.len() == 0 || shared.producers.len() + wanted <= shared.options.producers_max;
+    if fits() {
+        return true;
+    }
+    tidy(shared, Micros(u64::MAX));
+    if !fits() {
+        shared.own.freeze();
+    }
+    fits()
+}
+
+/// Forgets expired producers, and saved states that nobody has used since `idle_since`.
+pub(crate) fn tidy(shared: &Shared, idle_since: Micros) {
+    let image = shared.ledger.image();
+    let streams: Vec<Arc<OpenStream>> = lock(&shared.streams).values().cloned().collect();
+    for stream in streams {
+        let mut locked = stream.producers.lock();
+        let Some(held) = locked.as_mut() else { continue };
+        let confirmed = stream.confirmed();
+        shared.producers.change(&mut held.state, |state| {
+            state.expire(shared.world.clock.wall(), shared.options.producer_expiration, confirmed);
+        });
+        let is_saved = saved_end(&image, stream.id).is_some_and(|saved| held.changed <= saved);
+        let is_new = held.changed == Offset(0) && held.state.is_empty();
+        if held.used <= idle_since && (is_saved || is_new) {
+            shared.producers.count.fetch_sub(held.state.len(), Ordering::Relaxed);
+            *locked = None;
+        }
+    }
+}
+
+/// Up to where the image has a stream's whole state. `None`: nowhere.
+fn saved_end(image: &Image, stream: StreamId) -> Option<Offset> {
+    let whole = |reference: &&StateReference| reference.range.base == Offset(0);
+    Some(image.streams.get(&stream)?.producers.iter().rfind(whole)?.range.next)
+}
+
+/// What a block of this start's own WAL must save beside its records: each state that has changed since it was saved, as far as it is
+/// confirmed, which all of the block is. Also of records that were deleted meanwhile.
+pub(crate) fn own_sections(shared: &Shared) -> Vec<Section> {
+    if planted!("producer state left out of a commit", false, true) {
+        return Vec::new();
+    }
+    let streams: Vec<Arc<OpenStream>> = lock(&shared.streams).values().cloned().collect();
+    let image = shared.ledger.image();
+    let section = |stream: Arc<OpenStream>| {
+        let confirmed = stream.confirmed();
+        let locked = stream.producers.lock();
+        let held = locked.as_ref()?;
+        let saved = saved_end(&image, stream.id).unwrap_or_default();
+        let is_lost = planted!("producer state lost with deleted records", false, {
+            image.streams.get(&stream.id).is_some_and(|record| record.start >= held.changed)
+        });
+        if held.changed <= saved || confirmed <= saved || is_lost {
+            return None;
+        }
+        let state = held.state.as_of(planted!("producer state beyond what is confirmed", confirmed, Offset::MAX));
+        let range = OffsetRange::new(Offset(0), confirmed);
+        let section =
+            || Section { stream: stream.id, stream_epoch: stream.epoch, range, bytes: encode_section(&state) };
+        (!state.is_empty()).then(section)
+    };
+    streams.into_iter().filter_map(section).collect()
+}
+
+/// What the first block of a dead WAL must save: the part of each stream's state that its tail holds. All of it is below the sealed
+/// end, so all of it is confirmed.
+pub(crate) fn adopted_sections(shared: &Shared, wal: WalId) -> Vec<Section> {
+    if planted!("producer state left out of a commit", false, true) {
+        return Vec::new();
+    }
+    let image = shared.ledger.image();
+    let adopted = lock(&shared.producers.adopted);
+    let parts = adopted.get(&wal).into_iter().flatten();
+    let is_needed = |(stream, part): &(&StreamId, &TailPart)| {
+        let Some(record) = image.streams.get(*stream) else { return false };
+        !record.producers.iter().any(|reference| reference.range.covers(part.range))
+    };
+    let section = |(stream, part): (&StreamId, &TailPart)| Section {
+        stream: *stream,
+        stream_epoch: part.stream_epoch,
+        range: part.range,
+        bytes: encode_section(&part.producers),
+    };
+    parts.filter(is_needed).map(section).collect()
+}

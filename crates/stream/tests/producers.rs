@@ -1,0 +1,241 @@
+//! An idempotent producer's batches are stored once (invariant 7), whatever becomes of the broker, the records, the bucket's objects.
+
+#![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
+
+mod support;
+
+use base::{Offset, StreamId};
+use std::time::Duration;
+use stream::{AppendError, Appended, NumberedBatch, Options, ProducerDelta, SequenceError, Store, Stream};
+use stream_core::testing::batch;
+use support::{BOTH, append, bucket, check_bucket, create, life, options, start, streams_of, until};
+
+fn from_producer(id: i64, base: Offset, sequence: i32) -> NumberedBatch {
+    let delta = ProducerDelta {
+        producer_id: id,
+        producer_epoch: 0,
+        first_sequence: sequence,
+        last_sequence: sequence,
+        transactional: false,
+    };
+    NumberedBatch { producer: Some(delta), ..batch(base.0, 1, 300) }
+}
+
+/// Sends one record as a client does: loads what must be loaded, and waits. The offset where it stands, and whether it was there.
+async fn send(stream: &Stream, id: i64, sequence: i32) -> Result<(Offset, bool), AppendError> {
+    loop {
+        let base = stream.next();
+        match stream.append(from_producer(id, base, sequence)) {
+            Ok(Appended::Enqueued(confirmation)) => {
+                confirmation.await.unwrap();
+                return Ok((base, false));
+            }
+            Ok(Appended::Repeat(original)) => {
+                assert!(stream.until_confirmed(original.next()).await);
+                return Ok((original.base, true));
+            }
+            Err(AppendError::ProducersAway) => stream.load_producers().await.unwrap(),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+async fn send_all(stream: &Stream, id: i64, sequences: std::ops::Range<i32>) {
+    for sequence in sequences {
+        assert!(!send(stream, id, sequence).await.unwrap().1, "{sequence} is new");
+    }
+}
+
+/// The last five are repeats, what is before or beyond is refused, the next one is taken.
+async fn check_memory(stream: &Stream, id: i64, next: i32) {
+    let end = stream.next();
+    for sequence in next - 5..next {
+        assert!(send(stream, id, sequence).await.unwrap().1, "{sequence} of {next} is a repeat");
+    }
+    // One more may be known: what is confirmed is forgotten with the next batch.
+    for wrong in [next - 7, next + 1] {
+        let refused = send(stream, id, wrong).await;
+        assert!(matches!(refused, Err(AppendError::Sequence(SequenceError::OutOfOrder { .. }))), "{refused:?}");
+    }
+    assert_eq!(stream.next(), end, "nothing of that was appended");
+}
+
+fn uploaded(store: &Store, id: StreamId) -> bool {
+    let image = store.ledger().image();
+    image.streams.get(&id).is_some_and(|record| !record.producers.is_empty())
+}
+
+#[test]
+fn repeats_are_known_after_a_crash_and_after_a_clean_stop() {
+    for kind in BOTH {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let id = life(|world| async move {
+            let store = start(&world, root, kind, options()).await;
+            let id = create(&store, "a", 1).await[0];
+            let stream = store.stream(id).unwrap();
+            send_all(&stream, 7, 0..8).await;
+            check_memory(&stream, 7, 8).await;
+            id
+        });
+        // A crash: everything is in the WAL. Then another before the tail is uploaded, then one after it.
+        for round in 0..3 {
+            life(|world| async move {
+                let store = start(&world, root, kind, options()).await;
+                let stream = store.stream(id).unwrap();
+                let next = 8 + 2 * round;
+                check_memory(&stream, 7, next).await;
+                send_all(&stream, 7, next..next + 2).await;
+                if round == 1 {
+                    until("the tail is uploaded", || uploaded(&store, id)).await;
+                }
+            });
+        }
+        life(|world| async move {
+            let store = start(&world, root, kind, options()).await;
+            check_memory(&store.stream(id).unwrap(), 7, 14).await;
+            append(&store.stream(id).unwrap(), 1, 300).await;
+            store.drain(Duration::from_secs(10)).await;
+        });
+        life(|world| async move {
+            let store = start(&world, root, kind, options()).await;
+            let stream = store.stream(id).unwrap();
+            check_memory(&stream, 7, 14).await;
+            send_all(&stream, 7, 14..20).await;
+            check_memory(&stream, 7, 20).await;
+            check_bucket(&world, root, &store).await;
+        });
+    }
+}
+
+/// The state is independent of the records: it stays when all of them are deleted, in whatever place they were.
+#[test]
+fn repeats_are_known_when_all_records_are_deleted() {
+    for kind in BOTH {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let id = life(|world| async move {
+            let store = start(&world, root, kind, options()).await;
+            let id = create(&store, "a", 1).await[0];
+            let stream = store.stream(id).unwrap();
+            send_all(&stream, 7, 0..6).await;
+            // While they are in the WAL only, and it is the WAL's state that must be saved.
+            stream.trim(stream.confirmed()).await.unwrap();
+            id
+        });
+        for round in 0..2 {
+            life(|world| async move {
+                let store = start(&world, root, kind, options()).await;
+                let stream = store.stream(id).unwrap();
+                until("the dead log is gone", || store.ledger().image().wals.len() == 1).await;
+                assert!(uploaded(&store, id));
+                let next = 6 + round;
+                check_memory(&stream, 7, next).await;
+                send_all(&stream, 7, next..next + 1).await;
+                stream.trim(stream.confirmed()).await.unwrap();
+            });
+        }
+        life(|world| async move {
+            let store = start(&world, root, kind, options()).await;
+            check_memory(&store.stream(id).unwrap(), 7, 8).await;
+            store.drain(Duration::from_secs(10)).await;
+        });
+        life(|world| async move {
+            let store = start(&world, root, kind, options()).await;
+            let stream = store.stream(id).unwrap();
+            check_memory(&stream, 7, 8).await;
+            assert_eq!(stream.start(), stream.confirmed());
+            check_bucket(&world, root, &store).await;
+        });
+    }
+}
+
+/// Its objects go with the stream, and with newer ones that say the same.
+#[test]
+fn what_is_saved_again_frees_the_older_object() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    life(|world| async move {
+        let quick = Options { upload_age: Duration::from_millis(20), ..options() };
+        let store = start(&world, root, BOTH[0], quick).await;
+        let id = create(&store, "a", 1).await[0];
+        let stream = store.stream(id).unwrap();
+        for sequence in 0..30 {
+            send_all(&stream, 7, sequence..sequence + 1).await;
+            tokio::time::sleep(Duration::from_millis(15)).await;
+        }
+        let saved = || {
+            let image = store.ledger().image();
+            image.streams.get(&id).unwrap().producers.iter().map(|it| it.range.next).collect::<Vec<_>>()
+        };
+        until("all of it is saved, once", || saved() == [Offset(30)]).await;
+        let fresh = bucket(&world, root).await;
+        let dead = async || fsck_dead(&store, &fresh).await;
+        for _ in 0..500 {
+            if dead().await == 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("older states are still there");
+    });
+}
+
+async fn fsck_dead(store: &Store, bucket: &std::sync::Arc<dyn world::ObjectStore>) -> usize {
+    let report = stream::fsck(bucket, &store.ledger().refresh().await.unwrap()).await.unwrap();
+    assert_eq!(report.problems, Vec::<String>::new());
+    report.dead.len() + report.orphans.len()
+}
+
+/// Memory for producers is bounded: strangers wait, known ones go on, and what is saved makes room.
+#[test]
+fn too_many_producers_wait_until_others_are_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    life(|world| async move {
+        let few = Options {
+            producers_max: 10,
+            upload_age: Duration::from_hours(1),
+            housekeeping_period: Duration::from_hours(1),
+            ..options()
+        };
+        let store = start(&world, root, BOTH[1], few).await;
+        let ids = create(&store, "a", 2).await;
+        let (full, other) = (store.stream(ids[0]).unwrap(), store.stream(ids[1]).unwrap());
+        for id in 0..10 {
+            send_all(&full, id, 0..1).await;
+        }
+        assert_eq!(send(&other, 99, 0).await.unwrap_err(), AppendError::TooManyProducers);
+        send_all(&full, 3, 1..3).await;
+        assert!(!other.make_room_for_producers(), "nothing is saved yet");
+        until("saved, it may leave memory", || other.make_room_for_producers()).await;
+        assert!(!send(&other, 99, 0).await.unwrap().1);
+        assert!(full.load_producers().await.is_err(), "nothing else can leave for it yet");
+        until("the other is saved", || other.make_room_for_producers()).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let _room = other.make_room_for_producers();
+        full.load_producers().await.unwrap();
+        assert!(send(&full, 3, 2).await.unwrap().1, "what has left memory comes back");
+    });
+}
+
+#[test]
+fn a_stream_that_was_moved_by_name_finds_its_state() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    life(|world| async move {
+        let store = start(&world, root, BOTH[1], options()).await;
+        create(&store, "a", 1).await;
+        send_all(&store.stream(streams_of(&store, "a")[0]).unwrap(), 5, 0..6).await;
+    });
+    // Two crashes in a row before anything is uploaded: the tails of two dead logs.
+    for next in [6, 7] {
+        life(|world| async move {
+            let slow = Options { request_timeout: Duration::from_secs(5), ..options() };
+            let store = start(&world, root, BOTH[1], slow).await;
+            let stream = store.stream(streams_of(&store, "a")[0]).unwrap();
+            check_memory(&stream, 5, next).await;
+            send_all(&stream, 5, next..next + 1).await;
+        });
+    }
+}
