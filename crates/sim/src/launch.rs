@@ -150,7 +150,6 @@ fn options() -> Options {
         block_cache_bytes_max: 16 << 10,
         read_ahead_bytes_max: 8 << 10,
         producers_max: 100,
-        producer_expiration: Duration::from_hours(24),
         dead_object_grace: Duration::from_secs(2),
         housekeeping_period: Duration::from_secs(1),
         sweep_period: Duration::from_secs(1),

@@ -37,8 +37,6 @@ pub struct Options {
     pub read_ahead_bytes_max: u64,
     /// Idempotent producers in memory at the most, of all streams; beyond that strangers wait until saved ones have left it.
     pub producers_max: usize,
-    /// A producer that was silent for so long is forgotten (`producer.id.expiration.ms`).
-    pub producer_expiration: Duration,
     /// Dead objects are deleted so long after they died.
     pub dead_object_grace: Duration,
     /// How often dead objects are looked for.
@@ -95,7 +93,6 @@ impl Options {
             block_cache_bytes_max: bytes / 5,
             read_ahead_bytes_max: (bytes / 128).clamp(MIB, 8 * MIB),
             producers_max: usize::try_from(bytes / 32 / PRODUCER_BYTES).unwrap_or(usize::MAX),
-            producer_expiration: Duration::from_hours(24),
             dead_object_grace: Duration::from_mins(10),
             housekeeping_period: Duration::from_mins(5),
             sweep_period: Duration::from_hours(1),

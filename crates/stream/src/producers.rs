@@ -16,8 +16,9 @@ use base::{Micros, Offset, OffsetRange, StreamEpoch, StreamId, WalId, crc32c, pl
 use bytes::Bytes;
 use control_core::{Image, StateReference, StreamRecord};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 use stream_core::ProducerDelta;
 use stream_core::producers::{ProducerBatch, Producers, Verdict, decode_section, encode_section};
 use stream_core::recover::TailPart;
@@ -43,9 +44,12 @@ pub(crate) struct Held {
     used: Micros,
 }
 
+/// A producer that was silent for so long is forgotten, unless the layer above says otherwise.
+const EXPIRATION: Duration = Duration::from_hours(24);
+
 /// What all streams of a start share.
-#[derive(Default)]
 pub(crate) struct ProducerMemory {
+    expiration_ms: AtomicU64,
     /// Producers held, of all streams.
     count: AtomicUsize,
     /// By WAL, until all of it is committed: what its tail holds of each stream.
@@ -76,7 +80,7 @@ pub(crate) fn check(shared: &Shared, held: &mut Option<Held>, delta: &ProducerDe
     let held = held.as_mut().ok_or(AppendError::ProducersAway)?;
     let clock = &shared.world.clock;
     held.used = clock.now();
-    let verdict = held.state.check(delta, clock.wall(), shared.options.producer_expiration)?;
+    let verdict = held.state.check(delta, clock.wall(), shared.producers.expiration())?;
     let is_stranger = verdict == Verdict::New && !held.state.knows(delta.producer_id);
     if is_stranger && shared.producers.count.load(Ordering::Relaxed) >= shared.options.producers_max {
         return Err(AppendError::TooManyProducers);
@@ -95,12 +99,29 @@ pub(crate) fn accepted(
     let Some(held) = held else { unreachable!("what was checked is locked until it is accepted") };
     held.changed = batch.next();
     shared.producers.change(&mut held.state, |state| {
-        let (now, expiration) = (shared.world.clock.wall(), shared.options.producer_expiration);
+        let (now, expiration) = (shared.world.clock.wall(), shared.producers.expiration());
         state.accepted(producer_id, batch, now, expiration, confirmed);
     });
 }
 
 impl ProducerMemory {
+    pub(crate) fn new() -> ProducerMemory {
+        let memory =
+            ProducerMemory { expiration_ms: AtomicU64::new(0), count: AtomicUsize::new(0), adopted: Mutex::default() };
+        memory.set_expiration(EXPIRATION);
+        memory
+    }
+
+    /// From now on.
+    pub(crate) fn set_expiration(&self, expiration: Duration) {
+        let millis = u64::try_from(expiration.as_millis()).unwrap_or(u64::MAX);
+        self.expiration_ms.store(millis, Ordering::Relaxed);
+    }
+
+    fn expiration(&self) -> Duration {
+        Duration::from_millis(self.expiration_ms.load(Ordering::Relaxed))
+    }
+
     /// Changes a state and keeps count.
     fn change(&self, state: &mut Producers, change: impl FnOnce(&mut Producers)) {
         let before = state.len();
@@ -229,7 +250,7 @@ fn hold(
     mut state: Producers,
 ) -> Result<(), ReadError> {
     let clock = &shared.world.clock;
-    state.expire(clock.wall(), shared.options.producer_expiration, Offset::MAX);
+    state.expire(clock.wall(), shared.producers.expiration(), Offset::MAX);
     if !state.is_empty() && !make_room(shared, state.len()) {
         return Err(ReadError::Trouble("the memory for producers is full until the next upload; try again".to_owned()));
     }
@@ -263,7 +284,7 @@ pub(crate) fn tidy(shared: &Shared, idle_since: Micros) {
         let Some(held) = locked.as_mut() else { continue };
         let confirmed = stream.confirmed();
         shared.producers.change(&mut held.state, |state| {
-            state.expire(shared.world.clock.wall(), shared.options.producer_expiration, confirmed);
+            state.expire(shared.world.clock.wall(), shared.producers.expiration(), confirmed);
         });
         let is_saved = saved_end(&image, stream.id).is_some_and(|saved| held.changed <= saved);
         let is_new = held.changed == Offset(0) && held.state.is_empty();

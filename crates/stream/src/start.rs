@@ -219,7 +219,7 @@ fn share(
         cold: ColdReads::new(&options),
         recovered_blocks: Semaphore::new(1),
         puts: Semaphore::new(options.requests_max.max(1)),
-        producers: ProducerMemory::default(),
+        producers: ProducerMemory::new(),
         stopped: watch::Sender::new(None),
         options,
     })

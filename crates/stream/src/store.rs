@@ -166,6 +166,11 @@ impl Store {
         self.shared.node_epoch
     }
 
+    /// From now on producers are forgotten that were silent for so long.
+    pub fn set_producer_expiration(&self, expiration: Duration) {
+        self.shared.producers.set_expiration(expiration);
+    }
+
     /// The greatest batch that [`Stream::append`] takes, in bytes.
     #[must_use]
     pub fn batch_bytes_max(&self) -> usize {

@@ -58,6 +58,8 @@ pub(crate) async fn start(
         if request.acks == -1 { asked.min(broker.options.produce_wait_max) } else { broker.options.produce_wait_max };
     let deadline = began.plus(limit);
     let acks = request.acks;
+    // A setting that may change; what it acts on is looked at nowhere but by produces and after them.
+    broker.store.set_producer_expiration(broker.live().producer_expiration);
     let check = Check {
         refused: refuse_whole(&request),
         image: broker.store.ledger().image(),

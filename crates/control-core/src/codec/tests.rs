@@ -33,6 +33,17 @@ fn small_entry() -> Entry {
     }
 }
 
+fn a_state() -> CommitState {
+    CommitState {
+        stream: StreamId(6),
+        stream_epoch: StreamEpoch(4),
+        range: OffsetRange::new(Offset(0), Offset(300)),
+        position: 1 << 33,
+        len: 700,
+        crc: 0x0102_0304,
+    }
+}
+
 /// Every kind of command, with something in every field.
 fn every_command() -> Entry {
     let wal = WalId { node_epoch: NodeEpoch(3), index: WalIndex(2) };
@@ -46,14 +57,6 @@ fn every_command() -> Entry {
         max_timestamp_offset: Offset(12),
     };
     let id = ObjectId { node_epoch: NodeEpoch(3), counter: 17 };
-    let state = CommitState {
-        stream: StreamId(6),
-        stream_epoch: StreamEpoch(4),
-        range: OffsetRange::new(Offset(0), Offset(300)),
-        position: 1 << 33,
-        len: 700,
-        crc: 0x0102_0304,
-    };
     let registration =
         WalRegistration { url: "file:///w".into(), ring_id: u128::MAX, start: WalPosition(u64::MAX), in_storage: true };
     let commands = vec![
@@ -92,7 +95,7 @@ fn every_command() -> Entry {
             wal,
             trim: WalPosition(7),
             min_counter: 16,
-            objects: vec![UploadedObject { id, size: 1 << 40, ranges: vec![range], states: vec![state] }],
+            objects: vec![UploadedObject { id, size: 1 << 40, ranges: vec![range], states: vec![a_state()] }],
         },
         Command::Trim {
             stream: StreamId(1),
