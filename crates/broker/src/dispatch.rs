@@ -11,8 +11,8 @@ use crate::frame::Frame;
 use crate::handler::{
     alter_configs, api_versions, create_partitions, create_topics, delete_groups, delete_records, delete_topics,
     describe_cluster, describe_configs, describe_groups, describe_log_dirs, describe_topic_partitions, fetch,
-    find_coordinator, heartbeat, init_producer_id, join_group, leave_group, list_groups, list_offsets, metadata, offset_commit,
-    offset_delete, offset_fetch, offset_for_leader_epoch, produce, sync_group,
+    find_coordinator, heartbeat, init_producer_id, join_group, leave_group, list_groups, list_offsets, metadata,
+    offset_commit, offset_delete, offset_fetch, offset_for_leader_epoch, produce, sync_group,
 };
 use crate::hello::START_CLIENT_ID;
 use crate::memory::{self, FrameMemory};
