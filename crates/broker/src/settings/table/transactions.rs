@@ -10,8 +10,8 @@ pub(crate) static TRANSACTIONS: &[Setting] = settings! {
         "First pause before a partition is tried again to be added to a transaction.";
     "producer.id.expiration.check.interval.ms": Int = Some("600000"), From(1), ReadOnly, internal, WithoutObject(EXPIRY);
         "How often it is looked whether producers are to be forgotten.";
-    "producer.id.expiration.ms": Int = Some("86400000"), From(1), ReadOnly, listed, Honoured;
-        "How long a producer's last sequence numbers are remembered after its last batch; here it changes with a start only.";
+    "producer.id.expiration.ms": Int = Some("86400000"), From(1), ClusterWide, listed, Honoured;
+        "How long a producer's last sequence numbers are remembered after its last batch.";
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": Int = Some("10000"), From(1), ReadOnly, listed, WithoutObject(TRANSACTIONS);
         "How often it is looked whether transactions are to be aborted.";
     "transaction.max.timeout.ms": Int = Some("900000"), From(1), ReadOnly, listed, WithoutObject(TRANSACTIONS);
