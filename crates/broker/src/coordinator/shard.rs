@@ -322,12 +322,12 @@ impl Shard {
     pub(crate) async fn read<T: Send>(
         &self,
         broker: &Shared,
-        read: impl Fn(&Groups) -> T + Send,
+        read: impl FnOnce(&Groups) -> T + Send,
     ) -> Result<T, Failure> {
         let deadline = broker.clock.now().plus(broker.options.group_wait_max);
         let before = self.end(&lock(&self.inner));
         // Whoever asks meanwhile shares one append.
-        self.confirmed(broker, before, deadline).await?;
+        self.confirmed(broker, planted!("G1", before, Offset(0)), deadline).await?;
         self.room(broker, deadline).await?;
         let Decided { value, after } = {
             let mut inner = lock(&self.inner);
@@ -339,8 +339,8 @@ impl Shard {
             }
             Decided { value: read(&inner.groups), after: self.end(&inner) }
         };
-        self.confirmed(broker, after, deadline).await?;
-        Ok(planted!("G1", value, read(&lock(&self.inner).groups)))
+        self.confirmed(broker, planted!("G1", after, Offset(0)), deadline).await?;
+        Ok(value)
     }
 
     /// Reads what is confirmed. Only beside a [`Shard::read`] of another shard, which proves that this start still owns its log.

@@ -23,8 +23,8 @@ use tokio::sync::watch;
 const GROUPS: u64 = 2;
 /// Members of such a group; the first of each is a static one.
 const MEMBERS_MAX: u64 = 3;
-/// Those who commit for the group without members.
-const ALONE: u64 = 2;
+/// Those who commit for the group without members, or ask, the last of them only that.
+const ALONE: u64 = 3;
 /// The group without members.
 const ALONE_GROUP: &str = "alone";
 
@@ -52,9 +52,9 @@ pub(super) fn start(
             actors.push(spawn(member.run(stopped.clone())));
         }
     }
-    for _ in 0..ALONE {
+    for number in 0..ALONE {
         let (shared, seed) = (Arc::clone(shared), seed.fork("alone"));
-        actors.push(spawn(alone::run(shared, seed, stopped.clone())));
+        actors.push(spawn(alone::run(shared, number + 1 == ALONE, seed, stopped.clone())));
     }
     actors
 }
