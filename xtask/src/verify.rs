@@ -24,6 +24,8 @@ pub(crate) enum Promise {
     Kcat,
     /// Unmodified clients of every kind, as Apache Kafka answers them.
     Compat,
+    /// The suites in `../shared/conformance`, case by case as on Apache Kafka.
+    Conformance,
 }
 
 /// What `cargo xtask measure` can measure.
@@ -53,6 +55,7 @@ pub(crate) fn verify(root: &Path, promise: Promise, times: u64) -> Result<()> {
         Promise::S3 => script(root, "tests/s3/run", &kills),
         Promise::Kcat => script(root, "tests/kcat/run", &kills),
         Promise::Compat => script(root, "tests/compat/run", &kills),
+        Promise::Conformance => script(root, "tests/conformance/run", &kills),
     }
 }
 

@@ -9,13 +9,16 @@ use protocol::error_code::ErrorCode;
 use protocol::messages::create_partitions_request::{
     CreatePartitionsAssignment, CreatePartitionsRequest, CreatePartitionsTopic,
 };
+use protocol::messages::delete_topics_request::{DeleteTopicState, DeleteTopicsRequest};
 use protocol::messages::describe_cluster_request::DescribeClusterRequest;
 use protocol::messages::describe_log_dirs_request::{DescribableLogDirTopic, DescribeLogDirsRequest};
 use protocol::messages::describe_topic_partitions_request::{Cursor, DescribeTopicPartitionsRequest, TopicRequest};
 use protocol::messages::describe_topic_partitions_response::DescribeTopicPartitionsResponse;
+use protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
 use protocol::messages::offset_for_leader_epoch_request::{
     OffsetForLeaderEpochRequest, OffsetForLeaderPartition, OffsetForLeaderTopic,
 };
+use protocol::wire::Uuid;
 use support::{Client, batch, metadata_request, start};
 
 fn more(name: &str, count: i32, assigned: Option<&[&[i32]]>) -> CreatePartitionsTopic {
@@ -301,5 +304,75 @@ async fn a_leader_epoch_ends_where_the_next_one_with_records_begins() {
     let unknown = ErrorCode::UnknownTopicOrPartition.number();
     let refused = epoch_ends(&mut client, 4, &[(0, third, third), (0, now + 1, third), (9, -1, third)]).await;
     assert_eq!(refused, [(fenced, -1, -1), (ahead, -1, -1), (unknown, -1, -1)]);
+    running.broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metadata_tells_what_may_be_done_and_takes_ids_in_the_versions_that_have_them() {
+    let running = start(BrokerOptions { offsets_topic_partitions: 2, ..BrokerOptions::default() }).await;
+    let mut client = running.client().await;
+    assert_eq!(client.create("t", 1, &[]).await, 0);
+    for version in 8..=13 {
+        let operations = MetadataRequest {
+            include_topic_authorized_operations: true,
+            include_cluster_authorized_operations: version <= 10,
+            ..metadata_request("t")
+        };
+        let answer = client.call(version, &operations).await;
+        assert_eq!(answer.topics[0].topic_authorized_operations, 3576);
+        assert_eq!(answer.cluster_authorized_operations, if version <= 10 { 8096 } else { i32::MIN });
+        let plain = client.call(version, &metadata_request("t")).await;
+        assert_eq!(
+            (plain.topics[0].topic_authorized_operations, plain.cluster_authorized_operations),
+            (i32::MIN, i32::MIN)
+        );
+    }
+    let id = client.call(12, &metadata_request("t")).await.topics[0].topic_id;
+    let by_id = |ids: &[Uuid]| {
+        let topic = |id: &Uuid| MetadataRequestTopic { topic_id: *id, name: None };
+        MetadataRequest { topics: Some(ids.iter().map(topic).collect()), ..MetadataRequest::default() }
+    };
+    let answer = client.call(12, &by_id(&[id, Uuid(7)])).await.topics;
+    assert_eq!((answer[0].error_code, answer[0].name.as_deref()), (0, Some("t")));
+    assert_eq!((answer[1].error_code, answer[1].topic_id), (ErrorCode::UnknownTopicId.number(), Uuid(7)));
+    let mut too_early = metadata_request("t");
+    too_early.topics.as_mut().unwrap().push(MetadataRequestTopic { topic_id: id, name: Some("t".to_owned()) });
+    let codes: Vec<i16> = client.call(11, &too_early).await.topics.iter().map(|topic| topic.error_code).collect();
+    assert_eq!(codes, [ErrorCode::InvalidRequest.number(); 2]);
+    running.broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_the_brokers_own_topics_first_use_makes_the_one_of_groups_and_no_other() {
+    let running = start(BrokerOptions { offsets_topic_partitions: 2, ..BrokerOptions::default() }).await;
+    let mut client = running.client().await;
+    let absent = &client.call(12, &metadata_request("__transaction_state")).await.topics[0];
+    assert_eq!((absent.error_code, absent.is_internal), (ErrorCode::UnknownTopicOrPartition.number(), true));
+    let made = &client.call(12, &metadata_request("__consumer_offsets")).await.topics[0];
+    assert_eq!((made.error_code, made.is_internal, made.partitions.len()), (0, true, 2));
+    running.broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn topics_are_deleted_by_id_and_what_is_named_twice_stays() {
+    let running = start(BrokerOptions { auto_create_topics: false, ..BrokerOptions::default() }).await;
+    let mut client = running.client().await;
+    let mut ids = Vec::new();
+    for name in ["a", "b", "c"] {
+        assert_eq!(client.create(name, 1, &[]).await, 0);
+        ids.push(client.call(12, &metadata_request(name)).await.topics[0].topic_id);
+    }
+    let by_name = |name: &str| DeleteTopicState { name: Some(name.to_owned()), topic_id: Uuid::ZERO };
+    let by_id = |topic_id: Uuid| DeleteTopicState { name: None, topic_id };
+    let both = DeleteTopicState { name: Some("c".to_owned()), topic_id: ids[2] };
+    let asked = [by_name("a"), by_id(ids[0]), by_id(ids[1]), by_id(Uuid(7)), both, by_id(Uuid::ZERO)];
+    let request = DeleteTopicsRequest { topics: asked.to_vec(), timeout_ms: 10_000, ..DeleteTopicsRequest::default() };
+    let answer = client.call(6, &request).await.responses;
+    let codes: Vec<i16> = answer.iter().map(|it| it.error_code).collect();
+    let (invalid, unknown) = (ErrorCode::InvalidRequest.number(), ErrorCode::UnknownTopicId.number());
+    assert_eq!(codes, [invalid, invalid, 0, unknown, invalid, invalid]);
+    assert_eq!((answer[2].name.as_deref(), answer[2].topic_id), (Some("b"), ids[1]));
+    let image = running.store.ledger().image();
+    assert!(image.topic("a").is_some() && image.topic("b").is_none() && image.topic("c").is_some());
     running.broker.stop().await;
 }

@@ -8,6 +8,7 @@ use std::process::Command;
 
 mod cores;
 mod documents;
+mod skipped;
 mod sources;
 
 /// Collects what is wrong, so that one run shows all of it.
@@ -29,6 +30,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     cores::check_bans(root, &mut complaints)?;
     documents::check_paths(root, &files, &mut complaints)?;
     documents::check_decision_numbers(&files, &mut complaints);
+    skipped::check(root, &mut complaints)?;
     sources::check(root, &files, &mut complaints)?;
     for line in &complaints.0 {
         println!("tidy: {line}");

@@ -14,7 +14,7 @@ mod shard;
 mod topic;
 
 pub(crate) use shard::{GroupMemory, Shard};
-pub(crate) use topic::{ensure as ensure_topic, find as find_topic, partition_of};
+pub(crate) use topic::{NAME as TOPIC_NAME, ensure as ensure_topic, find as find_topic, partition_of};
 
 use crate::Shared;
 use crate::error::Failure;

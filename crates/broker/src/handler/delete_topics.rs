@@ -4,6 +4,7 @@ use crate::Shared;
 use crate::error::Failure;
 use crate::topics;
 use base::TopicId;
+use control_core::Image;
 use futures::future::join_all;
 use protocol::error_code::ErrorCode;
 use protocol::messages::delete_topics_request::{DeleteTopicState, DeleteTopicsRequest};
@@ -25,13 +26,20 @@ pub(crate) async fn handle(broker: &Shared, request: DeleteTopicsRequest, versio
     if !broker.options.delete_topics {
         return disabled(asked, version);
     }
-    let doubled = doubled(&asked);
+    let image = broker.store.ledger().image();
+    let doubled = doubled(asked.iter().map(key));
+    let named_twice = doubled_topics(&image, &asked);
     let mut answered = BTreeSet::new();
     let deletions = asked.into_iter().filter_map(|state| {
         let key = key(&state);
-        let is_doubled = doubled.contains(&key);
+        let refused = if doubled.contains(&key) {
+            Some(if state.name.is_some() { "Duplicate topic name." } else { "Duplicate topic id." })
+        } else {
+            let is_twice = resolve(&image, &state).is_some_and(|id| named_twice.contains(&id));
+            is_twice.then_some("The provided topic name maps to an ID that was already supplied.")
+        };
         // What the request has twice is not touched and gets one answer, as Kafka's does.
-        answered.insert(key).then(|| delete(broker, state, is_doubled, limit))
+        answered.insert(key).then(|| delete(broker, &image, state, refused, limit))
     });
     let responses = join_all(deletions).await;
     DeleteTopicsResponse { responses, ..DeleteTopicsResponse::default() }
@@ -56,19 +64,39 @@ fn key(state: &DeleteTopicState) -> (Option<String>, TopicId) {
     (state.name.clone(), TopicId::from(state.topic_id))
 }
 
-fn doubled(asked: &[DeleteTopicState]) -> BTreeSet<(Option<String>, TopicId)> {
+fn doubled<K: Ord + Clone>(keys: impl Iterator<Item = K>) -> BTreeSet<K> {
     let mut seen = BTreeSet::new();
-    asked.iter().map(key).filter(|key| !seen.insert(key.clone())).collect()
+    keys.filter(|key| !seen.insert(key.clone())).collect()
 }
 
-async fn delete(broker: &Shared, state: DeleteTopicState, doubled: bool, limit: Duration) -> DeletableTopicResult {
-    let image = broker.store.ledger().image();
+/// Topics that the request has both by name and by id.
+fn doubled_topics(image: &Image, asked: &[DeleteTopicState]) -> BTreeSet<TopicId> {
+    let distinct: BTreeSet<_> = asked.iter().map(|state| (resolve(image, state), state.name.is_some())).collect();
+    doubled(distinct.into_iter().filter_map(|(id, _)| id))
+}
+
+/// The topic that is meant, where there is one.
+fn resolve(image: &Image, state: &DeleteTopicState) -> Option<TopicId> {
+    let name = state.name.as_deref().unwrap_or_default();
+    topics::find(image, name, TopicId::from(state.topic_id)).ok().map(|topic| topic.id)
+}
+
+async fn delete(
+    broker: &Shared,
+    image: &Image,
+    state: DeleteTopicState,
+    refused: Option<&str>,
+    limit: Duration,
+) -> DeletableTopicResult {
     let id = TopicId::from(state.topic_id);
+    let refuse = |why: &str| Err(Failure::InvalidRequest(why.to_owned()));
     let found = match (&state.name, id != TopicId::default()) {
-        _ if doubled => Err(Failure::InvalidRequest("the request names this topic more than once".to_owned())),
-        (Some(_), true) => Err(Failure::InvalidRequest("a topic is named by name or by id, not by both".to_owned())),
-        (None, false) => Err(Failure::InvalidRequest("neither name nor id is given".to_owned())),
-        (name, _) => topics::find(&image, name.as_deref().unwrap_or_default(), id).cloned(),
+        (Some(_), true) => refuse("You may not specify both topic name and topic id."),
+        (None, false) => refuse("Neither topic name nor id were specified."),
+        (name, _) => match refused {
+            Some(why) => refuse(why),
+            None => topics::find(image, name.as_deref().unwrap_or_default(), id).cloned(),
+        },
     };
     let outcome = match &found {
         Ok(topic) => topics::delete(broker, topic.id, limit).await,

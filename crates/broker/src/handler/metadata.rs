@@ -5,10 +5,11 @@
 
 use crate::error::Failure;
 use crate::topics::{self, NewTopic};
-use crate::{Shared, topic_name};
+use crate::{Shared, authorized, coordinator, topic_name};
 use base::{StreamId, TopicId};
 use control_core::{Image, Topic};
 use futures::stream::{self, StreamExt};
+use protocol::api::Resource;
 use protocol::error_code::ErrorCode;
 use protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
 use protocol::messages::metadata_response::{
@@ -26,27 +27,51 @@ const CREATION_FLAG_VERSION: i16 = 4;
 const CREATION_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Topics created on first use travel to the ledger together: one after the other, a request of many would outlast its client.
 const CREATIONS_TOGETHER_MAX: usize = 256;
-/// The value of the fields for authorised operations where they were not asked for.
-const OPERATIONS_NOT_ASKED_FOR: i32 = i32::MIN;
+/// Before this version topics are asked for by name only, although the field for their ids is there a little longer.
+const TOPIC_ID_VERSION: i16 = 12;
 
 pub(crate) async fn handle(broker: &Shared, request: MetadataRequest, version: i16) -> MetadataResponse {
     let asked = request.topics.filter(|topics| version >= NULL_MEANS_ALL_VERSION || !topics.is_empty());
     let may_create = version < CREATION_FLAG_VERSION || request.allow_auto_topic_creation;
-    let topics = match asked {
+    let mut topics: Vec<MetadataResponseTopic> = match asked {
         None => {
             let image = broker.store.ledger().image();
             image.topics.values().map(|topic| describe(broker, &image, topic)).collect()
         }
+        Some(asked) if version < TOPIC_ID_VERSION && asked.iter().any(is_by_id) => {
+            asked.into_iter().map(refuse_by_id).collect()
+        }
         Some(asked) => describe_asked(broker, asked, may_create).await,
     };
+    for topic in &mut topics {
+        topic.topic_authorized_operations =
+            authorized::field(request.include_topic_authorized_operations, Resource::Topic);
+    }
     let image = broker.store.ledger().image();
     MetadataResponse {
         brokers: topics::living(&image).iter().map(|(id, (_, node))| describe_broker(id.0, &node.advertised)).collect(),
         cluster_id: Some(Uuid(image.cluster_id).to_string()),
         controller_id: topics::controller(broker, &image).0,
         topics,
-        cluster_authorized_operations: OPERATIONS_NOT_ASKED_FOR,
+        cluster_authorized_operations: authorized::field(
+            request.include_cluster_authorized_operations,
+            Resource::Cluster,
+        ),
         ..MetadataResponse::default()
+    }
+}
+
+fn is_by_id(asked: &MetadataRequestTopic) -> bool {
+    asked.name.is_none() || TopicId::from(asked.topic_id) != TopicId::default()
+}
+
+/// The answer to every topic of a request which has one that it could not ask for in its version.
+fn refuse_by_id(asked: MetadataRequestTopic) -> MetadataResponseTopic {
+    MetadataResponseTopic {
+        error_code: ErrorCode::InvalidRequest.number(),
+        name: Some(asked.name.unwrap_or_default()),
+        topic_id: asked.topic_id,
+        ..MetadataResponseTopic::default()
     }
 }
 
@@ -79,9 +104,9 @@ async fn describe_or_create(broker: &Shared, asked: MetadataRequestTopic, may_cr
         Ok(topic) => describe(broker, &image, &topic),
         Err(failure) => MetadataResponseTopic {
             error_code: failure.code().number(),
+            is_internal: topic_name::is_reserved(&name),
             name: (id == TopicId::default()).then_some(name),
             topic_id: id.into(),
-            topic_authorized_operations: OPERATIONS_NOT_ASKED_FOR,
             ..MetadataResponseTopic::default()
         },
     }
@@ -92,6 +117,14 @@ async fn create(broker: &Shared, image: &Image, name: &str, may_create: bool) ->
     topic_name::check(name).map_err(Failure::InvalidTopic)?;
     if !may_create || !broker.options.auto_create_topics {
         return Err(Failure::UnknownPartition);
+    }
+    if topic_name::is_reserved(name) {
+        // Its maker knows how it has to be.
+        return if name == coordinator::TOPIC_NAME {
+            coordinator::ensure_topic(broker).await
+        } else {
+            Err(Failure::UnknownPartition)
+        };
     }
     let topic = NewTopic {
         name: name.to_owned(),
@@ -122,7 +155,7 @@ fn describe(broker: &Shared, image: &Image, topic: &Topic) -> MetadataResponseTo
         topic_id: topic.id.into(),
         is_internal: topic.internal,
         partitions: partitions.map(|(number, id)| describe_partition(broker, image, number, *id)).collect(),
-        topic_authorized_operations: OPERATIONS_NOT_ASKED_FOR,
+        ..MetadataResponseTopic::default()
     }
 }
 

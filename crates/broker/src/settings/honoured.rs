@@ -150,6 +150,11 @@ static HONOURED: &[Honoured] = &[
         |of| of.fetch_sessions_max.to_string(),
     ),
     line(
+        "max.request.partition.size.limit",
+        |text, to| number(text, 1, INT_MAX).map(|it| to.described_partitions_max = it),
+        |of| of.described_partitions_max.to_string(),
+    ),
+    line(
         "message.max.bytes",
         |text, to| number(text, 0, INT_MAX).map(|it| to.batch_bytes_max = it),
         |of| of.batch_bytes_max.to_string(),

@@ -36,7 +36,7 @@ pub(crate) static NETWORK: &[Setting] = settings! {
         "max.connections.per.ip for single addresses, as address:number,address:number; host names are not resolved.";
     "max.incremental.fetch.session.cache.slots": Int = Some("1000"), From(0), ReadOnly, listed, Honoured;
         "Incremental fetch sessions that are kept; 0: none.";
-    "max.request.partition.size.limit": Int = Some("2000"), From(1), ReadOnly, listed, WithoutObject(ANSWERS);
+    "max.request.partition.size.limit": Int = Some("2000"), From(1), ReadOnly, listed, Honoured;
         "Partitions that one answer to DescribeTopicPartitions may tell of.";
     "num.io.threads": Int = Some("8"), From(1), ClusterWide, listed, WithoutObject(THREADS);
         "Threads that serve requests.";

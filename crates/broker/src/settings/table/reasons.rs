@@ -16,7 +16,6 @@ pub(crate) const KRAFT: &str =
 pub(crate) const THREADS: &str = "there are no thread pools of that kind: a few threads run all tasks";
 pub(crate) const PURGATORY: &str = "a request that waits is woken and gone: there is no list to purge";
 pub(crate) const QUEUE: &str = "requests are bounded by their bytes, queued.max.request.bytes, not by their number";
-pub(crate) const ANSWERS: &str = "answers are bounded by the memory for answers";
 pub(crate) const SOCKET: &str = "the operating system's own values are used";
 pub(crate) const LISTENER: &str = "there is one listener, --listen";
 pub(crate) const INTER: &str = "brokers speak to each other through the bucket";
