@@ -9,7 +9,7 @@ use base::Micros;
 use client::{AT_END, ClientError, Cluster, Consumer, ConsumerOptions};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use world::{ClockExt, lock};
+use world::{Clock, ClockExt, lock};
 
 /// What the consumer has seen of this run.
 #[derive(Debug)]
@@ -29,12 +29,12 @@ pub(super) fn run(load: &Load) -> Result<(), CommandError> {
     let ends = runtime.block_on(cluster.offsets(&load.topic, AT_END))?;
     // Connections of its own: on a shared one each acknowledgement would wait behind a fetch that waits for records.
     let reader = connect_on(&runtime, &load.cluster)?;
-    let consumer = Consumer::new(reader.clone(), &load.topic, ends, ConsumerOptions::default());
+    let consumer = Consumer::new(reader, &load.topic, ends, ConsumerOptions::default());
 
     let schedule = Schedule::new(clock.now(), load);
     let nothing = Received { records: 0, last: schedule.begin, latencies: Latencies::new(), failure: None };
     let received = Arc::new(Mutex::new(nothing));
-    let reading = read(reader, consumer, run_id, schedule, received.clone());
+    let reading = read(clock.clone(), consumer, run_id, schedule, received.clone());
     {
         let _entered = runtime.enter();
         clock.spawn("bench-read", Box::pin(reading));
@@ -65,8 +65,9 @@ pub(super) fn run(load: &Load) -> Result<(), CommandError> {
     report.tell(load.cluster.json)
 }
 
+/// By the generator's clock: another one begins to count at another moment.
 async fn read(
-    cluster: Cluster,
+    clock: Arc<dyn Clock>,
     mut consumer: Consumer,
     run_id: u64,
     schedule: Schedule,
@@ -80,7 +81,7 @@ async fn read(
                 return;
             }
         };
-        let now = cluster.world().clock.now();
+        let now = clock.now();
         let mut received = lock(&received);
         let values = fetched.records.iter().filter_map(|record| record.value.as_deref());
         for due in values.filter_map(|value| due_of(value, run_id)) {

@@ -93,8 +93,9 @@ impl Member<'_> {
         Ok(())
     }
 
-    /// Where to go on: where the group has come, else where the command line says.
-    async fn positions(&self, group: &str, partitions: &[i32]) -> Result<BTreeMap<i32, i64>, CommandError> {
+    /// Where to go on: where the group has come, else where the command line says. The latter is committed like what is read, as
+    /// Kafka's consumers do: the group then has a place in every partition, also where there is nothing to read yet.
+    async fn positions(&mut self, group: &str, partitions: &[i32]) -> Result<BTreeMap<i32, i64>, CommandError> {
         let committed = self.cluster.committed(group).await?;
         let mut positions = BTreeMap::new();
         let mut fresh = None;
@@ -105,7 +106,10 @@ impl Member<'_> {
                     if fresh.is_none() {
                         fresh = Some(self.from.positions(self.cluster, self.args).await?);
                     }
-                    fresh.iter().flatten().find(|(index, _)| *index == partition).map_or(0, |(_, offset)| *offset)
+                    let from = fresh.iter().flatten().find(|(index, _)| *index == partition);
+                    let offset = from.map_or(0, |(_, offset)| *offset);
+                    self.uncommitted.insert(*partition, offset);
+                    offset
                 }
             };
             positions.insert(*partition, offset);
