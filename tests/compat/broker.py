@@ -59,9 +59,9 @@ class Millstream(Process):
 
 
 class Kafka(Process):
-    """One node in KRaft mode, with Kafka's defaults but for what a single node and a small machine need."""
+    """One node in KRaft mode, with Kafka's defaults but for what a single node and a small machine need, and `settings`."""
 
-    def __init__(self, folder, libs):
+    def __init__(self, folder, libs, settings=None, java=("-Xmx1g", "-XX:+UseSerialGC")):
         folder.mkdir()
         port, controller = free_ports(2)
         self.address = f"127.0.0.1:{port}"
@@ -79,12 +79,13 @@ class Kafka(Process):
             "transaction.state.log.min.isr": "1",
             "transaction.state.log.num.partitions": "4",
             "log.cleaner.dedupe.buffer.size": "16777216",
+            **(settings or {}),
         }
         path = folder / "server.properties"
         path.write_text("".join(f"{name}={value}\n" for name, value in properties.items()))
         logging = folder / "log4j2.yaml"
         logging.write_text(LOGGING)
-        java = ["java", "-Xmx1g", "-XX:+UseSerialGC", f"-Dlog4j2.configurationFile={logging}", "-cp", f"{libs}/*"]
+        java = ["java", *java, f"-Dlog4j2.configurationFile={logging}", "-cp", f"{libs}/*"]
         formatted = subprocess.run(
             [*java, "kafka.tools.StorageTool", "format", "-t", "compat-cluster-0000001", "-c", path],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,

@@ -39,6 +39,8 @@ pub(crate) enum Measurement {
     Size,
     /// From exec to ready after a kill, with an empty and with a full log.
     Recovery,
+    /// Millstream and Apache Kafka under the same load, in turn: `bench/run`.
+    Bench,
 }
 
 /// The release binary is statically linked and no larger.
@@ -66,6 +68,7 @@ pub(crate) fn measure(root: &Path, what: Measurement, runs: u64) -> Result<()> {
         Measurement::Rss => tests(root, &["measure::rss", "--ignored", "--exact"], &runs),
         Measurement::Recovery => tests(root, &["measure::recovery", "--ignored", "--exact"], &runs),
         Measurement::Size => size(root),
+        Measurement::Bench => script(root, "bench/run", &[]),
     }
 }
 

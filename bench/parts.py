@@ -1,0 +1,199 @@
+"""What is measured: each part takes a system and an empty folder, and returns {what: (value, unit)}."""
+
+import json
+import os
+import subprocess
+import time
+
+import systems
+
+GIB = 1 << 30
+# Figures per GiB come from a fixed rate that all systems keep up with, so that they do the same work.
+STEADY_MIB = 20
+STEADY_SECONDS = 20
+PEAK_SECONDS = 8
+PUBLISH_SECONDS = 20
+BACKLOG_SECONDS = 10
+
+
+def start(system, folder):
+    """From exec to the first acknowledged record, on an empty folder; memory right after, and after half a minute without work."""
+    began = time.monotonic()
+    with system.started(folder) as running:
+        produced = running.command("produce", "first", "--linger", 0)
+        line = subprocess.run(produced, input="hello\n", capture_output=True, text=True, check=True)
+        took = time.monotonic() - began
+        assert line.returncode == 0
+        systems.settle(30)
+        return {"exec to first acknowledged record": (took, "s"), "memory when idle (VmRSS)": (running.rss_mib(), "MiB")}
+
+
+def cpu(system, folder):
+    """Processor time of the broker for each GiB, 16 partitions, 1 KiB records, at a rate that everybody keeps up with."""
+    with system.started(folder) as running:
+        running.create("load", 16)
+        load(running, "produce", "load", rate=STEADY_MIB * 1024, seconds=2, linger=10)
+        before = running.cpu_seconds()
+        made = load(running, "produce", "load", rate=STEADY_MIB * 1024, seconds=STEADY_SECONDS, linger=10, warmup=0)
+        produced = (running.cpu_seconds() - before) / (made["bytes"] / GIB)
+        before = running.cpu_seconds()
+        read = json.loads(running.do("bench", "consume", "load"))
+        consumed = (running.cpu_seconds() - before) / (read["bytes"] / GIB)
+        return {
+            "broker's CPU per GiB produced": (produced, "s"),
+            "broker's CPU per GiB consumed": (consumed, "s"),
+            "rate while it was counted": (made["mib_per_second"], "MiB/s"),
+            "memory after it": (running.rss_mib(), "MiB"),
+        }
+
+
+def peak(partitions):
+    """As much as is taken, 1 KiB records, linger 5 ms."""
+
+    def measured(system, folder):
+        with system.started(folder) as running:
+            running.create("load", partitions)
+            before = running.cpu_seconds()
+            made = load(running, "produce", "load", rate=None, seconds=PEAK_SECONDS, linger=5)
+            spent = running.cpu_seconds() - before
+            read = json.loads(running.do("bench", "consume", "load"))
+            return {
+                "produced at the most": (made["mib_per_second"], "MiB/s"),
+                "consumed at the most": (read["mib_per_second"], "MiB/s"),
+                "CPU per GiB while producing": (spent / (read["bytes"] / GIB), "s"),
+            }
+
+    return measured
+
+
+def publish(mb):
+    """Publish latency at a fixed rate, linger 0, 16 partitions, beside the disk's own fdatasync."""
+
+    def measured(system, folder):
+        with system.started(folder) as running:
+            running.create("load", 16)
+            disk = fdatasyncs(folder)
+            made = load(running, "produce", "load", rate=mb * 1000, size=1000, seconds=PUBLISH_SECONDS, warmup=5)
+            after = fdatasyncs(folder)
+            times = sorted(disk + after)
+            late = made["generator_late_ms"]
+            return {
+                **latency("publish", made),
+                "fdatasync of 4 KiB, P50": (quantile(times, 0.5), "ms"),
+                "fdatasync of 4 KiB, P99": (quantile(times, 0.99), "ms"),
+                "publish P99 - fdatasync P99": (made["latency_ms"]["p99"] - quantile(times, 0.99), "ms"),
+                "generator late, P99": (late["p99"], "ms"),
+            }
+
+    return measured
+
+
+def end_to_end(mb):
+    """From when a record was due to when a consumer has it, linger 0, 16 partitions."""
+
+    def measured(system, folder):
+        with system.started(folder) as running:
+            running.create("load", 16)
+            made = load(running, "e2e", "load", rate=mb * 1000, size=1000, seconds=PUBLISH_SECONDS, warmup=5)
+            return latency("end to end", made)
+
+    return measured
+
+
+def catch_up(system, folder):
+    """A backlog is read as fast as possible while others go on publishing at 5 MB/s."""
+    with system.started(folder) as running:
+        running.create("backlog", 16)
+        running.create("load", 16)
+        load(running, "produce", "backlog", rate=None, seconds=BACKLOG_SECONDS, linger=5)
+        alone = load(running, "produce", "load", rate=5000, size=1000, seconds=10, warmup=2)
+        writer = subprocess.Popen(
+            running.command(*load_words("produce", "load", rate=5000, size=1000, seconds=10, warmup=2)),
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+        )
+        systems.settle(3)
+        read = json.loads(running.do("bench", "consume", "backlog"))
+        beside = json.loads(writer.communicate()[0])
+        return {
+            "backlog read at": (read["mib_per_second"], "MiB/s"),
+            "publish P99 alone": (alone["latency_ms"]["p99"], "ms"),
+            "publish P99 beside the reader": (beside["latency_ms"]["p99"], "ms"),
+        }
+
+
+def fresh(system, folder):
+    """1,000 partitions that nobody has written to yet take 5 MB/s at once."""
+    with system.started(folder) as running:
+        running.create("fresh", 1000)
+        made = load(running, "produce", "fresh", rate=5000, size=1000, seconds=10, warmup=0)
+        return {
+            "publish P99, 1,000 fresh partitions": (made["latency_ms"]["p99"], "ms"),
+            "worst, 1,000 fresh partitions": (made["latency_ms"]["max"], "ms"),
+        }
+
+
+def many(system, folder):
+    """Memory with 5,000 partitions, each with a record."""
+    with system.started(folder) as running:
+        for number in range(5):
+            running.create(f"many-{number}", 1000)
+            load(running, "produce", f"many-{number}", rate=1000, size=100, seconds=1, warmup=0)
+        systems.settle(10)
+        return {"memory with 5,000 partitions (VmRSS)": (running.rss_mib(), "MiB")}
+
+
+ALL = {
+    "start": start,
+    "cpu": cpu,
+    "peak-1": peak(1),
+    "peak-16": peak(16),
+    "peak-128": peak(128),
+    "peak-1000": peak(1000),
+    "publish-1": publish(1),
+    "publish-5": publish(5),
+    "publish-20": publish(20),
+    "e2e-5": end_to_end(5),
+    "catch-up": catch_up,
+    "fresh": fresh,
+    "many": many,
+}
+
+
+def load_words(kind, topic, rate, seconds, linger=0, size=1024, warmup=1):
+    words = ["bench", kind, topic, "--size", size, "--duration", seconds, "--warmup", warmup, "--linger", linger]
+    return words + (["--rate", rate] if rate else [])
+
+
+def load(running, kind, topic, **shape):
+    return json.loads(running.do(*load_words(kind, topic, **shape)))
+
+
+def latency(name, made):
+    times = made["latency_ms"]
+    shown = {"P50": "p50", "P99": "p99", "P99.9": "p999", "worst": "max"}
+    return {f"{name} {title}": (times[key], "ms") for title, key in shown.items()}
+
+
+def fdatasyncs(folder, seconds=3):
+    """How long the disk takes to make 4 KiB last, in a preallocated file, in ms."""
+    path = folder / "probe"
+    block = os.urandom(4096)
+    took = []
+    with open(path, "wb", buffering=0) as file:
+        blocks = 4096
+        file.write(bytes(4096 * blocks))
+        os.fsync(file.fileno())
+        until = time.monotonic() + seconds
+        number = 0
+        while time.monotonic() < until:
+            began = time.perf_counter()
+            os.pwrite(file.fileno(), block, number % blocks * 4096)
+            os.fdatasync(file.fileno())
+            took.append((time.perf_counter() - began) * 1000)
+            number += 1
+    path.unlink()
+    return took
+
+
+def quantile(times, q):
+    return times[min(int(len(times) * q), len(times) - 1)]
