@@ -516,7 +516,12 @@ async fn an_unknown_version_of_api_versions_is_answered_in_version_zero() {
         ..ApiVersionsRequest::default()
     };
     for version in 0..=4 {
-        assert_eq!(client.call(version, &request).await.error_code, 0, "version {version}");
+        let response = client.call(version, &request).await;
+        assert_eq!(response.error_code, 0, "version {version}");
+        let levels = response.finalized_features.iter().map(|it| (it.name.as_str(), it.max_version_level));
+        let told: &[_] = if version < 3 { &[] } else { &[("metadata.version", 30)] };
+        assert_eq!(levels.collect::<Vec<_>>(), told, "version {version}");
+        assert_eq!(response.finalized_features_epoch >= 0, version >= 3, "version {version}");
     }
     running.broker.stop().await;
 }

@@ -1,20 +1,42 @@
-//! ApiVersions: what this broker serves, straight from the protocol's one table.
+//! ApiVersions: what this broker serves, straight from the protocol's one table, and Kafka's feature levels (KIP-584).
+//!
+//! Of the features only `metadata.version` is told, by which Kafka's tools know whose messages a broker speaks. Those of groups and
+//! transactions are each the promise of a protocol, and come with it: a producer takes to newer transactions where it reads of them.
 
 use crate::Shared;
 use protocol::api;
 use protocol::error_code::ErrorCode;
 use protocol::messages::api_versions_request::ApiVersionsRequest;
-use protocol::messages::api_versions_response::{ApiVersion, ApiVersionsResponse};
+use protocol::messages::api_versions_response::{
+    ApiVersion, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey,
+};
 use protocol::wire::Uuid;
+
+const METADATA_VERSION: &str = "metadata.version";
+/// Kafka's number of 3.3-IV3, the lowest that a Kafka of series 4 serves.
+const METADATA_VERSION_MIN: i16 = 7;
+/// Kafka's number of 4.3-IV0. It is fixed: all brokers of a cluster read the ledger in the version that it is written in.
+const METADATA_VERSION_MAX: i16 = 30;
 
 /// Answers a version that is served.
 pub(crate) fn handle(broker: &Shared, request: &ApiVersionsRequest) -> ApiVersionsResponse {
-    let cluster_id = Uuid(broker.store.ledger().image().cluster_id).to_string();
+    let image = broker.store.ledger().image();
+    let cluster_id = Uuid(image.cluster_id).to_string();
     let other_cluster = request.cluster_id.as_ref().is_some_and(|expected| *expected != cluster_id);
     let other_node = request.node_id >= 0 && request.node_id != broker.store.node_id().0;
     // The client expects somebody else at this address: it must look for its cluster anew.
     let code = if other_cluster || other_node { ErrorCode::RebootstrapRequired } else { ErrorCode::None };
-    answer(code)
+    let (name, min_version, max_version) = (METADATA_VERSION.to_owned(), METADATA_VERSION_MIN, METADATA_VERSION_MAX);
+    ApiVersionsResponse {
+        supported_features: vec![SupportedFeatureKey { name: name.clone(), min_version, max_version }],
+        finalized_features_epoch: i64::try_from(image.seq.0).unwrap_or(i64::MAX),
+        finalized_features: vec![FinalizedFeatureKey {
+            name,
+            max_version_level: max_version,
+            min_version_level: max_version,
+        }],
+        ..answer(code)
+    }
 }
 
 /// Answers, in version 0, a version that is not served: by this the client learns which to use.
