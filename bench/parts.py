@@ -5,8 +5,6 @@ import os
 import subprocess
 import time
 
-import systems
-
 GIB = 1 << 30
 # Figures per GiB come from a fixed rate that all systems keep up with, so that they do the same work.
 STEADY_MIB = 20
@@ -21,10 +19,9 @@ def start(system, folder):
     began = time.monotonic()
     with system.started(folder) as running:
         produced = running.command("produce", "first", "--linger", 0)
-        line = subprocess.run(produced, input="hello\n", capture_output=True, text=True, check=True)
+        subprocess.run(produced, input="hello\n", capture_output=True, text=True, check=True)
         took = time.monotonic() - began
-        assert line.returncode == 0
-        systems.settle(30)
+        time.sleep(30)
         return {"exec to first acknowledged record": (took, "s"), "memory when idle (VmRSS)": (running.rss_mib(), "MiB")}
 
 
@@ -111,7 +108,7 @@ def catch_up(system, folder):
             running.command(*load_words("produce", "load", rate=5000, size=1000, seconds=10, warmup=2)),
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
         )
-        systems.settle(3)
+        time.sleep(3)
         read = json.loads(running.do("bench", "consume", "backlog"))
         beside = json.loads(writer.communicate()[0])
         return {
@@ -138,7 +135,7 @@ def many(system, folder):
         for number in range(5):
             running.create(f"many-{number}", 1000)
             load(running, "produce", f"many-{number}", rate=1000, size=100, seconds=1, warmup=0)
-        systems.settle(10)
+        time.sleep(10)
         return {"memory with 5,000 partitions (VmRSS)": (running.rss_mib(), "MiB")}
 
 

@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 
 import broker
 
@@ -88,7 +87,3 @@ def kafkas_jars(root):
         fcntl.flock(lock, fcntl.LOCK_EX)
         subprocess.run([tools / "install"], cwd=tools, env=dict(os.environ, CACHE=str(cache)), check=True)
     return cache / "libs"
-
-
-def settle(seconds):
-    time.sleep(seconds)
