@@ -88,7 +88,7 @@ impl Life {
                 offsets_topic_partitions: OFFSETS_PARTITIONS,
                 ..BrokerOptions::default()
             },
-            stream: options(),
+            stream: options(&self.plan),
             ledger: LedgerOptions {
                 snapshot_entries: 7,
                 follow_alone: Some(Duration::from_secs(5)),
@@ -134,7 +134,7 @@ fn group_options() -> GroupOptions {
     }
 }
 
-fn options() -> Options {
+fn options(plan: &Plan) -> Options {
     Options {
         append_bytes_max: 64 << 10,
         log_cache_bytes_max: 24 << 10,
@@ -150,8 +150,8 @@ fn options() -> Options {
         block_cache_bytes_max: 16 << 10,
         read_ahead_bytes_max: 8 << 10,
         producers_max: 100,
-        dead_object_grace: Duration::from_secs(2),
-        housekeeping_period: Duration::from_secs(1),
+        dead_object_grace: plan.dead_object_grace,
+        housekeeping_period: Duration::from_millis(300),
         sweep_period: Duration::from_secs(1),
         request_timeout: Duration::from_secs(3),
         probe: StoreProbe::Off,

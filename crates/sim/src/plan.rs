@@ -125,6 +125,9 @@ pub struct Plan {
     pub topics: Vec<TopicPlan>,
     /// A ring's size.
     pub ring_bytes: u64,
+    /// How long a dead object is kept for readers that still have it in their plan. Safety must not rest on it (rule R-3), so it
+    /// is mostly shorter than a slow read.
+    pub dead_object_grace: Duration,
 }
 
 impl Plan {
@@ -145,6 +148,7 @@ impl Plan {
             faults: faults(seed, storage, brokers),
             topics: topics(seed),
             ring_bytes: seed.between(24, 64) * 8192,
+            dead_object_grace: Duration::from_millis([0, 0, 300, 2_000][usize::try_from(seed.below(4)).unwrap_or(0)]),
         }
     }
 }
@@ -225,7 +229,7 @@ fn topics(seed: &mut Seed) -> Vec<TopicPlan> {
         retention_bytes: None,
         recreated: false,
         pruned: true,
-        value_bytes_max: 200,
+        value_bytes_max: if seed.chance(500) { 2000 } else { 200 },
     });
     topics
 }

@@ -12,6 +12,8 @@ use tokio::sync::watch;
 
 /// Batches of a burst at the most.
 const BURST_MAX: u64 = 5;
+/// Longest wait between a burst and its deletion, in milliseconds.
+const UPLOAD_MS_MAX: u64 = 3_000;
 /// Longest silence after a deletion, in milliseconds.
 const SILENCE_MS_MAX: u64 = 4_000;
 
@@ -28,6 +30,10 @@ pub(super) async fn run(shared: Arc<Shared>, topic: LiveTopic, mut seed: Seed, c
                 None => producer::send(&mut client, &shared, &topic, &key, -1, &mut seed, &closing).await,
             }
             breathe(&mut seed, 60).await;
+        }
+        if seed.chance(500) {
+            // Long enough for the records to reach an object, which then dies by the deletion.
+            breathe(&mut seed, UPLOAD_MS_MAX).await;
         }
         if seed.chance(700) {
             let offset = shared.history.delete(&key, &mut seed);
