@@ -177,7 +177,8 @@ class Run:
         except KafkaException:
             return None
         except TimeoutError:
-            # The client's administrator sometimes stays in want of a coordinator that the members use all the time: a new one finds it.
+            # Where the broker dies with the administrator's FindCoordinator, librdkafka 2.x does not send it again, ever: its trace shows
+            # connections, metadata, and no request that waits for an answer. A new administrator asks anew.
             self.stuck += 1
             self.admin = AdminClient({"bootstrap.servers": self.address, **QUIET})
             return None
