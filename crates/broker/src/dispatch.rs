@@ -208,10 +208,10 @@ async fn handle(broker: &Shared, request: Request) -> Result<Answer, Unserved> {
         ApiKey::InitProducerId => reply.encode(&init_producer_id::handle(broker, reply.body(frame)?).await),
         ApiKey::ApiVersions if frame.header.client_id.as_deref() == Some(START_CLIENT_ID) => {
             broker.said_hello.notify_one();
-            reply.encode(&api_versions::handle(broker, &reply.body(frame)?))
+            reply.encode(&api_versions::handle(broker, &reply.body(frame)?, version))
         }
         ApiKey::ApiVersions if api::served(ApiKey::ApiVersions).is_some_and(|api| api.serves(version)) => {
-            reply.encode(&api_versions::handle(broker, &reply.body(frame)?))
+            reply.encode(&api_versions::handle(broker, &reply.body(frame)?, version))
         }
         ApiKey::ApiVersions => {
             reply.version = 0;

@@ -1,7 +1,7 @@
 //! Kafka's rules for topic names. Pure.
 
-/// Topics that a later part of the broker makes for itself; clients can't create them.
-const RESERVED: [&str; 3] = ["__consumer_offsets", "__share_group_state", "__transaction_state"];
+/// Topics that belong to the broker. It makes them on first use, unless an administrator made them before.
+const INTERNAL: [&str; 3] = ["__consumer_offsets", "__share_group_state", "__transaction_state"];
 
 /// Longest name in bytes (Kafka's, from file names of 255 with a partition suffix).
 const NAME_BYTES_MAX: usize = 249;
@@ -23,9 +23,9 @@ pub(crate) fn check(name: &str) -> Result<(), String> {
     }
 }
 
-/// Whether clients may create a topic of that (valid) name.
-pub(crate) fn is_reserved(name: &str) -> bool {
-    RESERVED.contains(&name)
+/// Whether a topic of that name is the broker's own.
+pub(crate) fn is_internal(name: &str) -> bool {
+    INTERNAL.contains(&name)
 }
 
 /// The existing name that `name` would collide with in metric names, where '.' and '_' are the same.

@@ -41,9 +41,6 @@ pub(crate) struct CheckedTopic {
 /// Checks everything about a new topic that can be known without asking the ledger; fills in defaults.
 pub(crate) fn check(broker: &Shared, image: &Image, topic: &NewTopic) -> Result<CheckedTopic, Failure> {
     topic_name::check(&topic.name).map_err(Failure::InvalidTopic)?;
-    if topic_name::is_reserved(&topic.name) {
-        return Err(Failure::InvalidTopic(format!("'{}' is reserved for the broker itself", topic.name)));
-    }
     if image.topic(&topic.name).is_some() {
         return Err(Failure::TopicExists(topic.name.clone()));
     }
@@ -140,7 +137,8 @@ pub(crate) async fn create(
         partitions: leaders.into_iter().map(|leader| (leader, WalIndex(0))).collect(),
         replication_factor: checked.replication_factor,
         configs: topic.configs,
-        internal: false,
+        // An administrator may make them ahead of their first use, with a number of partitions of their own choice, as in Kafka.
+        internal: topic_name::is_internal(&topic.name),
     };
     match submit(broker, command, limit).await {
         Err(Failure::Refused(Refusal::TopicExists)) => Err(Failure::TopicExists(topic.name)),
@@ -148,7 +146,7 @@ pub(crate) async fn create(
     }
 }
 
-/// Creates one of the broker's own topics, which clients may not; answers once the ledger holds it.
+/// Creates one of the broker's own topics, for the broker itself: nothing that clients made may stand in its way. Answers once the ledger holds it.
 pub(crate) async fn create_internal(
     broker: &Shared,
     topic: NewTopic,

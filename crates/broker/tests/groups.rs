@@ -210,6 +210,19 @@ async fn the_coordinator_is_the_owner_of_the_groups_partition() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_administrator_may_make_the_groups_topic_before_its_first_use() {
+    let running = start(options()).await;
+    let mut client = running.client().await;
+    assert_eq!(client.create("__consumer_offsets", 5, &[("cleanup.policy", "compact")]).await, 0);
+    let topic = &client.call(12, &metadata_request("__consumer_offsets")).await.topics[0];
+    assert_eq!((topic.is_internal, topic.partitions.len()), (true, 5));
+    assert_eq!(find(&mut client, "g").await.0, 0);
+    let joined = join(&mut client, 5, "g").await;
+    assert_eq!((joined.error_code, joined.generation_id), (0, 1));
+    running.broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn members_join_sync_and_leave_in_every_version() {
     let (running, mut leader, _) = started().await;
     let mut follower = running.client().await;

@@ -522,6 +522,9 @@ async fn an_unknown_version_of_api_versions_is_answered_in_version_zero() {
         let told: &[_] = if version < 3 { &[] } else { &[("metadata.version", 30)] };
         assert_eq!(levels.collect::<Vec<_>>(), told, "version {version}");
         assert_eq!(response.finalized_features_epoch >= 0, version >= 3, "version {version}");
+        let odd = ApiVersionsRequest { client_software_name: "no name".to_owned(), ..request.clone() };
+        let refused = if version < 3 { 0 } else { ErrorCode::InvalidRequest.number() };
+        assert_eq!(client.call(version, &odd).await.error_code, refused, "version {version}");
     }
     running.broker.stop().await;
 }

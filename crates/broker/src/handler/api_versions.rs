@@ -18,8 +18,16 @@ const METADATA_VERSION_MIN: i16 = 7;
 /// Kafka's number of 4.3-IV0. It is fixed: all brokers of a cluster read the ledger in the version that it is written in.
 const METADATA_VERSION_MAX: i16 = 30;
 
+/// The first version in which a client says what it is (KIP-511).
+const TELLS_SOFTWARE_FROM: i16 = 3;
+
 /// Answers a version that is served.
-pub(crate) fn handle(broker: &Shared, request: &ApiVersionsRequest) -> ApiVersionsResponse {
+pub(crate) fn handle(broker: &Shared, request: &ApiVersionsRequest, version: i16) -> ApiVersionsResponse {
+    let software = [&request.client_software_name, &request.client_software_version];
+    if version >= TELLS_SOFTWARE_FROM && !software.into_iter().all(|text| is_software(text)) {
+        let error_code = ErrorCode::InvalidRequest.number();
+        return ApiVersionsResponse { error_code, finalized_features_epoch: -1, ..ApiVersionsResponse::default() };
+    }
     let image = broker.store.ledger().image();
     let cluster_id = Uuid(image.cluster_id).to_string();
     let other_cluster = request.cluster_id.as_ref().is_some_and(|expected| *expected != cluster_id);
@@ -39,6 +47,14 @@ pub(crate) fn handle(broker: &Shared, request: &ApiVersionsRequest) -> ApiVersio
     }
 }
 
+/// Kafka's rule for a client's name and version, which go into metrics and logs: letters, digits, and inside them `.` and `-`.
+fn is_software(text: &str) -> bool {
+    let is_inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
+    let bytes = text.as_bytes();
+    let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else { return false };
+    first.is_ascii_alphanumeric() && last.is_ascii_alphanumeric() && bytes.iter().copied().all(is_inner)
+}
+
 /// Answers, in version 0, a version that is not served: by this the client learns which to use.
 pub(crate) fn unserved_version() -> ApiVersionsResponse {
     answer(ErrorCode::UnsupportedVersion)
@@ -55,5 +71,20 @@ fn answer(code: ErrorCode) -> ApiVersionsResponse {
         api_keys: api::SERVED.iter().map(row).collect(),
         finalized_features_epoch: -1,
         ..ApiVersionsResponse::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clients_name_and_version_follow_kafkas_rule() {
+        for good in ["a", "apache-kafka-java", "2.1.1", "librdkafka", "v1.0-rc.2"] {
+            assert!(is_software(good), "{good}");
+        }
+        for bad in ["", "-a", "a-", ".", "a b", "a_b", "ä", "a\n"] {
+            assert!(!is_software(bad), "{bad:?}");
+        }
     }
 }

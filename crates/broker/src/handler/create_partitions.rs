@@ -104,7 +104,7 @@ struct Growth {
 /// `own`: this broker, which leads what nobody is assigned to.
 fn check(image: &Image, own: NodeEpoch, asked: &CreatePartitionsTopic) -> Result<Growth, Failure> {
     let topic = topics::find(image, &asked.name, TopicId::default())?;
-    if topic_name::is_reserved(&topic.name) {
+    if topic_name::is_internal(&topic.name) {
         return Err(Failure::InvalidRequest(format!(
             "The number of partitions of {} cannot be changed: it says which of them a group belongs to.",
             topic.name

@@ -115,7 +115,7 @@ fn describe(image: &Image, topic: &Topic, first: usize, room: usize) -> Describe
 fn unknown(name: String, failure: &Failure) -> DescribeTopicPartitionsResponseTopic {
     DescribeTopicPartitionsResponseTopic {
         error_code: failure.code().number(),
-        is_internal: topic_name::is_reserved(&name),
+        is_internal: topic_name::is_internal(&name),
         name: Some(name),
         topic_authorized_operations: authorized::field(true, Resource::Topic),
         ..DescribeTopicPartitionsResponseTopic::default()

@@ -104,7 +104,7 @@ async fn describe_or_create(broker: &Shared, asked: MetadataRequestTopic, may_cr
         Ok(topic) => describe(broker, &image, &topic),
         Err(failure) => MetadataResponseTopic {
             error_code: failure.code().number(),
-            is_internal: topic_name::is_reserved(&name),
+            is_internal: topic_name::is_internal(&name),
             name: (id == TopicId::default()).then_some(name),
             topic_id: id.into(),
             ..MetadataResponseTopic::default()
@@ -118,7 +118,7 @@ async fn create(broker: &Shared, image: &Image, name: &str, may_create: bool) ->
     if !may_create || !broker.options.auto_create_topics {
         return Err(Failure::UnknownPartition);
     }
-    if topic_name::is_reserved(name) {
+    if topic_name::is_internal(name) {
         // Its maker knows how it has to be.
         return if name == coordinator::TOPIC_NAME {
             coordinator::ensure_topic(broker).await
