@@ -152,7 +152,7 @@ fn options(plan: &Plan) -> Options {
         producers_max: 100,
         dead_object_grace: plan.dead_object_grace,
         housekeeping_period: Duration::from_millis(300),
-        sweep_period: Duration::from_secs(1),
+        sweep_period: Duration::from_millis(300),
         request_timeout: Duration::from_secs(3),
         probe: StoreProbe::Off,
         wal: stream::wal::WalOptions::default(),
