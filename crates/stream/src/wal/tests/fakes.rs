@@ -63,6 +63,31 @@ pub(super) struct FakeDisk {
     /// Bytes that may be allocated in all.
     pub(super) capacity: AtomicU64,
     pub(super) bytes_read: Arc<AtomicU64>,
+    pub(super) weather: Arc<DiskWeather>,
+}
+
+/// What befalls all files of a disk.
+#[derive(Default)]
+pub(super) struct DiskWeather {
+    /// Writes leave some of their sectors behind and fail, and syncs fail.
+    pub(super) failing: AtomicBool,
+    /// A write or a sync takes so many turns more.
+    pub(super) slow_turns: AtomicU64,
+}
+
+impl DiskWeather {
+    async fn wait(&self) {
+        for _ in 0..self.slow_turns.load(Ordering::Relaxed) {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn strikes(&self, path: &Path) -> Result<(), DiskError> {
+        if self.failing.load(Ordering::Relaxed) {
+            return Err(DiskError::Failed { path: path.to_owned(), message: "input/output error".to_owned() });
+        }
+        Ok(())
+    }
 }
 
 #[derive(Default)]
@@ -135,6 +160,7 @@ impl Disk for FakeDisk {
             holds_lock: AtomicBool::new(false),
             capacity,
             bytes_read,
+            weather: self.weather.clone(),
         }))
     }
     async fn create_dir_all(&self, _path: &Path) -> Result<(), DiskError> {
@@ -176,6 +202,7 @@ struct FakeFile {
     holds_lock: AtomicBool,
     capacity: u64,
     bytes_read: Arc<AtomicU64>,
+    weather: Arc<DiskWeather>,
 }
 
 impl Drop for FakeFile {
@@ -205,6 +232,9 @@ impl File for FakeFile {
             position.is_multiple_of(BLOCK_BYTES) && bytes.len().is_multiple_of(BLOCK_BYTES),
             "direct I/O is aligned"
         );
+        self.weather.wait().await;
+        let struck = self.weather.strikes(&self.path);
+        let bytes = if struck.is_ok() { bytes } else { &bytes[..bytes.len() / 2 / SECTOR_BYTES * SECTOR_BYTES] };
         {
             let mut content = self.inode.content.lock().unwrap();
             assert!(position + bytes.len() <= content.now.len(), "a ring never grows");
@@ -212,11 +242,13 @@ impl File for FakeFile {
             content.unsynced.extend((position..position + bytes.len()).step_by(SECTOR_BYTES));
         }
         tokio::task::yield_now().await;
-        Ok(())
+        struck
     }
 
     async fn sync(&self) -> Result<(), DiskError> {
         tokio::task::yield_now().await;
+        self.weather.wait().await;
+        self.weather.strikes(&self.path)?;
         if self.inode.fail_syncs.load(Ordering::Relaxed) {
             return Err(DiskError::Failed { path: self.path.clone(), message: "input/output error".to_owned() });
         }
@@ -260,6 +292,8 @@ pub(super) struct FakeStore {
     random: Mutex<Seed>,
     /// Of a thousand calls so many go wrong: before they take effect, after it, or by a short answer.
     pub(super) trouble_per_mille: AtomicU64,
+    /// A call takes up to so many turns.
+    pub(super) turns_max: AtomicU64,
 }
 
 impl FakeStore {
@@ -268,6 +302,7 @@ impl FakeStore {
             objects: Mutex::default(),
             random: Mutex::new(Seed::new(seed)),
             trouble_per_mille: AtomicU64::new(0),
+            turns_max: AtomicU64::new(6),
         })
     }
 
@@ -284,7 +319,7 @@ impl FakeStore {
     }
 
     async fn wander(&self) {
-        let turns = self.random.lock().unwrap().below(6);
+        let turns = self.random.lock().unwrap().below(self.turns_max.load(Ordering::Relaxed));
         for _ in 0..turns {
             tokio::task::yield_now().await;
         }

@@ -1,7 +1,11 @@
 //! The WAL kinds over a disk and a bucket that lose, tear, delay and lie as the seams' contracts allow.
+//!
+//! `conformance` is what every kind must do, written once; beside it each kind's own files.
 
+mod conformance;
 mod fakes;
 mod object;
+mod rig;
 mod ring;
 
 use super::*;

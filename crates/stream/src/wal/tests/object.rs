@@ -1,4 +1,4 @@
-//! Object WALs.
+//! What only object WALs do; what every kind does is in `conformance`.
 
 use super::fakes::{FakeDisk, FakeStore, world};
 use super::*;
@@ -28,35 +28,6 @@ async fn write_groups(wal: &mut Wal, random: &mut Seed, count: usize) -> Vec<Kno
 }
 
 #[tokio::test]
-async fn what_was_written_is_recovered_and_a_second_recovery_agrees() {
-    let (world, fake, store) = setting(1);
-    let mut wal = begin(&world, &store);
-    let known = write_groups(&mut wal, &mut Seed::new(1), 40).await;
-    let reader = WalReader::Object(ObjectWalReader::new(store.clone(), wal_id(1)));
-    let first = recover_objects(&world, &store, wal_id(1), WalPosition(0)).await.unwrap();
-    assert_eq!(expect_prefix(&known, WalPosition(0), &first, &reader).await, 40);
-    assert_eq!(recover_objects(&world, &store, wal_id(1), WalPosition(0)).await.unwrap(), first);
-    // From the trim point of a later image the same end is found.
-    let later = recover_objects(&world, &store, wal_id(1), WalPosition(30 << 32)).await.unwrap();
-    assert_eq!((later.end, later.groups.len()), (first.end, 10));
-    assert_eq!(fake.keys().len(), 41, "all groups and one fence");
-}
-
-#[tokio::test]
-async fn a_fenced_writer_confirms_nothing_more() {
-    let (world, _, store) = setting(2);
-    let mut wal = begin(&world, &store);
-    let mut random = Seed::new(2);
-    write_groups(&mut wal, &mut random, 3).await;
-    let recovered = recover_objects(&world, &store, wal_id(1), WalPosition(0)).await.unwrap();
-    assert_eq!(recovered.end, WalPosition(3 << 32));
-    for _ in 0..3 {
-        let (_, group) = wal.place(&entries(&mut random, 1, 10)).unwrap();
-        assert!(matches!(wal.write(group).await, Err(WalError::Fenced(_))));
-    }
-}
-
-#[tokio::test]
 async fn trimmed_objects_are_deleted_and_only_those() {
     let (world, fake, store) = setting(3);
     let mut wal = begin(&world, &store);
@@ -79,22 +50,6 @@ async fn trimmed_objects_are_deleted_and_only_those() {
     let gone = wal.reader().read(known[0].placed.spans[0]).await;
     assert!(matches!(gone, Err(WalReadError::Gone(_))), "{gone:?}");
     assert_eq!(wal.reader().read(known[7].placed.spans[0]).await.unwrap()[..], known[7].contents[0][..]);
-}
-
-#[tokio::test]
-async fn a_full_wal_refuses_until_it_is_trimmed() {
-    let (world, _, store) = setting(4);
-    let options = WalOptions { object_capacity_bytes: 2000, ..WalOptions::default() };
-    let mut wal = Wal::Object(ObjectWal::begin(&world, store, wal_id(1), &options));
-    let mut random = Seed::new(4);
-    let mut placed = Vec::new();
-    while let Ok((it, _)) = wal.place(&entries(&mut random, 1, 300)) {
-        placed.push(it);
-    }
-    assert!(wal.used_bytes() <= 2000 && !placed.is_empty());
-    wal.trim(placed[placed.len() - 1].end);
-    assert_eq!(wal.used_bytes(), 0);
-    assert!(wal.place(&entries(&mut random, 1, 300)).is_ok());
 }
 
 #[tokio::test]

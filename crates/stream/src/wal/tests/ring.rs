@@ -1,4 +1,4 @@
-//! Rings.
+//! What only rings do; what every kind does is in `conformance`.
 
 use super::fakes::{FakeDisk, world};
 use super::*;
@@ -35,22 +35,6 @@ async fn write_groups(wal: &mut Wal, random: &mut Seed, count: usize) -> Vec<Kno
         known.push(Known::new(placed, &entries));
     }
     known
-}
-
-#[tokio::test]
-async fn what_was_written_is_recovered_and_again_after_that() {
-    let (disk, mut random, mut image) = (FakeDisk::new(), Seed::new(1), image());
-    let (ring, mut wal) = begin(&disk, 1, 1 << 20, &mut image, 1).await;
-    let known = write_groups(&mut wal, &mut random, 10).await;
-    let used = wal.used_bytes();
-    drop((ring, wal));
-    let ring = RingFile::open(&world(2, &disk), Path::new(DIR), 1 << 20).await.unwrap();
-    for _ in 0..2 {
-        let recovered = ring.recover(wal_id(1), WalPosition(0)).await.unwrap();
-        let reader = WalReader::Ring(ring.clone());
-        assert_eq!(expect_prefix(&known, WalPosition(0), &recovered, &reader).await, 10);
-        assert_eq!(recovered.end.0, used);
-    }
 }
 
 #[tokio::test]
@@ -149,34 +133,6 @@ async fn making_a_ring_may_be_cut_short_anywhere() {
 }
 
 #[tokio::test]
-async fn a_full_ring_refuses_until_it_is_trimmed() {
-    let (disk, mut random, mut image) = (FakeDisk::new(), Seed::new(3), image());
-    let (_ring, mut wal) = begin(&disk, 3, RING_BYTES_MIN, &mut image, 1).await;
-    let mut known = Vec::new();
-    let full = loop {
-        let entries = entries(&mut random, 1, 3000);
-        match wal.place(&entries) {
-            Ok((placed, group)) => {
-                wal.write(group).await.unwrap();
-                known.push(placed);
-            }
-            Err(full) => break full,
-        }
-    };
-    assert_eq!((known.len(), full), (16, WalFull { needed: 4096, free: 0 }));
-    assert_eq!(wal.used_bytes(), wal.capacity_bytes());
-    // What was not seen committed in an image frees nothing.
-    let floor = wal.floor_in(&image);
-    wal.trim(floor);
-    assert_eq!(wal.used_bytes(), wal.capacity_bytes());
-    change(&mut image, wal_id(1), |record| record.trim = known[3].end);
-    let floor = wal.floor_in(&image);
-    wal.trim(floor);
-    assert_eq!(wal.used_bytes(), wal.capacity_bytes() - 4 * 4096);
-    assert!(wal.place(&entries(&mut random, 1, 3000)).is_ok());
-}
-
-#[tokio::test]
 async fn a_failed_sync_ends_the_ring_for_good() {
     let (disk, mut random, mut image) = (FakeDisk::new(), Seed::new(4), image());
     let (_ring, mut wal) = begin(&disk, 4, 1 << 20, &mut image, 1).await;
@@ -250,110 +206,6 @@ async fn inspect_shows_every_whole_group() {
     let positions: Vec<_> = described.groups.iter().map(|group| group.place.position).collect();
     assert_eq!(positions, known.iter().map(|known| known.placed.position).collect::<Vec<_>>());
     assert!(described.groups.iter().all(|group| group.payload_whole));
-}
-
-/// Start after start on one small ring: writes in flight, trims, laps, kills and power losses at any moment. Each recovery must
-/// yield a prefix of what was placed that holds all that was acknowledged, and leave older, uncommitted WALs readable.
-#[tokio::test]
-async fn whatever_happens_a_recovery_yields_a_prefix_with_all_that_was_acknowledged() {
-    let mut story = Totals::default();
-    for seed in 0..400 {
-        let (disk, mut random, mut image) = (FakeDisk::new(), Seed::new(seed), image());
-        let bytes = RING_BYTES_MIN * random.between(1, 4);
-        let mut older: Vec<(WalId, Vec<Known>, usize)> = Vec::new();
-        for epoch in 1..=random.between(2, 6) {
-            let (ring, mut wal) = begin(&disk, seed * 100 + epoch, bytes, &mut image, epoch).await;
-            for (old, known, acknowledged) in &older {
-                check_old(&ring, &mut image, *old, known, *acknowledged, &mut story).await;
-            }
-            if random.chance(500) {
-                // All of the older ones is uploaded and committed.
-                older.clear();
-                let own = image.wals[&wal_id(epoch)].clone();
-                image.wals = [(wal_id(epoch), own)].into_iter().collect();
-            }
-            let (known, acknowledged) = live(&mut wal, &mut image, &mut random, &mut story).await;
-            older.push((wal_id(epoch), known, acknowledged));
-            drop((ring, wal));
-            if random.chance(500) {
-                disk.lose_power(&mut random);
-            }
-        }
-    }
-    // The stories told were worth telling.
-    assert!(story.wrapped > 100 && story.full > 50 && story.torn > 50 && story.unacknowledged_kept > 50, "{story:?}");
-}
-
-#[derive(Default, Debug)]
-struct Totals {
-    wrapped: usize,
-    full: usize,
-    torn: usize,
-    unacknowledged_kept: usize,
-}
-
-async fn check_old(
-    ring: &RingFile,
-    image: &mut Image,
-    old: WalId,
-    known: &[Known],
-    acknowledged: usize,
-    story: &mut Totals,
-) {
-    let record = image.wals[&old].clone();
-    let from = record.start.max(record.trim);
-    let recovered = ring.recover(old, from).await.unwrap();
-    let reader = WalReader::Ring(ring.clone());
-    let count = expect_prefix(known, from, &recovered, &reader).await;
-    assert!(count >= acknowledged, "{acknowledged} groups were acknowledged, {count} recovered");
-    match record.state {
-        // Once sealed, the end stays.
-        WalState::Sealed { end, .. } => assert_eq!(recovered.end, end),
-        WalState::Open => {
-            story.torn += usize::from(count < known.len());
-            story.unacknowledged_kept += usize::from(count > acknowledged);
-            let sealed = WalState::Sealed { end: recovered.end, recoverer: NodeEpoch(99) };
-            change(image, old, |record| record.state = sealed);
-        }
-    }
-}
-
-/// One start's life. Yields what it placed and how many of those groups it acknowledged.
-async fn live(wal: &mut Wal, image: &mut Image, random: &mut Seed, story: &mut Totals) -> (Vec<Known>, usize) {
-    let mut known: Vec<Known> = Vec::new();
-    let mut acknowledged = 0;
-    let mut writing = FuturesOrdered::new();
-    for _ in 0..random.between(1, 60) {
-        let entries = entries(random, 3, 4000);
-        match wal.place(&entries) {
-            Ok((placed, group)) => {
-                story.wrapped += usize::from(placed.position.0 % wal.capacity_bytes() == 0);
-                writing.push_back(wal.write(group));
-                known.push(Known::new(placed, &entries));
-            }
-            Err(_) => {
-                story.full += 1;
-                if acknowledged > 0 {
-                    let end = known[acknowledged - 1].placed.end;
-                    change(image, wal.id(), |record| record.trim = record.trim.max(end));
-                    wal.trim(wal.floor_in(image));
-                }
-            }
-        }
-        while writing.len() >= wal.in_flight_max() || random.chance(300) {
-            let Some(written) = writing.next().await else { break };
-            written.unwrap();
-            acknowledged += 1;
-        }
-    }
-    // The rest is cut off somewhere in the middle.
-    for _ in 0..random.below(6) {
-        if let std::task::Poll::Ready(Some(written)) = futures::poll!(writing.next()) {
-            written.unwrap();
-            acknowledged += 1;
-        }
-    }
-    (known, acknowledged)
 }
 
 /// Not a test: how long the recovery of a full 2 GiB ring takes on this machine's disk.
