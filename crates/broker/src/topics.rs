@@ -197,9 +197,12 @@ pub(crate) async fn submit(broker: &Shared, command: Command, limit: Duration) -
         Some(Err(error)) => Err(error.into()),
         Some(Ok(Outcome::Done)) => Ok(()),
         Some(Ok(Outcome::Refused(refusal))) => Err(refusal.into()),
-        Some(Ok(other @ (Outcome::Registered { .. } | Outcome::Committed { .. } | Outcome::ProducerIds { .. }))) => {
-            Err(Failure::Unexpected(format!("the ledger answered {other:?}")))
-        }
+        Some(Ok(
+            other @ (Outcome::Registered { .. }
+            | Outcome::Committed { .. }
+            | Outcome::Replaced { .. }
+            | Outcome::ProducerIds { .. }),
+        )) => Err(Failure::Unexpected(format!("the ledger answered {other:?}"))),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Everything that may change the image.
 
+use crate::Reference;
 use base::{
     LedgerEpoch, LedgerSeq, NodeEpoch, NodeId, Nonce, ObjectId, Offset, OffsetRange, StreamEpoch, StreamId, TopicId,
     UnixMillis, WalId, WalIndex, WalPosition,
@@ -141,6 +142,19 @@ pub enum Command {
         /// The objects, written by the speaker.
         objects: Vec<UploadedObject>,
     },
+    /// Puts references in the place of others of equal coverage (rule R-1): what compaction has made. Decided swap by swap, each as a
+    /// whole, [`Outcome::Replaced`], so that one stream's trim or deletion does not cost its neighbours in the object theirs.
+    Replace {
+        /// Who made the objects; must be alive (rule O-1).
+        writer: NodeEpoch,
+        /// As for `CommitObjects`: the writer's lowest counter of any object not yet decided, after this command.
+        min_counter: u64,
+        /// The new objects, written by the writer and never referenced before (rule R-2). One that no swap leaves referenced is an
+        /// orphan: it waits for the sweep, never for its writer.
+        objects: Vec<NewObject>,
+        /// What changes, of one stream or of several; a stream may have several.
+        swaps: Vec<Swap>,
+    },
     /// Moves a stream's start offset (retention, DeleteRecords). At most the confirmed offset; may exceed the committed end.
     Trim {
         /// Which.
@@ -247,6 +261,29 @@ pub struct CommitRange {
     pub max_timestamp_offset: Offset,
 }
 
+/// An object that compaction has made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NewObject {
+    /// Made by the writer.
+    pub id: ObjectId,
+    /// Bytes in the bucket.
+    pub size: u64,
+    /// Bytes of record batches in it, of all streams.
+    pub data_bytes: u64,
+}
+
+/// A compare-and-swap of one stream's adjacent references.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Swap {
+    /// Which stream.
+    pub stream: StreamId,
+    /// What must stand there now, exactly: object and coverage of each, oldest first, without a gap. Not empty.
+    pub old: Vec<(ObjectId, OffsetRange)>,
+    /// What stands there instead, oldest first, without a gap. Not empty. Together they cover what the old ones do; but they may begin
+    /// later, at an offset that is not above the stream's start. They may hold fewer records: Kafka's log compaction.
+    pub new: Vec<Reference>,
+}
+
 /// What a command did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
@@ -257,6 +294,8 @@ pub enum Outcome {
     /// CommitObjects: one flag for each range, then for each state, object by object in command order: true = accepted or needs no
     /// commit; false = refused, cut it anew.
     Committed { ranges: Vec<bool> },
+    /// Replace: one flag for each swap: true = the new references stand there; false = refused, nothing of it was changed.
+    Replaced { swaps: Vec<bool> },
     /// TakeProducerIds: the first of as many as were asked for.
     ProducerIds { first: i64 },
     /// It changed nothing.

@@ -223,6 +223,9 @@ pub struct ObjectRecord {
     pub size: u64,
     /// References to it, of all streams, to records and to state. At zero it moves to `dead_objects` in the same entry.
     pub references: u32,
+    /// Bytes of record batches in it, referenced or not: against what is still live it tells its dead share. 0: not known, as of objects
+    /// that an earlier version committed, or none.
+    pub data_bytes: u64,
 }
 
 impl StreamRecord {

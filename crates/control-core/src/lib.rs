@@ -12,8 +12,8 @@ pub use apply::{ANSWERED_MAX, DELETED_EPOCHS_MAX, LEADER_HISTORY_MAX, SETTINGS_S
 pub use check::check;
 pub use codec::CodecError;
 pub use command::{
-    Command, CommandId, CommitRange, CommitState, Entry, Outcome, Refusal, SettingsScope, UploadedObject,
-    WalRegistration,
+    Command, CommandId, CommitRange, CommitState, Entry, NewObject, Outcome, Refusal, SettingsScope, Swap,
+    UploadedObject, WalRegistration,
 };
 pub use image::{
     Image, Leader, Node, NodeState, ObjectRecord, Reference, Settings, StateReference, StreamRecord, Tenure, Topic,

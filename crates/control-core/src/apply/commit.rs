@@ -102,7 +102,8 @@ fn commit_object(
         answers.push(accepted);
     }
     if references > 0 {
-        image.objects.insert(object.id, ObjectRecord { size: object.size, references });
+        let data_bytes = object.ranges.iter().fold(0, |sum: u64, range| sum.saturating_add(range.bytes));
+        image.objects.insert(object.id, ObjectRecord { size: object.size, references, data_bytes });
     }
     for state in &object.states {
         answers.push(producers::commit_state(image, seq, object, state, may_refer));

@@ -10,12 +10,14 @@
 //! | `producers` | TakeProducerIds, and what commits do to state references |
 //! | `settings` | AlterSettings |
 //! | `commit` | CommitObjects, ObjectsDeleted |
+//! | `replace` | Replace |
 //! | `stream` | Trim, OpenStreams, and what all share about tenures and references |
 //! | `wal` | WalRecovered, ForgetWal |
 
 mod commit;
 mod node;
 mod producers;
+mod replace;
 mod settings;
 mod stream;
 mod topic;
@@ -80,6 +82,7 @@ fn check_requester(image: &Image, entry: &Entry, requester: NodeEpoch, command: 
     let excused = match command {
         Command::WalRecovered { .. } => planted!("S1", false, true),
         Command::CommitObjects { .. } => planted!("R2", false, true),
+        Command::Replace { .. } => planted!("Replace by a dead start", false, true),
         _ => false,
     };
     if dead && !excused { Err(Refusal::Dead(requester)) } else { Ok(()) }
@@ -123,6 +126,10 @@ fn dispatch(image: &mut Image, entry: &Entry, command: &Command) -> Applied {
             let commit =
                 commit::Commit { speaker: *speaker, wal: *wal, trim: *trim, min_counter: *min_counter, objects };
             commit::commit_objects(image, entry.seq, &commit)
+        }
+        Command::Replace { writer, min_counter, objects, swaps } => {
+            let replace = replace::Replace { writer: *writer, min_counter: *min_counter, objects, swaps };
+            replace::replace(image, entry.seq, &replace)
         }
         Command::TakeProducerIds { count } => producers::take_ids(image, *count),
         Command::ObjectsDeleted { objects } => commit::objects_deleted(image, objects),

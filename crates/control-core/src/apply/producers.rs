@@ -56,7 +56,7 @@ pub(super) fn commit_state(
     match image.objects.get_mut(&object.id) {
         Some(record) => record.references += 1,
         None => {
-            image.objects.insert(object.id, ObjectRecord { size: object.size, references: 1 });
+            image.objects.insert(object.id, ObjectRecord { size: object.size, references: 1, data_bytes: 0 });
         }
     }
     for reference in replaced {

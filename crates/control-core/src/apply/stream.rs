@@ -84,7 +84,7 @@ pub(super) fn dereference(image: &mut Image, seq: LedgerSeq, object: ObjectId) {
         unreachable!("a reference's object {object} is live");
     };
     record.references -= 1;
-    if record.references == 0 {
+    if planted!("R4", record.references == 0, true) {
         image.objects.remove(&object);
         image.dead_objects.insert(object, seq);
     }

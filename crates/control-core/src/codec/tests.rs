@@ -3,7 +3,8 @@
 
 use super::*;
 use crate::{
-    CommitRange, CommitState, Node, NodeState, Outcome, Refusal, SettingsScope, UploadedObject, WalRegistration,
+    CommitRange, CommitState, NewObject, Node, NodeState, ObjectRecord, Outcome, Reference, Refusal, SettingsScope,
+    Swap, UploadedObject, WalRegistration,
 };
 use base::{
     LedgerEpoch, LedgerSeq, NodeEpoch, NodeId, Nonce, ObjectId, Offset, OffsetRange, Seed, StreamEpoch, StreamId,
@@ -41,6 +42,26 @@ fn a_state() -> CommitState {
         position: 1 << 33,
         len: 700,
         crc: 0x0102_0304,
+    }
+}
+
+fn a_reference(object: ObjectId) -> Reference {
+    Reference {
+        object,
+        range: OffsetRange::new(Offset(10), Offset(30)),
+        bytes: 12000,
+        records: 18,
+        max_timestamp: UnixMillis(1_700_000_000_000),
+        max_timestamp_offset: Offset(12),
+    }
+}
+
+fn a_replacement(id: ObjectId) -> Command {
+    Command::Replace {
+        writer: NodeEpoch(3),
+        min_counter: 17,
+        objects: vec![NewObject { id, size: 1 << 30, data_bytes: 12000 }],
+        swaps: vec![Swap { stream: StreamId(5), old: vec![(id, a_reference(id).range)], new: vec![a_reference(id)] }],
     }
 }
 
@@ -111,6 +132,7 @@ fn every_command() -> Entry {
             changes: BTreeMap::from([("a".into(), None), ("b".into(), Some("c".into()))]),
         },
         Command::TakeProducerIds { count: 1000 },
+        a_replacement(id),
     ];
     let ids = (1..).map(|counter| CommandId { requester: NodeEpoch(3), counter });
     Entry { commands: ids.zip(commands).collect(), ..small_entry() }
@@ -134,6 +156,7 @@ fn snapshot() -> Image {
         (8, Outcome::Refused(Refusal::NotNext)),
         (9, Outcome::Refused(Refusal::Invalid("y".into()))),
         (10, Outcome::ProducerIds { first: 5000 }),
+        (11, Outcome::Replaced { swaps: vec![true, false] }),
     ];
     let node = Node {
         node_id: NodeId(2),
@@ -172,8 +195,8 @@ fn golden_checksums_of_everything_else() {
     assert_eq!(pinned(&encode_snapshot(&snapshot())), GOLDEN_SNAPSHOT);
 }
 
-const GOLDEN_EVERY_COMMAND: (usize, u32) = (348, 3_035_216_027);
-const GOLDEN_SNAPSHOT: (usize, u32) = (229, 2_296_059_824);
+const GOLDEN_EVERY_COMMAND: (usize, u32) = (385, 2_934_649_041);
+const GOLDEN_SNAPSHOT: (usize, u32) = (235, 1_164_280_746);
 
 #[test]
 fn what_is_written_is_read() {
@@ -197,6 +220,10 @@ fn earlier_versions_are_read() {
     };
     let pinned = |bytes: &Bytes| (bytes.len(), base::crc32c(&bytes[..bytes.len() - 4]));
     let mut image = snapshot();
+    image.nodes.get_mut(&NodeEpoch(7)).map(|node| Arc::make_mut(node).answered.remove(&11));
+    let third = reframed(&encode_snapshot(&image), 0, 3);
+    assert_eq!(pinned(&third), (229, 2_296_059_824), "these are the bytes that version 3 wrote");
+    assert_eq!(decode_snapshot(&third).unwrap(), image);
     image.nodes.get_mut(&NodeEpoch(7)).map(|node| Arc::make_mut(node).answered.remove(&10));
     let second = reframed(&encode_snapshot(&image), 1, 2);
     assert_eq!(pinned(&second), (223, 2_023_364_907), "these are the bytes that version 2 wrote");
@@ -212,6 +239,12 @@ fn earlier_versions_are_read() {
     object.write(&mut out);
     let mut old = Reader::new(&out[..out.len() - 1], 2);
     assert_eq!((UploadedObject::read(&mut old).unwrap(), old.left()), (object, 0));
+
+    let record = ObjectRecord { size: 9, references: 2, data_bytes: 0 };
+    let mut out = Vec::new();
+    record.write(&mut out);
+    let mut old = Reader::new(&out[..out.len() - 1], 3);
+    assert_eq!((ObjectRecord::read(&mut old).unwrap(), old.left()), (record, 0));
 }
 
 #[test]
@@ -237,12 +270,12 @@ fn numbers_have_one_form() {
 #[test]
 fn a_newer_version_is_told_from_damage() {
     let mut bytes = encode_entry(&small_entry()).to_vec();
-    bytes[4] = 4;
+    bytes[4] = 5;
     let body = bytes.len() - 4;
     let checksum = base::crc32c(&bytes[..body]).to_le_bytes();
     bytes[body..].copy_from_slice(&checksum);
     let error = decode_entry(&bytes).unwrap_err();
-    assert_eq!(error, CodecError::Newer { what: "ledger entry", found: 4 });
+    assert_eq!(error, CodecError::Newer { what: "ledger entry", found: 5 });
     assert!(matches!(decode_snapshot(&encode_entry(&small_entry())), Err(CodecError::Damaged { .. })));
 }
 
@@ -289,7 +322,7 @@ fn any_bytes_are_answered() {
 
 #[test]
 fn a_claimed_length_allocates_nothing() {
-    let mut bytes = b"MsLe\x03\x00".to_vec();
+    let mut bytes = b"MsLe\x04\x00".to_vec();
     for number in [1, 1] {
         number.write(&mut bytes);
     }

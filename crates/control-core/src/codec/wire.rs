@@ -2,9 +2,9 @@
 //! sequences and maps as a count and their elements, structs as their fields in order, enums as a tag and their fields.
 
 use crate::{
-    Command, CommandId, CommitRange, CommitState, Entry, Image, Leader, Node, NodeState, ObjectRecord, Outcome,
-    Reference, Refusal, SettingsScope, StateReference, StreamRecord, Tenure, Topic, UploadedObject, WalRecord,
-    WalRegistration, WalState,
+    Command, CommandId, CommitRange, CommitState, Entry, Image, Leader, NewObject, Node, NodeState, ObjectRecord,
+    Outcome, Reference, Refusal, SettingsScope, StateReference, StreamRecord, Swap, Tenure, Topic, UploadedObject,
+    WalRecord, WalRegistration, WalState,
 };
 use base::{
     LedgerEpoch, LedgerSeq, NodeEpoch, NodeId, Nonce, ObjectId, Offset, OffsetRange, StreamEpoch, StreamId, TopicId,
@@ -397,7 +397,8 @@ structs! {
     Topic { id, name, partitions, replication_factor, configs, internal }
     Tenure { stream_epoch, wal, start, committed, end }
     Reference { object, range, bytes, records, max_timestamp, max_timestamp_offset }
-    ObjectRecord { size, references }
+    NewObject { id, size, data_bytes }
+    Swap { stream, old, new }
 }
 
 grown! {
@@ -410,6 +411,8 @@ grown! {
     3 => producers, 3 => unsaved;
     UploadedObject { id, size, ranges }
     3 => states;
+    ObjectRecord { size, references }
+    4 => data_bytes;
 }
 
 enums! {
@@ -433,6 +436,7 @@ enums! {
         14 => ForgetWal { wal: wal },
         15 => AlterSettings { scope: scope, changes: changes },
         16 => TakeProducerIds { count: count },
+        17 => Replace { writer: writer, min_counter: min_counter, objects: objects, swaps: swaps },
     }
     SettingsScope {
         0 => Brokers {},
@@ -445,6 +449,7 @@ enums! {
         2 => Committed { ranges: ranges },
         3 => Refused { 0: refusal },
         4 => ProducerIds { first: first },
+        5 => Replaced { swaps: swaps },
     }
     Refusal {
         0 => Dead { 0: start },

@@ -9,6 +9,8 @@ use base::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
+mod replace;
+
 /// An image, and entries of one command each.
 struct Story {
     image: Image,
@@ -595,7 +597,7 @@ impl Watch {
 
 #[test]
 fn random_commands_keep_every_invariant() {
-    let (mut accepted, mut sealed) = (0, 0);
+    let (mut accepted, mut sealed, mut swapped) = (0, 0, 0);
     for seed in 0..60 {
         let mut seed = Seed::new(seed);
         let mut story = Story::new(3);
@@ -611,6 +613,7 @@ fn random_commands_keep_every_invariant() {
                 assert_eq!(after, before, "{command:?} was refused and changed something");
             }
             accepted += usize::from(matches!(&outcome, Outcome::Committed { ranges } if ranges.contains(&true)));
+            swapped += usize::from(matches!(&outcome, Outcome::Replaced { swaps } if swaps.contains(&true)));
             watch.look(&story.image);
             if step % 50 == 0 {
                 let decoded = codec::decode_snapshot(&codec::encode_snapshot(&story.image)).unwrap();
@@ -621,6 +624,7 @@ fn random_commands_keep_every_invariant() {
         sealed += watch.ends.len();
     }
     assert!(accepted > 1000 && sealed > 60, "the stories committed {accepted} times and sealed {sealed} WALs");
+    assert!(swapped > 100, "the stories replaced references {swapped} times");
 }
 
 fn random_command(seed: &mut Seed, image: &Image, counters: &mut BTreeMap<u64, u64>, step: u128) -> (u64, Command) {
@@ -631,7 +635,7 @@ fn random_command(seed: &mut Seed, image: &Image, counters: &mut BTreeMap<u64, u
     let tenures = record.map_or(0, |record| record.tenures.len() as u64);
     let tenure = record.map(|record| record.tenures[seed.below(tenures) as usize]);
     let near = |seed: &mut Seed, offset: Offset| (offset.0 + seed.below(4)).saturating_sub(seed.below(3));
-    let command = match seed.below(12) {
+    let command = match seed.below(14) {
         0 => create(&format!("topic{}", seed.below(5)), seed.next_u64(), &[start, start]),
         1 if seed.chance(200) => Command::DeleteTopic { id: record.map(|record| record.topic).unwrap_or_default() },
         2 if seed.chance(300) => Command::DeclareDead { node_epochs: vec![NodeEpoch(start)] },
@@ -661,6 +665,7 @@ fn random_command(seed: &mut Seed, image: &Image, counters: &mut BTreeMap<u64, u
             return (owner, Command::Trim { stream, node_epoch, stream_epoch, start: Offset(offset) });
         }
         8 if seed.chance(300) => Command::ForgetWal { wal: wal(start) },
+        10 | 11 => return replace::random(seed, image, counters, start, stream),
         9 if seed.chance(300) => Command::ObjectsDeleted { objects: image.dead_objects.keys().copied().collect() },
         _ => {
             let of = tenure.map_or(wal(start), |tenure| tenure.wal);
