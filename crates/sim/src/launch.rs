@@ -7,7 +7,7 @@ use broker::BrokerOptions;
 use control::{Ledger, LedgerOptions};
 use coordinator_core::GroupOptions;
 use server::node::{Node, NodeConfig};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use stream::{Options, StoreProbe, WalTarget};
@@ -19,6 +19,9 @@ use world::{ObjectStore, World};
 const DRAIN_MAX: Duration = Duration::from_secs(3);
 /// Where the bucket is on the disk of a host that keeps it in a folder.
 pub const BUCKET_FOLDER: &str = "/bucket";
+
+/// The device of a host that has one.
+const DEVICE: &str = "/dev/wal";
 
 /// Partitions of `__consumer_offsets`.
 pub const OFFSETS_PARTITIONS: i32 = 2;
@@ -50,6 +53,11 @@ impl Life {
             Ok(objects) => objects,
             Err(error) => return format!("did not start: {error}"),
         };
+        if self.plan.storage == Storage::DeviceWal {
+            // What the header slots take, and a last block that no ring uses.
+            let bytes = self.plan.ring_bytes + 3 * 4096;
+            self.universe.disk(self.process.host).add_device(Path::new(DEVICE), bytes);
+        }
         let node = match Node::start(self.world.clone(), objects, self.config()).await {
             Ok(node) => node,
             Err(error) => return format!("did not start: {error}"),
@@ -69,6 +77,7 @@ impl Life {
     fn config(&self) -> NodeConfig {
         let wal = match self.plan.storage {
             Storage::ObjectWal | Storage::FolderObjectWal => WalTarget::Storage,
+            Storage::DeviceWal => WalTarget::Device { path: PathBuf::from(DEVICE), give_up: None },
             Storage::RingWal | Storage::Folder => {
                 WalTarget::File { dir: PathBuf::from(format!("/wal{}", self.node_id)), bytes: self.plan.ring_bytes }
             }
@@ -112,7 +121,7 @@ pub async fn open_bucket(
     world: &World,
 ) -> Result<Arc<dyn ObjectStore>, String> {
     match plan.storage {
-        Storage::ObjectWal | Storage::RingWal => {
+        Storage::ObjectWal | Storage::RingWal | Storage::DeviceWal => {
             Ok(Arc::new(SimStore::new(universe.bucket.clone(), Arc::clone(process))))
         }
         Storage::Folder | Storage::FolderObjectWal => {

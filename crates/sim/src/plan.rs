@@ -11,6 +11,8 @@ pub enum Storage {
     ObjectWal,
     /// Data in the bucket, each broker's ring on its host's disk.
     RingWal,
+    /// The same on a raw device of each host.
+    DeviceWal,
     /// All brokers on one host, data in a folder of its disk, each broker's ring beside it.
     Folder,
     /// The same, with the write-ahead logs in the folder.
@@ -134,11 +136,12 @@ impl Plan {
     /// The plan of a seed.
     #[must_use]
     pub fn draw(seed: &mut Seed) -> Plan {
-        let storage = match seed.below(12) {
+        let storage = match seed.below(13) {
             0..5 => Storage::ObjectWal,
             5..9 => Storage::RingWal,
             9..11 => Storage::Folder,
-            _ => Storage::FolderObjectWal,
+            11 => Storage::FolderObjectWal,
+            _ => Storage::DeviceWal,
         };
         let brokers = [1, 2, 2, 3][usize::try_from(seed.below(4)).unwrap_or(0)];
         Plan {
@@ -167,7 +170,7 @@ fn faults(seed: &mut Seed, storage: Storage, brokers: u8) -> BTreeSet<Fault> {
                 Fault::StoreSlow,
             ]);
         }
-        Storage::RingWal => maybe.extend([
+        Storage::RingWal | Storage::DeviceWal => maybe.extend([
             Fault::CutBucket,
             Fault::StoreTrouble,
             Fault::StoreTrouble,

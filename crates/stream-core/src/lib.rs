@@ -15,6 +15,7 @@ pub mod append;
 pub mod batch;
 pub mod cache;
 mod fields;
+pub mod foreign;
 pub mod object;
 pub mod producers;
 pub mod read;

@@ -41,6 +41,8 @@ pub enum Slot {
     Whole(RingHeader),
     /// Written in part, or damaged.
     Broken,
+    /// Not zeroes, and not begun by any release.
+    Foreign,
     /// Written by a newer release, of that version.
     Newer(u16),
 }
@@ -74,7 +76,7 @@ pub fn decode_slot(block: &[u8]) -> Slot {
     if slot.iter().all(|byte| *byte == 0) {
         return Slot::Empty;
     }
-    let Some(fields) = slot.strip_prefix(&MAGIC) else { return Slot::Broken };
+    let Some(fields) = slot.strip_prefix(&MAGIC) else { return Slot::Foreign };
     let mut fields = Fields::new(fields);
     let version = fields.u16();
     if version > VERSION {

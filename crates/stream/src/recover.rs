@@ -6,7 +6,7 @@
 
 use crate::shared::Shared;
 use crate::upload::{self, Source, UploadEnd};
-use crate::wal::{self, Recovered, RingFile, WalReader};
+use crate::wal::{self, RecoverError, Recovered, RingFile, WalReader};
 use base::{NodeEpoch, Offset, StreamEpoch, StreamId, WalId, WalIndex, WalPosition, planted};
 use control::{Ledger, LedgerError};
 use control_core::{Command, Image, Outcome, Refusal, WalRecord, WalState};
@@ -44,13 +44,32 @@ pub(crate) struct Outcomes {
     pub(crate) offline: BTreeMap<WalId, String>,
 }
 
+/// Why a start can't go on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RecoveryEnd {
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The device that this start is about to write to has failed: the first error ends it for this process (fail-stop). A later
+    /// start may find it well again.
+    #[error("{0}; start again, or, to go on without what it holds, give another --wal")]
+    Device(String),
+}
+
+/// Why a WAL was not walked.
+pub(crate) enum NotWalked {
+    /// What reads it is the device of this start's own ring.
+    DeviceFailed(String),
+    /// It stays as it is, for this reason.
+    Kept(String),
+}
+
 /// Recovers every dead WAL that is not sealed, and every sealed one whose recoverer has died. `image` contains the deaths; what was
 /// walked before them (`early`) is a planted bug's.
 pub(crate) async fn recover_dead(
     recovery: &Recovery<'_>,
     image: &Image,
     mut early: BTreeMap<WalId, Recovered>,
-) -> Result<Outcomes, LedgerError> {
+) -> Result<Outcomes, RecoveryEnd> {
     let mut outcomes = Outcomes::default();
     let now = recovery.ledger.image();
     let wals: Vec<WalId> = now.unsealed_dead_wals().chain(now.orphaned_wals()).map(|(wal, _)| wal).collect();
@@ -77,7 +96,7 @@ async fn recover_one(
     wal: WalId,
     image: &Image,
     early: Option<Recovered>,
-) -> Result<Sealed, LedgerError> {
+) -> Result<Sealed, RecoveryEnd> {
     let now = recovery.ledger.image();
     let Some(record) = image.wals.get(&wal).or_else(|| now.wals.get(&wal)) else { return Ok(Sealed::Others) };
     let walked = match early.or_else(|| wholly_committed(&now, wal)) {
@@ -85,8 +104,9 @@ async fn recover_one(
         None => walk(recovery, wal, record).await,
     };
     match walked {
-        Ok(walked) => seal(recovery, wal, record, walked).await,
-        Err(reason) => Ok(Sealed::Not(reason)),
+        Ok(walked) => Ok(seal(recovery, wal, record, walked).await?),
+        Err(NotWalked::DeviceFailed(reason)) => Err(RecoveryEnd::Device(reason)),
+        Err(NotWalked::Kept(reason)) => Ok(Sealed::Not(reason)),
     }
 }
 
@@ -97,16 +117,21 @@ fn wholly_committed(image: &Image, wal: WalId) -> Option<Recovered> {
 }
 
 /// Makes sure that nothing more can be acknowledged from a dead WAL, and reads its directories from the trim point on.
-pub(crate) async fn walk(recovery: &Recovery<'_>, wal: WalId, record: &WalRecord) -> Result<Recovered, String> {
+pub(crate) async fn walk(recovery: &Recovery<'_>, wal: WalId, record: &WalRecord) -> Result<Recovered, NotWalked> {
     let from = record.trim.max(record.start);
     if record.in_storage {
         let walked = wal::recover_objects(recovery.world, recovery.objects, wal, from).await;
-        return walked.map_err(|error| error.to_string());
+        return walked.map_err(|error| NotWalked::Kept(error.to_string()));
     }
     match recovery.ring.filter(|ring| ring.id() == record.ring_id) {
         // The lock on the file is the fence: its writer is gone.
-        Some(ring) => ring.recover(wal, from).await.map_err(|error| error.to_string()),
-        None => Err(format!("it is in {}, which this broker can't read: start a broker there", record.url)),
+        Some(ring) => ring.recover(wal, from).await.map_err(|error| match error {
+            RecoverError::Unreadable { .. } => NotWalked::DeviceFailed(error.to_string()),
+            RecoverError::Damaged { .. } => NotWalked::Kept(error.to_string()),
+        }),
+        None => {
+            Err(NotWalked::Kept(format!("it is in {}, which this broker can't read: start a broker there", record.url)))
+        }
     }
 }
 

@@ -45,11 +45,15 @@ pub(crate) async fn start(
         WalTarget::File { dir, bytes } => {
             Some(RingFile::open(world, dir, *bytes).await.map_err(|error| failed(&error))?)
         }
+        WalTarget::Device { path, give_up } => {
+            let opened = RingFile::open_device(world, path, give_up.as_deref()).await;
+            Some(opened.map_err(|error| failed(&error))?)
+        }
         WalTarget::Storage => None,
     };
     // Read after the lock was taken: until then another process may have trimmed the ring and written over what it trimmed.
     let opened = ledger.refresh().await.map_err(|error| failed(&error))?;
-    let registration = registration(&objects, ring.as_ref(), &opened).await?;
+    let registration = registration(world, &objects, ring.as_ref(), &opened).await?;
     let begin_at = registration.start;
 
     let (node_id, node_epoch) = ledger
@@ -126,15 +130,16 @@ async fn probe_store(
 
 /// What the ledger is told of this start's WAL.
 async fn registration(
+    world: &World,
     objects: &Arc<dyn ObjectStore>,
     ring: Option<&RingFile>,
     opened: &Image,
 ) -> Result<WalRegistration, StartError> {
     Ok(match ring {
         Some(ring) => WalRegistration {
-            url: format!("file://{}", ring.path().display()),
+            url: ring.url(),
             ring_id: ring.id(),
-            start: ring.next_start(opened).await.map_err(|error| StartError(error.to_string()))?,
+            start: ring.next_start(world, opened).await.map_err(|error| StartError(error.to_string()))?,
             in_storage: false,
         },
         None => WalRegistration { url: objects.describe(), ring_id: 0, start: WalPosition(0), in_storage: true },

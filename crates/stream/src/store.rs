@@ -28,6 +28,13 @@ use world::{ObjectStore, World, lock};
 pub enum WalTarget {
     /// A ring in a local file of that folder, of so many bytes.
     File { dir: PathBuf, bytes: u64 },
+    /// A ring that is the whole of that block device.
+    Device {
+        /// Such as `/dev/nvme1n1`.
+        path: PathBuf,
+        /// The token by which an earlier refusal named what is on it and may be lost.
+        give_up: Option<String>,
+    },
     /// Numbered objects in the cluster's own bucket.
     Storage,
 }

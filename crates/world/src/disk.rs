@@ -23,7 +23,7 @@ pub enum DiskError {
     /// The name is taken.
     #[error("{0}: already exists")]
     Exists(PathBuf),
-    /// Another process holds the lock.
+    /// Another process holds the lock, or the kernel the device.
     #[error("{0}: locked by another process")]
     Locked(PathBuf),
     /// The file system is full (ENOSPC, EDQUOT).
@@ -48,6 +48,9 @@ pub struct OpenMode {
     pub direct: bool,
     /// Each write returns only when durable (O_DSYNC).
     pub sync_writes: bool,
+    /// Of a device: [`DiskError::Locked`] where it is mounted, or part of something else that the kernel holds (O_EXCL). A file can't
+    /// be held so.
+    pub exclusive: bool,
 }
 
 /// A host's file system.
@@ -114,6 +117,9 @@ pub trait File: Send + Sync {
 
     /// Whether direct I/O is in force.
     fn is_direct(&self) -> bool;
+
+    /// Whether it is a block device: of fixed size, with no name to make durable.
+    fn is_device(&self) -> bool;
 }
 
 /// Bytes in memory that begins at a multiple of [`BLOCK_BYTES`], as direct I/O wants them.

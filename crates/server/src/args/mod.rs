@@ -48,7 +48,11 @@ pub struct StartArgs {
     /// The bucket that is the cluster: file:///dir or s3://bucket/prefix?endpoint=…&region=… [default: DIR/bucket]
     #[arg(long, value_name = "URL")]
     pub storage: Option<String>,
-    /// The write-ahead log: file:///dir?size=2GiB, or `storage` for objects in the bucket [default: DIR/wal; with s3:// `storage`]
+    /// The write-ahead log [default: file://DIR/wal; with s3:// `storage`]
+    ///
+    /// file:///dir?size=2GiB: a ring in a local file. Durable when the disk says so; recovered by a broker with the same folder.
+    /// block:///dev/NAME: the same on a whole device, which must hold nothing else. Its size is the ring's.
+    /// storage: objects in the bucket. Durable when the bucket says so; recovered by any broker, and no disk is needed.
     #[arg(long, value_name = "URL")]
     pub wal: Option<String>,
     /// Where Kafka clients connect; port 0 picks a free one [default: 127.0.0.1:9092]
@@ -100,7 +104,7 @@ pub enum Inspect {
     },
     /// A write-ahead log: its groups and what each holds.
     Wal {
-        /// The folder of a local log, or EPOCH/INDEX of a log in the bucket, as `inspect ledger` shows it.
+        /// The folder or device of a local log, or EPOCH/INDEX of a log in the bucket, as `inspect ledger` shows it.
         wal: String,
         #[command(flatten)]
         storage: StorageArgs,

@@ -116,7 +116,17 @@ fn node_config(config: Config, wal: WalTarget) -> NodeConfig {
 
 /// The log's place and, for a ring, its size: the one it has, the one asked for, or a share of what is free.
 async fn wal_target(world: &World, choice: WalChoice, batch_bytes_max: usize) -> Result<WalTarget, CommandError> {
-    let WalChoice::File { dir, bytes } = choice else { return Ok(WalTarget::Storage) };
+    let (dir, bytes) = match choice {
+        WalChoice::File { dir, bytes } => (dir, bytes),
+        WalChoice::Device { path, give_up } => {
+            // Where it can't be read, its opener says why.
+            if let Some(bytes) = stream::wal::device_ring_bytes(world.disk.as_ref(), &path).await {
+                batch_fits(batch_bytes_max, bytes, "give a larger device")?;
+            }
+            return Ok(WalTarget::Device { path, give_up });
+        }
+        WalChoice::Storage => return Ok(WalTarget::Storage),
+    };
     let bytes = match (stream::wal::existing_ring_bytes(world.disk.as_ref(), &dir).await, bytes) {
         (Some(existing), wanted) => {
             if wanted.is_some_and(|wanted| wanted != existing) {
@@ -127,15 +137,19 @@ async fn wal_target(world: &World, choice: WalChoice, batch_bytes_max: usize) ->
         (None, Some(wanted)) => wanted,
         (None, None) => stream::wal::default_ring_bytes(free_bytes(world, &dir).await?),
     };
-    let batch = u64::try_from(batch_bytes_max).unwrap_or(u64::MAX);
-    if batch > bytes / 4 {
-        return Err(CommandError::failed(format!(
-            "message.max.bytes={batch} does not fit a quarter of the write-ahead log of {bytes} bytes: lower it, free some disk, \
-             or say --wal file://{}?size=SIZE",
-            dir.display()
-        )));
-    }
+    batch_fits(batch_bytes_max, bytes, &format!("free some disk, or say --wal file://{}?size=SIZE", dir.display()))?;
     Ok(WalTarget::File { dir, bytes })
+}
+
+/// The largest batch must fit a quarter of a ring.
+fn batch_fits(batch_bytes_max: usize, ring_bytes: u64, otherwise: &str) -> Result<(), CommandError> {
+    let batch = u64::try_from(batch_bytes_max).unwrap_or(u64::MAX);
+    if batch <= ring_bytes / 4 {
+        return Ok(());
+    }
+    Err(CommandError::failed(format!(
+        "message.max.bytes={batch} does not fit a quarter of the write-ahead log of {ring_bytes} bytes: lower it, {otherwise}"
+    )))
 }
 
 /// Of the file system that `dir` is on, or will be.

@@ -47,6 +47,13 @@ pub enum WalChoice {
         /// The ring's size in bytes, where given.
         bytes: Option<u64>,
     },
+    /// A ring that is the whole of a block device.
+    Device {
+        /// The device.
+        path: PathBuf,
+        /// What is on it and may be lost, as a refusal named it.
+        give_up: Option<String>,
+    },
     /// Objects in the cluster's own bucket.
     Storage,
 }
@@ -77,20 +84,38 @@ pub(super) fn wal(text: Option<&str>, data: &Path, storage: &StorageTarget) -> R
         (None, StorageTarget::S3(_)) | (Some("storage"), _) => return Ok(WalChoice::Storage),
         (Some(text), _) => text,
     };
-    let wrong = |why: &str| ConfigError(format!("--wal {text}: {why}; write file:///dir?size=2GiB, or storage"));
+    let wrong = |why: &str| {
+        ConfigError(format!("--wal {text}: {why}; write file:///dir?size=2GiB, block:///dev/NAME, or storage"))
+    };
     let url = Url::parse(text).map_err(|error| wrong(&error.to_string()))?;
-    if url.scheme() != "file" {
-        return Err(wrong(&format!("{}:// is not served yet", url.scheme())));
+    match url.scheme() {
+        "file" => ring_in_a_file(&url).map_err(|why| wrong(&why)),
+        "block" => ring_on_a_device(&url).map_err(|why| wrong(&why)),
+        other => Err(wrong(&format!("{other}:// is not served"))),
     }
+}
+
+fn ring_in_a_file(url: &Url) -> Result<WalChoice, String> {
     let mut bytes = None;
     for (name, value) in url.query_pairs() {
         match name.as_ref() {
-            "size" => bytes = Some(size::parse("--wal size", &value)?),
-            other => return Err(wrong(&format!("unknown parameter {other}"))),
+            "size" => bytes = Some(size::parse("size", &value).map_err(|error| error.to_string())?),
+            other => return Err(format!("unknown parameter {other}")),
         }
     }
-    let dir = folder(&url).map_err(|why| wrong(&why))?;
-    Ok(WalChoice::File { dir, bytes })
+    Ok(WalChoice::File { dir: folder(url)?, bytes })
+}
+
+fn ring_on_a_device(url: &Url) -> Result<WalChoice, String> {
+    let mut give_up = None;
+    for (name, value) in url.query_pairs() {
+        match name.as_ref() {
+            "overwrite" => give_up = Some(value.into_owned()),
+            "size" => return Err("a device has its own size".to_owned()),
+            other => return Err(format!("unknown parameter {other}")),
+        }
+    }
+    Ok(WalChoice::Device { path: folder(url)?, give_up })
 }
 
 fn folder(url: &Url) -> Result<PathBuf, String> {

@@ -2,7 +2,7 @@
 
 use super::WalOpenError;
 use super::object::position_of;
-use super::ring_file::{BLOCK, DATA_START, FILE_NAME, read_header};
+use super::ring_file::{BLOCK, DATA_START, FILE_NAME, read_slots};
 use crate::keys::{wal_object_number, wal_prefix};
 use base::WalId;
 use bytes::Bytes;
@@ -57,15 +57,21 @@ impl GroupDescription {
     }
 }
 
-/// Describes the ring in `dir`.
+/// Describes the ring in the folder `place`, or on that device.
 ///
 /// # Errors
 /// It can't be opened or read, or is a newer release's.
-pub async fn inspect_ring(disk: &dyn Disk, dir: &Path) -> Result<RingDescription, WalOpenError> {
-    let path = dir.join(FILE_NAME);
+pub async fn inspect_ring(disk: &dyn Disk, place: &Path) -> Result<RingDescription, WalOpenError> {
+    let in_folder = place.join(FILE_NAME);
     let cannot_read = |error: DiskError| WalOpenError(format!("can't read the write-ahead log: {error}"));
-    let file = disk.open(&path, OpenMode::default()).await.map_err(cannot_read)?;
-    let header = read_header(file.as_ref(), &path).await?;
+    let (file, path) = match disk.open(&in_folder, OpenMode::default()).await {
+        Err(DiskError::NotFound(missing)) => match disk.open(place, OpenMode::default()).await {
+            Err(DiskError::NotFound(_)) => return Err(cannot_read(DiskError::NotFound(missing))),
+            opened => (opened.map_err(cannot_read)?, place),
+        },
+        opened => (opened.map_err(cannot_read)?, in_folder.as_path()),
+    };
+    let header = read_slots(file.as_ref(), path).await?.header(path)?;
     let mut groups = Vec::new();
     if let Some(header) = header {
         let mut offset = 0;

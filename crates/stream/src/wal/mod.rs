@@ -18,6 +18,7 @@ mod inspect;
 mod object;
 mod object_recover;
 mod ring;
+mod ring_device;
 mod ring_file;
 mod ring_scan;
 #[cfg(test)]
@@ -33,6 +34,7 @@ pub use inspect::{GroupDescription, RingDescription, inspect_object_wal, inspect
 pub use object::{ObjectWal, ObjectWalReader};
 pub use object_recover::{delete_dead_objects, recover_objects};
 pub use ring::RingWal;
+pub use ring_device::device_ring_bytes;
 pub use ring_file::{RING_BYTES_MIN, RingFile, default_ring_bytes, existing_ring_bytes};
 
 /// Reads of an entry whose checksum differs, before it counts as gone.
@@ -187,7 +189,7 @@ impl RecoveredGroup {
 
 /// A start's write-ahead log.
 pub enum Wal {
-    /// A ring in a local file.
+    /// A ring in a local file or on a device.
     Ring(RingWal),
     /// Numbered objects in the cluster's bucket.
     Object(ObjectWal),

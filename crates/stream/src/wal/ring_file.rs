@@ -49,6 +49,8 @@ struct Inner {
     file: Arc<dyn File>,
     path: PathBuf,
     header: Mutex<RingHeader>,
+    /// The token of what a device's operator gives up.
+    give_up: Option<String>,
     /// Scans that [`RingFile::next_start`] had to make, kept for the recovery that follows: (from where, what).
     scanned: Mutex<BTreeMap<WalId, (WalPosition, Recovered)>>,
 }
@@ -71,7 +73,7 @@ impl RingFile {
             )),
             error => cannot("lock", &error),
         })?;
-        let header = match read_header(file.as_ref(), &path).await? {
+        let header = match read_slots(file.as_ref(), &path).await?.header(&path)? {
             Some(header) => header,
             None => make(world, file.as_ref(), &path, bytes).await?,
         };
@@ -87,8 +89,19 @@ impl RingFile {
         if !file.is_direct() {
             tracing::warn!(path = %path.display(), "this file system refuses O_DIRECT: the write-ahead log goes through the page cache, slower");
         }
-        let inner = Inner { file, path, header: Mutex::new(header), scanned: Mutex::default() };
-        Ok(RingFile { inner: Arc::new(inner) })
+        Ok(RingFile::new(file, path, header, None))
+    }
+
+    pub(super) fn new(file: Arc<dyn File>, path: PathBuf, header: RingHeader, give_up: Option<String>) -> RingFile {
+        let inner = Inner { file, path, header: Mutex::new(header), give_up, scanned: Mutex::default() };
+        RingFile { inner: Arc::new(inner) }
+    }
+
+    /// Where it is, as `--wal` says it.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let scheme = if self.inner.file.is_device() { "block" } else { "file" };
+        format!("{scheme}://{}", self.path().display())
     }
 
     /// The number drawn when the ring was made, by which the ledger knows it.
@@ -115,14 +128,10 @@ impl RingFile {
     /// # Errors
     /// The ring belongs to another cluster, or to a later state of this one than the bucket shows, or an older start's groups can't
     /// be read: then nothing may be written over.
-    pub async fn next_start(&self, image: &Image) -> Result<WalPosition, WalOpenError> {
+    pub async fn next_start(&self, world: &World, image: &Image) -> Result<WalPosition, WalOpenError> {
         let header = self.header();
         if header.cluster_id != 0 && header.cluster_id != image.cluster_id {
-            return Err(WalOpenError(format!(
-                "the write-ahead log {} belongs to another cluster and may hold records that are nowhere else: give another --wal, \
-                 or remove it if that cluster is gone",
-                self.path().display()
-            )));
+            return self.start_anew(world).await;
         }
         // The ledger holds a start before the ring does, and never goes back: this bucket is an old copy.
         if header.cluster_id != 0 && header.wal.node_epoch >= image.next_node_epoch {
@@ -141,6 +150,29 @@ impl RingFile {
             });
         }
         Ok(start)
+    }
+
+    /// The ring is another cluster's: made anew where its operator gives up what it holds.
+    async fn start_anew(&self, world: &World) -> Result<WalPosition, WalOpenError> {
+        let old = self.header();
+        let path = self.path().display();
+        let belongs = "belongs to another cluster and may hold records that are nowhere else: give another --wal";
+        if !self.inner.file.is_device() {
+            return Err(WalOpenError(format!(
+                "the write-ahead log {path} {belongs}, or remove it if that cluster is gone"
+            )));
+        }
+        let token = format!("ring-{:08x}", old.ring_id >> 96);
+        if self.inner.give_up.as_ref() != Some(&token) {
+            return Err(WalOpenError(format!(
+                "the write-ahead log {path} {belongs}, or, to lose what it holds, say --wal 'block://{path}?overwrite={token}'"
+            )));
+        }
+        tracing::warn!(%path, "writes over another cluster's write-ahead log, as it was told to");
+        let header = RingHeader { generation: old.generation + 1, ..new_header(world, old.data_bytes) };
+        write_header(self.inner.file.as_ref(), &header).await.map_err(|error| cannot("write the header of", &error))?;
+        *lock(&self.inner.header) = header;
+        Ok(WalPosition(0))
     }
 
     /// Begins to write as `wal`, which `image` must show registered at the position that [`RingFile::next_start`] gave.
@@ -268,18 +300,39 @@ async fn open_or_create(disk: &dyn Disk, path: &Path) -> Result<Arc<dyn File>, W
 pub async fn existing_ring_bytes(disk: &dyn Disk, dir: &Path) -> Option<u64> {
     let path = dir.join(FILE_NAME);
     let file = disk.open(&path, OpenMode::default()).await.ok()?;
-    let header = read_header(file.as_ref(), &path).await.ok()?;
+    let header = read_slots(file.as_ref(), &path).await.ok()?.newest;
     header.map(|header| header.data_bytes)
 }
 
-/// The ring's header; `None` where the file was made and its first header never became durable, so that nothing is in it.
-pub(super) async fn read_header(file: &dyn File, path: &Path) -> Result<Option<RingHeader>, WalOpenError> {
+/// What the two header slots say.
+pub(super) struct Slots {
+    /// The one that counts, where any is whole.
+    pub(super) newest: Option<RingHeader>,
+    /// Something stands there that is no header of any release, or a header written in part.
+    broken: bool,
+}
+
+impl Slots {
+    /// The ring's header; `None` where the file was made and its first header never became durable, so that nothing is in it; on a
+    /// device also where something else stands.
+    pub(super) fn header(self, path: &Path) -> Result<Option<RingHeader>, WalOpenError> {
+        if self.newest.is_none() && self.broken {
+            return Err(WalOpenError(format!(
+                "the write-ahead log {} has no readable header: move it to a safe place; its streams stay offline meanwhile",
+                path.display()
+            )));
+        }
+        Ok(self.newest)
+    }
+}
+
+/// Reads the header slots. What is foreign to a device is for its opener to name.
+pub(super) async fn read_slots(file: &dyn File, path: &Path) -> Result<Slots, WalOpenError> {
     let blocks = file.read_at(0, 2 * BLOCK_BYTES).await.map_err(|error| cannot("read", &error))?;
     let slot =
         |at: usize| blocks.get(at..).filter(|block| !block.is_empty()).map_or(Slot::Empty, ring_header::decode_slot);
-    let slots = [slot(0), slot(BLOCK_BYTES)];
-    let mut newest: Option<RingHeader> = None;
-    for slot in slots {
+    let (mut newest, mut broken) = (None::<RingHeader>, false);
+    for slot in [slot(0), slot(BLOCK_BYTES)] {
         match slot {
             Slot::Newer(version) => {
                 return Err(WalOpenError(format!(
@@ -288,16 +341,12 @@ pub(super) async fn read_header(file: &dyn File, path: &Path) -> Result<Option<R
                 )));
             }
             Slot::Whole(header) if newest.is_none_or(|newest| newest.generation < header.generation) => {
-                newest = Some(header)
+                newest = Some(header);
             }
-            Slot::Whole(_) | Slot::Empty | Slot::Broken => {}
+            Slot::Broken => broken = true,
+            Slot::Foreign => broken |= !file.is_device(),
+            Slot::Whole(_) | Slot::Empty => {}
         }
-    }
-    if newest.is_none() && slots != [Slot::Empty; 2] {
-        return Err(WalOpenError(format!(
-            "the write-ahead log {} has no readable header: move it to a safe place; its streams stay offline meanwhile",
-            path.display()
-        )));
     }
     let size = file.size().await.map_err(|error| cannot("measure", &error))?;
     if newest.is_some_and(|header| !is_sound(&header, size)) {
@@ -306,7 +355,7 @@ pub(super) async fn read_header(file: &dyn File, path: &Path) -> Result<Option<R
             path.display()
         )));
     }
-    Ok(newest)
+    Ok(Slots { newest, broken })
 }
 
 fn is_sound(header: &RingHeader, file_bytes: u64) -> bool {
@@ -318,15 +367,7 @@ fn is_sound(header: &RingHeader, file_bytes: u64) -> bool {
 
 /// Makes the ring: space, then a durable header. Until that is durable the file counts as unmade.
 async fn make(world: &World, file: &dyn File, path: &Path, bytes: u64) -> Result<RingHeader, WalOpenError> {
-    let ring_id = world.clock.nonce().0.max(1);
-    let header = RingHeader {
-        ring_id,
-        cluster_id: 0,
-        data_bytes: bytes,
-        generation: 0,
-        wal: WalId::default(),
-        start: WalPosition(0),
-    };
+    let header = new_header(world, bytes);
     let made = match file.allocate(DATA_START + bytes).await {
         Ok(()) => write_header(file, &header).await,
         Err(error) => Err(error),
@@ -346,7 +387,19 @@ async fn make(world: &World, file: &dyn File, path: &Path, bytes: u64) -> Result
     }
 }
 
-async fn write_header(file: &dyn File, header: &RingHeader) -> Result<(), DiskError> {
+/// The header of a ring that nobody has written yet.
+pub(super) fn new_header(world: &World, bytes: u64) -> RingHeader {
+    RingHeader {
+        ring_id: world.clock.nonce().0.max(1),
+        cluster_id: 0,
+        data_bytes: bytes,
+        generation: 0,
+        wal: WalId::default(),
+        start: WalPosition(0),
+    }
+}
+
+pub(super) async fn write_header(file: &dyn File, header: &RingHeader) -> Result<(), DiskError> {
     let mut block = AlignedBuf::with_capacity(BLOCK_BYTES);
     block.extend(&header.encode());
     block.pad_to_block();
@@ -369,6 +422,6 @@ async fn sync_names(disk: &dyn Disk, dir: &Path) -> Result<(), WalOpenError> {
     Ok(())
 }
 
-fn cannot(verb: &str, error: &DiskError) -> WalOpenError {
+pub(super) fn cannot(verb: &str, error: &DiskError) -> WalOpenError {
     WalOpenError(format!("can't {verb} the write-ahead log: {error}"))
 }

@@ -9,6 +9,7 @@ pub(super) fn explain(path: &Path, action: &str, errno: Errno) -> DiskError {
     match errno {
         Errno::NOENT | Errno::NOTDIR => DiskError::NotFound(path.to_owned()),
         Errno::EXIST => DiskError::Exists(path.to_owned()),
+        Errno::BUSY => DiskError::Locked(path.to_owned()),
         Errno::NOSPC | Errno::DQUOT => DiskError::Full(path.to_owned()),
         Errno::ACCESS | Errno::PERM | Errno::ROFS => {
             DiskError::Denied { path: path.to_owned(), message: format!("cannot {action}: {errno}") }

@@ -40,8 +40,10 @@ impl OsFile {
     /// Opens or creates; blocks.
     pub(super) fn open(path: &Path, mode: OpenMode, shared: Arc<Pool>) -> Result<OsFile, DiskError> {
         let mut flags = OFlags::CLOEXEC | if mode.write { OFlags::RDWR } else { OFlags::RDONLY };
-        flags.set(OFlags::CREATE | OFlags::EXCL, mode.create_new);
+        flags.set(OFlags::CREATE, mode.create_new);
         flags.set(OFlags::DSYNC, mode.sync_writes);
+        // Without O_CREAT it acts on devices alone.
+        flags.set(OFlags::EXCL, mode.create_new || mode.exclusive);
         let failed = |errno| explain(path, "open the file", errno);
         let fd = again(|| rustix::fs::open(path, flags, Mode::from_raw_mode(0o640))).map_err(failed)?;
         let kind = FileType::from_raw_mode(rustix::fs::fstat(&fd).map_err(failed)?.st_mode);
@@ -133,6 +135,10 @@ impl File for OsFile {
 
     fn is_direct(&self) -> bool {
         self.handle.direct
+    }
+
+    fn is_device(&self) -> bool {
+        self.handle.device
     }
 }
 

@@ -4,8 +4,8 @@ use super::*;
 use crate::disk::{AlignedBuf, BLOCK_BYTES};
 use bytes::Bytes;
 
-const WAL: OpenMode = OpenMode { create_new: true, write: true, direct: true, sync_writes: true };
-const PLAIN: OpenMode = OpenMode { create_new: true, write: true, direct: false, sync_writes: false };
+const WAL: OpenMode = OpenMode { create_new: true, write: true, direct: true, sync_writes: true, exclusive: false };
+const PLAIN: OpenMode = OpenMode { create_new: true, write: true, direct: false, sync_writes: false, exclusive: false };
 
 fn block(byte: u8) -> AlignedBuf {
     AlignedBuf::copy_of(&[byte; BLOCK_BYTES])

@@ -76,6 +76,11 @@ impl HostDisk {
         self.trace.count_by("fault.name_lost", losses.names);
     }
 
+    /// A raw device of so many bytes, all zero, under that name; the one that is there where one is.
+    pub fn add_device(&self, path: &Path, bytes: u64) {
+        self.lock().state.add_device(path, bytes);
+    }
+
     /// Loses everything: the host got a new, empty disk.
     pub fn destroy(&self) {
         self.lock().state = State::default();
@@ -337,6 +342,10 @@ impl File for SimFile {
 
     fn is_direct(&self) -> bool {
         self.mode.direct
+    }
+
+    fn is_device(&self) -> bool {
+        self.disk.disk.lock().state.is_device(self.inode)
     }
 }
 

@@ -67,6 +67,8 @@ struct FileState {
     durable: Vec<u8>,
     dirty: BTreeSet<usize>,
     lock: Option<(u64, u64)>,
+    /// A raw device: its name lasts, and its size.
+    device: bool,
 }
 
 /// A write that has been issued and has not returned.
@@ -98,6 +100,26 @@ impl State {
             }
             None => Err(DiskError::NotFound(path.to_owned())),
         }
+    }
+
+    pub(super) fn add_device(&mut self, path: &Path, bytes: u64) {
+        if self.names.contains_key(path) {
+            return;
+        }
+        let inode = self.id();
+        let zeroes = vec![0; index(bytes)];
+        let file = FileState { written: zeroes.clone(), durable: zeroes, device: true, ..FileState::default() };
+        self.files.insert(inode, file);
+        for names in [&mut self.names, &mut self.durable_names] {
+            for folder in path.ancestors().skip(1).filter(|it| it.parent().is_some()) {
+                names.insert(folder.to_owned(), Name::Dir);
+            }
+            names.insert(path.to_owned(), Name::File(inode));
+        }
+    }
+
+    pub(super) fn is_device(&self, inode: Inode) -> bool {
+        self.files.get(&inode).is_some_and(|file| file.device)
     }
 
     pub(super) fn create_dir_all(&mut self, path: &Path) -> Result<(), DiskError> {
@@ -259,6 +281,9 @@ impl State {
 
     pub(super) fn allocate(&mut self, inode: Inode, len: u64, path: &Path) -> Result<(), DiskError> {
         let grows_by = len.saturating_sub(self.size(inode));
+        if self.is_device(inode) {
+            return if grows_by == 0 { Ok(()) } else { Err(DiskError::Full(path.to_owned())) };
+        }
         if grows_by > self.free_bytes() {
             return Err(DiskError::Full(path.to_owned()));
         }

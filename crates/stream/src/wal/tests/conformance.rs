@@ -42,6 +42,7 @@ macro_rules! suite {
 
 suite! {
     local_file: Kind::File;
+    device: Kind::Device;
     objects: Kind::Objects;
 }
 

@@ -96,6 +96,7 @@ struct Inode {
     locked: AtomicBool,
     name_durable: AtomicBool,
     fail_syncs: AtomicBool,
+    device: bool,
 }
 
 #[derive(Default)]
@@ -110,6 +111,14 @@ impl FakeDisk {
         let disk = FakeDisk::default();
         disk.capacity.store(u64::MAX, Ordering::Relaxed);
         Arc::new(disk)
+    }
+
+    /// A raw device with these bytes.
+    pub(super) fn add_device(&self, path: &Path, content: Vec<u8>) {
+        let content = Content { durable: content.clone(), now: content, unsynced: Vec::new() };
+        let inode = Inode { content: Mutex::new(content), device: true, ..Inode::default() };
+        inode.name_durable.store(true, Ordering::Relaxed);
+        self.files.lock().unwrap().insert(path.to_owned(), Arc::new(inode));
     }
 
     /// Each unsynced sector survives or not.
@@ -266,6 +275,10 @@ impl File for FakeFile {
     }
 
     async fn allocate(&self, len: u64) -> Result<(), DiskError> {
+        if self.inode.device {
+            let size = self.inode.content.lock().unwrap().now.len() as u64;
+            return if len <= size { Ok(()) } else { Err(DiskError::Full(self.path.clone())) };
+        }
         if len > self.capacity {
             return Err(DiskError::Full(self.path.clone()));
         }
@@ -283,6 +296,10 @@ impl File for FakeFile {
 
     fn is_direct(&self) -> bool {
         true
+    }
+
+    fn is_device(&self) -> bool {
+        self.inode.device
     }
 }
 

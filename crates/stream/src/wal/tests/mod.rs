@@ -3,6 +3,7 @@
 //! `conformance` is what every kind must do, written once; beside it each kind's own files.
 
 mod conformance;
+mod device;
 mod fakes;
 mod object;
 mod rig;

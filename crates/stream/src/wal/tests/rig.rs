@@ -8,12 +8,15 @@ use world::{ObjectStore, World};
 
 const DIR: &str = "/data/wal";
 const RING: &str = "/data/wal/ring";
+const DEVICE: &str = "/dev/wal";
 
 /// The kinds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// A ring in a local file.
     File,
+    /// A ring on a raw device.
+    Device,
     /// Objects in the bucket.
     Objects,
 }
@@ -38,6 +41,7 @@ impl Rig {
         let options = WalOptions { object_capacity_bytes: capacity, object_in_flight_max: 4, ..WalOptions::default() };
         let image = Image { cluster_id: CLUSTER, ..Image::default() };
         let (disk, store) = (FakeDisk::new(), FakeStore::new(seed));
+        disk.add_device(Path::new(DEVICE), vec![0; 8192 + usize::try_from(capacity).unwrap()]);
         Rig { kind, random: Seed::new(seed), image, options, disk, store, capacity, epoch: 0, ring: None }
     }
 
@@ -55,9 +59,9 @@ impl Rig {
         let id = wal_id(self.epoch);
         self.image.next_node_epoch = NodeEpoch(self.epoch + 1);
         match self.kind {
-            Kind::File => {
+            Kind::File | Kind::Device => {
                 let ring = self.open().await.unwrap();
-                let start = ring.next_start(&self.image).await.unwrap();
+                let start = ring.next_start(&self.world(), &self.image).await.unwrap();
                 self.image.wals.insert(id, Arc::new(record(ring.id(), start)));
                 let wal = Wal::Ring(ring.begin(&self.image, id, &self.options).await.unwrap());
                 self.ring = Some(ring);
@@ -71,7 +75,10 @@ impl Rig {
     }
 
     async fn open(&self) -> Result<RingFile, WalOpenError> {
-        RingFile::open(&self.world(), Path::new(DIR), self.capacity).await
+        match self.kind {
+            Kind::Device => RingFile::open_device(&self.world(), Path::new(DEVICE), None).await,
+            Kind::File | Kind::Objects => RingFile::open(&self.world(), Path::new(DIR), self.capacity).await,
+        }
     }
 
     /// The process goes, with all that it held in memory.
@@ -89,7 +96,7 @@ impl Rig {
     pub(super) async fn recover(&mut self, id: WalId) -> Result<Recovered, RecoverError> {
         let from = self.from(id);
         match self.kind {
-            Kind::File => {
+            Kind::File | Kind::Device => {
                 let kept = self.ring.take();
                 let ring = match kept {
                     Some(ring) => ring,
@@ -106,7 +113,7 @@ impl Rig {
     pub(super) async fn recover_elsewhere(&self, id: WalId) -> Result<Recovered, RecoverError> {
         let from = self.from(id);
         match self.kind {
-            Kind::File => {
+            Kind::File | Kind::Device => {
                 let ring = self.open().await.map_err(|error| unreadable(id, &error))?;
                 ring.recover(id, from).await
             }
@@ -117,7 +124,7 @@ impl Rig {
     /// Reads a dead start's entries, after [`Rig::recover`].
     pub(super) fn reader(&self, id: WalId) -> WalReader {
         match self.kind {
-            Kind::File => WalReader::Ring(self.ring.clone().expect("recovered before it is read")),
+            Kind::File | Kind::Device => WalReader::Ring(self.ring.clone().expect("recovered before it is read")),
             Kind::Objects => WalReader::Object(ObjectWalReader::new(self.bucket(), id)),
         }
     }
@@ -160,9 +167,10 @@ impl Rig {
     /// Changes a byte of a group's head behind everybody's back.
     pub(super) async fn damage(&self, group: &Known) {
         match self.kind {
-            Kind::File => {
+            Kind::File | Kind::Device => {
                 let at = 8192 + group.placed.position.0 % self.capacity;
-                self.disk.damage(Path::new(RING), usize::try_from(at).unwrap() + 20, &[0xff]);
+                let path = if self.kind == Kind::Device { DEVICE } else { RING };
+                self.disk.damage(Path::new(path), usize::try_from(at).unwrap() + 20, &[0xff]);
             }
             Kind::Objects => {
                 let key = crate::keys::wal_object_key(wal_id(self.epoch), group.placed.position.0 >> 32);

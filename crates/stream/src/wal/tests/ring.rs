@@ -18,7 +18,7 @@ fn image() -> Image {
 /// Opens the ring and begins to write it as the next start.
 async fn begin(disk: &Arc<FakeDisk>, seed: u64, bytes: u64, image: &mut Image, epoch: u64) -> (RingFile, Wal) {
     let ring = RingFile::open(&world(seed, disk), Path::new(DIR), bytes).await.unwrap();
-    let start = ring.next_start(image).await.unwrap();
+    let start = ring.next_start(&world(seed, disk), image).await.unwrap();
     image.wals.insert(wal_id(epoch), Arc::new(record(ring.id(), start)));
     image.next_node_epoch = NodeEpoch(epoch + 1);
     let wal = Wal::Ring(ring.begin(image, wal_id(epoch), &WalOptions::default()).await.unwrap());
@@ -77,7 +77,7 @@ async fn a_ring_keeps_its_size_and_its_id_and_its_cluster() {
     let ring = RingFile::open(&world(2, &disk), Path::new(DIR), 1 << 21).await.unwrap();
     assert_eq!((ring.id(), ring.capacity_bytes()), (id, 1 << 20));
     let other = Image { cluster_id: CLUSTER + 1, ..Image::default() };
-    let refused = ring.next_start(&other).await.unwrap_err();
+    let refused = ring.next_start(&world(9, &disk), &other).await.unwrap_err();
     assert!(refused.0.contains("another cluster"), "{refused}");
 }
 
@@ -88,9 +88,9 @@ async fn a_bucket_that_is_older_than_the_ring_is_refused() {
     let old = image.clone();
     drop(begin(&disk, 2, 1 << 20, &mut image, 2).await);
     let ring = RingFile::open(&world(3, &disk), Path::new(DIR), 1 << 20).await.unwrap();
-    let refused = ring.next_start(&old).await.unwrap_err();
+    let refused = ring.next_start(&world(9, &disk), &old).await.unwrap_err();
     assert!(refused.0.contains("which the bucket does not know yet"), "{refused}");
-    assert_eq!(ring.next_start(&image).await.unwrap(), WalPosition(0));
+    assert_eq!(ring.next_start(&world(9, &disk), &image).await.unwrap(), WalPosition(0));
 }
 
 #[tokio::test]
@@ -160,7 +160,7 @@ async fn damage_below_a_durable_mark_is_told_and_not_cut_off() {
         "{damaged}"
     );
     // Nor is the damaged region given to a new start.
-    assert!(ring.next_start(&image).await.is_err());
+    assert!(ring.next_start(&world(9, &disk), &image).await.is_err());
 }
 
 #[tokio::test]
@@ -221,7 +221,7 @@ async fn measure_recovery_of_a_full_ring() {
         let mut image = image();
         let ring = RingFile::open(&world, &dir, 2 << 30).await.unwrap();
         let empty = world.clock.now();
-        let start = ring.next_start(&image).await.unwrap();
+        let start = ring.next_start(&world, &image).await.unwrap();
         image.wals.insert(wal_id(1), Arc::new(record(ring.id(), start)));
         ring.recover(wal_id(1), start).await.unwrap();
         let empty = world.clock.now().since(empty);
