@@ -118,13 +118,23 @@ pub(crate) async fn seek_time(
 }
 
 async fn read_index(shared: &Shared, object: ObjectId) -> Result<Arc<[BlockEntry]>, ReadError> {
-    index(shared, object).await.map_err(|fault| match fault {
-        StoreFault::Store(StoreError::NotFound(_)) => {
-            ReadError::Trouble(format!("object {object} was replaced; ask again"))
+    match index(shared, object).await {
+        Ok(index) => Ok(index),
+        Err(StoreFault::Store(StoreError::NotFound(_))) => Err(resolve_missing(shared, object).await),
+        Err(StoreFault::Store(error)) => Err(ReadError::Trouble(error.to_string())),
+        Err(StoreFault::Damaged(why)) => Err(ReadError::Corrupt(format!("object {object}: {why}"))),
+    }
+}
+
+/// Whoever asks again plans from the image that is read here (rule R-3).
+async fn resolve_missing(shared: &Shared, object: ObjectId) -> ReadError {
+    match shared.ledger.refresh().await {
+        Err(error) => ReadError::Trouble(error.to_string()),
+        Ok(image) if image.objects.contains_key(&object) => {
+            ReadError::Corrupt(format!("object {object} is referenced and not in the bucket"))
         }
-        StoreFault::Store(error) => ReadError::Trouble(error.to_string()),
-        StoreFault::Damaged(why) => ReadError::Corrupt(format!("object {object}: {why}")),
-    })
+        Ok(_) => ReadError::Trouble(format!("object {object} is gone; ask again")),
+    }
 }
 
 /// What lies below `end` must not be passed over where it can't be seen yet.

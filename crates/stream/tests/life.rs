@@ -340,6 +340,27 @@ fn trims_retention_time_and_deletion() {
 }
 
 #[test]
+fn an_object_that_is_referenced_and_gone_is_told_as_lost_by_every_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    life(|world| async move {
+        let eager = Options { upload_age: Duration::from_millis(10), log_cache_bytes_max: 0, ..options() };
+        let store = start(&world, root, Kind::Objects, eager).await;
+        let stream = store.stream(create(&store, "a", 1).await[0]).unwrap();
+        append(&stream, 20, 500).await;
+        until("uploaded", || store.gauges().upload_behind_bytes == 0 && store.gauges().spilled_runs == 0).await;
+        let bucket = bucket(&world, root).await;
+        let objects = bucket.list("data/", "", 100).await.unwrap();
+        bucket.delete(&objects.into_iter().map(|object| object.key).collect::<Vec<_>>()).await.unwrap();
+        let lost = |error: &stream::ReadError| matches!(error, stream::ReadError::Corrupt(_));
+        let sought = stream.seek_time(UnixMillis(5)).await.unwrap_err();
+        assert!(lost(&sought), "{sought}");
+        let read = stream.read(Offset(0), 100).await.unwrap_err();
+        assert!(lost(&read), "{read}");
+    });
+}
+
+#[test]
 fn a_batch_out_of_place_is_refused_and_nothing_is_written() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
