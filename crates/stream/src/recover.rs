@@ -229,7 +229,9 @@ pub(crate) fn take_over(shared: &Arc<Shared>, adopted: Adopted) {
     let start = image.wals.get(&wal).map_or(WalPosition(0), |record| record.trim);
     let mut uploader = Uploader::new(shared.options.upload_limits(), start);
     let now = shared.world.clock.now();
-    for group in recovered.tails.into_iter().take_while(|group| group.end <= end) {
+    // An earlier recoverer may have committed a part since the walk began; it was declared dead before this one spoke for the WAL.
+    let left = recovered.tails.into_iter().skip_while(|group| group.end <= start);
+    for group in left.take_while(|group| group.end <= end) {
         for (stream, stream_epoch, run) in group.runs {
             let part =
                 stream_core::upload::BlockRange { stream_epoch, range: run.range, bytes: u64::from(run.place.len) };

@@ -61,11 +61,33 @@ pub(crate) async fn start_on(
         Kind::Ring => WalTarget::File { dir: root.join("wal"), bytes: 16 << 20 },
         Kind::Objects => WalTarget::Storage,
     };
+    start_with(world, bucket, wal, "127.0.0.1:9092", false, options).await
+}
+
+/// A broker at that address, with its log in the bucket. `answer`: whether other brokers seem to live.
+pub(crate) async fn start_at(
+    world: &World,
+    bucket: Arc<dyn ObjectStore>,
+    advertised: &str,
+    answer: bool,
+    options: Options,
+) -> Store {
+    start_with(world, bucket, WalTarget::Storage, advertised, answer, options).await
+}
+
+async fn start_with(
+    world: &World,
+    bucket: Arc<dyn ObjectStore>,
+    wal: WalTarget,
+    advertised: &str,
+    answer: bool,
+    options: Options,
+) -> Store {
     let request = StartRequest {
         node_id: None,
-        advertised: "127.0.0.1:9092".to_owned(),
+        advertised: advertised.to_owned(),
         wal,
-        answers: Arc::new(|_| Box::pin(async { false })),
+        answers: Arc::new(move |_| Box::pin(async move { answer })),
         options,
         ledger_options: LedgerOptions::default(),
     };
