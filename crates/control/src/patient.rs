@@ -71,8 +71,7 @@ impl Patient {
                 Some(Err(error)) => return Err(error),
                 None => format!("no answer within {:?}", self.call_timeout),
             };
-            // Loud once, then at each doubling: an outage of hours is a few lines.
-            if backoff.tries().is_power_of_two() || backoff.tries() == 0 {
+            if backoff.is_worth_a_line() {
                 warn!(what, tries = backoff.tries() + 1, why = trouble, "object store is in trouble; asking again");
             }
             backoff.wait(&*self.clock).await;

@@ -120,7 +120,9 @@ async fn probe_store(
         match probe(objects.as_ref(), world.clock.as_ref(), depth).await {
             Ok(_) => return Ok((depth == ProbeDepth::Full).then_some(endpoint)),
             Err(ProbeError::Store(error @ StoreError::Trouble(_))) => {
-                tracing::warn!(%endpoint, %error, "can't try out the object store; tries again");
+                if backoff.is_worth_a_line() {
+                    tracing::warn!(%endpoint, %error, "can't try out the object store; tries again");
+                }
             }
             Err(error) => return Err(StartError(error.to_string())),
         }

@@ -294,7 +294,9 @@ async fn bytes_of(shared: &Shared, wal: WalId, stream: StreamId, run: &Run) -> O
                 if !lock(&shared.cache).stands(stream, run.place, run.range) {
                     return None;
                 }
-                tracing::warn!(%stream, range = %run.range, %wal, %error, "can't read back what is to be uploaded; tries again");
+                if backoff.is_worth_a_line() {
+                    tracing::warn!(%stream, range = %run.range, %wal, %error, "can't read back what is to be uploaded; tries again");
+                }
             }
         }
         backoff.wait(&*shared.world.clock).await;
@@ -318,7 +320,9 @@ async fn put_for_ever(shared: &Shared, key: &str, parts: Vec<Bytes>) {
             Some(Err(error)) => error,
             None => StoreError::Trouble("no answer in time".to_owned()),
         };
-        tracing::warn!(key, %error, tries = backoff.tries(), "can't upload; tries again");
+        if backoff.is_worth_a_line() {
+            tracing::warn!(key, %error, tries = backoff.tries(), "can't upload; tries again");
+        }
         backoff.wait(&*shared.world.clock).await;
     }
 }
@@ -346,7 +350,9 @@ async fn submit_for_ever(shared: &Shared, command: &Command) -> Result<Outcome, 
     loop {
         match shared.ledger.submit(command.clone()).await {
             Err(LedgerError::Store(error)) => {
-                tracing::warn!(%error, tries = backoff.tries(), "can't commit what is uploaded; tries again");
+                if backoff.is_worth_a_line() {
+                    tracing::warn!(%error, tries = backoff.tries(), "can't commit what is uploaded; tries again");
+                }
             }
             outcome => return outcome,
         }

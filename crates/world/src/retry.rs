@@ -44,6 +44,13 @@ impl Backoff {
         self.tries
     }
 
+    /// Whether this failure is worth a line in the log: the first, then at each doubling, so that an outage of hours is a few lines.
+    /// Asked before the wait.
+    #[must_use]
+    pub fn is_worth_a_line(&self) -> bool {
+        self.tries == 0 || self.tries.is_power_of_two()
+    }
+
     /// Forgets the failures: the operation has succeeded.
     pub fn reset(&mut self) {
         self.tries = 0;
@@ -76,6 +83,17 @@ mod tests {
         assert_eq!(longest, [10, 20, 40, 80, 160, 320, 640, 1280, 2560, 5000, 5000, 5000]);
         backoff.reset();
         assert_eq!(backoff.next_wait(0), WAIT_MIN / 2);
+    }
+
+    #[test]
+    fn an_outage_of_hours_is_a_few_lines() {
+        let mut backoff = Backoff::new();
+        let mut lines = 0;
+        for _ in 0..10_000 {
+            lines += u32::from(backoff.is_worth_a_line());
+            backoff.next_wait(0);
+        }
+        assert_eq!(lines, 15);
     }
 
     #[test]

@@ -185,8 +185,8 @@ impl Shared {
                 },
                 Err(error) => Some(error),
             };
-            if let (Some(error), 0) = (trouble, backoff.tries()) {
-                tracing::warn!(%key, %error, "the write-ahead log's object can't be put; trying again until it can");
+            if let Some(error) = trouble.filter(|_| backoff.is_worth_a_line()) {
+                tracing::warn!(%key, %error, tries = backoff.tries(), "the write-ahead log's object can't be put; tries again");
             }
             backoff.wait(self.clock.as_ref()).await;
         }
