@@ -46,7 +46,7 @@ async fn give_up(shared: &Arc<Shared>) -> Result<(), String> {
         return Err("this start was declared dead".to_owned());
     }
     shared.own.freeze();
-    while !shared.own.is_idle() || (*shared.recovering.borrow() > 0 && !shared.has_stopped()) {
+    while !shared.own.is_idle() || (*shared.dead.recovering.borrow() > 0 && !shared.has_stopped()) {
         if shared.own.has_ended() {
             return Err("uploads ended".to_owned());
         }
@@ -73,7 +73,7 @@ async fn seal_own(shared: &Shared) -> Result<(), String> {
     let seal = Command::WalRecovered { wal: wal_id, end, ends, recoverer: shared.node_epoch, open_on: None };
     submit(shared, seal).await?;
     if shared.ledger.image().wals.get(&wal_id).is_some_and(|record| record.in_storage) {
-        wal::delete_dead_objects(&shared.objects, wal_id, end).await.map_err(|error| error.to_string())?;
+        wal::delete_dead_objects(&shared.objects, wal_id).await.map_err(|error| error.to_string())?;
     }
     submit(shared, Command::ForgetWal { wal: wal_id }).await?;
     // Before this start hears of its own death.

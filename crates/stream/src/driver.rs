@@ -168,6 +168,7 @@ impl Driver {
         let shared = &self.shared;
         let mut parts = Vec::new();
         let mut spans = placed.spans.as_slice();
+        // Both at once, in this order: the follower drops a deleted stream from the one, then from the other.
         let streams = lock(&shared.streams);
         let mut cache = lock(&shared.cache);
         for run in entries.chunk_by(|first, second| first.stream == second.stream) {

@@ -12,12 +12,12 @@
 use crate::keys::{DATA_PREFIX, WAL_PREFIX, data_key, object_of_key, wal_of_key};
 use crate::producers;
 use crate::shared::Shared;
+use crate::wal;
 use base::{Micros, ObjectId, WalId};
 use control::LedgerError;
-use control_core::{Command, Image};
+use control_core::{Command, Image, Outcome};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use stream_core::wal_group::HEADER_BYTES;
 use world::{ObjectMeta, Pages};
 
 /// Keys asked for by one list, and deleted by one call.
@@ -68,7 +68,9 @@ async fn delete_dead(shared: &Shared, first_seen: &mut BTreeMap<ObjectId, Micros
         let keys: Vec<String> = objects.iter().map(|object| data_key(*object)).collect();
         shared.objects.delete(&keys).await?;
         let deleted = Command::ObjectsDeleted { objects: objects.to_vec() };
-        shared.ledger.submit(deleted).await?;
+        if let Outcome::Refused(refusal) = shared.ledger.submit(deleted).await? {
+            tracing::error!(%refusal, ?objects, "the ledger refuses the deletion of dead objects, which has happened; this is a bug");
+        }
     }
     Ok(())
 }
@@ -83,14 +85,13 @@ async fn sweep_wals(shared: &Shared) -> Result<(), LedgerError> {
     sweep(shared, WAL_PREFIX, "leftovers of dead write-ahead logs", is_wal_leftover).await
 }
 
-/// Whether this object is of a WAL that the ledger has forgotten, and needless: fences, which are shorter than any group, stay. There
-/// may be several, as a recoverer that was slow finds nothing at the numbers that a faster one has committed and deleted.
+/// Whether this object is of a WAL that the ledger has forgotten, and no fence: those stay (B5).
 pub(crate) fn is_wal_leftover(image: &Image, meta: &ObjectMeta) -> bool {
     let is_forgotten = |wal: WalId| image.is_dead(wal.node_epoch) && !image.wals.contains_key(&wal);
-    meta.size != HEADER_BYTES as u64 && wal_of_key(&meta.key).is_some_and(is_forgotten)
+    !wal::is_fence(meta) && wal_of_key(&meta.key).is_some_and(is_forgotten)
 }
 
-/// Deletes what a listing shows and, by an image that is at least as new as its page, nobody will ever need.
+/// Deletes what a listing shows and nobody will ever need. That is a fact for ever, so the image may be of any age.
 async fn sweep(
     shared: &Shared,
     prefix: &str,

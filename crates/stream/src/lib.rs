@@ -8,15 +8,17 @@
 //! | append | `store` → `driver` → `wal` → `driver` |
 //! | upload and commit | `upload` → the ledger → `upload` |
 //! | read | `store` → `read` → `block_cache`, `object_index` |
-//! | start and recovery | `start` → `recover` → `upload` |
+//! | start and recovery | `start` → `recover` → `take_over` → `upload` |
 //! | stop | `drain` |
-//! | producers' state | `store` → `producers` → `upload`; after a crash `recover` → `producers` |
+//! | producers' state | `store` → `producers` → `upload`; after a crash `take_over` → `producers` |
 //! | follow the ledger, clean the bucket, check it | `follow`, `housekeeping`, `fsck` |
 
 mod block_cache;
+mod counters;
 mod drain;
 mod driver;
 mod follow;
+mod front;
 mod fsck;
 mod housekeeping;
 mod keys;
@@ -30,6 +32,7 @@ mod recover;
 mod shared;
 mod start;
 mod store;
+mod take_over;
 mod upload;
 pub mod wal;
 

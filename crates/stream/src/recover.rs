@@ -1,24 +1,22 @@
-//! Dead starts' WALs: fence and read, seal in the ledger, serve and upload what is not committed, delete.
+//! Dead starts' WALs at a start: fence and read, then seal in the ledger.
 //!
 //! The order is the safety (rules B-1, B-2, D-4): the death is in the ledger before a WAL is fenced and read, and the trim point that
 //! the walk begins at comes from an image that contains the death; the end is in the ledger before a stream is opened or a byte
-//! deleted; a dead WAL is deleted only when the ledger shows all of it committed. What is adopted in memory counts for nothing in this.
+//! deleted. What becomes of a WAL that this start speaks for from then on is left to `take_over`.
 
-use crate::shared::Shared;
-use crate::upload::{self, Source, UploadEnd};
-use crate::wal::{self, RecoverError, Recovered, RingFile, WalReader};
-use base::{NodeEpoch, Offset, StreamEpoch, StreamId, WalId, WalIndex, WalPosition, planted};
+use crate::take_over::{self, Adopted};
+use crate::wal::{self, RecoverError, Recovered, RecoveredGroup, RingFile, WalReader};
+use base::{NodeEpoch, StreamId, WalId, WalIndex, planted};
 use control::{Ledger, LedgerError};
 use control_core::{Command, Image, Outcome, Refusal, WalRecord, WalState};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use stream_core::DirectoryEntry;
 use stream_core::cache::{Body, Place, Run};
-use stream_core::recover::{FoundBatch, FoundGroup, TenureView, fold, fold_producers};
-use stream_core::upload::Uploader;
-use world::retry::Backoff;
-use world::{ObjectStore, World, lock};
+use stream_core::recover::{FoundBatch, FoundGroup, TenureView, fold};
+use world::{ObjectStore, World};
 
-/// What recovery needs before there is a [`Shared`].
+/// What recovery needs before there is a [`crate::shared::Shared`].
 pub(crate) struct Recovery<'a> {
     pub(crate) world: &'a World,
     pub(crate) objects: &'a Arc<dyn ObjectStore>,
@@ -26,14 +24,6 @@ pub(crate) struct Recovery<'a> {
     pub(crate) node_epoch: NodeEpoch,
     /// The ring that this process holds locked.
     pub(crate) ring: Option<&'a RingFile>,
-}
-
-/// A WAL that this start speaks for from now on.
-pub(crate) struct Adopted {
-    wal: WalId,
-    end: WalPosition,
-    found: Vec<FoundGroup>,
-    reader: WalReader,
 }
 
 /// What recovery left.
@@ -63,18 +53,18 @@ pub(crate) enum NotWalked {
     Kept(String),
 }
 
-/// Recovers every dead WAL that is not sealed, and every sealed one whose recoverer has died. `image` contains the deaths; what was
-/// walked before them (`early`) is a planted bug's.
+/// Recovers every WAL that is dead in `holds_deaths` and not sealed, or sealed by a recoverer that is dead there. Walks begin at the trim
+/// points of `trims`, which is the same image; another one, and what was walked before the deaths (`early`), are planted bugs'.
 pub(crate) async fn recover_dead(
     recovery: &Recovery<'_>,
-    image: &Image,
+    holds_deaths: &Image,
+    trims: &Image,
     mut early: BTreeMap<WalId, Recovered>,
 ) -> Result<Outcomes, RecoveryEnd> {
     let mut outcomes = Outcomes::default();
-    let now = recovery.ledger.image();
-    let wals: Vec<WalId> = now.unsealed_dead_wals().chain(now.orphaned_wals()).map(|(wal, _)| wal).collect();
-    for wal in wals {
-        let mut sealed = recover_one(recovery, wal, image, early.remove(&wal)).await?;
+    let dead = holds_deaths.unsealed_dead_wals().chain(holds_deaths.orphaned_wals());
+    for (wal, _) in dead {
+        let mut sealed = recover_one(recovery, wal, trims, early.remove(&wal)).await?;
         while matches!(sealed, Sealed::Stale) {
             let newer = recovery.ledger.image();
             sealed = recover_one(recovery, wal, &newer, None).await?;
@@ -154,7 +144,8 @@ async fn seal(
     walked_from: &WalRecord,
     walked: Recovered,
 ) -> Result<Sealed, LedgerError> {
-    let found = found_groups(&walked);
+    let Recovered { end: walked_end, groups, .. } = walked;
+    let found = found_groups(wal, groups);
     let before = recovery.ledger.image();
     let offered = match fold(&found, &tenures(&before, wal)) {
         Ok(recovered) => recovered.ends,
@@ -167,11 +158,11 @@ async fn seal(
         }
     };
     if planted!("B8", false, true) {
-        delete(recovery.objects, &before, wal, walked.end).await;
+        take_over::delete(recovery.objects, &before, wal).await;
     }
     let command = Command::WalRecovered {
         wal,
-        end: walked.end,
+        end: walked_end,
         ends: offered,
         recoverer: recovery.node_epoch,
         open_on: Some(WalIndex(0)),
@@ -191,11 +182,11 @@ async fn seal(
     if recoverer != recovery.node_epoch {
         return Ok(Sealed::Others);
     }
-    if walked.end < end && is_stale(&image, wal, walked_from) {
+    if walked_end < end && is_stale(&image, wal, walked_from) {
         return Ok(Sealed::Stale);
     }
-    if walked.end < end {
-        return Ok(Sealed::Not(format!("it was sealed at {end} and ends at {}", walked.end)));
+    if walked_end < end {
+        return Ok(Sealed::Not(format!("it was sealed at {end} and ends at {walked_end}")));
     }
     let reader = match recovery.ring.filter(|_| !record.in_storage) {
         Some(ring) => WalReader::Ring(ring.clone()),
@@ -209,96 +200,8 @@ fn is_stale(image: &Image, wal: WalId, walked_from: &WalRecord) -> bool {
     image.wals.get(&wal).is_some_and(|record| record.trim > walked_from.trim)
 }
 
-/// Serves and uploads an adopted WAL's tail, then deletes the WAL. The task is counted in `shared.recovering`.
-pub(crate) fn take_over(shared: &Arc<Shared>, adopted: Adopted) {
-    let image = shared.ledger.image();
-    let wal = adopted.wal;
-    let Adopted { end, found, reader, .. } = adopted;
-    let recovered = match fold(&found, &tenures(&image, wal)) {
-        Ok(recovered) => recovered,
-        Err(loss) => {
-            tracing::error!(%wal, %loss, "acknowledged records are missing; the write-ahead log is left as it is");
-            lock(&shared.offline).insert(wal, loss.to_string());
-            return;
-        }
-    };
-    lock(&shared.readers).insert(wal, reader);
-    let below_end = found.iter().take_while(|group| group.end <= end);
-    let parts = fold_producers(below_end, |stream, epoch| bound(&image, stream, epoch), shared.world.clock.wall());
-    shared.producers.adopt(wal, planted!("producers of a dead log forgotten", parts, BTreeMap::new()));
-    let start = image.wals.get(&wal).map_or(WalPosition(0), |record| record.trim);
-    let mut uploader = Uploader::new(shared.options.upload_limits(), start);
-    let now = shared.world.clock.now();
-    // An earlier recoverer may have committed a part since the walk began; it was declared dead before this one spoke for the WAL.
-    let left = recovered.tails.into_iter().skip_while(|group| group.end <= start);
-    for group in left.take_while(|group| group.end <= end) {
-        for (stream, stream_epoch, run) in group.runs {
-            let part =
-                stream_core::upload::BlockRange { stream_epoch, range: run.range, bytes: u64::from(run.place.len) };
-            lock(&shared.cache).adopt(stream, run);
-            uploader.acknowledged(now, stream, part);
-        }
-        uploader.group_ends(group.end);
-        uploader.freeze_if_due(now, false);
-    }
-    uploader.group_ends(end.max(start));
-    uploader.freeze();
-    let source = Arc::new(Source::new(wal, uploader));
-    shared.recovering.send_modify(|count| *count += 1);
-    let task = shared.clone();
-    let finish = async move {
-        match finish(&task, &source, end).await {
-            Ok(()) => tracing::info!(%wal, "a dead write-ahead log is committed and deleted"),
-            Err(error) => {
-                // While this start lives nobody else may take it over, and its place in the ring would never be free.
-                task.stop(format!("can't commit the dead write-ahead log {wal}: {error}"));
-            }
-        }
-        lock(&task.readers).remove(&wal);
-        task.producers.release(wal);
-        task.recovering.send_modify(|count| *count -= 1);
-    };
-    drop(shared.world.clock.spawn("recovered-upload", Box::pin(finish)));
-}
-
-async fn finish(shared: &Arc<Shared>, source: &Arc<Source>, end: WalPosition) -> Result<(), UploadEnd> {
-    let wal = source.wal;
-    let deletable = |image: &Image| image.can_delete_wal(wal);
-    if planted!("D3", false, true) {
-        delete(&shared.objects, &shared.ledger.image(), wal, end).await;
-    }
-    if !deletable(&shared.ledger.image()) {
-        upload::run(shared, source, true).await?;
-    }
-    let mut images = shared.ledger.watch();
-    if images.wait_for(|image| deletable(image) || !image.wals.contains_key(&wal)).await.is_err() {
-        return Err(UploadEnd::Ledger(LedgerError::Closed));
-    }
-    let mut backoff = Backoff::new();
-    while !delete(&shared.objects, &shared.ledger.image(), wal, end).await {
-        backoff.wait(&*shared.world.clock).await;
-    }
-    shared.ledger.submit(Command::ForgetWal { wal }).await?;
-    shared.release_committed(&shared.ledger.image());
-    Ok(())
-}
-
-/// Deletes a dead WAL's objects, but for the fence. A ring's region is free once the ledger forgets the WAL. False: try again.
-async fn delete(objects: &Arc<dyn ObjectStore>, image: &Image, wal: WalId, end: WalPosition) -> bool {
-    if !image.wals.get(&wal).is_some_and(|record| record.in_storage) {
-        return true;
-    }
-    match wal::delete_dead_objects(objects, wal, end).await {
-        Ok(()) => true,
-        Err(error) => {
-            tracing::warn!(%wal, %error, "can't delete a dead write-ahead log's objects; tries again");
-            false
-        }
-    }
-}
-
 /// The tenures that have this WAL, by stream.
-fn tenures(image: &Image, wal: WalId) -> BTreeMap<StreamId, Vec<TenureView>> {
+pub(crate) fn tenures(image: &Image, wal: WalId) -> BTreeMap<StreamId, Vec<TenureView>> {
     let mut views = BTreeMap::new();
     for (stream, record) in &image.streams {
         let of_wal: Vec<TenureView> = record
@@ -319,39 +222,32 @@ fn tenures(image: &Image, wal: WalId) -> BTreeMap<StreamId, Vec<TenureView>> {
     views
 }
 
-/// Where offsets of a stream end that were numbered in that epoch; `None` where the stream is gone, or not known yet.
-fn bound(image: &Image, stream: StreamId, epoch: StreamEpoch) -> Option<Offset> {
-    let record = image.streams.get(&stream)?;
-    let later = record.tenures.iter().find(|tenure| tenure.stream_epoch > epoch);
-    Some(later.map_or(Offset::MAX, |tenure| tenure.start))
+/// What the groups' directories say. Each group is given up as it is read: a WAL of small batches has more directory than the memory
+/// that it is read into can bear twice.
+fn found_groups(wal: WalId, groups: Vec<RecoveredGroup>) -> Vec<FoundGroup> {
+    let found = |group: RecoveredGroup| FoundGroup {
+        end: group.end,
+        runs: group.entries.iter().map(|entry| (entry.stream, run_of(wal, &group, entry))).collect(),
+        producers: group.entries.iter().filter_map(batch_of).collect(),
+    };
+    groups.into_iter().map(found).collect()
 }
 
-fn batch_of(entry: &stream_core::DirectoryEntry) -> Option<FoundBatch> {
+fn run_of(wal: WalId, group: &RecoveredGroup, entry: &DirectoryEntry) -> Run {
+    let span = group.span(entry);
+    Run {
+        range: entry.range,
+        records: u64::from(entry.records),
+        max_timestamp: entry.max_timestamp,
+        max_timestamp_offset: entry.range.base,
+        control: entry.control,
+        place: Place { wal, position: span.position, len: span.len, crc: span.crc },
+        body: Body::Spilled,
+    }
+}
+
+fn batch_of(entry: &DirectoryEntry) -> Option<FoundBatch> {
     let delta = entry.producer?;
     let (base, timestamp) = (entry.range.base, entry.max_timestamp);
     Some(FoundBatch { stream: entry.stream, stream_epoch: entry.stream_epoch, base, timestamp, delta })
-}
-
-fn found_groups(walked: &Recovered) -> Vec<FoundGroup> {
-    let run_of = |group: &wal::RecoveredGroup, entry: &stream_core::DirectoryEntry| {
-        let span = group.span(entry);
-        Run {
-            range: entry.range,
-            records: u64::from(entry.records),
-            max_timestamp: entry.max_timestamp,
-            max_timestamp_offset: entry.range.base,
-            control: entry.control,
-            place: Place { wal: walked.wal, position: span.position, len: span.len, crc: span.crc },
-            body: Body::Spilled,
-        }
-    };
-    walked
-        .groups
-        .iter()
-        .map(|group| FoundGroup {
-            end: group.end,
-            runs: group.entries.iter().map(|entry| (entry.stream, run_of(group, entry))).collect(),
-            producers: group.entries.iter().filter_map(batch_of).collect(),
-        })
-        .collect()
 }

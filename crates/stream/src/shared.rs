@@ -6,7 +6,8 @@
 //! | the WAL | the driver (places), the upload (trims) | |
 //! | the log cache | the driver (appends), the upload (committed), the follower (trimmed, deleted) | reads, the upload |
 //! | open streams | the driver (numbers), the follower (deleted), `Store::stream` (opens) | everybody |
-//! | readers, recovering, offline: dead WALs | recovery | reads, the upload, the clean stop, `Store::offline_reason` |
+//! | readers: by WAL | recovery | reads, the upload |
+//! | [`DeadWals`] | recovery | the upload, the clean stop, `Store::offline_reason` |
 //! | counters of objects | the uploads | the uploads |
 //! | producers: how many, and those of dead WALs | `Stream::append`, loads, recovery | loads, the upload |
 //! | stopped | whoever finds that this start must end | everybody |
@@ -15,20 +16,22 @@
 
 use crate::Options;
 use crate::block_cache::BlockCache;
+use crate::counters::Counters;
+use crate::front::Front;
 use crate::open_stream::OpenStream;
 use crate::producers::ProducerMemory;
 use crate::read::ColdReads;
+use crate::take_over::DeadWals;
 use crate::upload::Source;
 use crate::wal::{Wal, WalReader};
-use base::{NodeEpoch, NodeId, ObjectId, Offset, StreamEpoch, StreamId, WalId};
+use base::{NodeEpoch, NodeId, Offset, StreamEpoch, StreamId, WalId};
 use control::Ledger;
 use control_core::Image;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use stream_core::append::Appender;
 use stream_core::cache::LogCache;
-use tokio::sync::{Notify, Semaphore, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use world::{ObjectStore, World, lock};
 
 /// One start of one broker.
@@ -56,48 +59,14 @@ pub(crate) struct Shared {
     pub(crate) readers: Mutex<BTreeMap<WalId, WalReader>>,
     /// This start's own WAL as a source of uploads.
     pub(crate) own: Arc<Source>,
-    /// Dead WALs whose tails this start still uploads.
-    pub(crate) recovering: watch::Sender<usize>,
+    pub(crate) dead: DeadWals,
     pub(crate) counters: Mutex<Counters>,
-    /// Why dead WALs could not be recovered.
-    pub(crate) offline: Mutex<BTreeMap<WalId, String>>,
     pub(crate) blocks: BlockCache,
     pub(crate) cold: ColdReads,
-    /// Dead WALs are uploaded one block at a time, all together: their tails are read into memory for it.
-    pub(crate) recovered_blocks: Semaphore,
     /// Bounds PUTs of data objects.
     pub(crate) puts: Semaphore,
     pub(crate) producers: ProducerMemory,
     pub(crate) stopped: watch::Sender<Option<String>>,
-}
-
-/// The append path before the WAL.
-pub(crate) struct Front {
-    pub(crate) appender: Appender,
-    /// One for each accepted batch that is in no group yet, in the same order.
-    pub(crate) confirmations: VecDeque<oneshot::Sender<()>>,
-    /// Nothing more is accepted: a clean stop, or the end of this start.
-    pub(crate) closed: bool,
-    /// The largest batch refused for want of room since there last was room.
-    pub(crate) refused_bytes: usize,
-}
-
-impl Front {
-    /// Whether what was refused last would be refused again.
-    fn is_busy(&mut self) -> bool {
-        let busy = self.appender.held_bytes() > 0 && !self.appender.has_room_for(self.refused_bytes);
-        if !busy {
-            self.refused_bytes = 0;
-        }
-        busy
-    }
-}
-
-/// The counters of this start's objects (rule O-1).
-#[derive(Default)]
-pub(crate) struct Counters {
-    next: u64,
-    undecided: BTreeSet<u64>,
 }
 
 impl Shared {
@@ -179,28 +148,6 @@ impl Shared {
 
     pub(crate) fn reader(&self, wal: WalId) -> Option<WalReader> {
         lock(&self.readers).get(&wal).cloned()
-    }
-}
-
-impl Counters {
-    /// So many new object ids, undecided until [`Counters::decided`].
-    pub(crate) fn draw(&mut self, node_epoch: NodeEpoch, count: usize) -> Vec<ObjectId> {
-        let first = self.next;
-        self.next += count as u64;
-        self.undecided.extend(first..self.next);
-        (first..self.next).map(|counter| ObjectId { node_epoch, counter }).collect()
-    }
-
-    /// The lowest counter of any object that is not yet decided once these are.
-    pub(crate) fn min_after(&self, deciding: impl Fn(u64) -> bool) -> u64 {
-        self.undecided.iter().copied().find(|counter| !deciding(*counter)).unwrap_or(self.next)
-    }
-
-    /// The ledger has accepted or refused them.
-    pub(crate) fn decided(&mut self, objects: impl Iterator<Item = ObjectId>) {
-        for object in objects {
-            self.undecided.remove(&object.counter);
-        }
     }
 }
 

@@ -7,22 +7,24 @@
 //! trim point of an image that contains that death (rule B-1); streams open by or after the sealing entry (B-2).
 
 use crate::block_cache::BlockCache;
+use crate::counters::Counters;
+use crate::front::Front;
 use crate::options::StoreProbe;
 use crate::producers::ProducerMemory;
 use crate::read::ColdReads;
 use crate::recover::{self, Recovery};
-use crate::shared::{Counters, Front, Shared};
+use crate::shared::Shared;
 use crate::store::{StartError, StartRequest, WalTarget};
+use crate::take_over::DeadWals;
 use crate::wal::{ObjectWal, Recovered, RingFile, Wal};
-use crate::{driver, follow, housekeeping, upload};
+use crate::{driver, follow, housekeeping, take_over, upload};
 use base::{NodeEpoch, WalId, WalIndex, WalPosition, planted};
 use control::Ledger;
 use control_core::{Command, Image, WalRegistration};
 use futures::future::join_all;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
-use stream_core::append::Appender;
 use stream_core::cache::LogCache;
 use tokio::sync::{Notify, Semaphore, watch};
 use world::probe::{ProbeDepth, ProbeError, probe};
@@ -75,8 +77,10 @@ pub(crate) async fn start(
         let declare = Command::DeclareDead { node_epochs: doomed };
         ledger.submit(declare).await.map_err(|error| failed(&error))?;
     }
-    let holds_deaths = planted!("B2", ledger.image(), opened.clone());
-    let outcomes = recover::recover_dead(&recovery, &holds_deaths, early).await.map_err(|error| failed(&error))?;
+    let holds_deaths = ledger.image();
+    let trims = planted!("B2", holds_deaths.clone(), opened.clone());
+    let recovered = recover::recover_dead(&recovery, &holds_deaths, &trims, early).await;
+    let outcomes = recovered.map_err(|error| failed(&error))?;
     open_ownerless(&ledger, node_epoch).await.map_err(|error| failed(&error))?;
     if let Some(endpoint) = probed {
         ledger.submit(Command::Probed { endpoint }).await.map_err(|error| failed(&error))?;
@@ -91,11 +95,9 @@ pub(crate) async fn start(
         None => Wal::Object(ObjectWal::begin(world, objects.clone(), wal_id, wal_options)),
     };
     let shared = share(world, objects, ledger, &request, node_id, wal, begin_at);
-    for (wal, reason) in outcomes.offline {
-        world::lock(&shared.offline).insert(wal, reason);
-    }
+    *world::lock(&shared.dead.offline) = outcomes.offline;
     for adopted in outcomes.adopted {
-        recover::take_over(&shared, adopted);
+        take_over::take_over(&shared, adopted);
     }
     spawn_tasks(&shared);
     Ok(shared)
@@ -207,24 +209,17 @@ fn share(
         batch_bytes_max: wal.group_bytes_max(),
         readers: Mutex::new(BTreeMap::from([(wal_id, wal.reader())])),
         wal: Mutex::new(wal),
-        front: Mutex::new(Front {
-            appender: Appender::new(limits),
-            confirmations: VecDeque::new(),
-            closed: false,
-            refused_bytes: 0,
-        }),
+        front: Mutex::new(Front::new(limits)),
         driver_wakes: Notify::new(),
         room: Notify::new(),
         wal_is_full: AtomicBool::new(false),
         cache: Mutex::new(LogCache::new(options.log_cache_bytes_max)),
         streams: Mutex::new(BTreeMap::new()),
         own: upload::source(&options, wal_id, begin_at),
-        recovering: watch::Sender::new(0),
+        dead: DeadWals::new(),
         counters: Mutex::new(Counters::default()),
-        offline: Mutex::new(BTreeMap::new()),
         blocks: BlockCache::new(options.block_cache_bytes_max),
         cold: ColdReads::new(&options),
-        recovered_blocks: Semaphore::new(1),
         puts: Semaphore::new(options.requests_max.max(1)),
         producers: ProducerMemory::new(),
         stopped: watch::Sender::new(None),
@@ -239,7 +234,7 @@ fn spawn_tasks(shared: &Arc<Shared>) {
     drop(clock.spawn("housekeeping", Box::pin(housekeeping::keep(shared.clone()))));
     let task = shared.clone();
     let upload = async move {
-        if let Err(error) = upload::run(&task, &task.own, false).await {
+        if let Err(error) = upload::run(&task, &task.own).await {
             task.stop(error.to_string());
         }
         task.own.end();

@@ -199,7 +199,7 @@ impl Store {
         if !image.is_dead(owner.node_epoch()) {
             return None;
         }
-        let why = lock(&self.shared.offline).get(&owner.wal).cloned();
+        let why = lock(&self.shared.dead.offline).get(&owner.wal).cloned();
         Some(why.unwrap_or_else(|| {
             let url = image.wals.get(&owner.wal).map_or("a write-ahead log that is gone", |record| record.url.as_str());
             format!("its owner died, and {url} waits to be recovered: start a broker that can read it")
@@ -242,7 +242,7 @@ impl Store {
         };
         let append_bytes = lock(&self.shared.front).appender.held_bytes() as u64;
         let upload_behind_bytes = lock(&self.shared.own.core).behind_bytes();
-        let recovering_wals = *self.shared.recovering.borrow();
+        let recovering_wals = *self.shared.dead.recovering.borrow();
         Gauges {
             log_cache_bytes: memory_bytes,
             spilled_runs,

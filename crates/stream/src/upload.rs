@@ -57,15 +57,16 @@ enum Step {
     Committed(Block, Vec<UploadedObject>, Result<Outcome, LedgerError>),
 }
 
-/// Uploads and commits until this start may not any more; with `until_idle`, or after this start has ended, until everything is
+/// Uploads and commits until this start may not any more; a dead WAL, and after this start has ended its own, until everything is
 /// committed: what a failed WAL confirmed is still in memory.
-pub(crate) async fn run(shared: &Arc<Shared>, source: &Arc<Source>, until_idle: bool) -> Result<(), UploadEnd> {
+pub(crate) async fn run(shared: &Arc<Shared>, source: &Arc<Source>) -> Result<(), UploadEnd> {
+    let grows = || source.wal == shared.wal_id && !shared.has_stopped();
     let mut steps: FuturesUnordered<BoxFuture<'static, Step>> = FuturesUnordered::new();
     let mut uploaded: BTreeMap<u64, (Block, Vec<UploadedObject>)> = BTreeMap::new();
     loop {
         let due = {
             let now = shared.world.clock.now();
-            let filling = !until_idle && shared.wal_is_filling();
+            let filling = source.wal == shared.wal_id && shared.wal_is_filling();
             let mut core = lock(&source.core);
             while core.freeze_if_due(now, filling) {}
             while let Some(block) = core.next_upload() {
@@ -74,7 +75,7 @@ pub(crate) async fn run(shared: &Arc<Shared>, source: &Arc<Source>, until_idle: 
             if let Some((block, objects)) = core.next_commit().and_then(|number| uploaded.remove(&number)) {
                 steps.push(Box::pin(commit_block(shared.clone(), source.wal, block, objects)));
             }
-            if (until_idle || shared.has_stopped()) && core.is_idle() {
+            if !grows() && core.is_idle() {
                 return Ok(());
             }
             core.due()
@@ -107,7 +108,7 @@ pub(crate) async fn run(shared: &Arc<Shared>, source: &Arc<Source>, until_idle: 
 /// Everything of the block that still needs it is in the bucket when this ends.
 async fn upload_block(shared: Arc<Shared>, source: Arc<Source>, block: Block) -> Step {
     let is_own = source.wal == shared.wal_id;
-    let _permit = if is_own { None } else { Some(permit(&shared.recovered_blocks).await) };
+    let _permit = if is_own { None } else { Some(permit(&shared.dead.blocks).await) };
     let mut backoff = Backoff::new();
     loop {
         let objects = put_block(&shared, &source, &block).await;

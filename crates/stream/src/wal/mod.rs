@@ -32,6 +32,7 @@ use stream_core::{DirectoryEntry, WalEntry};
 
 pub use inspect::{GroupDescription, RingDescription, inspect_object_wal, inspect_ring};
 pub use object::{ObjectWal, ObjectWalReader};
+pub(crate) use object_recover::is_fence;
 pub use object_recover::{delete_dead_objects, recover_objects};
 pub use ring::RingWal;
 pub use ring_device::device_ring_bytes;

@@ -17,8 +17,10 @@ use base::{WalId, WalPosition, planted};
 use bytes::Bytes;
 use futures::StreamExt;
 use std::sync::Arc;
-use stream_core::wal_group::{GroupKind, GroupPlace, WalGroup, decode_group, decode_header, encode_fence};
-use world::{Backoff, ClockExt, GetRange, ObjectStore, Pages, PutOutcome, StoreError, World};
+use stream_core::wal_group::{
+    GroupKind, GroupPlace, HEADER_BYTES, WalGroup, decode_group, decode_header, encode_fence,
+};
+use world::{Backoff, ClockExt, GetRange, ObjectMeta, ObjectStore, Pages, PutOutcome, StoreError, World};
 
 /// Numbers read ahead at once.
 const READ_AHEAD_MAX: usize = 16;
@@ -61,21 +63,26 @@ pub async fn recover_objects(
     Ok(Recovered { wal, end: position_of(number), groups })
 }
 
-/// Deletes a sealed and wholly committed object WAL but for its fence at `end`, where it has one, leftovers above the fence included.
-/// To be called before `ForgetWal`. Late copies of puts may land at any time: they are the sweep's.
+/// Deletes a sealed and wholly committed object WAL but for its fences (B5), leftovers above the sealed end included. To be called
+/// before `ForgetWal`. Late copies of puts may land at any time: they are the sweep's.
 ///
 /// # Errors
 /// The store's; ask again later.
-pub async fn delete_dead_objects(store: &Arc<dyn ObjectStore>, wal: WalId, end: WalPosition) -> Result<(), StoreError> {
-    let fence = wal_object_key(wal, number_of(end));
+pub async fn delete_dead_objects(store: &Arc<dyn ObjectStore>, wal: WalId) -> Result<(), StoreError> {
     let mut pages = Pages::new(store.as_ref(), wal_prefix(wal), DELETE_KEYS_MAX);
     while let Some(page) = pages.next().await? {
-        let keys: Vec<String> = page.into_iter().map(|object| object.key).filter(|key| *key != fence).collect();
+        let keys: Vec<String> = page.into_iter().filter(|object| !is_fence(object)).map(|object| object.key).collect();
         if !keys.is_empty() {
             store.delete(&keys).await?;
         }
     }
     Ok(())
+}
+
+/// Whether an object of a WAL is a fence: those are shorter than any group. There may be several, as a recoverer that was slow finds
+/// nothing at the numbers that a faster one has committed and deleted.
+pub(crate) fn is_fence(object: &ObjectMeta) -> bool {
+    object.size == HEADER_BYTES as u64
 }
 
 struct Recovery<'a> {
