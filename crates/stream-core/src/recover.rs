@@ -278,9 +278,11 @@ mod tests {
     }
 
     #[test]
-    fn asking_again_gives_the_same_answer() {
+    fn closed_at_the_end_that_was_offered_a_tenure_has_the_same_tail() {
         let groups = [group(1000, &[(1, run(0, 5, 0))]), group(2000, &[(1, run(5, 6, 1000))])];
-        let open = BTreeMap::from([(StreamId(1), tenure(0, 0, None))]);
-        assert_eq!(fold(&groups, &open), fold(&groups, &open));
+        let offered = fold(&groups, &BTreeMap::from([(StreamId(1), tenure(0, 0, None))])).unwrap();
+        assert_eq!(offered.ends, [(StreamId(1), Offset(6))]);
+        let sealed = fold(&groups, &BTreeMap::from([(StreamId(1), tenure(0, 0, Some(6)))])).unwrap();
+        assert_eq!((sealed.ends, sealed.tails), (vec![], offered.tails));
     }
 }
