@@ -52,7 +52,26 @@ impl Log {
             self.believe(&mut image, run).await?;
         }
         self.catch_up(&mut image).await?;
+        self.reach_whole_end(&mut image).await?;
         Ok((image, snapshot))
+    }
+
+    /// Makes sure that nothing lies above the log's end. Who puts an entry has read all below it, so that one which is missing below
+    /// another has been lost by the bucket; to go on from there would write another history over the rest of this one.
+    async fn reach_whole_end(&self, image: &mut Image) -> Result<(), LedgerError> {
+        loop {
+            let missing = image.seq.next();
+            let Some(above) = self.numbers(keys::ENTRIES, missing, None).await?.first().copied() else { return Ok(()) };
+            self.catch_up(image).await?;
+            if image.seq.next() == missing {
+                return Err(LedgerError::Unreadable(format!(
+                    "{} is not in the bucket, though {} is: the bucket has lost it; put it back from a copy or an earlier \
+                     version of the bucket",
+                    keys::entry(missing),
+                    keys::entry(above)
+                )));
+            }
+        }
     }
 
     /// Reads on to the log's confirmed end.

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::oneshot;
+use world::ObjectStore;
 
 const ENTRY: &str = "ledger/entry/";
 const SNAPSHOT: &str = "ledger/snapshot/";
@@ -183,6 +184,27 @@ async fn a_put_into_a_collected_number_does_not_count() {
 }
 
 /// A2: nothing at n, because it was collected, is not the end of the log.
+#[tokio::test(start_paused = true)]
+async fn a_bucket_that_lost_an_entry_is_not_taken_for_a_shorter_one() {
+    let bucket = Bucket::default();
+    let (_, ledger, start) = broker(&bucket, 0, options()).await;
+    for name in ["a", "b", "c"] {
+        ledger.submit(topic(name, start)).await.unwrap();
+    }
+    let lost = bucket.keys(ENTRY)[1].clone();
+    let bytes = bucket.get(&lost).unwrap();
+    let store = bucket.store();
+    store.delete(std::slice::from_ref(&lost)).await.unwrap();
+    let store: Arc<dyn ObjectStore> = store;
+    let error = Ledger::open(&world(), store, options()).await.map(|_| ()).unwrap_err();
+    assert!(error.to_string().contains(&lost), "{error}");
+    let problems = read_all(&*bucket.store()).await.unwrap().problems;
+    assert!(problems.iter().any(|problem| problem.contains("is missing")), "{problems:?}");
+    bucket.put(&lost, bytes);
+    assert_eq!(open(&bucket.store()).await.image(), ledger.image());
+    assert_eq!(read_all(&*bucket.store()).await.unwrap().problems, Vec::<String>::new());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_reader_that_fell_behind_does_not_take_a_collected_number_for_the_end() {
     let bucket = Bucket::default();

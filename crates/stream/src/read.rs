@@ -16,6 +16,7 @@ use base::{ObjectId, Offset, OffsetRange, StreamId, planted};
 use bytes::Bytes;
 use control::LedgerError;
 use control_core::Reference;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use stream_core::cache::{Lookup, Place};
 use stream_core::object::BlockEntry;
@@ -40,6 +41,8 @@ pub(crate) struct ColdReads {
     gets: Semaphore,
     /// Bounds GETs that nobody waits for yet.
     prefetches: Arc<Semaphore>,
+    /// Reads that met what is not what was written.
+    pub(crate) corrupt: AtomicU64,
 }
 
 /// Why a plan did not work out.
@@ -57,6 +60,17 @@ impl ColdReads {
             ahead: Mutex::new(ReadAhead::new(bytes_max, READERS_MAX)),
             gets: Semaphore::new(requests_max),
             prefetches: Arc::new(Semaphore::new(requests_max)),
+            corrupt: AtomicU64::new(0),
+        }
+    }
+
+    /// Tells the operator: a client is told by an error code, and may pass it over. Clients ask again and again.
+    fn note(&self, stream: StreamId, offset: Offset, error: &ReadError) {
+        if matches!(error, ReadError::Corrupt(_)) {
+            let reads = self.corrupt.fetch_add(1, Ordering::Relaxed) + 1;
+            if reads.is_power_of_two() {
+                tracing::error!(%stream, %offset, %error, reads, "stored records can't be given to who asks for them");
+            }
         }
     }
 }
@@ -77,7 +91,10 @@ pub(crate) async fn read(
             Ok(false) => break,
             // What is there already is worth more than an error about what follows.
             Err(_) if batches.bytes > 0 => break,
-            Err(Fault::Error(error)) => return Err(error),
+            Err(Fault::Error(error)) => {
+                shared.cold.note(stream.id, batches.next, &error);
+                return Err(error);
+            }
             Err(Fault::Stale(why)) => {
                 plans += 1;
                 if plans == PLANS_MAX {

@@ -96,7 +96,12 @@ async fn recover_one(
     match walked {
         Ok(walked) => Ok(seal(recovery, wal, record, walked).await?),
         Err(NotWalked::DeviceFailed(reason)) => Err(RecoveryEnd::Device(reason)),
-        Err(NotWalked::Kept(reason)) => Ok(Sealed::Not(reason)),
+        Err(NotWalked::Kept(reason)) => Ok(match recovery.ledger.refresh().await? {
+            // What was missed is what somebody else has committed and deleted meanwhile.
+            newer if !newer.wals.contains_key(&wal) => Sealed::Others,
+            newer if is_stale(&newer, wal, record) => Sealed::Stale,
+            _ => Sealed::Not(reason),
+        }),
     }
 }
 

@@ -251,6 +251,7 @@ impl Store {
             append_bytes,
             upload_behind_bytes,
             recovering_wals,
+            corrupt_reads: self.shared.cold.corrupt.load(Ordering::Relaxed),
         }
     }
 }
@@ -272,6 +273,8 @@ pub struct Gauges {
     pub upload_behind_bytes: u64,
     /// Dead WALs whose tails are still uploaded.
     pub recovering_wals: usize,
+    /// Reads, since the start, of records that are damaged or missing where they are stored.
+    pub corrupt_reads: u64,
 }
 
 /// One stream that this start owns; clones share it.

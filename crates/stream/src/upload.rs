@@ -6,6 +6,9 @@
 //! When, what and in which order is [`stream_core::upload`]'s decision. Trouble of the store is retried for ever, with backoff;
 //! meanwhile appends go on until the WAL is full. A block's objects are in the bucket before its commit is asked for; the WAL is
 //! trimmed only to what an image shows (rule B-3). No object is deleted here: a refused commit may be the repeat of a success.
+//!
+//! Damaged records hold up nobody else's: what stands before them is committed, and so is every other stream. From then on commits
+//! leave the WAL's trim point where it is, so that a later start finds all of it again.
 
 use crate::keys::data_key;
 use crate::producers::{self, Section};
@@ -31,6 +34,9 @@ use world::{ClockExt, StoreError, lock};
 /// Spilled runs that lie side by side are read back by one request up to so many bytes.
 const READ_TOGETHER_BYTES_MAX: u32 = 4 << 20;
 
+/// So often is a run read that is not what was written, before it counts as damaged.
+const DAMAGED_TRIES: u32 = 5;
+
 /// A WAL whose tail is uploaded.
 pub(crate) struct Source {
     pub(crate) wal: WalId,
@@ -39,6 +45,8 @@ pub(crate) struct Source {
     pub(crate) changed: Notify,
     /// Nobody uploads it any more.
     ended: AtomicBool,
+    /// From where on a stream's records in this WAL can't be uploaded, since those at that offset are damaged.
+    lost: Mutex<BTreeMap<StreamId, Offset>>,
 }
 
 /// Why an upload ended before everything was committed.
@@ -73,7 +81,7 @@ pub(crate) async fn run(shared: &Arc<Shared>, source: &Arc<Source>) -> Result<()
                 steps.push(Box::pin(upload_block(shared.clone(), source.clone(), block)));
             }
             if let Some((block, objects)) = core.next_commit().and_then(|number| uploaded.remove(&number)) {
-                steps.push(Box::pin(commit_block(shared.clone(), source.wal, block, objects)));
+                steps.push(Box::pin(commit_block(shared.clone(), source.clone(), block, objects)));
             }
             if !grows() && core.is_idle() {
                 return Ok(());
@@ -112,7 +120,7 @@ async fn upload_block(shared: Arc<Shared>, source: Arc<Source>, block: Block) ->
     let mut backoff = Backoff::new();
     loop {
         let objects = put_block(&shared, &source, &block).await;
-        let Some((stream, range)) = left_out(&shared.ledger.image(), source.wal, &block, &objects) else {
+        let Some((stream, range)) = left_out(&shared.ledger.image(), &source, &block, &objects) else {
             return Step::Uploaded(block, objects);
         };
         // To commit now would trim records that are in no object.
@@ -125,7 +133,10 @@ async fn upload_block(shared: Arc<Shared>, source: Arc<Source>, block: Block) ->
 async fn put_block(shared: &Shared, source: &Source, block: &Block) -> Vec<UploadedObject> {
     let image = shared.ledger.image();
     let mut needed = block.clone();
-    needed.ranges.retain(|stream, range| image.needs_wal(source.wal, *stream, range.stream_epoch, range.range));
+    needed.ranges.retain(|stream, range| {
+        range.range = source.readable(*stream, range.range);
+        !range.range.is_empty() && image.needs_wal(source.wal, *stream, range.stream_epoch, range.range)
+    });
     drop(image);
     let plans = plan_objects(&needed, &shared.options.upload_limits());
     // Before anything is put: what is confirmed now includes all of the block.
@@ -171,19 +182,25 @@ async fn put_states(shared: &Shared, source: &Source, sections: Vec<Section>) ->
     Some(UploadedObject { id, size, ranges: Vec::new(), states: states.collect() })
 }
 
-/// A range of the block that still needs its WAL and does not reach its end in these objects. A hole inside is the ledger's to refuse.
-fn left_out(image: &Image, wal: WalId, block: &Block, objects: &[UploadedObject]) -> Option<(StreamId, OffsetRange)> {
+/// A range of the block that still needs its WAL and does not reach its end in these objects, or the first of its records that are
+/// damaged. A hole inside is the ledger's to refuse.
+fn left_out(
+    image: &Image,
+    source: &Source,
+    block: &Block,
+    objects: &[UploadedObject],
+) -> Option<(StreamId, OffsetRange)> {
     let mut reached: BTreeMap<StreamId, Offset> = BTreeMap::new();
     for range in objects.iter().flat_map(|object| &object.ranges) {
         let end = reached.entry(range.stream).or_default();
         *end = range.range.next.max(*end);
     }
-    let mut ranges = block.ranges.iter();
-    let (stream, range) = ranges.find(|(stream, range)| {
-        let reaches = reached.get(stream).is_some_and(|end| *end >= range.range.next);
-        !reaches && image.needs_wal(wal, **stream, range.stream_epoch, range.range)
-    })?;
-    Some((*stream, range.range))
+    block.ranges.iter().find_map(|(stream, range)| {
+        let readable = source.readable(*stream, range.range);
+        let reaches = readable.is_empty() || reached.get(stream).is_some_and(|end| *end >= readable.next);
+        let is_left = !reaches && image.needs_wal(source.wal, *stream, range.stream_epoch, readable);
+        is_left.then_some((*stream, readable))
+    })
 }
 
 /// `None` where nothing was left of these ranges meanwhile.
@@ -200,9 +217,12 @@ async fn put_object(
     let mut builder = ObjectBuilder::new(id, source.wal, shared.options.data_block_bytes);
     for (stream, stream_epoch, runs) in runs {
         for run in runs {
+            if source.readable(stream, run.range) != run.range {
+                continue;
+            }
             let bytes = match together.remove(&run.place.position) {
                 Some(bytes) => Some(BatchBytes::whole(bytes)),
-                None => bytes_of(shared, source.wal, stream, &run).await,
+                None => bytes_of(shared, source, stream, &run).await,
             };
             let Some(bytes) = bytes else { continue };
             push_run(&mut builder, stream, stream_epoch, &run, bytes);
@@ -281,18 +301,24 @@ async fn read_together(shared: &Shared, wal: WalId, runs: impl Iterator<Item = &
     read
 }
 
-/// A run's bytes, from memory or from the WAL. `None` where the run needs no upload any more.
-async fn bytes_of(shared: &Shared, wal: WalId, stream: StreamId, run: &Run) -> Option<BatchBytes> {
+/// A run's bytes, from memory or from the WAL. `None` where the run needs no upload any more, or is damaged.
+async fn bytes_of(shared: &Shared, source: &Source, stream: StreamId, run: &Run) -> Option<BatchBytes> {
     if let Body::Memory(bytes) = &run.body {
         return Some(bytes.clone());
     }
+    let wal = source.wal;
     let reader = shared.reader(wal)?;
-    let mut backoff = Backoff::new();
+    let (mut backoff, mut damaged) = (Backoff::new(), 0);
     loop {
         match read_run(&reader, run).await {
             Ok(bytes) => return Some(BatchBytes::whole(bytes)),
             Err(error) => {
                 if !lock(&shared.cache).stands(stream, run.place, run.range) {
+                    return None;
+                }
+                damaged += u32::from(matches!(error, WalReadError::Gone(_)));
+                if damaged == DAMAGED_TRIES {
+                    source.lose(stream, run.range, &error);
                     return None;
                 }
                 if backoff.is_worth_a_line() {
@@ -328,18 +354,20 @@ async fn put_for_ever(shared: &Shared, key: &str, parts: Vec<Bytes>) {
     }
 }
 
-async fn commit_block(shared: Arc<Shared>, wal: WalId, block: Block, objects: Vec<UploadedObject>) -> Step {
+async fn commit_block(shared: Arc<Shared>, source: Arc<Source>, block: Block, objects: Vec<UploadedObject>) -> Step {
+    let wal = source.wal;
+    let trim = if source.has_damage() {
+        // Not the block's, as something below it may be what can't be uploaded.
+        shared.ledger.image().wals.get(&wal).map_or(WalPosition(0), |record| record.trim)
+    } else {
+        block.trim
+    };
     let min_counter = {
         let deciding: Vec<u64> = objects.iter().map(|object| object.id.counter).collect();
         lock(&shared.counters).min_after(|counter| deciding.contains(&counter))
     };
-    let command = Command::CommitObjects {
-        speaker: shared.node_epoch,
-        wal,
-        trim: block.trim,
-        min_counter,
-        objects: objects.clone(),
-    };
+    let command =
+        Command::CommitObjects { speaker: shared.node_epoch, wal, trim, min_counter, objects: objects.clone() };
     let outcome = submit_for_ever(&shared, &command).await;
     Step::Committed(block, objects, outcome)
 }
@@ -409,7 +437,36 @@ async fn committed(
 
 impl Source {
     pub(crate) fn new(wal: WalId, uploader: Uploader) -> Source {
-        Source { wal, core: Mutex::new(uploader), changed: Notify::new(), ended: AtomicBool::new(false) }
+        Source {
+            wal,
+            core: Mutex::new(uploader),
+            changed: Notify::new(),
+            ended: AtomicBool::new(false),
+            lost: Mutex::default(),
+        }
+    }
+
+    /// The records at the range's beginning are not what was written.
+    fn lose(&self, stream: StreamId, range: OffsetRange, error: &WalReadError) {
+        tracing::error!(
+            %stream, %range, wal = %self.wal, %error,
+            "acknowledged records are damaged in the write-ahead log and in no object yet; everything else is served, and the log's \
+             room stays taken; see \"A damaged log\" in docs/operating.md"
+        );
+        let mut lost = lock(&self.lost);
+        let first = lost.entry(stream).or_insert(range.base);
+        *first = range.base.min(*first);
+    }
+
+    /// Whether anything of this WAL can't be uploaded.
+    pub(crate) fn has_damage(&self) -> bool {
+        !lock(&self.lost).is_empty()
+    }
+
+    /// The part of a range that lies before damaged records of its stream.
+    fn readable(&self, stream: StreamId, range: OffsetRange) -> OffsetRange {
+        let next = lock(&self.lost).get(&stream).map_or(range.next, |first| range.next.min(*first).max(range.base));
+        OffsetRange { next, ..range }
     }
 
     pub(crate) fn end(&self) {

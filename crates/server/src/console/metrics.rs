@@ -73,6 +73,7 @@ fn streams(page: &mut Page, gauges: Gauges) {
         append_bytes,
         upload_behind_bytes,
         recovering_wals,
+        corrupt_reads,
     } = gauges;
     let mut gauge = |name: &str, help: &str, value: u64| {
         page.metric(name, "gauge", help);
@@ -89,6 +90,9 @@ fn streams(page: &mut Page, gauges: Gauges) {
         "Logs of dead starts whose records are still uploaded.",
         count(recovering_wals),
     );
+    let corrupt = "millstream_corrupt_reads_total";
+    page.metric(corrupt, "counter", "Reads of records that are damaged or missing where they are stored.");
+    page.sample(corrupt, "", corrupt_reads);
 }
 
 fn count(items: usize) -> u64 {

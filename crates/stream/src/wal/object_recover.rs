@@ -5,14 +5,13 @@
 //! while create(n, fence) says that n exists and n is not a fence { take n; n = n + 1 }
 //! ```
 //! That the fence could be *created* at `n` proves that every number below is there and that none can land later: the writer
-//! never acknowledges `n` or anything above. Nothing starts from a listing, and what lies above the fence is ignored for ever.
+//! never acknowledges `n` or anything above. Nothing starts from a listing, and what lies above the fence is ignored for ever, but for
+//! one question before it is created: whether a group above says that `n` was durable. Then the bucket has lost it.
 //! Numbers are read ahead in parallel first; that a number is missing then is only a hint to try the fence there.
 
 use super::object::{DELETE_KEYS_MAX, number_of, position_of};
 use super::{RecoverError, Recovered, RecoveredGroup};
-#[cfg(mutants)]
-use crate::keys::wal_object_number;
-use crate::keys::{wal_object_key, wal_prefix};
+use crate::keys::{wal_object_key, wal_object_number, wal_prefix};
 use base::{WalId, WalPosition, planted};
 use bytes::Bytes;
 use futures::StreamExt;
@@ -54,6 +53,7 @@ pub async fn recover_objects(
             recovery.make_durable().await;
             break;
         }
+        recovery.check_nothing_is_lost(number).await?;
         if recovery.create_fence(fence).await == PutOutcome::Created {
             break;
         }
@@ -115,6 +115,52 @@ impl Recovery<'_> {
             next += 1;
         }
         unreachable!("numbers do not end")
+    }
+
+    /// That a number is missing is the log's end only if nobody was told that it is durable. The groups above it, which count for
+    /// nothing else, say how far their writer knew itself durable; marks rise with the numbers, so the highest says it.
+    async fn check_nothing_is_lost(&self, missing: u64) -> Result<(), RecoverError> {
+        let Some(highest) = self.highest_group_above(missing).await else { return Ok(()) };
+        let durable = match self.read(highest).await {
+            Ok(Some(group)) => group.header.place.durable,
+            // One that says nothing readable says nothing of those below it.
+            Ok(None) | Err(_) => return Ok(()),
+        };
+        // A writer that does not know of its death may have put both since the first look.
+        if durable <= position_of(missing) || self.read(missing).await?.is_some() {
+            return Ok(());
+        }
+        Err(RecoverError::Damaged {
+            wal: self.wal,
+            position: position_of(missing),
+            reason: format!(
+                "{} is not there, and {} says that it was durable",
+                wal_object_key(self.wal, missing),
+                wal_object_key(self.wal, highest)
+            ),
+        })
+    }
+
+    /// The highest number above `number` that a listing shows, fences left aside.
+    async fn highest_group_above(&self, number: u64) -> Option<u64> {
+        let (prefix, mut after) = (wal_prefix(self.wal), wal_object_key(self.wal, number));
+        let (mut highest, mut backoff) = (None, Backoff::new());
+        loop {
+            match self.store.list(&prefix, &after, DELETE_KEYS_MAX).await {
+                Ok(page) => {
+                    let groups = page.iter().filter(|object| !is_fence(object));
+                    highest = groups.filter_map(|object| wal_object_number(&object.key)).next_back().or(highest);
+                    match page.last() {
+                        Some(last) if page.len() == DELETE_KEYS_MAX => after = last.key.clone(),
+                        _ => return highest,
+                    }
+                }
+                Err(error) => {
+                    tracing::debug!(wal = %self.wal, %error, "a dead start's write-ahead log can't be listed yet");
+                    backoff.wait(self.world.clock.as_ref()).await;
+                }
+            }
+        }
     }
 
     /// The group of that number; `None` where there is none.

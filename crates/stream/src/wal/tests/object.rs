@@ -91,6 +91,29 @@ async fn damage_is_told_and_not_cut_off() {
     );
 }
 
+#[tokio::test]
+async fn a_log_that_lost_an_object_does_not_end_there() {
+    for lost in [0, 2] {
+        let (world, fake, store) = setting(7);
+        let mut wal = begin(&world, &store);
+        write_groups(&mut wal, &mut Seed::new(7), 5).await;
+        let keys = fake.keys();
+        store.delete(&keys[lost..=lost]).await.unwrap();
+        let from = WalPosition(0);
+        let damaged = recover_objects(&world, &store, wal_id(1), from).await.unwrap_err();
+        let at_hole = |position: WalPosition| position.0 == (lost as u64) << 32;
+        assert!(matches!(damaged, RecoverError::Damaged { position, .. } if at_hole(position)), "{damaged}");
+        assert_eq!(fake.keys().len(), 4, "there is no fence, and nothing more is gone");
+    }
+    // The last one: no group says that it had been durable. A writer that goes on never says so of what it was not told.
+    let (world, fake, store) = setting(8);
+    let mut wal = begin(&world, &store);
+    write_groups(&mut wal, &mut Seed::new(8), 5).await;
+    store.delete(&fake.keys()[4..]).await.unwrap();
+    let walked = recover_objects(&world, &store, wal_id(1), WalPosition(0)).await.unwrap();
+    assert_eq!((walked.groups.len(), walked.end), (4, WalPosition(4 << 32)));
+}
+
 /// A writer that never learns of its death, two recoverers, and a store in trouble, all interleaved. Both recoveries must agree on
 /// the end and hold all that was ever acknowledged, before or after.
 #[tokio::test]
