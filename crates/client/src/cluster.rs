@@ -157,11 +157,11 @@ impl Cluster {
         }
     }
 
-    /// The topic as some broker knows it now.
+    /// The topic as some broker knows it now, whether or not its partitions have leaders.
     ///
     /// # Errors
-    /// It is not there, not every partition has a leader, or no broker answers in time.
-    pub async fn refresh(&self, name: &str) -> Result<Arc<Topic>, ClientError> {
+    /// It is not there, or no broker answers in time.
+    pub async fn look_up(&self, name: &str) -> Result<Arc<Topic>, ClientError> {
         let answer = self.metadata(Some(vec![name.to_owned()])).await?;
         let about = || format!("topic {name}");
         let found = answer.topics.iter().find(|topic| topic.name.as_deref() == Some(name));
@@ -170,7 +170,15 @@ impl Cluster {
             return Err(ClientError::Refused { what: about(), code, message: None });
         };
         ClientError::check(found.error_code, None, about)?;
-        let topic = self.learn(found);
+        Ok(self.learn(found))
+    }
+
+    /// The topic as some broker knows it now.
+    ///
+    /// # Errors
+    /// It is not there, not every partition has a leader, or no broker answers in time.
+    pub async fn refresh(&self, name: &str) -> Result<Arc<Topic>, ClientError> {
+        let topic = self.look_up(name).await?;
         match topic.partitions.iter().find(|partition| partition.leader.is_none()) {
             None => Ok(topic),
             Some(partition) => Err(ClientError::Refused {

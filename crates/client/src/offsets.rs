@@ -1,6 +1,6 @@
 //! Where partitions begin and end, and which offset a time has.
 
-use crate::cluster::{Cluster, RETRY_WAIT_MAX};
+use crate::cluster::{Cluster, RETRY_WAIT_MAX, Topic};
 use crate::error::ClientError;
 use protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
 use std::collections::BTreeMap;
@@ -26,7 +26,15 @@ impl Cluster {
         Ok(found)
     }
 
-    /// The same for all partitions or for some, with -1 where there is no such record.
+    /// The same for those of the topic's partitions that have a leader, asked once. Where no record is that young, -1.
+    ///
+    /// # Errors
+    /// A broker does not answer, or leads a partition no longer.
+    pub async fn offsets_where_led(&self, topic: &Topic, timestamp: i64) -> Result<BTreeMap<i32, i64>, ClientError> {
+        self.listed_once(topic, timestamp, None).await
+    }
+
+    /// The same as [`Cluster::offsets`] for all partitions or for some, with -1 where there is no such record.
     async fn listed(
         &self,
         topic: &str,
@@ -37,7 +45,9 @@ impl Cluster {
         let began = clock.now();
         let mut backoff = Backoff::up_to(RETRY_WAIT_MAX);
         loop {
-            let error = match self.listed_once(topic, timestamp, only).await {
+            // It waits on its own, and no longer for a topic that is not there.
+            let known = self.topic(topic).await?;
+            let error = match self.listed_once(&known, timestamp, only).await {
                 Ok(offsets) => return Ok(offsets),
                 Err(error) => error,
             };
@@ -52,11 +62,11 @@ impl Cluster {
 
     async fn listed_once(
         &self,
-        topic: &str,
+        known: &Topic,
         timestamp: i64,
         only: Option<&[i32]>,
     ) -> Result<BTreeMap<i32, i64>, ClientError> {
-        let known = self.topic(topic).await?;
+        let topic = known.name.as_str();
         let mut by_leader: BTreeMap<i32, Vec<ListOffsetsPartition>> = BTreeMap::new();
         for partition in &known.partitions {
             let wanted = only.is_none_or(|only| only.contains(&partition.index));

@@ -3,7 +3,7 @@
 //! Exit codes: 0 done or stopped as asked; 1 the world is not as it must be (port, disk, bucket); 2 what the operator wrote is
 //! wrong. An error is one line on standard error that says what to do.
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use server::args::{Cli, Command};
 use server::commands::{self, CommandError};
 use std::process::ExitCode;
@@ -44,12 +44,62 @@ fn explain(error: &clap::Error) -> ExitCode {
             ExitCode::from(2)
         }
         _ => {
-            let text = error.to_string();
-            let said = text.lines().take_while(|line| !line.starts_with("Usage:"));
-            let said: Vec<&str> = said.map(str::trim).filter(|line| !line.is_empty()).collect();
-            let line = said.join("; ");
-            eprintln!("millstream: {}; see millstream --help", line.strip_prefix("error: ").unwrap_or(&line));
+            eprintln!(
+                "millstream: {}; see {} --help",
+                in_one_line(&error.to_string()),
+                meant(std::env::args().skip(1))
+            );
             ExitCode::from(2)
         }
+    }
+}
+
+/// What clap says in several lines, without its pointers to elsewhere.
+fn in_one_line(text: &str) -> String {
+    let said = text.strip_prefix("error: ").unwrap_or(text).lines().map(str::trim);
+    let said = said.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"));
+    // That an unknown option may be a value helps nobody: the option was meant.
+    let said: Vec<&str> = said.filter(|line| !line.is_empty() && !line.starts_with("tip: to pass")).collect();
+    said.join("; ").replace(":; ", ": ")
+}
+
+/// The command that the words name, as far as they do.
+fn meant(words: impl Iterator<Item = String>) -> String {
+    let mut command = Cli::command();
+    let mut path = command.get_name().to_owned();
+    for word in words {
+        let Some(next) = command.find_subcommand(&word).cloned() else { break };
+        path.push(' ');
+        path.push_str(&word);
+        command = next;
+    }
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is told of a command line that clap refuses.
+    fn told(line: &str) -> String {
+        let words = || line.split(' ').map(str::to_owned);
+        let error = Cli::try_parse_from(words()).unwrap_err();
+        format!("{}; see {} --help", in_one_line(&error.to_string()), meant(words().skip(1)))
+    }
+
+    #[test]
+    fn a_mistake_is_one_line_that_leads_to_the_help_of_its_command() {
+        assert_eq!(told("millstream strat").split(';').next(), Some("unrecognized subcommand 'strat'"));
+        let missing = "the following required arguments were not provided: <TOPIC>; see millstream produce --help";
+        assert_eq!(told("millstream produce"), missing);
+        let unknown = "unexpected argument '--topic' found; see millstream topic create --help";
+        assert_eq!(told("millstream topic create --topic t"), unknown);
+        let near = "unexpected argument '--bootstrap-server' found; tip: a similar argument exists: '--bootstrap'";
+        assert!(told("millstream topic list --bootstrap-server h:1").starts_with(near));
+        let both = "the argument '--to-earliest' cannot be used with '--to-latest'";
+        let line = told("millstream group reset g --to-earliest --to-latest");
+        assert!(line.starts_with(both), "{line}");
+        let value = "invalid value '0' for '--rate <N>': 0 is not in 1..=10000000; see millstream bench e2e --help";
+        assert_eq!(told("millstream bench e2e load --rate 0"), value);
     }
 }

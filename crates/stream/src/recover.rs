@@ -124,9 +124,10 @@ pub(crate) async fn walk(recovery: &Recovery<'_>, wal: WalId, record: &WalRecord
             RecoverError::Unreadable { .. } => NotWalked::DeviceFailed(error.to_string()),
             RecoverError::Damaged { .. } => NotWalked::Kept(error.to_string()),
         }),
-        None => {
-            Err(NotWalked::Kept(format!("it is in {}, which this broker can't read: start a broker there", record.url)))
-        }
+        None => Err(NotWalked::Kept(format!(
+            "it is in {}, and this broker has another log: start one with that --wal",
+            record.url
+        ))),
     }
 }
 

@@ -215,11 +215,11 @@ fn value_in(described: impl Fn() -> Vec<Described>) -> impl Fn(&str) -> Option<S
     move |name| described().into_iter().find(|it| it.setting.name == name).and_then(|it| it.value)
 }
 
-fn tell_caveats(scope: Scope, of: &str, changes: &Changes) {
+fn tell_caveats(scope: Scope, resource: &str, changes: &Changes) {
     for (name, value) in changes {
         let Some(value) = value else { continue };
         if let Some(caveat) = scope.find(name).and_then(|setting| setting.caveat(value)) {
-            tracing::info!(of, "{name}={value} {caveat}");
+            tracing::info!(resource, "{name}={value} {caveat}");
         }
     }
 }

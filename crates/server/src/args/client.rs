@@ -7,7 +7,7 @@ use std::path::PathBuf;
 #[derive(Args, Debug, Clone)]
 pub struct ClusterArgs {
     /// Any broker of a Kafka-compatible cluster; several with commas between them
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9092")]
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9092", value_parser = addresses)]
     pub bootstrap: String,
     /// How long a call may take, with everything that is tried again
     #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3600))]
@@ -15,6 +15,17 @@ pub struct ClusterArgs {
     /// Answer in JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// `HOST:PORT`, once or more with commas between.
+fn addresses(text: &str) -> Result<String, String> {
+    let is_port = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
+    let is_one = |it: &str| it.trim().rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && is_port(port));
+    if text.split(',').all(is_one) {
+        Ok(text.to_owned())
+    } else {
+        Err("write HOST:PORT, such as 127.0.0.1:9092".to_owned())
+    }
 }
 
 /// `millstream topic`.
@@ -139,7 +150,7 @@ pub struct Produce {
 pub struct Consume {
     /// The topic to read
     pub topic: String,
-    /// Where to begin: `beginning`, `end`, an offset, a time such as 2026-11-21T10:00:00Z, or -10m for ten minutes ago
+    /// Where to begin: `beginning` or `earliest`, `end` or `latest`, an offset, a time such as 2026-11-21T10:00:00Z, or -10m for ten minutes ago
     #[arg(long, value_name = "WHERE", default_value = "beginning", allow_hyphen_values = true)]
     pub from: String,
     /// Share the topic with the other members of this group and commit what was read; `--from` counts where it has committed nothing
@@ -209,7 +220,7 @@ pub struct GroupDelete {
 
 /// `millstream group reset`. An offset that a partition does not have becomes the nearest that it has.
 #[derive(Args, Debug)]
-#[group(id = "where", required = true, args = ["to_earliest", "to_latest", "to_offset", "to_datetime", "by_duration", "shift_by"])]
+#[group(id = "where", required = true, multiple = false, args = ["to_earliest", "to_latest", "to_offset", "to_datetime", "by_duration", "shift_by"])]
 pub struct GroupReset {
     /// The group's id
     pub group: String,
@@ -222,7 +233,7 @@ pub struct GroupReset {
     /// Behind the last record
     #[arg(long)]
     pub to_latest: bool,
-    /// To this offset, in every partition
+    /// To this offset in every partition, or the nearest that it has
     #[arg(long, value_name = "OFFSET", value_parser = clap::value_parser!(i64).range(0..))]
     pub to_offset: Option<i64>,
     /// To the first record of this time or later, such as 2026-11-21T10:00:00Z
@@ -231,7 +242,7 @@ pub struct GroupReset {
     /// To the first record that is no older than this, such as 2h
     #[arg(long, value_name = "DURATION")]
     pub by_duration: Option<String>,
-    /// By so many records from where the group stands; negative: back
+    /// By so many records from where the group stands, as far as there are any; negative: back
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub shift_by: Option<i64>,
     /// Do it
@@ -288,12 +299,14 @@ fn setting(text: &str) -> Result<(String, String), String> {
 #[derive(Subcommand, Debug)]
 pub enum Bench {
     /// Write at a fixed rate, or as fast as possible, and time the acknowledgements.
-    #[command(after_help = "Example:\n  millstream bench produce load --rate 5000 --size 1024 --duration 30 --json")]
+    #[command(
+        after_help = "Examples:\n  millstream topic create load\n  millstream bench produce load --rate 5000 --size 1024 --duration 30 --json"
+    )]
     Produce(Load),
     /// Read a topic from its beginning to its end as fast as possible.
     #[command(after_help = "Example:\n  millstream bench consume load")]
     Consume(BenchConsume),
-    /// Write at a fixed rate, read at the same time, and time the way from one to the other.
+    /// Write at a fixed rate, or as fast as possible, read at the same time, and time the way from one to the other.
     #[command(after_help = "Example:\n  millstream bench e2e load --rate 5000 --duration 30")]
     E2e(Load),
 }

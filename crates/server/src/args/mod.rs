@@ -18,6 +18,9 @@ pub struct Cli {
 #[derive(Subcommand, Debug)]
 pub enum Command {
     /// Start a broker.
+    #[command(
+        after_help = "Examples:\n  millstream start --data /var/lib/millstream --set num.partitions=6\n  millstream start --storage 's3://bucket/prefix?endpoint=http://127.0.0.1:9000&region=us-east-1'"
+    )]
     Start(Box<StartArgs>),
     /// Make, list, describe, change or delete topics.
     #[command(subcommand)]
@@ -36,6 +39,7 @@ pub enum Command {
     #[command(subcommand)]
     Inspect(Inspect),
     /// Check every byte that the ledger speaks of, while no broker runs.
+    #[command(after_help = "Example:\n  millstream fsck --data ./millstream-data")]
     Fsck(StorageArgs),
 }
 
@@ -84,10 +88,10 @@ pub struct StartArgs {
 /// Which bucket to look at. Reading it disturbs no broker.
 #[derive(Args, Debug, Clone)]
 pub struct StorageArgs {
-    /// As given to `millstream start`.
+    /// As given to `millstream start` [default: ./millstream-data]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// As given to `millstream start`.
+    /// As given to `millstream start` [default: DIR/bucket]
     #[arg(long, value_name = "URL")]
     pub storage: Option<String>,
 }
@@ -96,6 +100,7 @@ pub struct StorageArgs {
 #[derive(Subcommand, Debug)]
 pub enum Inspect {
     /// A data object: its blocks and the ranges of streams that they cover.
+    #[command(after_help = "Example:\n  millstream inspect object 3-17")]
     Object {
         /// The object as `inspect ledger` shows it, such as 3-17, or its key in the bucket, data/…
         key: String,
@@ -103,13 +108,15 @@ pub enum Inspect {
         storage: StorageArgs,
     },
     /// A write-ahead log: its groups and what each holds.
+    #[command(after_help = "Examples:\n  millstream inspect wal ./millstream-data/wal\n  millstream inspect wal 3/0")]
     Wal {
         /// The folder or device of a local log, or EPOCH/INDEX of a log in the bucket, as `inspect ledger` shows it.
         wal: String,
         #[command(flatten)]
         storage: StorageArgs,
     },
-    /// The ledger: its image at the confirmed end.
+    /// The ledger: its entries, and what they come to: brokers, topics and objects.
+    #[command(after_help = "Example:\n  millstream inspect ledger | grep ^topic")]
     Ledger {
         #[command(flatten)]
         storage: StorageArgs,

@@ -2,7 +2,7 @@
 //!
 //! For a bucket that no broker writes meanwhile. What only a local log holds is not seen: such logs are named.
 
-use super::{CommandError, outside, say};
+use super::{CommandError, counted, outside, say};
 use crate::args::StorageArgs;
 use control_core::{Image, NodeState, WalState};
 use std::sync::Arc;
@@ -26,7 +26,7 @@ pub fn run(storage: &StorageArgs) -> Result<(), CommandError> {
             say("sound");
             Ok(())
         }
-        count => Err(CommandError::failed(format!("--storage {target}: {count} problems"))),
+        count => Err(CommandError::failed(format!("--storage {target}: {}", counted(count, "problem")))),
     }
 }
 
@@ -50,10 +50,17 @@ async fn check(store: &Arc<dyn ObjectStore>) -> Result<Findings, String> {
 
 fn summary(image: &Image, report: &FsckReport) -> Vec<String> {
     let mut lines = vec![
-        format!("ledger entry {}: {} topics, {} partitions", image.seq, image.topics.len(), image.streams.len()),
         format!(
-            "{} data objects, {} blocks and {} bytes read and verified",
-            report.objects, report.blocks, report.bytes
+            "ledger entry {}: {}, {}",
+            image.seq,
+            counted(image.topics.len(), "topic"),
+            counted(image.streams.len(), "partition")
+        ),
+        format!(
+            "{}, {} and {} read and verified",
+            counted(report.objects, "data object"),
+            counted(report.blocks, "block"),
+            counted(report.bytes, "byte")
         ),
     ];
     let mut note = |count: usize, what: &str| {

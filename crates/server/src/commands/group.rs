@@ -246,9 +246,9 @@ async fn wanted(
     for (topic, partitions) in &args.topics {
         let known = cluster.topic(topic).await?;
         if let Some(missing) = partitions.iter().find(|index| known.partition(**index).is_none()) {
-            let count = known.partitions.len();
+            let count = counted(known.partitions.len(), "partition");
             return Err(CommandError::wrong(format!(
-                "--topic {topic}:{missing}: topic {topic} has {count} partitions, counted from 0"
+                "--topic {topic}:{missing}: topic {topic} has {count}, counted from 0"
             )));
         }
         let named = partitions.iter().copied();

@@ -32,8 +32,9 @@ fn say_json(value: &impl serde::Serialize) -> Result<(), CommandError> {
 }
 
 /// `1 partition`, `2 partitions`.
-fn counted(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+fn counted<N: std::fmt::Display + PartialEq + From<u8>>(count: N, what: &str) -> String {
+    let many = if count == N::from(1) { "" } else { "s" };
+    format!("{count} {what}{many}")
 }
 
 /// How a command ended that did not do what it was asked.

@@ -5,6 +5,7 @@ use crate::config::StorageTarget;
 use std::io::IsTerminal;
 use std::sync::Arc;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 use world::{ObjectStore, OpenError, World};
 
 /// Worker threads at the most: connections are many and cheap, and a broker's work is waiting.
@@ -16,11 +17,23 @@ const LOG_VARIABLE: &str = "MILLSTREAM_LOG";
 /// The log goes to standard error.
 pub(super) fn log_to_stderr() -> Result<(), CommandError> {
     let wanted = std::env::var(LOG_VARIABLE).unwrap_or_else(|_| "info".to_owned());
-    let filter = EnvFilter::try_new(&wanted)
-        .map_err(|error| CommandError { code: 2, line: format!("{LOG_VARIABLE}={wanted}: {error}") })?;
+    let filter = filter(&wanted).map_err(|why| CommandError::wrong(format!("{LOG_VARIABLE}={wanted}: {why}")))?;
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
     Ok(())
+}
+
+/// A word alone is a level. The filter itself takes any other word for a module's name and is silent about everything else, so
+/// that a level that is misspelt would be an empty log.
+fn filter(text: &str) -> Result<EnvFilter, String> {
+    let is_level = |word: &str| word.parse::<LevelFilter>().is_ok();
+    let mut alone = text.split(',').filter(|word| !word.is_empty() && !word.contains(['=', '[', ']']));
+    match alone.find(|word| !is_level(word)) {
+        Some(word) => {
+            Err(format!("{word} is no level: write off, error, warn, info, debug or trace, or MODULE=LEVEL for a part"))
+        }
+        None => EnvFilter::try_new(text).map_err(|error| error.to_string()),
+    }
 }
 
 /// The runtime of one process.
@@ -51,5 +64,20 @@ pub(super) async fn existing_object_store(
             Err(CommandError::failed(format!("--storage {target}: no such folder")))
         }
         StorageTarget::Folder(_) | StorageTarget::S3(_) => object_store(world, target).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_that_is_none_is_refused() {
+        for good in ["info", "DEBUG", "off", "info,stream=trace", "[request{api=1}]=debug", ""] {
+            assert!(filter(good).is_ok(), "{good}");
+        }
+        for bad in ["inof", "info,stream", "stream=loud"] {
+            assert!(filter(bad).is_err(), "{bad}");
+        }
     }
 }

@@ -5,13 +5,13 @@
 
 use super::cluster::{asked_to_end, connect};
 use super::progress::{self, Unit};
-use super::{CommandError, say, say_json};
+use super::{CommandError, counted, say, say_json};
 use crate::args::client::Produce;
 use client::{Cluster, Delivery, OutRecord, Producer, ProducerOptions};
 use indicatif::ProgressBar;
 use serde_json::json;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, IsTerminal, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -46,7 +46,11 @@ pub fn run(args: &Produce) -> Result<(), CommandError> {
     }
     if let Err(mut error) = flushed.and(read) {
         let acknowledged = acknowledged.load(Ordering::Acquire);
-        error.line.push_str(&format!("; {acknowledged} of {} records were acknowledged before", sent.records));
+        if sent.records > 0 {
+            error
+                .line
+                .push_str(&format!("; {acknowledged} of {} were acknowledged before", counted(sent.records, "record")));
+        }
         return Err(error);
     }
     if args.cluster.json {
@@ -55,7 +59,8 @@ pub fn run(args: &Produce) -> Result<(), CommandError> {
             "topic": args.topic, "records": sent.records, "bytes": sent.bytes, "seconds": seconds,
         }));
     }
-    say(format!("{} records, {} bytes written to {}", sent.records, sent.bytes, args.topic));
+    let (records, bytes) = (counted(sent.records, "record"), counted(sent.bytes, "byte"));
+    say(format!("{records}, {bytes} written to {}", args.topic));
     Ok(())
 }
 
@@ -70,6 +75,9 @@ struct Sent {
 /// The input, and how much it is where that is known.
 fn open(args: &Produce) -> Result<(Box<dyn BufRead>, Option<u64>), CommandError> {
     let Some(path) = &args.file else {
+        if std::io::stdin().is_terminal() {
+            eprintln!("each line becomes a record; Ctrl-D ends the input");
+        }
         return Ok((Box::new(BufReader::with_capacity(READ_BYTES, std::io::stdin())), None));
     };
     let failed = |error| CommandError::failed(format!("--file {}: {error}", path.display()));

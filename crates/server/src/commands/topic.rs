@@ -79,9 +79,13 @@ struct DescribedPartition {
 }
 
 async fn look(cluster: &Cluster, args: &TopicDescribe) -> Result<Described, CommandError> {
-    let topic = cluster.topic(&args.topic).await?;
-    let begins = cluster.offsets(&args.topic, AT_BEGINNING).await?;
-    let ends = cluster.offsets(&args.topic, AT_END).await?;
+    let topic = cluster.look_up(&args.topic).await?;
+    let (begins, ends) = if topic.partitions.iter().all(|partition| partition.leader.is_some()) {
+        (cluster.offsets(&args.topic, AT_BEGINNING).await?, cluster.offsets(&args.topic, AT_END).await?)
+    } else {
+        // The others' offsets and who has no leader are what somebody wants to see now, not a wait for a leader.
+        (cluster.offsets_where_led(&topic, AT_BEGINNING).await?, cluster.offsets_where_led(&topic, AT_END).await?)
+    };
     let settings = match cluster.topic_settings(&args.topic).await {
         Ok(mut settings) => {
             settings.retain(|setting| args.all || setting.is_own);
@@ -128,14 +132,15 @@ impl Described {
 
     fn lines(&self) -> Vec<String> {
         let mut lines = vec![format!("{}: {}", self.topic, counted(self.partitions.len(), "partition"))];
-        let number = |number: Option<i64>| number.map_or_else(|| "?".to_owned(), |number| number.to_string());
+        let offset = |offset: Option<i64>| offset.map_or_else(|| "?".to_owned(), |offset| offset.to_string());
+        let leader = |leader: Option<i32>| leader.map_or_else(|| "none".to_owned(), |leader| leader.to_string());
         for partition in &self.partitions {
             lines.push(format!(
                 "  partition {}: offsets {} to {}, leader {}, replicas {:?}, in sync {:?}",
                 partition.index,
-                number(partition.begin),
-                number(partition.end),
-                number(partition.leader.map(i64::from)),
+                offset(partition.begin),
+                offset(partition.end),
+                leader(partition.leader),
                 partition.replicas,
                 partition.in_sync,
             ));

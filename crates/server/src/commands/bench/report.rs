@@ -36,13 +36,18 @@ impl Latencies {
     fn json(&self) -> Value {
         json!({
             "p50": self.at(0.5), "p90": self.at(0.9), "p99": self.at(0.99), "p999": self.at(0.999),
-            "max": millis(self.0.max()), "mean": self.0.mean() / 1000.0,
+            "max": millis(self.0.max()), "mean": rounded(self.0.mean() / 1000.0),
         })
     }
 }
 
 fn millis(micros: u64) -> f64 {
-    Duration::from_micros(micros).as_secs_f64() * 1000.0
+    rounded(Duration::from_micros(micros).as_secs_f64() * 1000.0)
+}
+
+/// To three places: in milliseconds those are what was measured, the rest is noise.
+fn rounded(figure: f64) -> f64 {
+    (figure * 1000.0).round() / 1000.0
 }
 
 /// A run's figures.
@@ -74,8 +79,8 @@ impl Report<'_> {
                 "records": self.records,
                 "bytes": self.bytes,
                 "seconds": seconds,
-                "records_per_second": per_second(self.records),
-                "mib_per_second": mib_per_second,
+                "records_per_second": rounded(per_second(self.records)),
+                "mib_per_second": rounded(mib_per_second),
                 "latency_ms": self.latencies.as_ref().map(Latencies::json),
                 "generator_late_ms": self.late.as_ref().map(Latencies::json),
             }));

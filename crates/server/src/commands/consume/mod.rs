@@ -5,10 +5,10 @@
 
 mod group;
 
-use super::CommandError;
 use super::cluster::{asked_to_end, connect, connect_on};
 use super::progress::{self, Unit};
 use super::time::When;
+use super::{CommandError, counted};
 use crate::args::client::Consume;
 use bytes::Bytes;
 use client::{AT_BEGINNING, AT_END, Cluster, Consumer, ConsumerOptions};
@@ -50,8 +50,8 @@ enum From {
 impl From {
     fn parse(text: &str, clock: &dyn Clock) -> Result<From, CommandError> {
         match text {
-            "beginning" => return Ok(From::Time(AT_BEGINNING)),
-            "end" => return Ok(From::Time(AT_END)),
+            "beginning" | "earliest" => return Ok(From::Time(AT_BEGINNING)),
+            "end" | "latest" => return Ok(From::Time(AT_END)),
             _ => {}
         }
         if let Ok(offset @ 0..) = text.parse() {
@@ -95,8 +95,9 @@ fn chosen(mut offsets: BTreeMap<i32, i64>, args: &Consume) -> Result<BTreeMap<i3
     offsets.retain(|index, _| *index == wanted);
     if offsets.is_empty() {
         return Err(CommandError::wrong(format!(
-            "--partition {wanted}: topic {} has {count} partitions, counted from 0",
-            args.topic
+            "--partition {wanted}: topic {} has {}, counted from 0",
+            args.topic,
+            counted(count, "partition")
         )));
     }
     Ok(offsets)
