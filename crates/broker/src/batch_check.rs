@@ -3,15 +3,18 @@
 //! Called by `handler::produce`. Checked: what the protocol demands of a produced batch (exactly one, format 2,
 //! length, checksum, counts), timestamps within the topic's bounds, that it is of no kind that is not served yet, and that its
 //! records are there and are numbered from 0 on. Compressed ones are decompressed for that: a batch whose records are not what
-//! its header says would be acknowledged, and no consumer would ever pass it. Pure.
+//! its header says would be acknowledged, and no consumer would ever pass it. How much of the worker that takes is left to `checks`.
 
+use crate::checks::{Checks, Work};
 use crate::error::Failure;
 use crate::topic_settings::TopicSettings;
 use base::{Offset, StreamEpoch, UnixMillis, crc32c};
 use bytes::{BufMut, Bytes, BytesMut};
-use protocol::record_batch::{self, BatchError, HEAD_BYTES, ProduceRules, RecordBatch};
+use protocol::record_batch::{self, BatchError, HEAD_BYTES, ProduceRules, RecordBatch, RecordHead};
 use protocol::wire::Records;
+use std::ops::ControlFlow;
 use stream::{BatchBytes, ProducerDelta, last_sequence};
+use world::Clock;
 
 /// From this version on producers may compress with Zstandard.
 const ZSTD_VERSION: i16 = 7;
@@ -40,10 +43,18 @@ pub(crate) struct CheckedBatch {
     detached: bool,
 }
 
-/// Checks the `records` field of one partition of a produce request in `version`; `now` is the broker's clock.
-pub(crate) fn check(
+/// What the checks of one request's batches share.
+pub(crate) struct Checking<'a> {
+    pub(crate) clock: &'a dyn Clock,
+    pub(crate) checks: &'a Checks,
+    pub(crate) version: i16,
+    pub(crate) work: Work,
+}
+
+/// Checks the `records` field of one partition of a produce request; `now` is the broker's clock.
+pub(crate) async fn check(
+    checking: &mut Checking<'_>,
     records: &Records,
-    version: i16,
     settings: &TopicSettings,
     now: UnixMillis,
 ) -> Result<CheckedBatch, Failure> {
@@ -56,10 +67,10 @@ pub(crate) fn check(
                 ..=now.0.saturating_add(settings.timestamp_after_max_ms)
         }
     };
-    let zstd = version >= ZSTD_VERSION;
+    let zstd = checking.version >= ZSTD_VERSION;
     batch.check_produced(&ProduceRules { batch_bytes_max: settings.batch_bytes_max, zstd, timestamps })?;
     check_kind(&batch)?;
-    check_records(&batch, settings)?;
+    check_records(checking, &batch, settings).await?;
     let count = batch.record_count();
     let records = u32::try_from(count).map_err(|_| BatchError::Count { records: count, last_offset_delta: count })?;
     Ok(CheckedBatch { batch, records, stamped, detached: false })
@@ -76,18 +87,24 @@ fn check_kind(batch: &RecordBatch) -> Result<(), Failure> {
 }
 
 /// Form and offsets of the records. The greatest timestamp is the producer's word, as some clients are careless with it.
-fn check_records(batch: &RecordBatch, settings: &TopicSettings) -> Result<(), Failure> {
-    (0..).zip(batch.records(settings.decompressed_bytes_max)?).try_for_each(|(delta, record)| {
-        let record = record?;
-        if record.offset_delta != delta {
-            return Err(BatchError::Record(delta).into());
+async fn check_records(
+    checking: &mut Checking<'_>,
+    batch: &RecordBatch,
+    settings: &TopicSettings,
+) -> Result<(), Failure> {
+    let visit = |next: &mut i32, record: &RecordHead| {
+        if record.offset_delta != *next {
+            return Err(BatchError::Record(*next).into());
         }
-        if settings.keys_needed && record.key.is_none() {
+        if settings.keys_needed && !record.has_key {
             // What has no key could never be replaced, nor kept for its key.
             return Err(Failure::InvalidRecord("Compacted topic cannot accept message without key".to_owned()));
         }
-        Ok(())
-    })
+        *next += 1;
+        Ok(ControlFlow::Continue(()))
+    };
+    let Checking { clock, checks, work, .. } = checking;
+    checks.walk(*clock, work, (batch, settings.decompressed_bytes_max), visit).await.map(|_: i32| ())
 }
 
 impl CheckedBatch {
@@ -162,15 +179,33 @@ mod tests {
     use super::*;
     use crate::BrokerOptions;
     use crate::test_batch::{batch, changed};
+    use crate::test_clock::TestClock;
     use protocol::error_code::ErrorCode;
     use protocol::record_batch::{Compression, HEADER_BYTES};
     use std::collections::BTreeMap;
 
     const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
 
+    #[tokio::main(flavor = "current_thread")]
+    async fn check(
+        records: &Records,
+        version: i16,
+        settings: &TopicSettings,
+        now: UnixMillis,
+    ) -> Result<CheckedBatch, Failure> {
+        let clock = TestClock::shared();
+        let work = Work::of(records.len(), DECOMPRESSED_BYTES_MAX, clock.now());
+        let checks = Checks::new(1);
+        super::check(&mut Checking { clock: clock.as_ref(), checks: &checks, version, work }, records, settings, now)
+            .await
+    }
+
     fn settings() -> TopicSettings {
         TopicSettings::of(&BTreeMap::new(), &BrokerOptions::default())
     }
+
+    /// The beginning of a record with a value of 2 GiB: its length, attributes, time, offset, no key, the value's length.
+    const VALUE_OF_MANY: [u8; 14] = [0xfe, 0xff, 0xff, 0xff, 0x0f, 0, 0, 0, 1, 0xe0, 0xff, 0xff, 0xff, 0x0f];
 
     type Change = fn(&mut [u8]);
 
@@ -245,7 +280,7 @@ mod tests {
             }
             assert_eq!(code_of(&with(&[0xff; 50], 2)), Some(ErrorCode::CorruptMessage), "{codec:?}, no such bytes");
             assert!(code_of(&with(&[], 2)).is_some(), "{codec:?}, nothing");
-            let bomb = codec.compress(&vec![0; DECOMPRESSED_BYTES_MAX + 1]).unwrap();
+            let bomb = codec.compress(&[&VALUE_OF_MANY[..], &vec![0; DECOMPRESSED_BYTES_MAX + 1]].concat()).unwrap();
             let roomy = TopicSettings { batch_bytes_max: bomb.len() + HEADER_BYTES, ..settings() };
             let refused = check(&with(&bomb, 2).into(), 9, &roomy, NOW).unwrap_err();
             assert_eq!(refused.code(), ErrorCode::MessageTooLarge, "{codec:?}");

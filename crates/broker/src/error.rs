@@ -66,6 +66,9 @@ pub(crate) enum Failure {
     Unconfirmed,
     #[error("not done within the request's timeout; it may still be")]
     TimedOut,
+    /// Nothing was enqueued, and there is time for it later.
+    #[error("the broker has too many records to decompress; send fewer at a time, or send it again")]
+    TooMuchToCheck,
     #[error("the offset is outside of what the partition holds")]
     OffsetOutOfRange,
     /// Bytes that are no batch, or not one that producers may send.
@@ -133,7 +136,7 @@ impl Failure {
             Failure::WrongSessionEpoch => ErrorCode::InvalidFetchSessionEpoch,
             Failure::SessionTopicIds => ErrorCode::FetchSessionTopicIdError,
             Failure::InconsistentTopicId => ErrorCode::InconsistentTopicId,
-            Failure::TimedOut => ErrorCode::RequestTimedOut,
+            Failure::TimedOut | Failure::TooMuchToCheck => ErrorCode::RequestTimedOut,
             Failure::OffsetOutOfRange => ErrorCode::OffsetOutOfRange,
             Failure::Batch(error) => error.error_code(),
             Failure::InvalidRecord(_) => ErrorCode::InvalidRecord,

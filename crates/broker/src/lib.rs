@@ -10,6 +10,7 @@
 mod answer;
 mod authorized;
 mod batch_check;
+mod checks;
 mod connection;
 mod coordinator;
 mod dispatch;
@@ -40,6 +41,7 @@ pub use coordinator_core::GroupOptions;
 pub use hello::START_CLIENT_ID;
 pub use options::{BrokerOptions, CleanupPolicy};
 
+use crate::checks::Checks;
 use crate::coordinator::Coordinators;
 use crate::fetch_session::Sessions;
 use crate::frame::FrameLimits;
@@ -81,6 +83,7 @@ struct Shared {
     connections: Connections,
     frames: FrameLimits,
     answer_memory: AnswerMemory,
+    checks: Checks,
     creating: Creating,
     sessions: Sessions,
     /// Another broker that starts has asked for an answer.
@@ -116,6 +119,7 @@ impl Broker {
                 clock: clock.clone(),
             },
             answer_memory: AnswerMemory::new(options.answers_bytes_max - sessions_bytes),
+            checks: Checks::new(options.heavy_checks_max),
             creating: Creating::default(),
             sessions: Sessions::new(options.fetch_sessions_max, sessions_bytes),
             altering: tokio::sync::Mutex::new(()),

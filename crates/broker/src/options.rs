@@ -40,6 +40,8 @@ pub struct BrokerOptions {
     pub batch_bytes_max: usize,
     /// Bytes of a batch's records at the most when they are decompressed (`max.decompressed.message.bytes`).
     pub decompressed_bytes_max: usize,
+    /// Batches that take long to decompress are checked so many at a time.
+    pub heavy_checks_max: usize,
     /// Whether batches are stamped with the broker's clock (`log.message.timestamp.type`), where the topic does not say.
     pub log_append_time: bool,
     /// How far producers' timestamps may lie behind the broker's clock, in milliseconds, where the topic does not say.
@@ -147,6 +149,7 @@ impl Default for BrokerOptions {
             fetch_sessions_max: 1000,
             batch_bytes_max: 1_048_588,
             decompressed_bytes_max: DECOMPRESSED_BYTES_MAX,
+            heavy_checks_max: 1,
             log_append_time: false,
             timestamp_before_max_ms: i64::MAX,
             timestamp_after_max_ms: 3_600_000,

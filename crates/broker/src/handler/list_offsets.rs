@@ -4,6 +4,7 @@
 //! timestamps may be out of order there as well.
 
 use crate::Shared;
+use crate::checks::Work;
 use crate::error::Failure;
 use crate::partition::Partition;
 use crate::time_index;
@@ -16,6 +17,7 @@ use protocol::messages::list_offsets_response::{
     ListOffsetsPartitionResponse, ListOffsetsResponse, ListOffsetsTopicResponse,
 };
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 /// Kafka's timestamps with a meaning of their own.
 const LATEST: i64 = -1;
@@ -41,6 +43,9 @@ const SPECIAL_FROM_VERSION: [(i64, i16); 6] = [
     (EARLIEST_PENDING_UPLOAD, 11),
 ];
 
+/// The longest that a search by time waits for its turn with what takes long to decompress.
+const SEARCH_WAIT_MAX: Duration = Duration::from_secs(30);
+
 /// The field that stands for "no offset" and "no timestamp".
 const NONE: i64 = -1;
 
@@ -54,6 +59,8 @@ struct Found {
 pub(crate) async fn handle(broker: &Shared, request: ListOffsetsRequest, version: i16) -> ListOffsetsResponse {
     let image = broker.store.ledger().image();
     let doubled = doubled(&request);
+    // What is stored was checked when it came, so its sum has no bound here.
+    let mut work = Work::of(0, usize::MAX, broker.clock.now().plus(SEARCH_WAIT_MAX));
     let mut topics = Vec::new();
     for topic in request.topics {
         let mut partitions = Vec::new();
@@ -61,7 +68,7 @@ pub(crate) async fn handle(broker: &Shared, request: ListOffsetsRequest, version
             let found = if doubled.contains(&(topic.name.clone(), asked.partition_index)) {
                 Err(Failure::InvalidRequest("the request names this partition more than once".to_owned()))
             } else {
-                find(broker, &image, &topic.name, &asked, version).await
+                find(broker, &mut work, &image, &topic.name, (&asked, version)).await
             };
             partitions.push(describe(asked.partition_index, found, version));
         }
@@ -91,10 +98,10 @@ fn check_special(timestamp: i64, version: i16) -> Result<(), Failure> {
 
 async fn find(
     broker: &Shared,
+    work: &mut Work,
     image: &Image,
     topic: &str,
-    asked: &ListOffsetsPartition,
-    version: i16,
+    (asked, version): (&ListOffsetsPartition, i16),
 ) -> Result<Found, Failure> {
     check_special(asked.timestamp, version)?;
     let topic = topics::find(image, topic, TopicId::default())?;
@@ -116,8 +123,8 @@ async fn find(
             Ok(at(last))
         }
         EARLIEST_PENDING_UPLOAD => Ok(at(Some(committed()))),
-        MAX_TIMESTAMP => by_time(time_index::greatest(&partition).await?, at),
-        target => by_time(time_index::first_from(&partition, UnixMillis(target)).await?, at),
+        MAX_TIMESTAMP => by_time(time_index::greatest(broker, work, &partition).await?, at),
+        target => by_time(time_index::first_from(broker, work, &partition, UnixMillis(target)).await?, at),
     }
 }
 

@@ -8,7 +8,8 @@
 //! Back-pressure: while the WAL is behind, `start` waits for room, which keeps the connection from reading on.
 
 use crate::Shared;
-use crate::batch_check::{self, CheckedBatch};
+use crate::batch_check::{self, CheckedBatch, Checking, DECOMPRESSED_BYTES_MAX};
+use crate::checks::Work;
 use crate::error::{Failure, kafka_offset};
 use crate::partition::{Appended, Partition};
 use crate::topic_settings::TopicSettings;
@@ -63,15 +64,20 @@ pub(crate) async fn start(
     let check = Check {
         refused: refuse_whole(&request),
         image: broker.store.ledger().image(),
-        version,
         deadline,
         detach: keeps_too_much(&request, frame_bytes),
+    };
+    let mut checking = Checking {
+        clock: broker.clock.as_ref(),
+        checks: &broker.checks,
+        version,
+        work: Work::of(frame_bytes, DECOMPRESSED_BYTES_MAX, deadline),
     };
     let mut outcomes = Vec::new();
     for mut asked in std::mem::take(&mut request.topic_data) {
         let mut partitions = Vec::new();
         for data in std::mem::take(&mut asked.partition_data) {
-            partitions.push(enqueue(&broker, &check, &asked, data).await);
+            partitions.push(enqueue(&broker, (&check, &mut checking), &asked, data).await);
         }
         outcomes.push(TopicOutcome { asked, partitions });
     }
@@ -89,7 +95,6 @@ struct Check {
     /// The request as a whole can't be served.
     refused: Option<Failure>,
     image: Arc<Image>,
-    version: i16,
     deadline: Micros,
     /// Copy batches out of the frame.
     detach: bool,
@@ -113,12 +118,17 @@ fn keeps_too_much(request: &ProduceRequest, frame_bytes: usize) -> bool {
     batches < frame_bytes / 2
 }
 
-async fn enqueue(broker: &Shared, check: &Check, topic: &TopicProduceData, data: PartitionProduceData) -> Outcome {
+async fn enqueue(
+    broker: &Shared,
+    (check, checking): (&Check, &mut Checking<'_>),
+    topic: &TopicProduceData,
+    data: PartitionProduceData,
+) -> Outcome {
     let index = data.index;
     let mut outcome = Outcome { index, log_start: None, stamped: None, appended: Err(Failure::UnknownPartition) };
     let checked = match &check.refused {
         Some(refused) => Err(refused.clone()),
-        None => check_partition(broker, check, topic, data),
+        None => check_partition(broker, (check, checking), topic, data).await,
     };
     match checked {
         Ok((partition, batch)) => {
@@ -134,9 +144,9 @@ async fn enqueue(broker: &Shared, check: &Check, topic: &TopicProduceData, data:
     outcome
 }
 
-fn check_partition(
+async fn check_partition(
     broker: &Shared,
-    check: &Check,
+    (check, checking): (&Check, &mut Checking<'_>),
     topic: &TopicProduceData,
     data: PartitionProduceData,
 ) -> Result<(Partition, CheckedBatch), Failure> {
@@ -148,7 +158,7 @@ fn check_partition(
     let partition = broker.partitions.owned(id).ok_or(Failure::NotLeader)?;
     let settings = TopicSettings::of(&found.configs, &broker.live.at(&check.image));
     let records = data.records.unwrap_or_default();
-    let batch = batch_check::check(&records, check.version, &settings, broker.clock.wall())?;
+    let batch = batch_check::check(checking, &records, &settings, broker.clock.wall()).await?;
     Ok((partition, if check.detach { batch.detached() } else { batch }))
 }
 

@@ -1,7 +1,7 @@
 //! The codecs of record batches. Decompressing stops at a bound, however much the compressed bytes promise.
 
 use super::BatchError;
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use std::io::{self, Read, Write};
 
 /// How a batch's records are compressed.
@@ -24,6 +24,8 @@ pub enum Compression {
 const SNAPPY_HEADER: [u8; 16] = [0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0, 0, 0, 0, 1, 0, 0, 0, 1];
 /// Of which only the magic tells that it is that framing.
 const SNAPPY_MAGIC_BYTES: usize = 8;
+/// Bytes of the length before each block.
+const LENGTH_BYTES: usize = 4;
 /// Bytes in a block when we write it, as the Java library does.
 const SNAPPY_BLOCK_BYTES: usize = 32 << 10;
 /// Snappy's densest code makes 64 bytes of 3, so a block that promises more than this per byte is lying.
@@ -59,15 +61,25 @@ impl Compression {
     /// # Errors
     /// Where the bytes aren't of this codec, or would become more than `max`.
     pub fn decompress(self, bytes: Bytes, max: usize) -> Result<Bytes, BatchError> {
-        match self {
-            Compression::None => Ok(bytes),
-            Compression::Gzip => read_all(flate2::bufread::MultiGzDecoder::new(&bytes[..]), max),
-            Compression::Snappy => snappy_decompress(&bytes, max),
-            Compression::Lz4 => read_all(lz4_flex::frame::FrameDecoder::new(&bytes[..]), max),
+        let Some(decoder) = self.decoder(bytes.clone(), max)? else { return Ok(bytes) };
+        let mut decompressed = Vec::new();
+        let bound = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
+        decoder.take(bound).read_to_end(&mut decompressed).map_err(|error| refused(&error, max))?;
+        if decompressed.len() > max { Err(BatchError::DecompressedSize(max)) } else { Ok(decompressed.into()) }
+    }
+
+    /// What decompresses `bytes` while it is read; none where they aren't compressed. Only Snappy's whole blocks know `max`.
+    pub(super) fn decoder(self, bytes: Bytes, max: usize) -> Result<Option<Decoder>, BatchError> {
+        Ok(Some(match self {
+            Compression::None => return Ok(None),
+            Compression::Gzip => Decoder::Stream(Box::new(flate2::bufread::MultiGzDecoder::new(bytes.reader()))),
+            Compression::Snappy => Decoder::Snappy(SnappyBlocks::new(bytes, max)?),
+            Compression::Lz4 => Decoder::Stream(Box::new(lz4_flex::frame::FrameDecoder::new(bytes.reader()))),
             Compression::Zstd => {
-                read_all(zstd::stream::read::Decoder::with_buffer(&bytes[..]).map_err(|_| BatchError::Decompress)?, max)
+                let zstd = zstd::stream::read::Decoder::with_buffer(bytes.reader());
+                Decoder::Stream(Box::new(zstd.map_err(|_| BatchError::Decompress)?))
             }
-        }
+        }))
     }
 
     /// Compresses, at the codec's usual level.
@@ -93,42 +105,104 @@ impl Compression {
     }
 }
 
-fn read_all(reader: impl Read, max: usize) -> Result<Bytes, BatchError> {
-    let mut decompressed = Vec::new();
-    let bound = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
-    reader.take(bound).read_to_end(&mut decompressed).map_err(|_| BatchError::Decompress)?;
-    if decompressed.len() > max { Err(BatchError::DecompressedSize(max)) } else { Ok(decompressed.into()) }
+/// A decoder at work.
+pub(super) enum Decoder {
+    /// One that makes as much as it is asked for, or little more.
+    Stream(Box<dyn Read + Send>),
+    /// One that makes whole blocks.
+    Snappy(SnappyBlocks),
 }
 
-fn snappy_decompress(bytes: &[u8], max: usize) -> Result<Bytes, BatchError> {
-    let mut decompressed = Vec::new();
-    if !bytes.starts_with(&SNAPPY_HEADER[..SNAPPY_MAGIC_BYTES]) {
-        snappy_block(bytes, &mut decompressed, max)?;
-        return Ok(decompressed.into());
+impl Decoder {
+    /// Bytes that the next read makes whether they are asked for or not; none where it makes what it gives.
+    pub(super) fn ahead(&self) -> Option<usize> {
+        match self {
+            Decoder::Stream(_) => None,
+            Decoder::Snappy(blocks) => Some(blocks.ahead()),
+        }
     }
-    let mut left = bytes.get(SNAPPY_HEADER.len()..).ok_or(BatchError::Decompress)?;
-    while let Some((length, rest)) = left.split_first_chunk() {
-        let length = usize::try_from(i32::from_be_bytes(*length)).map_err(|_| BatchError::Decompress)?;
-        let (block, rest) = rest.split_at_checked(length).ok_or(BatchError::Decompress)?;
-        snappy_block(block, &mut decompressed, max)?;
-        left = rest;
-    }
-    if left.is_empty() { Ok(decompressed.into()) } else { Err(BatchError::Decompress) }
 }
 
-fn snappy_block(block: &[u8], decompressed: &mut Vec<u8>, max: usize) -> Result<(), BatchError> {
-    let length = snap::raw::decompress_len(block).map_err(|_| BatchError::Decompress)?;
-    if length > block.len().saturating_mul(SNAPPY_RATIO_MAX) {
-        return Err(BatchError::Decompress);
+impl Read for Decoder {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Decoder::Stream(stream) => stream.read(into),
+            Decoder::Snappy(blocks) => blocks.read(into),
+        }
     }
-    let start = decompressed.len();
-    let end = start.saturating_add(length);
-    if end > max {
-        return Err(BatchError::DecompressedSize(max));
+}
+
+/// What is wrong where a decoder fails.
+pub(super) fn refused(error: &io::Error, max: usize) -> BatchError {
+    match error.kind() {
+        io::ErrorKind::FileTooLarge => BatchError::DecompressedSize(max),
+        _ => BatchError::Decompress,
     }
-    decompressed.resize(end, 0);
-    snap::raw::Decoder::new().decompress(block, &mut decompressed[start..]).map_err(|_| BatchError::Decompress)?;
-    Ok(())
+}
+
+/// Snappy's blocks, one after another.
+pub(super) struct SnappyBlocks {
+    /// Compressed blocks, behind their header.
+    left: Bytes,
+    /// Each block has its length before it. Otherwise there is one.
+    framed: bool,
+    block: Vec<u8>,
+    at: usize,
+    /// Bytes that further blocks may make.
+    room: usize,
+}
+
+impl SnappyBlocks {
+    fn new(bytes: Bytes, max: usize) -> Result<SnappyBlocks, BatchError> {
+        let framed = bytes.starts_with(&SNAPPY_HEADER[..SNAPPY_MAGIC_BYTES]);
+        let skip = if framed { SNAPPY_HEADER.len() } else { 0 };
+        // An empty bare block does not exist, an empty list of blocks does.
+        if bytes.len() < skip || bytes.is_empty() {
+            return Err(BatchError::Decompress);
+        }
+        Ok(SnappyBlocks { left: bytes.slice(skip..), framed, block: Vec::new(), at: 0, room: max })
+    }
+
+    /// What the next block promises, where the last one is used up.
+    fn ahead(&self) -> usize {
+        if self.at < self.block.len() {
+            return 0;
+        }
+        let block = if self.framed { self.left.get(LENGTH_BYTES..).unwrap_or_default() } else { &self.left };
+        // Where it lies, or asks too much, the block is refused before anything is made of it.
+        snap::raw::decompress_len(block).map_or(0, |length| length.min(self.room))
+    }
+
+    fn next_block(&mut self) -> io::Result<()> {
+        let lying = || io::Error::from(io::ErrorKind::InvalidData);
+        let mut length = self.left.len();
+        if self.framed {
+            let claimed = self.left.try_get_i32().map_err(|_| lying())?;
+            length = usize::try_from(claimed).ok().filter(|length| *length <= self.left.len()).ok_or_else(lying)?;
+        }
+        let block = self.left.split_to(length);
+        let bytes = snap::raw::decompress_len(&block).map_err(io::Error::other)?;
+        if bytes > block.len().saturating_mul(SNAPPY_RATIO_MAX) {
+            return Err(lying());
+        }
+        self.room = self.room.checked_sub(bytes).ok_or(io::ErrorKind::FileTooLarge)?;
+        self.block.resize(bytes, 0);
+        self.at = 0;
+        snap::raw::Decoder::new().decompress(&block, &mut self.block).map_err(io::Error::other)?;
+        Ok(())
+    }
+}
+
+impl Read for SnappyBlocks {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        while self.at == self.block.len() && !self.left.is_empty() {
+            self.next_block()?;
+        }
+        let bytes = into.len().min(self.block.len() - self.at);
+        into[..bytes].copy_from_slice(&self.block[self.at..self.at + bytes]);
+        self.at += bytes;
+        Ok(bytes)
+    }
 }
 
 fn snappy_compress(bytes: &[u8]) -> io::Result<Vec<u8>> {

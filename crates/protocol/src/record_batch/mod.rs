@@ -10,10 +10,12 @@
 mod builder;
 mod compression;
 mod record;
+mod walk;
 
 pub use builder::{BatchBuilder, NewRecord};
 pub use compression::Compression;
 pub use record::{Header, Headers, Record, RecordIter};
+pub use walk::{Pace, RecordHead, RecordWalk};
 
 use crate::error_code::ErrorCode;
 use crate::wire::Records;

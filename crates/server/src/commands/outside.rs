@@ -38,12 +38,16 @@ fn filter(text: &str) -> Result<EnvFilter, String> {
 
 /// The runtime of one process.
 pub(super) fn runtime() -> Result<tokio::runtime::Runtime, CommandError> {
-    let workers = std::thread::available_parallelism().map_or(2, usize::from).min(WORKERS_MAX);
     tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(workers)
+        .worker_threads(workers())
         .enable_all()
         .build()
         .map_err(|error| CommandError::failed(format!("start threads: {error}")))
+}
+
+/// Its worker threads.
+pub(super) fn workers() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from).min(WORKERS_MAX)
 }
 
 /// The bucket.

@@ -109,6 +109,8 @@ fn announce(node: &Node, console: std::net::SocketAddr, took: Duration) {
 fn node_config(config: Config, wal: WalTarget) -> NodeConfig {
     let Config { storage, wal: _, listen, console: _, advertise, node_id, memory, mut broker } = config;
     broker.stop_wait_max = STOP_REQUESTS_MAX;
+    // Half of the workers always serve everybody else.
+    broker.heavy_checks_max = (outside::workers() / 2).max(1);
     let probe = if matches!(storage, StorageTarget::S3(_)) { StoreProbe::Thorough } else { StoreProbe::Light };
     let stream = Options { probe, ..Options::for_memory(memory.streams_bytes) };
     NodeConfig { listen, advertise, node_id, wal, broker, stream, ledger: LedgerOptions::default() }
