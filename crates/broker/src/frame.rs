@@ -2,7 +2,7 @@
 //!
 //! A reader costs nothing while its connection is idle: the length is read into four bytes on its own, and memory is taken as
 //! the frame arrives. Guarantees: never more memory than four times what has arrived plus [`FIRST_BYTES`], whatever the length
-//! field claims, and all of it counted in [`RequestMemory`]; cancel-safe, so that the connection can write answers meanwhile.
+//! field claims, and all beyond these counted in [`RequestMemory`], so that the smallest frames never wait for memory; cancel-safe, so that the connection can write answers meanwhile.
 //! What the bytes mean is left to `protocol`.
 
 use crate::memory::{FrameMemory, RequestMemory};
@@ -14,11 +14,14 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use world::{Clock, ClockExt};
 
-/// The first piece of memory that a frame gets.
-pub(crate) const FIRST_BYTES: usize = 16 * 1024;
+/// The first piece of memory that a frame gets: each connection has so much of its own, uncounted.
+pub(crate) const FIRST_BYTES: usize = 4 * 1024;
+
+/// Frames grow to four times what they have until there, and to twice as much from there on.
+const GROWS_FAST_UNTIL_BYTES: usize = 1024 * 1024;
 
 /// While others wait for memory, a frame that is half read must not be silent for longer than this,
-pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(5);
+pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(1);
 
 /// nor keep its reader waiting for longer than this in all.
 const WAIT_MAX: Duration = Duration::from_secs(30);
@@ -83,9 +86,13 @@ impl FrameReader {
         let length = self.read_length(socket, limits.bytes_max).await?;
         while self.body.len() < length {
             if self.body.len() == self.body.capacity() {
-                let target = length.min((self.body.len() * 4).max(FIRST_BYTES));
-                limits.memory.grow(&mut self.memory, target - self.body.len()).await;
-                self.body.reserve_exact(target - self.body.len());
+                let has = self.body.len();
+                let factor = if has < GROWS_FAST_UNTIL_BYTES { 4 } else { 2 };
+                let target = length.min((has * factor).max(FIRST_BYTES));
+                if target > FIRST_BYTES {
+                    limits.memory.grow(&mut self.memory, length, target - has.max(FIRST_BYTES)).await;
+                }
+                self.body.reserve_exact(target - has);
             }
             let room = (self.body.capacity() - self.body.len()).min(length - self.body.len());
             let read = self.read_piece(socket, limits, room).await?;
@@ -214,13 +221,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_silent_frame_that_others_wait_for_gives_its_memory_back() {
-        let memory = RequestMemory::new(3 * FIRST_BYTES, FIRST_BYTES);
+        // Room for three times the second piece of such frames, and for a finisher.
+        let memory = RequestMemory::new((4 + 1) * 3 * FIRST_BYTES, 3 * FIRST_BYTES);
         let limits = FrameLimits { memory, silence_max: Duration::from_millis(20), ..limits(1 << 20) };
         let mut peers = Vec::new();
         let mut readers = Vec::new();
-        for _ in 0..3 {
+        for _ in 0..4 {
             let (near, mut far) = tokio::io::duplex(1 << 20);
-            far.write_all(&[&(1_i32 << 20).to_be_bytes()[..], &[0; 100]].concat()).await.unwrap();
+            far.write_all(&[&(1_i32 << 20).to_be_bytes()[..], &[0; FIRST_BYTES + 100]].concat()).await.unwrap();
             readers.push((FrameReader::default(), near));
             peers.push(far);
         }
@@ -228,16 +236,42 @@ mod tests {
         let waited = tokio::time::timeout(Duration::from_millis(100), futures::future::select_all(alone.map(Box::pin)));
         assert!(waited.await.is_err(), "nobody else needs the memory");
         let (mut near, mut far) = tokio::io::duplex(1 << 20);
-        far.write_all(&[&4_i32.to_be_bytes()[..], b"done"].concat()).await.unwrap();
+        far.write_all(&[&100_000_i32.to_be_bytes()[..], &[7; 100_000]].concat()).await.unwrap();
         let mut reader = FrameReader::default();
         let other = reader.next(&mut near, &limits);
         let silent = readers.drain(..).map(|(mut reader, mut near)| {
             let limits = &limits;
             async move { reader.next(&mut near, limits).await }
         });
-        let (other, silent) = futures::join!(other, futures::future::select_all(silent.map(Box::pin)));
-        assert_eq!(&other.unwrap().bytes[..], b"done");
-        assert!(matches!(silent.0, Err(FrameError::Slow)));
+        // It needs what each of them holds, one after another.
+        let silent = futures::future::join_all(silent.map(FutureExt::boxed));
+        let other = match futures::future::select(Box::pin(other), silent).await {
+            futures::future::Either::Left((other, _)) => other,
+            futures::future::Either::Right((_, other)) => other.await,
+        };
+        assert_eq!(other.unwrap().bytes.len(), 100_000);
+    }
+
+    #[tokio::test]
+    async fn half_sent_large_frames_do_not_keep_smaller_ones_waiting() {
+        let limits = FrameLimits { memory: RequestMemory::new(48 << 20, 16 << 20), ..limits(16 << 20) };
+        let mut half_sent = Vec::new();
+        for _ in 0..20 {
+            let (near, mut far) = tokio::io::duplex(16 << 20);
+            far.write_all(&(16_i32 << 20).to_be_bytes()).await.unwrap();
+            far.write_all(&vec![0; 15 << 20]).await.unwrap();
+            half_sent.push((FrameReader::default(), near, far));
+        }
+        for (reader, near, _) in &mut half_sent {
+            assert!(reader.next(near, &limits).now_or_never().is_none());
+        }
+        for length in [100, 60_000, 1_000_000] {
+            let (mut near, mut far) = tokio::io::duplex(2 << 20);
+            far.write_all(&i32::try_from(length).unwrap().to_be_bytes()).await.unwrap();
+            far.write_all(&vec![0; length]).await.unwrap();
+            let frame = FrameReader::default().next(&mut near, &limits).now_or_never();
+            assert_eq!(frame.expect("not kept waiting").unwrap().bytes.len(), length);
+        }
     }
 
     #[tokio::test]

@@ -1,11 +1,13 @@
 //! The memory that requests and answers may take, shared by all connections.
 //!
-//! A frame takes memory as its bytes arrive, never for what its length field claims. That alone could lock up: many frames, each
-//! half read, could hold all of it and wait for one another. So beside the shared part there is a reserve of one greatest frame
-//! for one *finisher* at a time: a frame that needs more while the shared part is exhausted becomes the finisher, ends, is
-//! answered, and hands the reserve to the next. Hence every frame ends some time and both parts together bound the memory
-//! (docs/adr/0050-request-memory.md).
+//! A frame takes memory as its bytes arrive, never for what its length field claims. It is divided by the size of frames: large ones
+//! may have half of it, medium ones three quarters, and small ones all, so that many half-sent large frames leave the others theirs.
+//! Within a size that alone could lock up: many frames, each half read, could hold all of it and wait for one another. So beside the
+//! shared parts there is a reserve of one greatest frame for one *finisher* at a time: a frame that needs more while there is none
+//! becomes the finisher, ends, is answered, and hands the reserve to the next. Hence every frame ends some time and all parts
+//! together bound the memory (docs/adr/0050-request-memory.md).
 
+use futures::future::{Either, select, select_all};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -13,10 +15,18 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// An answer may have this part of the memory of all even while it is short.
 const LEAST_SHARE_PART: usize = 16;
 
+/// Frames of at most so many bytes are medium; what clients send in practice mostly is.
+const MEDIUM_FRAME_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// And small.
+const SMALL_FRAME_BYTES_MAX: usize = 64 * 1024;
+
+/// The shared parts: the first is for all frames, the second for medium and small ones, the third for small ones.
+const PARTS: usize = 3;
+
 /// Memory for request frames.
 #[derive(Debug)]
 pub(crate) struct RequestMemory {
-    shared: Arc<Semaphore>,
+    parts: [Arc<Semaphore>; PARTS],
     finisher: Arc<Semaphore>,
     /// Frames that wait for memory.
     waiting: AtomicUsize,
@@ -34,16 +44,17 @@ impl Drop for Waiting<'_> {
 /// What one frame holds; given back when dropped.
 #[derive(Debug, Default)]
 pub(crate) struct FrameMemory {
-    shared: Option<OwnedSemaphorePermit>,
+    parts: [Option<OwnedSemaphorePermit>; PARTS],
     finisher: Option<OwnedSemaphorePermit>,
 }
 
 impl RequestMemory {
     /// Bounds all frames to about `requests_bytes_max`, of which one frame's greatest length is the reserve.
     pub(crate) fn new(requests_bytes_max: usize, request_bytes_max: usize) -> RequestMemory {
-        let shared = requests_bytes_max.saturating_sub(request_bytes_max).clamp(1, Semaphore::MAX_PERMITS);
+        let shared = requests_bytes_max.saturating_sub(request_bytes_max).min(Semaphore::MAX_PERMITS);
+        let part = |bytes: usize| Arc::new(Semaphore::new(bytes.max(1)));
         RequestMemory {
-            shared: Arc::new(Semaphore::new(shared)),
+            parts: [part(shared / 2), part(shared / 4), part(shared / 4)],
             finisher: Arc::new(Semaphore::new(1)),
             waiting: AtomicUsize::new(0),
         }
@@ -54,30 +65,41 @@ impl RequestMemory {
         self.waiting.load(Ordering::Relaxed) > 0
     }
 
-    /// Adds `bytes` to what `held` covers; waits until there is room. Cancel-safe: either all or nothing is added.
-    pub(crate) async fn grow(&self, held: &mut FrameMemory, bytes: usize) {
+    /// Adds `bytes` to what is held for a frame of `length`; waits until there is room. Cancel-safe: either all or nothing is added.
+    pub(crate) async fn grow(&self, held: &mut FrameMemory, length: usize, bytes: usize) {
         if held.finisher.is_some() {
             return;
         }
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        if let Ok(permit) = self.shared.clone().try_acquire_many_owned(bytes) {
-            return held.add(permit);
+        let open_to_it = 0..=part_of(length);
+        // Its own part first, so that what is open to others stays theirs.
+        for part in open_to_it.clone().rev() {
+            if let Ok(permit) = self.parts[part].clone().try_acquire_many_owned(bytes) {
+                return held.add(part, permit);
+            }
         }
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let _waiting = Waiting(&self.waiting);
-        let shared = self.shared.clone().acquire_many_owned(bytes);
-        let finisher = self.finisher.clone().acquire_owned();
-        tokio::select! {
-            biased;
-            permit = shared => held.add(open(permit)),
-            permit = finisher => held.finisher = Some(open(permit)),
+        let shared = open_to_it.rev().map(|part| Box::pin(self.parts[part].clone().acquire_many_owned(bytes)));
+        match select(select_all(shared), Box::pin(self.finisher.clone().acquire_owned())).await {
+            Either::Left(((permit, behind_own, _), _)) => held.add(part_of(length) - behind_own, open(permit)),
+            Either::Right((permit, _)) => held.finisher = Some(open(permit)),
         }
     }
 }
 
+/// The last of the parts that are open to a frame.
+fn part_of(length: usize) -> usize {
+    match length {
+        ..=SMALL_FRAME_BYTES_MAX => 2,
+        ..=MEDIUM_FRAME_BYTES_MAX => 1,
+        _ => 0,
+    }
+}
+
 impl FrameMemory {
-    fn add(&mut self, permit: OwnedSemaphorePermit) {
-        match &mut self.shared {
+    fn add(&mut self, part: usize, permit: OwnedSemaphorePermit) {
+        match &mut self.parts[part] {
             Some(held) => held.merge(permit),
             empty => *empty = Some(permit),
         }
@@ -153,25 +175,62 @@ mod tests {
 
     #[tokio::test]
     async fn half_read_frames_that_hold_everything_still_end_one_after_another() {
-        let memory = RequestMemory::new(100 + 50, 50);
+        const LARGE: usize = MEDIUM_FRAME_BYTES_MAX + 1;
+        let memory = RequestMemory::new(200 + 50, 50);
         let mut frames: Vec<FrameMemory> = Vec::new();
         for _ in 0..10 {
             let mut frame = FrameMemory::default();
-            memory.grow(&mut frame, 10).await;
+            memory.grow(&mut frame, LARGE, 10).await;
             frames.push(frame);
         }
-        // All of the shared part is held by frames of which each needs 10 more.
+        // All that large frames may have is held by some of which each needs 10 more.
         let mut first = frames.remove(0);
-        memory.grow(&mut first, 10).await;
+        memory.grow(&mut first, LARGE, 10).await;
         assert!(first.finisher.is_some() && !memory.is_short(), "it has what it needs");
         let mut second = frames.remove(0);
-        let mut grown = Box::pin(memory.grow(&mut second, 10));
+        let mut grown = Box::pin(memory.grow(&mut second, LARGE, 10));
         assert!(grown.as_mut().now_or_never().is_none() && memory.is_short(), "one finisher at a time");
         drop(grown);
         assert!(!memory.is_short());
         drop(first);
-        memory.grow(&mut second, 10).await;
+        memory.grow(&mut second, LARGE, 10).await;
         assert!(second.finisher.is_none(), "the first one's shared memory is free again and preferred");
+    }
+
+    #[tokio::test]
+    async fn larger_frames_leave_smaller_ones_their_part_which_may_have_all() {
+        let memory = RequestMemory::new(400 + 1, 1);
+        let lengths = [MEDIUM_FRAME_BYTES_MAX + 1, SMALL_FRAME_BYTES_MAX + 1, SMALL_FRAME_BYTES_MAX];
+        let mut held = Vec::new();
+        let mut counts = Vec::new();
+        for length in lengths {
+            let before = held.len();
+            loop {
+                let mut frame = FrameMemory::default();
+                let grown = memory.grow(&mut frame, length, 10).now_or_never();
+                if grown.is_none() || frame.finisher.is_some() {
+                    break;
+                }
+                held.push(frame);
+            }
+            counts.push(held.len() - before);
+        }
+        assert_eq!(counts, [20, 10, 10]);
+        held.clear();
+        for _ in 0..40 {
+            let mut frame = FrameMemory::default();
+            memory.grow(&mut frame, 10, 10).now_or_never().expect("all parts are open to small frames");
+            assert!(frame.finisher.is_none());
+            held.push(frame);
+        }
+        let (mut next, mut large) = (FrameMemory::default(), FrameMemory::default());
+        large.finisher = Some(memory.finisher.clone().try_acquire_owned().unwrap());
+        let mut waits = Box::pin(memory.grow(&mut next, 10, 10));
+        assert!(waits.as_mut().now_or_never().is_none());
+        // The last one has memory of the part that is open to large ones as well.
+        held.pop();
+        assert!(waits.now_or_never().is_some());
+        assert!(next.parts[0].is_some());
     }
 
     #[tokio::test]
