@@ -30,6 +30,11 @@ pub(crate) enum Failure {
     InvalidPartitions(String),
     #[error("one request may create at most {most} partitions")]
     TooManyPartitions { most: i32 },
+    #[error(
+        "the cluster has {present} partitions, and {asked} more would be above the {most} that this broker's memory allows: delete \
+         topics, or give the brokers more --memory"
+    )]
+    ClusterFull { present: usize, asked: usize, most: usize },
     #[error("{0}")]
     InvalidReplicationFactor(String),
     #[error("{0}")]
@@ -121,7 +126,7 @@ impl Failure {
             Failure::InvalidTopic(_) => ErrorCode::InvalidTopicException,
             Failure::TopicExists(_) => ErrorCode::TopicAlreadyExists,
             Failure::InvalidPartitions(_) => ErrorCode::InvalidPartitions,
-            Failure::TooManyPartitions { .. } => ErrorCode::PolicyViolation,
+            Failure::TooManyPartitions { .. } | Failure::ClusterFull { .. } => ErrorCode::PolicyViolation,
             Failure::InvalidReplicationFactor(_) => ErrorCode::InvalidReplicationFactor,
             Failure::InvalidAssignment(_) => ErrorCode::InvalidReplicaAssignment,
             Failure::InvalidConfig(_) => ErrorCode::InvalidConfig,

@@ -24,6 +24,8 @@ pub struct BrokerOptions {
     pub delete_topics: bool,
     /// Partitions of one topic at the most, so that one small request can't fill the ledger.
     pub topic_partitions_max: i32,
+    /// Partitions of the cluster at the most, beside the broker's own topics: each takes memory on every broker for good.
+    pub cluster_partitions_max: usize,
     /// Partitions in one answer of DescribeTopicPartitions at the most (`max.request.partition.size.limit`).
     pub described_partitions_max: usize,
     /// Greatest request frame in bytes (`socket.request.max.bytes`).
@@ -141,6 +143,7 @@ impl Default for BrokerOptions {
             replication_factor: 1,
             delete_topics: true,
             topic_partitions_max: 10_000,
+            cluster_partitions_max: 1_000_000,
             described_partitions_max: 2000,
             request_bytes_max: 100 * MIB,
             requests_bytes_max: 256 * MIB,

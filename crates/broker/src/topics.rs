@@ -53,6 +53,7 @@ pub(crate) fn check(broker: &Shared, image: &Image, topic: &NewTopic) -> Result<
             options.topic_partitions_max
         )));
     }
+    broker.creating.check_room(broker, image, count(partitions))?;
     let replication_factor =
         if topic.replication_factor == -1 { options.replication_factor } else { topic.replication_factor };
     if replication_factor < 1 {
@@ -68,6 +69,10 @@ pub(crate) fn check(broker: &Shared, image: &Image, topic: &NewTopic) -> Result<
     Ok(CheckedTopic { id, partitions, replication_factor })
 }
 
+fn count(partitions: i32) -> usize {
+    usize::try_from(partitions).unwrap_or(0)
+}
+
 fn check_collision(name: &str, image: &Image) -> Result<(), Failure> {
     topic_name::collision(name, image.topic_names.keys()).map_or(Ok(()), |other| Err(collides(name, other)))
 }
@@ -78,10 +83,25 @@ fn collides(name: &str, other: &str) -> Failure {
     ))
 }
 
-/// The names that this broker is creating just now, by what they are in metric names: no image shows them yet.
+/// What this broker is creating just now: no image shows it yet.
 #[derive(Debug, Default)]
 pub(crate) struct Creating {
+    /// Names, by what they are in metric names.
     names: Mutex<BTreeMap<String, String>>,
+    /// Partitions.
+    partitions: Mutex<usize>,
+}
+
+/// While it lives, so many partitions are counted as there.
+struct Room<'a> {
+    creating: &'a Creating,
+    partitions: usize,
+}
+
+impl Drop for Room<'_> {
+    fn drop(&mut self) {
+        *lock(&self.creating.partitions) -= self.partitions;
+    }
 }
 
 /// While it lives, nothing is created under a name that collides with its own.
@@ -91,6 +111,23 @@ struct Claim<'a> {
 }
 
 impl Creating {
+    /// Whether the cluster may have so many more partitions. What others are creating counts only for [`Creating::take_room`].
+    pub(crate) fn check_room(&self, broker: &Shared, image: &Image, asked: usize) -> Result<(), Failure> {
+        let (present, most) = (image.streams.len(), broker.options.cluster_partitions_max);
+        if present.saturating_add(asked) > most {
+            return Err(Failure::ClusterFull { present, asked, most });
+        }
+        Ok(())
+    }
+
+    /// The same, and counts them from now on.
+    fn take_room(&self, broker: &Shared, asked: usize) -> Result<Room<'_>, Failure> {
+        let mut creating = lock(&self.partitions);
+        self.check_room(broker, &broker.store.ledger().image(), asked + *creating)?;
+        *creating += asked;
+        Ok(Room { creating: self, partitions: asked })
+    }
+
     /// None where the same name is being created already: then the ledger says who comes second.
     fn claim(&self, name: &str) -> Result<Option<Claim<'_>>, Failure> {
         let flat = topic_name::flat(name);
@@ -119,6 +156,7 @@ pub(crate) async fn create(
     limit: Duration,
 ) -> Result<(), Failure> {
     let _claim = broker.creating.claim(&topic.name)?;
+    let _room = broker.creating.take_room(broker, count(checked.partitions))?;
     // What has been created between the check and the claim is in the image now.
     check_collision(&topic.name, &broker.store.ledger().image())?;
     for (name, value) in &topic.configs {
@@ -177,6 +215,7 @@ pub(crate) async fn grow(
     leaders: Vec<NodeEpoch>,
     limit: Duration,
 ) -> Result<bool, Failure> {
+    let _room = broker.creating.take_room(broker, leaders.len())?;
     let partitions = leaders.into_iter().map(|leader| (leader, WalIndex(0))).collect();
     match submit(broker, Command::CreatePartitions { id, first, partitions }, limit).await {
         Ok(()) => Ok(true),

@@ -376,3 +376,24 @@ async fn topics_are_deleted_by_id_and_what_is_named_twice_stays() {
     assert!(image.topic("a").is_some() && image.topic("b").is_none() && image.topic("c").is_some());
     running.broker.stop().await;
 }
+
+#[tokio::test]
+async fn the_clusters_partitions_are_bounded_however_they_are_asked_for() {
+    let running = start(BrokerOptions { cluster_partitions_max: 10, ..BrokerOptions::default() }).await;
+    let mut client = running.client().await;
+    let policy = ErrorCode::PolicyViolation.number();
+    assert_eq!(client.create("a", 8, &[]).await, 0);
+    assert_eq!(client.create("b", 3, &[]).await, policy);
+    let more = |count| CreatePartitionsRequest {
+        topics: vec![CreatePartitionsTopic { name: "a".to_owned(), count, ..CreatePartitionsTopic::default() }],
+        timeout_ms: 10_000,
+        ..CreatePartitionsRequest::default()
+    };
+    let refused = client.call(3, &more(11)).await.results.remove(0);
+    assert_eq!(refused.error_code, policy);
+    assert!(refused.error_message.unwrap().contains("--memory"));
+    assert_eq!(client.call(3, &more(9)).await.results[0].error_code, 0);
+    assert_eq!(client.call(9, &metadata_request("first")).await.topics[0].error_code, 0);
+    assert_eq!(client.call(9, &metadata_request("second")).await.topics[0].error_code, policy);
+    running.broker.stop().await;
+}

@@ -80,10 +80,11 @@ async fn grow_to(
     loop {
         let image = broker.store.ledger().image();
         let growth = check(&image, broker.store.node_epoch(), asked)?;
+        let Growth { topic, first, leaders } = growth;
+        broker.creating.check_room(broker, &image, leaders.len())?;
         if validate_only {
             return Ok(());
         }
-        let Growth { topic, first, leaders } = growth;
         // Somebody else's request came first where this is refused; then the image shows it.
         if topics::grow(broker, topic, first, leaders, until.since(broker.clock.now())).await? {
             return Ok(());

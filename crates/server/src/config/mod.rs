@@ -173,6 +173,7 @@ fn broker_options(given: &BTreeMap<String, String>, memory: MemoryBudget) -> Res
         requests_bytes_max: requests,
         answers_bytes_max: bytes(memory.answers_bytes_max),
         groups_bytes_max: bytes(memory.groups_bytes_max),
+        cluster_partitions_max: bytes(memory.cluster_partitions_max),
         request_bytes_max: defaults.request_bytes_max.min(requests / 2),
         fetch_bytes_max: defaults.fetch_bytes_max.min(bytes(memory.answers_bytes_max)),
         pipeline_bytes_max: defaults.pipeline_bytes_max.min(requests / 2),
