@@ -16,6 +16,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use world::{ClockExt, lock};
 
+/// A topic's greatest batch.
+pub(crate) const BATCH_BYTES_MAX: &str = "max.message.bytes";
+
 /// A topic that somebody asks for.
 #[derive(Debug, Clone)]
 pub(crate) struct NewTopic {
@@ -64,9 +67,23 @@ pub(crate) fn check(broker: &Shared, image: &Image, topic: &NewTopic) -> Result<
     for (name, value) in &topic.configs {
         let setting = Scope::Topic.find(name).ok_or_else(|| Failure::InvalidConfig(Scope::Topic.unknown(name)))?;
         setting.check(value).map_err(Failure::InvalidConfig)?;
+        if name == BATCH_BYTES_MAX {
+            check_batch_fits(broker, name, value).map_err(Failure::InvalidConfig)?;
+        }
     }
     let id = uuid::random(|| broker.clock.random()).into();
     Ok(CheckedTopic { id, partitions, replication_factor })
+}
+
+/// A batch must fit a request, and the write-ahead log with the memory before it: what could never be produced is not promised.
+pub(crate) fn check_batch_fits(broker: &Shared, name: &str, value: &str) -> Result<(), String> {
+    let fits = broker.options.request_bytes_max.min(broker.store.batch_bytes_max());
+    match value.trim().parse::<usize>() {
+        Ok(bytes) if bytes > fits => Err(format!(
+            "{name}={bytes} does not fit: requests and the write-ahead log of this broker take {fits} bytes"
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn count(partitions: i32) -> usize {

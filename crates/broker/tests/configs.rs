@@ -192,3 +192,22 @@ async fn groups_keep_settings_and_what_is_unknown_is_told() {
     }
     running.broker.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_s_greatest_batch_must_fit_what_a_broker_can_take() {
+    let running = start(BrokerOptions { request_bytes_max: 1 << 20, ..BrokerOptions::default() }).await;
+    let mut client = running.client().await;
+    let greatest = ["1048576", "1048577", "2147483647"];
+    let made = ["fits", "over", "far"].into_iter().zip(greatest);
+    let mut codes = Vec::new();
+    for (name, bytes) in made {
+        codes.push(client.create(name, 1, &[("max.message.bytes", bytes)]).await);
+    }
+    let refused = ErrorCode::InvalidConfig.number();
+    assert_eq!(codes, [0, refused, refused]);
+    let (code, why) =
+        change(&mut client, (TOPIC, "fits"), &[(SET, "max.message.bytes", Some(greatest[1]))], false).await;
+    assert_eq!(code, refused);
+    assert!(why.contains("does not fit"), "{why}");
+    running.broker.stop().await;
+}

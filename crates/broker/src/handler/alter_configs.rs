@@ -107,7 +107,7 @@ fn plan(broker: &Shared, image: &Image, resource: &Resource, wanted: Wanted) -> 
     let view = View { options: &options, image, node_id: broker.store.node_id() };
     let (kind, name) = (resource.0, resource.1.as_str());
     match kind {
-        TOPIC => plan_topic(&view, name, wanted),
+        TOPIC => plan_topic(broker, &view, name, wanted),
         BROKER if name.is_empty() => plan_brokers(broker, &view, SettingsScope::Brokers, wanted),
         BROKER => {
             describe_configs::check_own_id(&view, name)?;
@@ -122,7 +122,7 @@ fn plan(broker: &Shared, image: &Image, resource: &Resource, wanted: Wanted) -> 
     }
 }
 
-fn plan_topic(view: &View<'_>, name: &str, wanted: Wanted) -> Result<Command, Failure> {
+fn plan_topic(broker: &Shared, view: &View<'_>, name: &str, wanted: Wanted) -> Result<Command, Failure> {
     if name.is_empty() {
         return Err(Failure::InvalidRequest("Default topic resources are not allowed.".to_owned()));
     }
@@ -130,6 +130,9 @@ fn plan_topic(view: &View<'_>, name: &str, wanted: Wanted) -> Result<Command, Fa
     let topic = view.image.topic(name).ok_or_else(|| Failure::UnknownTopic(name.to_owned()))?;
     let defaults = || settings::describe_topic(view, &BTreeMap::new());
     let changes = change::plan(Scope::Topic, &topic.configs, value_in(defaults), wanted).map_err(failure)?;
+    if let Some(Some(bytes)) = changes.get(topics::BATCH_BYTES_MAX) {
+        topics::check_batch_fits(broker, topics::BATCH_BYTES_MAX, bytes).map_err(Failure::InvalidConfig)?;
+    }
     tell_caveats(Scope::Topic, name, &changes);
     let id: TopicId = topic.id;
     Ok(Command::AlterTopicConfigs { id, changes })
@@ -152,21 +155,11 @@ fn plan_brokers(broker: &Shared, view: &View<'_>, scope: SettingsScope, wanted: 
         };
     }
     broker.live.tried(&after).map_err(Failure::InvalidRequest)?;
-    check_fits(broker, &changes)?;
+    if let Some(Some(bytes)) = changes.get("message.max.bytes") {
+        topics::check_batch_fits(broker, "message.max.bytes", bytes).map_err(Failure::InvalidRequest)?;
+    }
     tell_caveats(Scope::Broker, "brokers", &changes);
     Ok(Command::AlterSettings { scope, changes })
-}
-
-/// A batch must fit a request, and the write-ahead log with the memory before it.
-fn check_fits(broker: &Shared, changes: &Changes) -> Result<(), Failure> {
-    let bytes = changes.get("message.max.bytes").and_then(|value| value.as_ref()?.trim().parse::<usize>().ok());
-    let fits = broker.options.request_bytes_max.min(broker.store.batch_bytes_max());
-    match bytes {
-        Some(bytes) if bytes > fits => Err(Failure::InvalidRequest(format!(
-            "message.max.bytes={bytes} does not fit: requests and the write-ahead log of this broker take {fits} bytes"
-        ))),
-        _ => Ok(()),
-    }
 }
 
 /// What only a start can change is refused before anything else is looked at, all of it in one line; to delete it is no change.

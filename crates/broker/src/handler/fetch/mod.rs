@@ -34,6 +34,8 @@ const READ_COMMITTED: i8 = 1;
 struct Slot {
     asked: Asked,
     found: Result<Arc<Partition>, Failure>,
+    /// Greatest batch by its topic's own settings; 0 where these do not say.
+    batch_bytes_max: usize,
     /// It is not there, which was known before anything was read.
     is_absent: bool,
     records: Records,
@@ -87,8 +89,12 @@ fn resolve(broker: &Shared, asked: Vec<Asked>, keeps_names: bool) -> Vec<Slot> {
         if keeps_names {
             remember_name(&image, &mut asked, &mut last_name);
         }
-        let found = find(broker, &image, &asked).map(Arc::new);
+        let (found, batch_bytes_max) = match find(broker, &image, &asked) {
+            Ok((partition, batch_bytes_max)) => (Ok(Arc::new(partition)), batch_bytes_max),
+            Err(failure) => (Err(failure), 0),
+        };
         Slot {
+            batch_bytes_max,
             is_absent: matches!(found, Err(Failure::UnknownPartition | Failure::UnknownTopicId)),
             found,
             records: Records::default(),
@@ -114,7 +120,8 @@ fn remember_name(image: &Image, asked: &mut Asked, last: &mut Option<(TopicId, A
     *last = asked.name.clone().map(|name| (id, name));
 }
 
-fn find(broker: &Shared, image: &Image, asked: &Asked) -> Result<Partition, Failure> {
+/// The partition, and the greatest batch by its topic's own settings.
+fn find(broker: &Shared, image: &Image, asked: &Asked) -> Result<(Partition, usize), Failure> {
     let topic = match &asked.topic {
         TopicKey::Name(name) => topics::find(image, name, TopicId::default())?,
         TopicKey::Id(id) => match (image.topics.get(id), &asked.name) {
@@ -131,7 +138,8 @@ fn find(broker: &Shared, image: &Image, asked: &Asked) -> Result<Partition, Fail
     let stream = topics::stream_of(topic, asked.partition)?;
     let partition = broker.partitions.owned(stream).ok_or(Failure::NotLeader)?;
     partition.check_leader_epoch(asked.leader_epoch)?;
-    Ok(partition)
+    let own_max = topic.configs.get(topics::BATCH_BYTES_MAX).and_then(|value| value.trim().parse().ok());
+    Ok((partition, own_max.unwrap_or(0)))
 }
 
 /// Waits until there is enough, reading has met an error, or time is up.

@@ -147,7 +147,10 @@ async fn read_side_by_side(broker: &Shared, slots: &mut [Slot], indexes: &[usize
             if let (Some(read), Ok(partition)) = (read, &slot.found) {
                 let mut begun = begin(partition.clone(), slot.asked.offset, read);
                 match futures::poll!(begun.as_mut()) {
-                    Poll::Ready((read, result)) => progress.settle(slot, read, waiting.is_empty(), result),
+                    Poll::Ready((read, result)) => {
+                        count_excess(broker, progress, read, &result);
+                        progress.settle(slot, read, waiting.is_empty(), result);
+                    }
                     Poll::Pending => waiting.push(begun),
                 }
             }
@@ -163,6 +166,7 @@ async fn read_side_by_side(broker: &Shared, slots: &mut [Slot], indexes: &[usize
             (progress.reserved, progress.reserved_memory) = (0, 0);
             return;
         };
+        count_excess(broker, progress, read, &result);
         progress.settle(&mut slots[read.index], read, waiting.is_empty(), result);
     }
 }
@@ -196,7 +200,7 @@ async fn next(broker: &Shared, slot: &mut Slot, index: usize, is_alone: bool, pr
         return Next::Later;
     }
     // What was written before the bound was lowered is read as well.
-    let batch_bytes_max = broker.options.batch_bytes_max.max(broker.live().batch_bytes_max);
+    let batch_bytes_max = broker.options.batch_bytes_max.max(broker.live().batch_bytes_max).max(slot.batch_bytes_max);
     let memory = bytes_max.max(batch_bytes_max);
     if !take_memory(broker, progress, memory).await {
         return if is_alone { Next::Pass } else { Next::Later };
@@ -229,6 +233,14 @@ fn check(broker: &Shared, partition: &Partition, slot: &mut Slot) -> Result<Offs
         return Err(Failure::OffsetOutOfRange);
     }
     Ok(from)
+}
+
+/// A batch from a time when its topic allowed greater ones may be above what was put aside for it. What is free is counted.
+fn count_excess(broker: &Shared, progress: &mut Progress, read: Read, result: &Result<ReadBatches, ReadError>) {
+    let excess = result.as_ref().map_or(0, |batches| batches.bytes.saturating_sub(read.memory));
+    if let (Some(held), Some(more)) = (&mut progress.memory, broker.answer_memory.try_take(excess)) {
+        held.merge(more);
+    }
 }
 
 /// Makes sure that the answer may grow by `memory`; false where memory is short.
