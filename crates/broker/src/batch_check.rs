@@ -121,9 +121,8 @@ impl CheckedBatch {
 
     /// What it changes in the partition's producer state, where an idempotent producer sent it.
     pub(crate) fn producer(&self) -> Option<ProducerDelta> {
-        let producer_id = self.batch.producer_id();
-        (producer_id != record_batch::NO_PRODUCER_ID).then(|| ProducerDelta {
-            producer_id,
+        self.batch.has_producer_id().then(|| ProducerDelta {
+            producer_id: self.batch.producer_id(),
             producer_epoch: self.batch.producer_epoch(),
             first_sequence: self.batch.base_sequence(),
             last_sequence: last_sequence(self.batch.base_sequence(), self.records),
@@ -228,6 +227,10 @@ mod tests {
         let plain = batch(&[(NOW.0, "a"), (NOW.0, "b"), (NOW.0, "c")]);
         let checked = |bytes: &Bytes| check(&bytes.clone().into(), 9, &settings(), NOW).unwrap();
         assert_eq!(checked(&plain).producer(), None);
+        for none in [-2, i64::MIN] {
+            let odd = changed(&plain, |bytes| bytes[43..51].copy_from_slice(&none.to_be_bytes()));
+            assert_eq!(checked(&odd).producer(), None, "{none} is no id, as in Kafka");
+        }
         let sent = changed(&plain, |bytes| {
             bytes[43..51].copy_from_slice(&77_i64.to_be_bytes());
             bytes[51..53].copy_from_slice(&3_i16.to_be_bytes());

@@ -237,6 +237,12 @@ impl RecordBatch {
         i64::from_be_bytes(self.field(35))
     }
 
+    /// Whether an idempotent producer sent it: like Kafka, every negative id means none.
+    #[must_use]
+    pub fn has_producer_id(&self) -> bool {
+        self.producer_id() > NO_PRODUCER_ID
+    }
+
     /// [`NO_PRODUCER_ID`] where the producer isn't idempotent.
     #[must_use]
     pub fn producer_id(&self) -> i64 {
@@ -337,7 +343,7 @@ impl RecordBatch {
         if compression == Compression::Zstd && !rules.zstd {
             return Err(BatchError::Compression(compression.number()));
         }
-        let identified = self.producer_id() != NO_PRODUCER_ID;
+        let identified = self.has_producer_id();
         if identified && (self.base_sequence() < 0 || self.producer_epoch() < 0)
             || !identified && self.is_transactional()
         {
