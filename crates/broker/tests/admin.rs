@@ -385,7 +385,7 @@ async fn the_clusters_partitions_are_bounded_however_they_are_asked_for() {
     assert_eq!(client.create("a", 8, &[]).await, 0);
     assert_eq!(client.create("b", 3, &[]).await, policy);
     let more = |count| CreatePartitionsRequest {
-        topics: vec![CreatePartitionsTopic { name: "a".to_owned(), count, ..CreatePartitionsTopic::default() }],
+        topics: vec![CreatePartitionsTopic { name: "a".to_owned(), count, assignments: None }],
         timeout_ms: 10_000,
         ..CreatePartitionsRequest::default()
     };
