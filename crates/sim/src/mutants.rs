@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::process::Command;
 
 /// Every planted bug that the report searches for.
-pub const NAMES: [&str; 43] = [
+pub const NAMES: [&str; 51] = [
     "B1",
     "B2",
     "B3",
@@ -51,6 +51,14 @@ pub const NAMES: [&str; 43] = [
     "producers of a dead log forgotten",
     "repeat answered before it is confirmed",
     "producer id twice",
+    "R1",
+    "R3",
+    "R4",
+    "R5",
+    "Replace by a dead start",
+    "Replace loses a reference",
+    "merge loses a block",
+    "sweep deletes a shared object",
 ];
 
 /// Planted, and not found by the ordinary workload yet: `--mutant` searches for one of them, the report passes them over.
