@@ -3,7 +3,7 @@
 //! What may be built upon outside the ledger are answers that no later image takes back: dead, deleted, sealed, committed,
 //! trimmed, orphaned. An answer such as "alive" or "ownerless" is a hint for what to ask the ledger next.
 
-use crate::{Image, Node, NodeState, ObjectRecord, StreamRecord, Tenure, Topic, WalRecord, WalState};
+use crate::{Image, Node, NodeState, StreamRecord, Tenure, Topic, WalRecord, WalState};
 use base::{NodeEpoch, NodeId, ObjectId, OffsetRange, StreamEpoch, StreamId, TopicId, WalId, planted};
 use std::sync::Arc;
 
@@ -145,9 +145,10 @@ impl Image {
     /// among the dead, and its writer is dead or has promised by `min_counter` never to commit it.
     #[must_use]
     pub fn is_orphan(&self, object: ObjectId) -> bool {
-        let is_protected =
-            |record: &ObjectRecord| planted!("sweep deletes a shared object", true, record.references < 2);
-        if self.objects.get(&object).is_some_and(is_protected) || self.dead_objects.contains_key(&object) {
+        let is_live = self.objects.get(&object).is_some_and(|record| {
+            planted!("sweep deletes a shared object", true, record.references < 2) && record.references > 0
+        });
+        if is_live || self.dead_objects.contains_key(&object) {
             return false;
         }
         self.is_decided(object)

