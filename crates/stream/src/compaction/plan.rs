@@ -182,7 +182,10 @@ mod tests {
         ObjectId { node_epoch: NodeEpoch(1), counter }
     }
 
-    fn image(streams: &[(u64, &[(u64, u64, u64)])]) -> Image {
+    /// A stream and its references: object, base, next.
+    type Stream<'a> = (u64, &'a [(u64, u64, u64)]);
+
+    fn image(streams: &[Stream<'_>]) -> Image {
         let mut image = Image::default();
         for (stream, references) in streams {
             let references = references.iter().map(|(object, base, next)| {
