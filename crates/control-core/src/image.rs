@@ -206,7 +206,8 @@ pub struct Reference {
     pub object: ObjectId,
     /// The part that counts (a commit that overlaps what is committed counts from there on).
     pub range: OffsetRange,
-    /// Bytes of record batches; of an overlapping commit in proportion to the offsets that count.
+    /// Bytes of record batches; of an overlapping commit in proportion to the offsets that count. 0: it covers offsets at which there are no
+    /// batches any more (Kafka's log compaction), and the object has none of them.
     pub bytes: u64,
     /// Records, likewise.
     pub records: u64,

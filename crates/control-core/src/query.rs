@@ -145,7 +145,10 @@ impl Image {
     /// among the dead, and its writer is dead or has promised by `min_counter` never to commit it.
     #[must_use]
     pub fn is_orphan(&self, object: ObjectId) -> bool {
-        if self.objects.contains_key(&object) || self.dead_objects.contains_key(&object) {
+        let is_live = self.objects.get(&object).is_some_and(|record| {
+            planted!("sweep deletes a shared object", true, record.references < 2) && record.references > 0
+        });
+        if is_live || self.dead_objects.contains_key(&object) {
             return false;
         }
         self.is_decided(object)

@@ -10,7 +10,7 @@ use server::node::{Node, NodeConfig};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use stream::{Options, StoreProbe, WalTarget};
+use stream::{CompactionOptions, Options, StoreProbe, WalTarget};
 use tokio::sync::Notify;
 use world::folder::FolderStore;
 use world::{ObjectStore, World};
@@ -164,6 +164,19 @@ fn options(plan: &Plan) -> Options {
         sweep_period: Duration::from_millis(300),
         request_timeout: Duration::from_secs(3),
         probe: StoreProbe::Off,
+        compaction: CompactionOptions {
+            period: Duration::from_millis(400),
+            fan: 3,
+            object_bytes_max: 12 << 10,
+            read_bytes: 1 << 10,
+            part_bytes: 1 << 10,
+            bytes_per_second: 4 << 20,
+            dead_percent_max: 50,
+            dead_age: Duration::from_millis(500),
+            replace_bytes: 20 << 10,
+            replace_swaps: 5,
+            yield_max: Duration::from_millis(100),
+        },
         wal: stream::wal::WalOptions::default(),
     }
 }

@@ -198,6 +198,7 @@ fn uncovered(plan: &Plan, counts: &BTreeMap<&'static str, u64>) -> Vec<String> {
         ("check.rebuilt", 1),
         ("check.objects", 1),
         ("workload.topic_deleted", 1),
+        ("compaction.applied", 1),
     ]);
     if plan.faults.contains(&Fault::StoreTrouble) {
         needs.extend([("fault.store_refused", 1)]);

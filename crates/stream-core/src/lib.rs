@@ -6,6 +6,7 @@
 //! | [`producers`] | which batches of idempotent producers are new, which are repeats |
 //! | [`cache`] | what of the tail is in memory, what is spilled to the WAL, what may be forgotten |
 //! | [`upload`] | when the tail is worth objects, which, in what order they are committed, when the WAL is trimmed |
+//! | [`compact`] | which objects are worth merging, joining, writing anew |
 //! | [`read`] | which part of which object answers a read, how far to read ahead |
 //! | [`recover`] | what the groups of a dead start's WAL mean |
 //! | [`wal_group`], [`ring_header`], [`object`] | the stored bytes |
@@ -14,6 +15,7 @@
 pub mod append;
 pub mod batch;
 pub mod cache;
+pub mod compact;
 mod fields;
 pub mod foreign;
 pub mod object;

@@ -149,7 +149,8 @@ async fn check_object(
         }
         Err(error) => return Err(error),
     };
-    for (stream, reference) in references {
+    // One without bytes says that there are no batches, so that the object has none.
+    for (stream, reference) in references.iter().filter(|(_, reference)| reference.bytes > 0) {
         let blocks = blocks_of(&index, *stream);
         if let Some(hole) = hole_in(&blocks, reference.range) {
             report

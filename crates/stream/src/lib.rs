@@ -11,9 +11,11 @@
 //! | start and recovery | `start` → `recover` → `take_over` → `upload` |
 //! | stop | `drain` |
 //! | producers' state | `store` → `producers` → `upload`; after a crash `take_over` → `producers` |
+//! | compaction | `compaction` → the ledger |
 //! | follow the ledger, clean the bucket, check it | `follow`, `housekeeping`, `fsck` |
 
 mod block_cache;
+mod compaction;
 mod counters;
 mod drain;
 mod driver;
@@ -36,11 +38,12 @@ mod take_over;
 mod upload;
 pub mod wal;
 
+pub use compaction::CompactionUse;
 pub use fsck::{FsckReport, fsck};
 pub use keys::{data_key, object_of_key};
 pub use object_index::{IndexRead, read_index};
 pub use offsets::Greatest;
-pub use options::{Options, StoreProbe};
+pub use options::{CompactionOptions, Options, StoreProbe};
 pub use store::{
     AppendError, Appended, Confirmation, Gauges, ReadBatches, ReadError, StartError, StartRequest, Store, Stream,
     WalTarget,

@@ -3,6 +3,7 @@
 use crate::wal::{Wal, WalOptions};
 use std::time::Duration;
 use stream_core::append::AppendLimits;
+use stream_core::compact::CompactLimits;
 use stream_core::producers::PRODUCER_BYTES;
 use stream_core::upload::UploadLimits;
 
@@ -47,8 +48,39 @@ pub struct Options {
     pub request_timeout: Duration,
     /// How the bucket is tried out at the start.
     pub probe: StoreProbe,
+    /// Bounds and periods of compaction.
+    pub compaction: CompactionOptions,
     /// Bounds and periods of the WAL.
     pub wal: WalOptions,
+}
+
+/// How the bucket is kept small.
+#[derive(Debug, Clone)]
+pub struct CompactionOptions {
+    /// How often to look for what is worth it.
+    pub period: Duration,
+    /// So many objects are merged at once, and levels of size are so far apart. With `read_bytes` and `object_bytes_max` it bounds the
+    /// memory of a job.
+    pub fan: usize,
+    /// Bytes of an object that is written, at the most, but for a single block that is longer.
+    pub object_bytes_max: u64,
+    /// Bytes asked for by one GET, about.
+    pub read_bytes: u64,
+    /// Parts of streams are merged until they have so many bytes: what a cold reader gets by one GET at the least.
+    pub part_bytes: u64,
+    /// Bytes read and written a second, at the most.
+    pub bytes_per_second: u64,
+    /// An object is written anew when more than so many per cent of it are dead,
+    pub dead_percent_max: u64,
+    /// and have been for so long: most objects die as a whole soon after.
+    pub dead_age: Duration,
+    /// What a job has written is handed to the ledger when it is so many bytes, or so many swaps, and the present object is large enough to
+    /// be ended; and at the job's end.
+    pub replace_bytes: u64,
+    /// See `replace_bytes`.
+    pub replace_swaps: usize,
+    /// A request waits so long, at the most, for a write-ahead log that is filling.
+    pub yield_max: Duration,
 }
 
 /// Whether the store does what everything rests on, put-if-absent above all, is tried out on the store itself at each start.
@@ -98,6 +130,7 @@ impl Options {
             sweep_period: Duration::from_hours(1),
             request_timeout: Duration::from_mins(1),
             probe: StoreProbe::Light,
+            compaction: CompactionOptions::for_memory(bytes / 32),
             wal: WalOptions::default(),
         }
     }
@@ -112,6 +145,12 @@ impl Options {
         }
     }
 
+    pub(crate) fn compact_limits(&self) -> CompactLimits {
+        let CompactionOptions { fan, object_bytes_max, part_bytes, dead_percent_max, .. } = self.compaction;
+        let stream_object_bytes = self.stream_object_bytes.min(object_bytes_max);
+        CompactLimits { fan, object_bytes_max, part_bytes, stream_object_bytes, dead_percent_max }
+    }
+
     pub(crate) fn upload_limits(&self) -> UploadLimits {
         UploadLimits {
             block_bytes: self.upload_block_bytes,
@@ -119,6 +158,26 @@ impl Options {
             blocks_in_flight_max: self.upload_blocks_max,
             stream_object_bytes: self.stream_object_bytes,
             object_bytes_max: self.object_bytes_max,
+        }
+    }
+}
+
+impl CompactionOptions {
+    /// Half of these bytes for the object that is written, half for what is read for it.
+    fn for_memory(bytes: u64) -> CompactionOptions {
+        let fan = 8;
+        CompactionOptions {
+            period: Duration::from_secs(30),
+            fan,
+            object_bytes_max: (bytes / 2).min(256 * MIB),
+            read_bytes: (bytes / 2 / fan as u64).min(8 * MIB),
+            part_bytes: 64 << 10,
+            bytes_per_second: 64 * MIB,
+            dead_percent_max: 50,
+            dead_age: Duration::from_mins(30),
+            replace_bytes: 512 * MIB,
+            replace_swaps: 4096,
+            yield_max: Duration::from_secs(5),
         }
     }
 }
@@ -137,6 +196,8 @@ mod tests {
                 + options.log_cache_bytes_max
                 + uploads
                 + options.block_cache_bytes_max
+                + options.compaction.object_bytes_max
+                + options.compaction.read_bytes * options.compaction.fan as u64
                 + producers;
             assert!(held <= mib.max(64) * MIB, "{mib} MiB: {held}");
             assert!(options.append_bytes_max >= options.group_bytes_max as u64);

@@ -137,12 +137,23 @@ async fn read_next(
         }
         Lookup::Spilled(place, range) => {
             let bytes = spilled(shared, stream, place, range).await?;
-            add_cut(batches, &bytes, confirmed, bytes_max, || {
+            let added = add_cut(batches, &bytes, confirmed, bytes_max, || {
                 format!("write-ahead log {} at {}", place.wal, place.position)
-            })
+            })?;
+            Ok(added == Added::Some)
         }
         Lookup::Miss => cold(shared, stream, confirmed, bytes_max, batches).await,
     }
+}
+
+/// What a run had for a reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Added {
+    Some,
+    /// The next batch does not fit any more.
+    NoRoom,
+    /// It has no batch there: compaction has taken them.
+    Nothing,
 }
 
 /// Adds the part of a run that is asked for.
@@ -152,17 +163,20 @@ fn add_cut(
     below: Offset,
     bytes_max: usize,
     name: impl Fn() -> String,
-) -> Result<bool, Fault> {
+) -> Result<Added, Fault> {
     let room = bytes_max.saturating_sub(batches.bytes);
     let (span, next) = walk::cut(run, batches.next, below, room)
         .map_err(|error| Fault::Error(ReadError::Corrupt(format!("{}: {error}", name()))))?;
-    if span.is_empty() || (batches.bytes > 0 && span.len() > room) {
-        return Ok(false);
+    if span.is_empty() {
+        return Ok(Added::Nothing);
+    }
+    if batches.bytes > 0 && span.len() > room {
+        return Ok(Added::NoRoom);
     }
     batches.bytes += span.len();
     batches.pieces.push(run.slice(span));
     batches.next = next;
-    Ok(true)
+    Ok(Added::Some)
 }
 
 async fn spilled(shared: &Shared, stream: StreamId, place: Place, range: OffsetRange) -> Result<Bytes, Fault> {
@@ -225,6 +239,10 @@ async fn cold(
     };
     let room = bytes_max.saturating_sub(batches.bytes);
     let below = confirmed.min(reference.range.next);
+    if reference.bytes == 0 {
+        batches.next = below;
+        return Ok(true);
+    }
     let blocks = match index(shared, reference.object).await {
         Ok(index) => blocks_of(&index, stream),
         Err(error) => return Err(resolve(shared, stream, from, reference.object, error).await),
@@ -242,12 +260,14 @@ async fn cold(
         Err(error) => return Err(resolve(shared, stream, from, reference.object, error).await),
     };
     let name = || format!("object {} at byte {}", reference.object, first.position);
-    let added = add_cut(batches, &bytes, below, bytes_max, name)?;
-    if added {
-        let ahead = lock(&shared.cold.ahead).advance(stream, from, batches.next);
-        read_ahead(shared, reference.object, blocks, batches.next, ahead);
+    match add_cut(batches, &bytes, below, bytes_max, name)? {
+        Added::NoRoom => return Ok(false),
+        Added::Nothing => batches.next = first.range.next.min(below),
+        Added::Some => {}
     }
-    Ok(added)
+    let ahead = lock(&shared.cold.ahead).advance(stream, from, batches.next);
+    read_ahead(shared, reference.object, blocks, batches.next, ahead);
+    Ok(true)
 }
 
 fn reference_at(shared: &Shared, stream: StreamId, offset: Offset) -> Option<Reference> {

@@ -8,7 +8,7 @@
 //! | open streams | the driver (numbers), the follower (deleted), `Store::stream` (opens) | everybody |
 //! | readers: by WAL | recovery | reads, the upload |
 //! | [`DeadWals`] | recovery | the upload, the clean stop, `Store::offline_reason` |
-//! | counters of objects | the uploads | the uploads |
+//! | counters of objects | the uploads, compaction | the uploads, compaction |
 //! | producers: how many, and those of dead WALs | `Stream::append`, loads, recovery | loads, the upload |
 //! | stopped | whoever finds that this start must end | everybody |
 //!
@@ -16,6 +16,7 @@
 
 use crate::Options;
 use crate::block_cache::BlockCache;
+use crate::compaction;
 use crate::counters::Counters;
 use crate::front::Front;
 use crate::open_stream::OpenStream;
@@ -66,6 +67,7 @@ pub(crate) struct Shared {
     /// Bounds PUTs of data objects.
     pub(crate) puts: Semaphore,
     pub(crate) producers: ProducerMemory,
+    pub(crate) compaction: compaction::Counts,
     pub(crate) stopped: watch::Sender<Option<String>>,
 }
 

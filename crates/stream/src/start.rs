@@ -17,7 +17,7 @@ use crate::shared::Shared;
 use crate::store::{StartError, StartRequest, WalTarget};
 use crate::take_over::DeadWals;
 use crate::wal::{ObjectWal, Recovered, RingFile, Wal};
-use crate::{driver, follow, housekeeping, take_over, upload};
+use crate::{compaction, driver, follow, housekeeping, take_over, upload};
 use base::{NodeEpoch, WalId, WalIndex, WalPosition, planted};
 use control::Ledger;
 use control_core::{Command, Image, WalRegistration};
@@ -222,6 +222,7 @@ fn share(
         cold: ColdReads::new(&options),
         puts: Semaphore::new(options.requests_max.max(1)),
         producers: ProducerMemory::new(),
+        compaction: compaction::Counts::default(),
         stopped: watch::Sender::new(None),
         options,
     })
@@ -232,6 +233,7 @@ fn spawn_tasks(shared: &Arc<Shared>) {
     drop(clock.spawn("append", Box::pin(driver::drive(shared.clone()))));
     drop(clock.spawn("follow", Box::pin(follow::follow(shared.clone()))));
     drop(clock.spawn("housekeeping", Box::pin(housekeeping::keep(shared.clone()))));
+    drop(clock.spawn("compaction", Box::pin(compaction::keep(shared.clone()))));
     let task = shared.clone();
     let upload = async move {
         if let Err(error) = upload::run(&task, &task.own).await {

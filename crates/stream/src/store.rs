@@ -4,6 +4,7 @@
 //! [`Confirmation`] resolves only when it is durable; a read shows confirmed batches only. What is behind that lies in `driver`,
 //! `read`, `start` and `drain`; what the bytes mean is the caller's.
 
+use crate::CompactionUse;
 use crate::offsets::Greatest;
 use crate::open_stream::OpenStream;
 use crate::options::Options;
@@ -227,6 +228,12 @@ impl Store {
     /// the WAL has failed: then it uploads what was confirmed.
     pub async fn drain(&self, limit: Duration) {
         drain::drain(&self.shared, limit).await;
+    }
+
+    /// What compaction has done since the start, for the console.
+    #[must_use]
+    pub fn compaction(&self) -> CompactionUse {
+        self.shared.compaction.used()
     }
 
     /// How far behind and how full things are, for the console.

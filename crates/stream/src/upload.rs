@@ -23,10 +23,10 @@ use futures::stream::{self, FuturesUnordered, StreamExt};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use stream_core::BatchBytes;
 use stream_core::cache::{Body, Place, Run};
-use stream_core::object::{BuiltObject, ObjectBuilder};
+use stream_core::object::{self, BuiltObject, ObjectBuilder};
 use stream_core::upload::{Block, BlockRange, Uploader, plan_objects, recut};
-use stream_core::{BatchBytes, NumberedBatch};
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use world::retry::Backoff;
 use world::{ClockExt, StoreError, lock};
@@ -171,6 +171,7 @@ async fn put_states(shared: &Shared, source: &Source, sections: Vec<Section>) ->
     let BuiltObject { parts, size, index, .. } = builder.finish();
     let _permit = permit(&shared.puts).await;
     put_for_ever(shared, &data_key(id), parts).await;
+    shared.compaction.uploaded(size);
     let states = index.states.into_iter().map(|state| CommitState {
         stream: state.stream,
         stream_epoch: state.stream_epoch,
@@ -236,6 +237,7 @@ async fn put_object(
     // Not before the bytes are here: a dead WAL that can't be read back must not hold up what this start acknowledges.
     let _permit = permit(&shared.puts).await;
     put_for_ever(shared, &data_key(id), parts).await;
+    shared.compaction.uploaded(size);
     let ranges = ranges
         .into_iter()
         .map(|range| CommitRange {
@@ -255,17 +257,17 @@ async fn permit(semaphore: &Semaphore) -> SemaphorePermit<'_> {
     semaphore.acquire().await.expect("these semaphores are never closed")
 }
 
-/// A run as one piece of a block: from here on only its whole matters.
+/// A run as one piece of a block.
 fn push_run(builder: &mut ObjectBuilder, stream: StreamId, epoch: StreamEpoch, run: &Run, bytes: BatchBytes) {
-    let whole = NumberedBatch {
+    let piece = object::Run {
         range: run.range,
         bytes,
-        records: u32::try_from(run.records).unwrap_or(u32::MAX),
+        records: run.records,
         max_timestamp: run.max_timestamp,
-        producer: None,
+        max_timestamp_offset: run.max_timestamp_offset,
         control: run.control,
     };
-    builder.push(stream, epoch, &whole);
+    builder.push_run(stream, epoch, &piece);
 }
 
 /// The bytes of spilled runs by their positions, verified. What lies side by side in the WAL is read at once: a dead WAL may hold a

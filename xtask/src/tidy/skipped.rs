@@ -10,6 +10,9 @@ use std::path::Path;
 const SERVED: &str = "crates/protocol/src/api.rs";
 const DEFINED: &str = "crates/protocol/src/api_key.rs";
 
+/// Stands for an API where a case asks for what Millstream does otherwise on purpose: the line's comment says what.
+const DIFFERENCE: &str = "Difference";
+
 /// The lists. The API is the third word of a line.
 const LISTS: [&str; 2] = ["tests/conformance/skip.txt", "tests/compat/expected.txt"];
 
@@ -40,6 +43,10 @@ fn wrong_line(line: &str, served: &BTreeSet<String>, defined: &str) -> Option<St
     let Some(api) = words.get(2) else {
         return Some("names no API: the third word of a line is the one that the case waits for".to_owned());
     };
+    if *api == DIFFERENCE {
+        let says_what = line.split_once('#').is_some_and(|(_, comment)| !comment.trim().is_empty());
+        return (!says_what).then(|| "says of no difference: name it after a '#'".to_owned());
+    }
     if served.contains(*api) {
         return Some(format!("{api} is served: take the line out, and have {case} pass"));
     }
@@ -62,5 +69,7 @@ mod tests {
         assert!(complaint("java create Fetch 4").contains("is served"));
         assert!(complaint("04 4.3.1/txn.fencing EndTransaction").contains("no API"));
         assert!(complaint("04 4.3.1/txn.fencing").contains("names no API"));
+        assert!(complaint("03 ApiVersions Difference").contains("no difference"));
+        assert_eq!(complaint("03 ApiVersions Difference # version 5"), "");
     }
 }

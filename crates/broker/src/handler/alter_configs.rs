@@ -211,8 +211,9 @@ fn value_in(described: impl Fn() -> Vec<Described>) -> impl Fn(&str) -> Option<S
 fn tell_caveats(scope: Scope, resource: &str, changes: &Changes) {
     for (name, value) in changes {
         let Some(value) = value else { continue };
-        if let Some(caveat) = scope.find(name).and_then(|setting| setting.caveat(value)) {
-            tracing::info!(resource, "{name}={value} {caveat}");
+        let Some(setting) = scope.find(name) else { continue };
+        if let Some(caveat) = setting.caveat(value) {
+            tracing::info!(resource, "{name}={} {caveat}", setting.printable(value));
         }
     }
 }

@@ -24,16 +24,18 @@ pub(crate) async fn handle(broker: &Shared, request: DescribeGroupsRequest, vers
             Err(Failure::Group(GroupError::NotFound)) if version < NOT_FOUND_VERSION => {
                 DescribedGroup { group_id: id, group_state: DEAD.to_owned(), ..DescribedGroup::default() }
             }
-            Err(failure) => DescribedGroup {
-                error_code: failure.code().number(),
-                error_message: Some(failure.to_string()),
-                group_id: id,
-                group_state: match failure {
-                    Failure::Group(GroupError::NotFound) => DEAD.to_owned(),
-                    _ => String::new(),
-                },
-                ..DescribedGroup::default()
-            },
+            Err(failure) => {
+                let is_absent = matches!(failure, Failure::Group(GroupError::NotFound));
+                // Kafka's words, which tools show as they are.
+                let message = if is_absent { format!("Group {id} not found.") } else { failure.to_string() };
+                DescribedGroup {
+                    error_code: failure.code().number(),
+                    error_message: Some(message),
+                    group_id: id,
+                    group_state: if is_absent { DEAD.to_owned() } else { String::new() },
+                    ..DescribedGroup::default()
+                }
+            }
         };
         groups.push(DescribedGroup { authorized_operations: operations, ..described });
     }

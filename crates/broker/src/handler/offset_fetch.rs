@@ -65,7 +65,9 @@ async fn fetch_group(broker: &Shared, asked: OffsetFetchRequestGroup, version: i
     let image = broker.store.ledger().image();
     let committed = committed(broker, &group_id, asked.as_deref()).await;
     let (error_code, topics) = match (committed, asked) {
-        (Ok(committed), Some(asked)) => {
+        (Ok(committed), Some(mut asked)) => {
+            // Kafka answers what it doesn't know last.
+            asked.sort_by_key(|topic| is_unknown_id(&image, topic, version));
             let topics = asked.into_iter().map(|topic| describe(&image, topic, &committed, version));
             (ErrorCode::None, topics.collect())
         }
@@ -114,6 +116,11 @@ async fn committed(
     shard.read(broker, read).await
 }
 
+/// Whether a topic is asked for by an id that there is not.
+fn is_unknown_id(image: &Image, asked: &OffsetFetchRequestTopics, version: i16) -> bool {
+    version >= TOPIC_ID_VERSION && topics::find(image, &asked.name, TopicId::from(asked.topic_id)).is_err()
+}
+
 fn describe(
     image: &Image,
     asked: OffsetFetchRequestTopics,
@@ -121,7 +128,7 @@ fn describe(
     version: i16,
 ) -> OffsetFetchResponseTopics {
     let found = topics::find(image, &asked.name, TopicId::from(asked.topic_id));
-    let unknown_id = version >= TOPIC_ID_VERSION && found.is_err();
+    let unknown_id = is_unknown_id(image, &asked, version);
     let name = found.map_or(asked.name.as_str(), |topic| topic.name.as_str());
     let of_topic = committed.get(name);
     let partition = |index: i32| {

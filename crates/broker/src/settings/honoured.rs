@@ -216,7 +216,7 @@ pub fn apply(given: &BTreeMap<String, String>, options: &mut BrokerOptions) -> R
         let setting = Scope::Broker.find(name).ok_or_else(|| Scope::Broker.unknown(name))?;
         setting.check(text)?;
         if let Some(caveat) = setting.caveat(text) {
-            tracing::info!("setting {name}={text} {caveat}");
+            tracing::info!("setting {name}={} {caveat}", setting.printable(text));
         }
     }
     options.defaults = shown(options);

@@ -172,9 +172,15 @@ impl Setting {
         value::check(self, text)?;
         match self.fate {
             Fate::Refused(_) if Some(text.trim()) == self.default => Ok(self.fate),
-            Fate::Refused(reason) => Err(format!("{} can't be {text}: {reason}", self.name)),
+            Fate::Refused(reason) => Err(format!("{} can't be {}: {reason}", self.name, self.printable(text))),
             fate => Ok(fate),
         }
+    }
+
+    /// The value as logs and messages may have it, passwords in Kafka's word for them.
+    #[must_use]
+    pub fn printable<'a>(&self, text: &'a str) -> &'a str {
+        if self.kind == Kind::Password { "[hidden]" } else { text }
     }
 
     /// That this value does not act, or not all of it, and why: for a log line.

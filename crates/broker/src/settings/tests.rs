@@ -90,3 +90,12 @@ fn an_unknown_name_is_refused_with_the_nearest() {
     );
     assert!(Scope::Broker.unknown("xyzzy").starts_with("Unknown broker config name: xyzzy; docs/"));
 }
+
+#[test]
+fn what_acts_on_tls_listeners_is_without_object_and_passwords_are_never_printed() {
+    let password = Scope::Broker.find("ssl.truststore.password").unwrap();
+    assert!(password.check("secret").is_ok() && password.caveat("secret").unwrap().contains("TLS listener"));
+    assert_eq!(password.printable("secret"), "[hidden]");
+    let refused = Scope::Broker.find("ssl.client.auth").unwrap().check("required").unwrap_err();
+    assert!(refused.contains("promise a protection"), "{refused}");
+}

@@ -141,7 +141,8 @@ fn refer(image: &mut Image, wal: WalId, object: ObjectId, range: &CommitRange, f
     let reference = Reference {
         object,
         range: counted,
-        bytes: share(range.bytes),
+        // Never 0 for what has batches: that would say that it has none.
+        bytes: share(range.bytes).max(1).min(range.bytes),
         records: share(range.records),
         max_timestamp: range.max_timestamp,
         max_timestamp_offset: range.max_timestamp_offset,

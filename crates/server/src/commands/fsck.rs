@@ -9,6 +9,9 @@ use std::sync::Arc;
 use stream::{FsckReport, fsck};
 use world::{ObjectStore, World};
 
+/// How often a bucket is checked that changes meanwhile.
+const TRIES_MAX: u32 = 3;
+
 /// Prints what is there, then what is wrong.
 ///
 /// # Errors
@@ -36,16 +39,29 @@ struct Findings {
 }
 
 async fn check(store: &Arc<dyn ObjectStore>) -> Result<Findings, String> {
-    let dump = control::read_all(store.as_ref()).await.map_err(|error| error.to_string())?;
-    if dump.format.is_none() {
-        return Err("there is no cluster here".to_owned());
-    }
-    let report = fsck(store, &dump.image).await.map_err(|error| error.to_string())?;
+    let mut tries = 0;
+    let (dump, report) = loop {
+        let dump = control::read_all(store.as_ref()).await.map_err(|error| error.to_string())?;
+        if dump.format.is_none() {
+            return Err("there is no cluster here".to_owned());
+        }
+        let report = fsck(store, &dump.image).await.map_err(|error| error.to_string())?;
+        tries += 1;
+        if report.problems.is_empty() || tries == TRIES_MAX || !has_moved(store, &dump.image).await? {
+            break (dump, report);
+        }
+    };
     let mut problems = dump.problems;
     let mut notes = summary(&dump.image, &report);
     problems.extend(report.problems);
     notes.extend(unrecovered_logs(&dump.image));
     Ok(Findings { notes, problems })
+}
+
+/// Whether a broker has changed the ledger meanwhile: then what was missed may have been compacted or deleted under this check's eyes.
+async fn has_moved(store: &Arc<dyn ObjectStore>, image: &Image) -> Result<bool, String> {
+    let now = control::read_all(store.as_ref()).await.map_err(|error| error.to_string())?;
+    Ok(now.image.seq != image.seq)
 }
 
 fn summary(image: &Image, report: &FsckReport) -> Vec<String> {

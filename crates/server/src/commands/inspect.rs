@@ -154,7 +154,10 @@ fn image(image: &Image) {
         }
     }
     for (id, record) in &image.objects {
-        say(format!("object {id} bytes={} references={}", record.size, record.references));
+        say(format!(
+            "object {id} bytes={} data_bytes={} references={}",
+            record.size, record.data_bytes, record.references
+        ));
     }
     for (id, seq) in &image.dead_objects {
         say(format!("dead object {id} since entry {seq}"));
@@ -174,8 +177,8 @@ fn stream(partition: usize, id: u64, record: &StreamRecord) {
     for reference in record.references.values() {
         let (range, object) = (reference.range, reference.object);
         say(format!(
-            "    reference object={object} offsets={}..{} records={}",
-            range.base, range.next, reference.records
+            "    reference object={object} offsets={}..{} records={} bytes={}",
+            range.base, range.next, reference.records, reference.bytes
         ));
     }
 }

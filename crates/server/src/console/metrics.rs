@@ -6,7 +6,7 @@ use crate::node::Node;
 use control_core::{Image, NodeState};
 use std::fmt::Write;
 use std::time::Duration;
-use stream::Gauges;
+use stream::{CompactionUse, Gauges};
 use world::StoreUse;
 
 /// All metrics; those of the broker are absent until it serves.
@@ -22,6 +22,7 @@ pub(super) fn text(uptime: Duration, store: StoreUse, node: Option<&Node>) -> St
     if let Some(node) = node {
         image(&mut page, &node.store().ledger().image());
         streams(&mut page, node.store().gauges());
+        compaction(&mut page, node.store().compaction());
         page.metric("millstream_connections", "gauge", "Open Kafka connections.");
         page.sample("millstream_connections", "", count(node.broker().connections()));
     }
@@ -95,6 +96,47 @@ fn streams(page: &mut Page, gauges: Gauges) {
     page.sample(corrupt, "", corrupt_reads);
 }
 
+fn compaction(page: &mut Page, used: CompactionUse) {
+    let CompactionUse {
+        jobs,
+        jobs_given_up,
+        read_bytes,
+        written_bytes,
+        objects_in,
+        objects_out,
+        swaps,
+        swaps_refused,
+        uploaded_bytes,
+    } = used;
+    let name = "millstream_compaction_jobs_total";
+    page.metric(name, "counter", "Compactions carried out, and those given up.");
+    page.sample(name, "{outcome=\"done\"}", jobs);
+    page.sample(name, "{outcome=\"given_up\"}", jobs_given_up);
+    let name = "millstream_compaction_bytes_total";
+    page.metric(name, "counter", "Bytes of data objects that compaction has read and written.");
+    page.sample(name, "{operation=\"read\"}", read_bytes);
+    page.sample(name, "{operation=\"written\"}", written_bytes);
+    let name = "millstream_compaction_objects_total";
+    page.metric(name, "counter", "Data objects that compaction has read and written.");
+    page.sample(name, "{operation=\"read\"}", objects_in);
+    page.sample(name, "{operation=\"written\"}", objects_out);
+    let name = "millstream_compaction_swaps_total";
+    page.metric(
+        name,
+        "counter",
+        "Runs of references that the ledger has replaced, or refused to, as something else came first.",
+    );
+    page.sample(name, "{outcome=\"applied\"}", swaps);
+    page.sample(name, "{outcome=\"refused\"}", swaps_refused);
+    let name = "millstream_uploaded_bytes_total";
+    page.metric(
+        name,
+        "counter",
+        "Bytes of data objects put by uploads; with those written by compaction, against these, the amplification.",
+    );
+    page.sample(name, "", uploaded_bytes);
+}
+
 fn count(items: usize) -> u64 {
     u64::try_from(items).unwrap_or(u64::MAX)
 }
@@ -129,6 +171,8 @@ mod tests {
         let store = StoreUse { puts: 3, ..StoreUse::default() };
         let mut page = Page(text(Duration::from_secs(5), store, None));
         image(&mut page, &Image::default());
+        compaction(&mut page, CompactionUse { swaps_refused: 2, ..CompactionUse::default() });
+        assert!(page.0.contains("millstream_compaction_swaps_total{outcome=\"refused\"} 2\n"));
         assert!(page.0.contains("millstream_object_store_requests_total{operation=\"put\"} 3\n"));
         assert!(page.0.contains("millstream_ready 0\n"));
         for line in page.0.lines().filter(|line| !line.starts_with('#')) {

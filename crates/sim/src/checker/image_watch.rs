@@ -5,7 +5,7 @@ use crate::checker::History;
 use crate::cluster::Cluster;
 use crate::world::{Trace, wait};
 use base::{LedgerSeq, Seed};
-use control_core::Image;
+use control_core::{Image, Outcome};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -73,6 +73,7 @@ impl ImageWatch {
             for problem in control_core::check(&image) {
                 self.history.violation(format!("image of {who} at {}: {problem}", image.seq));
             }
+            self.count_swaps(&image);
             seen.insert(image.seq, (who.to_owned(), image));
             return;
         };
@@ -81,6 +82,18 @@ impl ImageWatch {
             self.history.violation(format!("ledger entry {}: {who} and {first} believe different ones", image.seq));
         } else if **other != *image {
             self.history.violation(format!("image at {}: {who} and {first} differ", image.seq));
+        }
+    }
+
+    /// What this entry has done with the swaps of compactions.
+    fn count_swaps(&self, image: &Image) {
+        let answered = image.nodes.values().flat_map(|node| node.answered.values());
+        for (seq, outcome) in answered {
+            if let (true, Outcome::Replaced { swaps }) = (*seq == image.seq, outcome) {
+                let applied = swaps.iter().filter(|applied| **applied).count();
+                self.trace.count_by("compaction.applied", applied as u64);
+                self.trace.count_by("compaction.refused", (swaps.len() - applied) as u64);
+            }
         }
     }
 }

@@ -55,7 +55,8 @@ async fn look(cluster: &Cluster, watch: &ImageWatch) -> Result<Found, String> {
     let (process, world) = cluster.universe().process(host, "checker");
     let store = open_bucket(cluster.universe(), cluster.plan(), &process, &world).await?;
     let ledger = Ledger::open(&world, Arc::clone(&store), LedgerOptions::default()).await;
-    let image = ledger.map_err(|error| error.to_string())?.image();
+    let ledger = ledger.map_err(|error| error.to_string())?;
+    let image = ledger.image();
     watch.believed("rebuild", Arc::clone(&image));
     trace.count("check.rebuilt");
     let unfinished = unfinished(cluster, &image);
@@ -63,7 +64,11 @@ async fn look(cluster: &Cluster, watch: &ImageWatch) -> Result<Found, String> {
         let report = stream::fsck(&store, &image).await.map_err(|error| error.to_string())?;
         trace.count("check.fsck");
         let left_over = left_over(&report);
-        if left_over.is_empty() {
+        let moved = ledger.refresh().await.map_err(|error| error.to_string())?.seq != image.seq;
+        if moved {
+            // What it looked at may have been replaced and deleted under its eyes.
+            Found::Unfinished(vec!["the ledger still moves".to_owned()])
+        } else if left_over.is_empty() {
             trace.count("check.objects");
             Found::Quiet(report.problems.into_iter().chain(damaged(cluster, &image)).collect())
         } else {

@@ -1,9 +1,10 @@
 //! Batches to an object.
 
 use super::{
-    BlockEntry, FOOTER_BYTES, Footer, INDEX_ENTRY_BYTES, MAGIC, ObjectIndex, STATE_ENTRY_BYTES, StateEntry, VERSION,
+    BlockEntry, FOOTER_BYTES, Footer, INDEX_ENTRY_BYTES, MAGIC, MERGED, ObjectIndex, STATE_ENTRY_BYTES, StateEntry,
+    VERSION,
 };
-use crate::NumberedBatch;
+use crate::{BatchBytes, NumberedBatch};
 use base::{Crc32c, ObjectId, Offset, OffsetRange, StreamEpoch, StreamId, UnixMillis, WalId, crc32c};
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -19,6 +20,8 @@ pub struct ObjectBuilder {
     index: ObjectIndex,
     ranges: Vec<ObjectRange>,
     sections: Vec<Bytes>,
+    /// A range may hold several tenures of its stream.
+    across_tenures: bool,
 }
 
 /// One stream's contiguous part of an object, as its commit names it.
@@ -38,6 +41,23 @@ pub struct ObjectRange {
     pub max_timestamp: UnixMillis,
     /// Base offset of the first batch that holds `max_timestamp`.
     pub max_timestamp_offset: Offset,
+}
+
+/// Whole batches of one stream, back to back, as one piece of an object.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// What it speaks for: nothing else of the stream lies at these offsets. Where batches are missing it is wider than they are.
+    pub range: OffsetRange,
+    /// The batches; not empty.
+    pub bytes: BatchBytes,
+    /// Records (not offsets).
+    pub records: u64,
+    /// Greatest record timestamp.
+    pub max_timestamp: UnixMillis,
+    /// Base offset of the first batch that holds it.
+    pub max_timestamp_offset: Offset,
+    /// Holds control batches.
+    pub control: bool,
 }
 
 /// An object ready to be put.
@@ -73,7 +93,14 @@ impl ObjectBuilder {
             index: ObjectIndex::default(),
             ranges: Vec::new(),
             sections: Vec::new(),
+            across_tenures: false,
         }
+    }
+
+    /// An empty object for what compaction merges: of several logs, and a range of it goes on from one tenure to the next.
+    #[must_use]
+    pub fn merged(object: ObjectId, block_bytes: usize) -> ObjectBuilder {
+        ObjectBuilder { across_tenures: true, ..ObjectBuilder::new(object, MERGED, block_bytes) }
     }
 
     /// Adds a batch. Batches come in order of stream, then offset; a gap between two of a stream makes two ranges of it.
@@ -81,13 +108,31 @@ impl ObjectBuilder {
     /// # Panics
     /// Out of order.
     pub fn push(&mut self, stream: StreamId, stream_epoch: StreamEpoch, batch: &NumberedBatch) {
-        let continues = self.extends_last_range(stream, stream_epoch, batch);
-        let fits = self.open.as_ref().is_some_and(|open| open.len() + batch.bytes.len() <= self.block_bytes);
+        let run = Run {
+            range: batch.range,
+            bytes: batch.bytes.clone(),
+            records: u64::from(batch.records),
+            max_timestamp: batch.max_timestamp,
+            max_timestamp_offset: batch.range.base,
+            control: batch.control,
+        };
+        self.push_run(stream, stream_epoch, &run);
+    }
+
+    /// Adds several batches at once. They end up in one block.
+    ///
+    /// # Panics
+    /// Out of order.
+    pub fn push_run(&mut self, stream: StreamId, stream_epoch: StreamEpoch, run: &Run) {
+        let continues = self.extends_last_range(stream, stream_epoch, run);
+        let fits = self.open.as_ref().is_some_and(|open| {
+            open.entry.stream_epoch == stream_epoch && open.len() + run.bytes.len() <= self.block_bytes
+        });
         if !(continues && fits) {
             self.close_block();
         }
-        self.add_to_range(continues, stream, stream_epoch, batch);
-        self.add_to_block(stream, stream_epoch, batch);
+        self.add_to_range(continues, stream, stream_epoch, run);
+        self.add_to_block(stream, stream_epoch, run);
     }
 
     /// Adds a stream's state section. Sections come in order of stream.
@@ -156,65 +201,66 @@ impl ObjectBuilder {
         BuiltObject { parts: self.parts, size, index: self.index, ranges: self.ranges }
     }
 
-    /// Whether the batch follows the last one without a gap, in the same tenure.
-    fn extends_last_range(&self, stream: StreamId, stream_epoch: StreamEpoch, batch: &NumberedBatch) -> bool {
+    /// Whether the run follows the last one without a gap, in the same tenure where that matters.
+    fn extends_last_range(&self, stream: StreamId, stream_epoch: StreamEpoch, run: &Run) -> bool {
         let Some(last) = self.ranges.last() else { return false };
         assert!(
-            (last.stream, last.range.next) <= (stream, batch.range.base) && last.range.next <= Offset::MAX,
+            (last.stream, last.range.next) <= (stream, run.range.base) && last.range.next <= Offset::MAX,
             "batches come in order of stream and offset"
         );
-        last.stream == stream && last.stream_epoch == stream_epoch && last.range.next == batch.range.base
+        let tenure_goes_on = self.across_tenures || last.stream_epoch == stream_epoch;
+        last.stream == stream && tenure_goes_on && last.range.next == run.range.base
     }
 
-    fn add_to_range(&mut self, continues: bool, stream: StreamId, stream_epoch: StreamEpoch, batch: &NumberedBatch) {
+    fn add_to_range(&mut self, continues: bool, stream: StreamId, stream_epoch: StreamEpoch, run: &Run) {
         if !continues {
             self.ranges.push(ObjectRange {
                 stream,
                 stream_epoch,
-                range: OffsetRange::new(batch.range.base, batch.range.base),
+                range: OffsetRange::new(run.range.base, run.range.base),
                 bytes: 0,
                 records: 0,
-                max_timestamp: batch.max_timestamp,
-                max_timestamp_offset: batch.range.base,
+                max_timestamp: run.max_timestamp,
+                max_timestamp_offset: run.max_timestamp_offset,
             });
         }
         let range = self.ranges.last_mut().expect("one was pushed or continues");
-        range.range.next = batch.range.next;
-        range.bytes += batch.bytes.len() as u64;
-        range.records += u64::from(batch.records);
-        if batch.max_timestamp > range.max_timestamp {
-            range.max_timestamp = batch.max_timestamp;
-            range.max_timestamp_offset = batch.range.base;
+        range.range.next = run.range.next;
+        range.bytes += run.bytes.len() as u64;
+        range.records += run.records;
+        if run.max_timestamp > range.max_timestamp {
+            range.max_timestamp = run.max_timestamp;
+            range.max_timestamp_offset = run.max_timestamp_offset;
         }
     }
 
-    fn add_to_block(&mut self, stream: StreamId, stream_epoch: StreamEpoch, batch: &NumberedBatch) {
+    fn add_to_block(&mut self, stream: StreamId, stream_epoch: StreamEpoch, run: &Run) {
         let position = self.position;
         let open = self.open.get_or_insert_with(|| OpenBlock {
             entry: BlockEntry {
                 stream,
                 stream_epoch,
-                range: OffsetRange::new(batch.range.base, batch.range.base),
+                range: OffsetRange::new(run.range.base, run.range.base),
                 position,
                 len: 0,
                 crc: 0,
                 records: 0,
-                max_timestamp: batch.max_timestamp,
-                max_timestamp_offset: batch.range.base,
+                max_timestamp: run.max_timestamp,
+                max_timestamp_offset: run.max_timestamp_offset,
                 control: false,
             },
             crc: Crc32c::default(),
         });
         let entry = &mut open.entry;
-        entry.range.next = batch.range.next;
-        entry.len += u32::try_from(batch.bytes.len()).expect("a batch is below 2 GiB");
-        entry.records += u64::from(batch.records);
-        entry.control |= batch.control;
-        if batch.max_timestamp > entry.max_timestamp {
-            entry.max_timestamp = batch.max_timestamp;
-            entry.max_timestamp_offset = batch.range.base;
+        entry.range.next = run.range.next;
+        entry.len += u32::try_from(run.bytes.len()).expect("a run is below 2 GiB");
+        entry.records += run.records;
+        entry.control |= run.control;
+        if run.max_timestamp > entry.max_timestamp {
+            entry.max_timestamp = run.max_timestamp;
+            entry.max_timestamp_offset = run.max_timestamp_offset;
         }
-        for piece in [&batch.bytes.head, &batch.bytes.body] {
+        for piece in [&run.bytes.head, &run.bytes.body] {
             if !piece.is_empty() {
                 open.crc.update(piece);
                 self.position += piece.len() as u64;

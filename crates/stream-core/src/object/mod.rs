@@ -9,13 +9,13 @@ mod decode;
 #[cfg(test)]
 mod tests;
 
-use base::{ObjectId, Offset, OffsetRange, StreamEpoch, StreamId, UnixMillis, WalId};
+use base::{NodeEpoch, ObjectId, Offset, OffsetRange, StreamEpoch, StreamId, UnixMillis, WalId, WalIndex};
 
-pub use build::{BuiltObject, ObjectBuilder, ObjectRange};
+pub use build::{BuiltObject, ObjectBuilder, ObjectRange, Run};
 pub use decode::{ObjectError, ObjectTail, decode_footer, decode_index, decode_tail};
 
 /// The version that this build writes, and the newest that it reads.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 /// Bytes of the footer.
 pub const FOOTER_BYTES: usize = 80;
@@ -29,6 +29,9 @@ pub const STATE_ENTRY_BYTES: usize = 48;
 /// A tail read of so many bytes usually holds footer and index both.
 pub const TAIL_BYTES: u64 = 64 << 10;
 
+/// What the footer says of an object that compaction has merged: its records are of several logs. No start has this node epoch.
+pub const MERGED: WalId = WalId { node_epoch: NodeEpoch(0), index: WalIndex(0) };
+
 /// `MSOBJECT`: begins every footer of every version.
 const MAGIC: [u8; 8] = *b"MSOBJECT";
 
@@ -39,7 +42,8 @@ pub struct BlockEntry {
     pub stream: StreamId,
     /// The stream epoch of the tenure that they were written in.
     pub stream_epoch: StreamEpoch,
-    /// What they cover.
+    /// What the block speaks for: of this object, no other block has batches of the stream at these offsets. Where batches are missing it
+    /// is wider than they are.
     pub range: OffsetRange,
     /// First byte in the object.
     pub position: u64,
@@ -88,7 +92,7 @@ pub struct ObjectIndex {
 pub struct Footer {
     /// Which object it is.
     pub object: ObjectId,
-    /// The WAL whose records it holds; all of one.
+    /// The WAL whose records it holds; all of one, or [`MERGED`].
     pub wal: WalId,
     /// Blocks in the index.
     pub blocks: u32,

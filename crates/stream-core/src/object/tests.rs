@@ -119,8 +119,8 @@ fn a_newer_version_is_refused_by_name() {
     let object = golden();
     let mut bytes = bytes_of(&object);
     let at = bytes.len() - FOOTER_BYTES + 8;
-    bytes[at] = 3;
-    assert_eq!(decode_footer(&bytes, object.size), Err(ObjectError::Newer(3)));
+    bytes[at] = 4;
+    assert_eq!(decode_footer(&bytes, object.size), Err(ObjectError::Newer(4)));
 }
 
 /// What earlier releases wrote: the document's first version, without state sections.
@@ -135,6 +135,46 @@ fn version_1_is_read() {
     assert_eq!((footer.object, footer.states), (OBJECT, 0));
     assert_eq!((index.blocks[0].range.base, index.blocks.len(), index.states.len()), (Offset(0), 1, 0));
     index.blocks[0].verify(b"marker").unwrap();
+}
+
+/// The second version differs by nothing that a reader looks at: its blocks cover what their batches do.
+#[test]
+fn version_2_is_read() {
+    let object = golden();
+    let mut bytes = bytes_of(&object);
+    let footer = bytes.len() - FOOTER_BYTES;
+    bytes[footer + 8] = 2;
+    let crc = base::crc32c(&bytes[footer..bytes.len() - 4]);
+    let end = bytes.len();
+    bytes[end - 4..].copy_from_slice(&crc.to_le_bytes());
+    let ObjectTail::Whole(_, index) = decode_tail(&bytes, object.size).unwrap() else { panic!("all of it was given") };
+    assert_eq!(index, object.index);
+}
+
+#[test]
+fn what_is_merged_covers_gaps_and_goes_on_over_tenures() {
+    let run = |base, next, bytes: &'static [u8]| Run {
+        range: OffsetRange::new(Offset(base), Offset(next)),
+        bytes: BatchBytes::whole(Bytes::from_static(bytes)),
+        records: 2,
+        max_timestamp: UnixMillis(5),
+        max_timestamp_offset: Offset(base + 1),
+        control: false,
+    };
+    let mut builder = ObjectBuilder::merged(OBJECT, 1 << 20);
+    builder.push_run(StreamId(1), StreamEpoch(0), &run(0, 50, b"abc"));
+    builder.push_run(StreamId(1), StreamEpoch(0), &run(50, 60, b"de"));
+    builder.push_run(StreamId(1), StreamEpoch(2), &run(60, 61, b"f"));
+    let object = builder.finish();
+    let blocks: Vec<_> = object.index.blocks.iter().map(|it| (it.stream_epoch.0, it.range.next.0, it.len)).collect();
+    assert_eq!(blocks, [(0, 60, 5), (2, 61, 1)], "a block is of one tenure");
+    assert_eq!(object.index.blocks[0].max_timestamp_offset, Offset(1));
+    let [range] = object.ranges[..] else { panic!("one range") };
+    assert_eq!((range.range.len(), range.bytes, range.records), (61, 6, 6));
+    let ObjectTail::Whole(footer, index) = decode_tail(&bytes_of(&object), object.size).unwrap() else {
+        panic!("all of it was given")
+    };
+    assert_eq!((footer.wal, index), (MERGED, object.index));
 }
 
 #[test]
@@ -217,7 +257,7 @@ proptest! {
     fn random_bytes_never_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..400), shaped in any::<bool>()) {
         if let (true, Some(start)) = (shaped, bytes.len().checked_sub(FOOTER_BYTES)) {
             bytes[start..start + 8].copy_from_slice(&MAGIC);
-            bytes[start + 8..start + 10].copy_from_slice(&2u16.to_le_bytes());
+            bytes[start + 8..start + 10].copy_from_slice(&VERSION.to_le_bytes());
             let crc = base::crc32c(&bytes[start..start + FOOTER_BYTES - 4]);
             let end = bytes.len();
             bytes[end - 4..].copy_from_slice(&crc.to_le_bytes());

@@ -32,6 +32,8 @@ pub(crate) const TRANSACTIONS: &str = "transactions arrive later";
 pub(crate) const NEXT_GROUPS: &str = "classic groups are served; consumer groups (KIP-848) arrive later";
 pub(crate) const SHARE: &str = "share groups arrive later";
 pub(crate) const STREAMS: &str = "streams groups arrive later";
+/// In Kafka too these act on TLS listeners only; what would ask for one is refused.
+pub(crate) const TLS: &str = "there is no TLS listener that it could act on";
 pub(crate) const AUTH: &str = "there is no authentication yet";
 
 // Refused.

@@ -1,0 +1,364 @@
+//! One job: reads what is referenced of some objects, lays it out anew, and has the ledger put that in the place of the old.
+//!
+//! Streams come in order, a stream's runs by offset; so all inputs are read from front to end, and memory holds one output and a piece of
+//! each input. Streams that have become long get objects of their own, in a second pass. Blocks are copied byte by byte; where a reference counts only a part of
+//! a block, whole batches are cut out of it.
+//!
+//! What is written is handed to the ledger at boundaries where no run is half done, since an object becomes referenced by one command
+//! only (rule R-2).
+
+use super::add;
+use super::budget::Budget;
+use super::input::Input;
+use super::plan::{Job, OldRun, old_runs};
+use crate::shared::Shared;
+use base::{ObjectId, Offset, OffsetRange, UnixMillis, planted};
+use bytes::Bytes;
+use control::LedgerError;
+use control_core::{Command, NewObject, Outcome, Reference, Swap};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use stream_core::BatchBytes;
+use stream_core::object::{BlockEntry, BuiltObject, ObjectBuilder, Run};
+use stream_core::walk::{self, WalkedBatch};
+use world::retry::Backoff;
+use world::{StoreError, lock};
+
+/// Why a job was given up. What it has put waits for the sweep.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Fault {
+    /// An input is gone, or the store is in trouble.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What an input holds is not what it is referenced for. Reads and `fsck` tell the same; nothing is rewritten.
+    #[error("{0}")]
+    Damaged(String),
+    /// The ledger can't be written any more, or this start is dead.
+    #[error("{0}")]
+    Ended(String),
+}
+
+/// See the module.
+pub(super) async fn run(shared: &Arc<Shared>, job: &Job) -> Result<(), Fault> {
+    let mut runs = old_runs(&shared.ledger.image(), job);
+    if runs.is_empty() {
+        return Ok(());
+    }
+    // Those that leave for objects of their own come last, so that they don't part what the others share.
+    let own_bytes = shared.options.compact_limits().stream_object_bytes;
+    runs.sort_by_key(|run| run.live_bytes() >= own_bytes);
+    let mut work = Work {
+        shared,
+        budget: Budget::new(shared),
+        inputs: BTreeMap::new(),
+        output: None,
+        done: Replacement::default(),
+        swap: None,
+    };
+    let done = work.carry_out(job, &runs).await;
+    if done.is_err() {
+        work.give_up().await;
+    }
+    done
+}
+
+/// A job under way.
+struct Work<'a> {
+    shared: &'a Shared,
+    budget: Budget<'a>,
+    inputs: BTreeMap<ObjectId, Input>,
+    /// The object that is being laid out.
+    output: Option<ObjectBuilder>,
+    /// What the next Replace says.
+    done: Replacement,
+    /// The run that is half done.
+    swap: Option<Swap>,
+}
+
+#[derive(Default)]
+struct Replacement {
+    /// Drawn for them: to be decided whatever becomes of them.
+    ids: Vec<ObjectId>,
+    objects: Vec<NewObject>,
+    swaps: Vec<Swap>,
+    data_bytes: u64,
+}
+
+impl Work<'_> {
+    async fn carry_out(&mut self, job: &Job, runs: &[OldRun]) -> Result<(), Fault> {
+        for object in &job.objects {
+            let input = Input::open(&mut self.budget, *object, self.shared.options.compaction.read_bytes).await?;
+            self.inputs.insert(*object, input);
+            add(&self.shared.compaction.objects_in, 1);
+        }
+        let own_bytes = self.shared.options.compact_limits().stream_object_bytes;
+        for run in runs {
+            let hand_in = self.may_hand_in();
+            if run.live_bytes() >= own_bytes || hand_in {
+                self.finish_output().await?;
+            }
+            if hand_in {
+                self.submit().await?;
+            }
+            self.copy_run(run).await?;
+        }
+        self.finish_output().await?;
+        self.submit().await
+    }
+
+    /// Whether so much is done that the ledger is to have it now. Not at the price of an object that would have to be merged again.
+    fn may_hand_in(&self) -> bool {
+        let options = &self.shared.options.compaction;
+        let output = self.output.as_ref().map_or(0, ObjectBuilder::data_bytes);
+        let enough = self.shared.options.compact_limits().object_bytes_enough();
+        let is_much =
+            self.done.data_bytes + output >= options.replace_bytes || self.done.swaps.len() >= options.replace_swaps;
+        is_much && (self.output.is_none() || output >= enough)
+    }
+
+    async fn copy_run(&mut self, run: &OldRun) -> Result<(), Fault> {
+        let old = run.references.iter().map(|reference| (reference.object, reference.range)).collect();
+        self.swap = Some(Swap { stream: run.stream, old, new: Vec::new() });
+        let mut covered = run.references[0].range.base.max(run.start);
+        for reference in &run.references {
+            covered = self.copy_reference(run, reference, covered).await?;
+        }
+        // What is covered and has no batches any more, behind the last that there is.
+        let end = run.references.iter().map(|reference| reference.range.next).max().unwrap_or(covered);
+        if covered < end {
+            let object = self.object().await;
+            self.speak_for(empty_reference(object, OffsetRange::new(covered, end)));
+        }
+        self.done.swaps.extend(self.swap.take());
+        Ok(())
+    }
+
+    /// Copies what the reference counts and lies at or above `covered`; answers up to where that reaches, which is below its end where no
+    /// batches are.
+    async fn copy_reference(
+        &mut self,
+        run: &OldRun,
+        reference: &Reference,
+        mut covered: Offset,
+    ) -> Result<Offset, Fault> {
+        if reference.bytes == 0 {
+            return Ok(covered);
+        }
+        let Some(input) = self.inputs.get(&reference.object) else {
+            unreachable!("a run consists of references to the job's objects");
+        };
+        let wanted = OffsetRange::new(reference.range.base.max(run.start), reference.range.next);
+        let blocks = input.blocks_of(run.stream);
+        let mut reached = wanted.base;
+        let lost = planted!("merge loses a block", 0, usize::from(blocks.len() > 1));
+        for block in blocks.iter().skip(lost).filter(|block| overlap(block.range, wanted)) {
+            if block.range.base > reached && planted!("merge loses a block", true, false) {
+                break;
+            }
+            reached = block.range.next;
+            let Some(input) = self.inputs.get_mut(&reference.object) else { unreachable!("it was there") };
+            let bytes = input.bytes(&mut self.budget, block).await?;
+            let Some(piece) = cut(block, &bytes, wanted)? else { continue };
+            // Only the first batch of a stream may begin below what is to be covered: its start lies in the middle of it.
+            if piece.range.base < covered && covered != run.start {
+                return Err(Fault::Damaged(format!(
+                    "object {} has {} of stream {}, of which an older one counts up to {covered}",
+                    reference.object, piece.range, run.stream
+                )));
+            }
+            self.push(run, block, piece, covered).await?;
+            covered = block.range.next.min(wanted.next);
+        }
+        if reached < wanted.next && planted!("merge loses a block", true, false) {
+            return Err(Fault::Damaged(format!(
+                "object {} lacks [{reached}, {}) of stream {}, which it is referenced for",
+                reference.object, wanted.next, run.stream
+            )));
+        }
+        Ok(covered)
+    }
+
+    async fn push(&mut self, run: &OldRun, block: &BlockEntry, piece: Run, covered: Offset) -> Result<(), Fault> {
+        let len = piece.bytes.len() as u64;
+        let limit = self.shared.options.compaction.object_bytes_max;
+        if self.output.as_ref().is_some_and(|output| !output.is_empty() && output.data_bytes() + len > limit) {
+            self.finish_output().await?;
+        }
+        let object = self.object().await;
+        let next = piece.range.next;
+        let new = Reference {
+            object,
+            range: OffsetRange::new(covered, next),
+            bytes: len,
+            records: piece.records,
+            max_timestamp: piece.max_timestamp,
+            max_timestamp_offset: piece.max_timestamp_offset,
+        };
+        let range = OffsetRange::new(piece.range.base.min(covered), next);
+        let Some(output) = &mut self.output else { unreachable!("it was just made") };
+        output.push_run(run.stream, block.stream_epoch, &Run { range, ..piece });
+        self.speak_for(new);
+        Ok(())
+    }
+
+    /// The object that is being laid out; a new one where there is none.
+    async fn object(&mut self) -> ObjectId {
+        if self.output.is_none() {
+            let id = {
+                let mut counters = lock(&self.shared.counters);
+                let id = counters.draw(self.shared.node_epoch, 1)[0];
+                planted!("R5", (), counters.decided(std::iter::once(id)));
+                id
+            };
+            self.output = Some(ObjectBuilder::merged(id, self.shared.options.data_block_bytes));
+            self.done.ids.push(id);
+        }
+        let Some(id) = self.done.ids.last() else { unreachable!("an output's id is the last one drawn") };
+        *id
+    }
+
+    /// Adds to the new references of the run that is half done.
+    fn speak_for(&mut self, new: Reference) {
+        let Some(swap) = &mut self.swap else { unreachable!("a run is half done") };
+        let Some(last) = swap.new.last_mut().filter(|last| last.object == new.object && last.bytes > 0) else {
+            swap.new.push(new);
+            return;
+        };
+        if new.bytes == 0 {
+            swap.new.push(new);
+            return;
+        }
+        last.range = OffsetRange::new(last.range.base, new.range.next);
+        last.bytes += new.bytes;
+        last.records += new.records;
+        if new.max_timestamp > last.max_timestamp {
+            last.max_timestamp = new.max_timestamp;
+            last.max_timestamp_offset = new.max_timestamp_offset;
+        }
+    }
+
+    /// Puts the object that is being laid out, if there is one.
+    async fn finish_output(&mut self) -> Result<(), Fault> {
+        let Some(output) = self.output.take() else { return Ok(()) };
+        let Some(id) = self.done.ids.last().copied() else { unreachable!("an output's id is the last one drawn") };
+        let data_bytes = output.data_bytes();
+        let BuiltObject { parts, size, .. } = output.finish();
+        self.done.objects.push(NewObject { id, size, data_bytes });
+        self.done.data_bytes += data_bytes;
+        tracing::debug!(object = %id, data_bytes, "puts what is compacted");
+        self.budget.put(id, parts, size).await?;
+        add(&self.shared.compaction.objects_out, 1);
+        Ok(())
+    }
+
+    /// Has the ledger decide about what is put.
+    async fn submit(&mut self) -> Result<(), Fault> {
+        let Replacement { ids, objects, swaps, .. } = std::mem::take(&mut self.done);
+        if ids.is_empty() && swaps.is_empty() {
+            return Ok(());
+        }
+        let outcome = replace(self.shared, &ids, objects, swaps).await?;
+        match outcome {
+            Outcome::Replaced { swaps } => {
+                let applied = swaps.iter().filter(|applied| **applied).count() as u64;
+                add(&self.shared.compaction.swaps, applied);
+                add(&self.shared.compaction.swaps_refused, swaps.len() as u64 - applied);
+                planted!(
+                    "R3",
+                    (),
+                    if swaps.contains(&false) {
+                        delete(self.shared, &ids).await
+                    }
+                );
+                Ok(())
+            }
+            Outcome::Refused(refusal) => Err(Fault::Ended(format!("a compaction was refused: {refusal}"))),
+            other => unreachable!("a replacement is answered by {other:?}"),
+        }
+    }
+
+    /// What was put and will never be referenced is declared so, that the sweep may take it; unless nothing was drawn.
+    async fn give_up(&mut self) {
+        let ids = std::mem::take(&mut self.done.ids);
+        if ids.is_empty() {
+            return;
+        }
+        if let Err(fault) = replace(self.shared, &ids, Vec::new(), Vec::new()).await {
+            tracing::debug!(%fault, "the objects of a compaction that was given up wait for this start's end");
+        }
+    }
+}
+
+/// Asks the ledger until it answers, for as long as this start lives: while the fate of a command is unknown its objects are undecided.
+async fn replace(
+    shared: &Shared,
+    ids: &[ObjectId],
+    objects: Vec<NewObject>,
+    swaps: Vec<Swap>,
+) -> Result<Outcome, Fault> {
+    let min_counter = lock(&shared.counters).min_after(|counter| ids.iter().any(|id| id.counter == counter));
+    let command = Command::Replace { writer: shared.node_epoch, min_counter, objects, swaps };
+    let mut backoff = Backoff::new();
+    loop {
+        match shared.ledger.submit(command.clone()).await {
+            Ok(outcome) => {
+                lock(&shared.counters).decided(ids.iter().copied());
+                return Ok(outcome);
+            }
+            Err(LedgerError::Store(error)) => {
+                tracing::warn!(%error, tries = backoff.tries(), "can't hand in what is compacted; tries again");
+            }
+            Err(error) => return Err(Fault::Ended(error.to_string())),
+        }
+        backoff.wait(&*shared.world.clock).await;
+    }
+}
+
+/// Only a planted bug deletes what it has written.
+#[cfg_attr(not(mutants), expect(dead_code, reason = "called by the planted bug R3 alone"))]
+async fn delete(shared: &Shared, ids: &[ObjectId]) {
+    let keys: Vec<String> = ids.iter().map(|id| crate::keys::data_key(*id)).collect();
+    let _is_a_bug = shared.objects.delete(&keys).await;
+}
+
+fn overlap(a: OffsetRange, b: OffsetRange) -> bool {
+    a.base < b.next && b.base < a.next
+}
+
+fn empty_reference(object: ObjectId, range: OffsetRange) -> Reference {
+    let max_timestamp = UnixMillis(-1);
+    Reference { object, range, bytes: 0, records: 0, max_timestamp, max_timestamp_offset: range.base }
+}
+
+/// The batches of a block that lie in `wanted`, whole ones; `None` where none do. Its range ends where the block's part of `wanted` does.
+fn cut(block: &BlockEntry, bytes: &Bytes, wanted: OffsetRange) -> Result<Option<Run>, Fault> {
+    let next = block.range.next.min(wanted.next);
+    if wanted.base <= block.range.base && block.range.next <= wanted.next {
+        return Ok(Some(Run {
+            range: block.range,
+            bytes: BatchBytes::whole(bytes.clone()),
+            records: block.records,
+            max_timestamp: block.max_timestamp,
+            max_timestamp_offset: block.max_timestamp_offset,
+            control: block.control,
+        }));
+    }
+    let mut kept: Vec<WalkedBatch> = Vec::new();
+    for batch in walk::walk(bytes) {
+        let batch = batch.map_err(|error| Fault::Damaged(error.to_string()))?;
+        if overlap(batch.range, wanted) {
+            kept.push(batch);
+        }
+    }
+    let (Some(first), Some(last)) = (kept.first(), kept.last()) else { return Ok(None) };
+    let greatest = kept.iter().map(|batch| batch.max_timestamp).max().unwrap_or(first.max_timestamp);
+    let holder = kept.iter().find(|batch| batch.max_timestamp == greatest).unwrap_or(first);
+    Ok(Some(Run {
+        range: OffsetRange::new(first.range.base.min(next), next),
+        bytes: BatchBytes::whole(bytes.slice(first.at..last.at + last.len)),
+        records: kept.iter().map(|batch| u64::from(batch.records)).sum(),
+        max_timestamp: greatest,
+        max_timestamp_offset: holder.range.base,
+        control: block.control,
+    }))
+}
