@@ -90,11 +90,7 @@ impl RequestMemory {
 
 /// The last of the parts that are open to a frame.
 fn part_of(length: usize) -> usize {
-    match length {
-        ..=SMALL_FRAME_BYTES_MAX => 2,
-        ..=MEDIUM_FRAME_BYTES_MAX => 1,
-        _ => 0,
-    }
+    usize::from(length <= MEDIUM_FRAME_BYTES_MAX) + usize::from(length <= SMALL_FRAME_BYTES_MAX)
 }
 
 impl FrameMemory {
