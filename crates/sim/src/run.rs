@@ -51,7 +51,7 @@ const ACKNOWLEDGED_MIN: u64 = 2_000;
 /// Seconds that a run is prolonged at the most to get there.
 const EXTRA_SECONDS_MAX: u64 = 120;
 /// Commits, fetched offsets and assignments of groups that a run checks at the least, of each.
-const GROUP_ANSWERS_MIN: u64 = 20;
+const GROUP_ANSWERS_MIN: u64 = 10;
 /// Crashes of a run at the least.
 const CRASHES_MIN: u64 = 3;
 

@@ -209,8 +209,13 @@ impl LogCache {
             if run.body == Body::Spilled {
                 continue;
             }
-            if run.range.next <= committed(stream, run.place.wal) {
+            let (wal, next) = (run.place.wal, run.range.next);
+            let end = committed(stream, wal);
+            if next <= end {
                 self.remove_run(stream, index);
+                // The image may show a commit before [`LogCache::committed`] hears of it: what was spilled before this run goes with it,
+                // or the next append would follow a hole.
+                self.committed(stream, wal, end);
             } else {
                 self.spill(stream, index);
             }

@@ -163,3 +163,16 @@ fn random_histories_lose_nothing_and_keep_the_bound() {
         assert!(cache.tails.is_empty());
     }
 }
+
+#[test]
+fn a_commit_that_only_the_image_tells_yet_leaves_no_hole_before_the_next_append() {
+    let mut cache = LogCache::new(0);
+    cache.append(S, &placed(0, vec![batch(0, 1, 100)]));
+    cache.fit(|_, _| Offset(0));
+    assert_eq!((cache.spilled_runs, cache.memory_runs), (1, 0));
+    // The second one leaves memory, committed; so the first one, which is only spilled, is committed as well.
+    cache.append(S, &placed(4096, vec![batch(1, 1, 100)]));
+    cache.fit(|_, _| Offset(2));
+    assert_eq!((cache.spilled_runs, cache.memory_runs), (0, 0));
+    cache.append(S, &placed(8192, vec![batch(2, 1, 100)]));
+}

@@ -33,6 +33,9 @@ pub(super) struct Idempotent {
     next: BTreeMap<i32, i32>,
 }
 
+/// How many answers the client loses by itself.
+const LOST_ANSWERS_PER_MILLE: u64 = 50;
+
 /// A batch under way.
 struct Flight {
     sending: Sending,
@@ -140,8 +143,11 @@ async fn until_known(
     seed: &mut Seed,
     closing: &watch::Receiver<bool>,
 ) -> bool {
+    let mut loses_answer = seed.chance(LOST_ANSWERS_PER_MILLE);
     for tries in 0..TRIES_MAX {
         match client.produce(topic, key.partition, -1, &flight.bytes).await {
+            // Not every run has a fault that makes a client repeat what was stored.
+            Ok(Some(_)) if loses_answer => loses_answer = false,
             Ok(Some(base)) => {
                 // The original may stand below what others were told meanwhile, so the floor is that of the first try.
                 shared.history.acknowledged(&flight.sending, base);
