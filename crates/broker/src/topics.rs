@@ -181,41 +181,28 @@ pub(crate) async fn create(
             tracing::info!(topic = %topic.name, "{name}={value} {caveat}");
         }
     }
-    let leaders = if topic.leaders.is_empty() {
-        vec![broker.store.node_epoch(); usize::try_from(checked.partitions).unwrap_or(0)]
-    } else {
-        topic.leaders
-    };
-    let command = Command::CreateTopic {
-        id: checked.id,
-        name: topic.name.clone(),
-        partitions: leaders.into_iter().map(|leader| (leader, WalIndex(0))).collect(),
-        replication_factor: checked.replication_factor,
-        configs: topic.configs,
-        // An administrator may make them ahead of their first use, with a number of partitions of their own choice, as in Kafka.
-        internal: topic_name::is_internal(&topic.name),
-    };
-    match submit(broker, command, limit).await {
-        Err(Failure::Refused(Refusal::TopicExists)) => Err(Failure::TopicExists(topic.name)),
-        other => other,
-    }
+    let (partitions, replication_factor) = (checked.partitions, checked.replication_factor);
+    create_unchecked(broker, NewTopic { partitions, replication_factor, ..topic }, checked.id, limit).await
 }
 
-/// Creates one of the broker's own topics, for the broker itself: nothing that clients made may stand in its way. Answers once the ledger holds it.
-pub(crate) async fn create_internal(
+/// Creates a topic whose numbers are no defaults any more; answers once the ledger holds it. Only the broker itself calls this for
+/// its own topics without [`create`]'s checks: nothing that clients made may stand in their way.
+pub(crate) async fn create_unchecked(
     broker: &Shared,
     topic: NewTopic,
     id: TopicId,
     limit: Duration,
 ) -> Result<(), Failure> {
-    let partitions = usize::try_from(topic.partitions).unwrap_or(0);
+    let leaders =
+        if topic.leaders.is_empty() { vec![broker.store.node_epoch(); count(topic.partitions)] } else { topic.leaders };
     let command = Command::CreateTopic {
         id,
         name: topic.name.clone(),
-        partitions: vec![(broker.store.node_epoch(), WalIndex(0)); partitions],
+        partitions: leaders.into_iter().map(|leader| (leader, WalIndex(0))).collect(),
         replication_factor: topic.replication_factor,
         configs: topic.configs,
-        internal: true,
+        // An administrator may make them ahead of their first use, with a number of partitions of their own choice, as in Kafka.
+        internal: topic_name::is_internal(&topic.name),
     };
     match submit(broker, command, limit).await {
         Err(Failure::Refused(Refusal::TopicExists)) => Err(Failure::TopicExists(topic.name)),

@@ -38,7 +38,7 @@ pub(crate) async fn ensure(broker: &Shared) -> Result<(), Failure> {
         configs: BTreeMap::from(configs.map(|(name, value)| (name.to_owned(), value.to_owned()))),
     };
     let id = uuid::random(|| broker.clock.random()).into();
-    match topics::create_internal(broker, topic, id, CREATION_WAIT_MAX).await {
+    match topics::create_unchecked(broker, topic, id, CREATION_WAIT_MAX).await {
         Ok(()) | Err(Failure::TopicExists(_)) => Ok(()),
         Err(failure) => Err(Failure::CoordinatorUnavailable(format!("{NAME} can't be created: {failure}"))),
     }

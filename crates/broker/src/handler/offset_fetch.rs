@@ -67,7 +67,7 @@ async fn fetch_group(broker: &Shared, asked: OffsetFetchRequestGroup, version: i
     let (error_code, topics) = match (committed, asked) {
         (Ok(committed), Some(mut asked)) => {
             // Kafka answers what it doesn't know last.
-            asked.sort_by_key(|topic| is_unknown_id(&image, topic, version));
+            asked.sort_by_cached_key(|topic| is_unknown_id(&image, topic, version));
             let topics = asked.into_iter().map(|topic| describe(&image, topic, &committed, version));
             (ErrorCode::None, topics.collect())
         }

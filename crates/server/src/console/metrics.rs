@@ -31,16 +31,12 @@ pub(super) fn text(uptime: Duration, store: StoreUse, node: Option<&Node>) -> St
 
 fn object_store(page: &mut Page, store: StoreUse) {
     let StoreUse { puts, put_bytes, gets, get_bytes, lists, deletes, failures } = store;
-    let requests = "millstream_object_store_requests_total";
-    page.metric(requests, "counter", "Requests to the bucket; of deletes, the objects.");
-    for (operation, count) in [("put", puts), ("get", gets), ("list", lists), ("delete", deletes)] {
-        page.sample(requests, &format!("{{operation=\"{operation}\"}}"), count);
-    }
-    let bytes = "millstream_object_store_bytes_total";
-    page.metric(bytes, "counter", "Bytes put into the bucket and got from it.");
-    for (operation, count) in [("put", put_bytes), ("get", get_bytes)] {
-        page.sample(bytes, &format!("{{operation=\"{operation}\"}}"), count);
-    }
+    let requests = [("put", puts), ("get", gets), ("list", lists), ("delete", deletes)];
+    let help = "Requests to the bucket; of deletes, the objects.";
+    page.counters("millstream_object_store_requests_total", help, "operation", &requests);
+    let bytes = [("put", put_bytes), ("get", get_bytes)];
+    let help = "Bytes put into the bucket and got from it.";
+    page.counters("millstream_object_store_bytes_total", help, "operation", &bytes);
     page.metric("millstream_object_store_failures_total", "counter", "Requests to the bucket that failed.");
     page.sample("millstream_object_store_failures_total", "", failures);
 }
@@ -108,26 +104,18 @@ fn compaction(page: &mut Page, used: CompactionUse) {
         swaps_refused,
         uploaded_bytes,
     } = used;
-    let name = "millstream_compaction_jobs_total";
-    page.metric(name, "counter", "Compactions carried out, and those given up.");
-    page.sample(name, "{outcome=\"done\"}", jobs);
-    page.sample(name, "{outcome=\"given_up\"}", jobs_given_up);
-    let name = "millstream_compaction_bytes_total";
-    page.metric(name, "counter", "Bytes of data objects that compaction has read and written.");
-    page.sample(name, "{operation=\"read\"}", read_bytes);
-    page.sample(name, "{operation=\"written\"}", written_bytes);
-    let name = "millstream_compaction_objects_total";
-    page.metric(name, "counter", "Data objects that compaction has read and written.");
-    page.sample(name, "{operation=\"read\"}", objects_in);
-    page.sample(name, "{operation=\"written\"}", objects_out);
-    let name = "millstream_compaction_swaps_total";
-    page.metric(
-        name,
-        "counter",
-        "Runs of references that the ledger has replaced, or refused to, as something else came first.",
-    );
-    page.sample(name, "{outcome=\"applied\"}", swaps);
-    page.sample(name, "{outcome=\"refused\"}", swaps_refused);
+    let outcomes = [("done", jobs), ("given_up", jobs_given_up)];
+    let help = "Compactions carried out, and those given up.";
+    page.counters("millstream_compaction_jobs_total", help, "outcome", &outcomes);
+    let bytes = [("read", read_bytes), ("written", written_bytes)];
+    let help = "Bytes of data objects that compaction has read and written.";
+    page.counters("millstream_compaction_bytes_total", help, "operation", &bytes);
+    let objects = [("read", objects_in), ("written", objects_out)];
+    let help = "Data objects that compaction has read and written.";
+    page.counters("millstream_compaction_objects_total", help, "operation", &objects);
+    let outcomes = [("applied", swaps), ("refused", swaps_refused)];
+    let help = "Runs of references that the ledger has replaced, or refused to, as something else came first.";
+    page.counters("millstream_compaction_swaps_total", help, "outcome", &outcomes);
     let name = "millstream_uploaded_bytes_total";
     page.metric(
         name,
@@ -153,6 +141,14 @@ fn resident_bytes() -> u64 {
 struct Page(String);
 
 impl Page {
+    /// A counter with a sample for each value of one label.
+    fn counters(&mut self, name: &str, help: &str, label: &str, samples: &[(&str, u64)]) {
+        self.metric(name, "counter", help);
+        for (of, count) in samples {
+            self.sample(name, &format!("{{{label}=\"{of}\"}}"), *count);
+        }
+    }
+
     fn metric(&mut self, name: &str, kind: &str, help: &str) {
         write!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}\n").expect("a String takes any text");
     }
