@@ -189,7 +189,8 @@ impl Cluster {
         }
     }
 
-    /// Sends `request` to any broker, and again until it is answered or the time is over. For requests that may be repeated.
+    /// Sends `request` to any broker, and again until it is answered or the time is over. For requests that may be repeated. Where
+    /// nobody can be reached it is told at once: most often the address is wrong.
     pub(crate) async fn call_any<R: Request>(&self, request: &R) -> Result<R::Response, ClientError> {
         let began = self.0.world.clock.now();
         let mut backoff = Backoff::up_to(RETRY_WAIT_MAX);

@@ -4,10 +4,10 @@
 //! that the broker works while the caller does. Memory is bounded by one answer a leader, under way or handed out.
 
 use crate::batches::{Decoded, decode};
-use crate::cluster::{Cluster, RETRY_WAIT_MAX};
+use crate::cluster::Cluster;
 use crate::error::ClientError;
 use crate::offsets::{AT_BEGINNING, AT_END};
-use base::Micros;
+use crate::patience::Patience;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
@@ -18,7 +18,6 @@ use protocol::record_batch::Record;
 use protocol::wire::Records;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
-use world::Backoff;
 
 /// In a fetch request: the client keeps no session with the broker.
 const NO_SESSION_EPOCH: i32 = -1;
@@ -68,9 +67,7 @@ pub struct Consumer {
     ready: VecDeque<Fetched>,
     /// Which partition is asked for first: each in turn, since an answer is filled from the front.
     turn: usize,
-    backoff: Backoff,
-    /// Since when nothing but trouble comes.
-    failing_since: Option<Micros>,
+    patience: Patience,
 }
 
 struct Answered {
@@ -83,6 +80,7 @@ impl Consumer {
     #[must_use]
     pub fn new(cluster: Cluster, topic: &str, positions: BTreeMap<i32, i64>, options: ConsumerOptions) -> Consumer {
         Consumer {
+            patience: Patience::new(&cluster),
             cluster,
             topic: topic.to_owned(),
             options,
@@ -91,8 +89,6 @@ impl Consumer {
             asked: BTreeSet::new(),
             ready: VecDeque::new(),
             turn: 0,
-            backoff: Backoff::up_to(RETRY_WAIT_MAX),
-            failing_since: None,
         }
     }
 
@@ -194,8 +190,7 @@ impl Consumer {
             }
         }
         moved?;
-        self.failing_since = None;
-        self.backoff.reset();
+        self.patience.renew();
         Ok(out_of_range)
     }
 
@@ -228,7 +223,7 @@ impl Consumer {
         let end = self.cluster.offsets(&self.topic, AT_END).await?.get(&partition).copied().unwrap_or(0);
         if position <= end {
             // A leader that is not up to date yet.
-            self.backoff.wait(self.cluster.world().clock.as_ref()).await;
+            self.patience.pause().await;
             return Ok(());
         }
         Err(ClientError::Refused {
@@ -240,17 +235,11 @@ impl Consumer {
 
     /// Waits and learns where leaders are now, unless it has gone on for too long.
     async fn trouble(&mut self, error: ClientError) -> Result<(), ClientError> {
-        let clock = self.cluster.world().clock.clone();
-        let since = *self.failing_since.get_or_insert(clock.now());
-        let lasting = matches!(error, ClientError::Unreachable { .. });
-        if !(error.is_retriable() || lasting) || clock.now().since(since) >= self.cluster.options().call_within {
-            return Err(error);
-        }
-        self.backoff.wait(clock.as_ref()).await;
+        self.patience.bear(error).await?;
         match self.cluster.refresh(&self.topic).await {
             Ok(_) => Ok(()),
             // The broker may be about to come back: the next round tries again, until the time is over.
-            Err(again) if again.is_retriable() || matches!(again, ClientError::Unreachable { .. }) => Ok(()),
+            Err(again) if again.is_retriable() => Ok(()),
             Err(error) => Err(error),
         }
     }

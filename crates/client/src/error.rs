@@ -7,7 +7,7 @@ use thiserror::Error;
 /// Few kinds, each of which tells the caller what to do.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ClientError {
-    /// No address that we know answers: there is nobody to try again with.
+    /// No address that we know answers. A broker there may be about to start.
     #[error("no broker answers at {bootstrap}: {reason}")]
     Unreachable {
         /// The addresses asked.
@@ -80,12 +80,9 @@ impl ClientError {
     #[must_use]
     pub fn is_retriable(&self) -> bool {
         match self {
-            ClientError::Lost { .. } | ClientError::TimedOut { .. } => true,
+            ClientError::Unreachable { .. } | ClientError::Lost { .. } | ClientError::TimedOut { .. } => true,
             ClientError::Refused { code, .. } => code.retriable(),
-            ClientError::Unreachable { .. }
-            | ClientError::Unserved { .. }
-            | ClientError::Malformed { .. }
-            | ClientError::Impossible(_) => false,
+            ClientError::Unserved { .. } | ClientError::Malformed { .. } | ClientError::Impossible(_) => false,
         }
     }
 

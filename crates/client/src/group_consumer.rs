@@ -2,11 +2,14 @@
 //!
 //! It assigns by ranges when it leads, as Kafka's clients do unless told otherwise, so that it may share a group with them. Whoever
 //! holds it reads the partitions with a [`crate::Consumer`], calls [`GroupConsumer::heartbeat`] often, and joins again when told to.
+//! That its coordinator is away, or another broker now, is borne for as long as a call may take.
 //! It has its coordinator's connection for itself where its [`Cluster`] is its own: an answer to a join may take long.
 
-use crate::cluster::{Cluster, RETRY_WAIT_MAX};
+use crate::cluster::Cluster;
+use crate::connection::Connection;
 use crate::error::ClientError;
 use crate::groups::{GroupOffsets, assigned, commit_request};
+use crate::patience::Patience;
 use bytes::Bytes;
 use protocol::error_code::ErrorCode;
 use protocol::messages::consumer_protocol_assignment::{ConsumerProtocolAssignment, TopicPartition};
@@ -18,8 +21,8 @@ use protocol::messages::leave_group_request::{LeaveGroupRequest, MemberIdentity}
 use protocol::messages::sync_group_request::{SyncGroupRequest, SyncGroupRequestAssignment};
 use protocol::wire::{Decoder, Encoder, Message, Request};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
-use world::Backoff;
 
 /// How often a member says that it is there.
 pub const HEARTBEAT_PERIOD: Duration = Duration::from_secs(3);
@@ -47,6 +50,8 @@ pub struct GroupConsumer {
     topic: String,
     member_id: String,
     generation: i32,
+    /// Who answered last; looked for anew after trouble.
+    coordinator: Option<Arc<Connection>>,
 }
 
 impl GroupConsumer {
@@ -54,7 +59,7 @@ impl GroupConsumer {
     #[must_use]
     pub fn new(cluster: Cluster, group: &str, topic: &str) -> GroupConsumer {
         let (group, topic) = (group.to_owned(), topic.to_owned());
-        GroupConsumer { cluster, group, topic, member_id: String::new(), generation: -1 }
+        GroupConsumer { cluster, group, topic, member_id: String::new(), generation: -1, coordinator: None }
     }
 
     /// Joins, and waits for the others: which partitions of the topic are its own.
@@ -62,27 +67,23 @@ impl GroupConsumer {
     /// # Errors
     /// The group refuses, or its coordinator is not there for as long as a call may take.
     pub async fn join(&mut self) -> Result<Vec<i32>, ClientError> {
-        let clock = self.cluster.world().clock.clone();
-        let mut failing_since = None;
-        let mut backoff = Backoff::up_to(RETRY_WAIT_MAX);
+        let mut patience = Patience::new(&self.cluster);
         loop {
             let error = match self.join_once().await {
                 Ok(assigned) => return Ok(assigned),
                 Err(error) => error,
             };
             match error.code() {
-                Some(ErrorCode::UnknownMemberId | ErrorCode::IllegalGeneration) => self.forget(),
-                Some(ErrorCode::MemberIdRequired | ErrorCode::RebalanceInProgress) => {}
+                Some(ErrorCode::UnknownMemberId | ErrorCode::IllegalGeneration) => {
+                    self.forget();
+                    patience.pause().await;
+                }
+                Some(ErrorCode::MemberIdRequired | ErrorCode::RebalanceInProgress) => patience.pause().await,
                 _ => {
-                    let since = *failing_since.get_or_insert(clock.now());
-                    let lasting = matches!(error, ClientError::Unreachable { .. });
-                    let is_over = clock.now().since(since) >= self.cluster.options().call_within;
-                    if is_over || !(error.is_retriable() || lasting) {
-                        return Err(error);
-                    }
+                    self.coordinator = None;
+                    patience.bear(error).await?;
                 }
             }
-            backoff.wait(clock.as_ref()).await;
         }
     }
 
@@ -134,8 +135,12 @@ impl GroupConsumer {
         }
         let mut shares: BTreeMap<String, Vec<TopicPartition>> = BTreeMap::new();
         for (topic, members) in subscribers {
-            // Others may subscribe to topics that are not there yet.
-            let Ok(known) = self.cluster.topic(&topic).await else { continue };
+            let known = match self.cluster.topic(&topic).await {
+                Ok(known) => known,
+                // Others may subscribe to topics that are not there yet, or never will be.
+                Err(ClientError::Refused { .. }) => continue,
+                Err(error) => return Err(error),
+            };
             for (member, partitions) in ranges(known.partitions.len(), &members) {
                 shares.entry(member).or_default().push(TopicPartition { topic: topic.clone(), partitions });
             }
@@ -150,7 +155,7 @@ impl GroupConsumer {
     /// Says that it is there.
     ///
     /// # Errors
-    /// The group refuses, or its coordinator does not answer.
+    /// The group refuses, or its coordinator is not there for as long as a call may take.
     pub async fn heartbeat(&mut self) -> Result<Standing, ClientError> {
         let request = HeartbeatRequest {
             group_id: self.group.clone(),
@@ -158,28 +163,29 @@ impl GroupConsumer {
             member_id: self.member_id.clone(),
             group_instance_id: None,
         };
-        let answer = self.call(&request, Duration::ZERO).await?;
-        self.standing(answer.error_code, "stay in")
+        self.ask_for_standing(&request, |me, answer| me.standing(answer.error_code, "stay in")).await
     }
 
     /// Commits: from these offsets on the group goes on.
     ///
     /// # Errors
-    /// The group refuses, or its coordinator does not answer; what has been committed is unknown then.
+    /// The group refuses, or its coordinator is not there for as long as a call may take; what has been committed is unknown then.
     pub async fn commit(&mut self, offsets: &BTreeMap<i32, i64>) -> Result<Standing, ClientError> {
         let offsets: GroupOffsets =
             offsets.iter().map(|(partition, offset)| ((self.topic.clone(), *partition), *offset)).collect();
         let mut request = commit_request(&self.group, &offsets);
         request.generation_id_or_member_epoch = self.generation;
         request.member_id.clone_from(&self.member_id);
-        let answer = self.call(&request, Duration::ZERO).await?;
-        let mut standing = Standing::Stays;
-        for partition in answer.topics.iter().flat_map(|topic| &topic.partitions) {
-            if self.standing(partition.error_code, "commit to")? == Standing::JoinsAgain {
-                standing = Standing::JoinsAgain;
+        self.ask_for_standing(&request, |me, answer| {
+            let mut standing = Standing::Stays;
+            for partition in answer.topics.iter().flat_map(|topic| &topic.partitions) {
+                if me.standing(partition.error_code, "commit to")? == Standing::JoinsAgain {
+                    standing = Standing::JoinsAgain;
+                }
             }
-        }
-        Ok(standing)
+            Ok(standing)
+        })
+        .await
     }
 
     /// Leaves, so that the others need not wait for its session to end.
@@ -213,10 +219,36 @@ impl GroupConsumer {
         ClientError::check(code, None, || format!("{what} group {}", self.group))
     }
 
+    /// Asks what `take` finds in the answer, and again where that fails in a way that may pass. For requests that may be repeated.
+    async fn ask_for_standing<R: Request>(
+        &mut self,
+        request: &R,
+        take: impl Fn(&GroupConsumer, R::Response) -> Result<Standing, ClientError>,
+    ) -> Result<Standing, ClientError> {
+        let mut patience = Patience::of_call(&self.cluster);
+        loop {
+            let answered = self.call(request, Duration::ZERO).await;
+            match answered.and_then(|answer| take(self, answer)) {
+                Ok(standing) => return Ok(standing),
+                Err(error) => {
+                    self.coordinator = None;
+                    patience.bear(error).await?;
+                }
+            }
+        }
+    }
+
     /// Asks the coordinator, which may take `longer` than a call usually does.
-    async fn call<R: Request>(&self, request: &R, longer: Duration) -> Result<R::Response, ClientError> {
+    async fn call<R: Request>(&mut self, request: &R, longer: Duration) -> Result<R::Response, ClientError> {
         let within = self.cluster.options().call_within;
-        self.cluster.coordinator(&self.group, within).await?.call(request, within + longer).await
+        // Nobody's until it has answered: where this is given up half-way, too.
+        let coordinator = match self.coordinator.take().filter(|known| known.is_open()) {
+            Some(known) => known,
+            None => self.cluster.coordinator(&self.group, within).await?,
+        };
+        let answer = coordinator.call(request, within + longer).await?;
+        self.coordinator = Some(coordinator);
+        Ok(answer)
     }
 }
 
@@ -251,25 +283,5 @@ fn ranges(partitions: usize, members: &BTreeSet<String>) -> Vec<(String, Vec<i32
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ranges_are_those_of_kafka() {
-        let members = BTreeSet::from(["a", "b", "c"].map(str::to_owned));
-        let shares = |partitions| ranges(partitions, &members).into_iter().map(|(_, it)| it).collect::<Vec<_>>();
-        assert_eq!(shares(7), [vec![0, 1, 2], vec![3, 4], vec![5, 6]]);
-        assert_eq!(shares(2), [vec![0], vec![1], vec![]]);
-    }
-
-    #[test]
-    fn what_is_written_can_be_read() {
-        let topics = vec!["t".to_owned()];
-        let subscription = ConsumerProtocolSubscription { topics: topics.clone(), ..Default::default() };
-        assert_eq!(subscribed(&versioned(&subscription)), topics);
-        let part = TopicPartition { topic: "t".to_owned(), partitions: vec![0, 5] };
-        let assignment = ConsumerProtocolAssignment { assigned_partitions: vec![part], user_data: None };
-        assert_eq!(assigned(&versioned(&assignment)), [("t".to_owned(), 0), ("t".to_owned(), 5)]);
-        assert_eq!(subscribed(&Bytes::from_static(b"\0")), Vec::<String>::new());
-    }
-}
+#[path = "group_consumer_tests.rs"]
+mod tests;

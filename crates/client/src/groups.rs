@@ -2,9 +2,10 @@
 //!
 //! What concerns one group is asked of its coordinator, which is looked for again as long as it says that it is not the one.
 
-use crate::cluster::{Cluster, RETRY_WAIT_MAX};
+use crate::cluster::Cluster;
 use crate::connection::Connection;
 use crate::error::ClientError;
+use crate::patience::Patience;
 use bytes::Bytes;
 use protocol::error_code::ErrorCode;
 use protocol::messages::consumer_group_describe_request::ConsumerGroupDescribeRequest;
@@ -23,7 +24,6 @@ use protocol::wire::{Decoder, Message, Request};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use world::Backoff;
 
 /// Committed offsets, or those to commit, by topic and partition.
 pub type GroupOffsets = BTreeMap<(String, i32), i64>;
@@ -212,11 +212,11 @@ impl Cluster {
     ) -> Result<T, ClientError> {
         let clock = &self.world().clock;
         let began = clock.now();
-        let mut backoff = Backoff::up_to(RETRY_WAIT_MAX);
+        let mut patience = Patience::of_call(self);
         loop {
             let left = self.options().call_within.saturating_sub(clock.now().since(began));
             match attempt(left).await {
-                Err(error) if error.is_retriable() && !left.is_zero() => backoff.wait(clock.as_ref()).await,
+                Err(error) => patience.bear(error).await?,
                 done => return done,
             }
         }

@@ -276,7 +276,6 @@ impl Route<'_> {
     fn outcome(&self, answer: Result<ProduceResponse, ClientError>) -> Outcome {
         let answer = match answer {
             Ok(answer) => answer,
-            Err(error @ ClientError::Unreachable { .. }) => return Outcome::Again(error),
             Err(error) if error.is_retriable() => return Outcome::Again(error),
             Err(error) => return Outcome::Failed(error),
         };
@@ -392,7 +391,7 @@ impl Sender<'_> {
                 Err(why) if shared.now().since(left[0].first_sent) >= shared.options.delivery_within => {
                     return Err(why);
                 }
-                Err(why) if why.is_retriable() || matches!(why, ClientError::Unreachable { .. }) => {}
+                Err(why) if why.is_retriable() => {}
                 Err(why) => return Err(why),
             }
         }

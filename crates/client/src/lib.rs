@@ -19,6 +19,7 @@ mod lane;
 mod offsets;
 mod options;
 mod partitioner;
+mod patience;
 mod producer;
 mod versions;
 

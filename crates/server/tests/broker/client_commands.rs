@@ -307,6 +307,35 @@ fn a_restart_in_the_middle_is_not_noticed() {
     assert_eq!(end(follower), (Some(0), String::new()));
 }
 
+/// A member notices neither: it is away for longer than members wait between heartbeats and between commits.
+#[test]
+fn a_member_of_a_group_goes_on_when_its_broker_was_away() {
+    let folder = TempDir::new().unwrap();
+    let broker = process::start_in(folder.path(), &[]);
+    let address = broker.kafka.to_string();
+    let common = ["--bootstrap", address.as_str()];
+    let words = |words: &[&'static str]| -> Vec<&str> { words.iter().copied().chain(common).collect() };
+    assert_eq!(run(&words(&["topic", "create", "t"])).0, Some(0));
+    let mut member = spawn_command(&words(&["consume", "t", "--group", "g", "--follow", "--timeout", "60"]));
+    let mut written = BufReader::new(member.stdout.take().unwrap());
+    let mut read = || {
+        let mut line = String::new();
+        written.read_line(&mut line).unwrap();
+        line
+    };
+    assert_eq!(run_with_input(&words(&["produce", "t"]), b"1\n2\n").0, Some(0));
+    assert_eq!((read(), read()), ("1\n".to_owned(), "2\n".to_owned()));
+    broker.kill();
+    std::thread::sleep(Duration::from_secs(6));
+    let _again = process::start_in(folder.path(), &["--listen", &address]);
+    assert_eq!(run_with_input(&words(&["produce", "t"]), b"3\n4\n").0, Some(0));
+    assert_eq!((read(), read()), ("3\n".to_owned(), "4\n".to_owned()));
+    interrupt(&member);
+    assert_eq!(end(member), (Some(0), String::new()));
+    let (code, left, _) = run(&words(&["consume", "t", "--group", "g"]));
+    assert_eq!((code, left.as_str()), (Some(0), ""), "all that was written is committed");
+}
+
 #[test]
 fn a_group_goes_on_where_it_was_is_described_set_back_and_deleted() {
     let cluster = Cluster::start();
