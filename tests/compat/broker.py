@@ -3,6 +3,7 @@
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 READY_SECONDS_MAX = 120
@@ -16,10 +17,12 @@ class Process:
         self.command = command
         self.ready = ready
         self.process = None
+        self.started_at = None
         self.start()
 
     def start(self):
         begin = self.log_path.stat().st_size if self.log_path.exists() else 0
+        self.started_at = time.monotonic()
         with open(self.log_path, "a") as log:
             self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         deadline = time.monotonic() + READY_SECONDS_MAX
@@ -32,7 +35,7 @@ class Process:
             if self.process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
                 sys.exit(f"the broker is not ready; see {self.log_path}:\n{said[-2000:]}")
-            time.sleep(0.05)
+            time.sleep(0.005)
 
     def restart(self):
         self.process.kill()
@@ -104,17 +107,30 @@ Configuration:
 """
 
 
+GIVEN_AWAY = set()
+CHOOSING = threading.Lock()
+
+
 def free_ports(count):
-    """Ports that nobody listens on now. They are below those that outgoing connections take, so that a restart finds them free."""
+    """Ports that nobody listens on now, nor gets from here again. They are below those that outgoing connections take, so that a
+    restart finds them free."""
     found = []
-    for port in range(21000 + time.time_ns() // 1000 % 8000, 32000):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
+    with CHOOSING:
+        for port in range(21000 + time.time_ns() // 1000 % 8000, 32000):
+            if port in GIVEN_AWAY or not is_free(port):
                 continue
-        found.append(port)
-        if len(found) == count:
-            return found
+            found.append(port)
+            if len(found) == count:
+                GIVEN_AWAY.update(found)
+                return found
     sys.exit("no free port between 21000 and 32000")
+
+
+def is_free(port):
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True

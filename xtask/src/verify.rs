@@ -72,6 +72,14 @@ pub(crate) fn measure(root: &Path, what: Measurement, runs: u64) -> Result<()> {
     }
 }
 
+/// The suites of unmodified clients whose toolchains are here; most of their time they wait, so several run at a time.
+pub(crate) fn clients_of_this_machine(root: &Path) -> Result<()> {
+    let binary = release::build(root)?;
+    let mut command = Command::new(root.join("tests/compat/run"));
+    command.args(["--possible", "--together", "3"]).env("MILLSTREAM_BINARY", binary);
+    run(command.current_dir(root))
+}
+
 /// The tests of the real binary whose names match, run on the release.
 fn tests(root: &Path, arguments: &[&str], variables: &[(&str, String)]) -> Result<()> {
     let binary = release::build(root)?;

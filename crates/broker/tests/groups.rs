@@ -31,6 +31,8 @@ use protocol::messages::offset_fetch_request::{
 use protocol::messages::sync_group_request::{SyncGroupRequest, SyncGroupRequestAssignment};
 use protocol::wire::Uuid;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use support::{Client, Running, batch, metadata_request, produce_request, start};
 
@@ -382,6 +384,59 @@ async fn a_silent_member_is_taken_for_gone() {
     assert_eq!(client.call(3, &heartbeat_request("g", &joined)).await.error_code, 0);
     tokio::time::sleep(Duration::from_millis(400)).await;
     assert_eq!(client.call(3, &heartbeat_request("g", &joined)).await.error_code, UNKNOWN_MEMBER);
+    running.broker.stop().await;
+}
+
+/// While the log takes nothing, members that beat are not taken for gone, though nothing is promised to them.
+#[tokio::test(flavor = "multi_thread")]
+async fn members_outlive_a_log_that_has_no_room() {
+    let running = start(BrokerOptions { group_wait_max: Duration::from_millis(400), ..options() }).await;
+    let mut client = running.client().await;
+    assert_eq!(client.create("t", 2, &[]).await, 0);
+    let id = client.call(12, &metadata_request("t")).await.topics[0].topic_id;
+    find(&mut client, "g").await;
+    let asked = JoinGroupRequest { session_timeout_ms: 3_000, ..join_request("g", "") };
+    let joined = client.call(3, &asked).await;
+    assert_eq!(client.call(2, &sync_request("g", &joined, 2)).await.error_code, 0);
+    assert_eq!(client.call(3, &heartbeat_request("g", &joined)).await.error_code, 0);
+
+    running.close_gate();
+    let mut producer = running.client().await;
+    let large = batch(&[(1, &"x".repeat(900_000))]);
+    let has_filled = Arc::new(AtomicBool::new(false));
+    let filled = has_filled.clone();
+    let fill = async move {
+        for _ in 0..150 {
+            producer.send(8, &produce_request("t", large.clone(), -1)).await;
+        }
+        filled.store(true, Ordering::Relaxed);
+    };
+    running.world.clock.spawn("fill", Box::pin(fill));
+    let not_available = ErrorCode::CoordinatorNotAvailable.number();
+    let mut other = running.client().await;
+    let offset = OffsetCommitRequest {
+        member_id: joined.member_id.clone(),
+        generation_id_or_member_epoch: joined.generation_id,
+        ..commit_request("g", 8, id, 7)
+    };
+    let mut beat = 0;
+    for _ in 0..8 {
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        // A commit is what waits for room, before the beats do.
+        assert!([0, not_available].contains(&commit(&mut other, 8, &offset).await[0]));
+        beat = client.call(3, &heartbeat_request("g", &joined)).await.error_code;
+        assert!([0, not_available].contains(&beat), "error {beat}");
+    }
+    assert!(!has_filled.load(Ordering::Relaxed), "the log has taken 135 MB");
+    assert_eq!(beat, not_available);
+    running.open_gate();
+    let is_well = async {
+        while client.call(3, &heartbeat_request("g", &joined)).await.error_code == not_available {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        client.call(3, &heartbeat_request("g", &joined)).await.error_code
+    };
+    assert_eq!(tokio::time::timeout(Duration::from_secs(20), is_well).await, Ok(0));
     running.broker.stop().await;
 }
 

@@ -217,8 +217,12 @@ impl Lane {
 
     /// Sends what is collected, until the producer is closed or has failed.
     pub(crate) async fn run(self: Arc<Self>, shared: Arc<Shared>) {
-        let mut sender =
-            Sender { route: Route { lane: &self, shared: &shared }, in_flight: VecDeque::new(), sequence: 0 };
+        let mut sender = Sender {
+            route: Route { lane: &self, shared: &shared },
+            in_flight: VecDeque::new(),
+            sequence: 0,
+            has_begun: false,
+        };
         while !shared.closed.load(Ordering::Acquire) {
             if let Err(error) = sender.step().await {
                 shared.fail(error);
@@ -302,6 +306,9 @@ struct Sender<'a> {
     in_flight: VecDeque<InFlight>,
     /// Of the next record.
     sequence: i32,
+    /// A batch was acknowledged. Until then one goes at a time: a broker that knows nothing of a producer may take any sequence for its
+    /// first, as Apache Kafka does (KIP-360), so a second batch behind a first one that was refused would shut that one out.
+    has_begun: bool,
 }
 
 impl Sender<'_> {
@@ -309,7 +316,8 @@ impl Sender<'_> {
     async fn step(&mut self) -> Result<(), ClientError> {
         let Route { lane, shared } = self.route;
         let mut linger = None;
-        while self.in_flight.len() < shared.in_flight_max {
+        let in_flight_max = if self.has_begun { shared.in_flight_max } else { 1 };
+        while self.in_flight.len() < in_flight_max {
             match lane.take(shared) {
                 Ok(collected) => {
                     let ready = self.finish(collected)?;
@@ -335,6 +343,7 @@ impl Sender<'_> {
         let head = self.in_flight.pop_front().expect("its answer came").ready;
         match self.route.outcome(answer) {
             Outcome::Delivered => {
+                self.has_begun = true;
                 shared.delivered(lane.partition, &head);
                 Ok(())
             }

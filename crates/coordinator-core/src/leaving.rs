@@ -100,8 +100,11 @@ impl Work<'_> {
             // It waits for others, so it is there; its session begins anew with its answer.
             return;
         }
+        let was_pending = self.group.pending.contains(member_id);
         self.remove(member_id);
         match self.group.state {
+            // Nothing is dealt out to an id that never joined: nobody is disturbed.
+            State::Stable | State::CompletingRebalance if was_pending => {}
             State::Stable | State::CompletingRebalance => self.rebalance(),
             State::PreparingRebalance if self.group.have_all_joined() => self.complete(),
             State::PreparingRebalance | State::Empty => {}

@@ -51,6 +51,8 @@ pub struct OpenMode {
     /// Of a device: [`DiskError::Locked`] where it is mounted, or part of something else that the kernel holds (O_EXCL). A file can't
     /// be held so.
     pub exclusive: bool,
+    /// Nobody's acknowledgement waits for what is written: direct writes of it share their threads with others.
+    pub bulk: bool,
 }
 
 /// A host's file system.
@@ -124,20 +126,21 @@ pub trait File: Send + Sync {
 
 /// Bytes in memory that begins at a multiple of [`BLOCK_BYTES`], as direct I/O wants them.
 ///
-/// Built over a plain vector that is a block too large, so no unsafe code is needed.
+/// Built over a plain vector that has room for a block more, so no unsafe code is needed. Memory is touched as it is filled.
 pub struct AlignedBuf {
+    /// Never grows beyond its first capacity, or it would move.
     memory: Vec<u8>,
     start: usize,
-    len: usize,
 }
 
 impl AlignedBuf {
     /// An empty buffer with room for `capacity` bytes; it never grows.
     #[must_use]
     pub fn with_capacity(capacity: usize) -> AlignedBuf {
-        let memory = vec![0; capacity + BLOCK_BYTES];
+        let mut memory: Vec<u8> = Vec::with_capacity(capacity + BLOCK_BYTES);
         let start = memory.as_ptr().align_offset(BLOCK_BYTES);
-        AlignedBuf { memory, start, len: 0 }
+        memory.resize(start, 0);
+        AlignedBuf { memory, start }
     }
 
     /// A copy of `bytes`.
@@ -153,38 +156,40 @@ impl AlignedBuf {
     /// # Panics
     /// Beyond the capacity.
     pub fn extend(&mut self, bytes: &[u8]) {
-        let at = self.start + self.len;
-        self.memory[at..at + bytes.len()].copy_from_slice(bytes);
-        self.len += bytes.len();
-        assert!(self.start + self.len <= self.memory.len());
+        assert!(bytes.len() <= self.memory.capacity() - self.memory.len(), "it never grows");
+        self.memory.extend_from_slice(bytes);
     }
 
     /// Appends zeroes up to the next multiple of [`BLOCK_BYTES`].
+    ///
+    /// # Panics
+    /// Beyond the capacity.
     pub fn pad_to_block(&mut self) {
-        self.len = self.len.next_multiple_of(BLOCK_BYTES);
-        assert!(self.start + self.len <= self.memory.len(), "capacity must be a multiple of the block");
+        let padded = self.start + self.len().next_multiple_of(BLOCK_BYTES);
+        assert!(padded <= self.memory.capacity(), "capacity must be a multiple of the block");
+        self.memory.resize(padded, 0);
     }
 
     /// The bytes.
     #[must_use]
     pub fn as_slice(&self) -> &[u8] {
-        &self.memory[self.start..self.start + self.len]
+        &self.memory[self.start..]
     }
 
     /// The bytes, to change in place.
     pub fn as_mut_slice(&mut self) -> &mut [u8] {
-        &mut self.memory[self.start..self.start + self.len]
+        &mut self.memory[self.start..]
     }
 
     /// Number of bytes.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.len
+        self.memory.len() - self.start
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len() == 0
     }
 }

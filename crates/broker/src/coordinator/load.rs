@@ -7,7 +7,7 @@ use crate::Shared;
 use crate::batch_check::DECOMPRESSED_BYTES_MAX;
 use crate::coordinator::{Shard, is_gone};
 use base::Offset;
-use coordinator_core::{CoordinatorRecord, Groups};
+use coordinator_core::{CoordinatorRecord, Groups, Now};
 use protocol::record_batch;
 use protocol::wire::Records;
 use std::sync::Arc;
@@ -26,13 +26,12 @@ pub(crate) async fn run(broker: Arc<Shared>, shard: Arc<Shard>) {
     let mut stopping = broker.stopping.subscribe();
     loop {
         let wait = match load(&broker, &shard).await {
-            Ok((groups, log_bytes)) => {
+            Ok((mut groups, log_bytes)) => {
+                // Sessions begin before anybody is let in, so that none takes the place of another timer of a member that waits.
+                groups.loaded(Now { at: broker.clock.now(), wall: broker.clock.wall() });
                 shard.serve(groups, log_bytes);
                 let image = broker.store.ledger().image();
-                shard.apply(&broker, |groups, now, fx| {
-                    groups.loaded(now);
-                    groups.forget_topics(is_gone(&image), fx);
-                });
+                shard.apply(&broker, |groups, _, fx| groups.forget_topics(is_gone(&image), fx));
                 return broker.coordinators.has_changed();
             }
             Err(ReadError::NotOwner) => return shard.lose(),

@@ -286,6 +286,26 @@ impl Shard {
         Ok(value)
     }
 
+    /// As [`Shard::run`], for what makes no record: it is decided at once, however long the log has had no room, so that nobody is taken
+    /// for gone who is there.
+    pub(crate) async fn note<T: Send>(
+        &self,
+        broker: &Shared,
+        decide: impl FnOnce(&mut Groups, Now, &mut Effects) -> T + Send,
+    ) -> Result<T, Failure> {
+        let deadline = broker.clock.now().plus(broker.options.group_wait_max);
+        let Decided { value, after } = {
+            let mut inner = lock(&self.inner);
+            if !self.is_serving() {
+                return Err(Failure::NotCoordinator);
+            }
+            let (value, after) = self.apply_locked(broker, &mut inner, decide);
+            Decided { value, after }
+        };
+        self.confirmed(broker, after, deadline).await?;
+        Ok(value)
+    }
+
     /// Decides what is answered by a ticket, and waits for that answer: as long as it takes.
     pub(crate) async fn ask(
         &self,

@@ -27,5 +27,5 @@ async fn beat(broker: &Shared, request: HeartbeatRequest) -> Result<(), Failure>
         instance_id: request.group_instance_id,
         generation: request.generation_id,
     };
-    Ok(shard.run(broker, move |groups, now, fx| groups.heartbeat(now, &member, fx)).await??)
+    Ok(shard.note(broker, move |groups, now, fx| groups.heartbeat(now, &member, fx)).await??)
 }

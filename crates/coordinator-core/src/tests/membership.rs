@@ -58,6 +58,33 @@ fn newer_clients_get_their_id_first_and_pending_ids_expire() {
 }
 
 #[test]
+fn an_id_that_nobody_came_back_with_disturbs_no_group() {
+    let mut bench = Bench::new();
+    let ids = bench.stable(2);
+    let ticket = bench.join(&JoinRequest { joins_in_two_steps: true, ..joiner("late") });
+    assert_eq!(bench.joined(ticket).unwrap().error, Some(GroupError::MemberIdRequired));
+    for _ in 0..11 {
+        bench.pass(Duration::from_secs(1));
+        for id in &ids {
+            assert_eq!(bench.heartbeat(&membership(id, 1)), Ok(()));
+        }
+    }
+    assert_eq!(state(&bench), Some(State::Stable));
+
+    // Where the others wait for it alone, they wait no longer.
+    let ticket = bench.join(&JoinRequest { joins_in_two_steps: true, ..joiner("late") });
+    assert_eq!(bench.joined(ticket).unwrap().error, Some(GroupError::MemberIdRequired));
+    bench.pass(Duration::from_secs(5));
+    let third = bench.join(&joiner("third"));
+    let others: Vec<_> =
+        ids.iter().map(|id| bench.join(&again(if id.starts_with("c0") { "c0" } else { "c1" }, id))).collect();
+    assert_eq!(bench.joined(third), None, "an id is out there");
+    bench.pass(Duration::from_secs(6));
+    assert_eq!(bench.joined(third).unwrap().generation, 2);
+    assert!(others.into_iter().all(|ticket| bench.joined(ticket).unwrap().generation == 2));
+}
+
+#[test]
 fn what_can_not_join_is_told_why() {
     let mut bench = Bench::new();
     let mut error = |request: JoinRequest| {

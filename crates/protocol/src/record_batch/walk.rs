@@ -17,6 +17,9 @@ const WINDOW_BYTES: usize = 64 * 1024;
 /// What a record, or one of its headers, costs beside its bytes: about the time in which so many are decompressed.
 const ITEM_COST: usize = 16;
 
+/// Headers of a record that are stepped over in one go.
+const HEADERS_AT_ONCE_MAX: i32 = 64;
+
 /// Hears how much work has been done.
 pub trait Pace: Send {
     /// Called at every step with its cost in decompressed bytes, or what takes as long. The walk goes on when it completes.
@@ -88,6 +91,10 @@ impl RecordWalk {
 
     async fn record(&mut self, pace: &mut impl Pace) -> Result<RecordHead, BatchError> {
         pace.spent(ITEM_COST).await;
+        if let Some((head, len)) = self.whole() {
+            self.input.at += len;
+            return Ok(head);
+        }
         // No record is longer than its length says, which itself is outside of it.
         self.left = usize::MAX;
         let length = self.varint(pace).await?;
@@ -108,10 +115,43 @@ impl RecordWalk {
             }
             self.nullable(pace).await?;
         }
-        let offset = self.base_offset.checked_add(i64::from(offset_delta)).filter(|_| self.left == 0);
-        Ok(RecordHead {
+        let head = self.head(offset_delta, timestamp_delta, has_key).filter(|_| self.left == 0);
+        head.ok_or(self.malformed())
+    }
+
+    /// The next record and its length, where all of it is in the window, nothing is wrong with it and it has few headers: nearly always.
+    /// For all others the long way says what is wrong, and gives its caller time.
+    fn whole(&self) -> Option<(RecordHead, usize)> {
+        let window = self.input.window();
+        let mut cursor = Cursor { left: window };
+        let length = usize::try_from(cursor.varint()?).ok()?;
+        let record_bytes = window.len() - cursor.left.len() + length;
+        cursor.left = cursor.left.get(..length)?;
+        cursor.skip(1)?;
+        let timestamp_delta = cursor.varlong()?;
+        let offset_delta = cursor.varint()?;
+        let has_key = cursor.nullable()?;
+        cursor.nullable()?;
+        let headers = cursor.varint()?;
+        if !(0..=HEADERS_AT_ONCE_MAX).contains(&headers) {
+            return None;
+        }
+        for _ in 0..headers {
+            if !cursor.nullable()? {
+                return None;
+            }
+            cursor.nullable()?;
+        }
+        if !cursor.left.is_empty() {
+            return None;
+        }
+        Some((self.head(offset_delta, timestamp_delta, has_key)?, record_bytes))
+    }
+
+    fn head(&self, offset_delta: i32, timestamp_delta: i64, has_key: bool) -> Option<RecordHead> {
+        Some(RecordHead {
             offset_delta,
-            offset: offset.ok_or(self.malformed())?,
+            offset: self.base_offset.checked_add(i64::from(offset_delta))?,
             timestamp: self.append_time.unwrap_or(self.base_timestamp.wrapping_add(timestamp_delta)),
             has_key,
         })
@@ -142,21 +182,14 @@ impl RecordWalk {
         i32::try_from(self.varlong(pace).await?).map_err(|_| self.malformed())
     }
 
-    /// A variable-length integer, seven bits a byte, least first, the sign in the lowest bit.
     async fn varlong(&mut self, pace: &mut impl Pace) -> Result<i64, BatchError> {
-        let mut value = 0_u64;
-        for shift in (0..70).step_by(7) {
+        let mut varlong = Varlong::default();
+        loop {
             let byte = self.byte(pace).await?;
-            let part = u64::from(byte & 0x7f);
-            if shift == 63 && part > 1 {
-                break;
-            }
-            value |= part << shift;
-            if byte & 0x80 == 0 {
-                return Ok((value >> 1).cast_signed() ^ -(value & 1).cast_signed());
+            if let Some(value) = varlong.push(byte).ok_or(self.malformed())? {
+                return Ok(value);
             }
         }
-        Err(self.malformed())
     }
 
     async fn byte(&mut self, pace: &mut impl Pace) -> Result<u8, BatchError> {
@@ -171,6 +204,62 @@ impl RecordWalk {
 
     fn malformed(&self) -> BatchError {
         BatchError::Record(self.next)
+    }
+}
+
+/// A variable-length integer as its bytes come: seven bits a byte, least first, the sign in the lowest bit.
+#[derive(Default)]
+struct Varlong {
+    value: u64,
+    shift: u32,
+}
+
+impl Varlong {
+    /// Takes the next byte: the value with the last one. `None`: it is longer than ten bytes, or greater than 64 bits.
+    fn push(&mut self, byte: u8) -> Option<Option<i64>> {
+        let part = u64::from(byte & 0x7f);
+        if self.shift > 63 || (self.shift == 63 && part > 1) {
+            return None;
+        }
+        self.value |= part << self.shift;
+        self.shift += 7;
+        let is_last = byte & 0x80 == 0;
+        Some(is_last.then_some((self.value >> 1).cast_signed() ^ -(self.value & 1).cast_signed()))
+    }
+}
+
+/// What is left of a record that is all there; `None` from all of these: it is not as it should be.
+struct Cursor<'a> {
+    left: &'a [u8],
+}
+
+impl Cursor<'_> {
+    fn skip(&mut self, bytes: usize) -> Option<()> {
+        self.left = self.left.get(bytes..)?;
+        Some(())
+    }
+
+    fn varlong(&mut self) -> Option<i64> {
+        let mut varlong = Varlong::default();
+        for (at, byte) in self.left.iter().enumerate() {
+            if let Some(value) = varlong.push(*byte)? {
+                self.skip(at + 1)?;
+                return Some(value);
+            }
+        }
+        None
+    }
+
+    fn varint(&mut self) -> Option<i32> {
+        i32::try_from(self.varlong()?).ok()
+    }
+
+    /// Steps over a length and so many bytes; whether it isn't null.
+    fn nullable(&mut self) -> Option<bool> {
+        match self.varint()? {
+            -1 => Some(false),
+            length => self.skip(usize::try_from(length).ok()?).map(|()| true),
+        }
     }
 }
 

@@ -27,7 +27,7 @@ mod tests;
 mod walk;
 
 use crate::clock::Clock;
-use crate::disk::{AlignedBuf, Disk, DiskError, File, OpenMode};
+use crate::disk::{AlignedBuf, BLOCK_BYTES, Disk, DiskError, File, OpenMode};
 use crate::object_store::{GetRange, ObjectMeta, ObjectStore, PutOutcome, StoreError};
 use crate::sync::lock;
 use async_trait::async_trait;
@@ -43,7 +43,11 @@ use tokio::sync::oneshot;
 const TEMPORARY: &str = ".tmp";
 
 /// An object is copied to the disk in pieces of this size.
-const WRITE_PIECE_BYTES_MAX: usize = 4 * 1024 * 1024;
+const WRITE_PIECE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Objects of so many bytes go past the page cache: copying them into it costs more than everything else that is done to a record,
+/// and its sync at the end would hold up the log on the same device for as long as it takes to write all of it.
+const DIRECT_BYTES_MIN: usize = WRITE_PIECE_BYTES_MAX;
 
 /// A folder as a bucket, over any [`Disk`].
 pub struct FolderStore {
@@ -156,27 +160,34 @@ impl Folder {
     }
 
     async fn write(&self, path: &Path, parts: Vec<Bytes>) -> Result<(), DiskError> {
-        let mode = OpenMode { create_new: true, write: true, ..OpenMode::default() };
+        let len: usize = parts.iter().map(Bytes::len).sum();
+        let direct = len >= DIRECT_BYTES_MIN;
+        let mode = OpenMode { create_new: true, write: true, direct, bulk: true, ..OpenMode::default() };
         let file = self.disk.open(path, mode).await?;
-        let mut left: usize = parts.iter().map(Bytes::len).sum();
         let mut position = 0;
         let mut parts = parts.into_iter();
         let mut part = Bytes::new();
-        while left > 0 {
-            let mut piece = AlignedBuf::with_capacity(left.min(WRITE_PIECE_BYTES_MAX));
-            let len = left.min(WRITE_PIECE_BYTES_MAX);
-            while piece.len() < len {
+        while position < len {
+            let piece_len = (len - position).min(WRITE_PIECE_BYTES_MAX);
+            let mut piece = AlignedBuf::with_capacity(piece_len.next_multiple_of(BLOCK_BYTES));
+            while piece.len() < piece_len {
                 if part.is_empty() {
                     part = parts.next().expect("the parts are as long as their sum");
                     continue;
                 }
-                let copied = part.len().min(len - piece.len());
+                let copied = part.len().min(piece_len - piece.len());
                 piece.extend(&part[..copied]);
                 part.advance(copied);
             }
-            file.write_at(position, piece).await?;
-            position += u64::try_from(len).expect("usize fits u64");
-            left -= len;
+            if direct {
+                piece.pad_to_block();
+            }
+            file.write_at(bytes_of(position), piece).await?;
+            position += piece_len;
+        }
+        if direct {
+            // What the last block was filled up with goes.
+            file.allocate(bytes_of(len)).await?;
         }
         file.sync().await
     }
@@ -310,6 +321,10 @@ fn explain(root: &Path, error: &DiskError) -> StoreError {
             StoreError::Trouble(error.to_string())
         }
     }
+}
+
+fn bytes_of(len: usize) -> u64 {
+    u64::try_from(len).expect("usize fits u64")
 }
 
 /// Creates a folder and its parents, each name durable.

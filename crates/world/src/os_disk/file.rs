@@ -59,7 +59,7 @@ impl OsFile {
             device: kind == FileType::BlockDevice,
             failed: AtomicBool::new(false),
         };
-        let own_writers = mode.direct && mode.write;
+        let own_writers = mode.direct && mode.write && !mode.bulk;
         let writers =
             if own_writers { Arc::new(Pool::new("wal-disk", WRITER_THREADS_MAX)) } else { Arc::clone(&shared) };
         Ok(OsFile { handle: Arc::new(handle), readers: shared, writers })

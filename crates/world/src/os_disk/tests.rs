@@ -4,8 +4,10 @@ use super::*;
 use crate::disk::{AlignedBuf, BLOCK_BYTES};
 use bytes::Bytes;
 
-const WAL: OpenMode = OpenMode { create_new: true, write: true, direct: true, sync_writes: true, exclusive: false };
-const PLAIN: OpenMode = OpenMode { create_new: true, write: true, direct: false, sync_writes: false, exclusive: false };
+const WAL: OpenMode =
+    OpenMode { create_new: true, write: true, direct: true, sync_writes: true, exclusive: false, bulk: false };
+const PLAIN: OpenMode =
+    OpenMode { create_new: true, write: true, direct: false, sync_writes: false, exclusive: false, bulk: false };
 
 fn block(byte: u8) -> AlignedBuf {
     AlignedBuf::copy_of(&[byte; BLOCK_BYTES])
