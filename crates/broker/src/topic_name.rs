@@ -23,6 +23,9 @@ pub(crate) fn check(name: &str) -> Result<(), String> {
     }
 }
 
+/// Where Apache Kafka keeps the cluster's metadata: nobody may make a topic of that name.
+pub(crate) const METADATA: &str = "__cluster_metadata";
+
 /// Whether a topic of that name is the broker's own.
 pub(crate) fn is_internal(name: &str) -> bool {
     INTERNAL.contains(&name)

@@ -348,6 +348,11 @@ async fn of_the_brokers_own_topics_first_use_makes_the_one_of_groups_and_no_othe
     let mut client = running.client().await;
     let absent = &client.call(12, &metadata_request("__transaction_state")).await.topics[0];
     assert_eq!((absent.error_code, absent.is_internal), (ErrorCode::UnknownTopicOrPartition.number(), true));
+    let making = &client.call(12, &metadata_request("__consumer_offsets")).await.topics[0];
+    assert_eq!((making.error_code, making.is_internal), (ErrorCode::UnknownTopicOrPartition.number(), true));
+    assert_eq!(client.create("__cluster_metadata", 1, &[]).await, ErrorCode::InvalidRequest.number());
+    let absent = &client.call(12, &metadata_request("__cluster_metadata")).await.topics[0];
+    assert_eq!(absent.error_code, ErrorCode::UnknownTopicOrPartition.number());
     let made = &client.call(12, &metadata_request("__consumer_offsets")).await.topics[0];
     assert_eq!((made.error_code, made.is_internal, made.partitions.len()), (0, true, 2));
     running.broker.stop().await;
@@ -393,6 +398,8 @@ async fn the_clusters_partitions_are_bounded_however_they_are_asked_for() {
     assert_eq!(refused.error_code, policy);
     assert!(refused.error_message.unwrap().contains("--memory"));
     assert_eq!(client.call(3, &more(9)).await.results[0].error_code, 0);
+    let making = client.call(9, &metadata_request("first")).await.topics[0].error_code;
+    assert_eq!(making, ErrorCode::UnknownTopicOrPartition.number());
     assert_eq!(client.call(9, &metadata_request("first")).await.topics[0].error_code, 0);
     assert_eq!(client.call(9, &metadata_request("second")).await.topics[0].error_code, policy);
     running.broker.stop().await;

@@ -96,7 +96,7 @@ async fn of_names_that_collide_only_one_is_created_also_within_one_request_and_b
     let mut together = metadata_request("m.n");
     together.topics.as_mut().unwrap().extend(metadata_request("m_n").topics.unwrap());
     let codes: Vec<i16> = client.call(12, &together).await.topics.iter().map(|topic| topic.error_code).collect();
-    assert_eq!(codes, [0, ErrorCode::InvalidTopicException.number()]);
+    assert_eq!(codes, [ErrorCode::UnknownTopicOrPartition.number(), ErrorCode::InvalidTopicException.number()]);
     let image = running.store.ledger().image();
     assert!(image.topic("m.n").is_some() && image.topic("m_n").is_none() && image.topic("a_b7").is_none());
     running.broker.stop().await;

@@ -138,6 +138,9 @@ async fn every_version_in_the_table_is_answered_for_what_exists_and_what_does_no
 async fn metadata_creates_topics_on_first_use_and_names_them_by_id() {
     let running = start(BrokerOptions { num_partitions: 3, ..BrokerOptions::default() }).await;
     let mut client = running.client().await;
+    let unknown = ErrorCode::UnknownTopicOrPartition.number();
+    let first = client.call(12, &metadata_request("auto")).await;
+    assert_eq!(first.topics[0].error_code, unknown, "as Kafka's: the client asks again");
     for version in 0..=12 {
         let response = client.call(version, &metadata_request("auto")).await;
         let topic = &response.topics[0];
@@ -158,8 +161,8 @@ async fn metadata_creates_topics_on_first_use_and_names_them_by_id() {
     fetch.topics[0].topic_id = id;
     assert!(!client.call(13, &fetch).await.responses[0].partitions[0].records.as_ref().unwrap().is_empty());
     fetch.topics[0].topic_id = protocol::wire::Uuid(7);
-    let unknown = client.call(13, &fetch).await.responses[0].partitions[0].error_code;
-    assert_eq!(unknown, ErrorCode::UnknownTopicId.number());
+    let answer = client.call(13, &fetch).await.responses[0].partitions[0].error_code;
+    assert_eq!(answer, ErrorCode::UnknownTopicId.number());
     let mut asked = metadata_request("a/b");
     assert_eq!(client.call(12, &asked).await.topics[0].error_code, ErrorCode::InvalidTopicException.number());
     asked = metadata_request("other");
@@ -170,6 +173,7 @@ async fn metadata_creates_topics_on_first_use_and_names_them_by_id() {
     let names: Vec<String> = (0..1000).map(|i| format!("many{i:04}")).collect();
     let mut many = metadata_request("many0007");
     many.topics.as_mut().unwrap().extend(names.iter().flat_map(|name| metadata_request(name).topics.unwrap()));
+    assert!(client.call(12, &many).await.topics.iter().all(|topic| topic.error_code == unknown));
     let answers = client.call(12, &many).await.topics;
     assert!(answers.iter().all(|topic| topic.error_code == 0 && topic.partitions.len() == 3));
     let mut answered: Vec<String> = answers.into_iter().filter_map(|topic| topic.name).collect();
@@ -470,6 +474,7 @@ async fn offsets_are_asked_for_once_and_by_timestamps_that_the_version_knows() {
 async fn what_is_not_served_closes_its_connection_and_harms_no_other() {
     let running = start(BrokerOptions { connections_max: 3, ..BrokerOptions::default() }).await;
     let mut good = running.client().await;
+    assert_eq!(good.create("t", 1, &[]).await, 0);
     let hostile: [&[u8]; 5] = [
         &[0x7f, 0xff, 0xff, 0xff],
         &[0xff; 4],

@@ -3,6 +3,7 @@
 use crate::Shared;
 use crate::error::Failure;
 use crate::handler::describe_configs;
+use crate::topic_name;
 use crate::topics::{self, CheckedTopic, NewTopic};
 use base::{NodeEpoch, NodeId};
 use control_core::Image;
@@ -89,6 +90,9 @@ async fn create(
     validate_only: bool,
     limit: Duration,
 ) -> Result<(CheckedTopic, BTreeMap<String, String>), Failure> {
+    if asked.name == topic_name::METADATA {
+        return Err(Failure::InvalidRequest(format!("Creation of internal topic {} is prohibited.", asked.name)));
+    }
     let Shape { partitions, replication_factor, leaders } = shape(image, asked)?;
     let mut configs = BTreeMap::new();
     for config in &asked.configs {

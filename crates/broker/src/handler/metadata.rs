@@ -112,16 +112,17 @@ async fn describe_or_create(broker: &Shared, asked: MetadataRequestTopic, may_cr
     }
 }
 
-/// Creates a topic on first use; `Ok` where it exists afterwards, whoever made it.
+/// Creates a topic on first use. This answer says that it is unknown, as Apache Kafka's does, and the client asks again; whoever asks
+/// after this answer finds it. `Ok` where it is there already.
 async fn create(broker: &Shared, image: &Image, name: &str, may_create: bool) -> Result<(), Failure> {
     topic_name::check(name).map_err(Failure::InvalidTopic)?;
-    if !may_create || !broker.options.auto_create_topics {
+    if !may_create || !broker.options.auto_create_topics || name == topic_name::METADATA {
         return Err(Failure::UnknownPartition);
     }
     if topic_name::is_internal(name) {
         // Its maker knows how it has to be.
         return if name == coordinator::TOPIC_NAME {
-            coordinator::ensure_topic(broker).await
+            coordinator::ensure_topic(broker).await.and(Err(Failure::UnknownPartition))
         } else {
             Err(Failure::UnknownPartition)
         };
@@ -136,9 +137,9 @@ async fn create(broker: &Shared, image: &Image, name: &str, may_create: bool) ->
     let checked = topics::check(broker, image, &topic)?;
     match topics::create(broker, topic, &checked, CREATION_WAIT_MAX).await {
         Err(Failure::TopicExists(_)) => Ok(()),
-        // The ledger is slow: the client asks again and finds it then.
-        Err(Failure::TimedOut) => Err(Failure::Offline(format!("topic '{name}' is being created"))),
-        other => other,
+        // Also where the ledger is slow: the client asks again and finds it then.
+        Ok(()) | Err(Failure::TimedOut) => Err(Failure::UnknownPartition),
+        Err(failure) => Err(failure),
     }
 }
 

@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 /// Defaults that are not Kafka's, and why.
 static OURS: [(&str, &str); 6] = [
-    ("fetch.max.bytes", "within the memory for answers, a part of `--memory`"),
+    ("fetch.max.bytes", "less where the memory for answers, a part of `--memory`, bounds them first"),
     ("max.connections", "each takes memory and a file descriptor; `ulimit -n` bounds it too"),
     ("max.decompressed.message.bytes", "the most that the broker decompresses; greater values act as this one"),
     ("group.max.size", "each member takes memory"),

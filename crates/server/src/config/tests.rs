@@ -78,6 +78,8 @@ fn a_small_budget_shrinks_defaults_and_refuses_what_was_asked_for() {
     assert!(error.contains("socket.request.max.bytes=104857600 does not fit"), "{error}");
     let error = resolved(&["--memory", "128MiB", "--set", "message.max.bytes=99999999"]).unwrap_err();
     assert!(error.contains("message.max.bytes=99999999 does not fit"), "{error}");
+    let config = resolved(&["--memory", "128MiB", "--set", "fetch.max.bytes=2147483647"]).unwrap();
+    assert_eq!(config.broker.fetch_bytes_max, 2_147_483_647, "the memory for answers bounds them anyway");
     assert!(resolved(&["--memory", "1MiB"]).unwrap_err().contains("at least 128MiB"));
 }
 
