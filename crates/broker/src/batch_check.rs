@@ -10,9 +10,9 @@ use crate::error::Failure;
 use crate::topic_settings::TopicSettings;
 use base::{Offset, StreamEpoch, UnixMillis, crc32c};
 use bytes::{BufMut, Bytes, BytesMut};
-use protocol::record_batch::{self, BatchError, HEAD_BYTES, ProduceRules, RecordBatch, RecordHead};
+use protocol::record_batch::{self, BatchError, HEAD_BYTES, NO_TIMESTAMP, ProduceRules, RecordBatch, RecordHead};
 use protocol::wire::Records;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, RangeInclusive};
 use stream::{BatchBytes, ProducerDelta, last_sequence};
 use world::Clock;
 
@@ -22,6 +22,9 @@ const ZSTD_VERSION: i16 = 7;
 /// What a batch's records may take when decompressed. The broker decompresses to check them and to find times, so what it
 /// stores must be within its reach.
 pub(crate) const DECOMPRESSED_BYTES_MAX: usize = 128 * 1024 * 1024;
+
+/// So many refused records of a batch are told to the producer, each in its own words.
+const REFUSED_RECORDS_TOLD_MAX: usize = 1000;
 
 /// Where the fields stand that a stamped batch changes, and what its checksum covers.
 const CRC_AT: usize = 17;
@@ -68,9 +71,12 @@ pub(crate) async fn check(
         }
     };
     let zstd = checking.version >= ZSTD_VERSION;
-    batch.check_produced(&ProduceRules { batch_bytes_max: settings.batch_bytes_max, zstd, timestamps })?;
+    // Times are looked at record by record first, so that the answer can name those that are out of range.
+    let (any, batch_bytes_max) = (i64::MIN..=i64::MAX, settings.batch_bytes_max);
+    batch.check_produced(&ProduceRules { batch_bytes_max, zstd, timestamps: any })?;
     check_kind(&batch)?;
-    check_records(checking, &batch, settings).await?;
+    check_records(checking, &batch, settings, &timestamps).await?;
+    batch.check_times(&timestamps)?;
     let count = batch.record_count();
     let records = u32::try_from(count).map_err(|_| BatchError::Count { records: count, last_offset_delta: count })?;
     Ok(CheckedBatch { batch, records, stamped, detached: false })
@@ -86,25 +92,73 @@ fn check_kind(batch: &RecordBatch) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Form and offsets of the records. The greatest timestamp is the producer's word, as some clients are careless with it.
+/// What a walk over a batch's records has found so far.
+#[derive(Default)]
+struct Seen {
+    next: i32,
+    /// The first of the records that are refused, each by its place in the batch.
+    refused: Vec<(i32, String)>,
+    count: usize,
+    is_out_of_time: bool,
+}
+
+impl Seen {
+    fn refuse(&mut self, why: impl FnOnce() -> String) {
+        self.count += 1;
+        if self.refused.len() < REFUSED_RECORDS_TOLD_MAX {
+            self.refused.push((self.next, why()));
+        }
+    }
+
+    /// In Kafka's words: clients show them to their users.
+    fn finish(self) -> Result<(), Failure> {
+        if self.refused.is_empty() {
+            return Ok(());
+        }
+        let message = if self.is_out_of_time {
+            "One or more records have been rejected due to invalid timestamp".to_owned()
+        } else {
+            let (count, first) = (self.count, self.refused.iter().take(3).map(|(_, why)| why.as_str()));
+            let first = first.collect::<Vec<_>>().join("; ");
+            format!(
+                "One or more records have been rejected due to {count} record errors in total, the first of them: {first}"
+            )
+        };
+        Err(Failure::Records { is_out_of_time: self.is_out_of_time, message, records: self.refused })
+    }
+}
+
+/// Form, offsets, keys and times of the records. The greatest timestamp is the producer's word, as some clients are careless with it.
 async fn check_records(
     checking: &mut Checking<'_>,
     batch: &RecordBatch,
     settings: &TopicSettings,
+    timestamps: &RangeInclusive<i64>,
 ) -> Result<(), Failure> {
-    let visit = |next: &mut i32, record: &RecordHead| {
-        if record.offset_delta != *next {
-            return Err(BatchError::Record(*next).into());
+    let visit = |seen: &mut Seen, record: &RecordHead| {
+        if record.offset_delta != seen.next {
+            return Err(BatchError::Record(seen.next).into());
         }
         if settings.keys_needed && !record.has_key {
             // What has no key could never be replaced, nor kept for its key.
-            return Err(Failure::InvalidRecord("Compacted topic cannot accept message without key".to_owned()));
+            seen.refuse(|| "Compacted topic cannot accept message without key".to_owned());
+        } else if record.timestamp != NO_TIMESTAMP && !timestamps.contains(&record.timestamp) {
+            seen.is_out_of_time = true;
+            seen.refuse(|| out_of_range(record, timestamps));
         }
-        *next += 1;
+        seen.next += 1;
         Ok(ControlFlow::Continue(()))
     };
     let Checking { clock, checks, work, .. } = checking;
-    checks.walk(*clock, work, (batch, settings.decompressed_bytes_max), visit).await.map(|_: i32| ())
+    checks.walk(*clock, work, (batch, settings.decompressed_bytes_max), visit).await.and_then(Seen::finish)
+}
+
+fn out_of_range(record: &RecordHead, timestamps: &RangeInclusive<i64>) -> String {
+    let (low, high) = (timestamps.start(), timestamps.end());
+    let RecordHead { timestamp, offset_delta, .. } = record;
+    format!(
+        "Timestamp {timestamp} of message with offset {offset_delta} is out of range. The timestamp should be within [{low}, {high}]"
+    )
 }
 
 impl CheckedBatch {
@@ -296,6 +350,21 @@ mod tests {
         let refused = check(&batch(&[(NOW.0, "a")]).into(), 9, &settings, NOW).unwrap_err();
         assert_eq!(refused.code(), ErrorCode::InvalidRecord);
         assert!(refused.to_string().contains("without key"), "{refused}");
+    }
+
+    #[test]
+    fn records_out_of_time_are_named_one_by_one() {
+        let settings = TopicSettings { timestamp_after_max_ms: 10, timestamp_before_max_ms: 10, ..settings() };
+        let sent = batch(&[(NOW.0 + 11, "late"), (NOW.0, "good"), (NOW.0 - 11, "early"), (NOW.0 + 10, "good")]);
+        let refused = check(&sent.into(), 9, &settings, NOW).unwrap_err();
+        assert_eq!(refused.code(), ErrorCode::InvalidTimestamp);
+        let Failure::Records { message, records, .. } = refused else { panic!("{refused}") };
+        assert_eq!(message, "One or more records have been rejected due to invalid timestamp");
+        assert_eq!(records.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [0, 2]);
+        assert!(records[1].1.contains("message with offset 2 is out of range"), "{}", records[1].1);
+        let many = batch(&vec![(NOW.0 + 11, ""); REFUSED_RECORDS_TOLD_MAX + 1]);
+        let Failure::Records { records, .. } = check(&many.into(), 9, &settings, NOW).unwrap_err() else { panic!() };
+        assert_eq!(records.len(), REFUSED_RECORDS_TOLD_MAX);
     }
 
     #[test]

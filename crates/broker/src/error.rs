@@ -84,6 +84,9 @@ pub(crate) enum Failure {
     InvalidRecord(String),
     #[error("{0}")]
     InvalidTimestamp(String),
+    /// Some records of a batch may not be there, so none of it is: the first of them, by their place in the batch.
+    #[error("{message}")]
+    Records { is_out_of_time: bool, message: String, records: Vec<(i32, String)> },
     /// Not a code that clients ask again for: they would for ever.
     #[error("{0}")]
     NotServedYet(String),
@@ -145,7 +148,8 @@ impl Failure {
             Failure::OffsetOutOfRange => ErrorCode::OffsetOutOfRange,
             Failure::Batch(error) => error.error_code(),
             Failure::InvalidRecord(_) => ErrorCode::InvalidRecord,
-            Failure::InvalidTimestamp(_) => ErrorCode::InvalidTimestamp,
+            Failure::InvalidTimestamp(_) | Failure::Records { is_out_of_time: true, .. } => ErrorCode::InvalidTimestamp,
+            Failure::Records { is_out_of_time: false, .. } => ErrorCode::InvalidRecord,
             Failure::CoordinatorUnavailable(_) => ErrorCode::CoordinatorNotAvailable,
             Failure::Group(error) => of_group(*error),
             Failure::NotCoordinator => ErrorCode::NotCoordinator,

@@ -91,6 +91,7 @@ async fn a_topic_s_settings_change_at_once_all_or_none() {
     assert_eq!(told(&mut client, TOPIC, "t", "cleanup.policy").await.value.as_deref(), Some("delete,compact"));
     let keyless = client.produce("t", sent.clone()).await;
     assert_eq!(keyless.error_code, ErrorCode::InvalidRecord.number(), "a compacted topic needs keys");
+    assert_eq!(keyless.record_errors[0].batch_index, 0);
 
     // AlterConfigs says all: what it does not name is gone.
     let all = alter_configs_request::AlterConfigsResource {

@@ -19,7 +19,9 @@ use control_core::{Image, Topic};
 use futures::future::join_all;
 use protocol::error_code::ErrorCode;
 use protocol::messages::produce_request::{PartitionProduceData, ProduceRequest, TopicProduceData};
-use protocol::messages::produce_response::{PartitionProduceResponse, ProduceResponse, TopicProduceResponse};
+use protocol::messages::produce_response::{
+    BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceResponse, TopicProduceResponse,
+};
 use protocol::wire::Records;
 use std::future::Future;
 use std::sync::Arc;
@@ -251,9 +253,16 @@ async fn confirm(broker: &Shared, outcome: Outcome, deadline: Micros) -> Partiti
             log_append_time_ms: NONE,
             log_start_offset,
             error_message: Some(failure.to_string()),
+            record_errors: refused_records(failure),
             ..PartitionProduceResponse::default()
         },
     }
+}
+
+fn refused_records(failure: Failure) -> Vec<BatchIndexAndErrorMessage> {
+    let Failure::Records { records, .. } = failure else { return Vec::new() };
+    let tell = |(batch_index, why)| BatchIndexAndErrorMessage { batch_index, batch_index_error_message: Some(why) };
+    records.into_iter().map(tell).collect()
 }
 
 /// The first refusal, told as a failure: what acks=0 closes the connection with.

@@ -349,8 +349,16 @@ impl RecordBatch {
         {
             return Err(BatchError::Producer);
         }
+        self.check_times(&rules.timestamps)
+    }
+
+    /// That the times in its header lie within a range, where it has any.
+    ///
+    /// # Errors
+    /// The first that does not.
+    pub fn check_times(&self, range: &RangeInclusive<i64>) -> Result<(), BatchError> {
         for timestamp in [self.base_timestamp(), self.max_timestamp()] {
-            if timestamp != NO_TIMESTAMP && !rules.timestamps.contains(&timestamp) {
+            if timestamp != NO_TIMESTAMP && !range.contains(&timestamp) {
                 return Err(BatchError::Timestamp(timestamp));
             }
         }
