@@ -42,6 +42,8 @@ enum Chore {
         /// How often to kill the broker.
         #[arg(long, default_value_t = 50)]
         times: u64,
+        #[command(flatten)]
+        trouble: verify::Trouble,
     },
     /// Measures what is promised in milliseconds or mebibytes, on the release binary; not in CI.
     Measure {
@@ -63,7 +65,7 @@ fn main() -> ExitCode {
         Chore::Mutants { names } => mutants::run_all(&root, &names),
         Chore::Release => release::build(&root).map(drop),
         Chore::Tidy => tidy::run(&root),
-        Chore::Verify { promise, times } => verify::verify(&root, promise, times),
+        Chore::Verify { promise, times, trouble } => verify::verify(&root, promise, times, &trouble),
         Chore::Measure { what, runs } => verify::measure(&root, what, runs),
         Chore::Codegen(arguments) => codegen::run(&root, &arguments),
     };

@@ -5,7 +5,7 @@
 use crate::release;
 use crate::steps::{run, run_tests};
 use anyhow::{Result, bail, ensure};
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use std::path::Path;
 use std::process::Command;
 
@@ -20,12 +20,44 @@ pub(crate) enum Promise {
     S3,
     /// Rubbish, too many connections, a full disk, a port in use, a locked log, an unreadable bucket.
     BadInput,
+    /// A bucket that answers 503, hangs, is gone, for minutes: no error to an idempotent producer, nothing lost, memory within its budget.
+    Trouble,
     /// An unmodified Kafka client, kcat, produces and consumes.
     Kcat,
     /// Unmodified clients of every kind, as Apache Kafka answers them.
     Compat,
     /// The suites in `../shared/conformance`, case by case as on Apache Kafka.
     Conformance,
+}
+
+/// How long and how much, for `trouble` alone.
+#[derive(Args, Debug, Default)]
+pub(crate) struct Trouble {
+    /// Seconds in which three of ten requests are answered 503 [default: 600]
+    #[arg(long)]
+    busy: Option<u64>,
+    /// Seconds without any answer [default: 120]
+    #[arg(long)]
+    gone: Option<u64>,
+    /// Size of the log on a disk, such as 2GiB, for as long as which the bucket is gone once more [default: 2GiB]
+    #[arg(long)]
+    ring: Option<String>,
+    /// Bytes produced a second [default: 5242880]
+    #[arg(long)]
+    rate: Option<u64>,
+}
+
+impl Trouble {
+    fn variables(&self) -> Vec<(&'static str, String)> {
+        let number = |value: Option<u64>| value.map(|it| it.to_string());
+        let given = [
+            ("MILLSTREAM_TROUBLE_BUSY", number(self.busy)),
+            ("MILLSTREAM_TROUBLE_GONE", number(self.gone)),
+            ("MILLSTREAM_TROUBLE_RING", self.ring.clone()),
+            ("MILLSTREAM_TROUBLE_RATE", number(self.rate)),
+        ];
+        given.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    }
 }
 
 /// What `cargo xtask measure` can measure.
@@ -46,7 +78,12 @@ pub(crate) enum Measurement {
 /// The release binary is statically linked and no larger.
 const BINARY_BYTES_MAX: u64 = 40 << 20;
 
-pub(crate) fn verify(root: &Path, promise: Promise, times: u64) -> Result<()> {
+pub(crate) fn verify(root: &Path, promise: Promise, times: u64, trouble: &Trouble) -> Result<()> {
+    let trouble = trouble.variables();
+    ensure!(
+        trouble.is_empty() || matches!(promise, Promise::Trouble),
+        "--busy, --gone, --ring and --rate are for trouble alone"
+    );
     let kills = [("MILLSTREAM_KILLS", times.to_string())];
     match promise {
         Promise::Kill => tests(root, &["kill::"], &kills),
@@ -54,6 +91,7 @@ pub(crate) fn verify(root: &Path, promise: Promise, times: u64) -> Result<()> {
             tests(root, &["bad_input::", "refusals::", "full_disk::", "console::", "deposed::"], &kills)
         }
         Promise::GroupKill => script(root, "tests/group-kill/run", &kills),
+        Promise::Trouble => script(root, "tests/trouble/run", &trouble),
         Promise::S3 => script(root, "tests/s3/run", &kills),
         Promise::Kcat => script(root, "tests/kcat/run", &kills),
         Promise::Compat => script(root, "tests/compat/run", &kills),

@@ -22,6 +22,8 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
 use world::{Backoff, lock};
 
+/// No broker is obeyed that asks to be sent nothing for longer.
+const THROTTLE_MAX: Duration = Duration::from_secs(10);
 /// All in-sync replicas.
 const ACKS_ALL: i16 = -1;
 
@@ -222,6 +224,7 @@ impl Lane {
             in_flight: VecDeque::new(),
             sequence: 0,
             has_begun: false,
+            muted_until: Micros(0),
         };
         while !shared.closed.load(Ordering::Acquire) {
             if let Err(error) = sender.step().await {
@@ -309,15 +312,18 @@ struct Sender<'a> {
     /// A batch was acknowledged. Until then one goes at a time: a broker that knows nothing of a producer may take any sequence for its
     /// first, as Apache Kafka does (KIP-360), so a second batch behind a first one that was refused would shut that one out.
     has_begun: bool,
+    /// The broker has asked to be sent nothing before then.
+    muted_until: Micros,
 }
 
 impl Sender<'_> {
     /// Sends what may be sent, then waits for one thing to happen.
     async fn step(&mut self) -> Result<(), ClientError> {
         let Route { lane, shared } = self.route;
-        let mut linger = None;
+        let muted = self.muted_until.since(shared.now());
+        let mut linger = (!muted.is_zero()).then_some(muted);
         let in_flight_max = if self.has_begun { shared.in_flight_max } else { 1 };
-        while self.in_flight.len() < in_flight_max {
+        while muted.is_zero() && self.in_flight.len() < in_flight_max {
             match lane.take(shared) {
                 Ok(collected) => {
                     let ready = self.finish(collected)?;
@@ -341,6 +347,9 @@ impl Sender<'_> {
         };
         let Some(answer) = answered else { return Ok(()) };
         let head = self.in_flight.pop_front().expect("its answer came").ready;
+        let throttle_ms = answer.as_ref().map_or(0, |answer| answer.throttle_time_ms);
+        let throttle = Duration::from_millis(u64::try_from(throttle_ms).unwrap_or(0)).min(THROTTLE_MAX);
+        self.muted_until = self.muted_until.max(shared.now().plus(throttle));
         match self.route.outcome(answer) {
             Outcome::Delivered => {
                 self.has_begun = true;

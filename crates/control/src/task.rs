@@ -55,6 +55,8 @@ pub(crate) struct Task {
     term: Option<(LedgerEpoch, Nonce)>,
     /// Grows while others keep winning the next number.
     deposed: Backoff,
+    /// Grows while the log can't be followed.
+    lost: Backoff,
 }
 
 impl Task {
@@ -79,6 +81,7 @@ impl Task {
             counter: 0,
             term: None,
             deposed,
+            lost: Backoff::new(),
         };
         drop(clock.spawn("ledger", Box::pin(task.run())));
         Ledger::new(watched, sender)
@@ -107,8 +110,16 @@ impl Task {
             Some(period) => match self.log.patient.clock.timeout(period, self.requests.recv()).await {
                 Some(request) => request,
                 None => {
-                    if let Err(error) = self.read_on().await {
-                        warn!(%error, "following the ledger failed");
+                    match self.read_on().await {
+                        Ok(()) => self.lost.reset(),
+                        Err(error) => {
+                            // A bucket may refuse for hours.
+                            if self.lost.is_worth_a_line() {
+                                warn!(%error, "following the ledger failed; tries again");
+                            }
+                            // The period is wait enough; this one is only counted.
+                            let _counted = self.lost.next_wait(0);
+                        }
                     }
                     return true;
                 }

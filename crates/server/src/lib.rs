@@ -9,3 +9,4 @@ pub mod config;
 pub mod console;
 pub mod memory;
 pub mod node;
+pub mod prices;

@@ -65,6 +65,8 @@ pub struct Appender {
 struct Flight {
     durable: bool,
     bytes: usize,
+    /// When its oldest batch was accepted.
+    since: Micros,
 }
 
 impl Appender {
@@ -106,9 +108,10 @@ impl Appender {
         if !self.flying.is_empty() && self.waiting_bytes < self.limits.group_bytes_max && now < due {
             return Form::At(due);
         }
+        let since = *since;
         let (batches, bytes) = self.take_group();
         let number = GroupNumber(self.acknowledged + self.flying.len() as u64);
-        self.flying.push_back(Flight { durable: false, bytes });
+        self.flying.push_back(Flight { durable: false, bytes, since });
         self.flying_bytes += bytes;
         Form::Send(number, batches)
     }
@@ -145,6 +148,19 @@ impl Appender {
     #[must_use]
     pub fn held_bytes(&self) -> usize {
         self.waiting_bytes + self.flying_bytes
+    }
+
+    /// When the oldest batch was accepted that is not acknowledged.
+    #[must_use]
+    pub fn oldest(&self) -> Option<Micros> {
+        let flying = self.flying.front().map(|flight| flight.since);
+        flying.or_else(|| self.waiting.front().map(|(since, _)| *since))
+    }
+
+    /// Bytes held, in thousandths of what may be.
+    #[must_use]
+    pub fn held_permille(&self) -> u64 {
+        self.held_bytes() as u64 * 1000 / self.limits.append_bytes_max.max(1)
     }
 
     /// Bytes accepted and not sent yet.
@@ -232,9 +248,11 @@ mod tests {
             let _ = sent(core.form(Micros(base)));
         }
         assert_eq!(core.durable(GroupNumber(2)), vec![]);
+        assert_eq!((core.oldest(), core.held_permille()), (Some(Micros(0)), 900));
         assert_eq!(core.durable(GroupNumber(0)), vec![GroupNumber(0)]);
+        assert_eq!(core.oldest(), Some(Micros(1)));
         assert_eq!(core.durable(GroupNumber(1)), vec![GroupNumber(1), GroupNumber(2)]);
-        assert!(core.is_idle());
+        assert!(core.is_idle() && core.oldest().is_none());
     }
 
     #[test]

@@ -74,7 +74,7 @@ async fn seal_own(shared: &Shared) -> Result<(), String> {
     submit(shared, seal).await?;
     let record = shared.ledger.image().wals.get(&wal_id).cloned();
     if record.as_ref().is_some_and(|record| record.in_storage) {
-        wal::delete_dead_objects(&shared.objects, wal_id).await.map_err(|error| error.to_string())?;
+        wal::delete_dead_objects(&shared.objects.wals, wal_id).await.map_err(|error| error.to_string())?;
     }
     if let Some(path) = record.and_then(|record| wal::shared_path(&record.url)) {
         wal::remove_shared(shared.world.disk.as_ref(), &path).await.map_err(|error| error.to_string())?;

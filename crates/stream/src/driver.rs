@@ -98,6 +98,7 @@ impl Driver {
         let mut front = lock(&self.shared.front);
         match front.appender.form(self.shared.world.clock.now()) {
             Form::Send(number, mut entries) => {
+                self.shared.note_oldest_append(&front);
                 let confirmations = front.confirmations.drain(..entries.len()).collect();
                 // A stream's batches lie back to back in the group: one run to spill, to read back, to recover.
                 entries.sort_by_key(|entry| entry.stream);
@@ -134,7 +135,12 @@ impl Driver {
         {
             acknowledge(group);
         }
-        let groups = lock(&self.shared.front).appender.durable(number);
+        let groups = {
+            let mut front = lock(&self.shared.front);
+            let groups = front.appender.durable(number);
+            self.shared.note_oldest_append(&front);
+            groups
+        };
         for number in groups {
             let Some((mut group, placed)) = self.flying.remove(&number) else {
                 unreachable!("{number:?} is in flight until it is acknowledged");
@@ -158,6 +164,8 @@ impl Driver {
             uploader.group_ends(placed.end);
         }
         shared.own.changed.notify_one();
+        let bytes = parts.iter().map(|(_, part)| part.bytes).sum();
+        shared.appended_bytes.fetch_add(bytes, Ordering::Relaxed);
         for (stream, part) in parts {
             stream.confirm(part.range.next);
         }

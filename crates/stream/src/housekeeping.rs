@@ -66,7 +66,7 @@ async fn delete_dead(shared: &Shared, first_seen: &mut BTreeMap<ObjectId, Micros
     let due: Vec<ObjectId> = first_seen.iter().filter_map(due).collect();
     for objects in due.chunks(PAGE_KEYS) {
         let keys: Vec<String> = objects.iter().map(|object| data_key(*object)).collect();
-        shared.objects.delete(&keys).await?;
+        shared.objects.sweep.delete(&keys).await?;
         let deleted = Command::ObjectsDeleted { objects: objects.to_vec() };
         if let Outcome::Refused(refusal) = shared.ledger.submit(deleted).await? {
             tracing::error!(%refusal, ?objects, "the ledger refuses the deletion of dead objects, which has happened; this is a bug");
@@ -98,14 +98,14 @@ async fn sweep(
     what: &str,
     is_needless: impl Fn(&Image, &ObjectMeta) -> bool,
 ) -> Result<(), LedgerError> {
-    let mut pages = Pages::new(shared.objects.as_ref(), prefix, PAGE_KEYS);
+    let mut pages = Pages::new(shared.objects.sweep.as_ref(), prefix, PAGE_KEYS);
     while let Some(page) = pages.next().await? {
         let image = shared.ledger.image();
         let needless = page.into_iter().filter(|meta| is_needless(&image, meta));
         let keys: Vec<String> = needless.map(|meta| meta.key).collect();
         if !keys.is_empty() {
             tracing::info!(objects = keys.len(), "deletes {what}");
-            shared.objects.delete(&keys).await?;
+            shared.objects.sweep.delete(&keys).await?;
         }
     }
     Ok(())

@@ -25,6 +25,7 @@ mod fsck;
 mod housekeeping;
 mod keys;
 mod object_index;
+mod objects;
 mod offsets;
 mod open_stream;
 mod options;

@@ -390,7 +390,7 @@ pub(crate) async fn get(shared: &Shared, object: ObjectId, range: GetRange) -> R
         unreachable!("the semaphore is never closed");
     };
     let key = data_key(object);
-    let get = shared.objects.get(&key, range);
+    let get = shared.objects.reads.get(&key, range);
     match shared.world.clock.timeout(shared.options.request_timeout, get).await {
         Some(result) => result.map_err(StoreFault::Store),
         None => Err(StoreFault::Store(StoreError::Trouble(format!("no answer about {key} in time")))),

@@ -19,26 +19,29 @@ use crate::block_cache::BlockCache;
 use crate::compaction;
 use crate::counters::Counters;
 use crate::front::Front;
+use crate::objects::Objects;
 use crate::open_stream::OpenStream;
 use crate::producers::ProducerMemory;
 use crate::read::ColdReads;
 use crate::take_over::DeadWals;
 use crate::upload::Source;
 use crate::wal::{Wal, WalReader};
-use base::{NodeEpoch, NodeId, Offset, StreamEpoch, StreamId, WalId};
+use base::{Micros, NodeEpoch, NodeId, Offset, StreamEpoch, StreamId, WalId};
 use control::Ledger;
 use control_core::Image;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use stream_core::cache::LogCache;
+use stream_core::pressure::{Pressure, SLOW_APPEND, WAL_FULL_PERMILLE};
 use tokio::sync::{Notify, Semaphore, watch};
-use world::{ObjectStore, World, lock};
+use world::{World, lock};
 
 /// One start of one broker.
 pub(crate) struct Shared {
     pub(crate) world: World,
-    pub(crate) objects: Arc<dyn ObjectStore>,
+    pub(crate) objects: Objects,
     pub(crate) ledger: Ledger,
     pub(crate) options: Options,
     pub(crate) node_id: NodeId,
@@ -48,12 +51,18 @@ pub(crate) struct Shared {
     /// The greatest batch that a group of this WAL can hold.
     pub(crate) batch_bytes_max: usize,
     pub(crate) front: Mutex<Front>,
+    /// Bytes of batches acknowledged by this start.
+    pub(crate) appended_bytes: AtomicU64,
     /// Wakes the driver: something was accepted, or the WAL has room again.
     pub(crate) driver_wakes: Notify,
     /// Wakes those who wait in [`crate::Store::room`].
     pub(crate) room: Notify,
     /// The WAL has next to no room: accept nothing more.
     pub(crate) wal_is_full: AtomicBool,
+    /// Thousandths of the WAL in use, and when the oldest append was accepted that is not acknowledged (0: there is none): what every
+    /// answer to a producer looks at, without a lock.
+    pub(crate) wal_permille: AtomicU64,
+    pub(crate) oldest_append: AtomicU64,
     pub(crate) cache: Mutex<LogCache>,
     pub(crate) streams: Mutex<BTreeMap<StreamId, Arc<OpenStream>>>,
     /// By WAL, this start's own and those that it recovers: where spilled runs are read.
@@ -135,11 +144,37 @@ impl Shared {
 
     /// Notes whether the WAL has room for what may be accepted.
     pub(crate) fn note_wal_room(&self, wal: &Wal) {
-        let used = wal.used_bytes();
-        let full = used >= wal.capacity_bytes() / 10 * 9;
+        let permille = u128::from(wal.used_bytes()) * 1000 / u128::from(wal.capacity_bytes().max(1));
+        let permille = u64::try_from(permille).unwrap_or(u64::MAX);
+        self.wal_permille.store(permille, Ordering::Release);
+        let full = permille >= WAL_FULL_PERMILLE;
         if self.wal_is_full.swap(full, Ordering::AcqRel) && !full {
             self.room.notify_waiters();
         }
+    }
+
+    /// Notes since when something accepted is not acknowledged.
+    pub(crate) fn note_oldest_append(&self, front: &Front) {
+        let oldest = front.appender.oldest().map_or(0, |since| since.0.max(1));
+        self.oldest_append.store(oldest, Ordering::Release);
+    }
+
+    /// How long the oldest append that is not acknowledged has waited.
+    pub(crate) fn oldest_append_waits(&self) -> Duration {
+        match self.oldest_append.load(Ordering::Acquire) {
+            0 => Duration::ZERO,
+            since => self.world.clock.now().since(Micros(since)),
+        }
+    }
+
+    /// How long whoever is answered now should send nothing.
+    pub(crate) fn throttle(&self) -> Duration {
+        let oldest_append = self.oldest_append_waits();
+        // Only while appends are slow is their memory looked at, and then nothing is in a hurry.
+        let slow = oldest_append >= SLOW_APPEND;
+        let appends_permille = if slow { lock(&self.front).appender.held_permille() } else { 0 };
+        let wal_permille = self.wal_permille.load(Ordering::Acquire);
+        Pressure { wal_permille, appends_permille, oldest_append }.throttle()
     }
 
     /// Whether the WAL fills faster than blocks are uploaded by size and age.

@@ -9,6 +9,7 @@
 use crate::block_cache::BlockCache;
 use crate::counters::Counters;
 use crate::front::Front;
+use crate::objects::Objects;
 use crate::options::StoreProbe;
 use crate::producers::ProducerMemory;
 use crate::read::ColdReads;
@@ -23,13 +24,13 @@ use control::Ledger;
 use control_core::{Command, Image, WalRegistration};
 use futures::future::join_all;
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
 use stream_core::cache::LogCache;
 use tokio::sync::{Notify, Semaphore, watch};
 use world::probe::{ProbeDepth, ProbeError, probe};
 use world::retry::Backoff;
-use world::{ObjectStore, StoreError, World};
+use world::{ObjectStore, Purpose, StoreError, World, counted_as};
 
 /// See [`crate::Store::start`].
 pub(crate) async fn start(
@@ -39,7 +40,7 @@ pub(crate) async fn start(
 ) -> Result<Arc<Shared>, StartError> {
     let failed = |error: &dyn std::fmt::Display| StartError(error.to_string());
 
-    let ledger = Ledger::open(world, objects.clone(), request.ledger_options.clone())
+    let ledger = Ledger::open(world, counted_as(&objects, Purpose::Ledger), request.ledger_options.clone())
         .await
         .map_err(|error| StartError(format!("can't read the cluster in {}: {error}", objects.describe())))?;
     let probed = probe_store(world, &objects, &ledger.image().probed, request.options.probe).await?;
@@ -60,9 +61,10 @@ pub(crate) async fn start(
         .map_err(|error| failed(&error))?;
 
     let wal_options = &request.options.wal;
+    let wals = counted_as(&objects, Purpose::Wal);
     let recovery = Recovery {
         world,
-        objects: &objects,
+        objects: &wals,
         ledger: &ledger,
         node_epoch,
         ring: ring.as_ref(),
@@ -90,9 +92,9 @@ pub(crate) async fn start(
             let begun = ring.begin(&ledger.image(), wal_id, wal_options).await;
             Wal::Ring(begun.map_err(|error| failed(&error))?)
         }
-        None => Wal::Object(ObjectWal::begin(world, objects.clone(), wal_id, wal_options)),
+        None => Wal::Object(ObjectWal::begin(world, wals.clone(), wal_id, wal_options)),
     };
-    let shared = share(world, objects, ledger, &request, node_id, wal, begin_at);
+    let shared = share(world, &objects, ledger, &request, node_id, wal, begin_at);
     *world::lock(&shared.dead.offline) = outcomes.offline;
     for adopted in outcomes.adopted {
         take_over::take_over(&shared, adopted);
@@ -200,7 +202,7 @@ async fn open_ownerless(ledger: &Ledger, node_epoch: NodeEpoch) -> Result<(), co
 
 fn share(
     world: &World,
-    objects: Arc<dyn ObjectStore>,
+    objects: &Arc<dyn ObjectStore>,
     ledger: Ledger,
     request: &StartRequest,
     node_id: base::NodeId,
@@ -212,7 +214,7 @@ fn share(
     let limits = options.append_limits(&wal);
     Arc::new(Shared {
         world: world.clone(),
-        objects,
+        objects: Objects::of(objects),
         ledger,
         node_id,
         node_epoch: wal_id.node_epoch,
@@ -221,9 +223,12 @@ fn share(
         readers: Mutex::new(BTreeMap::from([(wal_id, wal.reader())])),
         wal: Mutex::new(wal),
         front: Mutex::new(Front::new(limits)),
+        appended_bytes: AtomicU64::new(0),
         driver_wakes: Notify::new(),
         room: Notify::new(),
         wal_is_full: AtomicBool::new(false),
+        wal_permille: AtomicU64::new(0),
+        oldest_append: AtomicU64::new(0),
         cache: Mutex::new(LogCache::new(options.log_cache_bytes_max)),
         streams: Mutex::new(BTreeMap::new()),
         own: upload::source(&options, wal_id, begin_at),

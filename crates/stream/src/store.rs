@@ -167,7 +167,7 @@ impl Store {
     /// Where the bucket is, for people.
     #[must_use]
     pub fn location(&self) -> String {
-        self.shared.objects.describe()
+        self.shared.objects.uploads.describe()
     }
 
     /// This start.
@@ -220,6 +220,13 @@ impl Store {
         }
     }
 
+    /// How long a producer that is answered now should send nothing: more than none while the log fills faster than it is emptied, or
+    /// is slow itself. Beyond that, appends are refused ([`AppendError::Busy`]).
+    #[must_use]
+    pub fn throttle(&self) -> Duration {
+        self.shared.throttle()
+    }
+
     /// Resolves with the reason when this start must stop: declared dead, fenced, or its WAL failed.
     pub async fn stopped(&self) -> String {
         self.shared.until_stopped().await
@@ -249,6 +256,8 @@ impl Store {
             let wal = lock(&self.shared.wal);
             (wal.used_bytes(), wal.capacity_bytes())
         };
+        let append_age = self.shared.oldest_append_waits();
+        let throttle = self.shared.throttle();
         let append_bytes = lock(&self.shared.front).appender.held_bytes() as u64;
         let upload_behind_bytes = lock(&self.shared.own.core).behind_bytes();
         let recovering_wals = *self.shared.dead.recovering.borrow();
@@ -257,7 +266,10 @@ impl Store {
             spilled_runs,
             wal_used_bytes,
             wal_capacity_bytes,
+            appended_bytes: self.shared.appended_bytes.load(Ordering::Relaxed),
             append_bytes,
+            append_age,
+            throttle,
             upload_behind_bytes,
             recovering_wals,
             corrupt_reads: self.shared.cold.corrupt.load(Ordering::Relaxed),
@@ -276,8 +288,14 @@ pub struct Gauges {
     pub wal_used_bytes: u64,
     /// Its size.
     pub wal_capacity_bytes: u64,
+    /// Bytes of batches acknowledged since the start.
+    pub appended_bytes: u64,
     /// Bytes accepted and not acknowledged.
     pub append_bytes: u64,
+    /// How long the oldest of them has waited.
+    pub append_age: Duration,
+    /// What producers are told now: [`Store::throttle`].
+    pub throttle: Duration,
     /// Bytes acknowledged and not committed.
     pub upload_behind_bytes: u64,
     /// Dead WALs whose tails are still uploaded.

@@ -97,7 +97,7 @@ async fn finish(shared: &Arc<Shared>, source: &Arc<Source>) -> Result<(), Upload
     let wal = source.wal;
     let deletable = |image: &Image| image.can_delete_wal(wal);
     if planted!("D3", false, true) {
-        delete(&shared.world, &shared.objects, &shared.ledger.image(), wal).await;
+        delete(&shared.world, &shared.objects.wals, &shared.ledger.image(), wal).await;
     }
     if !deletable(&shared.ledger.image()) {
         upload::run(shared, source).await?;
@@ -107,10 +107,11 @@ async fn finish(shared: &Arc<Shared>, source: &Arc<Source>) -> Result<(), Upload
         return Err(UploadEnd::Ledger(LedgerError::Closed));
     }
     let mut backoff = Backoff::new();
-    while !delete(&shared.world, &shared.objects, &shared.ledger.image(), wal).await {
+    while !delete(&shared.world, &shared.objects.wals, &shared.ledger.image(), wal).await {
         backoff.wait(&*shared.world.clock).await;
     }
-    if let Outcome::Refused(refusal) = shared.ledger.submit(Command::ForgetWal { wal }).await? {
+    // A bucket that refuses is waited for here as everywhere: credentials are renewed one day.
+    if let Outcome::Refused(refusal) = upload::submit_for_ever(shared, &Command::ForgetWal { wal }).await? {
         return Err(UploadEnd::Deposed(format!("it can't be forgotten: {refusal}")));
     }
     shared.release_committed(&shared.ledger.image());

@@ -342,7 +342,7 @@ pub(crate) async fn read_run(reader: &WalReader, run: &Run) -> Result<Bytes, Wal
 async fn put_for_ever(shared: &Shared, key: &str, parts: Vec<Bytes>) {
     let mut backoff = Backoff::new();
     loop {
-        let put = shared.objects.put_if_absent(key, parts.clone());
+        let put = shared.objects.uploads.put_if_absent(key, parts.clone());
         let outcome = shared.world.clock.timeout(shared.options.request_timeout, put).await;
         let error = match outcome {
             Some(Ok(_)) => return,
@@ -376,13 +376,13 @@ async fn commit_block(shared: Arc<Shared>, source: Arc<Source>, block: Block, ob
 
 /// Outlasts a bucket that refuses, as the puts do: permissions that were taken away are given back one day, and until then the WAL keeps
 /// what is not committed. To ask again is safe: what a refused try has committed after all needs no commit.
-async fn submit_for_ever(shared: &Shared, command: &Command) -> Result<Outcome, LedgerError> {
+pub(crate) async fn submit_for_ever(shared: &Shared, command: &Command) -> Result<Outcome, LedgerError> {
     let mut backoff = Backoff::new();
     loop {
         match shared.ledger.submit(command.clone()).await {
             Err(LedgerError::Store(error)) => {
                 if backoff.is_worth_a_line() {
-                    tracing::warn!(%error, tries = backoff.tries(), "can't commit what is uploaded; tries again");
+                    tracing::warn!(%error, tries = backoff.tries(), "the ledger can't be written; tries again");
                 }
             }
             outcome => return outcome,

@@ -20,10 +20,12 @@ pub mod network;
 pub mod object_store;
 pub mod open;
 pub mod os_disk;
+pub mod paced;
 pub mod probe;
 pub mod retry;
 #[cfg(feature = "s3")]
 pub mod s3;
+pub mod store_use;
 pub mod sync;
 pub mod tcp;
 
@@ -32,13 +34,15 @@ use std::sync::Arc;
 pub use clock::{Clock, ClockExt, SystemClock, TaskHandle};
 pub use disk::{AlignedBuf, Disk, DiskError, File, OpenMode};
 pub use folder::FolderStore;
-pub use metered::{Metered, StoreUse};
+pub use metered::Metered;
 pub use network::{Connection, Listener, Network};
-pub use object_store::{GetRange, ObjectMeta, ObjectStore, Pages, PutOutcome, StoreError};
+pub use object_store::{GetRange, ObjectMeta, ObjectStore, Pages, PutOutcome, StoreError, counted_as};
 pub use open::{OpenError, open_store};
 pub use os_disk::OsDisk;
+pub use paced::Paced;
 pub use probe::{ProbeDepth, ProbeError, ProbeReport, probe};
 pub use retry::Backoff;
+pub use store_use::{Ended, Operation, Purpose, StoreUse};
 pub use sync::lock;
 pub use tcp::TcpNetwork;
 

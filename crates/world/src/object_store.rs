@@ -3,8 +3,10 @@
 //! Keys are `/`-separated ASCII names relative to the cluster's root (bucket and prefix, or folder); the implementation adds
 //! the root. A call returns once: retries are the caller's, who knows whether an ambiguous answer can be resolved.
 
+use crate::store_use::Purpose;
 use async_trait::async_trait;
 use bytes::Bytes;
+use std::sync::Arc;
 
 /// What a put-if-absent found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +74,17 @@ pub trait ObjectStore: Send + Sync {
 
     /// What to call it in messages and where; never contains a secret.
     fn describe(&self) -> String;
+
+    /// The same store, whose requests are counted as being for that; `None` where nobody counts. See [`counted_as`].
+    fn counted_as(&self, _purpose: Purpose) -> Option<Arc<dyn ObjectStore>> {
+        None
+    }
+}
+
+/// The same store for one purpose.
+#[must_use]
+pub fn counted_as(store: &Arc<dyn ObjectStore>, purpose: Purpose) -> Arc<dyn ObjectStore> {
+    store.counted_as(purpose).unwrap_or_else(|| store.clone())
 }
 
 /// A listing page by page, so that no bucket is too large for it.

@@ -5,7 +5,8 @@
 //! is acks=all: there is one durability. acks=0 is not answered, and an error closes the connection, as the client has no other
 //! way to learn of it.
 //!
-//! Back-pressure: while the WAL is behind, `start` waits for room, which keeps the connection from reading on.
+//! Back-pressure, in two steps: while the WAL is filling, answers carry a throttle time ([`stream::Store::throttle`]); while it is
+//! full, `start` waits for room, which keeps the connection from reading on.
 
 use crate::Shared;
 use crate::batch_check::{self, CheckedBatch, Checking, DECOMPRESSED_BYTES_MAX};
@@ -88,7 +89,9 @@ pub(crate) async fn start(
         if acks == 0 {
             return refused_partition(&responses);
         }
-        Ok(Some(ProduceResponse { responses, ..ProduceResponse::default() }))
+        // A client that heeds it sends nothing for so long; one that does not soon meets a broker that does not read on.
+        let throttle_time_ms = i32::try_from(broker.store.throttle().as_millis()).unwrap_or(i32::MAX);
+        Ok(Some(ProduceResponse { responses, throttle_time_ms, ..ProduceResponse::default() }))
     }
 }
 

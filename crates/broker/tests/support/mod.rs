@@ -21,6 +21,7 @@ use protocol::wire::Request;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
+use stream::wal::WalOptions;
 use stream::{Options, StartRequest, Store, WalTarget};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -31,6 +32,8 @@ pub struct Gate {
     inner: FolderStore,
     /// While true, objects of the write-ahead log are not written.
     pub closed: AtomicBool,
+    /// While true, no data object is written.
+    pub data_closed: AtomicBool,
     /// Reads of data objects so far.
     pub gets: AtomicUsize,
     /// Each of them takes so long.
@@ -42,6 +45,9 @@ impl ObjectStore for Gate {
     async fn put_if_absent(&self, key: &str, parts: Vec<Bytes>) -> Result<PutOutcome, StoreError> {
         while key.starts_with("wal/") && self.closed.load(Ordering::Relaxed) {
             tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        if key.starts_with("data/") && self.data_closed.load(Ordering::Relaxed) {
+            return Err(StoreError::Trouble("503 SlowDown".to_owned()));
         }
         self.inner.put_if_absent(key, parts).await
     }
@@ -84,15 +90,23 @@ pub struct Running {
 
 /// Starts a broker whose WAL is in the bucket, so that the gate can hold acknowledgements up.
 pub async fn start(options: BrokerOptions) -> Running {
-    start_in(tempfile::tempdir().unwrap(), options).await
+    start_in(tempfile::tempdir().unwrap(), options, WAL_BYTES).await
 }
 
-async fn start_in(folder: TempDir, options: BrokerOptions) -> Running {
+/// The same with a log of so many bytes.
+pub async fn start_with_log(options: BrokerOptions, wal_bytes: u64) -> Running {
+    start_in(tempfile::tempdir().unwrap(), options, wal_bytes).await
+}
+
+const WAL_BYTES: u64 = 16 << 30;
+
+async fn start_in(folder: TempDir, options: BrokerOptions, wal_bytes: u64) -> Running {
     let world = World::system();
     let inner = FolderStore::open(world.disk.clone(), world.clock.clone(), folder.path().join("bucket")).await.unwrap();
     let gate = Arc::new(Gate {
         inner,
         closed: AtomicBool::new(false),
+        data_closed: AtomicBool::new(false),
         gets: AtomicUsize::new(0),
         get_delay_ms: AtomicU64::new(0),
     });
@@ -103,7 +117,11 @@ async fn start_in(folder: TempDir, options: BrokerOptions) -> Running {
         advertised: address.clone(),
         wal: WalTarget::Storage,
         answers: Arc::new(|_| Box::pin(std::future::ready(false))),
-        options: Options { upload_age: Duration::from_millis(200), ..Options::for_memory(64 << 20) },
+        options: Options {
+            upload_age: Duration::from_millis(200),
+            wal: WalOptions { object_capacity_bytes: wal_bytes, ..WalOptions::default() },
+            ..Options::for_memory(64 << 20)
+        },
         ledger_options: control::LedgerOptions::default(),
     };
     let store = Store::start(&world, gate.clone(), request).await.unwrap();
@@ -118,7 +136,7 @@ impl Running {
         self.broker.stop().await;
         self.store.drain(Duration::from_secs(10)).await;
         let Running { folder, options, .. } = self;
-        start_in(folder, options).await
+        start_in(folder, options, WAL_BYTES).await
     }
 
     pub async fn client(&self) -> Client {

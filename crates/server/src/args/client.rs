@@ -300,7 +300,7 @@ fn setting(text: &str) -> Result<(String, String), String> {
 pub enum Bench {
     /// Write at a fixed rate, or as fast as possible, and time the acknowledgements.
     #[command(
-        after_help = "Examples:\n  millstream topic create load\n  millstream bench produce load --rate 5000 --size 1024 --duration 30 --json"
+        after_help = "Examples:\n  millstream topic create load\n  millstream bench produce load --rate 5000 --size 1024 --duration 30 --json\n  millstream bench produce load --rate 5000 --duration 300 --console 127.0.0.1:9644"
     )]
     Produce(Load),
     /// Read a topic from its beginning to its end as fast as possible.
@@ -337,6 +337,9 @@ pub struct Load {
     /// How batches are compressed
     #[arg(long, value_enum, default_value_t = Codec::None)]
     pub compression: Codec,
+    /// The brokers' consoles, with commas between them: tells what the object store was asked for during the run
+    #[arg(long, value_name = "HOST:PORT", value_parser = addresses)]
+    pub console: Option<String>,
     #[command(flatten)]
     pub cluster: ClusterArgs,
 }

@@ -75,6 +75,11 @@ pub struct StartArgs {
     /// Memory for records, taken as it is needed [default: a quarter of what there is, 256MiB to 8GiB]
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<String>,
+    /// What the bucket costs, for the console's cost meter: s3, s3-express, gcs, azure, oss or minio, and what differs [default: by --storage]
+    ///
+    /// Dollars for a thousand requests (put, list, get) and for a GiB (up, down, stored for a month): s3,stored=0.02,get=0.0003
+    #[arg(long, value_name = "STORE[,NAME=DOLLARS…]")]
+    pub prices: Option<String>,
     /// A TOML file with these options by their names, and a table [settings] of Kafka's broker settings
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,

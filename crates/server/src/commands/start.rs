@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use stream::{Options, StoreProbe, WalTarget};
 use tokio::signal::unix::{SignalKind, signal};
-use world::{ClockExt, Metered, World};
+use world::{ClockExt, Metered, Paced, World};
 
 /// A stop takes no longer: what is not uploaded by then stays in the write-ahead log.
 const STOP_MAX: Duration = Duration::from_secs(3);
@@ -53,12 +53,13 @@ async fn serve(config: Config) -> Result<(), CommandError> {
     let mut interrupt =
         signal(SignalKind::interrupt()).map_err(|error| CommandError::failed(format!("watch SIGINT: {error}")))?;
 
-    let objects = Arc::new(Metered::new(outside::object_store(&world, &config.storage).await?));
+    let metered = Arc::new(Metered::new(outside::object_store(&world, &config.storage).await?));
+    let objects = Arc::new(Paced::new(metered.clone(), world.clock.clone()));
     let wal = wal_target(&world, config.wal.clone(), config.broker.batch_bytes_max).await?;
     let refused = |error| cannot_listen("--console", &config.console, &error);
     let listener = world.network.listen(&config.console).await.map_err(refused)?;
     let console_addr = listener.local_addr().map_err(refused)?;
-    let console = Console::start(&world, listener, objects.clone());
+    let console = Console::start(&world, listener, metered, config.prices.clone());
 
     let starting = Node::start(world.clone(), objects, node_config(config, wal));
     let node = tokio::select! {
@@ -107,7 +108,7 @@ fn announce(node: &Node, console: std::net::SocketAddr, took: Duration) {
 }
 
 fn node_config(config: Config, wal: WalTarget) -> NodeConfig {
-    let Config { storage, wal: _, listen, console: _, advertise, node_id, memory, mut broker } = config;
+    let Config { storage, wal: _, listen, console: _, advertise, node_id, memory, prices: _, mut broker } = config;
     broker.stop_wait_max = STOP_REQUESTS_MAX;
     // Half of the workers always serve everybody else.
     broker.heavy_checks_max = (outside::workers() / 2).max(1);

@@ -15,8 +15,19 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use toml::{Table, Value};
 
-const OPTIONS: [&str; 10] =
-    ["data", "storage", "wal", "listen", "console", "advertise", "node-id", "memory", "allow-anonymous", "settings"];
+const OPTIONS: [&str; 11] = [
+    "data",
+    "storage",
+    "wal",
+    "listen",
+    "console",
+    "advertise",
+    "node-id",
+    "memory",
+    "prices",
+    "allow-anonymous",
+    "settings",
+];
 
 pub(super) fn read(path: &Path) -> Result<Layer, ConfigError> {
     let text =
@@ -37,6 +48,7 @@ fn parse(text: &str) -> Result<Layer, String> {
             "advertise" => layer.advertise = Some(scalar(&name, &value)?),
             "node-id" => layer.node_id = Some(scalar(&name, &value)?),
             "memory" => layer.memory = Some(scalar(&name, &value)?),
+            "prices" => layer.prices = Some(scalar(&name, &value)?),
             "allow-anonymous" => {
                 layer.allow_anonymous = Some(value.as_bool().ok_or("allow-anonymous: write true or false")?);
             }

@@ -10,6 +10,7 @@ mod url;
 
 use crate::args::{StartArgs, StorageArgs};
 use crate::memory::{BUDGET_MIN, MemoryBudget, default_budget};
+use crate::prices::Prices;
 use base::NodeId;
 use broker::BrokerOptions;
 use std::collections::BTreeMap;
@@ -44,6 +45,8 @@ pub struct Config {
     pub node_id: Option<NodeId>,
     /// The memory budget's parts.
     pub memory: MemoryBudget,
+    /// What the bucket's requests cost, for the console.
+    pub prices: Prices,
     /// The broker's bounds, with Kafka's settings and the budget in them.
     pub broker: BrokerOptions,
 }
@@ -59,6 +62,7 @@ struct Layer {
     advertise: Option<String>,
     node_id: Option<String>,
     memory: Option<String>,
+    prices: Option<String>,
     allow_anonymous: Option<bool>,
     settings: BTreeMap<String, String>,
 }
@@ -70,8 +74,19 @@ impl Config {
     /// One line that says which part is wrong and what to write.
     pub fn resolve(args: StartArgs) -> Result<Config, ConfigError> {
         let file = args.config.as_deref().map(file::read).transpose()?.unwrap_or_default();
-        let Layer { data, storage, wal, listen, console, advertise, node_id, memory, allow_anonymous, settings } =
-            Layer::of_args(args)?.over(file);
+        let Layer {
+            data,
+            storage,
+            wal,
+            listen,
+            console,
+            advertise,
+            node_id,
+            memory,
+            prices,
+            allow_anonymous,
+            settings,
+        } = Layer::of_args(args)?.over(file);
 
         let storage = storage_target(data.clone(), storage.as_deref())?;
         let wal = url::wal(wal.as_deref(), &data_folder(data)?, &storage)?;
@@ -88,8 +103,12 @@ impl Config {
             return Err(ConfigError(format!("--memory {total} is too little: say at least {}MiB", BUDGET_MIN >> 20)));
         }
         let memory = MemoryBudget::divide(total);
+        let prices = match prices {
+            Some(text) => Prices::parse(&text).map_err(|why| ConfigError(format!("--prices {text}: {why}")))?,
+            None => Prices::suggested_by(&storage.url()),
+        };
         let broker = broker_options(&settings, memory)?;
-        Ok(Config { storage, wal, listen, console, advertise, node_id, memory, broker })
+        Ok(Config { storage, wal, listen, console, advertise, node_id, memory, prices, broker })
     }
 }
 
@@ -114,6 +133,7 @@ impl Layer {
             advertise,
             node_id,
             memory,
+            prices,
             config: _,
             set,
             allow_anonymous,
@@ -126,7 +146,7 @@ impl Layer {
             settings.insert(name.trim().to_owned(), value.to_owned());
         }
         let allow_anonymous = allow_anonymous.then_some(true);
-        Ok(Layer { data, storage, wal, listen, console, advertise, node_id, memory, allow_anonymous, settings })
+        Ok(Layer { data, storage, wal, listen, console, advertise, node_id, memory, prices, allow_anonymous, settings })
     }
 
     fn over(self, under: Layer) -> Layer {
@@ -141,6 +161,7 @@ impl Layer {
             advertise: self.advertise.or(under.advertise),
             node_id: self.node_id.or(under.node_id),
             memory: self.memory.or(under.memory),
+            prices: self.prices.or(under.prices),
             allow_anonymous: self.allow_anonymous.or(under.allow_anonymous),
             settings,
         }

@@ -2,7 +2,9 @@
 //!
 //! Names end in their unit; counters in `_total`. Everything is read when it is asked for: nothing here runs by itself.
 
+use super::cost::CostMeter;
 use crate::node::Node;
+use base::Micros;
 use control_core::{Image, NodeState};
 use std::fmt::Write;
 use std::time::Duration;
@@ -10,35 +12,26 @@ use stream::{CompactionUse, Gauges};
 use world::StoreUse;
 
 /// All metrics; those of the broker are absent until it serves.
-pub(super) fn text(uptime: Duration, store: StoreUse, node: Option<&Node>) -> String {
+pub(super) fn text(began: Micros, now: Micros, store: StoreUse, cost: &CostMeter, node: Option<&Node>) -> String {
     let mut page = Page::default();
     page.metric("millstream_ready", "gauge", "1 while Kafka clients are served.");
     page.sample("millstream_ready", "", u64::from(node.is_some()));
     page.metric("millstream_uptime_seconds", "gauge", "Since the process began.");
-    page.sample("millstream_uptime_seconds", "", uptime.as_secs());
+    page.sample("millstream_uptime_seconds", "", now.since(began).as_secs());
     page.metric("process_resident_memory_bytes", "gauge", "Memory of this process in RAM.");
     page.sample("process_resident_memory_bytes", "", resident_bytes());
-    object_store(&mut page, store);
+    cost.requests(&mut page, &store);
     if let Some(node) = node {
-        image(&mut page, &node.store().ledger().image());
-        streams(&mut page, node.store().gauges());
+        let (ledger, gauges) = (node.store().ledger().image(), node.store().gauges());
+        image(&mut page, &ledger);
+        streams(&mut page, gauges);
+        let stored = ledger.objects.values().map(|object| object.size).sum();
+        cost.rates(&mut page, &store, now, gauges.appended_bytes, stored);
         compaction(&mut page, node.store().compaction());
         page.metric("millstream_connections", "gauge", "Open Kafka connections.");
         page.sample("millstream_connections", "", count(node.broker().connections()));
     }
-    page.0
-}
-
-fn object_store(page: &mut Page, store: StoreUse) {
-    let StoreUse { puts, put_bytes, gets, get_bytes, lists, deletes, failures } = store;
-    let requests = [("put", puts), ("get", gets), ("list", lists), ("delete", deletes)];
-    let help = "Requests to the bucket; of deletes, the objects.";
-    page.counters("millstream_object_store_requests_total", help, "operation", &requests);
-    let bytes = [("put", put_bytes), ("get", get_bytes)];
-    let help = "Bytes put into the bucket and got from it.";
-    page.counters("millstream_object_store_bytes_total", help, "operation", &bytes);
-    page.metric("millstream_object_store_failures_total", "counter", "Requests to the bucket that failed.");
-    page.sample("millstream_object_store_failures_total", "", failures);
+    page.into_text()
 }
 
 fn image(page: &mut Page, image: &Image) {
@@ -67,7 +60,10 @@ fn streams(page: &mut Page, gauges: Gauges) {
         spilled_runs,
         wal_used_bytes,
         wal_capacity_bytes,
+        appended_bytes: _,
         append_bytes,
+        append_age,
+        throttle,
         upload_behind_bytes,
         recovering_wals,
         corrupt_reads,
@@ -87,6 +83,12 @@ fn streams(page: &mut Page, gauges: Gauges) {
         "Logs of dead starts whose records are still uploaded.",
         count(recovering_wals),
     );
+    let mut seconds = |name: &str, help: &str, value: Duration| {
+        page.metric(name, "gauge", help);
+        page.sample_of(name, "", value.as_secs_f64());
+    };
+    seconds("millstream_append_age_seconds", "How long the oldest of these bytes have waited.", append_age);
+    seconds("millstream_produce_throttle_seconds", "How long producers are asked to wait after an answer.", throttle);
     let corrupt = "millstream_corrupt_reads_total";
     page.metric(corrupt, "counter", "Reads of records that are damaged or missing where they are stored.");
     page.sample(corrupt, "", corrupt_reads);
@@ -137,10 +139,15 @@ fn resident_bytes() -> u64 {
     kib.unwrap_or(0) * 1024
 }
 
+/// The text as it grows.
 #[derive(Default)]
-struct Page(String);
+pub(super) struct Page(String);
 
 impl Page {
+    pub(super) fn into_text(self) -> String {
+        self.0
+    }
+
     /// A counter with a sample for each value of one label.
     fn counters(&mut self, name: &str, help: &str, label: &str, samples: &[(&str, u64)]) {
         self.metric(name, "counter", help);
@@ -149,11 +156,16 @@ impl Page {
         }
     }
 
-    fn metric(&mut self, name: &str, kind: &str, help: &str) {
+    pub(super) fn metric(&mut self, name: &str, kind: &str, help: &str) {
         write!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}\n").expect("a String takes any text");
     }
 
-    fn sample(&mut self, name: &str, labels: &str, value: u64) {
+    pub(super) fn sample(&mut self, name: &str, labels: &str, value: u64) {
+        writeln!(self.0, "{name}{labels} {value}").expect("a String takes any text");
+    }
+
+    /// A figure that is no whole number.
+    pub(super) fn sample_of(&mut self, name: &str, labels: &str, value: f64) {
         writeln!(self.0, "{name}{labels} {value}").expect("a String takes any text");
     }
 }
@@ -161,15 +173,17 @@ impl Page {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::prices::Prices;
 
     #[test]
     fn every_sample_has_its_help_and_type() {
-        let store = StoreUse { puts: 3, ..StoreUse::default() };
-        let mut page = Page(text(Duration::from_secs(5), store, None));
+        let cost = CostMeter::new(Prices::suggested_by("s3://bucket"), Micros(0));
+        let mut page = Page(text(Micros(0), Micros(5_000_000), StoreUse::default(), &cost, None));
+        cost.rates(&mut page, &StoreUse::default(), Micros(5_000_000), 1, 1);
         image(&mut page, &Image::default());
         compaction(&mut page, CompactionUse { swaps_refused: 2, ..CompactionUse::default() });
         assert!(page.0.contains("millstream_compaction_swaps_total{outcome=\"refused\"} 2\n"));
-        assert!(page.0.contains("millstream_object_store_requests_total{operation=\"put\"} 3\n"));
+        assert!(page.0.contains("millstream_uptime_seconds 5\n"));
         assert!(page.0.contains("millstream_ready 0\n"));
         for line in page.0.lines().filter(|line| !line.starts_with('#')) {
             let name = line.split(['{', ' ']).next().unwrap();

@@ -6,18 +6,23 @@
 //! | `/ready` | 200 while it serves Kafka clients, else 503 |
 //! | `/metrics` | Prometheus text |
 //!
+//! `/metrics` ends with what the bucket costs ([`cost`]).
+//!
 //! It must not be able to hurt the broker: connections are few and short ([`listener`]), and an answer only reads.
 
+mod cost;
 mod listener;
 mod metrics;
 
 use crate::node::Node;
+use crate::prices::Prices;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use base::Micros;
+use cost::CostMeter;
 use std::sync::{Arc, OnceLock};
 use world::{Clock, Listener, Metered, World};
 
@@ -26,14 +31,17 @@ pub struct Console {
     clock: Arc<dyn Clock>,
     began: Micros,
     store: Arc<Metered>,
+    cost: CostMeter,
     node: OnceLock<Arc<Node>>,
 }
 
 impl Console {
     /// Answers at `listener` from now on, at first that the broker is not ready.
-    pub fn start(world: &World, listener: Box<dyn Listener>, store: Arc<Metered>) -> Arc<Console> {
+    pub fn start(world: &World, listener: Box<dyn Listener>, store: Arc<Metered>, prices: Prices) -> Arc<Console> {
         let clock = world.clock.clone();
-        let console = Arc::new(Console { began: clock.now(), clock: clock.clone(), store, node: OnceLock::new() });
+        let (began, node) = (clock.now(), OnceLock::new());
+        let cost = CostMeter::new(prices, began);
+        let console = Arc::new(Console { began, clock: clock.clone(), store, cost, node });
         let router = Router::new()
             .route("/health", get(|| async { "healthy\n" }))
             .route("/ready", get(ready))
@@ -64,7 +72,7 @@ async fn ready(State(console): State<Arc<Console>>) -> (StatusCode, &'static str
 }
 
 async fn metrics(State(console): State<Arc<Console>>) -> impl IntoResponse {
-    let uptime = console.clock.now().since(console.began);
-    let text = metrics::text(uptime, console.store.used(), console.node.get().map(Arc::as_ref));
+    let (began, now) = (console.began, console.clock.now());
+    let text = metrics::text(began, now, console.store.used(), &console.cost, console.node.get().map(Arc::as_ref));
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
 }

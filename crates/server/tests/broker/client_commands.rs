@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 /// A broker and its address as the commands take it.
 struct Cluster {
-    _broker: Broker,
+    broker: Broker,
     bootstrap: String,
     _folder: TempDir,
 }
@@ -22,7 +22,7 @@ impl Cluster {
         let folder = TempDir::new().unwrap();
         let broker = process::start_in(folder.path(), &[]);
         let bootstrap = broker.kafka.to_string();
-        Cluster { _broker: broker, bootstrap, _folder: folder }
+        Cluster { broker, bootstrap, _folder: folder }
     }
 
     fn arguments<'a>(&'a self, words: &[&'a str]) -> Vec<&'a str> {
@@ -147,7 +147,7 @@ fn a_partition_that_nobody_leads_is_described_without_a_wait() {
     // Its log is another, so that the tail of the partition stays where it is.
     let broker = start("second");
     let bootstrap = broker.kafka.to_string();
-    let cluster = Cluster { _broker: broker, bootstrap, _folder: folder };
+    let cluster = Cluster { broker, bootstrap, _folder: folder };
     cluster.ok(&["topic", "alter", "half", "--partitions", "2"]);
     let began = now();
     let lines = cluster.ok(&["topic", "describe", "half"]);
@@ -445,6 +445,17 @@ fn a_bench_counts_every_record_that_was_due() {
         let read = json(&cluster.ok(&["bench", "consume", "load", "--json"]));
         assert_eq!((&read["records"], &read["bytes"]), (&written.into(), &(written * 100).into()), "{read}");
     }
+    let console = cluster.broker.console.to_string();
+    let words = ["bench", "produce", "load", "--duration", "1", "--warmup", "0", "--console", &console];
+    let report = json(&cluster.ok(&[&words[..], &["--rate", "500", "--json"]].concat()));
+    assert!(report["store"]["produced_gib"].as_f64().unwrap() > 500.0 * 1024.0 / f64::from(1 << 30), "{report}");
+    assert_eq!(report["store"]["purposes"]["wal"]["put"], 0.0, "the log is on a disk: {report}");
+    let told = cluster.ok(&words);
+    assert!(told.contains("the object store during the run") && told.contains("in all, but for reads"), "{told}");
+    let told = cluster.ok(&["bench", "produce", "load", "--duration", "1", "--warmup", "0", "--rate", "10"]);
+    assert!(told.contains("give the brokers' consoles, --console"), "{told}");
+    let (code, line) = cluster.fails(&["bench", "produce", "load", "--console", &cluster.bootstrap], b"");
+    assert!(code == Some(1) && line.contains("--console"), "{line}");
     let (code, line) = cluster.fails(&["bench", "produce", "nowhere"], b"");
     assert!(code == Some(1) && line.contains("millstream topic create"), "{line}");
     cluster.ok(&["topic", "create", "empty"]);

@@ -7,13 +7,19 @@ use std::net::{SocketAddr, TcpStream};
 use tempfile::TempDir;
 
 /// Status line and body of `GET path`.
-fn get(address: SocketAddr, path: &str) -> (String, String) {
+pub(crate) fn get(address: SocketAddr, path: &str) -> (String, String) {
     let mut socket = TcpStream::connect(address).unwrap();
     write!(socket, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
     socket.read_to_string(&mut answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     (head.lines().next().unwrap().to_owned(), body.to_owned())
+}
+
+/// The sample of that name and labels.
+pub(crate) fn sample(metrics: &str, name: &str) -> Option<f64> {
+    let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
+    Some(line.parse().unwrap())
 }
 
 #[test]
@@ -27,6 +33,15 @@ fn tells_health_readiness_and_metrics() {
     let (_, metrics) = get(broker.console, "/metrics");
     assert!(metrics.contains("\nmillstream_partitions 3\n"), "{metrics}");
     assert!(metrics.contains("\nmillstream_ready 1\n"), "{metrics}");
+    // One entry at the least made the topic, and a folder costs nothing.
+    let requests = |operation: &str, purpose: &str| {
+        let labels = format!("{{operation=\"{operation}\",purpose=\"{purpose}\",outcome=\"done\"}}");
+        sample(&metrics, &format!("millstream_object_store_requests_total{labels}")).unwrap()
+    };
+    assert!(requests("put", "ledger") >= 1.0 && requests("list", "ledger") >= 1.0, "{metrics}");
+    assert!(requests("put", "upload") < 1.0, "{metrics}");
+    assert_eq!(sample(&metrics, "millstream_cost_dollars_total{purpose=\"ledger\"}"), Some(0.0));
+    assert_eq!(sample(&metrics, "millstream_produce_throttle_seconds"), Some(0.0));
 }
 
 #[test]

@@ -14,3 +14,4 @@ mod measure;
 mod refusals;
 mod s3;
 mod support;
+mod trouble;

@@ -7,26 +7,31 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use world::s3::fixture::{Fixture, Manner};
 
-const CREDENTIALS: [(&str, &str); 3] =
+pub(crate) const CREDENTIALS: [(&str, &str); 3] =
     [("AWS_ACCESS_KEY_ID", "key"), ("AWS_SECRET_ACCESS_KEY", "secret"), ("AWS_REGION", "us-east-1")];
 
 /// The service of the tests of `world`, and the runtime that it needs.
-struct Service {
+pub(crate) struct Service {
     _runtime: Runtime,
-    fixture: Fixture,
+    pub(crate) fixture: Fixture,
 }
 
 impl Service {
-    fn start(manner: Manner) -> Service {
+    pub(crate) fn start(manner: Manner) -> Service {
         let runtime = Runtime::new().unwrap();
         let fixture = runtime.block_on(Fixture::start(manner, 1000));
         Service { _runtime: runtime, fixture }
     }
 
+    /// As `--storage` takes it.
+    pub(crate) fn url(&self) -> String {
+        format!("s3://bucket/prefix?endpoint=http://{}", self.fixture.address)
+    }
+
     /// A broker in an empty folder, which it must not need.
     fn start_broker(&self) -> Result<Broker, Refused> {
         let empty = TempDir::new().unwrap();
-        let storage = format!("s3://bucket/prefix?endpoint=http://{}", self.fixture.address);
+        let storage = self.url();
         let data = empty.path().join("data");
         let broker = process::start_with(&["--data", data.to_str().unwrap(), "--storage", &storage], &CREDENTIALS);
         assert!(!data.exists(), "with a remote bucket no folder is made");

@@ -34,7 +34,7 @@ impl<'a> Budget<'a> {
         let mut backoff = Backoff::new();
         loop {
             self.wait().await;
-            let get = shared.objects.get(&key, range);
+            let get = shared.objects.compaction.get(&key, range);
             let got = shared.world.clock.timeout(shared.options.request_timeout, get).await;
             match got {
                 Some(Ok((bytes, size))) => {
@@ -59,7 +59,7 @@ impl<'a> Budget<'a> {
         let mut backoff = Backoff::new();
         loop {
             self.wait().await;
-            let put = shared.objects.put_if_absent(&key, parts.clone());
+            let put = shared.objects.compaction.put_if_absent(&key, parts.clone());
             let error = match shared.world.clock.timeout(shared.options.request_timeout, put).await {
                 Some(Ok(_)) => {
                     self.spend(size);

@@ -318,7 +318,7 @@ async fn replace(
 #[cfg_attr(not(mutants), expect(dead_code, reason = "called by the planted bug R3 alone"))]
 async fn delete(shared: &Shared, ids: &[ObjectId]) {
     let keys: Vec<String> = ids.iter().map(|id| crate::keys::data_key(*id)).collect();
-    let _is_a_bug = shared.objects.delete(&keys).await;
+    let _is_a_bug = shared.objects.compaction.delete(&keys).await;
 }
 
 fn overlap(a: OffsetRange, b: OffsetRange) -> bool {

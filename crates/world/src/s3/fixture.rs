@@ -7,6 +7,7 @@ use crate::{Network, TcpNetwork};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
@@ -21,6 +22,10 @@ pub enum Manner {
     Answers(u16, &'static str),
     /// No request gets an answer.
     Silent,
+    /// So many requests of a hundred get 503, the others what they ask for.
+    Busy(u64),
+    /// Every connection is closed at its first request.
+    Gone,
 }
 
 /// A running service. It ends with its runtime.
@@ -36,6 +41,8 @@ struct Shared {
     /// Method and target of each request.
     log: Mutex<Vec<String>>,
     page: usize,
+    /// Requests so far.
+    count: AtomicU64,
 }
 
 struct Request {
@@ -57,7 +64,13 @@ impl Fixture {
     pub async fn start(manner: Manner, page: usize) -> Fixture {
         let listener = TcpNetwork.listen("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let shared = Shared { manner: Mutex::new(manner), objects: Mutex::default(), log: Mutex::default(), page };
+        let shared = Shared {
+            manner: Mutex::new(manner),
+            objects: Mutex::default(),
+            log: Mutex::default(),
+            page,
+            count: AtomicU64::new(0),
+        };
         let shared = Arc::new(shared);
         let served = Arc::clone(&shared);
         tokio::spawn(async move {
@@ -94,7 +107,10 @@ async fn serve(connection: Box<dyn Connection>, shared: Arc<Shared>) {
         let answer = match manner {
             Manner::Silent => std::future::pending().await,
             Manner::Answers(status, body) => Answer { status, headers: Vec::new(), body: Bytes::from(body) },
-            Manner::Honest | Manner::IgnoresIfNoneMatch => shared.answer(&request, manner == Manner::Honest),
+            Manner::Gone => return,
+            Manner::Busy(percent) if shared.draw() < percent => Answer::of(503, SLOW_DOWN),
+            Manner::Honest | Manner::Busy(_) => shared.answer(&request, true),
+            Manner::IgnoresIfNoneMatch => shared.answer(&request, false),
         };
         let mut head = format!("HTTP/1.1 {} X\r\ncontent-length: {}\r\n", answer.status, answer.body.len());
         for (name, value) in &answer.headers {
@@ -135,7 +151,16 @@ async fn read_request(connection: &mut BufReader<Box<dyn Connection>>) -> Option
     Some(Request { method, target, headers, body: body.into() })
 }
 
+/// As S3 says it.
+const SLOW_DOWN: &str = "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>";
+
 impl Shared {
+    /// A number below a hundred, another one for each request.
+    fn draw(&self) -> u64 {
+        let count = self.count.fetch_add(1, Ordering::Relaxed);
+        (count.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33) % 100
+    }
+
     fn answer(&self, request: &Request, honest: bool) -> Answer {
         let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
         let key = path.trim_start_matches('/').split_once('/').map_or("", |(_, key)| key).to_owned();

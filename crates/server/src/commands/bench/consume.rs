@@ -22,8 +22,17 @@ pub(super) fn run(args: &BenchConsume) -> Result<(), CommandError> {
             args.topic, args.topic
         )));
     }
-    let report =
-        Report { bench: "consume", topic: &args.topic, rate: None, records, bytes, took, latencies: None, late: None };
+    let report = Report {
+        bench: "consume",
+        topic: &args.topic,
+        rate: None,
+        records,
+        bytes,
+        took,
+        latencies: None,
+        late: None,
+        store: None,
+    };
     report.tell(args.cluster.json)
 }
 

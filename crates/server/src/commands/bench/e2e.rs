@@ -4,6 +4,7 @@ use super::super::CommandError;
 use super::super::cluster::{connect, connect_on};
 use super::generator::{self, Schedule, due_of};
 use super::report::{Latencies, Report};
+use super::store;
 use crate::args::client::Load;
 use base::Micros;
 use client::{AT_END, ClientError, Cluster, Consumer, ConsumerOptions};
@@ -31,6 +32,7 @@ pub(super) fn run(load: &Load) -> Result<(), CommandError> {
     let reader = connect_on(&runtime, &load.cluster)?;
     let consumer = Consumer::new(reader, &load.topic, ends, ConsumerOptions::default());
 
+    let store = store::watch(&runtime, &cluster, load)?;
     let schedule = Schedule::new(clock.now(), load);
     let nothing = Received { records: 0, last: schedule.begin, latencies: Latencies::new(), failure: None };
     let received = Arc::new(Mutex::new(nothing));
@@ -43,6 +45,7 @@ pub(super) fn run(load: &Load) -> Result<(), CommandError> {
     let within = Duration::from_secs(load.cluster.timeout);
     let all =
         runtime.block_on(async { clock.timeout(within, all_received(&cluster, &received, generated.records)).await });
+    let store = store.map(|before| before.until_now(&runtime, &cluster)).transpose()?;
     let received = lock(&received);
     if let Some(failure) = received.failure.clone() {
         return Err(failure.into());
@@ -61,6 +64,7 @@ pub(super) fn run(load: &Load) -> Result<(), CommandError> {
         took: received.last.since(schedule.counted_from),
         latencies: Some(received.latencies.clone()),
         late: Some(generated.late),
+        store,
     };
     report.tell(load.cluster.json)
 }

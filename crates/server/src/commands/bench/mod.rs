@@ -9,6 +9,7 @@ mod e2e;
 mod generator;
 mod produce;
 mod report;
+mod store;
 
 use super::CommandError;
 use super::cluster::asked_to_end;

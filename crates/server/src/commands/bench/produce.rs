@@ -4,6 +4,7 @@ use super::super::CommandError;
 use super::super::cluster::connect;
 use super::generator::{self, Schedule};
 use super::report::{Latencies, Report};
+use super::store;
 use crate::args::client::Load;
 use base::Micros;
 use client::Delivery;
@@ -27,9 +28,11 @@ pub(super) fn run(load: &Load) -> Result<(), CommandError> {
     let count = move |delivery: &Delivery<'_>| lock(&counter).count(delivery);
     let producer = generator::producer(&runtime, &cluster, load, Arc::new(count))?;
 
+    let store = store::watch(&runtime, &cluster, load)?;
     let schedule = Schedule::new(clock.now(), load);
     lock(&acknowledged).counted_from = schedule.counted_from;
     let generated = generator::generate(&runtime, &cluster, &producer, load, &schedule, clock.random())?;
+    let store = store.map(|before| before.until_now(&runtime, &cluster)).transpose()?;
     let acknowledged = lock(&acknowledged);
     let records = acknowledged.latencies.count();
     let report = Report {
@@ -41,6 +44,7 @@ pub(super) fn run(load: &Load) -> Result<(), CommandError> {
         took: acknowledged.last.since(schedule.counted_from),
         latencies: Some(acknowledged.latencies.clone()),
         late: Some(generated.late),
+        store,
     };
     report.tell(load.cluster.json)
 }

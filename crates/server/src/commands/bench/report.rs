@@ -1,6 +1,7 @@
 //! What a run is told as: one line of JSON, or a few lines of text.
 
 use super::super::{CommandError, say, say_json};
+use super::store::StoreDuringRun;
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -63,6 +64,8 @@ pub(super) struct Report<'a> {
     pub(super) latencies: Option<Latencies>,
     /// How late the generator was.
     pub(super) late: Option<Latencies>,
+    /// What the object store was asked for.
+    pub(super) store: Option<StoreDuringRun>,
 }
 
 impl Report<'_> {
@@ -83,6 +86,7 @@ impl Report<'_> {
                 "mib_per_second": rounded(mib_per_second),
                 "latency_ms": self.latencies.as_ref().map(Latencies::json),
                 "generator_late_ms": self.late.as_ref().map(Latencies::json),
+                "store": self.store.as_ref().map(StoreDuringRun::json),
             }));
         }
         say(format!(
@@ -110,6 +114,15 @@ impl Report<'_> {
             )),
             (None, Some(_)) => say("no rate was given: latency counts from when a record was taken"),
             (_, None) => {}
+        }
+        match &self.store {
+            Some(store) => store.tell(),
+            None if self.late.is_some() => {
+                say(
+                    "what the object store was asked for is not known: give the brokers' consoles, --console HOST:PORT",
+                );
+            }
+            None => {}
         }
         Ok(())
     }
