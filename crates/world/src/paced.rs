@@ -231,8 +231,8 @@ mod tests {
         let mut pace = Pace::new();
         let asked = requests(&mut pace, 0, 10, || true);
         assert!((50..100).contains(&asked), "{asked} requests");
-        assert!((9..=11).contains(&requests(&mut pace, 10 * SECOND, 1, || true)));
-        let mut now = pace.turn(Micros(20 * SECOND)).0;
+        assert!((9..=11).contains(&requests(&mut pace, 100 * SECOND, 1, || true)));
+        let mut now = pace.turn(Micros(200 * SECOND)).0;
         let back = now;
         while pace.succeeded() != Change::Opened {
             now = pace.turn(Micros(now)).0;
