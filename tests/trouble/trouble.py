@@ -160,7 +160,10 @@ class Run:
         self.proxy = Proxy(self.service.port)
         self.storage = f"s3://bucket/prefix?endpoint=http://127.0.0.1:{self.proxy.port}"
         self.broker = Broker(folder, self.storage, log)
-        AdminClient({"bootstrap.servers": self.broker.kafka, **QUIET}).create_topics([NewTopic(TOPIC, PARTITIONS)])[TOPIC].result(30)
+
+    def begin(self):
+        admin = AdminClient({"bootstrap.servers": self.broker.kafka, **QUIET})
+        admin.create_topics([NewTopic(TOPIC, PARTITIONS)])[TOPIC].result(30)
         self.load = Load(self.broker)
 
     def phase(self, name, manner, ends, percent=0, seconds_max=3600):
@@ -243,6 +246,7 @@ def trouble(what, log):
     with tempfile.TemporaryDirectory(prefix="millstream-trouble-") as folder:
         run = Run(Path(folder), log if not on_a_disk else f"file://{folder}/wal?size={log}")
         try:
+            run.begin()
             run.phase("as usual", "honest", lambda _, took: took > 3)
             busy = run.phase(f"{BUSY_PERCENT}% 503", "busy", lambda _, took: took > BUSY_SECONDS, percent=BUSY_PERCENT)
             if busy * RECORD_BYTES < 0.8 * RATE * BUSY_SECONDS:
