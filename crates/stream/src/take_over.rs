@@ -16,15 +16,14 @@ use stream_core::recover::{FoundGroup, fold, fold_producers};
 use stream_core::upload::{BlockRange, Uploader};
 use tokio::sync::{Semaphore, watch};
 use world::retry::Backoff;
-use world::{ObjectStore, World, lock};
+use world::{ObjectStore, lock};
 
 /// A WAL that this start speaks for from now on.
 pub(crate) struct Adopted {
     pub(crate) wal: WalId,
     pub(crate) end: WalPosition,
     pub(crate) found: Vec<FoundGroup>,
-    /// `None` where nothing is left to read.
-    pub(crate) reader: Option<WalReader>,
+    pub(crate) reader: WalReader,
 }
 
 /// What this start knows of dead WALs.
@@ -55,7 +54,7 @@ pub(crate) fn take_over(shared: &Arc<Shared>, adopted: Adopted) {
             return;
         }
     };
-    lock(&shared.readers).extend(reader.map(|reader| (wal, reader)));
+    lock(&shared.readers).insert(wal, reader);
     let below_end = found.iter().take_while(|group| group.end <= end);
     let parts = fold_producers(below_end, |stream, epoch| bound(&image, stream, epoch), shared.world.clock.wall());
     shared.producers.adopt(wal, planted!("producers of a dead log forgotten", parts, BTreeMap::new()));
@@ -97,7 +96,7 @@ async fn finish(shared: &Arc<Shared>, source: &Arc<Source>) -> Result<(), Upload
     let wal = source.wal;
     let deletable = |image: &Image| image.can_delete_wal(wal);
     if planted!("D3", false, true) {
-        delete(&shared.world, &shared.objects.wals, &shared.ledger.image(), wal).await;
+        delete(&shared.objects.wals, &shared.ledger.image(), wal).await;
     }
     if !deletable(&shared.ledger.image()) {
         upload::run(shared, source).await?;
@@ -107,7 +106,7 @@ async fn finish(shared: &Arc<Shared>, source: &Arc<Source>) -> Result<(), Upload
         return Err(UploadEnd::Ledger(LedgerError::Closed));
     }
     let mut backoff = Backoff::new();
-    while !delete(&shared.world, &shared.objects.wals, &shared.ledger.image(), wal).await {
+    while !delete(&shared.objects.wals, &shared.ledger.image(), wal).await {
         backoff.wait(&*shared.world.clock).await;
     }
     // A bucket that refuses is waited for here as everywhere: credentials are renewed one day.
@@ -118,19 +117,9 @@ async fn finish(shared: &Arc<Shared>, source: &Arc<Source>) -> Result<(), Upload
     Ok(())
 }
 
-/// Deletes a dead WAL's objects, but for fences, or its shared file. A ring's region is free once the ledger forgets the WAL. False: try again.
-pub(crate) async fn delete(world: &World, objects: &Arc<dyn ObjectStore>, image: &Image, wal: WalId) -> bool {
-    let Some(record) = image.wals.get(&wal) else { return true };
-    if let Some(path) = wal::shared_path(&record.url) {
-        return match wal::remove_shared(world.disk.as_ref(), &path).await {
-            Ok(()) => true,
-            Err(error) => {
-                tracing::warn!(%wal, %error, "can't delete a dead write-ahead log's file; tries again");
-                false
-            }
-        };
-    }
-    if !record.in_storage {
+/// Deletes a dead WAL's objects, but for fences. A ring's region is free once the ledger forgets the WAL. False: try again.
+pub(crate) async fn delete(objects: &Arc<dyn ObjectStore>, image: &Image, wal: WalId) -> bool {
+    if !image.wals.get(&wal).is_some_and(|record| record.in_storage) {
         return true;
     }
     match wal::delete_dead_objects(objects, wal).await {

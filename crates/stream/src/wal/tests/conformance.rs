@@ -43,7 +43,6 @@ macro_rules! suite {
 suite! {
     local_file: Kind::File;
     device: Kind::Device;
-    shared_file: Kind::Shared;
     objects: Kind::Objects;
 }
 

@@ -8,7 +8,6 @@ mod fakes;
 mod object;
 mod rig;
 mod ring;
-mod shared;
 
 use super::*;
 use base::OffsetRange;
