@@ -280,10 +280,7 @@ impl Shard {
     {
         let deadline = broker.clock.now().plus(broker.options.group_wait_max);
         self.room(broker, deadline).await?;
-        let Decided { value, after } = self.apply(broker, decide);
-        let after = planted!("G3", after, Offset(0));
-        self.confirmed(broker, after, deadline).await?;
-        Ok(value)
+        self.run_at_once(broker, deadline, decide).await
     }
 
     /// As [`Shard::run`], for what makes no record: it is decided at once, however long the log has had no room, so that nobody is taken
@@ -294,14 +291,20 @@ impl Shard {
         decide: impl FnOnce(&mut Groups, Now, &mut Effects) -> T + Send,
     ) -> Result<T, Failure> {
         let deadline = broker.clock.now().plus(broker.options.group_wait_max);
-        let Decided { value, after } = {
-            let mut inner = lock(&self.inner);
-            if !self.is_serving() {
-                return Err(Failure::NotCoordinator);
-            }
-            let (value, after) = self.apply_locked(broker, &mut inner, decide);
-            Decided { value, after }
-        };
+        self.run_at_once(broker, deadline, decide).await
+    }
+
+    async fn run_at_once<T: Send>(
+        &self,
+        broker: &Shared,
+        deadline: Micros,
+        decide: impl FnOnce(&mut Groups, Now, &mut Effects) -> T + Send,
+    ) -> Result<T, Failure> {
+        if !self.is_serving() {
+            return Err(Failure::NotCoordinator);
+        }
+        let Decided { value, after } = self.apply(broker, decide);
+        let after = planted!("G3", after, Offset(0));
         self.confirmed(broker, after, deadline).await?;
         Ok(value)
     }
