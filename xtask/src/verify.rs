@@ -116,10 +116,8 @@ const CLIENTS_AT_THE_GATE: [&str; 3] = ["java", "confluent-kafka", "franz-go"];
 
 /// The suites at the merge gate whose toolchains are here; most of their time they wait, so they run together.
 pub(crate) fn clients_at_the_gate(root: &Path) -> Result<()> {
-    let binary = release::build(root)?;
-    let mut command = Command::new(root.join("tests/compat/run"));
-    command.args(CLIENTS_AT_THE_GATE).args(["--possible", "--together", "3"]).env("MILLSTREAM_BINARY", binary);
-    run(command.current_dir(root))
+    let arguments = [&CLIENTS_AT_THE_GATE[..], &["--possible", "--together", "3"]].concat();
+    script_with(root, "tests/compat/run", &arguments, &[])
 }
 
 /// The tests of the real binary whose names match, run on the release.
@@ -138,9 +136,13 @@ fn tests(root: &Path, arguments: &[&str], variables: &[(&str, String)]) -> Resul
 }
 
 fn script(root: &Path, path: &str, variables: &[(&str, String)]) -> Result<()> {
+    script_with(root, path, &[], variables)
+}
+
+fn script_with(root: &Path, path: &str, arguments: &[&str], variables: &[(&str, String)]) -> Result<()> {
     let binary = release::build(root)?;
     let mut command = Command::new(root.join(path));
-    command.env("MILLSTREAM_BINARY", binary).envs(variables.iter().map(|(name, value)| (name, value)));
+    command.args(arguments).env("MILLSTREAM_BINARY", binary).envs(variables.iter().map(|(name, value)| (name, value)));
     run(command.current_dir(root))
 }
 

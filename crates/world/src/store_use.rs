@@ -81,8 +81,8 @@ impl Purpose {
         Purpose::Compaction,
         Purpose::Ledger,
         Purpose::Sweep,
-        Purpose::Read,
         Purpose::Other,
+        Purpose::Read,
     ];
 
     /// For metrics.

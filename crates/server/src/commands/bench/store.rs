@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Runtime;
-use world::ClockExt;
+use world::{ClockExt, Operation, Purpose};
 
 /// A console that does not answer in this time is none.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
@@ -21,10 +21,6 @@ const PAGE_BYTES_MAX: u64 = 4 << 20;
 
 const GIB: f64 = (1_u64 << 30) as f64;
 const MIB: f64 = (1_u64 << 20) as f64;
-
-/// The lines, in order. What consumers read is no cost of what is produced.
-const PURPOSES: [&str; 7] = ["wal", "upload", "compaction", "ledger", "sweep", "other", "read"];
-const OPERATIONS: [&str; 4] = ["put", "get", "list", "delete"];
 
 const REQUESTS: &str = "millstream_object_store_requests_total";
 const BYTES: &str = "millstream_object_store_bytes_total";
@@ -149,15 +145,17 @@ impl StoreDuringRun {
         self.more(name, &[("purpose", purpose)])
     }
 
-    /// Of all but the reads.
+    /// Of all but the reads: what consumers read is no cost of what is produced.
     fn produce(&self, name: &str) -> f64 {
-        PURPOSES.iter().filter(|purpose| **purpose != "read").map(|purpose| self.of_purpose(name, purpose)).sum()
+        let written = Purpose::ALL.into_iter().filter(|purpose| *purpose != Purpose::Read);
+        written.map(|purpose| self.of_purpose(name, purpose.name())).sum()
     }
 
     pub(super) fn json(&self) -> Value {
         let gib = self.produced_gib();
         let line = |purpose: &str| {
-            let requests = OPERATIONS
+            let requests = Operation::ALL
+                .map(Operation::name)
                 .map(|it| (it, json!(self.more(REQUESTS, &[("operation", it), ("purpose", purpose)]))))
                 .into_iter();
             let mut line: serde_json::Map<String, Value> = requests.map(|(it, count)| (it.to_owned(), count)).collect();
@@ -171,7 +169,7 @@ impl StoreDuringRun {
         };
         json!({
             "produced_gib": gib,
-            "purposes": PURPOSES.iter().map(|it| line(it)).collect::<serde_json::Map<String, Value>>(),
+            "purposes": Purpose::ALL.map(|it| line(it.name())).into_iter().collect::<serde_json::Map<String, Value>>(),
             "put_equivalents_per_gib": per(self.produce(PUT_EQUIVALENTS), gib),
             "dollars_per_gib": per(self.produce(DOLLARS), gib),
             "dollars_per_month_at_this_rate": self.after.sum(PER_MONTH, &[("part", "requests")]),
@@ -188,8 +186,9 @@ impl StoreDuringRun {
             "  {:<11}{:>8}{:>8}{:>8}{:>8}{:>10}{:>10}{:>14}{:>12}",
             "for", "PUTs", "GETs", "LISTs", "DELETEs", "MiB up", "MiB down", "PUTs eq./GiB", "$/GiB"
         ));
-        for purpose in PURPOSES {
-            let requests = OPERATIONS.map(|it| self.more(REQUESTS, &[("operation", it), ("purpose", purpose)]));
+        for purpose in Purpose::ALL.map(Purpose::name) {
+            let of = |it: Operation| self.more(REQUESTS, &[("operation", it.name()), ("purpose", purpose)]);
+            let requests = Operation::ALL.map(of);
             let bytes = ["put", "get"].map(|it| self.more(BYTES, &[("operation", it), ("purpose", purpose)]) / MIB);
             let per_gib = |name| per(self.of_purpose(name, purpose), gib);
             if requests.iter().any(|count| *count > 0.0) {
