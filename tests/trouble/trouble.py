@@ -28,6 +28,9 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from proxy import Proxy
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "compat"))
+from broker import free_ports  # noqa: E402
+
 BINARY, SERVICE = os.environ["MILLSTREAM_BINARY"], os.environ["MILLSTREAM_S3_SERVICE"]
 BUSY_SECONDS = float(os.environ.get("MILLSTREAM_TROUBLE_BUSY", "600"))
 GONE_SECONDS = float(os.environ.get("MILLSTREAM_TROUBLE_GONE", "120"))
@@ -47,18 +50,10 @@ KEYS = {"AWS_ACCESS_KEY_ID": "millstream", "AWS_SECRET_ACCESS_KEY": "test-only-s
 ENVIRONMENT = {**{k: v for k, v in os.environ.items() if not k.startswith("AWS_")}, **KEYS}
 
 
-def free_port():
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 class Service:
     def __init__(self, folder):
         (folder / "root" / "bucket").mkdir(parents=True)
-        self.port = free_port()
+        self.port = free_ports(1)[0]
         arguments = ["--access", KEYS["AWS_ACCESS_KEY_ID"], "--secret", KEYS["AWS_SECRET_ACCESS_KEY"], "--region", KEYS["AWS_REGION"]]
         arguments += ["--port", f"127.0.0.1:{self.port}", "posix", folder / "root"]
         self.process = subprocess.Popen([SERVICE, *arguments], stdout=open(folder / "service.log", "w"), stderr=subprocess.STDOUT)

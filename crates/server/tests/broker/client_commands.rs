@@ -14,7 +14,7 @@ use tempfile::TempDir;
 struct Cluster {
     broker: Broker,
     bootstrap: String,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Cluster {
@@ -22,7 +22,16 @@ impl Cluster {
         let folder = TempDir::new().unwrap();
         let broker = process::start_in(folder.path(), &[]);
         let bootstrap = broker.kafka.to_string();
-        Cluster { broker, bootstrap, _folder: folder }
+        Cluster { broker, bootstrap, folder }
+    }
+
+    /// The broker killed, and started again at its address when `meanwhile` has ended.
+    fn killed(self, meanwhile: impl FnOnce()) -> Cluster {
+        let Cluster { broker, bootstrap, folder } = self;
+        broker.kill();
+        meanwhile();
+        let broker = process::start_in(folder.path(), &["--listen", &bootstrap]);
+        Cluster { broker, bootstrap, folder }
     }
 
     fn arguments<'a>(&'a self, words: &[&'a str]) -> Vec<&'a str> {
@@ -70,6 +79,16 @@ fn end(mut child: Child) -> (Option<i32>, String) {
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+/// The lines that a command writes, one a call.
+fn lines_of(command: &mut Child) -> impl FnMut() -> String + use<> {
+    let mut written = BufReader::new(command.stdout.take().unwrap());
+    move || {
+        let mut line = String::new();
+        written.read_line(&mut line).unwrap();
+        line
+    }
 }
 
 #[test]
@@ -147,7 +166,7 @@ fn a_partition_that_nobody_leads_is_described_without_a_wait() {
     // Its log is another, so that the tail of the partition stays where it is.
     let broker = start("second");
     let bootstrap = broker.kafka.to_string();
-    let cluster = Cluster { broker, bootstrap, _folder: folder };
+    let cluster = Cluster { broker, bootstrap, folder };
     cluster.ok(&["topic", "alter", "half", "--partitions", "2"]);
     let began = now();
     let lines = cluster.ok(&["topic", "describe", "half"]);
@@ -260,19 +279,16 @@ fn ctrl_c_ends_it_quietly_and_loses_nothing() {
     let cluster = Cluster::start();
     cluster.ok(&["topic", "create", "typed"]);
     let mut follower = cluster.spawn(&["consume", "typed", "--follow"]);
-    let mut followed = BufReader::new(follower.stdout.take().unwrap());
+    let mut read = lines_of(&mut follower);
     let mut writer = cluster.spawn(&["produce", "typed"]);
     let stdin = writer.stdin.as_mut().unwrap();
     for n in 0..3 {
         // What is typed arrives while more may be typed.
         writeln!(stdin, "line {n}").unwrap();
-        let mut line = String::new();
-        followed.read_line(&mut line).unwrap();
-        assert_eq!(line, format!("line {n}\n"));
+        assert_eq!(read(), format!("line {n}\n"));
     }
     writer.stdin.as_mut().unwrap().write_all(b"line 3\n").unwrap();
-    let mut line = String::new();
-    followed.read_line(&mut line).unwrap();
+    read();
     interrupt(&writer);
     assert_eq!(writer.wait().unwrap().code(), Some(0));
     interrupt(&follower);
@@ -282,25 +298,14 @@ fn ctrl_c_ends_it_quietly_and_loses_nothing() {
 
 #[test]
 fn a_restart_in_the_middle_is_not_noticed() {
-    let folder = TempDir::new().unwrap();
-    let broker = process::start_in(folder.path(), &[]);
-    let address = broker.kafka.to_string();
-    let common = ["--bootstrap", address.as_str()];
-    let words = |words: &[&'static str]| -> Vec<&str> { words.iter().copied().chain(common).collect() };
-    assert_eq!(run(&words(&["topic", "create", "t"])).0, Some(0));
-    let mut follower = spawn_command(&words(&["consume", "t", "--follow", "--max", "4"]));
-    let mut writer = spawn_command(&words(&["produce", "t"]));
-    let mut followed = BufReader::new(follower.stdout.take().unwrap());
-    let mut read = || {
-        let mut line = String::new();
-        followed.read_line(&mut line).unwrap();
-        line
-    };
+    let cluster = Cluster::start();
+    cluster.ok(&["topic", "create", "t"]);
+    let mut follower = cluster.spawn(&["consume", "t", "--follow", "--max", "4"]);
+    let mut writer = cluster.spawn(&["produce", "t"]);
+    let mut read = lines_of(&mut follower);
     writer.stdin.as_mut().unwrap().write_all(b"1\n2\n").unwrap();
     assert_eq!((read(), read()), ("1\n".to_owned(), "2\n".to_owned()));
-    broker.kill();
-    writer.stdin.as_mut().unwrap().write_all(b"3\n4\n").unwrap();
-    let _again = process::start_in(folder.path(), &["--listen", &address]);
+    let _again = cluster.killed(|| writer.stdin.as_mut().unwrap().write_all(b"3\n4\n").unwrap());
     assert_eq!((read(), read()), ("3\n".to_owned(), "4\n".to_owned()));
     drop(writer.stdin.take());
     assert_eq!(end(writer), (Some(0), String::new()));
@@ -310,30 +315,18 @@ fn a_restart_in_the_middle_is_not_noticed() {
 /// A member notices neither: it is away for longer than members wait between heartbeats and between commits.
 #[test]
 fn a_member_of_a_group_goes_on_when_its_broker_was_away() {
-    let folder = TempDir::new().unwrap();
-    let broker = process::start_in(folder.path(), &[]);
-    let address = broker.kafka.to_string();
-    let common = ["--bootstrap", address.as_str()];
-    let words = |words: &[&'static str]| -> Vec<&str> { words.iter().copied().chain(common).collect() };
-    assert_eq!(run(&words(&["topic", "create", "t"])).0, Some(0));
-    let mut member = spawn_command(&words(&["consume", "t", "--group", "g", "--follow", "--timeout", "60"]));
-    let mut written = BufReader::new(member.stdout.take().unwrap());
-    let mut read = || {
-        let mut line = String::new();
-        written.read_line(&mut line).unwrap();
-        line
-    };
-    assert_eq!(run_with_input(&words(&["produce", "t"]), b"1\n2\n").0, Some(0));
+    let cluster = Cluster::start();
+    cluster.ok(&["topic", "create", "t"]);
+    let mut member = cluster.spawn(&["consume", "t", "--group", "g", "--follow", "--timeout", "60"]);
+    let mut read = lines_of(&mut member);
+    cluster.ok_with(&["produce", "t"], b"1\n2\n");
     assert_eq!((read(), read()), ("1\n".to_owned(), "2\n".to_owned()));
-    broker.kill();
-    std::thread::sleep(Duration::from_secs(6));
-    let _again = process::start_in(folder.path(), &["--listen", &address]);
-    assert_eq!(run_with_input(&words(&["produce", "t"]), b"3\n4\n").0, Some(0));
+    let cluster = cluster.killed(|| std::thread::sleep(Duration::from_secs(6)));
+    cluster.ok_with(&["produce", "t"], b"3\n4\n");
     assert_eq!((read(), read()), ("3\n".to_owned(), "4\n".to_owned()));
     interrupt(&member);
     assert_eq!(end(member), (Some(0), String::new()));
-    let (code, left, _) = run(&words(&["consume", "t", "--group", "g"]));
-    assert_eq!((code, left.as_str()), (Some(0), ""), "all that was written is committed");
+    assert_eq!(cluster.ok(&["consume", "t", "--group", "g"]), "", "all that was written is committed");
 }
 
 #[test]
@@ -417,13 +410,7 @@ fn two_members_share_a_topic_and_one_takes_over_from_the_other() {
     shares(&[4]);
     let lines: String = (0..8).map(|n| format!("{n}\n")).collect();
     cluster.ok_with(&["produce", "shared"], lines.as_bytes());
-    let mut followed = BufReader::new(first.stdout.take().unwrap());
-    let mut found = BTreeSet::new();
-    for _ in 0..8 {
-        let mut line = String::new();
-        followed.read_line(&mut line).unwrap();
-        found.insert(line);
-    }
+    let found: BTreeSet<String> = std::iter::repeat_with(lines_of(&mut first)).take(8).collect();
     assert_eq!(found, lines.lines().map(|line| format!("{line}\n")).collect());
     interrupt(&first);
     assert_eq!(end(first), (Some(0), String::new()));
