@@ -6,9 +6,12 @@
 //! ```
 //! Guarantees: a stream's first idempotent append finds all that was ever acknowledged to idempotent producers there, or waits;
 //! what is saved is what is confirmed, and all of it is saved before the WAL that had it is trimmed (rules P-1 to P-3); what is not
-//! saved never leaves memory. Who may write what is [`stream_core::producers`]' decision.
+//! saved never leaves memory, and no state does for its own stream's sake, which would ask for it again. Where memory is short even
+//! so, the longest silent are forgotten (`docs/adr/0162-memory-for-producers.md`). Who may write what is
+//! [`stream_core::producers`]' decision.
 
 use crate::open_stream::OpenStream;
+use crate::options::Options;
 use crate::read::{StoreFault, get};
 use crate::shared::Shared;
 use crate::store::{AppendError, ReadError};
@@ -43,6 +46,12 @@ pub(crate) struct Held {
     changed: Offset,
     used: Micros,
 }
+
+/// A state that was used stays so long, whoever else wants the room: else streams in turns read the bucket at every batch.
+const STAY: Duration = Duration::from_millis(100);
+
+/// Where producers must be forgotten, this part of all that may be held is, so that it is not done for each stranger.
+const FORGOTTEN_PART: usize = 16;
 
 /// A producer that was silent for so long is forgotten, unless the layer above says otherwise.
 const EXPIRATION: Duration = Duration::from_hours(24);
@@ -143,6 +152,11 @@ impl ProducerMemory {
     /// How many producers are held.
     pub(crate) fn len(&self) -> usize {
         self.count.load(Ordering::Relaxed)
+    }
+
+    /// How many must leave before so many more can come.
+    fn excess(&self, options: &Options, wanted: usize) -> usize {
+        (self.len() + wanted).saturating_sub(options.producers_max)
     }
 }
 
@@ -251,8 +265,13 @@ fn hold(
 ) -> Result<(), ReadError> {
     let clock = &shared.world.clock;
     state.expire(clock.wall(), shared.producers.expiration(), Offset::MAX);
-    if !state.is_empty() && !make_room(shared, state.len()) {
-        return Err(ReadError::Trouble("the memory for producers is full until the next upload; try again".to_owned()));
+    if !state.is_empty() && !make_room(shared, state.len(), stream.id) {
+        let excess = shared.producers.excess(&shared.options, state.len());
+        state.forget(excess, clock.wall(), shared.options.producer_silence_min, Offset::MAX);
+        if !make_room(shared, state.len(), stream.id) {
+            let full = "the memory for producers is full until the next upload; try again";
+            return Err(ReadError::Trouble(full.to_owned()));
+        }
     }
     let saved = record.producers.iter().map(|reference| reference.range.next);
     let changed = saved.chain(parts.into_iter().map(|part| part.range.next)).max().unwrap_or_default();
@@ -261,25 +280,55 @@ fn hold(
     Ok(())
 }
 
-/// Whether so many producers more may be held. What is saved leaves memory for them; what is not is uploaded soon.
-pub(crate) fn make_room(shared: &Shared, wanted: usize) -> bool {
+/// Whether the stream `own` may hold so many producers more. What other streams have saved leaves memory for them; then who was silent
+/// for long is forgotten; what must be saved first is uploaded soon.
+pub(crate) fn make_room(shared: &Shared, wanted: usize, own: StreamId) -> bool {
     // One state is always taken when nothing else is held, so that a large one is slow and not impossible.
-    let fits = || shared.producers.len() == 0 || shared.producers.len() + wanted <= shared.options.producers_max;
+    let fits = || shared.producers.len() == 0 || shared.producers.excess(&shared.options, wanted) == 0;
     if fits() {
         return true;
     }
-    tidy(shared, Micros(u64::MAX));
+    let stay = u64::try_from(STAY.as_micros()).unwrap_or(u64::MAX);
+    let left = let_go(shared, Micros(shared.world.clock.now().0.saturating_sub(stay)), Some(own));
     if !fits() {
+        forget(shared, wanted);
+    }
+    if !fits() && left.must_be_saved {
         shared.own.freeze();
     }
     fits()
 }
 
+/// Forgets the longest silent producers of the states that are held, until there is room for `wanted` and some more.
+fn forget(shared: &Shared, wanted: usize) {
+    let spare = shared.options.producers_max / FORGOTTEN_PART;
+    for stream in open_streams(shared) {
+        let count = shared.producers.excess(&shared.options, wanted + spare);
+        let mut locked = stream.producers.lock();
+        let Some(held) = locked.as_mut() else { continue };
+        let confirmed = stream.confirmed();
+        shared.producers.change(&mut held.state, |state| {
+            state.forget(count, shared.world.clock.wall(), shared.options.producer_silence_min, confirmed);
+        });
+    }
+}
+
 /// Forgets expired producers, and saved states that nobody has used since `idle_since`.
 pub(crate) fn tidy(shared: &Shared, idle_since: Micros) {
+    let_go(shared, idle_since, None);
+}
+
+/// What is held after some have left.
+struct Left {
+    /// Of others than the one that asks, something that can't leave before it is saved.
+    must_be_saved: bool,
+}
+
+/// The same, but for the state of `own`.
+fn let_go(shared: &Shared, idle_since: Micros, own: Option<StreamId>) -> Left {
     let image = shared.ledger.image();
-    let streams: Vec<Arc<OpenStream>> = lock(&shared.streams).values().cloned().collect();
-    for stream in streams {
+    let mut left = Left { must_be_saved: false };
+    for stream in open_streams(shared) {
         let mut locked = stream.producers.lock();
         let Some(held) = locked.as_mut() else { continue };
         let confirmed = stream.confirmed();
@@ -288,11 +337,18 @@ pub(crate) fn tidy(shared: &Shared, idle_since: Micros) {
         });
         let is_saved = saved_end(&image, stream.id).is_some_and(|saved| held.changed <= saved);
         let is_new = held.changed == Offset(0) && held.state.is_empty();
-        if held.used <= idle_since && (is_saved || is_new) {
+        let is_own = own == Some(stream.id);
+        left.must_be_saved |= !(is_own || is_saved || is_new);
+        if held.used <= idle_since && (is_saved || is_new) && !is_own {
             shared.producers.count.fetch_sub(held.state.len(), Ordering::Relaxed);
             *locked = None;
         }
     }
+    left
+}
+
+fn open_streams(shared: &Shared) -> Vec<Arc<OpenStream>> {
+    lock(&shared.streams).values().cloned().collect()
 }
 
 /// Up to where the image has a stream's whole state. `None`: nowhere.
@@ -307,7 +363,6 @@ pub(crate) fn own_sections(shared: &Shared) -> Vec<Section> {
     if planted!("producer state left out of a commit", false, true) {
         return Vec::new();
     }
-    let streams: Vec<Arc<OpenStream>> = lock(&shared.streams).values().cloned().collect();
     let image = shared.ledger.image();
     let section = |stream: Arc<OpenStream>| {
         let confirmed = stream.confirmed();
@@ -326,7 +381,7 @@ pub(crate) fn own_sections(shared: &Shared) -> Vec<Section> {
             || Section { stream: stream.id, stream_epoch: stream.epoch, range, bytes: encode_section(&state) };
         (!state.is_empty()).then(section)
     };
-    streams.into_iter().filter_map(section).collect()
+    open_streams(shared).into_iter().filter_map(section).collect()
 }
 
 /// What the first block of a dead WAL must save: the part of each stream's state that its tail holds. All of it is below the sealed

@@ -416,10 +416,11 @@ impl Stream {
         producers::load(&self.shared, &self.stream).await
     }
 
-    /// Lets producers that are saved leave memory, as [`AppendError::TooManyProducers`] asks for; answers whether there is room now.
+    /// Lets other streams' saved producers leave memory, and forgets who was silent for long, as [`AppendError::TooManyProducers`]
+    /// asks for; answers whether there is room now.
     #[must_use]
     pub fn make_room_for_producers(&self) -> bool {
-        producers::make_room(&self.shared, 1)
+        producers::make_room(&self.shared, 1, self.stream.id)
     }
 
     /// Whether this start owned the stream at some moment after this was asked: only then does what it has in memory include all that

@@ -187,6 +187,46 @@ async fn fsck_dead(store: &Store, bucket: &std::sync::Arc<dyn world::ObjectStore
     report.dead.len() + report.orphans.len()
 }
 
+/// A stream with as many producers as memory is for keeps those that it has, however many strangers come, and takes these when others
+/// have been silent for long.
+#[test]
+fn a_streams_own_strangers_do_not_drive_it_out_of_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let few = Options { producers_max: 10, housekeeping_period: Duration::from_hours(1), ..options() };
+    let quick = Options { upload_age: Duration::from_millis(20), ..few.clone() };
+    let id = life(|world| async move {
+        let store = start(&world, root, BOTH[1], quick).await;
+        let id = create(&store, "a", 1).await[0];
+        let stream = store.stream(id).unwrap();
+        for producer in 0..10 {
+            send_all(&stream, producer, 0..1).await;
+        }
+        let saved = || store.ledger().image().streams.get(&id).unwrap().producers.iter().map(|it| it.range.next).max();
+        until("all of it is saved", || saved() == Some(Offset(10))).await;
+        // It has not been used for longer than a state stays in any case.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        for stranger in 90..95 {
+            assert!(!stream.make_room_for_producers(), "it could leave, and would be asked for at once");
+            let refused = stream.append(from_producer(stranger, stream.next(), 0));
+            assert_eq!(refused.unwrap_err(), AppendError::TooManyProducers, "not away");
+        }
+        assert!(matches!(stream.append(from_producer(4, stream.next(), 0)), Ok(Appended::Repeat(_))));
+        id
+    });
+    let impatient = Options { producer_silence_min: Duration::ZERO, ..few };
+    life(|world| async move {
+        let store = start(&world, root, BOTH[1], impatient).await;
+        let stream = store.stream(id).unwrap();
+        send_all(&stream, 0, 1..2).await;
+        assert!(stream.make_room_for_producers());
+        assert!(!send(&stream, 90, 0).await.unwrap().1);
+        assert!(send(&stream, 0, 0).await.unwrap().1, "who was not silent is known");
+        let who_was = stream.append(from_producer(1, stream.next(), 1));
+        assert_eq!(who_was.unwrap_err(), AppendError::TooManyProducers, "the longest silent one is a stranger");
+    });
+}
+
 /// Memory for producers is bounded: strangers wait, known ones go on, and what is saved makes room.
 #[test]
 fn too_many_producers_wait_until_others_are_saved() {

@@ -7,7 +7,7 @@
 //! - The last five batches of a producer are known, as in Kafka; of those not confirmed yet, all.
 //! - A batch is accepted if it continues its producer's sequence, or begins a new epoch at 0. A repeat of a known batch is told
 //!   where the original stands. Anything else is refused.
-//! - An unknown producer begins at 0, unless one has expired here: then it may be that one, and any sequence is taken (KIP-360).
+//! - An unknown producer begins at 0, unless one was forgotten here: then it may be that one, and any sequence is taken (KIP-360).
 //! - Folding is idempotent and may overlap: what lies below a producer's newest batch changes nothing but fills its history.
 //!
 //! Time comes in as an argument; the budget of all streams together is the shell's.
@@ -230,6 +230,22 @@ impl Producers {
         let before = self.by_id.len();
         self.by_id.retain(|_, it| !it.is_expired(now, expiration) || it.newest().next() > confirmed);
         self.expired |= self.by_id.len() < before;
+    }
+
+    /// Forgets up to `count` of the producers that were silent for `silence` and have nothing unconfirmed, the longest silent first:
+    /// where there is no memory for all of them until they expire.
+    pub fn forget(&mut self, count: usize, now: UnixMillis, silence: std::time::Duration, confirmed: Offset) {
+        if count == 0 {
+            return;
+        }
+        let may_go = |it: &Producer| it.is_expired(now, silence) && it.newest().next() <= confirmed;
+        let silent = self.by_id.iter().filter(|(_, it)| may_go(it));
+        let mut silent: Vec<(UnixMillis, i64)> = silent.map(|(id, it)| (it.seen, *id)).collect();
+        silent.sort_unstable();
+        for (_, id) in silent.iter().take(count) {
+            self.by_id.remove(id);
+            self.expired = true;
+        }
     }
 
     /// How many are known.

@@ -112,6 +112,26 @@ fn who_was_silent_is_forgotten_and_then_any_stranger_may_be_who_it_was() {
 }
 
 #[test]
+fn the_longest_silent_are_forgotten_first_and_nobody_who_wrote_lately() {
+    let at = |second: i64| UnixMillis(NOW.0 + 1000 * second);
+    let mut producers = Producers::default();
+    for (id, second) in [(1, 30), (2, 10), (3, 20), (4, 50), (5, 0)] {
+        let batch = ProducerBatch::of(&delta(id, 0, 0, 1), Offset(id.unsigned_abs()), at(second));
+        producers.accepted(id, batch, at(second), DAY, Offset(0));
+    }
+    // The last one is not confirmed, the fourth wrote 10 s ago.
+    let known = |producers: &Producers| (1..=5).filter(|id| producers.knows(*id)).collect::<Vec<_>>();
+    let mut none = producers.clone();
+    none.forget(0, at(60), Duration::from_secs(30), Offset(5));
+    assert_eq!(none, producers, "and nobody is taken for one who was forgotten");
+    producers.forget(2, at(60), Duration::from_secs(30), Offset(5));
+    assert_eq!(known(&producers), [1, 4, 5]);
+    assert_eq!(producers.check(&delta(2, 0, 7, 1), at(60), DAY), Ok(Verdict::New), "who was forgotten may go on");
+    producers.forget(9, at(60), Duration::from_secs(30), Offset(5));
+    assert_eq!(known(&producers), [4, 5]);
+}
+
+#[test]
 fn parts_may_be_folded_in_any_order_and_twice() {
     let mut whole = Producers::default();
     for n in 0..9_u8 {
