@@ -55,6 +55,7 @@ def main():
         ("describe-configs", describe_configs),
         ("alter-configs", alter_configs),
         ("describe-cluster", describe_cluster),
+        ("idempotence-restart", idempotence_restart),
         ("restart", restart),
     ]
     run(cases)
@@ -159,6 +160,31 @@ def idempotence():
     sent = [(b"value-%d" % i, None) for i in range(3000)]
     produce(topic, sent, {"enable.idempotence": True, "batch.num.messages": 10})
     same(sorted(value for value, _ in sent), sorted(m.value() for m in read(topic, 2)), "records")
+
+
+def idempotence_restart():
+    """The broker is killed with batches under way, again and again; each value is there once, and in order."""
+    topic, sent, answered, errors, under_way = create("idempotence-restart", 1), [], [], [], []
+    options = {"enable.idempotence": True, "batch.num.messages": 10, "linger.ms": 0, "message.timeout.ms": 60_000}
+    client = producer({**options, "queue.buffering.max.messages": 100_000})
+
+    def delivered(error, message):
+        (errors if error else answered).append(error or message.value())
+
+    for number in range(3):
+        for i in range(10_000):
+            sent.append(b"value-%d-%d" % (number, i))
+            client.produce(topic, sent[-1], on_delivery=delivered)
+        # Some of them have been answered, so that others are on their way.
+        deadline, wanted = time.monotonic() + 40, number * 10_000 + 100
+        while len(answered) < wanted and time.monotonic() < deadline:
+            client.poll(0.001)
+        under_way.append(len(sent) - len(answered))
+        restart_broker()
+    same(0, client.flush(60), "unsent")
+    same([], errors, "errors")
+    check(any(under_way), "sends were under way when the broker was killed")
+    same(sent, [m.value() for m in read(topic, 1)], "records in the log")
 
 
 def seek():

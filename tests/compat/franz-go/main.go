@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -61,6 +62,7 @@ func main() {
 		{"alter-configs", alterConfigs},
 		{"offset-for-leader-epoch", leaderEpochs},
 		{"log-dirs", logDirs},
+		{"idempotence-restart", idempotenceRestart},
 		{"restart", restart},
 	}...)
 	if len(os.Args) > 1 {
@@ -181,6 +183,43 @@ func idempotence(ctx context.Context) {
 	sent := numbered(topic, 3000)
 	produce(ctx, sent, kgo.ProducerBatchMaxBytes(1000), kgo.ProducerBatchCompression(kgo.NoCompression()))
 	same(sorted(values(sent)), sorted(values(read(ctx, topic))), "records")
+}
+
+// The broker is killed with batches under way, again and again; each value is there once, and in order.
+func idempotenceRestart(ctx context.Context) {
+	topic := create(ctx, "idempotence-restart", 1, nil)
+	client := newClient(kgo.ProducerBatchMaxBytes(1000), kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.ProducerLinger(0))
+	defer client.Close()
+	var sent []*kgo.Record
+	var answered atomic.Int64
+	var failed atomic.Value
+	underWay := int64(0)
+	for range 3 {
+		records := numbered(topic, 10000)
+		for _, r := range records {
+			client.Produce(ctx, r, func(_ *kgo.Record, err error) {
+				if err != nil {
+					failed.Store(err)
+				}
+				answered.Add(1)
+			})
+		}
+		// Some of them have been answered, so that others are on their way.
+		wanted := int64(len(sent)) + 100
+		sent = append(sent, records...)
+		for answered.Load() < wanted && ctx.Err() == nil {
+			time.Sleep(time.Millisecond)
+		}
+		underWay += int64(len(sent)) - answered.Load()
+		fmt.Println("restart")
+		answer, err := runner.ReadString('\n')
+		ok(err)
+		same("restarted\n", answer, "the runner's answer")
+	}
+	ok(client.Flush(ctx))
+	check(failed.Load() == nil, fmt.Sprint("no send fails: ", failed.Load()))
+	check(underWay > 0, "sends were under way when the broker was killed")
+	same(values(sent), values(read(ctx, topic)), "records in the log")
 }
 
 func seek(ctx context.Context) {

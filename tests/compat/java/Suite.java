@@ -52,6 +52,7 @@ public class Suite {
     cases.put("group-admin", Suite::groupAdmin);
     cases.put("describe-configs", Suite::describeConfigs);
     addModern(cases);
+    cases.put("idempotence-restart", Suite::idempotenceRestart);
     cases.put("restart", Suite::restart);
     if (arguments.length > 0) cases.keySet().retainAll(Set.of(arguments));
     System.out.println("plan " + cases.size());
@@ -243,6 +244,29 @@ public class Suite {
     Collections.sort(sent);
     Collections.sort(found);
     same(sent, found, "records");
+  }
+
+  /** The broker is killed with batches under way, again and again; each value is there once, and those of a partition in order. */
+  static void idempotenceRestart() throws Exception {
+    String topic = topic("idempotence-restart", 1, Map.of());
+    Map<String, String> options = Map.of("enable.idempotence", "true", "max.in.flight.requests.per.connection", "5",
+        "batch.size", "500", "acks", "all", "delivery.timeout.ms", "60000");
+    List<String> sent = new ArrayList<>();
+    List<Future<RecordMetadata>> sends = new ArrayList<>();
+    int unanswered = 0;
+    try (KafkaProducer<byte[], byte[]> producer = producer(options)) {
+      for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < 10_000; i++) sends.add(send(producer, topic, "value-" + round + "-" + i, sent));
+        // Some of them have been answered, so that others are on their way.
+        sends.get(sends.size() - 9_900).get();
+        for (Future<RecordMetadata> send : sends) if (!send.isDone()) unanswered++;
+        System.out.println("restart");
+        same("restarted", RUNNER.readLine(), "the runner's answer");
+      }
+      for (Future<RecordMetadata> send : sends) send.get();
+    }
+    check(unanswered > 0, "sends were under way when the broker was killed");
+    same(sent, values(read(topic, 1)), "records in the log");
   }
 
   static void seek() throws Exception {
