@@ -225,13 +225,12 @@ impl Requests {
     /// Starts the request that was read, where the pipelining rule allows.
     fn start_next(&mut self) {
         let Some(next) = &self.next else { return };
-        let options = &self.broker.options;
         let alone = self.starting.is_none() && self.running.is_empty();
         let joins = next.is_produce()
             && self.only_produces
             && self.starting.is_none()
-            && self.running.len() < options.pipeline_requests_max
-            && self.running_bytes.iter().sum::<usize>() + next.frame_bytes() <= options.pipeline_bytes_max;
+            && self.running.len() < self.broker.options.pipeline_requests_max
+            && self.running_bytes.iter().sum::<usize>() + next.frame_bytes() <= self.broker.options.pipeline_bytes_max;
         if !alone && !joins {
             return;
         }

@@ -74,6 +74,8 @@ pub(crate) enum Failure {
     /// Nothing was enqueued, and there is time for it later.
     #[error("the broker has too many records to decompress; send fewer at a time, or send it again")]
     TooMuchToCheck,
+    #[error("records of a topic that is compacted only can't be deleted: its cleanup.policy lacks `delete`")]
+    DeletionByPolicy,
     #[error("the offset is outside of what the partition holds")]
     OffsetOutOfRange,
     /// Bytes that are no batch, or not one that producers may send.
@@ -129,7 +131,9 @@ impl Failure {
             Failure::InvalidTopic(_) => ErrorCode::InvalidTopicException,
             Failure::TopicExists(_) => ErrorCode::TopicAlreadyExists,
             Failure::InvalidPartitions(_) => ErrorCode::InvalidPartitions,
-            Failure::TooManyPartitions { .. } | Failure::ClusterFull { .. } => ErrorCode::PolicyViolation,
+            Failure::TooManyPartitions { .. } | Failure::ClusterFull { .. } | Failure::DeletionByPolicy => {
+                ErrorCode::PolicyViolation
+            }
             Failure::InvalidReplicationFactor(_) => ErrorCode::InvalidReplicationFactor,
             Failure::InvalidAssignment(_) => ErrorCode::InvalidReplicaAssignment,
             Failure::InvalidConfig(_) => ErrorCode::InvalidConfig,

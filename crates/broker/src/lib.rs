@@ -24,6 +24,7 @@ mod memory;
 mod options;
 mod partition;
 mod producer_ids;
+mod requests;
 mod retention;
 pub mod settings;
 #[cfg(test)]

@@ -33,7 +33,7 @@ impl TopicSettings {
     pub(crate) fn of(configs: &BTreeMap<String, String>, options: &BrokerOptions) -> TopicSettings {
         let number = |name: &str| configs.get(name).and_then(|value| value.trim().parse::<i64>().ok());
         let size = |name: &str| number(name).and_then(|bytes| usize::try_from(bytes).ok());
-        let cleanup = configs.get("cleanup.policy").map_or(options.cleanup, |text| CleanupPolicy::of(text));
+        let cleanup = TopicSettings::cleanup(configs, options);
         let retention = match number("retention.ms") {
             Some(ms) => u64::try_from(ms).ok().map(Duration::from_millis),
             None => options.retention,
@@ -56,6 +56,11 @@ impl TopicSettings {
                 .unwrap_or(options.timestamp_before_max_ms),
             timestamp_after_max_ms: number("message.timestamp.after.max.ms").unwrap_or(options.timestamp_after_max_ms),
         }
+    }
+
+    /// What becomes of such a topic's old records.
+    pub(crate) fn cleanup(configs: &BTreeMap<String, String>, options: &BrokerOptions) -> CleanupPolicy {
+        configs.get("cleanup.policy").map_or(options.cleanup, |text| CleanupPolicy::of(text))
     }
 }
 

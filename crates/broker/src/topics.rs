@@ -7,7 +7,7 @@
 
 use crate::error::Failure;
 use crate::settings::Scope;
-use crate::{Shared, topic_name, uuid};
+use crate::{Shared, requests, topic_name, uuid};
 use base::{NodeEpoch, NodeId, StreamId, TopicId, WalIndex};
 use control_core::{Command, Image, Node, NodeState, Outcome, Refusal, StreamRecord, Topic};
 use std::collections::BTreeMap;
@@ -48,17 +48,14 @@ pub(crate) fn check(broker: &Shared, image: &Image, topic: &NewTopic) -> Result<
         return Err(Failure::TopicExists(topic.name.clone()));
     }
     check_collision(&topic.name, image)?;
-    let options = &broker.options;
-    let partitions = if topic.partitions == -1 { options.num_partitions } else { topic.partitions };
-    if partitions < 1 || partitions > options.topic_partitions_max {
-        return Err(Failure::InvalidPartitions(format!(
-            "a topic has 1 to {} partitions, not {partitions}",
-            options.topic_partitions_max
-        )));
+    let partitions = if topic.partitions == -1 { broker.options.num_partitions } else { topic.partitions };
+    if partitions < 1 {
+        return Err(Failure::InvalidPartitions(format!("a topic has at least 1 partition, not {partitions}")));
     }
+    requests::check_partitions([i64::from(partitions)].into_iter(), broker.options.topic_partitions_max)?;
     broker.creating.check_room(broker, image, count(partitions))?;
     let replication_factor =
-        if topic.replication_factor == -1 { options.replication_factor } else { topic.replication_factor };
+        if topic.replication_factor == -1 { broker.options.replication_factor } else { topic.replication_factor };
     if replication_factor < 1 {
         return Err(Failure::InvalidReplicationFactor(format!(
             "the replication factor must be at least 1, not {replication_factor}"

@@ -365,6 +365,8 @@ async fn a_request_for_too_many_partitions_creates_none_and_a_success_has_no_mes
     for answer in client.call(7, &request).await.topics {
         assert_eq!(answer.error_code, ErrorCode::PolicyViolation.number(), "{}", answer.name);
     }
+    // A single one, too.
+    assert_eq!(client.create("alone", 11, &[]).await, ErrorCode::PolicyViolation.number());
     request.topics.pop();
     for answer in client.call(7, &request).await.topics {
         assert_eq!((answer.error_code, answer.error_message), (0, None));
@@ -442,6 +444,13 @@ async fn deleted_records_are_gone_at_once_for_good_and_no_further_than_asked() {
     let request = produce_request("t", batch(&[(now, "next")]), -1);
     assert_eq!(client.call(9, &request).await.responses[0].partition_responses[0].base_offset, 12);
     assert_eq!(values(&mut client, "t", 12, 1000).await, [(12, "next".to_owned())]);
+    // What is compacted and no more keeps the last record of each key.
+    let policy = ErrorCode::PolicyViolation.number();
+    for (name, cleanup, code) in [("c", "compact", policy), ("d", "compact,delete", 0), ("n", "", 0)] {
+        assert_eq!(client.create(name, 1, &[("cleanup.policy", cleanup)]).await, 0);
+        let answer = &client.call(2, &delete(name, &[(0, -1)])).await.topics[0].partitions[0];
+        assert_eq!(answer.error_code, code, "cleanup.policy={cleanup}");
+    }
     running.broker.stop().await;
 }
 

@@ -141,7 +141,9 @@ pub(crate) async fn run(broker: Arc<Shared>) {
     loop {
         let image = images.borrow_and_update().clone();
         coordinators.follow(&broker, &image);
-        let has_lost_topics = names.iter().any(|(name, id)| image.topic_names.get(name) != Some(id));
+        // Most entries of the ledger are about other things, and leave the names as they were.
+        let has_lost_topics =
+            !names.ptr_eq(&image.topic_names) && names.iter().any(|(name, id)| image.topic_names.get(name) != Some(id));
         names = image.topic_names.clone();
         let now = broker.clock.now();
         let expires = now >= next_expiry;

@@ -9,7 +9,7 @@ use crate::Shared;
 use crate::error::Failure;
 use crate::handler::describe_configs::{self, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP, TOPIC};
 use crate::settings::{self, Change, Changes, Described, Operation, Scope, Update, View, Wanted, Wrong, change};
-use crate::{topic_name, topics};
+use crate::{requests, topic_name, topics};
 use base::TopicId;
 use control_core::{Command, Image, SettingsScope};
 use protocol::error_code::ErrorCode;
@@ -79,9 +79,8 @@ async fn alter(
     wanted: Vec<(Resource, Result<Wanted, Failure>)>,
     validate_only: bool,
 ) -> Vec<(Resource, Result<(), Failure>)> {
-    let mut seen = BTreeSet::new();
-    let doubled: BTreeSet<Resource> =
-        wanted.iter().filter(|(resource, _)| !seen.insert(resource)).map(|(resource, _)| resource.clone()).collect();
+    let doubled = requests::doubled(wanted.iter().map(|(resource, _)| resource));
+    let doubled: BTreeSet<Resource> = doubled.into_iter().cloned().collect();
     let _one_at_a_time = broker.altering.lock().await;
     let image = broker.store.ledger().image();
     let outcomes = wanted.into_iter().map(|(resource, wanted)| {
@@ -144,7 +143,7 @@ fn plan_brokers(broker: &Shared, view: &View<'_>, scope: SettingsScope, wanted: 
     let defaults = || settings::describe_broker(view);
     let changes = change::plan(Scope::Broker, &set, value_in(defaults), wanted).map_err(|wrong| match wrong {
         // Kafka has the broad code for values of brokers, and takes any name.
-        Wrong::Config(why) if why.starts_with("Unknown") => Failure::InvalidConfig(why),
+        Wrong::UnknownName(why) => Failure::InvalidConfig(why),
         Wrong::Config(why) | Wrong::Request(why) => Failure::InvalidRequest(why),
     })?;
     let mut after = set;
@@ -221,6 +220,6 @@ fn tell_caveats(scope: Scope, resource: &str, changes: &Changes) {
 fn failure(wrong: Wrong) -> Failure {
     match wrong {
         Wrong::Request(why) => Failure::InvalidRequest(why),
-        Wrong::Config(why) => Failure::InvalidConfig(why),
+        Wrong::UnknownName(why) | Wrong::Config(why) => Failure::InvalidConfig(why),
     }
 }

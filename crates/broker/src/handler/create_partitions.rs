@@ -4,9 +4,8 @@
 //! are judged one after the other. Refusals are in Kafka's words.
 
 use crate::error::Failure;
-use crate::topics;
-use crate::{Shared, topic_name};
-use base::{NodeEpoch, NodeId, TopicId};
+use crate::{Shared, requests, topic_name, topics};
+use base::{NodeEpoch, TopicId};
 use control_core::Image;
 use futures::future::join_all;
 use protocol::error_code::ErrorCode;
@@ -20,54 +19,44 @@ use std::time::Duration;
 pub(crate) async fn handle(broker: &Shared, request: CreatePartitionsRequest) -> CreatePartitionsResponse {
     let limit = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
     let image = broker.store.ledger().image();
-    let doubled = doubled_names(&request.topics);
-    let too_many = too_many_partitions(broker, &image, &request.topics);
+    let doubled = requests::doubled(request.topics.iter().map(|topic| topic.name.as_str()));
+    let more = request.topics.iter().map(|asked| more_partitions(&image, asked));
+    let checked = requests::check_partitions(more, broker.options.topic_partitions_max);
     let mut answered = BTreeSet::new();
-    let results = request.topics.into_iter().filter_map(|asked| {
-        let refused = if doubled.contains(&asked.name) {
-            Some(Failure::InvalidRequest("Duplicate topic name.".to_owned()))
+    let results = request.topics.iter().filter_map(|asked| {
+        let checked = if doubled.contains(asked.name.as_str()) {
+            Err(Failure::InvalidRequest("Duplicate topic name.".to_owned()))
         } else {
-            too_many.clone()
+            checked.clone()
         };
         // A name that the request has twice gets one answer, as Kafka's does.
-        answered.insert(asked.name.clone()).then(|| grow(broker, asked, refused, request.validate_only, limit))
+        answered.insert(asked.name.as_str()).then(|| grow(broker, asked, checked, request.validate_only, limit))
     });
     CreatePartitionsResponse { results: join_all(results).await, ..CreatePartitionsResponse::default() }
 }
 
-fn doubled_names(topics: &[CreatePartitionsTopic]) -> BTreeSet<String> {
-    let mut seen = BTreeSet::new();
-    topics.iter().filter(|topic| !seen.insert(&topic.name)).map(|topic| topic.name.clone()).collect()
-}
-
-/// A request of a few bytes can ask for any number of partitions, each of which takes memory for good: nothing is done of one that
-/// asks for too many in all.
-fn too_many_partitions(broker: &Shared, image: &Image, topics: &[CreatePartitionsTopic]) -> Option<Failure> {
-    let most = broker.options.topic_partitions_max;
-    let more = |asked: &CreatePartitionsTopic| {
-        let present = image.topic(&asked.name).map_or(0, |topic| topic.partitions.len());
-        i64::from(asked.count).saturating_sub(i64::try_from(present).unwrap_or(i64::MAX)).max(0)
-    };
-    let asked = topics.iter().filter(|asked| image.topic(&asked.name).is_some()).map(more).fold(0, i64::saturating_add);
-    (asked > i64::from(most)).then_some(Failure::TooManyPartitions { most })
+/// How many partitions a topic is to have beyond those that it has.
+fn more_partitions(image: &Image, asked: &CreatePartitionsTopic) -> i64 {
+    let Some(topic) = image.topic(&asked.name) else { return 0 };
+    i64::from(asked.count).saturating_sub(i64::try_from(topic.partitions.len()).unwrap_or(i64::MAX))
 }
 
 async fn grow(
     broker: &Shared,
-    asked: CreatePartitionsTopic,
-    refused: Option<Failure>,
+    asked: &CreatePartitionsTopic,
+    checked: Result<(), Failure>,
     validate_only: bool,
     limit: Duration,
 ) -> CreatePartitionsTopicResult {
-    let outcome = match refused {
-        Some(failure) => Err(failure),
-        None => grow_to(broker, &asked, validate_only, limit).await,
+    let outcome = match checked {
+        Err(failure) => Err(failure),
+        Ok(()) => grow_to(broker, asked, validate_only, limit).await,
     };
     let (error_code, error_message) = match outcome {
         Ok(()) => (ErrorCode::None.number(), None),
         Err(failure) => (failure.code().number(), Some(failure.to_string())),
     };
-    CreatePartitionsTopicResult { name: asked.name, error_code, error_message }
+    CreatePartitionsTopicResult { name: asked.name.clone(), error_code, error_message }
 }
 
 async fn grow_to(
@@ -130,34 +119,11 @@ fn check(image: &Image, own: NodeEpoch, asked: &CreatePartitionsTopic) -> Result
                 assignments.len()
             )));
         }
-        Some(assignments) => assigned_leaders(image, assignments)?,
+        Some(assignments) => {
+            let living = topics::living(image);
+            let leader = |it: &CreatePartitionsAssignment| requests::assigned_leader(&living, &it.broker_ids);
+            assignments.iter().map(leader).collect::<Result<_, _>>()?
+        }
     };
     Ok(Growth { topic: topic.id, first, leaders })
-}
-
-/// The broker that each new partition is assigned to: one, as the partitions before have one.
-fn assigned_leaders(image: &Image, assignments: &[CreatePartitionsAssignment]) -> Result<Vec<NodeEpoch>, Failure> {
-    let living = topics::living(image);
-    let refused = |why: String| Failure::InvalidAssignment(format!("The manual partition assignment includes {why}"));
-    let leader = |assignment: &CreatePartitionsAssignment| {
-        let ids = &assignment.broker_ids;
-        if ids.is_empty() {
-            return Err(refused("an empty replica list.".to_owned()));
-        }
-        if let Some(unknown) = ids.iter().find(|id| !living.contains_key(&NodeId(**id))) {
-            return Err(refused(format!("broker {unknown}, but no such broker is registered.")));
-        }
-        let mut seen = BTreeSet::new();
-        if let Some(doubled) = ids.iter().find(|id| !seen.insert(**id)) {
-            return Err(refused(format!("the broker {doubled} more than once.")));
-        }
-        match (&ids[..], living.get(&NodeId(ids[0]))) {
-            ([_], Some((node_epoch, _))) => Ok(*node_epoch),
-            _ => Err(refused(format!(
-                "a partition with {} replica(s), but this is not consistent with previous partitions, which have 1 replica(s).",
-                ids.len()
-            ))),
-        }
-    };
-    assignments.iter().map(leader).collect()
 }

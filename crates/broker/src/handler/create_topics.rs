@@ -3,9 +3,10 @@
 use crate::Shared;
 use crate::error::Failure;
 use crate::handler::describe_configs;
+use crate::requests;
 use crate::topic_name;
 use crate::topics::{self, CheckedTopic, NewTopic};
-use base::{NodeEpoch, NodeId};
+use base::NodeEpoch;
 use control_core::Image;
 use protocol::error_code::ErrorCode;
 use protocol::messages::create_topics_request::{CreatableReplicaAssignment, CreatableTopic, CreateTopicsRequest};
@@ -16,23 +17,20 @@ use std::time::Duration;
 pub(crate) async fn handle(broker: &Shared, request: CreateTopicsRequest) -> CreateTopicsResponse {
     let limit = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
     let image = broker.store.ledger().image();
-    let doubled = doubled_names(&request.topics);
-    let too_many = too_many_partitions(broker, &request.topics);
-    let validate_only = request.validate_only;
-    let results = request.topics.into_iter().map(|asked| {
-        let image = image.clone();
-        let (doubled, too_many) = (&doubled, &too_many);
-        async move {
-            let name = asked.name.clone();
-            let outcome = if let Some(refused) = too_many {
-                Err(refused.clone())
-            } else if doubled.contains(&name) {
-                Err(Failure::InvalidRequest(format!("the request names topic '{name}' more than once")))
-            } else {
-                create(broker, &image, &asked, validate_only, limit).await
-            };
-            (name, outcome)
-        }
+    let doubled = requests::doubled(request.topics.iter().map(|topic| topic.name.as_str()));
+    // One topic, too: as in Kafka.
+    let asked = request.topics.iter().map(|topic| asked_partitions(broker, topic));
+    let checked = requests::check_partitions(asked, broker.options.topic_partitions_max);
+    let results = request.topics.iter().map(async |asked| {
+        let name = asked.name.clone();
+        let outcome = if let Err(refused) = &checked {
+            Err(refused.clone())
+        } else if doubled.contains(name.as_str()) {
+            Err(Failure::InvalidRequest(format!("the request names topic '{name}' more than once")))
+        } else {
+            create(broker, &image, asked, request.validate_only, limit).await
+        };
+        (name, outcome)
     });
     let mut answered = BTreeSet::new();
     let mut topics = Vec::new();
@@ -64,23 +62,13 @@ pub(crate) async fn handle(broker: &Shared, request: CreateTopicsRequest) -> Cre
     CreateTopicsResponse { topics, ..CreateTopicsResponse::default() }
 }
 
-/// A request of a few bytes can ask for any number of partitions, each of which takes memory for good. The bound holds for all
-/// topics of a request together, as in Kafka, and nothing of such a request is done.
-fn too_many_partitions(broker: &Shared, topics: &[CreatableTopic]) -> Option<Failure> {
-    let most = broker.options.topic_partitions_max;
-    let of_topic = |topic: &CreatableTopic| match (topic.assignments.len(), topic.num_partitions) {
+/// How many partitions a topic asks for, as Kafka counts them before it looks at anything else.
+fn asked_partitions(broker: &Shared, topic: &CreatableTopic) -> i64 {
+    match (topic.assignments.len(), topic.num_partitions) {
         (0, -1) => i64::from(broker.options.num_partitions),
-        (0, asked) => i64::from(asked.max(0)),
+        (0, asked) => i64::from(asked),
         (assigned, _) => i64::try_from(assigned).unwrap_or(i64::MAX),
-    };
-    let asked = topics.iter().map(of_topic).fold(0, i64::saturating_add);
-    // A single topic that asks for too many has its own answer.
-    (topics.len() > 1 && asked > i64::from(most)).then_some(Failure::TooManyPartitions { most })
-}
-
-fn doubled_names(topics: &[CreatableTopic]) -> BTreeSet<String> {
-    let mut seen = BTreeSet::new();
-    topics.iter().filter(|topic| !seen.insert(&topic.name)).map(|topic| topic.name.clone()).collect()
+    }
 }
 
 async fn create(
@@ -134,32 +122,21 @@ fn shape(image: &Image, asked: &CreatableTopic) -> Result<Shape, Failure> {
     Ok(Shape { partitions, replication_factor: 1, leaders })
 }
 
-/// The broker that each partition is assigned to. A longer list is refused: its further brokers would be forgotten, as a partition
-/// has one place and no copies.
+/// The broker that each partition is assigned to.
 fn assigned_leaders(image: &Image, assignments: &[CreatableReplicaAssignment]) -> Result<Vec<NodeEpoch>, Failure> {
     let living = topics::living(image);
     let mut leaders = BTreeMap::new();
     for assignment in assignments {
         let number = assignment.partition_index;
-        let wrong = match assignment.broker_ids[..] {
-            [] => "has no broker".to_owned(),
-            [id] => match living.get(&NodeId(id)) {
-                None => format!("names broker {id}, which is not there"),
-                Some(_) if leaders.contains_key(&number) => "is assigned more than once".to_owned(),
-                Some((node_epoch, _)) => {
-                    leaders.insert(number, *node_epoch);
-                    continue;
-                }
-            },
-            _ => format!(
-                "names {} brokers; name one, the leader: records are kept by object storage, not by further brokers",
-                assignment.broker_ids.len()
-            ),
-        };
-        return Err(Failure::InvalidAssignment(format!("partition {number} {wrong}")));
+        let leader = requests::assigned_leader(&living, &assignment.broker_ids)?;
+        if leaders.insert(number, leader).is_some() {
+            let why = format!("Found multiple manual partition assignments for partition {number}");
+            return Err(Failure::InvalidAssignment(why));
+        }
     }
     if !leaders.keys().copied().eq((0..).take(leaders.len())) {
-        return Err(Failure::InvalidAssignment("partitions must be numbered from 0 on without gaps".to_owned()));
+        let why = "partitions should be a consecutive 0-based integer sequence";
+        return Err(Failure::InvalidAssignment(why.to_owned()));
     }
     Ok(leaders.into_values().collect())
 }
@@ -167,6 +144,7 @@ fn assigned_leaders(image: &Image, assignments: &[CreatableReplicaAssignment]) -
 #[cfg(test)]
 mod tests {
     use super::*;
+    use base::NodeId;
     use control_core::{Node, NodeState};
     use std::sync::Arc;
 
@@ -213,11 +191,11 @@ mod tests {
     #[test]
     fn an_assignment_that_could_not_be_kept_is_refused_with_its_reason() {
         let cases: [(Assigned, &str); 5] = [
-            (&[(0, &[])], "has no broker"),
-            (&[(0, &[1, 2])], "names 2 brokers"),
-            (&[(0, &[3])], "not there"),
-            (&[(0, &[1]), (0, &[2])], "more than once"),
-            (&[(0, &[1]), (2, &[2])], "without gaps"),
+            (&[(0, &[])], "an empty replica list"),
+            (&[(0, &[1, 2])], "a partition with 2 replica(s)"),
+            (&[(0, &[3])], "no such broker is registered"),
+            (&[(0, &[1]), (0, &[2])], "multiple manual partition assignments for partition 0"),
+            (&[(0, &[1]), (2, &[2])], "a consecutive 0-based integer sequence"),
         ];
         for (assigned, reason) in cases {
             let refused = leaders(assigned).unwrap_err();

@@ -5,6 +5,7 @@
 
 use crate::Shared;
 use crate::error::Failure;
+use crate::topic_settings::TopicSettings;
 use crate::topics;
 use base::{Offset, TopicId};
 use control_core::Image;
@@ -70,6 +71,11 @@ async fn delete(broker: &Shared, image: &Image, topic: &str, partition: i32, off
     }
     let id = topics::stream_of(topic, partition)?;
     let partition = broker.partitions.owned(id).ok_or(Failure::NotLeader)?;
+    // As in Kafka; where neither policy is set, nothing depends on what is there.
+    let cleanup = TopicSettings::cleanup(&topic.configs, &broker.live.at(image));
+    if cleanup.compact && !cleanup.delete {
+        return Err(Failure::DeletionByPolicy);
+    }
     let start = match offset {
         HIGH_WATERMARK => partition.high_watermark(),
         offset => Offset::from_kafka(offset).ok_or(Failure::OffsetOutOfRange)?,

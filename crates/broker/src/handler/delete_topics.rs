@@ -1,8 +1,7 @@
 //! DeleteTopics: by name and, from version 6 on, by name or id.
 
-use crate::Shared;
 use crate::error::Failure;
-use crate::topics;
+use crate::{Shared, requests, topics};
 use base::TopicId;
 use control_core::Image;
 use futures::future::join_all;
@@ -27,7 +26,7 @@ pub(crate) async fn handle(broker: &Shared, request: DeleteTopicsRequest, versio
         return disabled(asked, version);
     }
     let image = broker.store.ledger().image();
-    let doubled = doubled(asked.iter().map(key));
+    let doubled = requests::doubled(asked.iter().map(key));
     let named_twice = doubled_topics(&image, &asked);
     let mut answered = BTreeSet::new();
     let deletions = asked.into_iter().filter_map(|state| {
@@ -64,15 +63,10 @@ fn key(state: &DeleteTopicState) -> (Option<String>, TopicId) {
     (state.name.clone(), TopicId::from(state.topic_id))
 }
 
-fn doubled<K: Ord + Clone>(keys: impl Iterator<Item = K>) -> BTreeSet<K> {
-    let mut seen = BTreeSet::new();
-    keys.filter(|key| !seen.insert(key.clone())).collect()
-}
-
 /// Topics that the request has both by name and by id.
 fn doubled_topics(image: &Image, asked: &[DeleteTopicState]) -> BTreeSet<TopicId> {
     let distinct: BTreeSet<_> = asked.iter().map(|state| (resolve(image, state), state.name.is_some())).collect();
-    doubled(distinct.into_iter().filter_map(|(id, _)| id))
+    requests::doubled(distinct.into_iter().filter_map(|(id, _)| id))
 }
 
 /// The topic that is meant, where there is one.

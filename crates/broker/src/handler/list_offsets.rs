@@ -7,6 +7,7 @@ use crate::Shared;
 use crate::checks::Work;
 use crate::error::Failure;
 use crate::partition::Partition;
+use crate::requests;
 use crate::time_index;
 use crate::topics;
 use base::{Offset, TopicId, UnixMillis};
@@ -16,7 +17,6 @@ use protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsets
 use protocol::messages::list_offsets_response::{
     ListOffsetsPartitionResponse, ListOffsetsResponse, ListOffsetsTopicResponse,
 };
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Kafka's timestamps with a meaning of their own.
@@ -58,33 +58,27 @@ struct Found {
 
 pub(crate) async fn handle(broker: &Shared, request: ListOffsetsRequest, version: i16) -> ListOffsetsResponse {
     let image = broker.store.ledger().image();
-    let doubled = doubled(&request);
-    // What is stored was checked when it came, so its sum has no bound here.
-    let mut work = Work::of(0, usize::MAX, broker.clock.now().plus(SEARCH_WAIT_MAX));
-    let mut topics = Vec::new();
-    for topic in request.topics {
-        let mut partitions = Vec::new();
-        for asked in topic.partitions {
-            let found = if doubled.contains(&(topic.name.clone(), asked.partition_index)) {
-                Err(Failure::InvalidRequest("the request names this partition more than once".to_owned()))
-            } else {
-                find(broker, &mut work, &image, &topic.name, (&asked, version)).await
-            };
-            partitions.push(describe(asked.partition_index, found, version));
-        }
-        topics.push(ListOffsetsTopicResponse { name: topic.name, partitions });
-    }
-    ListOffsetsResponse { topics, ..ListOffsetsResponse::default() }
-}
-
-/// Partitions that the request has more than once: an answer's reader could not tell which question it belongs to.
-fn doubled(request: &ListOffsetsRequest) -> BTreeSet<(String, i32)> {
-    let mut seen = BTreeSet::new();
-    let asked = request
+    let named = request
         .topics
         .iter()
         .flat_map(|topic| topic.partitions.iter().map(|partition| (topic.name.as_str(), partition.partition_index)));
-    asked.filter(|asked| !seen.insert(*asked)).map(|(name, partition)| (name.to_owned(), partition)).collect()
+    let doubled = requests::doubled(named);
+    // What is stored was checked when it came, so its sum has no bound here.
+    let mut work = Work::of(0, usize::MAX, broker.clock.now().plus(SEARCH_WAIT_MAX));
+    let mut topics = Vec::new();
+    for topic in &request.topics {
+        let mut partitions = Vec::new();
+        for asked in &topic.partitions {
+            let found = if doubled.contains(&(topic.name.as_str(), asked.partition_index)) {
+                Err(Failure::InvalidRequest("the request names this partition more than once".to_owned()))
+            } else {
+                find(broker, &mut work, &image, &topic.name, (asked, version)).await
+            };
+            partitions.push(describe(asked.partition_index, found, version));
+        }
+        topics.push(ListOffsetsTopicResponse { name: topic.name.clone(), partitions });
+    }
+    ListOffsetsResponse { topics, ..ListOffsetsResponse::default() }
 }
 
 /// A negative timestamp is a question of its own, which older versions don't have.

@@ -40,6 +40,8 @@ pub(crate) enum Operation {
 pub(crate) enum Wrong {
     Request(String),
     Config(String),
+    /// There is no setting of that name.
+    UnknownName(String),
 }
 
 /// The new value of each setting that changes; `None`: it has none any more.
@@ -78,7 +80,7 @@ pub(crate) fn plan(
     };
     for (name, text) in &changes {
         let Some(text) = text else { continue };
-        let setting = scope.find(name).ok_or_else(|| Wrong::Config(scope.unknown(name)))?;
+        let setting = scope.find(name).ok_or_else(|| Wrong::UnknownName(scope.unknown(name)))?;
         if scope == Scope::Group && text.len() > GROUP_VALUE_BYTES_MAX {
             return Err(Wrong::Config(format!("{name} is longer than {GROUP_VALUE_BYTES_MAX} bytes")));
         }
@@ -109,7 +111,7 @@ fn changed(
             Operation::Delete => None,
             Operation::Set => Some(value),
             Operation::Append | Operation::Subtract => {
-                let setting = scope.find(&name).ok_or_else(|| Wrong::Config(scope.unknown(&name)))?;
+                let setting = scope.find(&name).ok_or_else(|| Wrong::UnknownName(scope.unknown(&name)))?;
                 if setting.kind != Kind::List {
                     let word = if operation == Operation::Append { "APPEND" } else { "SUBTRACT" };
                     let wrong = format!("Can't {word} to key {name} because its type is not LIST.");
@@ -192,7 +194,7 @@ mod tests {
             ),
             (
                 vec![(Set, "retention.m", Some("1"))],
-                Wrong::Config("Unknown topic config name: retention.m; did you mean retention.ms?".into()),
+                Wrong::UnknownName("Unknown topic config name: retention.m; did you mean retention.ms?".into()),
             ),
         ];
         for (changes, wrong) in cases {

@@ -310,3 +310,7 @@ fn overrides(text: &str) -> Result<BTreeMap<IpAddr, usize>, String> {
 #[cfg(test)]
 #[path = "honoured_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "live_reads_tests.rs"]
+mod live_reads_tests;
