@@ -2,10 +2,11 @@
 //!
 //! Everybody above tries again for ever, each with its own growing waits. Many of them together are still many requests to a
 //! store that has asked for fewer, or is just coming back. So all requests of a process share an account: a success earns half of what
-//! a failure costs. As long as two of three succeed nobody waits. When the account is used up requests go one by one, at intervals
-//! that double with each failure, up to a second, and halve with each success; once a few have succeeded all may go again.
+//! a failure costs. As long as two of three succeed nobody waits. When the account is used up requests start at intervals that double
+//! with each failure, up to a second, and halve with each success; once a few have succeeded all may go again.
 //!
-//! Nothing is refused here and nothing is tried again: who waits has its turn. A request that its caller gave up earns and costs nothing.
+//! Nothing is refused here and nothing is tried again: who waits stands in a line, and has its turn. Who gives up leaves the line, so
+//! that turns are never kept for callers who have gone; a request that its caller gave up earns and costs nothing.
 
 use crate::clock::Clock;
 use crate::object_store::{GetRange, ObjectMeta, ObjectStore, PutOutcome, StoreError};
@@ -19,7 +20,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// What may be owed by failures before requests go one by one, where a failure costs two and a success earns one.
+/// What may be owed by failures before requests go at intervals, where a failure costs two and a success earns one.
 const CREDIT_MAX: i32 = 100;
 /// So much must be earned, once it was used up, before all may go again.
 const DEBT_MAX: i32 = 10;
@@ -37,6 +38,8 @@ pub struct Paced {
 struct Shared {
     clock: Arc<dyn Clock>,
     pace: Mutex<Pace>,
+    /// Whose turn it is next holds this, in the order of asking.
+    line: tokio::sync::Mutex<()>,
     /// All may go again.
     opened: Notify,
 }
@@ -68,14 +71,9 @@ impl Pace {
         self.interval.is_zero()
     }
 
-    /// When the next request may go.
-    fn turn(&mut self, now: Micros) -> Micros {
-        if self.is_open() {
-            return now;
-        }
-        let turn = self.next.max(now);
-        self.next = turn.plus(self.interval);
-        turn
+    /// A request goes now.
+    fn goes(&mut self, now: Micros) {
+        self.next = now.plus(self.interval);
     }
 
     fn succeeded(&mut self) -> Change {
@@ -110,7 +108,7 @@ impl Paced {
     /// All requests that are made through this, or through what [`ObjectStore::counted_as`] makes of it, share one account.
     #[must_use]
     pub fn new(store: Arc<dyn ObjectStore>, clock: Arc<dyn Clock>) -> Paced {
-        Paced { store, shared: Arc::new(Shared { clock, pace: Mutex::new(Pace::new()), opened: Notify::new() }) }
+        Paced { store, shared: Arc::new(Shared::new(clock)) }
     }
 
     async fn ask<T>(&self, request: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
@@ -122,22 +120,30 @@ impl Paced {
 }
 
 impl Shared {
-    /// Waits for a turn, where requests go one by one.
+    fn new(clock: Arc<dyn Clock>) -> Shared {
+        Shared { clock, pace: Mutex::new(Pace::new()), line: tokio::sync::Mutex::new(()), opened: Notify::new() }
+    }
+
+    /// Waits for a turn, where requests go at intervals.
     async fn turn(&self) {
         // Made before the look, so that it hears of what comes after.
         let opened = self.opened.notified();
-        let (now, turn) = {
-            let mut pace = lock(&self.pace);
-            let now = self.clock.now();
-            (now, pace.turn(now))
-        };
-        if turn > now {
-            tokio::select! {
-                biased;
-                () = opened => {}
-                () = self.clock.sleep(turn.since(now)) => {}
-            }
+        if lock(&self.pace).is_open() {
+            return;
         }
+        tokio::select! {
+            biased;
+            () = opened => {}
+            () = self.in_line() => {}
+        }
+    }
+
+    /// The line moves on with whoever goes, or gives up.
+    async fn in_line(&self) {
+        let _first = self.line.lock().await;
+        let next = lock(&self.pace).next;
+        self.clock.sleep(next.since(self.clock.now())).await;
+        lock(&self.pace).goes(self.clock.now());
     }
 
     fn note(&self, has_failed: bool) {
@@ -148,7 +154,9 @@ impl Shared {
         match change {
             Change::None => {}
             Change::Paced => {
-                tracing::warn!("too many requests to the object store fail: from now on they go one by one")
+                tracing::warn!(
+                    "too many requests to the object store fail: from now on they go at intervals, once a second at the most"
+                )
             }
             Change::Opened => {
                 tracing::info!("the object store answers again");
@@ -197,14 +205,20 @@ mod tests {
 
     const SECOND: u64 = 1_000_000;
 
+    /// When the next request goes.
+    fn goes(pace: &mut Pace, now: u64) -> u64 {
+        let turn = if pace.is_open() { now } else { now.max(pace.next.0) };
+        pace.goes(Micros(turn));
+        turn
+    }
+
     /// Requests that go in ten seconds while `callers` ask as often as they may and `fails` says which fail.
     fn requests(pace: &mut Pace, from: u64, callers: u64, mut fails: impl FnMut() -> bool) -> u64 {
         let mut count = 0;
         let mut now = from;
         while now < from + 10 * SECOND {
             for _ in 0..callers {
-                let turn = pace.turn(Micros(now)).0;
-                now = now.max(turn);
+                now = goes(pace, now);
                 count += 1;
                 if fails() {
                     pace.failed()
@@ -232,13 +246,13 @@ mod tests {
         let asked = requests(&mut pace, 0, 10, || true);
         assert!((50..100).contains(&asked), "{asked} requests");
         assert!((9..=11).contains(&requests(&mut pace, 100 * SECOND, 1, || true)));
-        let mut now = pace.turn(Micros(200 * SECOND)).0;
+        let mut now = goes(&mut pace, 200 * SECOND);
         let back = now;
         while pace.succeeded() != Change::Opened {
-            now = pace.turn(Micros(now)).0;
+            now = goes(&mut pace, now);
         }
         assert!(now - back < 3 * SECOND, "{} s", (now - back) / SECOND);
-        assert_eq!(pace.turn(Micros(now)), Micros(now));
+        assert_eq!((goes(&mut pace, now), goes(&mut pace, now)), (now, now));
     }
 
     #[test]
@@ -252,15 +266,13 @@ mod tests {
     #[tokio::test]
     async fn who_waits_goes_as_soon_as_the_store_answers_again() {
         let clock: Arc<dyn Clock> = Arc::new(crate::SystemClock::new());
-        let shared = Shared { clock, pace: Mutex::new(Pace::new()), opened: Notify::new() };
+        let shared = Shared::new(clock);
         for _ in 0..60 {
             shared.note(true);
         }
-        // Turns for a minute are given away.
-        for _ in 0..60 {
-            let now = shared.clock.now();
-            lock(&shared.pace).turn(now);
-        }
+        // A minute away.
+        let now = shared.clock.now();
+        lock(&shared.pace).next = now.plus(Duration::from_secs(60));
         let began = shared.clock.now();
         let answers = async {
             for _ in 0..11 {
@@ -269,5 +281,22 @@ mod tests {
         };
         futures::join!(shared.turn(), answers);
         assert!(shared.clock.now().since(began) < Duration::from_secs(5));
+    }
+
+    /// Readers of a bucket that is gone give up and ask again, more of them than there are turns: whoever waits must still have one.
+    #[tokio::test]
+    async fn turns_are_not_kept_for_callers_who_have_gone() {
+        let clock: Arc<dyn Clock> = Arc::new(crate::SystemClock::new());
+        let shared = Shared::new(clock);
+        for _ in 0..60 {
+            shared.note(true);
+        }
+        for _ in 0..600 {
+            // Asks, and is gone.
+            let _gone = futures::FutureExt::now_or_never(shared.turn());
+        }
+        let began = shared.clock.now();
+        shared.turn().await;
+        assert!(shared.clock.now().since(began) < Duration::from_secs(5), "600 turns of a second were kept");
     }
 }
