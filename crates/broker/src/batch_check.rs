@@ -3,14 +3,17 @@
 //! Called by `handler::produce`. Checked: what the protocol demands of a produced batch (exactly one, format 2,
 //! length, checksum, counts), timestamps within the topic's bounds, that it is of no kind that is not served yet, and that its
 //! records are there and are numbered from 0 on. Compressed ones are decompressed for that: a batch whose records are not what
-//! its header says would be acknowledged, and no consumer would ever pass it. How much of the worker that takes is left to `checks`.
+//! its header says would be acknowledged, and no consumer would ever pass it. Where the topic has a `compression.type` of its own, the
+//! records are then compressed like that. How much of the worker all that takes is left to `checks`.
 
 use crate::checks::{Checks, Work};
 use crate::error::Failure;
 use crate::topic_settings::TopicSettings;
 use base::{Offset, StreamEpoch, UnixMillis, crc32c};
 use bytes::{BufMut, Bytes, BytesMut};
-use protocol::record_batch::{self, BatchError, HEAD_BYTES, NO_TIMESTAMP, ProduceRules, RecordBatch, RecordHead};
+use protocol::record_batch::{
+    self, BatchError, HEAD_BYTES, NO_TIMESTAMP, ProduceRules, RecompressBounds, RecordBatch, RecordHead,
+};
 use protocol::wire::Records;
 use std::ops::{ControlFlow, RangeInclusive};
 use stream::{BatchBytes, ProducerDelta, last_sequence};
@@ -76,9 +79,27 @@ pub(crate) async fn check(
     // Times are looked at record by record first, so that the answer can name those that are out of range.
     check_records(checking, &batch, settings, &timestamps).await?;
     batch.check_times(&timestamps)?;
+    let batch = compressed_as_the_topic_wants(checking, batch, settings).await?;
     let count = batch.record_count();
     let records = u32::try_from(count).map_err(|_| BatchError::Count { records: count, last_offset_delta: count })?;
     Ok(CheckedBatch { batch, records, stamped, detached: false })
+}
+
+async fn compressed_as_the_topic_wants(
+    checking: &mut Checking<'_>,
+    batch: RecordBatch,
+    settings: &TopicSettings,
+) -> Result<RecordBatch, Failure> {
+    let Some(level) = settings.compression else { return Ok(batch) };
+    if batch.compression()? == level.codec {
+        return Ok(batch);
+    }
+    let bounds = RecompressBounds {
+        decompressed_max: settings.decompressed_bytes_max,
+        batch_bytes_max: settings.batch_bytes_max,
+    };
+    let Checking { clock, checks, work, .. } = checking;
+    checks.recompress(*clock, work, &batch, level, bounds).await
 }
 
 fn check_kind(batch: &RecordBatch) -> Result<(), Failure> {

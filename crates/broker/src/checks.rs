@@ -1,16 +1,20 @@
-//! Walks over records on the workers that serve everybody: in slices, and those that are a lot of work few at a time.
+//! Walks over records, and compressing them otherwise, on the workers that serve everybody: in slices, and those that are a lot of work
+//! few at a time.
 //!
 //! A batch of a hundred KiB may decompress to a hundred MiB. So that it stops nobody else, a walk gets a small part of the worker at
 //! once; what is not done by then is *heavy*: it waits for one of few places, begins anew, and lets others run after each slice.
 //! Guarantees: a worker does little more than [`SLICE_COST`] and [`AT_ONCE_COST`] in one go; no decompressor is kept while it waits for a
 //! place; no thread of its own, so the simulator decides the order here too (docs/adr/0160-records-are-checked-in-slices.md).
-//! What is looked for in the records is left to `batch_check` and `time_index`.
+//! What is looked for in the records, and how a topic wants them compressed, is left to `batch_check` and `time_index`.
 
 use crate::error::Failure;
 use base::Micros;
 use futures::FutureExt;
-use protocol::record_batch::{BatchError, Pace, RecordBatch, RecordHead, RecordWalk};
-use std::future::pending;
+use protocol::record_batch::{
+    BatchError, Level, Pace, RecompressBounds, RecordBatch, RecordHead, RecordWalk, recompressed,
+};
+use std::future::{Future, pending};
+use std::marker::PhantomData;
 use std::ops::ControlFlow;
 use tokio::sync::Semaphore;
 use world::{Clock, ClockExt};
@@ -107,24 +111,8 @@ impl Checks {
         (batch, decompressed_max): (&RecordBatch, usize),
         visit: impl Fn(&mut S, &RecordHead) -> Result<ControlFlow<()>, Failure> + Sync,
     ) -> Result<S, Failure> {
-        work.give_way().await;
-        let at_once = work.at_once.min(AT_ONCE_COST);
-        let mut pace = AtOnce(at_once);
-        let quick = walk(batch, decompressed_max.min(work.decompressed), &visit, &mut pace).now_or_never();
-        let cost = at_once - pace.0 + batch.bytes().len() / CHECKSUM_BYTES;
-        work.slice += cost;
-        work.at_once = work.at_once.saturating_sub(cost);
-        let walked = match quick {
-            Some(walked) => walked,
-            None => {
-                work.slice = SLICE_COST;
-                work.give_way().await;
-                let left = work.deadline.since(clock.now());
-                let _place = clock.timeout(left, self.places.acquire()).await.ok_or(Failure::TooMuchToCheck)?;
-                walk(batch, decompressed_max.min(work.decompressed), &visit, &mut Sliced(0)).await
-            }
-        };
-        let (walked, decompressed) = walked;
+        let job = Walk { batch, decompressed_max: decompressed_max.min(work.decompressed), visit, state: PhantomData };
+        let (walked, decompressed) = self.run(clock, work, batch, &job).await?;
         work.decompressed = work.decompressed.saturating_sub(decompressed);
         match walked {
             // It is not the batch that is too large, but what came before it.
@@ -134,30 +122,99 @@ impl Checks {
             other => other,
         }
     }
+
+    /// The batch with its records compressed like this. They have been walked over already, which has counted what they decompress to.
+    pub(crate) async fn recompress(
+        &self,
+        clock: &dyn Clock,
+        work: &mut Work,
+        batch: &RecordBatch,
+        level: Level,
+        bounds: RecompressBounds,
+    ) -> Result<RecordBatch, Failure> {
+        Ok(self.run(clock, work, batch, &Recompress { batch, level, bounds }).await??)
+    }
+
+    /// Runs a job at once where it is little work, or else from its beginning in one of the places, in slices.
+    async fn run<J: Job>(
+        &self,
+        clock: &dyn Clock,
+        work: &mut Work,
+        batch: &RecordBatch,
+        job: &J,
+    ) -> Result<J::Output, Failure> {
+        work.give_way().await;
+        let at_once = work.at_once.min(AT_ONCE_COST);
+        let mut pace = AtOnce(at_once);
+        let quick = job.run(&mut pace).now_or_never();
+        let cost = at_once - pace.0 + batch.bytes().len() / CHECKSUM_BYTES;
+        work.slice += cost;
+        work.at_once = work.at_once.saturating_sub(cost);
+        if let Some(output) = quick {
+            return Ok(output);
+        }
+        work.slice = SLICE_COST;
+        work.give_way().await;
+        let left = work.deadline.since(clock.now());
+        let _place = clock.timeout(left, self.places.acquire()).await.ok_or(Failure::TooMuchToCheck)?;
+        Ok(job.run(&mut Sliced(0)).await)
+    }
 }
 
-/// The walk itself: the state, and how many bytes were decompressed for it.
-async fn walk<S: Default + Send>(
-    batch: &RecordBatch,
+/// Work on one batch's records, which can be begun anew.
+trait Job: Sync {
+    type Output: Send;
+
+    fn run(&self, pace: &mut impl Pace) -> impl Future<Output = Self::Output> + Send;
+}
+
+/// Shows each record to `visit`: the state at the end, and how many bytes were decompressed for it.
+struct Walk<'a, S, V> {
+    batch: &'a RecordBatch,
     decompressed_max: usize,
-    visit: &(impl Fn(&mut S, &RecordHead) -> Result<ControlFlow<()>, Failure> + Sync),
-    pace: &mut impl Pace,
-) -> (Result<S, Failure>, usize) {
-    let mut walk = match RecordWalk::new(batch, decompressed_max) {
-        Ok(walk) => walk,
-        Err(error) => return (Err(error.into()), 0),
-    };
-    let seen = async {
-        let mut state = S::default();
-        while let Some(head) = walk.next(pace).await? {
-            if visit(&mut state, &head)?.is_break() {
-                break;
+    visit: V,
+    state: PhantomData<fn() -> S>,
+}
+
+impl<S, V> Job for Walk<'_, S, V>
+where
+    S: Default + Send,
+    V: Fn(&mut S, &RecordHead) -> Result<ControlFlow<()>, Failure> + Sync,
+{
+    type Output = (Result<S, Failure>, usize);
+
+    async fn run(&self, pace: &mut impl Pace) -> Self::Output {
+        let mut walk = match RecordWalk::new(self.batch, self.decompressed_max) {
+            Ok(walk) => walk,
+            Err(error) => return (Err(error.into()), 0),
+        };
+        let seen = async {
+            let mut state = S::default();
+            while let Some(head) = walk.next(pace).await? {
+                if (self.visit)(&mut state, &head)?.is_break() {
+                    break;
+                }
             }
-        }
-        Ok(state)
-    };
-    let seen = seen.await;
-    (seen, walk.decompressed())
+            Ok(state)
+        };
+        let seen = seen.await;
+        (seen, walk.decompressed())
+    }
+}
+
+/// Compresses the records otherwise.
+struct Recompress<'a> {
+    batch: &'a RecordBatch,
+    level: Level,
+    bounds: RecompressBounds,
+}
+
+impl Job for Recompress<'_> {
+    type Output = Result<RecordBatch, BatchError>;
+
+    async fn run(&self, pace: &mut impl Pace) -> Self::Output {
+        recompressed(self.batch, self.level, self.bounds, pace).await
+    }
 }
 
 #[cfg(test)]
@@ -166,7 +223,6 @@ mod tests {
     use crate::test_clock::TestClock;
     use protocol::error_code::ErrorCode;
     use protocol::record_batch::{BatchBuilder, Compression, NewRecord};
-    use std::future::Future;
     use std::time::Duration;
 
     const MIB: usize = 1024 * 1024;

@@ -4,6 +4,7 @@
 
 use crate::batch_check::DECOMPRESSED_BYTES_MAX;
 use coordinator_core::GroupOptions;
+use protocol::record_batch::Compression;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
@@ -42,6 +43,12 @@ pub struct BrokerOptions {
     pub batch_bytes_max: usize,
     /// Bytes of a batch's records at the most when they are decompressed (`max.decompressed.message.bytes`).
     pub decompressed_bytes_max: usize,
+    /// What batches are compressed with (`compression.type`), where the topic does not say. `None`: what the producer took.
+    pub compression: Option<Compression>,
+    /// How hard gzip then tries, 1 to 9 (`compression.gzip.level`); `None`: as usual.
+    pub gzip_level: Option<i32>,
+    /// How hard Zstandard then tries (`compression.zstd.level`).
+    pub zstd_level: i32,
     /// Batches that take long to decompress are checked so many at a time.
     pub heavy_checks_max: usize,
     /// Whether batches are stamped with the broker's clock (`log.message.timestamp.type`), where the topic does not say.
@@ -154,6 +161,9 @@ impl Default for BrokerOptions {
             decompressed_bytes_max: DECOMPRESSED_BYTES_MAX,
             heavy_checks_max: 1,
             log_append_time: false,
+            compression: None,
+            gzip_level: None,
+            zstd_level: 3,
             timestamp_before_max_ms: i64::MAX,
             timestamp_after_max_ms: 3_600_000,
             connections_max: 20_000,

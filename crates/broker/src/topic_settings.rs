@@ -4,6 +4,7 @@
 
 use crate::batch_check::DECOMPRESSED_BYTES_MAX;
 use crate::{BrokerOptions, CleanupPolicy};
+use protocol::record_batch::{Compression, Level};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ pub(crate) struct TopicSettings {
     pub(crate) batch_bytes_max: usize,
     /// The most that a batch's records may take when they are decompressed.
     pub(crate) decompressed_bytes_max: usize,
+    /// How batches are compressed; `None`: as producers do.
+    pub(crate) compression: Option<Level>,
     /// Whether the broker stamps batches with its own clock (`message.timestamp.type=LogAppendTime`).
     pub(crate) log_append_time: bool,
     /// How far producers' timestamps may lie behind the broker's clock, in milliseconds.
@@ -49,6 +52,7 @@ impl TopicSettings {
             batch_bytes_max: size("max.message.bytes").unwrap_or(options.batch_bytes_max),
             decompressed_bytes_max: size("max.decompressed.message.bytes")
                 .map_or(options.decompressed_bytes_max, |bytes| bytes.min(DECOMPRESSED_BYTES_MAX)),
+            compression: TopicSettings::compression(configs, options),
             log_append_time: configs
                 .get("message.timestamp.type")
                 .map_or(options.log_append_time, |it| it.trim() == "LogAppendTime"),
@@ -58,10 +62,43 @@ impl TopicSettings {
         }
     }
 
+    fn compression(configs: &BTreeMap<String, String>, options: &BrokerOptions) -> Option<Level> {
+        let number = |name: &str| configs.get(name).and_then(|value| value.trim().parse::<i32>().ok());
+        let codec = configs.get("compression.type").map_or(options.compression, |text| codec_of(text))?;
+        let level = match codec {
+            Compression::Gzip => number("compression.gzip.level").map_or(options.gzip_level, gzip_level),
+            Compression::Zstd => Some(number("compression.zstd.level").unwrap_or(options.zstd_level)),
+            Compression::None | Compression::Snappy | Compression::Lz4 => None,
+        };
+        Some(Level { codec, level })
+    }
+
     /// What becomes of such a topic's old records.
     pub(crate) fn cleanup(configs: &BTreeMap<String, String>, options: &BrokerOptions) -> CleanupPolicy {
         configs.get("cleanup.policy").map_or(options.cleanup, |text| CleanupPolicy::of(text))
     }
+}
+
+/// What a text that passed the check of `compression.type` says; `None`: the producer's own.
+pub(crate) fn codec_of(text: &str) -> Option<Compression> {
+    Compression::ALL.into_iter().find(|codec| name_of(Some(*codec)) == text.trim())
+}
+
+/// The other way round.
+pub(crate) fn name_of(codec: Option<Compression>) -> &'static str {
+    match codec {
+        None => "producer",
+        Some(Compression::None) => "uncompressed",
+        Some(Compression::Gzip) => "gzip",
+        Some(Compression::Snappy) => "snappy",
+        Some(Compression::Lz4) => "lz4",
+        Some(Compression::Zstd) => "zstd",
+    }
+}
+
+/// Kafka's -1 is the usual one.
+pub(crate) fn gzip_level(level: i32) -> Option<i32> {
+    Some(level).filter(|level| *level != -1)
 }
 
 #[cfg(test)]
@@ -90,5 +127,23 @@ mod tests {
         let both = of("delete, compact");
         assert_eq!((both.retention, both.retention_bytes, both.keys_needed), (options.retention, Some(1), true));
         assert_eq!(of("").retention, None);
+    }
+
+    #[test]
+    fn a_topic_s_codec_goes_over_the_broker_s_and_has_its_level() {
+        let options = BrokerOptions { compression: Some(Compression::Lz4), ..BrokerOptions::default() };
+        let of = |pairs: &[(&str, &str)]| {
+            let configs = pairs.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+            TopicSettings::of(&configs, &options).compression
+        };
+        let level = |codec, level| Some(Level { codec, level });
+        assert_eq!(of(&[]), level(Compression::Lz4, None));
+        assert_eq!(of(&[("compression.type", "producer")]), None);
+        assert_eq!(of(&[("compression.type", "uncompressed")]), level(Compression::None, None));
+        assert_eq!(of(&[("compression.type", "zstd")]), level(Compression::Zstd, Some(3)));
+        let gzip = |text| of(&[("compression.type", "gzip"), ("compression.gzip.level", text)]);
+        assert_eq!(gzip("9"), level(Compression::Gzip, Some(9)));
+        assert_eq!(gzip("-1"), level(Compression::Gzip, None));
+        assert_eq!(TopicSettings::of(&BTreeMap::new(), &BrokerOptions::default()).compression, None);
     }
 }

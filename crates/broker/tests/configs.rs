@@ -11,11 +11,13 @@ use protocol::messages::describe_configs_response::{DescribeConfigsResourceResul
 use protocol::messages::incremental_alter_configs_request::{
     AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
 };
-use support::{Client, batch, start};
+use protocol::record_batch::{BatchBuilder, Compression, NewRecord, only_batch};
+use support::{Client, batch, fetch_request, start};
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
 const BROKER_LOGGER: i8 = 8;
+const CLIENT_METRICS: i8 = 16;
 const GROUP: i8 = 32;
 
 const SET: i8 = 0;
@@ -176,7 +178,7 @@ async fn groups_keep_settings_and_what_is_unknown_is_told() {
         ((TOPIC, "a/b"), ErrorCode::InvalidTopicException),
         ((TOPIC, ""), ErrorCode::InvalidRequest),
         ((GROUP, ""), ErrorCode::InvalidRequest),
-        ((16, "m"), ErrorCode::InvalidRequest),
+        ((CLIENT_METRICS, ""), ErrorCode::InvalidRequest),
         ((99, "m"), ErrorCode::InvalidRequest),
     ];
     for (resource, code) in cases {
@@ -210,5 +212,70 @@ async fn a_topic_s_greatest_batch_must_fit_what_a_broker_can_take() {
         change(&mut client, (TOPIC, "fits"), &[(SET, "max.message.bytes", Some(greatest[1]))], false).await;
     assert_eq!(code, refused);
     assert!(why.contains("does not fit"), "{why}");
+    running.broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn subscriptions_to_clients_metrics_are_kept_over_a_restart_and_checked_as_in_kafka() {
+    let running = start(BrokerOptions::default()).await;
+    let mut client = running.client().await;
+    let subscribe = [
+        (SET, "interval.ms", Some("1000")),
+        (APPEND, "match", Some("client_id=a.*")),
+        (SET, "metrics", Some("org.apache.kafka.")),
+    ];
+    assert_eq!(change(&mut client, (CLIENT_METRICS, "m"), &subscribe, false).await, (0, String::new()));
+    let running = running.restart().await;
+    let mut client = running.client().await;
+    let kept = told(&mut client, CLIENT_METRICS, "m", "match").await;
+    assert_eq!((kept.value.as_deref(), kept.config_source, kept.synonyms.len()), (Some("client_id=a.*"), 7, 1));
+    let never_set = told(&mut client, CLIENT_METRICS, "other", "interval.ms").await;
+    assert_eq!((never_set.value.as_deref(), never_set.config_source), (Some("300000"), 5));
+    let cases = [
+        ("interval.ms", "99", ErrorCode::InvalidRequest),
+        ("interval.ms", "soon", ErrorCode::InvalidConfig),
+        ("match", "client_id", ErrorCode::InvalidConfig),
+        ("no.such", "1", ErrorCode::InvalidRequest),
+    ];
+    for (name, value, code) in cases {
+        let (told, why) = change(&mut client, (CLIENT_METRICS, "m"), &[(SET, name, Some(value))], false).await;
+        assert_eq!(told, code.number(), "{name}={value}: {why}");
+    }
+    let deletes = ["interval.ms", "match", "metrics"].map(|name| (DELETE, name, None));
+    assert_eq!(change(&mut client, (CLIENT_METRICS, "m"), &deletes, false).await.0, 0);
+    assert_eq!(told(&mut client, CLIENT_METRICS, "m", "metrics").await.value.as_deref(), Some(""));
+    running.broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_are_compressed_as_the_topic_wants_and_old_clients_are_told_what_they_cannot_read() {
+    let running = start(BrokerOptions::default()).await;
+    let mut client = running.client().await;
+    let codecs = [("uncompressed", 0), ("gzip", 1), ("snappy", 2), ("lz4", 3), ("zstd", 4)];
+    let now = 1_700_000_000_000;
+    for (name, number) in codecs {
+        assert_eq!(client.create(name, 1, &[("compression.type", name)]).await, 0);
+        let sent = [(now, "first"), (now + 1, "second")];
+        assert_eq!(client.produce(name, batch(&sent)).await.error_code, 0, "{name}");
+        let answer = client.call(12, &fetch_request(name, 0, 0)).await;
+        let kept = only_batch(answer.responses[0].partitions[0].records.as_ref().unwrap()).unwrap();
+        kept.check_records(1 << 20).unwrap();
+        assert_eq!(kept.compression().unwrap().number(), number, "{name}");
+        assert_eq!(
+            kept.records(1 << 20).unwrap().map(|record| record.unwrap().timestamp).collect::<Vec<_>>(),
+            [now, now + 1]
+        );
+        let old = client.call(9, &fetch_request(name, 0, 0)).await.responses[0].partitions[0].error_code;
+        let expected = if name == "zstd" { ErrorCode::UnsupportedCompressionType } else { ErrorCode::None };
+        assert_eq!(old, expected.number(), "{name}");
+    }
+    // What was small as it was sent, and is too large as the topic wants it.
+    let tiny = [("compression.type", "uncompressed"), ("max.message.bytes", "1000")];
+    assert_eq!(client.create("tiny", 1, &tiny).await, 0);
+    let value = "0".repeat(5000);
+    let record = NewRecord { timestamp: now, value: Some(value.as_bytes()), ..NewRecord::default() };
+    let packed = BatchBuilder::new().compression(Compression::Gzip).record(&record).build(0).unwrap();
+    let refused = client.produce("tiny", packed.bytes().clone()).await.error_code;
+    assert_eq!(refused, ErrorCode::MessageTooLarge.number());
     running.broker.stop().await;
 }

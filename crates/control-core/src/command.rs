@@ -197,6 +197,8 @@ pub enum SettingsScope {
     Broker(NodeId),
     /// A consumer group's, by its name.
     Group(String),
+    /// A subscription's to clients' metrics (KIP-714), by its name. Since version 5 of the format.
+    ClientMetrics(String),
 }
 
 /// A WAL of a registering start.

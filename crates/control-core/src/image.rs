@@ -36,9 +36,9 @@ pub struct Image {
     pub topics: OrdMap<TopicId, Arc<Topic>>,
     /// Topic ids by name.
     pub topic_names: OrdMap<String, TopicId>,
-    /// Last stream epoch of each deleted topic's partitions by name, so that a new one of that name starts above. Bounded.
+    /// Last stream epoch of each deleted topic's partitions by name, so that a new one of that name starts no lower. Bounded.
     pub deleted_epochs: OrdMap<String, StreamEpoch>,
-    /// What a new topic of a name that `deleted_epochs` does not know starts at: above every epoch that was dropped from there.
+    /// What a new topic of a name that `deleted_epochs` does not know starts at: no lower than any epoch that was dropped from there.
     pub first_epoch: StreamEpoch,
     /// Streams that exist.
     pub streams: OrdMap<StreamId, Arc<StreamRecord>>,

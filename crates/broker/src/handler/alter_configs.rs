@@ -25,8 +25,8 @@ use std::time::Duration;
 /// The requests name no timeout of their own.
 const ALTER_WAIT_MAX: Duration = Duration::from_secs(30);
 
-/// What the ledger keeps of a group's name; many groups may have settings.
-const GROUP_NAME_BYTES_MAX: usize = 1024;
+/// What the ledger keeps of the name of a group or a subscription; many may have settings.
+const NAME_BYTES_MAX: usize = 1024;
 
 /// What has settings: its kind by Kafka's number, and its name.
 type Resource = (i8, String);
@@ -116,7 +116,7 @@ fn plan(broker: &Shared, image: &Image, resource: &Resource, wanted: Wanted) -> 
         BROKER_LOGGER => Err(Failure::InvalidRequest(
             "MILLSTREAM_LOG says at the start what is logged; it can't be changed while the broker runs".to_owned(),
         )),
-        CLIENT_METRICS => Err(Failure::InvalidRequest(describe_configs::NO_METRICS.to_owned())),
+        CLIENT_METRICS => plan_client_metrics(view.image, name, wanted),
         other => Err(Failure::InvalidRequest(format!("Unknown resource type {other}"))),
     }
 }
@@ -189,10 +189,7 @@ fn plan_group(view: &View<'_>, name: &str, wanted: Wanted) -> Result<Command, Fa
     if name.is_empty() {
         return Err(Failure::InvalidRequest("Default group resources are not allowed.".to_owned()));
     }
-    if name.len() > GROUP_NAME_BYTES_MAX {
-        let wrong = format!("a group that has settings of its own has a name of at most {GROUP_NAME_BYTES_MAX} bytes");
-        return Err(Failure::InvalidRequest(wrong));
-    }
+    check_length("group", name)?;
     let scope = SettingsScope::Group(name.to_owned());
     let set = view.image.settings.get(&scope).map(|set| (**set).clone()).unwrap_or_default();
     let defaults = || settings::describe_group(view, &BTreeMap::new());
@@ -200,6 +197,33 @@ fn plan_group(view: &View<'_>, name: &str, wanted: Wanted) -> Result<Command, Fa
     settings::check_group(view, &changes).map_err(Failure::InvalidConfig)?;
     tell_caveats(Scope::Group, name, &changes);
     Ok(Command::AlterSettings { scope, changes })
+}
+
+/// Kept and shown: nothing collects clients' metrics yet.
+fn plan_client_metrics(image: &Image, name: &str, wanted: Wanted) -> Result<Command, Failure> {
+    if name.is_empty() {
+        return Err(Failure::InvalidRequest("Subscription name can't be empty".to_owned()));
+    }
+    check_length("subscription", name)?;
+    let scope = SettingsScope::ClientMetrics(name.to_owned());
+    let set = image.settings.get(&scope).map(|set| (**set).clone()).unwrap_or_default();
+    let defaults = || settings::describe_client_metrics(&BTreeMap::new());
+    let changes = change::plan(Scope::ClientMetrics, &set, value_in(defaults), wanted);
+    let changes = changes.and_then(|changes| settings::check_client_metrics(&changes).map(|()| changes));
+    let changes = changes.map_err(|wrong| match wrong {
+        Wrong::UnknownName(why) | Wrong::Request(why) => Failure::InvalidRequest(why),
+        Wrong::Config(why) => Failure::InvalidConfig(why),
+    })?;
+    tell_caveats(Scope::ClientMetrics, name, &changes);
+    Ok(Command::AlterSettings { scope, changes })
+}
+
+fn check_length(what: &str, name: &str) -> Result<(), Failure> {
+    if name.len() <= NAME_BYTES_MAX {
+        return Ok(());
+    }
+    let wrong = format!("a {what} that has settings of its own has a name of at most {NAME_BYTES_MAX} bytes");
+    Err(Failure::InvalidRequest(wrong))
 }
 
 /// The value that counts where a resource has none of its own.

@@ -1,4 +1,4 @@
-//! DescribeConfigs: settings of topics, brokers and groups, with where each comes from and what becomes of it here.
+//! DescribeConfigs: settings of topics, brokers, groups and subscriptions, with where each comes from and what becomes of it here.
 //!
 //! What is told of them is decided in `settings`; here it gets Kafka's numbers, and what can't be told gets its reason. The answer's
 //! memory is bounded whatever the question names.
@@ -33,9 +33,6 @@ const SOURCE_VERSION: i16 = 1;
 const KIND_VERSION: i16 = 3;
 /// What stands for a source before.
 const NO_SOURCE: i8 = -1;
-
-/// Why clients' metrics have no settings.
-pub(crate) const NO_METRICS: &str = "clients' metrics are not collected yet, so there are no subscriptions to them";
 
 /// What an answer may take as values; the rest of what is asked is refused.
 pub(crate) const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -124,7 +121,13 @@ fn describe(
             let set = view.image.settings.get(&SettingsScope::Group(name.to_owned()));
             settings::describe_group(view, set.map(|set| &**set).unwrap_or(&BTreeMap::new()))
         }
-        CLIENT_METRICS => return Err(Failure::InvalidRequest(NO_METRICS.to_owned())),
+        CLIENT_METRICS if name.is_empty() => {
+            return Err(Failure::InvalidRequest("Client metrics subscription name must not be empty".to_owned()));
+        }
+        CLIENT_METRICS => {
+            let set = view.image.settings.get(&SettingsScope::ClientMetrics(name.to_owned()));
+            settings::describe_client_metrics(set.map(|set| &**set).unwrap_or(&BTreeMap::new()))
+        }
         other => return Err(Failure::InvalidRequest(format!("Unknown resource type {other}"))),
     };
     let wanted: Option<BTreeSet<&str>> =

@@ -6,8 +6,9 @@
 use super::{Kind, Scope, value};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// There may be many groups, and their settings are numbers and names.
+/// There may be many groups and subscriptions, and their settings are numbers, names and lists of a few.
 const GROUP_VALUE_BYTES_MAX: usize = 256;
+const SUBSCRIPTION_VALUE_BYTES_MAX: usize = 1024;
 
 /// What a request wants.
 #[derive(Debug, Clone)]
@@ -81,8 +82,13 @@ pub(crate) fn plan(
     for (name, text) in &changes {
         let Some(text) = text else { continue };
         let setting = scope.find(name).ok_or_else(|| Wrong::UnknownName(scope.unknown(name)))?;
-        if scope == Scope::Group && text.len() > GROUP_VALUE_BYTES_MAX {
-            return Err(Wrong::Config(format!("{name} is longer than {GROUP_VALUE_BYTES_MAX} bytes")));
+        let bytes_max = match scope {
+            Scope::Group => GROUP_VALUE_BYTES_MAX,
+            Scope::ClientMetrics => SUBSCRIPTION_VALUE_BYTES_MAX,
+            Scope::Broker | Scope::Topic => usize::MAX,
+        };
+        if text.len() > bytes_max {
+            return Err(Wrong::Config(format!("{name} is longer than {bytes_max} bytes")));
         }
         setting.check(text).map_err(Wrong::Config)?;
     }

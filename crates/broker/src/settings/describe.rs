@@ -16,6 +16,7 @@ pub(crate) enum Source {
     Brokers = 3,
     Static = 4,
     Default = 5,
+    ClientMetrics = 7,
     Group = 8,
 }
 
@@ -188,6 +189,23 @@ pub(crate) fn group(view: &View<'_>, set: &BTreeMap<String, String>) -> Vec<Desc
     .collect()
 }
 
+/// Of a subscription to clients' metrics that has set these. No setting of brokers stands behind them.
+pub(crate) fn client_metrics(set: &BTreeMap<String, String>) -> Vec<Described> {
+    let told = Scope::ClientMetrics.settings().map(|setting| {
+        let own = set.get(setting.name).cloned();
+        let synonym =
+            |value: &String| Synonym { name: setting.name, value: Some(value.clone()), source: Source::ClientMetrics };
+        Described {
+            setting,
+            source: if own.is_some() { Source::ClientMetrics } else { Source::Default },
+            is_read_only: false,
+            synonyms: own.iter().map(synonym).collect(),
+            value: own.or_else(|| setting.default.map(str::to_owned)),
+        }
+    });
+    told.collect()
+}
+
 /// What a setting of the broker is, or would be, by source; begins with its own name, or is empty.
 fn broker_synonyms(view: &View<'_>, name: &'static str) -> Vec<Synonym> {
     let mut synonyms = Vec::new();
@@ -223,7 +241,7 @@ fn from(view: &View<'_>, name: &str, source: Source) -> Option<String> {
             let ours = view.options.defaults.get(name).cloned();
             ours.or_else(|| Scope::Broker.find(name).and_then(|setting| setting.default).map(str::to_owned))
         }
-        Source::Topic | Source::Group => None,
+        Source::Topic | Source::Group | Source::ClientMetrics => None,
     }
 }
 

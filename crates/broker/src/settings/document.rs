@@ -18,7 +18,7 @@ const HEAD: &str = "# Settings
 
 This page is made from the tables in `crates/broker/src/settings/table`: `cargo run -p broker --example configuration`.
 
-Every setting of brokers, topics and groups that Apache Kafka 4.4 knows stands here, with what becomes of it.
+Every setting of brokers, topics, groups and subscriptions to clients' metrics that Apache Kafka 4.4 knows stands here, with what becomes of it.
 
 - **Honoured**: the broker acts on it.
 - **Without object**: what it tunes does not exist here, or not yet; it is taken, kept and shown, one log line says so, and DescribeConfigs tells it in the setting's documentation.
@@ -27,7 +27,7 @@ Every setting of brokers, topics and groups that Apache Kafka 4.4 knows stands h
 A name that is none is refused with the nearest one that is.
 Settings of brokers are given to `millstream start` by `--set NAME=VALUE` or in the table `[settings]` of the file of `--config`.
 Those that change *at once* can be changed while brokers run, for one of them or for all (`kafka-configs.sh --entity-type brokers`); they are kept in the cluster's ledger, and go over what a broker was started with.
-Settings of topics and groups always change at once.
+Settings of topics, groups and subscriptions always change at once.
 ";
 
 /// The page.
@@ -72,6 +72,9 @@ pub fn page() -> String {
         });
     }
     sections("Group settings", &mut out, table::GROUP, |setting| format!("`group.{}`", setting.name));
+    sections("Settings of subscriptions to clients' metrics", &mut out, table::CLIENT_METRICS, |_| {
+        "at once".to_owned()
+    });
     out
 }
 

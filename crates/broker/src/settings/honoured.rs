@@ -5,7 +5,7 @@
 
 use super::{Scope, value};
 use crate::batch_check::DECOMPRESSED_BYTES_MAX;
-use crate::{BrokerOptions, CleanupPolicy};
+use crate::{BrokerOptions, CleanupPolicy, topic_settings};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -40,6 +40,24 @@ static HONOURED: &[Honoured] = &[
         "auto.create.topics.enable",
         |text, to| flag(text).map(|it| to.auto_create_topics = it),
         |of| of.auto_create_topics.to_string(),
+    ),
+    line(
+        "compression.gzip.level",
+        |text, to| number(text, -1, 9).map(|it| to.gzip_level = topic_settings::gzip_level(it)),
+        |of| of.gzip_level.unwrap_or(-1).to_string(),
+    ),
+    line(
+        "compression.type",
+        |text, to| {
+            to.compression = topic_settings::codec_of(text);
+            Ok(())
+        },
+        |of| topic_settings::name_of(of.compression).to_owned(),
+    ),
+    line(
+        "compression.zstd.level",
+        |text, to| number(text, -131_072, 22).map(|it| to.zstd_level = it),
+        |of| of.zstd_level.to_string(),
     ),
     line(
         "connections.max.idle.ms",

@@ -1,4 +1,4 @@
-//! Kafka's settings of brokers, topics and groups: one table of all names, what becomes of each here, and its values. Pure.
+//! Kafka's settings of brokers, topics, groups and subscriptions to clients' metrics: one table of all names, what becomes of each here, and its values. Pure.
 //!
 //! Nothing is accepted that silently does nothing. A setting is *honoured*, or *without object here* (what it tunes does not exist
 //! in this architecture, or not yet: it is kept and shown, with one log line), or *refused* with the reason, unless it is given
@@ -14,16 +14,20 @@ pub mod document;
 mod group_check;
 mod honoured;
 mod live;
+mod metrics_check;
 mod nearest;
 mod table;
 mod value;
 
 pub(crate) use change::{Change, Changes, Operation, Wanted, Wrong};
 pub(crate) use describe::{Described, Source, View, broker as describe_broker, cluster as describe_cluster};
-pub(crate) use describe::{group as describe_group, topic as describe_topic};
+pub(crate) use describe::{
+    client_metrics as describe_client_metrics, group as describe_group, topic as describe_topic,
+};
 pub(crate) use group_check::check as check_group;
 pub use honoured::apply;
 pub(crate) use live::Live;
+pub(crate) use metrics_check::check as check_client_metrics;
 pub use nearest::nearest;
 
 /// A value may be kept in the ledger for good, so it is no longer than this.
@@ -123,6 +127,8 @@ pub enum Scope {
     Topic,
     /// Groups'.
     Group,
+    /// Subscriptions' to clients' metrics.
+    ClientMetrics,
 }
 
 impl Scope {
@@ -132,6 +138,7 @@ impl Scope {
             Scope::Broker => &table::BROKER,
             Scope::Topic => &TOPIC,
             Scope::Group => &GROUP,
+            Scope::ClientMetrics => &CLIENT_METRICS,
         };
         tables.iter().flat_map(|(_, settings)| settings.iter())
     }
@@ -149,6 +156,7 @@ impl Scope {
             Scope::Broker => "broker",
             Scope::Topic => "topic",
             Scope::Group => "group",
+            Scope::ClientMetrics => return format!("Unknown client metrics configuration: {name}"),
         };
         match nearest(name, self.settings().map(|setting| setting.name)) {
             Some(close) => format!("Unknown {word} config name: {name}; did you mean {close}?"),
@@ -159,6 +167,7 @@ impl Scope {
 
 static TOPIC: [(&str, &[Setting]); 1] = [("Topics", table::TOPIC)];
 static GROUP: [(&str, &[Setting]); 1] = [("Groups", table::GROUP)];
+static CLIENT_METRICS: [(&str, &[Setting]); 1] = [("Clients' metrics", table::CLIENT_METRICS)];
 
 impl Setting {
     /// Whether it may have this value here: what becomes of it, or why not.

@@ -5,17 +5,17 @@ use super::*;
 use crate::BrokerOptions;
 use std::collections::BTreeSet;
 
-const SCOPES: [Scope; 3] = [Scope::Broker, Scope::Topic, Scope::Group];
+const SCOPES: [Scope; 4] = [Scope::Broker, Scope::Topic, Scope::Group, Scope::ClientMetrics];
 
 #[test]
 fn tables_are_sorted_complete_and_have_no_name_twice() {
-    for (_, settings) in table::BROKER.iter().chain(&TOPIC).chain(&GROUP) {
+    for (_, settings) in table::BROKER.iter().chain(&TOPIC).chain(&GROUP).chain(&CLIENT_METRICS) {
         assert!(settings.is_sorted_by(|a, b| a.name < b.name));
     }
     let names: BTreeSet<_> = Scope::Broker.settings().map(|setting| setting.name).collect();
     assert_eq!(names.len(), Scope::Broker.settings().count());
     // So many has Kafka 4.4.0; three of brokers are rates that only running brokers have, two are its authorizer's.
-    assert_eq!(SCOPES.map(|scope| scope.settings().count()), [379 + 3 + 2, 38, 27]);
+    assert_eq!(SCOPES.map(|scope| scope.settings().count()), [379 + 3 + 2, 38, 27, 3]);
 }
 
 #[test]
@@ -76,8 +76,10 @@ fn a_setting_is_honoured_without_object_or_refused_with_its_reason() {
     let check = |name: &str, text: &str| Scope::Topic.find(name).unwrap().check(text);
     assert_eq!(check("retention.ms", "1000"), Ok(Fate::Honoured));
     assert!(matches!(check("segment.ms", "1000"), Ok(Fate::WithoutObject(_))));
-    assert!(check("compression.type", "gzip").unwrap_err().contains("compression.type on the producer"));
-    assert!(check("compression.type", "producer").is_ok(), "that is what it is anyway");
+    let listeners = Scope::Broker.find("listeners").unwrap();
+    assert!(listeners.check("PLAINTEXT://a:1").unwrap_err().contains("--listen HOST:PORT"));
+    let default = listeners.default.unwrap_or_default();
+    assert!(listeners.check(default).is_ok(), "that is what it is anyway");
     let caveat = |text: &str| Scope::Topic.find("cleanup.policy").unwrap().caveat(text).is_some();
     assert_eq!(["delete", "compact", "delete,compact"].map(caveat), [false, true, true]);
 }

@@ -30,10 +30,8 @@ pub(super) fn create(image: &mut Image, new: &NewTopic<'_>, owners: &[(NodeEpoch
         return Err(Refusal::Invalid("a topic has a name and at least one partition".to_owned()));
     }
     let wals = open_wals(image, owners)?;
-    let epoch = match image.deleted_epochs.remove(new.name) {
-        Some(last) => StreamEpoch(last.0.saturating_add(1)),
-        None => image.first_epoch,
-    };
+    // Not below what clients that know the topic by its name alone have seen; not above it either, as Kafka's is 0.
+    let epoch = image.deleted_epochs.remove(new.name).unwrap_or(image.first_epoch);
     let mut topic = Topic {
         id: new.id,
         name: new.name.to_owned(),
@@ -140,6 +138,6 @@ fn forget_epochs(image: &mut Image) {
     while image.deleted_epochs.len() > DELETED_EPOCHS_MAX {
         let Some((name, last)) = image.deleted_epochs.get_min().cloned() else { return };
         image.deleted_epochs.remove(&name);
-        image.first_epoch = image.first_epoch.max(StreamEpoch(last.0.saturating_add(1)));
+        image.first_epoch = image.first_epoch.max(last);
     }
 }

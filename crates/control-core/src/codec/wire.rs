@@ -442,6 +442,7 @@ enums! {
         0 => Brokers {},
         1 => Broker { 0: node_id },
         2 => Group { 0: name },
+        3 => ClientMetrics { 0: name },
     }
     Outcome {
         0 => Done {},

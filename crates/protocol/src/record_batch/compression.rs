@@ -1,8 +1,9 @@
 //! The codecs of record batches. Decompressing stops at a bound, however much the compressed bytes promise.
 
 use super::BatchError;
+use super::encoder::{Encoder, Level};
 use bytes::{Buf, Bytes};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 
 /// How a batch's records are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -21,13 +22,13 @@ pub enum Compression {
 }
 
 /// What the framing of the Java library begins with: its magic, its version, the oldest version that can read it.
-const SNAPPY_HEADER: [u8; 16] = [0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0, 0, 0, 0, 1, 0, 0, 0, 1];
+pub(super) const SNAPPY_HEADER: [u8; 16] = [0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0, 0, 0, 0, 1, 0, 0, 0, 1];
 /// Of which only the magic tells that it is that framing.
 const SNAPPY_MAGIC_BYTES: usize = 8;
 /// Bytes of the length before each block.
 const LENGTH_BYTES: usize = 4;
 /// Bytes in a block when we write it, as the Java library does.
-const SNAPPY_BLOCK_BYTES: usize = 32 << 10;
+pub(super) const SNAPPY_BLOCK_BYTES: usize = 32 << 10;
 /// Snappy's densest code makes 64 bytes of 3, so a block that promises more than this per byte is lying.
 const SNAPPY_RATIO_MAX: usize = 22;
 
@@ -87,21 +88,9 @@ impl Compression {
     /// # Errors
     /// Those of the codec's library; writing to memory has none of its own.
     pub fn compress(self, bytes: &[u8]) -> io::Result<Vec<u8>> {
-        match self {
-            Compression::None => Ok(bytes.to_vec()),
-            Compression::Gzip => {
-                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-                encoder.write_all(bytes)?;
-                encoder.finish()
-            }
-            Compression::Snappy => snappy_compress(bytes),
-            Compression::Lz4 => {
-                let mut encoder = lz4_flex::frame::FrameEncoder::new(Vec::new());
-                encoder.write_all(bytes)?;
-                encoder.finish().map_err(io::Error::other)
-            }
-            Compression::Zstd => zstd::stream::encode_all(bytes, zstd::DEFAULT_COMPRESSION_LEVEL),
-        }
+        let mut encoder = Encoder::new(Level { codec: self, level: None })?;
+        encoder.write(bytes)?;
+        encoder.finish()
     }
 }
 
@@ -203,15 +192,4 @@ impl Read for SnappyBlocks {
         self.at += bytes;
         Ok(bytes)
     }
-}
-
-fn snappy_compress(bytes: &[u8]) -> io::Result<Vec<u8>> {
-    let mut compressed = SNAPPY_HEADER.to_vec();
-    for block in bytes.chunks(SNAPPY_BLOCK_BYTES) {
-        let block = snap::raw::Encoder::new().compress_vec(block).map_err(io::Error::other)?;
-        let length = i32::try_from(block.len()).map_err(io::Error::other)?;
-        compressed.extend_from_slice(&length.to_be_bytes());
-        compressed.extend_from_slice(&block);
-    }
-    Ok(compressed)
 }

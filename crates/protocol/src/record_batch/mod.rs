@@ -9,11 +9,16 @@
 
 mod builder;
 mod compression;
+mod encoder;
+mod input;
+mod recompress;
 mod record;
 mod walk;
 
 pub use builder::{BatchBuilder, NewRecord};
 pub use compression::Compression;
+pub use encoder::Level;
+pub use recompress::{RecompressBounds, recompressed};
 pub use record::{Header, Headers, Record, RecordIter};
 pub use walk::{Pace, RecordHead, RecordWalk};
 

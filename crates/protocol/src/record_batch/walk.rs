@@ -5,14 +5,9 @@
 //! give up, at each. Guarantees: the same batches are refused as by `RecordBatch::records`; decompressing stops at a bound.
 //! What a record holds beyond [`RecordHead`] is stepped over.
 
-use super::compression::{Decoder, refused};
-use super::{BatchError, Compression, RecordBatch};
-use bytes::Bytes;
+use super::input::Input;
+use super::{BatchError, RecordBatch};
 use std::future::Future;
-use std::io::Read;
-
-/// Decompressed at a time.
-const WINDOW_BYTES: usize = 64 * 1024;
 
 /// What a record, or one of its headers, costs beside its bytes: about the time in which so many are decompressed.
 const ITEM_COST: usize = 16;
@@ -263,57 +258,12 @@ impl Cursor<'_> {
     }
 }
 
-/// The decompressed bytes, of which a window is there.
-struct Input {
-    /// None: `bytes` are the records as they are.
-    decoder: Option<Decoder>,
-    bytes: Bytes,
-    buffer: Vec<u8>,
-    at: usize,
-    end: usize,
-    decompressed: usize,
-    max: usize,
-}
-
-impl Input {
-    fn new(codec: Compression, bytes: Bytes, max: usize) -> Result<Input, BatchError> {
-        let decoder = codec.decoder(bytes.clone(), max)?;
-        let (buffer, end) = match &decoder {
-            Some(_) => (vec![0; WINDOW_BYTES], 0),
-            None => (Vec::new(), bytes.len()),
-        };
-        Ok(Input { decoder, bytes, buffer, at: 0, end, decompressed: 0, max })
-    }
-
-    fn window(&self) -> &[u8] {
-        let all = if self.decoder.is_some() { &self.buffer } else { &self.bytes[..] };
-        &all[self.at..self.end]
-    }
-
-    /// Replaces the used-up window by the next one; whether there is one.
-    async fn fill(&mut self, pace: &mut impl Pace) -> Result<bool, BatchError> {
-        let Some(decoder) = &mut self.decoder else { return Ok(false) };
-        let ahead = decoder.ahead();
-        if let Some(bytes) = ahead {
-            pace.spent(bytes).await;
-        }
-        let read = decoder.read(&mut self.buffer).map_err(|error| refused(&error, self.max))?;
-        (self.at, self.end) = (0, read);
-        self.decompressed += read;
-        if self.decompressed > self.max {
-            return Err(BatchError::DecompressedSize(self.max));
-        }
-        if ahead.is_none() {
-            pace.spent(read).await;
-        }
-        Ok(read > 0)
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::{BatchBuilder, NewRecord};
+    use super::super::input::WINDOW_BYTES;
+    use super::super::{BatchBuilder, Compression, NewRecord};
     use super::*;
+    use bytes::Bytes;
     use std::task::{Context, Poll, Waker};
 
     /// Stops for a moment at every step, and counts.

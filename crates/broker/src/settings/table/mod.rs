@@ -25,6 +25,7 @@ macro_rules! settings {
     };
 }
 
+mod client_metrics;
 mod cluster;
 mod group;
 mod groups;
@@ -54,5 +55,6 @@ pub(super) static BROKER: [(&str, &[Setting]); 7] = [
     ("Security", security::SECURITY),
 ];
 
+pub(super) use client_metrics::CLIENT_METRICS;
 pub(super) use group::GROUP;
 pub(super) use topic::TOPIC;

@@ -5,7 +5,7 @@ pub(crate) const FILES: &str = "there are no segment files or folders of logs: r
 pub(crate) const FLUSH: &str = "a record is durable before it is acknowledged, so there is nothing left to sync";
 pub(crate) const COMPACT: &str = "log compaction arrives later; until then a compacted topic keeps every record";
 pub(crate) const TIER: &str = "all data lies in object storage: there is no local tier and no remote one";
-pub(crate) const RECOMPRESS: &str = "the broker keeps batches as producers compress them";
+pub(crate) const LZ4: &str = "a broker that compresses with LZ4 does so at one level, the fast one";
 pub(crate) const REPLICAS: &str = "object storage keeps the copies: no broker fetches from another";
 pub(crate) const INSYNC: &str =
     "an acknowledged record is durable in the write-ahead log, however many replicas are asked for";
@@ -49,4 +49,3 @@ pub(crate) const NO_TIER: &str =
     "the broker can't load Java classes, and all data lies in object storage anyway: remove it";
 pub(crate) const NO_RATE: &str =
     "connections are not slowed down; bound their number by max.connections and max.connections.per.ip";
-pub(crate) const NO_RECOMPRESS: &str = "the broker keeps batches as producers compress them; leave it at producer and set compression.type on the producer";

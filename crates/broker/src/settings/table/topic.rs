@@ -6,13 +6,13 @@ use crate::settings::Setting;
 pub(crate) static TOPIC: &[Setting] = settings! {
     "cleanup.policy": List = Some("delete"), OneOf(&["compact", "delete"]), Always, listed, Honoured;
         "Whether old records are deleted; compact removes nothing yet, and takes only records with a key.";
-    "compression.gzip.level": Int = Some("-1"), GzipLevel, Always, listed, WithoutObject(RECOMPRESS);
+    "compression.gzip.level": Int = Some("-1"), GzipLevel, Always, listed, Honoured;
         "How hard the broker tries when it compresses with gzip.";
-    "compression.lz4.level": Int = Some("9"), Within(1, 17), Always, listed, WithoutObject(RECOMPRESS);
+    "compression.lz4.level": Int = Some("9"), Within(1, 17), Always, listed, WithoutObject(LZ4);
         "How hard the broker tries when it compresses with LZ4.";
-    "compression.type": String = Some("producer"), OneOf(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]), Always, listed, Refused(NO_RECOMPRESS);
+    "compression.type": String = Some("producer"), OneOf(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]), Always, listed, Honoured;
         "The codec that record batches are stored with.";
-    "compression.zstd.level": Int = Some("3"), Within(-131072, 22), Always, listed, WithoutObject(RECOMPRESS);
+    "compression.zstd.level": Int = Some("3"), Within(-131072, 22), Always, listed, Honoured;
         "How hard the broker tries when it compresses with Zstandard.";
     "delete.retention.ms": Long = Some("86400000"), From(0), Always, listed, WithoutObject(COMPACT);
         "How long a deletion mark stays in a compacted topic.";

@@ -8,13 +8,13 @@ pub(crate) static TOPICS: &[Setting] = settings! {
         "A Java class that decides which changes of settings are allowed.";
     "auto.create.topics.enable": Boolean = Some("true"), Any, ReadOnly, listed, Honoured;
         "Whether a topic that a client asks for and that does not exist is made.";
-    "compression.gzip.level": Int = Some("-1"), GzipLevel, ClusterWide, listed, WithoutObject(RECOMPRESS);
+    "compression.gzip.level": Int = Some("-1"), GzipLevel, ClusterWide, listed, Honoured;
         "How hard the broker tries when it compresses with gzip.";
-    "compression.lz4.level": Int = Some("9"), Within(1, 17), ClusterWide, listed, WithoutObject(RECOMPRESS);
+    "compression.lz4.level": Int = Some("9"), Within(1, 17), ClusterWide, listed, WithoutObject(LZ4);
         "How hard the broker tries when it compresses with LZ4.";
-    "compression.type": String = Some("producer"), OneOf(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]), ClusterWide, listed, Refused(NO_RECOMPRESS);
+    "compression.type": String = Some("producer"), OneOf(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]), ClusterWide, listed, Honoured;
         "The codec that record batches are stored with.";
-    "compression.zstd.level": Int = Some("3"), Within(-131072, 22), ClusterWide, listed, WithoutObject(RECOMPRESS);
+    "compression.zstd.level": Int = Some("3"), Within(-131072, 22), ClusterWide, listed, Honoured;
         "How hard the broker tries when it compresses with Zstandard.";
     "create.topic.policy.class.name": Class = None, Any, ReadOnly, listed, Refused(NO_POLICY);
         "A Java class that decides which topics may be made.";
