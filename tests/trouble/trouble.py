@@ -37,6 +37,8 @@ GONE_SECONDS = float(os.environ.get("MILLSTREAM_TROUBLE_GONE", "120"))
 RING = os.environ.get("MILLSTREAM_TROUBLE_RING", "2GiB")
 RATE = int(os.environ.get("MILLSTREAM_TROUBLE_RATE", str(5 << 20)))
 BUSY_PERCENT = 30
+# What is acknowledged is uploaded a minute later at the latest.
+UPLOADED_SECONDS_MAX = 120
 # Of the time without a bucket, what a producer outlasts when nothing can be acknowledged.
 GONE_SECONDS_MAX = 60
 MEMORY_MIB = 256
@@ -215,6 +217,11 @@ class Run:
         reader.close()
 
     def end(self):
+        began = time.monotonic()
+        while self.broker.look()["millstream_upload_behind_bytes"] > 0:
+            if time.monotonic() - began > UPLOADED_SECONDS_MAX:
+                raise AssertionError("not everything is uploaded")
+            time.sleep(1)
         self.broker.process.terminate()
         if self.broker.process.wait(timeout=30) != 0:
             raise AssertionError("the broker did not stop cleanly")

@@ -210,12 +210,9 @@ impl Cluster {
         &self,
         attempt: impl Fn(Duration) -> F,
     ) -> Result<T, ClientError> {
-        let clock = &self.world().clock;
-        let began = clock.now();
         let mut patience = Patience::of_call(self);
         loop {
-            let left = self.options().call_within.saturating_sub(clock.now().since(began));
-            match attempt(left).await {
+            match attempt(patience.left()).await {
                 Err(error) => patience.bear(error).await?,
                 done => return done,
             }

@@ -23,7 +23,7 @@ use tokio::sync::{Notify, Semaphore};
 use world::{Backoff, lock};
 
 /// No broker is obeyed that asks to be sent nothing for longer.
-const THROTTLE_MAX: Duration = Duration::from_secs(10);
+const THROTTLE_OBEYED_MAX: Duration = Duration::from_secs(10);
 /// All in-sync replicas.
 const ACKS_ALL: i16 = -1;
 
@@ -348,7 +348,7 @@ impl Sender<'_> {
         let Some(answer) = answered else { return Ok(()) };
         let head = self.in_flight.pop_front().expect("its answer came").ready;
         let throttle_ms = answer.as_ref().map_or(0, |answer| answer.throttle_time_ms);
-        let throttle = Duration::from_millis(u64::try_from(throttle_ms).unwrap_or(0)).min(THROTTLE_MAX);
+        let throttle = Duration::from_millis(u64::try_from(throttle_ms).unwrap_or(0)).min(THROTTLE_OBEYED_MAX);
         self.muted_until = self.muted_until.max(shared.now().plus(throttle));
         match self.route.outcome(answer) {
             Outcome::Delivered => {

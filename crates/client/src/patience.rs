@@ -5,6 +5,7 @@
 use crate::cluster::{Cluster, RETRY_WAIT_MAX};
 use crate::error::ClientError;
 use base::Micros;
+use std::time::Duration;
 use world::Backoff;
 
 /// What one piece of work can bear.
@@ -24,6 +25,13 @@ impl Patience {
     /// The time has begun: all of the call takes no longer.
     pub(crate) fn of_call(cluster: &Cluster) -> Patience {
         Patience { failing_since: Some(cluster.world().clock.now()), ..Patience::new(cluster) }
+    }
+
+    /// How long trouble may still be borne.
+    pub(crate) fn left(&self) -> Duration {
+        let now = self.cluster.world().clock.now();
+        let since = self.failing_since.unwrap_or(now);
+        self.cluster.options().call_within.saturating_sub(now.since(since))
     }
 
     /// Waits a little before the next try.

@@ -126,13 +126,16 @@ pub async fn open_bucket(
         }
         Storage::Folder | Storage::FolderObjectWal => {
             let (disk, clock) = (Arc::clone(&world.disk), Arc::clone(&world.clock));
-            match FolderStore::open(disk, clock, PathBuf::from(BUCKET_FOLDER)).await {
+            match FolderStore::open_with(disk, clock, PathBuf::from(BUCKET_FOLDER), DIRECT_BYTES_MIN).await {
                 Ok(folder) => Ok(Arc::new(folder)),
                 Err(error) => Err(error.to_string()),
             }
         }
     }
 }
+
+/// Of the objects here, some are larger and some are not.
+const DIRECT_BYTES_MIN: usize = 4 << 10;
 
 fn group_options() -> GroupOptions {
     GroupOptions {

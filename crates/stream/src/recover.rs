@@ -164,7 +164,7 @@ async fn seal(
         }
     };
     if planted!("B8", false, true) {
-        take_over::delete(recovery.objects, &before, wal).await;
+        let _whether = take_over::delete(recovery.objects, &before, wal).await;
     }
     let command = Command::WalRecovered {
         wal,

@@ -16,7 +16,7 @@ use stream_core::recover::{FoundGroup, fold, fold_producers};
 use stream_core::upload::{BlockRange, Uploader};
 use tokio::sync::{Semaphore, watch};
 use world::retry::Backoff;
-use world::{ObjectStore, lock};
+use world::{ObjectStore, StoreError, lock};
 
 /// A WAL that this start speaks for from now on.
 pub(crate) struct Adopted {
@@ -96,7 +96,8 @@ async fn finish(shared: &Arc<Shared>, source: &Arc<Source>) -> Result<(), Upload
     let wal = source.wal;
     let deletable = |image: &Image| image.can_delete_wal(wal);
     if planted!("D3", false, true) {
-        delete(&shared.objects.wals, &shared.ledger.image(), wal).await;
+        // It tries no more than once.
+        let _whether = delete(&shared.objects.wals, &shared.ledger.image(), wal).await;
     }
     if !deletable(&shared.ledger.image()) {
         upload::run(shared, source).await?;
@@ -106,7 +107,10 @@ async fn finish(shared: &Arc<Shared>, source: &Arc<Source>) -> Result<(), Upload
         return Err(UploadEnd::Ledger(LedgerError::Closed));
     }
     let mut backoff = Backoff::new();
-    while !delete(&shared.objects.wals, &shared.ledger.image(), wal).await {
+    while let Err(error) = delete(&shared.objects.wals, &shared.ledger.image(), wal).await {
+        if backoff.is_worth_a_line() {
+            tracing::warn!(%wal, %error, "can't delete a dead write-ahead log's objects; tries again");
+        }
         backoff.wait(&*shared.world.clock).await;
     }
     // A bucket that refuses is waited for here as everywhere: credentials are renewed one day.
@@ -117,18 +121,13 @@ async fn finish(shared: &Arc<Shared>, source: &Arc<Source>) -> Result<(), Upload
     Ok(())
 }
 
-/// Deletes a dead WAL's objects, but for fences. A ring's region is free once the ledger forgets the WAL. False: try again.
-pub(crate) async fn delete(objects: &Arc<dyn ObjectStore>, image: &Image, wal: WalId) -> bool {
+/// Deletes a dead WAL's objects, but for fences. A ring's region is free once the ledger forgets the WAL. After an error try
+/// again.
+pub(crate) async fn delete(objects: &Arc<dyn ObjectStore>, image: &Image, wal: WalId) -> Result<(), StoreError> {
     if !image.wals.get(&wal).is_some_and(|record| record.in_storage) {
-        return true;
+        return Ok(());
     }
-    match wal::delete_dead_objects(objects, wal).await {
-        Ok(()) => true,
-        Err(error) => {
-            tracing::warn!(%wal, %error, "can't delete a dead write-ahead log's objects; tries again");
-            false
-        }
-    }
+    wal::delete_dead_objects(objects, wal).await
 }
 
 /// Where offsets of a stream end that were numbered in that epoch; `None` where the stream is gone, or not known yet.

@@ -375,7 +375,8 @@ async fn commit_block(shared: Arc<Shared>, source: Arc<Source>, block: Block, ob
 }
 
 /// Outlasts a bucket that refuses, as the puts do: permissions that were taken away are given back one day, and until then the WAL keeps
-/// what is not committed. To ask again is safe: what a refused try has committed after all needs no commit.
+/// what is not committed. To ask again is safe: what a refused try has committed after all needs no commit, and a log that is forgotten
+/// already is forgotten.
 pub(crate) async fn submit_for_ever(shared: &Shared, command: &Command) -> Result<Outcome, LedgerError> {
     let mut backoff = Backoff::new();
     loop {

@@ -21,6 +21,17 @@ const MONTH: Duration = Duration::from_secs(730 * 3600);
 
 const GIB: f64 = (1_u64 << 30) as f64;
 
+/// Names that `bench` reads the page by.
+pub(crate) mod names {
+    pub(crate) const REQUESTS: &str = "millstream_object_store_requests_total";
+    pub(crate) const BYTES: &str = "millstream_object_store_bytes_total";
+    pub(crate) const PUT_EQUIVALENTS: &str = "millstream_cost_put_equivalents_total";
+    pub(crate) const DOLLARS: &str = "millstream_cost_dollars_total";
+    pub(crate) const APPENDED: &str = "millstream_appended_bytes_total";
+    pub(crate) const BEHIND: &str = "millstream_upload_behind_bytes";
+    pub(crate) const PER_MONTH: &str = "millstream_cost_dollars_per_month";
+}
+
 /// See the head of this file.
 pub(super) struct CostMeter {
     prices: Prices,
@@ -36,7 +47,7 @@ impl CostMeter {
 
     /// All that is known before the broker serves.
     pub(super) fn requests(&self, page: &mut Page, used: &StoreUse) {
-        let name = "millstream_object_store_requests_total";
+        let name = names::REQUESTS;
         page.metric(name, "counter", "Requests to the bucket, by what they were for and how they ended.");
         for (operation, purpose, ended) in every_request() {
             let count = used.requests(operation, purpose, ended);
@@ -46,7 +57,7 @@ impl CostMeter {
                 page.sample(name, &labels, count);
             }
         }
-        let name = "millstream_object_store_bytes_total";
+        let name = names::BYTES;
         page.metric(name, "counter", "Bytes put into the bucket and got from it.");
         for purpose in Purpose::ALL {
             for (operation, bytes) in [("put", used.up_bytes(purpose)), ("get", used.down_bytes(purpose))] {
@@ -56,23 +67,23 @@ impl CostMeter {
         let name = "millstream_object_store_failures_total";
         page.metric(name, "counter", "Requests to the bucket that failed.");
         page.sample(name, "", used.failures());
-        let name = "millstream_cost_put_equivalents_total";
+        let name = names::PUT_EQUIVALENTS;
         page.metric(name, "counter", "Billed requests in PUTs: a LIST is one, a GET 0.08, a DELETE none.");
         by_purpose(page, name, |purpose| put_equivalents(used, purpose));
-        let name = "millstream_cost_dollars_total";
+        let name = names::DOLLARS;
         page.metric(name, "counter", "What the requests cost by the prices of --prices.");
         by_purpose(page, name, |purpose| self.prices.dollars(used, purpose));
     }
 
     /// Against what producers were acknowledged, and by the month. `appended_bytes` is that, `stored_bytes` what the bucket keeps.
     pub(super) fn rates(&self, page: &mut Page, used: &StoreUse, now: Micros, appended_bytes: u64, stored_bytes: u64) {
-        let name = "millstream_appended_bytes_total";
+        let name = names::APPENDED;
         page.metric(name, "counter", "Bytes of record batches acknowledged to producers.");
         page.sample(name, "", appended_bytes);
         if appended_bytes > 0 {
             self.per_gib(page, used, appended_bytes);
         }
-        let name = "millstream_cost_dollars_per_month";
+        let name = names::PER_MONTH;
         page.metric(name, "gauge", "A month at the present rate of requests, and of keeping what is stored now.");
         page.sample_of(name, "{part=\"requests\"}", self.requests_by_the_month(used, now));
         page.sample_of(name, "{part=\"storage\"}", self.prices.dollars_to_keep(stored_bytes));

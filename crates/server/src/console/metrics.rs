@@ -2,7 +2,7 @@
 //!
 //! Names end in their unit; counters in `_total`. Everything is read when it is asked for: nothing here runs by itself.
 
-use super::cost::CostMeter;
+use super::cost::{CostMeter, names};
 use crate::node::Node;
 use base::Micros;
 use control_core::{Image, NodeState};
@@ -77,7 +77,7 @@ fn streams(page: &mut Page, gauges: Gauges) {
     gauge("millstream_wal_used_bytes", "Bytes of the write-ahead log that are still needed.", wal_used_bytes);
     gauge("millstream_wal_capacity_bytes", "Its size.", wal_capacity_bytes);
     gauge("millstream_append_bytes", "Bytes accepted and not acknowledged yet.", append_bytes);
-    gauge("millstream_upload_behind_bytes", "Bytes acknowledged and in no committed object yet.", upload_behind_bytes);
+    gauge(names::BEHIND, "Bytes acknowledged and in no committed object yet.", upload_behind_bytes);
     gauge(
         "millstream_recovering_wals",
         "Logs of dead starts whose records are still uploaded.",

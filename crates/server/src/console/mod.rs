@@ -23,6 +23,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use base::Micros;
 use cost::CostMeter;
+pub(crate) use cost::names;
 use std::sync::{Arc, OnceLock};
 use world::{Clock, Listener, Metered, World};
 

@@ -25,7 +25,7 @@ impl SmallDisk {
             && run("mkfs.ext4", &[Path::new("-q"), Path::new("-m"), Path::new("0"), &image])
             && run("mount", &[Path::new("-o"), Path::new("loop"), &image, &mount]);
         if !done {
-            eprintln!("skipped: this host does not let the test mount a small file system");
+            crate::support::skip("this host does not let the test mount a small file system");
             return None;
         }
         Some(SmallDisk { folder, mount })

@@ -97,27 +97,33 @@ impl Run {
         }
     }
 
-    /// Every record is there once, in order; then in the bucket.
+    /// Every record is there once, in order; then from nothing but the bucket.
     fn verify(self, sent: u64) {
-        let mut client = Client::connect(self.broker.kafka).unwrap();
-        let mut next = 0;
-        while next < sent {
-            let offset = i64::try_from(next).unwrap();
-            let fetched = eventually(Duration::from_secs(30), "fetch", || client.fetch(TOPIC, 0, offset).unwrap().ok());
-            for (offset, value) in fetched.records {
-                assert_eq!((offset, value), (i64::try_from(next).unwrap(), value_of(next)));
-                next += 1;
-            }
-        }
-        let end = client.fetch(TOPIC, 0, i64::try_from(sent).unwrap()).unwrap().unwrap();
-        assert_eq!(
-            (end.records.len(), end.high_watermark),
-            (0, i64::try_from(sent).unwrap()),
-            "nothing is there twice"
-        );
         assert!(!self.broker.log().contains("panicked"), "{}", self.broker.log());
-        eprintln!("{sent} records of {RECORD_BYTES} bytes, all there once and in order");
+        verify_all(&self.broker, sent);
+        assert!(self.broker.terminate().0.success());
+        let empty = TempDir::new().unwrap();
+        let (data, storage) = (empty.path().join("data"), self.service.url());
+        let arguments = ["--data", data.to_str().unwrap(), "--storage", &storage, "--memory", MEMORY];
+        let heir = process::start_with(&arguments, &CREDENTIALS).unwrap_or_else(|refused| panic!("{refused:?}"));
+        verify_all(&heir, sent);
+        eprintln!("{sent} records of {RECORD_BYTES} bytes, all there once and in order, in the bucket too");
     }
+}
+
+fn verify_all(broker: &Broker, sent: u64) {
+    let mut client = Client::connect(broker.kafka).unwrap();
+    let mut next = 0;
+    while next < sent {
+        let offset = i64::try_from(next).unwrap();
+        let fetched = eventually(Duration::from_secs(30), "fetch", || client.fetch(TOPIC, 0, offset).unwrap().ok());
+        for (offset, value) in fetched.records {
+            assert_eq!((offset, value), (i64::try_from(next).unwrap(), value_of(next)));
+            next += 1;
+        }
+    }
+    let end = client.fetch(TOPIC, 0, i64::try_from(sent).unwrap()).unwrap().unwrap();
+    assert_eq!((end.records.len(), end.high_watermark), (0, i64::try_from(sent).unwrap()), "nothing is there twice");
 }
 
 /// Sends numbered records at a fixed rate; how many, all acknowledged.

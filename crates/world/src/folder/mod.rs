@@ -58,6 +58,8 @@ pub struct FolderStore {
 struct Folder {
     disk: Arc<dyn Disk>,
     root: PathBuf,
+    /// Objects of so many bytes are written past the page cache.
+    direct_bytes_min: usize,
     /// The name under which this process writes in the temporary folder.
     start: String,
     /// Held, so that others know that this process lives. Also the sign that the folder is still the one that was opened.
@@ -76,6 +78,19 @@ impl FolderStore {
     /// # Errors
     /// The folder cannot be made or used; the message says what to do.
     pub async fn open(disk: Arc<dyn Disk>, clock: Arc<dyn Clock>, root: PathBuf) -> Result<FolderStore, StoreError> {
+        FolderStore::open_with(disk, clock, root, DIRECT_BYTES_MIN).await
+    }
+
+    /// The same, where objects of `direct_bytes_min` bytes and more go past the page cache: the simulator's are small.
+    ///
+    /// # Errors
+    /// As [`FolderStore::open`].
+    pub async fn open_with(
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        root: PathBuf,
+        direct_bytes_min: usize,
+    ) -> Result<FolderStore, StoreError> {
         let refused = |error: DiskError| explain(&root, &error);
         create_durably(disk.as_ref(), &root).await.map_err(refused)?;
         let temporary = root.join(TEMPORARY);
@@ -85,6 +100,7 @@ impl FolderStore {
         let folder = Folder {
             disk,
             root,
+            direct_bytes_min,
             start,
             _lock: lock,
             temporaries: AtomicU64::new(0),
@@ -161,7 +177,7 @@ impl Folder {
 
     async fn write(&self, path: &Path, parts: Vec<Bytes>) -> Result<(), DiskError> {
         let len: usize = parts.iter().map(Bytes::len).sum();
-        let direct = len >= DIRECT_BYTES_MIN;
+        let direct = len >= self.direct_bytes_min;
         let mode = OpenMode { create_new: true, write: true, direct, bulk: true, ..OpenMode::default() };
         let file = self.disk.open(path, mode).await?;
         let mut position = 0;
@@ -185,7 +201,7 @@ impl Folder {
             file.write_at(bytes_of(position), piece).await?;
             position += piece_len;
         }
-        if direct {
+        if direct && !len.is_multiple_of(BLOCK_BYTES) {
             // What the last block was filled up with goes.
             file.allocate(bytes_of(len)).await?;
         }

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Writes of one direct file that are with the device at once: one group is written while the one before it completes.
 const WRITER_THREADS_MAX: usize = 2;
 
-/// An open file. Reads go through the shared pool; so do writes, unless the file is opened for direct writing.
+/// An open file. Reads go through the shared pool; so do writes, unless the file is opened for direct writing and not `bulk`.
 pub(super) struct OsFile {
     handle: Arc<Handle>,
     readers: Arc<Pool>,
@@ -221,6 +221,10 @@ impl Handle {
             return if self.size()? >= len { Ok(()) } else { Err(DiskError::Full(self.path.clone())) };
         }
         let failed = |errno| explain(&self.path, "reserve space for the file", errno);
+        if self.size()? > len {
+            // To shorten a file reserves nothing, and `fallocate` never shortens.
+            return again(|| rustix::fs::ftruncate(&self.fd, len)).map_err(failed);
+        }
         match again(|| rustix::fs::fallocate(&self.fd, FallocateFlags::empty(), 0, len.max(1))) {
             Ok(()) => {}
             Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
@@ -228,7 +232,7 @@ impl Handle {
             }
             Err(errno) => return Err(failed(errno)),
         }
-        // `fallocate` never shortens.
+        // Where `fallocate` is not to be had the file has its length all the same.
         again(|| rustix::fs::ftruncate(&self.fd, len)).map_err(failed)
     }
 }

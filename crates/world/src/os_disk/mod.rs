@@ -1,8 +1,8 @@
 //! The real [`Disk`]: Linux files and devices, called from threads of their own.
 //!
 //! System calls that wait for a device never run on the threads of the async runtime. Most go through one shared pool; a
-//! file that is opened for direct writing (the ring WAL) gets threads of its own for its writes and syncs, so that a large
-//! upload into a folder on the same machine does not stand in line before an acknowledgement.
+//! file that is opened for direct writing, and for whose writes somebody waits (the ring WAL, not `bulk`), gets threads of its own
+//! for its writes and syncs, so that a large upload into a folder on the same machine does not stand in line before an acknowledgement.
 //!
 //! Fail-stop: after a failed sync nobody knows what the device holds, and a second sync would lie. So every later write or
 //! sync of that file, or sync of that folder, fails as well until the process is restarted.
@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// Threads for everything but the writes of direct files.
+/// Threads for everything but the writes of direct files that are not `bulk`.
 const SHARED_THREADS_MAX: usize = 8;
 
 /// The operating system's files.

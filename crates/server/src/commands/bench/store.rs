@@ -6,6 +6,7 @@
 use super::super::CommandError;
 use super::super::say;
 use crate::args::client::Load;
+use crate::console::names::{APPENDED, BEHIND, BYTES, DOLLARS, PER_MONTH, PUT_EQUIVALENTS, REQUESTS};
 use client::Cluster;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -21,14 +22,6 @@ const PAGE_BYTES_MAX: u64 = 4 << 20;
 
 const GIB: f64 = (1_u64 << 30) as f64;
 const MIB: f64 = (1_u64 << 20) as f64;
-
-const REQUESTS: &str = "millstream_object_store_requests_total";
-const BYTES: &str = "millstream_object_store_bytes_total";
-const PUT_EQUIVALENTS: &str = "millstream_cost_put_equivalents_total";
-const DOLLARS: &str = "millstream_cost_dollars_total";
-const APPENDED: &str = "millstream_appended_bytes_total";
-const BEHIND: &str = "millstream_upload_behind_bytes";
-const PER_MONTH: &str = "millstream_cost_dollars_per_month";
 
 /// The samples of all brokers, added up by name and labels.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -132,13 +125,14 @@ impl StoreDuringRun {
 
     /// Bytes put to data objects for each one acknowledged.
     fn amplification(&self) -> f64 {
-        let put = |purpose| self.more(BYTES, &[("operation", "put"), ("purpose", purpose)]);
-        per(put("upload") + put("compaction"), self.more(APPENDED, &[]))
+        let put = |purpose: Purpose| self.more(BYTES, &[("operation", "put"), ("purpose", purpose.name())]);
+        per(put(Purpose::Upload) + put(Purpose::Compaction), self.more(APPENDED, &[]))
     }
 
     fn objects_per_gib(&self) -> f64 {
-        let put = |purpose| self.more(REQUESTS, &[("operation", "put"), ("purpose", purpose), ("outcome", "done")]);
-        per(put("upload") + put("compaction"), self.produced_gib())
+        let done = |purpose: Purpose| [("operation", "put"), ("purpose", purpose.name()), ("outcome", "done")];
+        let put = |purpose| self.more(REQUESTS, &done(purpose));
+        per(put(Purpose::Upload) + put(Purpose::Compaction), self.produced_gib())
     }
 
     fn of_purpose(&self, name: &str, purpose: &str) -> f64 {
