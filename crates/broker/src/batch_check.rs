@@ -26,8 +26,8 @@ const ZSTD_VERSION: i16 = 7;
 /// stores must be within its reach.
 pub(crate) const DECOMPRESSED_BYTES_MAX: usize = 128 * 1024 * 1024;
 
-/// So many refused records of a batch are told to the producer, each in its own words.
-const REFUSED_RECORDS_TOLD_MAX: usize = 1000;
+/// So many refused records of a request are told to the producer, each in its own words.
+pub(crate) const REFUSED_RECORDS_TOLD_MAX: usize = 1000;
 
 /// Where the fields stand that a stamped batch changes, and what its checksum covers.
 const CRC_AT: usize = 17;
@@ -45,6 +45,8 @@ pub(crate) struct CheckedBatch {
     records: u32,
     /// The broker's time, where the topic wants it in place of the producer's.
     stamped: Option<UnixMillis>,
+    /// When it came.
+    arrived: UnixMillis,
     /// Memory of its own instead of the request's frame.
     detached: bool,
 }
@@ -55,6 +57,8 @@ pub(crate) struct Checking<'a> {
     pub(crate) checks: &'a Checks,
     pub(crate) version: i16,
     pub(crate) work: Work,
+    /// Refused records of the request that may still be told.
+    pub(crate) told_left: usize,
 }
 
 /// Checks the `records` field of one partition of a produce request; `now` is the broker's clock.
@@ -76,13 +80,13 @@ pub(crate) async fn check(
     let zstd = checking.version >= ZSTD_VERSION;
     batch.check_produced(&ProduceRules { batch_bytes_max: settings.batch_bytes_max, zstd })?;
     check_kind(&batch)?;
-    // Times are looked at record by record first, so that the answer can name those that are out of range.
-    check_records(checking, &batch, settings, &timestamps).await?;
-    batch.check_times(&timestamps)?;
+    let greatest = check_records(checking, &batch, settings, &timestamps).await?;
+    // Some clients are careless with it; retention and searches by time go by it.
+    let batch = if batch.max_timestamp() == greatest { batch } else { batch.with_max_timestamp(greatest) };
     let batch = compressed_as_the_topic_wants(checking, batch, settings).await?;
     let count = batch.record_count();
     let records = u32::try_from(count).map_err(|_| BatchError::Count { records: count, last_offset_delta: count })?;
-    Ok(CheckedBatch { batch, records, stamped, detached: false })
+    Ok(CheckedBatch { batch, records, stamped, arrived: now, detached: false })
 }
 
 async fn compressed_as_the_topic_wants(
@@ -116,6 +120,8 @@ fn check_kind(batch: &RecordBatch) -> Result<(), Failure> {
 #[derive(Default)]
 struct Seen {
     next: i32,
+    /// The greatest time of a record; none where no record has one.
+    greatest: Option<i64>,
     /// The first of the records that are refused, each by its place in the batch.
     refused: Vec<(i32, String)>,
     count: usize,
@@ -123,17 +129,18 @@ struct Seen {
 }
 
 impl Seen {
-    fn refuse(&mut self, why: impl FnOnce() -> String) {
+    /// At most `told_max` are told by their words.
+    fn refuse(&mut self, told_max: usize, why: impl FnOnce() -> String) {
         self.count += 1;
-        if self.refused.len() < REFUSED_RECORDS_TOLD_MAX {
+        if self.refused.len() < told_max {
             self.refused.push((self.next, why()));
         }
     }
 
     /// In Kafka's words: clients show them to their users.
-    fn finish(self) -> Result<(), Failure> {
-        if self.refused.is_empty() {
-            return Ok(());
+    fn finish(self) -> Result<i64, Failure> {
+        if self.count == 0 {
+            return Ok(self.greatest.unwrap_or(NO_TIMESTAMP));
         }
         let message = if self.is_out_of_time {
             "One or more records have been rejected due to invalid timestamp".to_owned()
@@ -148,29 +155,35 @@ impl Seen {
     }
 }
 
-/// Form, offsets, keys and times of the records. The greatest timestamp is the producer's word, as some clients are careless with it.
+/// Form, offsets, keys and times of the records; the greatest time.
 async fn check_records(
     checking: &mut Checking<'_>,
     batch: &RecordBatch,
     settings: &TopicSettings,
     timestamps: &RangeInclusive<i64>,
-) -> Result<(), Failure> {
+) -> Result<i64, Failure> {
+    let told_max = checking.told_left;
     let visit = |seen: &mut Seen, record: &RecordHead| {
         if record.offset_delta != seen.next {
             return Err(BatchError::Record(seen.next).into());
         }
         if settings.keys_needed && !record.has_key {
             // What has no key could never be replaced, nor kept for its key.
-            seen.refuse(|| "Compacted topic cannot accept message without key".to_owned());
+            seen.refuse(told_max, || "Compacted topic cannot accept message without key".to_owned());
         } else if record.timestamp != NO_TIMESTAMP && !timestamps.contains(&record.timestamp) {
             seen.is_out_of_time = true;
-            seen.refuse(|| out_of_range(record, timestamps));
+            seen.refuse(told_max, || out_of_range(record, timestamps));
+        }
+        if record.timestamp > seen.greatest.unwrap_or(NO_TIMESTAMP) {
+            seen.greatest = Some(record.timestamp);
         }
         seen.next += 1;
         Ok(ControlFlow::Continue(()))
     };
     let Checking { clock, checks, work, .. } = checking;
-    checks.walk(*clock, work, (batch, settings.decompressed_bytes_max), visit).await.and_then(Seen::finish)
+    let seen = checks.walk(*clock, work, (batch, settings.decompressed_bytes_max), visit).await?;
+    checking.told_left -= seen.refused.len().min(told_max);
+    seen.finish()
 }
 
 fn out_of_range(record: &RecordHead, timestamps: &RangeInclusive<i64>) -> String {
@@ -185,7 +198,7 @@ impl CheckedBatch {
     /// A batch that this broker has made itself.
     pub(crate) fn own(batch: RecordBatch) -> CheckedBatch {
         let records = u32::try_from(batch.record_count()).expect("a built batch counts its records");
-        CheckedBatch { batch, records, stamped: None, detached: false }
+        CheckedBatch { batch, records, stamped: None, arrived: UnixMillis(0), detached: false }
     }
 
     /// How many offsets and records it has.
@@ -204,9 +217,10 @@ impl CheckedBatch {
         })
     }
 
-    /// The greatest timestamp that readers will see.
+    /// The greatest timestamp that readers will see. Where they will see none, what stands for the time of arrival: retention goes by it.
     pub(crate) fn max_timestamp(&self) -> UnixMillis {
-        self.stamped.unwrap_or(UnixMillis(self.batch.max_timestamp()))
+        let sent = UnixMillis(self.batch.max_timestamp());
+        self.stamped.unwrap_or(if sent.0 >= 0 { sent } else { self.arrived.arrival() })
     }
 
     /// The broker's time, where the topic stamps batches with it.
@@ -269,8 +283,9 @@ mod tests {
         let clock = TestClock::shared();
         let work = Work::of(records.len(), DECOMPRESSED_BYTES_MAX, clock.now());
         let checks = Checks::new(1);
-        super::check(&mut Checking { clock: clock.as_ref(), checks: &checks, version, work }, records, settings, now)
-            .await
+        let told_left = REFUSED_RECORDS_TOLD_MAX;
+        let checking = &mut Checking { clock: clock.as_ref(), checks: &checks, version, work, told_left };
+        super::check(checking, records, settings, now).await
     }
 
     fn settings() -> TopicSettings {
@@ -388,10 +403,24 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_batch_or_do_not_match_their_checksum_are_corrupt() {
+    fn the_greatest_time_is_the_records_whatever_the_header_says() {
+        let right = batch(&[(NOW.0, "a"), (NOW.0 + 5, "b"), (NOW.0 + 2, "c")]);
+        for said in [NO_TIMESTAMP, 0, NOW.0 + 4, NOW.0 + 6, i64::MAX] {
+            let careless = changed(&right, |bytes| bytes[35..43].copy_from_slice(&said.to_be_bytes()));
+            let checked = check(&careless.into(), 9, &settings(), NOW).unwrap();
+            assert_eq!(checked.max_timestamp(), UnixMillis(NOW.0 + 5), "{said}");
+            assert_eq!(checked.batch.bytes(), &right, "{said}");
+        }
+        let timeless = batch(&[(NO_TIMESTAMP, "a"), (NO_TIMESTAMP, "b")]);
+        let checked = check(&timeless.clone().into(), 9, &settings(), NOW).unwrap();
+        assert_eq!((checked.max_timestamp().ages_from(), checked.batch.bytes()), (Some(NOW), &timeless));
+    }
+
+    #[test]
+    fn bytes_that_are_no_batch_or_do_not_match_their_checksum_are_refused() {
         let good = batch(&[(NOW.0, "value")]);
         for length in [1, 16, 60, good.len() - 1] {
-            assert_eq!(code_of(&good.slice(..length)), Some(ErrorCode::CorruptMessage), "{length} bytes");
+            assert_eq!(code_of(&good.slice(..length)), Some(ErrorCode::InvalidRecord), "{length} bytes");
         }
         for at in 17..good.len() {
             let mut bytes = BytesMut::from(&good[..]);
@@ -406,7 +435,7 @@ mod tests {
         assert_eq!(code_of(&good), None);
         let twice = Bytes::from([&good[..], &good[..]].concat());
         assert_eq!(code_of(&twice), Some(ErrorCode::InvalidRecord), "two batches");
-        let cases: [(&str, ErrorCode, Change); 9] = [
+        let cases: [(&str, ErrorCode, Change); 8] = [
             ("control", ErrorCode::InvalidRecord, |bytes| bytes[22] |= 0x20),
             ("transactional", ErrorCode::InvalidRecord, |bytes| bytes[22] |= 0x10),
             ("producer id", ErrorCode::InvalidRecord, |bytes| bytes[43..51].fill(0)),
@@ -418,7 +447,6 @@ mod tests {
                 bytes[60] = 3;
             }),
             ("log append time", ErrorCode::InvalidTimestamp, |bytes| bytes[22] |= 8),
-            ("far future", ErrorCode::InvalidTimestamp, |bytes| bytes[35] = 0x7f),
         ];
         for (what, code, change) in cases {
             assert_eq!(code_of(&changed(&good, change)), Some(code), "{what}");

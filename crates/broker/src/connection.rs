@@ -92,7 +92,7 @@ pub(crate) async fn serve(
     activity: Arc<Activity>,
 ) {
     let stopping = broker.stopping.subscribe();
-    let mut requests = Requests::new(broker, peer, activity, stopping);
+    let mut requests = Requests::new(broker.clone(), peer, activity, stopping);
     let ended = requests.run(&mut socket).await;
     match ended {
         Ended::Quietly
@@ -104,7 +104,12 @@ pub(crate) async fn serve(
         | Ended::Unserved(_)
         | Ended::Stalled
         | Ended::GaveWay => {
-            tracing::warn!(%peer, "connection closed: {ended}");
+            // One client can cause as many of these as it likes.
+            match broker.complaints.may_say(broker.clock.now()) {
+                Some(0) => tracing::warn!(%peer, "connection closed: {ended}"),
+                Some(unsaid) => tracing::warn!(%peer, unsaid, "connection closed: {ended}"),
+                None => tracing::debug!(%peer, "connection closed: {ended}"),
+            }
         }
     }
 }

@@ -11,6 +11,7 @@ mod answer;
 mod authorized;
 mod batch_check;
 mod checks;
+mod complaints;
 mod connection;
 mod coordinator;
 mod dispatch;
@@ -84,6 +85,8 @@ struct Shared {
     connections: Connections,
     frames: FrameLimits,
     answer_memory: AnswerMemory,
+    /// Log lines about peers.
+    complaints: complaints::Complaints,
     checks: Checks,
     creating: Creating,
     sessions: Sessions,
@@ -119,6 +122,7 @@ impl Broker {
                 silence_max: frame::SILENCE_MAX,
                 clock: clock.clone(),
             },
+            complaints: complaints::Complaints::default(),
             answer_memory: AnswerMemory::new(options.answers_bytes_max - sessions_bytes),
             checks: Checks::new(options.heavy_checks_max),
             creating: Creating::default(),

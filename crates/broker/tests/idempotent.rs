@@ -6,6 +6,7 @@ mod support;
 
 use broker::BrokerOptions;
 use bytes::{Bytes, BytesMut};
+use protocol::messages::delete_topics_request::DeleteTopicsRequest;
 use protocol::messages::init_producer_id_request::InitProducerIdRequest;
 use protocol::messages::produce_request::ProduceRequest;
 use std::time::Duration;
@@ -139,4 +140,26 @@ async fn a_repeat_waits_until_its_original_is_durable() {
     assert_eq!(answer.responses[0].partition_responses[0].base_offset, 1);
     let again = other.produce("t", stamped(id, 0, 1, &[now()])).await;
     assert_eq!((again.error_code, again.base_offset), (NONE, 1));
+}
+
+/// librdkafka goes on with the sequences that it has when its topic is deleted and made anew, and gives up for good where it is refused.
+#[tokio::test]
+async fn producers_go_on_upon_a_topic_made_anew_under_the_name_of_a_deleted_one() {
+    let running = start(BrokerOptions::default()).await;
+    let mut client = running.client().await;
+    client.create("t", 1, &[]).await;
+    let id = init(&mut client, 5).await;
+    assert_eq!(client.produce("t", stamped(id, 0, 0, &[now(), now()])).await.error_code, NONE);
+    let delete = DeleteTopicsRequest { topic_names: vec!["t".to_owned()], timeout_ms: 30_000, topics: Vec::new() };
+    assert_eq!(client.call(5, &delete).await.responses[0].error_code, NONE);
+    client.create("t", 1, &[]).await;
+    let mut running = running;
+    for (sequence, base) in [(2, 0), (3, 1)] {
+        let answer = client.produce("t", stamped(id, 0, sequence, &[now()])).await;
+        assert_eq!((answer.error_code, answer.base_offset), (NONE, base));
+        running = running.restart().await;
+        client = running.client().await;
+    }
+    let gap = client.produce("t", stamped(id, 0, 5, &[now()])).await;
+    assert_eq!(gap.error_code, OUT_OF_ORDER, "it is no stranger any more");
 }

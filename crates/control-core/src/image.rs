@@ -167,6 +167,8 @@ pub struct StreamRecord {
     pub producers: Vec<StateReference>,
     /// Sealed WALs that may hold producer state of this stream which no reference speaks for yet.
     pub unsaved: Vec<WalId>,
+    /// Its topic was made under the name of a deleted one, so producers may come that were at work on that. Since version 5.
+    pub reborn: bool,
 }
 
 /// What the ledger knows of a state section.

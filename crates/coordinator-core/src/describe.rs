@@ -69,6 +69,7 @@ fn describe_member(group: &Group, member_id: &str, member: &Member) -> MemberDes
         client_id: member.client_id.clone(),
         client_host: member.client_host.clone(),
         metadata: if is_stable { member.metadata(group.protocol.as_deref()) } else { Bytes::new() },
-        assignment: if is_stable { member.assignment.clone() } else { Bytes::new() },
+        // While the group rebalances members work on with what they have.
+        assignment: member.assignment.clone(),
     }
 }

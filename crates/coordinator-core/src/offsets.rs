@@ -63,11 +63,15 @@ impl Groups {
             return Err(GroupError::InvalidGroupId);
         }
         self.check_commit(now, &member, fx)?;
-        let metadata_bytes_max = self.options.offset_metadata_bytes_max.min(TEXT_BYTES_MAX);
+        // Kafka counts what Java calls characters.
+        let length_max = self.options.offset_metadata_bytes_max;
+        let is_too_long = |text: &str| {
+            text.len() > TEXT_BYTES_MAX || text.len() > length_max && text.encode_utf16().count() > length_max
+        };
         let mut outcomes = Vec::with_capacity(offsets.len());
         let mut room = self.room;
         for NewOffset { topic, partition, committed } in offsets {
-            if committed.metadata.len() > metadata_bytes_max {
+            if is_too_long(&committed.metadata) {
                 outcomes.push(Err(GroupError::MetadataTooLarge));
                 continue;
             }

@@ -173,7 +173,7 @@ pub(crate) fn bytes(shared: &Shared, stream: &OpenStream) -> u64 {
 }
 
 /// See [`crate::Stream::retention_start`]. As Kafka deletes whole segments, so whole references go; by size only while what is left
-/// is at least the limit.
+/// is at least the limit. Records without a time age from their arrival, and where that is not known they stay.
 pub(crate) fn retention_start(record: &StreamRecord, bytes: Option<u64>, before: Option<UnixMillis>) -> Offset {
     let mut start = record.start;
     let mut live = record.live_bytes;
@@ -182,7 +182,9 @@ pub(crate) fn retention_start(record: &StreamRecord, bytes: Option<u64>, before:
             break;
         }
         let held = reference.live_bytes(record.start);
-        let too_old = before.is_some_and(|before| reference.max_timestamp < before);
+        let ages_from = reference.max_timestamp.ages_from();
+        let is_old = |before| reference.records == 0 || ages_from.is_some_and(|from| from < before);
+        let too_old = before.is_some_and(is_old);
         let too_much = bytes.is_some_and(|limit| live.saturating_sub(held) >= limit && held > 0);
         if !(too_old || too_much) {
             break;
@@ -221,6 +223,7 @@ mod tests {
             references: references.into_iter().map(|reference| (reference.range.base, reference)).collect(),
             producers: Vec::new(),
             unsaved: Vec::new(),
+            reborn: false,
         }
     }
 

@@ -209,6 +209,9 @@ async fn gather(
     parts: &[TailPart],
 ) -> Result<Option<Producers>, ReadError> {
     let mut state = Producers::default();
+    if record.reborn {
+        state.admit_strangers();
+    }
     for reference in &record.producers {
         match read_section(shared, reference).await {
             Ok(part) => state.merge(&part),

@@ -80,7 +80,19 @@ pub(crate) struct Shared {
     pub(crate) stopped: watch::Sender<Option<String>>,
 }
 
+/// A store as slow as this still takes an object within one try.
+const SLOWEST_BYTES_PER_SECOND: u64 = 1 << 20;
+/// No try takes longer.
+const TRY_MAX: Duration = Duration::from_secs(3600);
+
 impl Shared {
+    /// How long one try to put so many bytes may take, after so many that took too long: a limit that a slow store never meets would
+    /// send it the same bytes for ever.
+    pub(crate) fn put_limit(&self, bytes: u64, timeouts: u32) -> Duration {
+        let by_size = self.options.request_timeout + Duration::from_millis(bytes * 1000 / SLOWEST_BYTES_PER_SECOND);
+        by_size.saturating_mul(2_u32.saturating_pow(timeouts)).min(TRY_MAX)
+    }
+
     /// Ends this start because it must: a person has to look.
     pub(crate) fn stop(&self, reason: String) {
         if self.end(reason) {

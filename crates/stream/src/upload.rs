@@ -340,14 +340,19 @@ pub(crate) async fn read_run(reader: &WalReader, run: &Run) -> Result<Bytes, Wal
 
 /// The object exists when this ends: *exists* says that an earlier try had succeeded, since ids are unique to this start.
 async fn put_for_ever(shared: &Shared, key: &str, parts: Vec<Bytes>) {
+    let bytes = parts.iter().map(|part| part.len() as u64).sum();
+    let mut timeouts = 0;
     let mut backoff = Backoff::new();
     loop {
         let put = shared.objects.uploads.put_if_absent(key, parts.clone());
-        let outcome = shared.world.clock.timeout(shared.options.request_timeout, put).await;
+        let outcome = shared.world.clock.timeout(shared.put_limit(bytes, timeouts), put).await;
         let error = match outcome {
             Some(Ok(_)) => return,
             Some(Err(error)) => error,
-            None => StoreError::Trouble("no answer in time".to_owned()),
+            None => {
+                timeouts += 1;
+                StoreError::Trouble("no answer in time".to_owned())
+            }
         };
         if backoff.is_worth_a_line() {
             tracing::warn!(key, %error, tries = backoff.tries(), "can't upload; tries again");

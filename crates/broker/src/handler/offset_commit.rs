@@ -74,7 +74,11 @@ fn known(
     topic: &OffsetCommitRequestTopic,
     partition: &OffsetCommitRequestPartition,
 ) -> Result<(String, TopicId), Failure> {
-    let found = topics::find(image, &topic.name, TopicId::from(topic.topic_id))?;
+    let id = TopicId::from(topic.topic_id);
+    if topic.name.is_empty() && id == TopicId::default() {
+        return Err(Failure::UnknownTopicId);
+    }
+    let found = topics::find(image, &topic.name, id)?;
     topics::stream_of(found, partition.partition_index)?;
     Ok((found.name.clone(), found.id))
 }

@@ -33,6 +33,9 @@ use world::ClockExt;
 /// The value of time and offset fields that have none.
 const NONE: i64 = -1;
 
+/// From this version on topics are named by their ids alone (KIP-516).
+const TOPIC_ID_VERSION: i16 = 13;
+
 /// What became of one partition's batch.
 struct Outcome {
     index: i32,
@@ -75,6 +78,7 @@ pub(crate) async fn start(
         checks: &broker.checks,
         version,
         work: Work::of(frame_bytes, DECOMPRESSED_BYTES_MAX, deadline),
+        told_left: batch_check::REFUSED_RECORDS_TOLD_MAX,
     };
     let mut outcomes = Vec::new();
     for mut asked in std::mem::take(&mut request.topic_data) {
@@ -155,7 +159,11 @@ async fn check_partition(
     topic: &TopicProduceData,
     data: PartitionProduceData,
 ) -> Result<(Partition, CheckedBatch), Failure> {
-    let found: &Topic = topics::find(&check.image, &topic.name, TopicId::from(topic.topic_id))?;
+    let id = TopicId::from(topic.topic_id);
+    if checking.version >= TOPIC_ID_VERSION && id == TopicId::default() {
+        return Err(Failure::UnknownTopicId);
+    }
+    let found: &Topic = topics::find(&check.image, &topic.name, id)?;
     if found.internal {
         return Err(Failure::InvalidTopic(format!("only the broker itself writes to '{}'", found.name)));
     }
@@ -245,7 +253,8 @@ async fn confirm(broker: &Shared, outcome: Outcome, deadline: Micros) -> Partiti
             index: outcome.index,
             error_code: ErrorCode::None.number(),
             base_offset: base.to_kafka(),
-            log_append_time_ms: outcome.stamped.map_or(NONE, |stamp| stamp.0),
+            // A repeat's original may have no time.
+            log_append_time_ms: outcome.stamped.map_or(NONE, |stamp| stamp.0.max(NONE)),
             log_start_offset,
             ..PartitionProduceResponse::default()
         },

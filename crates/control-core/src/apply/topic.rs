@@ -31,7 +31,8 @@ pub(super) fn create(image: &mut Image, new: &NewTopic<'_>, owners: &[(NodeEpoch
     }
     let wals = open_wals(image, owners)?;
     // Not below what clients that know the topic by its name alone have seen; not above it either, as Kafka's is 0.
-    let epoch = image.deleted_epochs.remove(new.name).unwrap_or(image.first_epoch);
+    let last = image.deleted_epochs.remove(new.name);
+    let birth = Birth { epoch: last.unwrap_or(image.first_epoch), reborn: last.is_some() };
     let mut topic = Topic {
         id: new.id,
         name: new.name.to_owned(),
@@ -40,7 +41,7 @@ pub(super) fn create(image: &mut Image, new: &NewTopic<'_>, owners: &[(NodeEpoch
         configs: new.configs.clone(),
         internal: new.internal,
     };
-    add_partitions(image, &mut topic, &wals, epoch);
+    add_partitions(image, &mut topic, &wals, birth);
     image.topic_names.insert(topic.name.clone(), topic.id);
     image.topics.insert(topic.id, Arc::new(topic));
     Ok(Outcome::Done)
@@ -60,8 +61,12 @@ pub(super) fn create_partitions(
     let wals = open_wals(image, owners)?;
     // A deleted topic of this name may have had as many partitions, at epochs that clients remember: all of them lie below
     // those of the partitions that are there.
-    let epoch = topic.partitions.iter().filter_map(|stream| image.streams.get(stream)).map(|stream| stream.epoch).max();
-    add_partitions(image, &mut topic, &wals, epoch.unwrap_or(image.first_epoch));
+    let there: Vec<_> = topic.partitions.iter().filter_map(|stream| image.streams.get(stream)).collect();
+    let birth = Birth {
+        epoch: there.iter().map(|stream| stream.epoch).max().unwrap_or(image.first_epoch),
+        reborn: there.iter().any(|stream| stream.reborn),
+    };
+    add_partitions(image, &mut topic, &wals, birth);
     image.topics.insert(id, Arc::new(topic));
     Ok(Outcome::Done)
 }
@@ -109,7 +114,14 @@ fn open_wals(image: &Image, owners: &[(NodeEpoch, WalIndex)]) -> Result<Vec<WalI
     owners.iter().map(|(node_epoch, index)| stream::open_wal(image, *node_epoch, *index)).collect()
 }
 
-fn add_partitions(image: &mut Image, topic: &mut Topic, wals: &[WalId], epoch: StreamEpoch) {
+/// What new partitions begin with.
+#[derive(Clone, Copy)]
+struct Birth {
+    epoch: StreamEpoch,
+    reborn: bool,
+}
+
+fn add_partitions(image: &mut Image, topic: &mut Topic, wals: &[WalId], Birth { epoch, reborn }: Birth) {
     for wal in wals {
         let id = image.next_stream_id.max(StreamId(1));
         let id = planted!("T7", id, (id.0..).map(StreamId).find(|id| !image.streams.contains_key(id)).unwrap_or(id));
@@ -127,6 +139,7 @@ fn add_partitions(image: &mut Image, topic: &mut Topic, wals: &[WalId], epoch: S
             live_bytes: 0,
             producers: Vec::new(),
             unsaved: Vec::new(),
+            reborn,
         };
         topic.partitions.push(id);
         image.streams.insert(id, Arc::new(record));

@@ -11,6 +11,7 @@ mod builder;
 mod compression;
 mod encoder;
 mod input;
+mod lz4_frame;
 mod recompress;
 mod record;
 mod walk;
@@ -25,8 +26,7 @@ pub use walk::{Pace, RecordHead, RecordWalk};
 use crate::error_code::ErrorCode;
 use crate::wire::Records;
 use base::crc32c;
-use bytes::Bytes;
-use std::ops::RangeInclusive;
+use bytes::{Bytes, BytesMut};
 use thiserror::Error;
 
 /// Bytes of a batch's header: everything before its records.
@@ -35,8 +35,9 @@ pub const HEADER_BYTES: usize = 61;
 pub const HEAD_BYTES: usize = 16;
 /// Bytes at the front that the length field doesn't count: base offset and the length itself.
 const LENGTH_FROM: usize = 12;
-/// From here on the CRC counts.
+/// From here on the CRC counts; it stands right before.
 const CRC_FROM: usize = 21;
+const MAX_TIMESTAMP_AT: usize = 35;
 /// A timestamp that means none.
 pub const NO_TIMESTAMP: i64 = -1;
 /// A producer id that means none.
@@ -112,13 +113,13 @@ impl BatchError {
     #[must_use]
     pub fn error_code(self) -> ErrorCode {
         match self {
-            BatchError::Truncated { .. } | BatchError::Length(_) | BatchError::Crc | BatchError::Decompress => {
-                ErrorCode::CorruptMessage
-            }
+            BatchError::Crc | BatchError::Decompress => ErrorCode::CorruptMessage,
             BatchError::TooLarge { .. } | BatchError::DecompressedSize(_) => ErrorCode::MessageTooLarge,
             BatchError::Timestamp(_) => ErrorCode::InvalidTimestamp,
             BatchError::Compression(_) => ErrorCode::UnsupportedCompressionType,
-            BatchError::OldMagic(_)
+            BatchError::Truncated { .. }
+            | BatchError::Length(_)
+            | BatchError::OldMagic(_)
             | BatchError::UnknownMagic(_)
             | BatchError::NotOne
             | BatchError::Count { .. }
@@ -237,7 +238,7 @@ impl RecordBatch {
     /// The greatest time of a record, as its writer says.
     #[must_use]
     pub fn max_timestamp(&self) -> i64 {
-        i64::from_be_bytes(self.field(35))
+        i64::from_be_bytes(self.field(MAX_TIMESTAMP_AT))
     }
 
     /// Whether an idempotent producer sent it: like Kafka, every negative id means none.
@@ -326,8 +327,8 @@ impl RecordBatch {
         Ok(())
     }
 
-    /// Checks the header of what a producer sent, but for its times: [`RecordBatch::check_times`]. The records are checked by walking
-    /// over [`RecordBatch::records`].
+    /// Checks the header of what a producer sent, but for its times, which are its records'. The records are checked by walking over
+    /// them.
     ///
     /// # Errors
     /// The first thing found wrong, whose [`BatchError::error_code`] is the answer.
@@ -347,6 +348,9 @@ impl RecordBatch {
         if compression == Compression::Zstd && !rules.zstd {
             return Err(BatchError::Compression(compression.number()));
         }
+        if compression == Compression::Lz4 && !lz4_frame::is_whole(&self.bytes[HEADER_BYTES..]) {
+            return Err(BatchError::Decompress);
+        }
         let identified = self.has_producer_id();
         if identified && (self.base_sequence() < 0 || self.producer_epoch() < 0)
             || !identified && self.is_transactional()
@@ -356,17 +360,14 @@ impl RecordBatch {
         Ok(())
     }
 
-    /// That the times in its header lie within a range; [`NO_TIMESTAMP`] always does.
-    ///
-    /// # Errors
-    /// The first that does not.
-    pub fn check_times(&self, range: &RangeInclusive<i64>) -> Result<(), BatchError> {
-        for timestamp in [self.base_timestamp(), self.max_timestamp()] {
-            if timestamp != NO_TIMESTAMP && !range.contains(&timestamp) {
-                return Err(BatchError::Timestamp(timestamp));
-            }
-        }
-        Ok(())
+    /// The same batch with this as the greatest time of its records.
+    #[must_use]
+    pub fn with_max_timestamp(&self, timestamp: i64) -> RecordBatch {
+        let mut bytes = BytesMut::from(&self.bytes[..]);
+        bytes[MAX_TIMESTAMP_AT..MAX_TIMESTAMP_AT + 8].copy_from_slice(&timestamp.to_be_bytes());
+        let crc = crc32c(&bytes[CRC_FROM..]);
+        bytes[CRC_FROM - 4..CRC_FROM].copy_from_slice(&crc.to_be_bytes());
+        RecordBatch { bytes: bytes.freeze() }
     }
 
     /// Its records, decompressed into at most `decompressed_max` bytes where they are compressed.

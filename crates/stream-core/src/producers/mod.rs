@@ -132,6 +132,11 @@ fn next_sequence(last: i32) -> i32 {
 }
 
 impl Producers {
+    /// From now on a producer that is not known begins anywhere, as in Kafka: its beginning may have been on a topic that is gone.
+    pub fn admit_strangers(&mut self) {
+        self.expired = true;
+    }
+
     /// Whether the batch may be appended next. `now` is the broker's clock: a producer that was silent for `expiration` is a
     /// stranger.
     ///

@@ -60,7 +60,7 @@ impl<'a> Budget<'a> {
         loop {
             self.wait().await;
             let put = shared.objects.compaction.put_if_absent(&key, parts.clone());
-            let error = match shared.world.clock.timeout(shared.options.request_timeout, put).await {
+            let error = match shared.world.clock.timeout(shared.put_limit(size, backoff.tries()), put).await {
                 Some(Ok(_)) => {
                     self.spend(size);
                     add(&shared.compaction.written_bytes, size);

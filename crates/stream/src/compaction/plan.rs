@@ -211,6 +211,7 @@ mod tests {
                 live_bytes: 0,
                 producers: Vec::new(),
                 unsaved: Vec::new(),
+                reborn: false,
             };
             image.streams.insert(StreamId(*stream), Arc::new(record));
         }
