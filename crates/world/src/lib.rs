@@ -37,7 +37,7 @@ pub use folder::FolderStore;
 pub use metered::Metered;
 pub use network::{Connection, Listener, Network};
 pub use object_store::{GetRange, ObjectMeta, ObjectStore, Pages, PutOutcome, StoreError, counted_as};
-pub use open::{OpenError, open_store};
+pub use open::{OpenError, open_store, open_store_to_read};
 pub use os_disk::OsDisk;
 pub use paced::Paced;
 pub use probe::{ProbeDepth, ProbeError, ProbeReport, probe};

@@ -46,6 +46,20 @@ pub async fn open_store(url: &str, world: &World) -> Result<Arc<dyn ObjectStore>
     }
 }
 
+/// The same, to look at: a folder must be there, is not changed, and need not be writable.
+///
+/// # Errors
+/// A URL that is not served, or a folder that is not there or can't be read.
+pub async fn open_store_to_read(url: &str, world: &World) -> Result<Arc<dyn ObjectStore>, OpenError> {
+    match Url::parse(url).ok().filter(|parsed| parsed.scheme() == "file").and_then(|parsed| folder_of(&parsed).ok()) {
+        Some(root) => {
+            let (disk, clock) = (Arc::clone(&world.disk), Arc::clone(&world.clock));
+            Ok(Arc::new(FolderStore::open_to_read(disk, clock, root).await?))
+        }
+        None => open_store(url, world).await,
+    }
+}
+
 fn served() -> &'static str {
     if cfg!(feature = "s3") {
         "storage is file:///DIR or s3://BUCKET/PREFIX?endpoint=…&region=…"

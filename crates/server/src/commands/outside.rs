@@ -52,13 +52,17 @@ pub(super) fn workers() -> usize {
 
 /// The bucket.
 pub(super) async fn object_store(world: &World, target: &StorageTarget) -> Result<Arc<dyn ObjectStore>, CommandError> {
-    world::open_store(&target.url(), world).await.map_err(|error| match error {
-        OpenError::Url(line) => CommandError { code: 2, line: format!("--storage: {line}") },
-        OpenError::Store(error) => CommandError::failed(format!("--storage {target}: {error}")),
-    })
+    world::open_store(&target.url(), world).await.map_err(|error| not_opened(target, error))
 }
 
-/// A bucket to look at: a folder that is not there is an error, not a new bucket.
+fn not_opened(target: &StorageTarget, error: OpenError) -> CommandError {
+    match error {
+        OpenError::Url(line) => CommandError::wrong(format!("--storage: {line}")),
+        OpenError::Store(error) => CommandError::failed(format!("--storage {target}: {error}")),
+    }
+}
+
+/// A bucket to look at: a folder that is not there is an error, not a new bucket, and one that is there need not be writable.
 pub(super) async fn existing_object_store(
     world: &World,
     target: &StorageTarget,
@@ -67,7 +71,9 @@ pub(super) async fn existing_object_store(
         StorageTarget::Folder(dir) if !dir.is_dir() => {
             Err(CommandError::failed(format!("--storage {target}: no such folder")))
         }
-        StorageTarget::Folder(_) | StorageTarget::S3(_) => object_store(world, target).await,
+        StorageTarget::Folder(_) | StorageTarget::S3(_) => {
+            world::open_store_to_read(&target.url(), world).await.map_err(|error| not_opened(target, error))
+        }
     }
 }
 

@@ -60,16 +60,22 @@ struct Folder {
     root: PathBuf,
     /// Objects of so many bytes are written past the page cache.
     direct_bytes_min: usize,
-    /// The name under which this process writes in the temporary folder.
-    start: String,
-    /// Held, so that others know that this process lives. Also the sign that the folder is still the one that was opened.
-    _lock: Arc<dyn File>,
+    /// What this process writes as; `None` where it only reads.
+    writer: Option<Writer>,
     temporaries: AtomicU64,
     /// Folders (as key prefixes) whose own name is durable.
     durable_folders: Mutex<BTreeSet<String>>,
     /// Keys that were linked, or may have been, and whose name is not known to be durable: those of puts under way, and of
     /// puts that failed until they are tried again.
     undurable_keys: Mutex<BTreeSet<String>>,
+}
+
+/// A process that writes to the folder.
+struct Writer {
+    /// The name under which it writes in the temporary folder.
+    start: String,
+    /// Held, so that others know that this process lives. Also the sign that the folder is still the one that was opened.
+    _lock: Arc<dyn File>,
 }
 
 impl FolderStore {
@@ -97,17 +103,40 @@ impl FolderStore {
         disk.create_dir_all(&temporary).await.map_err(refused)?;
         let (start, lock) = register(disk.as_ref(), clock.as_ref(), &temporary).await.map_err(refused)?;
         sweep(disk.as_ref(), &temporary, &start).await.map_err(refused)?;
+        let writer = Some(Writer { start, _lock: lock });
+        Ok(FolderStore::of(disk, clock, root, direct_bytes_min, writer))
+    }
+
+    /// A folder that is there, to look at: nothing in it changes, and no right to write is needed. Puts and deletes are refused.
+    ///
+    /// # Errors
+    /// It is not there, or can't be read; the message says what to do.
+    pub async fn open_to_read(
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        root: PathBuf,
+    ) -> Result<FolderStore, StoreError> {
+        disk.list(&root).await.map_err(|error| explain(&root, &error))?;
+        Ok(FolderStore::of(disk, clock, root, DIRECT_BYTES_MIN, None))
+    }
+
+    fn of(
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        root: PathBuf,
+        direct_bytes_min: usize,
+        writer: Option<Writer>,
+    ) -> FolderStore {
         let folder = Folder {
             disk,
             root,
             direct_bytes_min,
-            start,
-            _lock: lock,
+            writer,
             temporaries: AtomicU64::new(0),
             durable_folders: Mutex::default(),
             undurable_keys: Mutex::default(),
         };
-        Ok(FolderStore { clock, folder: Arc::new(folder) })
+        FolderStore { clock, folder: Arc::new(folder) }
     }
 }
 
@@ -135,6 +164,7 @@ impl ObjectStore for FolderStore {
     }
 
     async fn delete(&self, keys: &[String]) -> Result<(), StoreError> {
+        self.folder.writer()?;
         for key in keys {
             check_key(key)?;
             let path = self.folder.root.join(key);
@@ -161,7 +191,7 @@ impl ObjectStore for FolderStore {
 impl Folder {
     async fn put(&self, key: &str, parts: Vec<Bytes>) -> Result<PutOutcome, StoreError> {
         let number = self.temporaries.fetch_add(1, Ordering::Relaxed);
-        let temporary = self.root.join(TEMPORARY).join(format!("{}-{number}", self.start));
+        let temporary = self.root.join(TEMPORARY).join(format!("{}-{number}", self.writer()?.start));
         let result = match self.write(&temporary, parts).await {
             Ok(()) => self.publish(&temporary, key).await,
             // Every folder above it was there when the store was opened.
@@ -292,12 +322,23 @@ impl Folder {
 
     /// Whether the root is still the folder that was opened.
     async fn check_root(&self) -> Result<(), StoreError> {
-        let name = lock_name(&self.start);
-        match self.disk.sizes(&self.root.join(TEMPORARY), &[name]).await {
-            Ok(sizes) if sizes.iter().all(Option::is_some) => Ok(()),
-            Ok(_) | Err(DiskError::NotFound(_)) => Err(self.vanished()),
+        let is_there = match &self.writer {
+            Some(writer) => {
+                let sizes = self.disk.sizes(&self.root.join(TEMPORARY), &[lock_name(&writer.start)]).await;
+                sizes.map(|sizes| sizes.iter().all(Option::is_some))
+            }
+            None => self.disk.list(&self.root).await.map(|_| true),
+        };
+        match is_there {
+            Ok(true) => Ok(()),
+            Ok(false) | Err(DiskError::NotFound(_)) => Err(self.vanished()),
             Err(error) => Err(self.explain(&error)),
         }
+    }
+
+    fn writer(&self) -> Result<&Writer, StoreError> {
+        let to_read = || StoreError::Refused(format!("the folder {} was opened to read only", self.root.display()));
+        self.writer.as_ref().ok_or_else(to_read)
     }
 
     fn vanished(&self) -> StoreError {

@@ -9,6 +9,10 @@ async fn open(root: &Path) -> Result<FolderStore, StoreError> {
     FolderStore::open(Arc::new(OsDisk::new()), Arc::new(SystemClock::new()), root.to_owned()).await
 }
 
+fn start_of(store: &FolderStore) -> &str {
+    &store.folder.writer.as_ref().unwrap().start
+}
+
 fn bytes(text: &str) -> Vec<Bytes> {
     vec![Bytes::copy_from_slice(text.as_bytes())]
 }
@@ -50,20 +54,43 @@ async fn several_processes_share_a_folder_and_one_name_has_one_winner() {
 async fn a_start_sweeps_what_the_dead_left_and_nothing_of_the_living() {
     let root = tempfile::tempdir().unwrap();
     let living = open(root.path()).await.unwrap();
-    let of_the_living = root.path().join(TEMPORARY).join(format!("{}-7", living.folder.start));
+    let of_the_living = root.path().join(TEMPORARY).join(format!("{}-7", start_of(&living)));
     let dead = open(root.path()).await.unwrap();
-    let of_the_dead = root.path().join(TEMPORARY).join(format!("{}-3", dead.folder.start));
+    let of_the_dead = root.path().join(TEMPORARY).join(format!("{}-3", start_of(&dead)));
     let without_lock = root.path().join(TEMPORARY).join("0123456789abcdef-3");
     for path in [&of_the_living, &of_the_dead, &without_lock] {
         std::fs::write(path, "half").unwrap();
     }
-    let lock_of_the_dead = root.path().join(TEMPORARY).join(lock_name(&dead.folder.start));
+    let lock_of_the_dead = root.path().join(TEMPORARY).join(lock_name(start_of(&dead)));
     drop(dead);
     let next = open(root.path()).await.unwrap();
     assert!(of_the_living.exists());
     assert!(!of_the_dead.exists() && !without_lock.exists() && !lock_of_the_dead.exists());
     next.put_if_absent("still/works", bytes("x")).await.unwrap();
     living.put_if_absent("works/too", bytes("x")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_look_needs_no_right_to_write_and_leaves_nothing_behind() {
+    let root = tempfile::tempdir().unwrap();
+    let (disk, clock) = (Arc::new(OsDisk::new()), Arc::new(SystemClock::new()));
+    let look = |root: PathBuf| FolderStore::open_to_read(disk.clone(), clock.clone(), root);
+    assert!(look(root.path().join("nowhere")).await.is_err());
+    assert!(!root.path().join("nowhere").exists());
+    open(root.path()).await.unwrap().put_if_absent("a/b", bytes("x")).await.unwrap();
+    let left = root.path().join(TEMPORARY).join("0123456789abcdef-3");
+    std::fs::write(&left, "half").unwrap();
+    let files = || std::fs::read_dir(root.path().join(TEMPORARY)).unwrap().count();
+    let before = files();
+    let store = look(root.path().to_owned()).await.unwrap();
+    assert_eq!(store.get("a/b", GetRange::All).await.unwrap().0, "x");
+    assert_eq!(store.list("", "", 10).await.unwrap().len(), 1);
+    assert!(matches!(store.get("a/c", GetRange::All).await, Err(StoreError::NotFound(_))));
+    assert!(matches!(store.put_if_absent("a/c", bytes("y")).await, Err(StoreError::Refused(_))));
+    assert!(matches!(store.delete(&["a/b".to_owned()]).await, Err(StoreError::Refused(_))));
+    assert_eq!((files(), left.exists()), (before, true));
+    std::fs::remove_dir_all(root.path()).unwrap();
+    assert!(matches!(store.get("a/b", GetRange::All).await, Err(StoreError::Refused(_))), "it has vanished");
 }
 
 #[tokio::test]
