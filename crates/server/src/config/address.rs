@@ -32,6 +32,20 @@ pub(super) fn check_advertised(advertise: Option<&str>, listen: &str) -> Result<
     Ok(())
 }
 
+/// Refuses one place for both: the second to listen there would be told that another process does.
+pub(super) fn check_apart(listen: &str, console: &str) -> Result<(), ConfigError> {
+    let (host, port) = split("--listen", listen)?;
+    let (console_host, console_port) = split("--console", console)?;
+    let is_every = |host: &str| ip(host).is_some_and(|ip| ip.is_unspecified());
+    let meet = host == console_host || is_every(host) || is_every(console_host);
+    if port != 0 && port == console_port && meet {
+        return Err(ConfigError(format!(
+            "--listen {listen} and --console {console} are one place: give the console a port of its own"
+        )));
+    }
+    Ok(())
+}
+
 fn split<'a>(option: &str, text: &'a str) -> Result<(&'a str, u16), ConfigError> {
     let wrong = || ConfigError(format!("{option} {text}: write HOST:PORT, such as 127.0.0.1:9092"));
     let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
@@ -52,6 +66,19 @@ fn ip(host: &str) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn clients_and_console_have_ports_of_their_own() {
+        for (listen, console) in
+            [("127.0.0.1:9092", "127.0.0.1:9644"), ("127.0.0.1:0", "127.0.0.1:0"), ("127.0.0.1:1", "127.0.0.2:1")]
+        {
+            assert_eq!(check_apart(listen, console), Ok(()), "{listen} {console}");
+        }
+        for (listen, console) in [("127.0.0.1:9092", "127.0.0.1:9092"), ("0.0.0.0:9092", "127.0.0.1:9092")] {
+            let refused = check_apart(listen, console).unwrap_err().0;
+            assert!(refused.contains("a port of its own"), "{refused}");
+        }
+    }
 
     #[test]
     fn only_loopback_without_a_word() {

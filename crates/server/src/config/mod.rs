@@ -95,6 +95,7 @@ impl Config {
         let anonymous = allow_anonymous.unwrap_or(false);
         address::check_listen("--listen", &listen, anonymous)?;
         address::check_listen("--console", &console, anonymous)?;
+        address::check_apart(&listen, &console)?;
         address::check_advertised(advertise.as_deref(), &listen)?;
         let node_id = node_id.as_deref().map(parse_node_id).transpose()?;
         let total =

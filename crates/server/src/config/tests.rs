@@ -37,6 +37,12 @@ fn reads_urls_or_says_how_to_write_them() {
         |give_up: Option<&str>| WalChoice::Device { path: "/dev/sdb".into(), give_up: give_up.map(str::to_owned) };
     assert_eq!(resolved(&["--wal", "block:///dev/sdb"]).unwrap().wal, device(None));
     assert_eq!(resolved(&["--wal", "block:///dev/sdb?overwrite=xfs-1a"]).unwrap().wal, device(Some("xfs-1a")));
+    for path in ["/a/dir", "/a/b/../dir/"] {
+        let refused = resolved(&["--storage", path]).unwrap_err();
+        assert!(refused.contains("did you mean file:///a/") && refused.contains("dir"), "{refused}");
+        let refused = resolved(&["--wal", path]).unwrap_err();
+        assert!(refused.contains("did you mean file:///a/"), "{refused}");
+    }
     for wrong in ["dir", "ftp://x/y", "file://dir/x", "file:///x?size=1"] {
         assert!(resolved(&["--storage", wrong]).unwrap_err().contains("write file:///dir or s3://"), "{wrong}");
     }

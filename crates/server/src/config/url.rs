@@ -62,7 +62,7 @@ pub(super) fn storage(text: &str) -> Result<StorageTarget, ConfigError> {
     let wrong = |why: &str| {
         ConfigError(format!("--storage {text}: {why}; write file:///dir or s3://bucket/prefix?endpoint=…&region=…"))
     };
-    let url = Url::parse(text).map_err(|error| wrong(&error.to_string()))?;
+    let url = Url::parse(text).map_err(|error| wrong(&meant(text).unwrap_or_else(|| error.to_string())))?;
     if !url.username().is_empty() || url.password().is_some() {
         // Not shown again: it may hold a secret.
         return Err(ConfigError(
@@ -87,12 +87,20 @@ pub(super) fn wal(text: Option<&str>, data: &Path, storage: &StorageTarget) -> R
     let wrong = |why: &str| {
         ConfigError(format!("--wal {text}: {why}; write file:///dir?size=2GiB, block:///dev/NAME, or storage"))
     };
-    let url = Url::parse(text).map_err(|error| wrong(&error.to_string()))?;
+    let url = Url::parse(text).map_err(|error| wrong(&meant(text).unwrap_or_else(|| error.to_string())))?;
     match url.scheme() {
         "file" => ring_in_a_file(&url).map_err(|why| wrong(&why)),
         "block" => ring_on_a_device(&url).map_err(|why| wrong(&why)),
         other => Err(wrong(&format!("{other}:// is not served"))),
     }
+}
+
+/// A path where a URL should be.
+fn meant(text: &str) -> Option<String> {
+    let is_path = text.starts_with('/') || text.starts_with('.');
+    let path = is_path.then(|| std::path::absolute(text).ok()).flatten()?;
+    let url = Url::from_file_path(path).ok()?;
+    Some(format!("a path is not a URL: did you mean {url}?"))
 }
 
 fn ring_in_a_file(url: &Url) -> Result<WalChoice, String> {

@@ -26,6 +26,7 @@ fn unknown_flags_and_settings_name_the_nearest() {
         ("--memory=12", "at least 128MiB"),
         ("--node-id=-3", "whole number"),
         ("--storage=http://x/y", "s3://bucket/prefix"),
+        ("--storage=/tmp/somewhere", "did you mean file:///tmp/somewhere?"),
         ("--config=/nonexistent/file.toml", "/nonexistent/file.toml"),
     ];
     for (wrong, hint) in cases {
@@ -45,6 +46,15 @@ fn listening_beyond_this_host_needs_a_word() {
         assert_eq!(code, Some(2));
         assert!(line.contains("--allow-anonymous"), "{line}");
     }
+}
+
+#[test]
+fn one_place_for_clients_and_console() {
+    let folder = TempDir::new().unwrap();
+    let [data, dir] = data(&folder);
+    let (code, line) = refused(&[data, dir, "--listen", "127.0.0.1:9092", "--console", "127.0.0.1:9092"]);
+    assert_eq!(code, Some(2));
+    assert!(line.contains("give the console a port of its own"), "{line}");
 }
 
 #[test]
