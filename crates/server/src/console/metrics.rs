@@ -36,7 +36,8 @@ pub(super) fn text(began: Micros, now: Micros, store: StoreUse, cost: &CostMeter
 
 fn image(page: &mut Page, image: &Image) {
     let alive = image.nodes.values().filter(|node| node.state == NodeState::Alive).count();
-    let offline = image.streams.values().filter(|stream| stream.owner().is_none()).count();
+    // Nobody's yet, or a dead broker's whose log nobody has recovered.
+    let offline = image.ownerless_streams().len() + image.offline_streams().count();
     let committed: u64 = image.streams.values().map(|stream| stream.live_bytes).sum();
     let mut gauge = |name: &str, help: &str, value: u64| {
         page.metric(name, "gauge", help);
