@@ -39,6 +39,8 @@ pub struct Setting {
     pub value: Option<String>,
     /// Whether it was set for this topic, not for the whole cluster or by nobody.
     pub is_own: bool,
+    /// What the cluster says about it in words, where it was asked to.
+    pub documentation: Option<String>,
 }
 
 /// What a change does to a setting.
@@ -98,12 +100,24 @@ impl Cluster {
     /// # Errors
     /// It has as many or more, it does not exist, or no broker answers in time.
     pub async fn grow_topic(&self, name: &str, count: i32) -> Result<(), ClientError> {
+        self.growth(name, count, false).await
+    }
+
+    /// Whether [`Cluster::grow_topic`] would be refused. Nothing changes.
+    ///
+    /// # Errors
+    /// Those that it would have.
+    pub async fn check_growth(&self, name: &str, count: i32) -> Result<(), ClientError> {
+        self.growth(name, count, true).await
+    }
+
+    async fn growth(&self, name: &str, count: i32, validate_only: bool) -> Result<(), ClientError> {
         let topic = CreatePartitionsTopic { name: name.to_owned(), count, assignments: None };
-        let request =
-            CreatePartitionsRequest { topics: vec![topic], timeout_ms: self.broker_ms(), validate_only: false };
+        let request = CreatePartitionsRequest { topics: vec![topic], timeout_ms: self.broker_ms(), validate_only };
         let answer = self.call_any(&request).await?;
         for topic in &answer.results {
-            let about = || format!("give topic {name} {count} partitions");
+            let partitions = if count == 1 { "partition" } else { "partitions" };
+            let about = || format!("give topic {name} {count} {partitions}");
             ClientError::check(topic.error_code, topic.error_message.as_deref(), about)?;
         }
         Ok(())
@@ -114,12 +128,28 @@ impl Cluster {
     /// # Errors
     /// It does not exist, or no broker answers in time.
     pub async fn topic_settings(&self, name: &str) -> Result<Vec<Setting>, ClientError> {
+        self.settings(name, None).await
+    }
+
+    /// Those of the topic's settings that have these names, with what the cluster says about them.
+    ///
+    /// # Errors
+    /// As for [`Cluster::topic_settings`].
+    pub async fn explained_settings(&self, name: &str, settings: &[String]) -> Result<Vec<Setting>, ClientError> {
+        self.settings(name, Some(settings)).await
+    }
+
+    async fn settings(&self, name: &str, explained: Option<&[String]>) -> Result<Vec<Setting>, ClientError> {
         let resource = DescribeConfigsResource {
             resource_type: TOPIC_RESOURCE,
             resource_name: name.to_owned(),
-            configuration_keys: None,
+            configuration_keys: explained.map(<[String]>::to_vec),
         };
-        let request = DescribeConfigsRequest { resources: vec![resource], ..DescribeConfigsRequest::default() };
+        let request = DescribeConfigsRequest {
+            resources: vec![resource],
+            include_documentation: explained.is_some(),
+            ..DescribeConfigsRequest::default()
+        };
         let answer = self.call_any(&request).await?;
         let mut settings = Vec::new();
         for result in answer.results {
@@ -129,6 +159,7 @@ impl Cluster {
                 is_own: config.config_source == SOURCE_TOPIC,
                 name: config.name,
                 value: config.value,
+                documentation: config.documentation,
             }));
         }
         settings.sort_by(|a, b| a.name.cmp(&b.name));

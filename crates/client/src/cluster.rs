@@ -4,8 +4,9 @@
 //! [`Cluster::refresh`] and asks again; nothing is refreshed by the clock.
 
 use crate::connection::{Connection, Pending};
-use crate::error::ClientError;
+use crate::error::{ClientError, in_seconds};
 use crate::options::ClientOptions;
+use base::Micros;
 use protocol::error_code::ErrorCode;
 use protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
 use protocol::messages::metadata_response::{MetadataResponse, MetadataResponseTopic};
@@ -13,7 +14,7 @@ use protocol::wire::Request;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use world::{Backoff, World, lock};
+use world::{Backoff, ClockExt, World, lock};
 
 /// Between two tries no more than this passes.
 pub(crate) const RETRY_WAIT_MAX: Duration = Duration::from_millis(500);
@@ -82,7 +83,7 @@ impl Cluster {
     /// Reaches the cluster and learns its brokers.
     ///
     /// # Errors
-    /// [`ClientError::Unreachable`] where no bootstrap address answers, within the time for one connection each.
+    /// [`ClientError::Unreachable`] where no bootstrap address answers, within the time for one connection each and that of a call.
     pub async fn connect(world: World, options: ClientOptions) -> Result<Cluster, ClientError> {
         if options.addresses().next().is_none() {
             return Err(ClientError::Impossible("there is no address to connect to: write HOST:PORT".to_owned()));
@@ -195,44 +196,56 @@ impl Cluster {
         let began = self.0.world.clock.now();
         let mut backoff = Backoff::up_to(RETRY_WAIT_MAX);
         loop {
-            let left = self.0.options.call_within.saturating_sub(self.0.world.clock.now().since(began));
-            let answered = match self.any().await {
-                Ok(connection) => connection.call(request, left).await,
-                Err(error) => return Err(error),
-            };
-            match answered {
-                Err(error) if error.is_retriable() && !left.is_zero() => {
+            let left = || self.left_of(self.0.options.call_within, began);
+            let connection = self.any(left()).await?;
+            match connection.call(request, left()).await {
+                Err(error) if error.is_retriable() && !left().is_zero() => {
                     backoff.wait(self.0.world.clock.as_ref()).await;
+                    // What went wrong says more than that no time is left.
+                    if left().is_zero() {
+                        return Err(error);
+                    }
                 }
                 done => return done,
             }
         }
     }
 
-    /// Sends `request` to one broker, once.
+    /// What is left of a time that `began` then.
+    pub(crate) fn left_of(&self, within: Duration, began: Micros) -> Duration {
+        within.saturating_sub(self.0.world.clock.now().since(began))
+    }
+
+    /// Sends `request` to one broker, once. The connection and the answer take no longer than `within`.
     pub(crate) async fn begin<R: Request>(
         &self,
         node: i32,
         request: &R,
         within: Duration,
     ) -> Result<Pending<R>, ClientError> {
-        self.connection(node).await?.begin(request, within).await
+        let began = self.0.world.clock.now();
+        let connection = self.connection(node, within).await?;
+        connection.begin(request, self.left_of(within, began)).await
     }
 
     /// The connection to a broker, made where there is none.
-    pub(crate) async fn connection(&self, node: i32) -> Result<Arc<Connection>, ClientError> {
+    pub(crate) async fn connection(&self, node: i32, within: Duration) -> Result<Arc<Connection>, ClientError> {
         let address = lock(&self.0.brokers).get(&node).map(|broker| broker.address.clone());
         let gone =
             || ClientError::Lost { address: format!("broker {node}"), reason: "its address is not known".into() };
-        self.at(&address.ok_or_else(gone)?).await
+        self.at(&address.ok_or_else(gone)?, within).await
     }
 
-    /// A connection to whoever can be reached: one that is open, a known broker, a bootstrap address.
-    pub(crate) async fn any(&self) -> Result<Arc<Connection>, ClientError> {
+    /// A connection to whoever can be reached `within` a time: one that is open, a known broker, a bootstrap address. Each may take
+    /// its share of what is left, so that one that is silent does not keep us from the others.
+    pub(crate) async fn any(&self, within: Duration) -> Result<Arc<Connection>, ClientError> {
+        let began = self.0.world.clock.now();
         let known: Vec<String> = lock(&self.0.brokers).values().map(|broker| broker.address.clone()).collect();
+        let addresses: Vec<&str> = known.iter().map(String::as_str).chain(self.0.options.addresses()).collect();
         let mut reason = String::new();
-        for address in known.iter().map(String::as_str).chain(self.0.options.addresses()) {
-            match self.at(address).await {
+        for (address, untried) in addresses.iter().zip((1..=addresses.len()).rev()) {
+            let share = self.left_of(within, began) / u32::try_from(untried).unwrap_or(u32::MAX);
+            match self.at(address, share).await {
                 Ok(connection) => return Ok(connection),
                 Err(ClientError::Lost { reason: why, .. }) => reason = why,
                 Err(error) => reason = error.to_string(),
@@ -241,8 +254,16 @@ impl Cluster {
         Err(ClientError::Unreachable { bootstrap: self.0.options.bootstrap.clone(), reason })
     }
 
-    /// The connection to an address, made where there is none.
-    pub(crate) async fn at(&self, address: &str) -> Result<Arc<Connection>, ClientError> {
+    /// The connection to an address, made `within` a time where there is none.
+    pub(crate) async fn at(&self, address: &str, within: Duration) -> Result<Arc<Connection>, ClientError> {
+        let late = || ClientError::Lost {
+            address: address.to_owned(),
+            reason: format!("no broker answers there within {} s", in_seconds(within)),
+        };
+        self.0.world.clock.timeout(within, self.made(address)).await.unwrap_or_else(|| Err(late()))
+    }
+
+    async fn made(&self, address: &str) -> Result<Arc<Connection>, ClientError> {
         let slot = lock(&self.0.slots).entry(address.to_owned()).or_default().clone();
         let mut slot = slot.lock().await;
         if let Some(connection) = slot.as_ref().filter(|connection| connection.is_open()) {

@@ -4,7 +4,7 @@
 //! takes answers in that same order, which is Kafka's promise, and compares the correlation id. Whatever goes wrong ends the
 //! connection for everybody: an answer that is not read would be taken for the next one's.
 
-use crate::error::ClientError;
+use crate::error::{ClientError, in_seconds};
 use crate::options::ClientOptions;
 use crate::versions::Versions;
 use bytes::{Bytes, BytesMut};
@@ -29,6 +29,11 @@ const FRAME_BYTES_MAX: usize = 128 << 20;
 const READ_BYTES: usize = 256 << 10;
 /// The newest version that every broker since 2.4 reads; an older one answers it with error 35.
 const API_VERSIONS: i16 = 3;
+
+/// Why a connection is of no use whose other end is a web server.
+pub const SPEAKS_HTTP: &str = "what answers there speaks HTTP, not Kafka's protocol";
+/// What a web server says first, also to rubbish: as the length of an answer it would be more than we take.
+const HTTP: &[u8] = b"HTTP";
 
 type Stream = Box<dyn world::Connection>;
 
@@ -84,7 +89,10 @@ impl Connection {
             Some(Ok(stream)) => stream,
             Some(Err(error)) => return Err(lost(error.to_string())),
             None => {
-                return Err(lost(format!("cannot connect to {address} within {} s", options.connect_within.as_secs())));
+                return Err(lost(format!(
+                    "cannot connect to {address} within {} s",
+                    in_seconds(options.connect_within)
+                )));
             }
         };
         let life = Arc::new(Life { address: address.to_owned(), ended: Mutex::new(None) });
@@ -248,6 +256,9 @@ async fn read_frames(mut read: ReadHalf<Stream>, mut waiters: mpsc::Receiver<Wai
 
 async fn read_frame(read: &mut ReadHalf<Stream>, received: &mut BytesMut) -> Result<Bytes, String> {
     loop {
+        if received.starts_with(HTTP) {
+            return Err(SPEAKS_HTTP.to_owned());
+        }
         if let Some(frame) = next_frame(received, FRAME_BYTES_MAX).map_err(|error| error.to_string())? {
             return Ok(frame);
         }

@@ -24,7 +24,7 @@ pub enum ClientError {
         reason: String,
     },
     /// An answer did not come in time. Whether the request was carried out is unknown.
-    #[error("{address} did not answer {api} within {} s", within.as_secs_f32())]
+    #[error("{address} did not answer {api} within {} s", in_seconds(*within))]
     TimedOut {
         /// The broker.
         address: String,
@@ -94,6 +94,11 @@ impl ClientError {
             _ => None,
         }
     }
+}
+
+/// To a tenth, as people say it.
+pub(crate) fn in_seconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 10.0).round() / 10.0
 }
 
 /// The broker's words, with Kafka's name for the error unless they contain it.

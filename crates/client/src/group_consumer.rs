@@ -241,12 +241,13 @@ impl GroupConsumer {
     /// Asks the coordinator, which may take `longer` than a call usually does.
     async fn call<R: Request>(&mut self, request: &R, longer: Duration) -> Result<R::Response, ClientError> {
         let within = self.cluster.options().call_within;
+        let began = self.cluster.world().clock.now();
         // Nobody's until it has answered: where this is given up half-way, too.
         let coordinator = match self.coordinator.take().filter(|known| known.is_open()) {
             Some(known) => known,
             None => self.cluster.coordinator(&self.group, within).await?,
         };
-        let answer = coordinator.call(request, within + longer).await?;
+        let answer = coordinator.call(request, self.cluster.left_of(within + longer, began)).await?;
         self.coordinator = Some(coordinator);
         Ok(answer)
     }

@@ -81,7 +81,7 @@ impl Cluster {
             let answer = self
                 .again_until_served(|left| async move {
                     let request = ListGroupsRequest::default();
-                    let answer = self.connection(broker.id).await?.call(&request, left).await?;
+                    let answer = self.begin(broker.id, &request, left).await?.await?;
                     ClientError::check(answer.error_code, None, about)?;
                     Ok(answer)
                 })
@@ -201,7 +201,11 @@ impl Cluster {
     ) -> Result<T, ClientError> {
         self.again_until_served(|left| {
             let take = &take;
-            async move { take(self.coordinator(group, left).await?.call(request, left).await?) }
+            async move {
+                let began = self.world().clock.now();
+                let coordinator = self.coordinator(group, left).await?;
+                take(coordinator.call(request, self.left_of(left, began)).await?)
+            }
         })
         .await
     }
@@ -222,11 +226,13 @@ impl Cluster {
     /// A connection to the broker that answers for a group.
     pub(crate) async fn coordinator(&self, group: &str, within: Duration) -> Result<Arc<Connection>, ClientError> {
         let request = FindCoordinatorRequest { key: group.to_owned(), ..FindCoordinatorRequest::default() };
-        let found = self.any().await?.call(&request, within).await?;
+        let began = self.world().clock.now();
+        let broker = self.any(within).await?;
+        let found = broker.call(&request, self.left_of(within, began)).await?;
         let about = || format!("the coordinator of group {group}");
         ClientError::check(found.error_code, found.error_message.as_deref(), about)?;
         let host = if found.host.contains(':') { format!("[{}]", found.host) } else { found.host };
-        self.at(&format!("{host}:{}", found.port)).await
+        self.at(&format!("{host}:{}", found.port), self.left_of(within, began)).await
     }
 }
 

@@ -24,6 +24,7 @@ mod producer;
 mod versions;
 
 pub use cluster::{Broker, Cluster, Partition, Topic};
+pub use connection::SPEAKS_HTTP;
 pub use consumer::{Consumer, ConsumerOptions, Fetched};
 pub use error::ClientError;
 pub use group_consumer::{GroupConsumer, HEARTBEAT_PERIOD, Standing};

@@ -178,7 +178,7 @@ impl Drop for Producer {
 
 /// A producer id and epoch; `None` where the cluster gives none out.
 async fn producer_id(cluster: &Cluster) -> Result<Option<(i64, i16)>, ClientError> {
-    if !cluster.any().await?.serves::<InitProducerIdRequest>() {
+    if !cluster.any(cluster.options().call_within).await?.serves::<InitProducerIdRequest>() {
         return Ok(None);
     }
     let request = InitProducerIdRequest {

@@ -2,7 +2,7 @@
 
 use super::{CommandError, outside};
 use crate::args::client::ClusterArgs;
-use client::{ClientError, ClientOptions, Cluster};
+use client::{ClientError, ClientOptions, Cluster, SPEAKS_HTTP};
 use protocol::error_code::ErrorCode;
 use std::time::Duration;
 use tokio::runtime::Runtime;
@@ -18,8 +18,10 @@ pub(super) fn connect(args: &ClusterArgs) -> Result<(Runtime, Cluster), CommandE
 
 /// The same on a runtime that is there: another cluster has other connections.
 pub(super) fn connect_on(runtime: &Runtime, args: &ClusterArgs) -> Result<Cluster, CommandError> {
-    let options =
-        ClientOptions { call_within: Duration::from_secs(args.timeout), ..ClientOptions::new(args.bootstrap.as_str()) };
+    let defaults = ClientOptions::new(args.bootstrap.as_str());
+    let call_within = Duration::from_secs(args.timeout);
+    let connect_within = defaults.connect_within.min(call_within);
+    let options = ClientOptions { connect_within, call_within, ..defaults };
     Ok(runtime.block_on(async { Cluster::connect(World::system(), options).await })?)
 }
 
@@ -64,15 +66,29 @@ fn is_operators_mistake(code: ErrorCode) -> bool {
     )
 }
 
+/// As Kafka's brokers word it.
+fn wants_a_key(message: &str) -> bool {
+    message.contains("without key")
+}
+
 /// What may be done about it, where that is not in the error itself.
 fn advice(error: &ClientError) -> Option<&'static str> {
     match error {
+        ClientError::Unreachable { reason, .. } if reason == SPEAKS_HTTP => {
+            Some("is that the broker's --console? Say where Kafka clients connect with --bootstrap HOST:PORT")
+        }
         ClientError::Unreachable { .. } => {
             Some("start a broker there with `millstream start`, or say where one is with --bootstrap HOST:PORT")
         }
         ClientError::TimedOut { .. } => Some("look at the broker's log, or give it longer with --timeout SECONDS"),
         ClientError::Unserved { .. } => Some("that broker is too old or too young for this command"),
-        ClientError::Refused { code, .. } => match code {
+        ClientError::Refused { code, message, .. } => match code {
+            ErrorCode::InvalidRecord if message.as_deref().is_some_and(wants_a_key) => {
+                Some("the topic is compacted: give keys, with --key-separator TEXT between key and value")
+            }
+            ErrorCode::CorruptMessage => Some(
+                "records are damaged where they are stored: the broker's log says which, `millstream fsck` checks the bucket",
+            ),
             ErrorCode::UnknownTopicOrPartition => {
                 Some("`millstream topic list` shows what there is, `millstream topic create TOPIC` makes a topic")
             }
@@ -89,6 +105,12 @@ fn advice(error: &ClientError) -> Option<&'static str> {
             }
             _ => None,
         },
-        ClientError::Lost { .. } | ClientError::Malformed { .. } | ClientError::Impossible(_) => None,
+        ClientError::Lost { .. } => Some(
+            "whether what was asked for was done is not known: look at the broker's log and at what there is, then try again",
+        ),
+        ClientError::Malformed { .. } => {
+            Some("is that a Kafka broker, and nothing in between that changes what it says?")
+        }
+        ClientError::Impossible(_) => None,
     }
 }
