@@ -30,10 +30,7 @@ fn main() -> ExitCode {
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(CommandError { code, line }) => {
-            eprintln!("millstream: {line}");
-            ExitCode::from(code)
-        }
+        Err(error) => ExitCode::from(error.report()),
     }
 }
 
@@ -42,7 +39,8 @@ fn explain(error: &clap::Error) -> ExitCode {
     use clap::error::ErrorKind;
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            error.print().map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
+            let unwritten = |error| ExitCode::from(CommandError::unwritten(&error).report());
+            error.print().map_or_else(unwritten, |()| ExitCode::SUCCESS)
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             error.print().ok();
@@ -86,7 +84,7 @@ mod tests {
     use super::*;
 
     /// What is told of a command line that clap refuses.
-    fn told(line: &str) -> String {
+    fn line_of(line: &str) -> String {
         let words = || line.split(' ').map(str::to_owned);
         let error = Cli::try_parse_from(words()).unwrap_err();
         format!("{}; see {} --help", in_one_line(&error.to_string()), meant(words().skip(1)))
@@ -94,17 +92,17 @@ mod tests {
 
     #[test]
     fn a_mistake_is_one_line_that_leads_to_the_help_of_its_command() {
-        assert_eq!(told("millstream strat").split(';').next(), Some("unrecognized subcommand 'strat'"));
+        assert_eq!(line_of("millstream strat").split(';').next(), Some("unrecognized subcommand 'strat'"));
         let missing = "the following required arguments were not provided: <TOPIC>; see millstream produce --help";
-        assert_eq!(told("millstream produce"), missing);
+        assert_eq!(line_of("millstream produce"), missing);
         let unknown = "unexpected argument '--topic' found; see millstream topic create --help";
-        assert_eq!(told("millstream topic create --topic t"), unknown);
+        assert_eq!(line_of("millstream topic create --topic t"), unknown);
         let near = "unexpected argument '--bootstrap-server' found; tip: a similar argument exists: '--bootstrap'";
-        assert!(told("millstream topic list --bootstrap-server h:1").starts_with(near));
+        assert!(line_of("millstream topic list --bootstrap-server h:1").starts_with(near));
         let both = "the argument '--to-earliest' cannot be used with '--to-latest'";
-        let line = told("millstream group reset g --to-earliest --to-latest");
+        let line = line_of("millstream group reset g --to-earliest --to-latest");
         assert!(line.starts_with(both), "{line}");
         let value = "invalid value '0' for '--rate <N>': 0 is not in 1..=10000000; see millstream bench e2e --help";
-        assert_eq!(told("millstream bench e2e load --rate 0"), value);
+        assert_eq!(line_of("millstream bench e2e load --rate 0"), value);
     }
 }

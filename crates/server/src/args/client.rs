@@ -1,6 +1,8 @@
 //! What the commands take that speak to a cluster from outside, over Kafka's protocol.
 
+use clap::builder::{NonEmptyStringValueParser, TypedValueParser};
 use clap::{Args, Subcommand, ValueEnum};
+use std::convert::Infallible;
 use std::path::PathBuf;
 
 /// Which cluster, and how to answer.
@@ -9,7 +11,7 @@ pub struct ClusterArgs {
     /// Any broker of a Kafka-compatible cluster; several with commas between them
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9092", value_parser = addresses)]
     pub bootstrap: String,
-    /// How long a call may take, with everything that is tried again
+    /// How long a call may take, with the way to the broker and everything that is tried again
     #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub timeout: u64,
     /// Answer in JSON
@@ -31,7 +33,7 @@ fn addresses(text: &str) -> Result<String, String> {
 /// `millstream topic`.
 #[derive(Subcommand, Debug)]
 pub enum Topic {
-    /// Make a topic.
+    /// Make topics.
     #[command(after_help = "Example:\n  millstream topic create orders --partitions 6 --set retention.ms=86400000")]
     Create(TopicCreate),
     /// List the topics.
@@ -51,8 +53,12 @@ pub enum Topic {
 /// `millstream topic create`.
 #[derive(Args, Debug)]
 pub struct TopicCreate {
-    /// The topic's name
-    pub topic: String,
+    /// Their names
+    #[arg(required = true, value_name = "TOPIC")]
+    pub topics: Vec<String>,
+    /// One that is there already is left as it is
+    #[arg(long)]
+    pub if_not_exists: bool,
     /// How many partitions [default: the cluster's num.partitions]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..))]
     pub partitions: Option<i32>,
@@ -94,6 +100,12 @@ pub struct TopicDelete {
     /// Their names
     #[arg(required = true, value_name = "TOPIC")]
     pub topics: Vec<String>,
+    /// One that is not there is passed over
+    #[arg(long)]
+    pub if_exists: bool,
+    /// Also those that the cluster keeps for itself
+    #[arg(long)]
+    pub internal: bool,
     #[command(flatten)]
     pub cluster: ClusterArgs,
 }
@@ -118,7 +130,7 @@ pub struct TopicAlter {
 }
 
 /// `millstream produce`.
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Clone)]
 #[command(after_help = "Example:\n  seq 1 1000 | millstream produce numbers")]
 pub struct Produce {
     /// The topic to write to
@@ -126,8 +138,8 @@ pub struct Produce {
     /// Read the lines from here, not from standard input
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
-    /// What stands between key and value in each line [default: lines have no key]
-    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    /// What stands between key and value in each line; `\t` is a tab [default: lines have no key]
+    #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new().try_map(|text| unescaped(&text)))]
     pub key_separator: Option<String>,
     /// The partition to write to [default: the one of the key, else any]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
@@ -154,19 +166,19 @@ pub struct Consume {
     #[arg(long, value_name = "WHERE", default_value = "beginning", allow_hyphen_values = true)]
     pub from: String,
     /// Share the topic with the other members of this group and commit what was read; `--from` counts where it has committed nothing
-    #[arg(long, value_name = "GROUP", conflicts_with = "partition", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    #[arg(long, value_name = "GROUP", conflicts_with = "partition", value_parser = NonEmptyStringValueParser::new())]
     pub group: Option<String>,
     /// Go on at the end and wait for more, until Ctrl-C
     #[arg(long)]
     pub follow: bool,
     /// Read this many records at the most
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub max: Option<u64>,
     /// Read this partition alone
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..))]
     pub partition: Option<i32>,
-    /// Write the key and this text before each value [default: values alone]
-    #[arg(long, value_name = "TEXT")]
+    /// Write the key and this text before each value; `\t` is a tab [default: values alone]
+    #[arg(long, value_name = "TEXT", value_parser = unescaped)]
     pub key_separator: Option<String>,
     #[command(flatten)]
     pub cluster: ClusterArgs,
@@ -287,6 +299,24 @@ impl From<Codec> for protocol::record_batch::Compression {
     }
 }
 
+/// What stands for a tab in text, as few shells let one be typed: `\t`. A backslash before it is doubled.
+fn unescaped(text: &str) -> Result<String, Infallible> {
+    let mut meant = String::new();
+    let mut rest = text.chars().peekable();
+    while let Some(next) = rest.next() {
+        let escaped = rest.peek().filter(|_| next == '\\').and_then(|it| match it {
+            't' => Some('\t'),
+            '\\' => Some('\\'),
+            _ => None,
+        });
+        if escaped.is_some() {
+            rest.next();
+        }
+        meant.push(escaped.unwrap_or(next));
+    }
+    Ok(meant)
+}
+
 /// `KEY=VALUE`.
 fn setting(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
@@ -354,4 +384,18 @@ pub struct BenchConsume {
     pub max: Option<u64>,
     #[command(flatten)]
     pub cluster: ClusterArgs,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tab_can_be_written() {
+        for (written, meant) in
+            [(r"\t", "\t"), (":", ":"), (r"\\t", r"\t"), (r"\", r"\"), (r"\x", r"\x"), (r"a\tb", "a\tb")]
+        {
+            assert_eq!(unescaped(written).as_deref(), Ok(meant), "{written}");
+        }
+    }
 }

@@ -7,7 +7,13 @@ use std::path::PathBuf;
 
 /// A Kafka-compatible broker that keeps its data in object storage.
 #[derive(Parser, Debug)]
-#[command(name = "millstream", version, propagate_version = true, arg_required_else_help = true)]
+#[command(
+    name = "millstream",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true,
+    after_help = "Example:\n  millstream start\n  millstream topic create numbers\n  seq 1 1000 | millstream produce numbers\n  millstream consume numbers"
+)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -23,23 +29,37 @@ pub enum Command {
     )]
     Start(Box<StartArgs>),
     /// Make, list, describe, change or delete topics.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Example:\n  millstream topic create orders --partitions 6\n  millstream topic describe orders"
+    )]
     Topic(client::Topic),
     /// Write lines of text to a topic, a record each.
     Produce(client::Produce),
     /// Read a topic's records, a line each.
     Consume(client::Consume),
     /// List, describe or delete consumer groups, or set where they go on.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Example:\n  millstream group describe billing\n  millstream group reset billing --topic orders --to-earliest --execute"
+    )]
     Group(client::Group),
     /// Put a load on a cluster and time it.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Example:\n  millstream topic create load\n  millstream bench produce load --rate 5000 --duration 30"
+    )]
     Bench(client::Bench),
     /// Show what a data object, a write-ahead log or the ledger holds.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Example:\n  millstream inspect ledger\n  millstream inspect object 3-17\n  millstream inspect wal ./millstream-data/wal"
+    )]
     Inspect(Inspect),
     /// Check every byte that the ledger speaks of, while no broker runs.
-    #[command(after_help = "Example:\n  millstream fsck --data ./millstream-data")]
+    #[command(
+        after_help = "Example:\n  millstream fsck --data ./millstream-data\n  millstream fsck --storage 's3://bucket/prefix?region=us-east-1' --json"
+    )]
     Fsck(StorageArgs),
 }
 
@@ -90,7 +110,7 @@ pub struct StartArgs {
     pub allow_anonymous: bool,
 }
 
-/// Which bucket to look at. Reading it disturbs no broker.
+/// Which bucket to look at, and how to answer. Reading it disturbs no broker, and changes nothing.
 #[derive(Args, Debug, Clone)]
 pub struct StorageArgs {
     /// As given to `millstream start` [default: ./millstream-data]
@@ -99,6 +119,9 @@ pub struct StorageArgs {
     /// As given to `millstream start` [default: DIR/bucket]
     #[arg(long, value_name = "URL")]
     pub storage: Option<String>,
+    /// Answer in JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// What to show.
@@ -121,7 +144,9 @@ pub enum Inspect {
         storage: StorageArgs,
     },
     /// The ledger: its entries, and what they come to: brokers, topics and objects.
-    #[command(after_help = "Example:\n  millstream inspect ledger | grep ^topic")]
+    #[command(
+        after_help = "Examples:\n  millstream inspect ledger | grep ^topic\n  millstream inspect ledger --json | jq 'select(.what == \"topic\")'"
+    )]
     Ledger {
         #[command(flatten)]
         storage: StorageArgs,

@@ -2,9 +2,11 @@
 //!
 //! For a bucket that no broker writes meanwhile. What only a local log holds is not seen: such logs are named.
 
-use super::{CommandError, counted, outside, say};
+use super::{CommandError, counted, outside, say_all, say_json};
 use crate::args::StorageArgs;
+use base::WalId;
 use control_core::{Image, NodeState, WalState};
+use serde_json::{Value, json};
 use std::sync::Arc;
 use stream::{FsckReport, fsck};
 use world::{ObjectStore, World};
@@ -12,7 +14,7 @@ use world::{ObjectStore, World};
 /// How often a bucket is checked that changes meanwhile.
 const TRIES_MAX: u32 = 3;
 
-/// Prints what is there, then what is wrong.
+/// Prints what is there, then what is wrong. Whether anything is wrong is the command's outcome, whoever reads what is told of it.
 ///
 /// # Errors
 /// The bucket can't be read, or something is wrong in it.
@@ -22,19 +24,19 @@ pub fn run(storage: &StorageArgs) -> Result<(), CommandError> {
         let objects = outside::existing_object_store(&World::system(), &target).await?;
         check(&objects).await.map_err(|line| CommandError::failed(format!("--storage {target}: {line}")))
     })?;
-    findings.notes.iter().for_each(say);
-    findings.problems.iter().for_each(|problem| say(format!("PROBLEM: {problem}")));
-    match findings.problems.len() {
-        0 => {
-            say("sound");
-            Ok(())
-        }
+    let verdict = match findings.problems.len() {
+        0 => Ok(()),
         count => Err(CommandError::failed(format!("--storage {target}: {}", counted(count, "problem")))),
-    }
+    };
+    let told = if storage.json { say_json(&findings.json()) } else { say_all(findings.lines()) };
+    verdict.and(told)
 }
 
 struct Findings {
-    notes: Vec<String>,
+    image: Image,
+    report: FsckReport,
+    /// Logs that may hold what no object does.
+    left: Vec<LogLeft>,
     problems: Vec<String>,
 }
 
@@ -51,11 +53,9 @@ async fn check(store: &Arc<dyn ObjectStore>) -> Result<Findings, String> {
             break (dump, report);
         }
     };
-    let mut problems = dump.problems;
-    let mut notes = summary(&dump.image, &report);
-    problems.extend(report.problems);
-    notes.extend(unrecovered_logs(&dump.image));
-    Ok(Findings { notes, problems })
+    let problems = dump.problems.into_iter().chain(report.problems.iter().cloned()).collect();
+    let left = logs_left(&dump.image);
+    Ok(Findings { image: dump.image, report, left, problems })
 }
 
 /// Whether a broker has changed the ledger meanwhile: then what was missed may have been compacted or deleted under this check's eyes.
@@ -64,49 +64,111 @@ async fn has_moved(store: &Arc<dyn ObjectStore>, image: &Image) -> Result<bool, 
     Ok(now.image.seq != image.seq)
 }
 
-fn summary(image: &Image, report: &FsckReport) -> Vec<String> {
-    let mut lines = vec![
-        format!(
-            "ledger entry {}: {}, {}",
-            image.seq,
-            counted(image.topics.len(), "topic"),
-            counted(image.streams.len(), "partition")
-        ),
-        format!(
-            "{}, {} and {} read and verified",
-            counted(report.objects, "data object"),
-            counted(report.blocks, "block"),
-            counted(report.bytes, "byte")
-        ),
-    ];
-    let mut note = |count: usize, what: &str| {
-        if count > 0 {
-            lines.push(format!("{count} {what}"));
-        }
-    };
-    note(report.dead.len(), "dead data objects await their deletion");
-    note(report.orphans.len(), "data objects were never committed and await the sweep");
-    note(report.strangers.len(), "objects have names that no broker gives");
-    note(report.wal_objects.values().sum(), "objects of write-ahead logs");
-    note(
-        report.forgotten_wal_objects,
-        "of these belong to logs that are done with: fences, and what the sweep will delete",
-    );
-    lines
+/// A log that may hold records, or producers' state, that are in no object: what this check can't see.
+struct LogLeft {
+    wal: WalId,
+    url: String,
+    why: WhyLeft,
 }
 
-/// Logs of dead starts, or sealed ones, with records that are in no object.
-fn unrecovered_logs(image: &Image) -> Vec<String> {
-    let mut lines = Vec::new();
-    for (id, wal) in &image.wals {
-        let dead = image.nodes.get(&id.node_epoch).is_none_or(|node| node.state == NodeState::Dead);
-        let left = match wal.state {
-            WalState::Open => dead,
-            WalState::Sealed { end, .. } => wal.trim < end,
-        };
-        if left {
-            lines.push(format!("the write-ahead log {id} at {} may hold what is in no object yet", wal.url));
+#[derive(Clone, Copy)]
+enum WhyLeft {
+    /// Its broker was not stopped, or still runs: the ledger says that it lives.
+    Open,
+    /// Its broker is dead, and nobody has recovered the log.
+    Dead,
+    /// Somebody has recovered it, and not uploaded all of it.
+    Recovered,
+}
+
+impl WhyLeft {
+    fn text(self) -> &'static str {
+        match self {
+            WhyLeft::Open => "of a broker that was not stopped, or still runs",
+            WhyLeft::Dead => "of a dead broker, not recovered yet",
+            WhyLeft::Recovered => "recovered and not uploaded yet",
         }
     }
-    lines
+}
+
+fn logs_left(image: &Image) -> Vec<LogLeft> {
+    let mut left = Vec::new();
+    for (id, wal) in &image.wals {
+        let alive = image.nodes.get(&id.node_epoch).is_some_and(|node| node.state == NodeState::Alive);
+        let why = match wal.state {
+            WalState::Open if alive => WhyLeft::Open,
+            WalState::Open => WhyLeft::Dead,
+            WalState::Sealed { end, .. } if wal.trim < end => WhyLeft::Recovered,
+            WalState::Sealed { .. } => continue,
+        };
+        left.push(LogLeft { wal: *id, url: wal.url.clone(), why });
+    }
+    left
+}
+
+impl Findings {
+    fn lines(&self) -> Vec<String> {
+        let Findings { image, report, left, problems } = self;
+        let (topics, partitions) = (counted(image.topics.len(), "topic"), counted(image.streams.len(), "partition"));
+        let (objects, blocks) = (counted(report.objects, "data object"), counted(report.blocks, "block"));
+        let mut lines = vec![
+            format!("ledger entry {}: {topics}, {partitions}", image.seq),
+            format!("{objects}, {blocks} and {} read and verified", counted(report.bytes, "byte")),
+        ];
+        let mut note = |count: usize, one: &str, more: &str| match count {
+            0 => {}
+            1 => lines.push(format!("1 {one}")),
+            count => lines.push(format!("{count} {more}")),
+        };
+        let dead = ("dead data object awaits its deletion", "dead data objects await their deletion");
+        note(report.dead.len(), dead.0, dead.1);
+        let orphans = (
+            "data object was never committed and awaits the sweep",
+            "data objects were never committed and await the sweep",
+        );
+        note(report.orphans.len(), orphans.0, orphans.1);
+        let strangers = ("object has a name that no broker gives", "objects have names that no broker gives");
+        note(report.strangers.len(), strangers.0, strangers.1);
+        let wals = report.wal_objects.values().sum();
+        note(wals, "object of a write-ahead log", "objects of write-ahead logs");
+        let done = (
+            "of these belongs to a log that is done with: a fence, or what the sweep will delete",
+            "of these belong to logs that are done with: fences, and what the sweep will delete",
+        );
+        note(report.forgotten_wal_objects, done.0, done.1);
+        lines.extend(left.iter().map(LogLeft::line));
+        lines.extend(problems.iter().map(|problem| format!("PROBLEM: {problem}")));
+        if problems.is_empty() {
+            lines.push("sound".to_owned());
+        }
+        lines
+    }
+
+    fn json(&self) -> Value {
+        let Findings { image, report, left, problems } = self;
+        let log = |log: &LogLeft| json!({ "wal": log.wal.to_string(), "url": log.url, "why": log.why.text() });
+        json!({
+            "sound": problems.is_empty(),
+            "problems": problems,
+            "ledger_entry": image.seq.0,
+            "topics": image.topics.len(),
+            "partitions": image.streams.len(),
+            "objects": report.objects,
+            "blocks": report.blocks,
+            "bytes": report.bytes,
+            "dead_objects": report.dead.len(),
+            "orphans": report.orphans.len(),
+            "strangers": report.strangers,
+            "wal_objects": report.wal_objects.values().sum::<usize>(),
+            "forgotten_wal_objects": report.forgotten_wal_objects,
+            "logs_left": left.iter().map(log).collect::<Vec<_>>(),
+        })
+    }
+}
+
+impl LogLeft {
+    fn line(&self) -> String {
+        let LogLeft { wal, url, why } = self;
+        format!("the write-ahead log {wal} at {url}, {}, may hold what is in no object", why.text())
+    }
 }

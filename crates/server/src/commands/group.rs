@@ -3,8 +3,9 @@
 //! `reset` only shows what it would do, unless it is told to `--execute`, as Kafka's own tool does.
 
 use super::cluster::connect;
+use super::several::{Done, each};
 use super::time::When;
-use super::{CommandError, counted, say, say_json};
+use super::{CommandError, counted, no_such_partition, say, say_all, say_json};
 use crate::args::client::{Group, GroupDelete, GroupDescribe, GroupList, GroupReset};
 use client::{AT_BEGINNING, AT_END, ClientError, Cluster, GroupDescription, GroupMember, GroupOffsets};
 use protocol::error_code::ErrorCode;
@@ -36,10 +37,7 @@ fn list(args: &GroupList) -> Result<(), CommandError> {
         return say_json(&groups.collect::<Vec<_>>());
     }
     let widest = groups.iter().map(|it| it.group.len()).max().unwrap_or(0);
-    for group in groups {
-        say(format!("{:widest$}  {}", group.group, group.state.as_deref().unwrap_or("?")));
-    }
-    Ok(())
+    say_all(groups.iter().map(|it| format!("{:widest$}  {}", it.group, it.state.as_deref().unwrap_or("?"))))
 }
 
 /// How far a group has come in one partition.
@@ -99,7 +97,7 @@ fn describe(args: &GroupDescribe) -> Result<(), CommandError> {
         return say_json(&groups.collect::<Vec<_>>());
     }
     for (group, progress) in &described {
-        say(format!("{}: {}, {}", group.group, group.state, counted(group.members.len(), "member")));
+        say(format!("{}: {}, {}", group.group, group.state, counted(group.members.len(), "member")))?;
         for member in &group.members {
             let instance = member.instance_id.as_ref().map_or(String::new(), |id| format!(", instance {id}"));
             say(format!(
@@ -108,9 +106,9 @@ fn describe(args: &GroupDescribe) -> Result<(), CommandError> {
                 member.client_id,
                 member.host,
                 counted(member.partitions.len(), "partition")
-            ));
+            ))?;
         }
-        progress.iter().map(Progress::line).for_each(say);
+        say_all(progress.iter().map(Progress::line))?;
     }
     Ok(())
 }
@@ -177,15 +175,10 @@ async fn offsets_of<'a>(
 
 fn delete(args: &GroupDelete) -> Result<(), CommandError> {
     let (runtime, cluster) = connect(&args.cluster)?;
-    for group in &args.groups {
+    each("group", &args.groups, args.cluster.json, |group| {
         runtime.block_on(cluster.delete_group(group))?;
-        if args.cluster.json {
-            say_json(&json!({ "group": group, "deleted": true }))?;
-        } else {
-            say(format!("deleted {group}"));
-        }
-    }
-    Ok(())
+        Ok(Done { text: format!("deleted {group}"), json: json!({ "group": group, "deleted": true }) })
+    })
 }
 
 fn reset(args: &GroupReset) -> Result<(), CommandError> {
@@ -213,10 +206,10 @@ fn reset(args: &GroupReset) -> Result<(), CommandError> {
     for (key, offset) in &after {
         let (topic, partition) = key;
         let was = before.get(key).map_or_else(|| "nothing".to_owned(), i64::to_string);
-        say(format!("topic {topic}, partition {partition}: from {was} to {offset}"));
+        say(format!("topic {topic}, partition {partition}: from {was} to {offset}"))?;
     }
     if !args.execute {
-        say("nothing has changed yet: say it again with --execute");
+        say("nothing has changed yet: say it again with --execute")?;
     }
     Ok(())
 }
@@ -246,10 +239,8 @@ async fn wanted(
     for (topic, partitions) in &args.topics {
         let known = cluster.topic(topic).await?;
         if let Some(missing) = partitions.iter().find(|index| known.partition(**index).is_none()) {
-            let count = counted(known.partitions.len(), "partition");
-            return Err(CommandError::wrong(format!(
-                "--topic {topic}:{missing}: topic {topic} has {count}, counted from 0"
-            )));
+            let option = format!("--topic {topic}:{missing}");
+            return Err(no_such_partition(&option, topic, known.partitions.len()));
         }
         let named = partitions.iter().copied();
         let all = known.partitions.iter().map(|partition| partition.index).filter(|_| partitions.is_empty());

@@ -1,95 +1,14 @@
 //! The commands that speak to a cluster, against a real broker: what they do, what they say when they can't, and how they end.
 
-use crate::support::process::{self, Broker, run, run_with_input, spawn_command};
+use crate::console::{get, sample};
+use crate::support::commands::{Cluster, end, interrupt, json, lines_of, one_line};
+use crate::support::process::{self, closed_pipe, full_device, run, run_into, run_with_input};
 use crate::support::{eventually, now};
-use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
-use std::process::Child;
 use std::time::Duration;
 use tempfile::TempDir;
-
-/// A broker and its address as the commands take it.
-struct Cluster {
-    broker: Broker,
-    bootstrap: String,
-    folder: TempDir,
-}
-
-impl Cluster {
-    fn start() -> Cluster {
-        let folder = TempDir::new().unwrap();
-        let broker = process::start_in(folder.path(), &[]);
-        let bootstrap = broker.kafka.to_string();
-        Cluster { broker, bootstrap, folder }
-    }
-
-    /// The broker killed, and started again at its address when `meanwhile` has ended.
-    fn killed(self, meanwhile: impl FnOnce()) -> Cluster {
-        let Cluster { broker, bootstrap, folder } = self;
-        broker.kill();
-        meanwhile();
-        let broker = process::start_in(folder.path(), &["--listen", &bootstrap]);
-        Cluster { broker, bootstrap, folder }
-    }
-
-    fn arguments<'a>(&'a self, words: &[&'a str]) -> Vec<&'a str> {
-        words.iter().copied().chain(["--bootstrap", &self.bootstrap]).collect()
-    }
-
-    /// What a command that must succeed says.
-    fn ok(&self, words: &[&str]) -> String {
-        self.ok_with(words, b"")
-    }
-
-    fn ok_with(&self, words: &[&str], input: &[u8]) -> String {
-        let (code, out, err) = run_with_input(&self.arguments(words), input);
-        assert_eq!((code, err.as_str()), (Some(0), ""), "{words:?}: {out}");
-        out
-    }
-
-    /// The code and the one line of a command that must fail.
-    fn fails(&self, words: &[&str], input: &[u8]) -> (Option<i32>, String) {
-        let (code, _, err) = run_with_input(&self.arguments(words), input);
-        (code, one_line(&err))
-    }
-
-    fn spawn(&self, words: &[&str]) -> Child {
-        spawn_command(&self.arguments(words))
-    }
-}
-
-fn one_line(err: &str) -> String {
-    let lines: Vec<&str> = err.lines().collect();
-    assert!(lines.len() == 1 && lines[0].starts_with("millstream: "), "one line: {err}");
-    lines[0].to_owned()
-}
-
-fn json(text: &str) -> serde_json::Value {
-    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
-}
-
-fn interrupt(child: &Child) {
-    kill_process(Pid::from_child(child), Signal::INT).unwrap();
-}
-
-/// The exit code and what is on standard error.
-fn end(mut child: Child) -> (Option<i32>, String) {
-    drop(child.stdout.take());
-    let output = child.wait_with_output().unwrap();
-    (output.status.code(), String::from_utf8(output.stderr).unwrap())
-}
-
-/// The lines that a command writes, one a call.
-fn lines_of(command: &mut Child) -> impl FnMut() -> String + use<> {
-    let mut written = BufReader::new(command.stdout.take().unwrap());
-    move || {
-        let mut line = String::new();
-        written.read_line(&mut line).unwrap();
-        line
-    }
-}
 
 #[test]
 fn what_is_produced_is_consumed_once_and_in_order() {
@@ -174,6 +93,8 @@ fn a_partition_that_nobody_leads_is_described_without_a_wait() {
     assert!(lines.contains("partition 1: offsets 0 to 0, leader "), "{lines}");
     let described = json(&cluster.ok(&["topic", "describe", "half", "--json"]));
     assert_eq!(described["partitions"][0]["leader"], serde_json::Value::Null);
+    let (_, metrics) = get(cluster.broker.console, "/metrics");
+    assert_eq!(sample(&metrics, "millstream_partitions_without_owner"), Some(1.0), "an alarm is due");
     assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
 }
 
@@ -182,7 +103,7 @@ fn what_can_not_be_is_told_in_one_line() {
     let cluster = Cluster::start();
     cluster.ok(&["topic", "create", "there"]);
     let unknown = "millstream topic create TOPIC";
-    let cases: [(&[&str], Option<i32>, &str); 12] = [
+    let cases: [(&[&str], Option<i32>, &str); 15] = [
         (&["produce", "nowhere"], Some(1), unknown),
         (&["consume", "nowhere"], Some(1), unknown),
         (&["topic", "describe", "nowhere"], Some(1), unknown),
@@ -193,6 +114,13 @@ fn what_can_not_be_is_told_in_one_line() {
         (&["consume", "there", "--from", "1"], Some(2), "has offsets up to 0 only"),
         (&["consume", "there", "--from", "soon"], Some(2), "write beginning, end, an offset"),
         (&["consume", "there", "--partition", "1"], Some(2), "has 1 partition, counted from 0"),
+        (&["consume", "there", "--max", "0"], Some(2), "0 is not in 1.."),
+        (
+            &["produce", "there", "--partition", "7"],
+            Some(2),
+            "--partition 7: topic there has 1 partition, counted from 0",
+        ),
+        (&["produce", "there", "--key-separator", ""], Some(2), "--key-separator"),
         (&["produce", "there", "--file", "/nonexistent/file"], Some(1), "/nonexistent/file"),
         (&["topic", "alter", "there"], Some(2), "--partitions"),
     ];
@@ -204,6 +132,7 @@ fn what_can_not_be_is_told_in_one_line() {
         assert!(line.contains(part), "{words:?}: {line}");
     }
     assert_eq!(cluster.ok(&["topic", "list"]), "there  1 partition\n", "nothing was made on the way");
+    assert_eq!(cluster.ok(&["consume", "there"]), "", "nothing was written");
 }
 
 #[test]
@@ -220,6 +149,13 @@ fn a_mistake_in_the_input_keeps_what_stood_before_it() {
     let (code, line) = cluster.fails(&["produce", "pairs", "--file", "/"], b"");
     assert_eq!(code, Some(1));
     assert!(line.contains("directory"), "{line}");
+    cluster.ok_with(&["produce", "pairs", "--key-separator", r"\t"], b"e\t5\n");
+    assert_eq!(cluster.ok(&["consume", "pairs", "--from", "2", "--key-separator", r"\t"]), "e\t5\n");
+    cluster.ok(&["topic", "create", "compacted", "--set", "cleanup.policy=compact"]);
+    let (code, line) = cluster.fails(&["produce", "compacted"], b"no key\n");
+    assert_eq!(code, Some(1));
+    assert!(line.contains("give keys, with --key-separator TEXT"), "{line}");
+    assert!(line.ends_with("0 of 1 record was acknowledged before"), "{line}");
     let large = vec![b'x'; 3 << 20];
     let (code, line) = cluster.fails(&["produce", "pairs"], &large);
     assert_eq!(code, Some(1));
@@ -254,8 +190,37 @@ fn nobody_at_the_address_is_told_in_bounded_time() {
             let line = one_line(&err);
             assert_eq!(code, expected, "{line}");
             assert!(line.contains("--bootstrap HOST:PORT") || line.contains("write HOST:PORT"), "{line}");
+            assert_eq!(line.contains("speaks HTTP") && line.contains("--console"), address == console, "{line}");
             assert!(began.elapsed() < Duration::from_secs(8), "{arguments:?}: {:?}", began.elapsed());
         }
+    }
+}
+
+#[test]
+fn a_call_takes_no_longer_than_its_timeout_with_the_way_to_the_broker() {
+    let silent: Vec<TcpListener> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let silent: Vec<String> = silent.iter().map(|it| it.local_addr().unwrap().to_string()).collect();
+    let cluster = Cluster::start();
+    let with_one = [silent.clone(), vec![cluster.bootstrap.clone()]].concat().join(",");
+    for (bootstrap, expected) in [(silent.join(","), Some(1)), (with_one, Some(0))] {
+        let began = now();
+        let (code, _, err) = run(&["topic", "list", "--timeout", "2", "--bootstrap", &bootstrap]);
+        assert_eq!(code, expected, "{err}");
+        assert!(began.elapsed() < Duration::from_millis(2900), "{bootstrap}: {:?}", began.elapsed());
+    }
+}
+
+#[test]
+fn an_answer_that_can_not_be_written_is_no_success() {
+    let cluster = Cluster::start();
+    cluster.ok(&["topic", "create", "t"]);
+    cluster.ok_with(&["produce", "t"], b"x\n");
+    for words in [&["topic", "list"][..], &["topic", "describe", "t", "--json"], &["consume", "t"], &["--help"]] {
+        let arguments = if words == ["--help"] { words.to_vec() } else { cluster.arguments(words) };
+        let (code, err) = run_into(full_device(), &arguments);
+        assert_eq!(code, Some(1), "{words:?}");
+        assert!(one_line(&err).contains("write to standard output: "), "{err}");
+        assert_eq!(run_into(closed_pipe(), &arguments), (Some(0), String::new()), "{words:?}: nobody wants more");
     }
 }
 
@@ -280,7 +245,7 @@ fn ctrl_c_ends_it_quietly_and_loses_nothing() {
     cluster.ok(&["topic", "create", "typed"]);
     let mut follower = cluster.spawn(&["consume", "typed", "--follow"]);
     let mut read = lines_of(&mut follower);
-    let mut writer = cluster.spawn(&["produce", "typed"]);
+    let mut writer = cluster.spawn(&["produce", "typed", "--json"]);
     let stdin = writer.stdin.as_mut().unwrap();
     for n in 0..3 {
         // What is typed arrives while more may be typed.
@@ -291,6 +256,8 @@ fn ctrl_c_ends_it_quietly_and_loses_nothing() {
     read();
     interrupt(&writer);
     assert_eq!(writer.wait().unwrap().code(), Some(0));
+    let told = json(&lines_of(&mut writer)());
+    assert_eq!((&told["records"], &told["bytes"]), (&4.into(), &24.into()), "{told}");
     interrupt(&follower);
     assert_eq!(end(follower), (Some(0), String::new()));
     assert_eq!(cluster.ok(&["consume", "typed"]), "line 0\nline 1\nline 2\nline 3\n");
@@ -436,7 +403,7 @@ fn a_bench_counts_every_record_that_was_due() {
     let words = ["bench", "produce", "load", "--duration", "1", "--warmup", "0", "--console", &console];
     let report = json(&cluster.ok(&[&words[..], &["--rate", "500", "--json"]].concat()));
     assert!(report["store"]["produced_gib"].as_f64().unwrap() > 500.0 * 1024.0 / f64::from(1 << 30), "{report}");
-    assert_eq!(report["store"]["purposes"]["wal"]["put"], 0.0, "the log is on a disk: {report}");
+    assert_eq!(report["store"]["purposes"]["wal"]["put"], 0, "the log is on a disk: {report}");
     let told = cluster.ok(&words);
     assert!(told.contains("the object store during the run") && told.contains("in all, but for reads"), "{told}");
     let told = cluster.ok(&["bench", "produce", "load", "--duration", "1", "--warmup", "0", "--rate", "10"]);
@@ -452,6 +419,16 @@ fn a_bench_counts_every_record_that_was_due() {
 
 #[test]
 fn every_command_has_help_with_an_example() {
+    for words in [&[][..], &["start"], &["topic"], &["group"], &["bench"], &["inspect"], &["fsck"]] {
+        let arguments: Vec<&str> = words.iter().copied().chain(["--help"]).collect();
+        let (code, out, _) = run(&arguments);
+        let example = format!("\n  millstream {}", words.join(" "));
+        assert!(code == Some(0) && out.contains("Example") && out.contains(&example), "{words:?}: {out}");
+    }
+    for words in [&["fsck"][..], &["inspect", "object"], &["inspect", "wal"], &["inspect", "ledger"]] {
+        let arguments: Vec<&str> = words.iter().copied().chain(["--help"]).collect();
+        assert!(run(&arguments).1.contains("--json"), "{words:?}");
+    }
     for words in [
         &["produce"][..],
         &["consume"],

@@ -1,6 +1,6 @@
 //! What a run is told as: one line of JSON, or a few lines of text.
 
-use super::super::{CommandError, say, say_json};
+use super::super::{CommandError, counted, say, say_json};
 use super::store::StoreDuringRun;
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
@@ -89,13 +89,12 @@ impl Report<'_> {
                 "store": self.store.as_ref().map(StoreDuringRun::json),
             }));
         }
+        let (records, bytes) = (counted(self.records, "record"), counted(self.bytes, "byte"));
+        let records_per_second = per_second(self.records);
         say(format!(
-            "{}: {} records, {} bytes in {seconds:.2} s: {:.0} records/s, {mib_per_second:.1} MiB/s",
-            self.bench,
-            self.records,
-            self.bytes,
-            per_second(self.records),
-        ));
+            "{}: {records}, {bytes} in {seconds:.2} s: {records_per_second:.0} records/s, {mib_per_second:.1} MiB/s",
+            self.bench
+        ))?;
         if let Some(times) = &self.latencies {
             say(format!(
                 "latency in ms: p50 {:.2}, p90 {:.2}, p99 {:.2}, p99.9 {:.2}, max {:.2}",
@@ -104,26 +103,24 @@ impl Report<'_> {
                 times.at(0.99),
                 times.at(0.999),
                 times.at(1.0),
-            ));
+            ))?;
         }
         match (self.rate, &self.late) {
             (Some(rate), Some(late)) => say(format!(
-                "open loop: {rate} records were due each second; the generator was late by {:.2} ms (p99), {:.2} ms (max)",
+                "open loop: {} due each second; the generator was late by {:.2} ms (p99), {:.2} ms (max)",
+                if rate == 1 { "1 record was".to_owned() } else { format!("{rate} records were") },
                 late.at(0.99),
                 late.at(1.0)
-            )),
-            (None, Some(_)) => say("no rate was given: latency counts from when a record was taken"),
+            ))?,
+            (None, Some(_)) => say("no rate was given: latency counts from when a record was taken")?,
             (_, None) => {}
         }
         match &self.store {
             Some(store) => store.tell(),
             None if self.late.is_some() => {
-                say(
-                    "what the object store was asked for is not known: give the brokers' consoles, --console HOST:PORT",
-                );
+                say("what the object store was asked for is not known: give the brokers' consoles, --console HOST:PORT")
             }
-            None => {}
+            None => Ok(()),
         }
-        Ok(())
     }
 }

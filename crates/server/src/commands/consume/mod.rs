@@ -8,7 +8,7 @@ mod group;
 use super::cluster::{asked_to_end, connect, connect_on};
 use super::progress::{self, Unit};
 use super::time::When;
-use super::{CommandError, counted};
+use super::{CommandError, no_such_partition};
 use crate::args::client::Consume;
 use bytes::Bytes;
 use client::{AT_BEGINNING, AT_END, Cluster, Consumer, ConsumerOptions};
@@ -94,11 +94,7 @@ fn chosen(mut offsets: BTreeMap<i32, i64>, args: &Consume) -> Result<BTreeMap<i3
     let count = offsets.len();
     offsets.retain(|index, _| *index == wanted);
     if offsets.is_empty() {
-        return Err(CommandError::wrong(format!(
-            "--partition {wanted}: topic {} has {}, counted from 0",
-            args.topic,
-            counted(count, "partition")
-        )));
+        return Err(no_such_partition(&format!("--partition {wanted}"), &args.topic, count));
     }
     Ok(offsets)
 }
@@ -170,7 +166,7 @@ fn write(records: &[&Record], partition: i32, args: &Consume) -> Result<bool, Co
     match out.write_all(&lines).and_then(|()| out.flush()) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(CommandError::failed(format!("write to standard output: {error}"))),
+        Err(error) => Err(CommandError::unwritten(&error)),
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod batch;
 pub(crate) mod client;
+pub(crate) mod commands;
 pub(crate) mod process;
 
 use std::time::{Duration, Instant};

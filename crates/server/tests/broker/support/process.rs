@@ -95,6 +95,23 @@ pub(crate) fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
+/// The same where standard output is something else: its code and standard error.
+pub(crate) fn run_into(stdout: impl Into<Stdio>, arguments: &[&str]) -> (Option<i32>, String) {
+    let output = millstream().args(arguments).stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped()).spawn();
+    let output = output.unwrap().wait_with_output().unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+/// A device that takes nothing.
+pub(crate) fn full_device() -> File {
+    File::options().write(true).open("/dev/full").unwrap()
+}
+
+/// A pipe whose reader is gone.
+pub(crate) fn closed_pipe() -> std::io::PipeWriter {
+    std::io::pipe().unwrap().1
+}
+
 /// A command that speaks to a broker: it finds `input` on its standard input.
 pub(crate) fn run_with_input(arguments: &[&str], input: &[u8]) -> (Option<i32>, String, String) {
     let mut child = spawn_command(arguments);

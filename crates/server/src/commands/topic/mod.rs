@@ -1,10 +1,15 @@
 //! `millstream topic`: topics are made, listed, described, changed and deleted.
 
+mod notes;
+
 use super::cluster::connect;
-use super::{CommandError, counted, say, say_json};
+use super::several::{Done, each};
+use super::{CommandError, counted, say, say_all, say_json};
 use crate::args::client::{Topic, TopicAlter, TopicCreate, TopicDelete, TopicDescribe, TopicList};
 use client::admin::{NewTopic, Setting, SettingChange};
 use client::{AT_BEGINNING, AT_END, ClientError, Cluster};
+use notes::notes;
+use protocol::error_code::ErrorCode;
 use serde_json::json;
 
 /// Runs one of them.
@@ -13,7 +18,7 @@ use serde_json::json;
 /// What was asked for can't be, or the cluster does not answer.
 pub fn run(what: Topic) -> Result<(), CommandError> {
     match what {
-        Topic::Create(args) => create(args),
+        Topic::Create(args) => create(&args),
         Topic::List(args) => list(&args),
         Topic::Describe(args) => describe(&args),
         Topic::Delete(args) => delete(&args),
@@ -21,17 +26,45 @@ pub fn run(what: Topic) -> Result<(), CommandError> {
     }
 }
 
-fn create(args: TopicCreate) -> Result<(), CommandError> {
+fn create(args: &TopicCreate) -> Result<(), CommandError> {
     let (runtime, cluster) = connect(&args.cluster)?;
-    let TopicCreate { topic, partitions, replication_factor, set, cluster: common } = args;
-    let new = NewTopic { name: topic, partitions, replication_factor, settings: set };
-    runtime.block_on(cluster.create_topic(&new))?;
-    let made = runtime.block_on(cluster.topic(&new.name))?;
-    if common.json {
-        return say_json(&json!({ "topic": made.name, "partitions": made.partitions.len() }));
-    }
-    say(format!("created {} with {}", made.name, counted(made.partitions.len(), "partition")));
-    Ok(())
+    each("topic", &args.topics, args.cluster.json, |topic| runtime.block_on(make(&cluster, args, topic)))
+}
+
+async fn make(cluster: &Cluster, args: &TopicCreate, topic: &str) -> Result<Done, CommandError> {
+    let TopicCreate { partitions, replication_factor, set, .. } = args;
+    let new = NewTopic {
+        name: topic.to_owned(),
+        partitions: *partitions,
+        replication_factor: *replication_factor,
+        settings: set.clone(),
+    };
+    let is_new = match cluster.create_topic(&new).await {
+        Err(error) if args.if_not_exists && error.code() == Some(ErrorCode::TopicAlreadyExists) => false,
+        made => {
+            made?;
+            true
+        }
+    };
+    // One that was there may have partitions that nobody leads.
+    let made = cluster.look_up(topic).await?;
+    let notes = if is_new { notes(cluster, topic, &names(set)).await } else { Vec::new() };
+    let count = made.partitions.len();
+    let text = if is_new {
+        with_notes(format!("created {topic} with {}", counted(count, "partition")), &notes)
+    } else {
+        format!("{topic} is there, with {}", counted(count, "partition"))
+    };
+    let json = json!({ "topic": topic, "partitions": count, "created": is_new, "notes": notes });
+    Ok(Done { text, json })
+}
+
+fn names(settings: &[(String, String)]) -> Vec<String> {
+    settings.iter().map(|(name, _)| name.clone()).collect()
+}
+
+fn with_notes(line: String, notes: &[String]) -> String {
+    notes.iter().fold(line, |lines, note| format!("{lines}\nnote: {note}"))
 }
 
 fn list(args: &TopicList) -> Result<(), CommandError> {
@@ -45,10 +78,7 @@ fn list(args: &TopicList) -> Result<(), CommandError> {
         return say_json(&topics.collect::<Vec<_>>());
     }
     let widest = topics.iter().map(|topic| topic.name.len()).max().unwrap_or(0);
-    for topic in topics {
-        say(format!("{:widest$}  {}", topic.name, counted(topic.partitions.len(), "partition")));
-    }
-    Ok(())
+    say_all(topics.iter().map(|it| format!("{:widest$}  {}", it.name, counted(it.partitions.len(), "partition"))))
 }
 
 fn describe(args: &TopicDescribe) -> Result<(), CommandError> {
@@ -57,8 +87,7 @@ fn describe(args: &TopicDescribe) -> Result<(), CommandError> {
     if args.cluster.json {
         return say_json(&described.json());
     }
-    described.lines().iter().for_each(say);
-    Ok(())
+    say_all(described.lines())
 }
 
 /// What is told of a topic.
@@ -158,15 +187,24 @@ impl Described {
 
 fn delete(args: &TopicDelete) -> Result<(), CommandError> {
     let (runtime, cluster) = connect(&args.cluster)?;
-    for topic in &args.topics {
-        runtime.block_on(cluster.delete_topic(topic))?;
-        if args.cluster.json {
-            say_json(&json!({ "topic": topic, "deleted": true }))?;
-        } else {
-            say(format!("deleted {topic}"));
+    each("topic", &args.topics, args.cluster.json, |topic| runtime.block_on(remove(&cluster, args, topic)))
+}
+
+async fn remove(cluster: &Cluster, args: &TopicDelete, topic: &str) -> Result<Done, CommandError> {
+    let done = |text: String, deleted: bool| Done { text, json: json!({ "topic": topic, "deleted": deleted }) };
+    let found = match cluster.look_up(topic).await {
+        Err(error) if args.if_exists && error.code() == Some(ErrorCode::UnknownTopicOrPartition) => {
+            return Ok(done(format!("{topic} is not there"), false));
         }
+        found => found?,
+    };
+    if found.is_internal && !args.internal {
+        return Err(CommandError::wrong(format!(
+            "topic {topic} is the cluster's own, and what it keeps there would be gone: say --internal to delete it all the same"
+        )));
     }
-    Ok(())
+    cluster.delete_topic(topic).await?;
+    Ok(done(format!("deleted {topic}"), true))
 }
 
 fn alter(args: &TopicAlter) -> Result<(), CommandError> {
@@ -174,20 +212,53 @@ fn alter(args: &TopicAlter) -> Result<(), CommandError> {
     let set = args.set.iter().cloned().map(|(name, value)| SettingChange::Set(name, value));
     let unset = args.unset.iter().cloned().map(SettingChange::Unset);
     let changes: Vec<SettingChange> = set.chain(unset).collect();
-    runtime.block_on(async {
-        // Settings first: they are refused as a whole, and then nothing has changed.
-        if !changes.is_empty() {
-            cluster.alter_topic(&args.topic, &changes).await?;
-        }
-        match args.partitions {
-            Some(count) => cluster.grow_topic(&args.topic, count).await,
-            None => Ok(()),
-        }
+    let notes = runtime.block_on(async {
+        change(&cluster, args, &changes).await?;
+        Ok::<_, CommandError>(notes(&cluster, &args.topic, &names(&args.set)).await)
     })?;
     if args.cluster.json {
         let settings = changes.len();
-        return say_json(&json!({ "topic": args.topic, "settings": settings, "partitions": args.partitions }));
+        let partitions = args.partitions;
+        return say_json(
+            &json!({ "topic": args.topic, "settings": settings, "partitions": partitions, "notes": notes }),
+        );
     }
-    say(format!("changed {}", args.topic));
-    Ok(())
+    say(with_notes(format!("changed {}", args.topic), &notes))
+}
+
+/// All of it or nothing, as far as can be known before.
+async fn change(cluster: &Cluster, args: &TopicAlter, changes: &[SettingChange]) -> Result<(), CommandError> {
+    check_names(cluster, args).await?;
+    if let Some(count) = args.partitions.filter(|_| !changes.is_empty()) {
+        cluster.check_growth(&args.topic, count).await?;
+    }
+    if !changes.is_empty() {
+        cluster.alter_topic(&args.topic, changes).await?;
+    }
+    let Some(count) = args.partitions else { return Ok(()) };
+    cluster.grow_topic(&args.topic, count).await.map_err(|error| {
+        let mut error = CommandError::from(error);
+        if !changes.is_empty() {
+            error.line.push_str("; the settings have been changed");
+        }
+        error
+    })
+}
+
+/// Brokers unset names that no setting has, as Kafka's do: a name that is misspelt would seem to be unset.
+async fn check_names(cluster: &Cluster, args: &TopicAlter) -> Result<(), CommandError> {
+    if args.unset.is_empty() {
+        return Ok(());
+    }
+    let known = match cluster.topic_settings(&args.topic).await {
+        Err(ClientError::Unserved { .. }) => return Ok(()),
+        known => known?,
+    };
+    match args.unset.iter().find(|name| known.iter().all(|setting| setting.name != **name)) {
+        None => Ok(()),
+        Some(name) => Err(CommandError::wrong(format!(
+            "--unset {name}: topics have no such setting; `millstream topic describe {} --all` shows those they have",
+            args.topic
+        ))),
+    }
 }
