@@ -258,7 +258,7 @@ impl Cluster {
     pub(crate) async fn at(&self, address: &str, within: Duration) -> Result<Arc<Connection>, ClientError> {
         let late = || ClientError::Lost {
             address: address.to_owned(),
-            reason: format!("no broker answers there within {} s", in_seconds(within)),
+            reason: format!("no answer within {} s", in_seconds(within)),
         };
         self.0.world.clock.timeout(within, self.made(address)).await.unwrap_or_else(|| Err(late()))
     }

@@ -87,7 +87,7 @@ fn advice(error: &ClientError) -> Option<&'static str> {
                 Some("the topic is compacted: give keys, with --key-separator TEXT between key and value")
             }
             ErrorCode::CorruptMessage => Some(
-                "records are damaged where they are stored: the broker's log says which, `millstream fsck` checks the bucket",
+                "records are damaged, where they are stored or on the way: the broker's log says which, `millstream fsck` checks the bucket",
             ),
             ErrorCode::UnknownTopicOrPartition => {
                 Some("`millstream topic list` shows what there is, `millstream topic create TOPIC` makes a topic")
@@ -106,11 +106,48 @@ fn advice(error: &ClientError) -> Option<&'static str> {
             _ => None,
         },
         ClientError::Lost { .. } => Some(
-            "whether what was asked for was done is not known: look at the broker's log and at what there is, then try again",
+            "does that broker run, and can its advertised address be reached from here? What was asked for may have been done: look before you try again",
         ),
         ClientError::Malformed { .. } => {
             Some("is that a Kafka broker, and nothing in between that changes what it says?")
         }
         ClientError::Impossible(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(error: ClientError) -> (u8, String) {
+        let error = CommandError::from(error);
+        (error.code, error.line)
+    }
+
+    #[test]
+    fn what_goes_wrong_is_told_with_what_to_do() {
+        let address = || "h:1".to_owned();
+        let refused = |code, message: &str| ClientError::Refused {
+            what: "fetch".to_owned(),
+            code,
+            message: Some(message.to_owned()),
+        };
+        let unreachable = |reason: &str| ClientError::Unreachable { bootstrap: address(), reason: reason.to_owned() };
+        for (error, part) in [
+            (ClientError::Lost { address: address(), reason: "reset".to_owned() }, "look before you try again"),
+            (
+                ClientError::Malformed { address: address(), what: "x", reason: "y".to_owned() },
+                "is that a Kafka broker",
+            ),
+            (unreachable("refused"), "`millstream start`"),
+            (unreachable(SPEAKS_HTTP), "is that the broker's --console?"),
+            (refused(ErrorCode::CorruptMessage, "crc"), "`millstream fsck`"),
+            (refused(ErrorCode::InvalidRecord, "cannot accept message without key"), "--key-separator TEXT"),
+        ] {
+            let (code, line) = line(error);
+            assert!(code == 1 && line.contains(part), "{line}");
+        }
+        assert!(!line(refused(ErrorCode::InvalidRecord, "bad time")).1.contains("--key-separator"));
+        assert_eq!(line(refused(ErrorCode::InvalidConfig, "no.such")).0, 2, "the operator's mistake");
     }
 }

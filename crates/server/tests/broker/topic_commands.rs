@@ -12,7 +12,10 @@ fn each_of_several_is_tried_and_those_that_fail_are_named() {
     assert!(line.contains("2 of 3 topics failed: create topic a: ") && line.contains("; create topic b: "), "{line}");
     let (code, line) = cluster.fails(&["topic", "delete", "nowhere", "a", "neither", "b"], b"");
     assert_eq!(code, Some(1));
-    assert!(line.contains("2 of 4 topics failed: topic nowhere: ") && line.contains("; topic neither: "), "{line}");
+    assert!(
+        line.contains("2 of 4 topics failed: delete topic nowhere: ") && line.contains("; delete topic neither: "),
+        "{line}"
+    );
     assert_eq!(cluster.ok(&["topic", "list"]), "c  2 partitions\nd  1 partition\n");
     cluster.ok(&["consume", "c", "--group", "g"]);
     cluster.ok(&["consume", "c", "--group", "h"]);

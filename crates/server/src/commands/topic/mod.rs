@@ -192,19 +192,24 @@ fn delete(args: &TopicDelete) -> Result<(), CommandError> {
 
 async fn remove(cluster: &Cluster, args: &TopicDelete, topic: &str) -> Result<Done, CommandError> {
     let done = |text: String, deleted: bool| Done { text, json: json!({ "topic": topic, "deleted": deleted }) };
-    let found = match cluster.look_up(topic).await {
-        Err(error) if args.if_exists && error.code() == Some(ErrorCode::UnknownTopicOrPartition) => {
-            return Ok(done(format!("{topic} is not there"), false));
-        }
-        found => found?,
+    let is_absent = |error: &ClientError| error.code() == Some(ErrorCode::UnknownTopicOrPartition);
+    let is_internal = match cluster.look_up(topic).await {
+        // One that was made a moment ago may not be known to the broker that was asked: whoever deletes it knows.
+        Err(error) if is_absent(&error) => false,
+        found => found?.is_internal,
     };
-    if found.is_internal && !args.internal {
+    if is_internal && !args.internal {
         return Err(CommandError::wrong(format!(
             "topic {topic} is the cluster's own, and what it keeps there would be gone: say --internal to delete it all the same"
         )));
     }
-    cluster.delete_topic(topic).await?;
-    Ok(done(format!("deleted {topic}"), true))
+    match cluster.delete_topic(topic).await {
+        Err(error) if args.if_exists && is_absent(&error) => Ok(done(format!("{topic} is not there"), false)),
+        deleted => {
+            deleted?;
+            Ok(done(format!("deleted {topic}"), true))
+        }
+    }
 }
 
 fn alter(args: &TopicAlter) -> Result<(), CommandError> {
