@@ -479,7 +479,9 @@ fn a_deleted_topic_takes_its_objects_and_leaves_its_epoch_and_its_ids() {
     assert_eq!(story.commit(1, 1, 2, &[(a, 0, 5, 9)]), committed(&[true]));
     let again = story.stream("a", 1);
     assert!(again > b && story.image.is_deleted(a));
-    assert_eq!(story.record(again).epoch, StreamEpoch(1), "above the deleted topic's last");
+    let (record, of_b) = (story.record(again), story.record(b));
+    assert_eq!((record.epoch, record.reborn), (StreamEpoch(0), true), "the deleted topic's last");
+    assert!(!of_b.reborn);
     assert!(matches!(story.asks(1, Command::DeleteTopic { id }), Outcome::Refused(Refusal::Unknown(_))));
 
     let id = story.image.topic("b").unwrap().id;
