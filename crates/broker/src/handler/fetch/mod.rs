@@ -14,16 +14,14 @@ use crate::error::{Failure, kafka_offset};
 use crate::fetch_session::{Asked, Told, TopicKey};
 use crate::memory;
 use crate::partition::Partition;
-use crate::topic_settings::TopicSettings;
 use crate::topics;
 use crate::waiter::Waiter;
 use base::{Micros, Offset, TopicId};
-use control_core::{Image, Topic};
+use control_core::Image;
 use futures::FutureExt;
 use protocol::error_code::ErrorCode;
 use protocol::messages::fetch_request::FetchRequest;
 use protocol::messages::fetch_response::{EpochEndOffset, FetchResponse, FetchableTopicResponse, PartitionData};
-use protocol::record_batch::{BatchError, Compression};
 use protocol::wire::Records;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,9 +29,6 @@ use tokio::sync::OwnedSemaphorePermit;
 
 /// The isolation level of clients that want to see committed transactions only.
 const READ_COMMITTED: i8 = 1;
-
-/// From this version on a client reads Zstandard (KIP-110).
-const ZSTD_VERSION: i16 = 10;
 
 /// One partition of the request and what has been read of it.
 struct Slot {
@@ -65,7 +60,7 @@ pub(crate) async fn handle(
     let wait =
         Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)).min(broker.options.fetch_wait_max);
     let mut progress = Progress::new(broker, &request, now, wait);
-    let mut slots = resolve(broker, asked, (context.keeps(), version));
+    let mut slots = resolve(broker, asked, context.keeps());
     let everything: Vec<usize> = (0..slots.len()).collect();
     read_all(broker, &mut slots, &everything, &mut progress).await;
     park(broker, &mut slots, &mut progress, now.plus(wait)).await;
@@ -87,14 +82,14 @@ fn refusal(session_id: i32, failure: &Failure) -> FetchResponse {
     FetchResponse { error_code: failure.code().number(), session_id, ..FetchResponse::default() }
 }
 
-fn resolve(broker: &Shared, asked: Vec<Asked>, (keeps_names, version): (bool, i16)) -> Vec<Slot> {
+fn resolve(broker: &Shared, asked: Vec<Asked>, keeps_names: bool) -> Vec<Slot> {
     let image = broker.store.ledger().image();
     let mut last_name = None;
     let slot = |mut asked: Asked| {
         if keeps_names {
             remember_name(&image, &mut asked, &mut last_name);
         }
-        let (found, batch_bytes_max) = match find(broker, &image, &asked, version) {
+        let (found, batch_bytes_max) = match find(broker, &image, &asked) {
             Ok((partition, batch_bytes_max)) => (Ok(Arc::new(partition)), batch_bytes_max),
             Err(failure) => (Err(failure), 0),
         };
@@ -126,7 +121,7 @@ fn remember_name(image: &Image, asked: &mut Asked, last: &mut Option<(TopicId, A
 }
 
 /// The partition, and the greatest batch by its topic's own settings.
-fn find(broker: &Shared, image: &Image, asked: &Asked, version: i16) -> Result<(Partition, usize), Failure> {
+fn find(broker: &Shared, image: &Image, asked: &Asked) -> Result<(Partition, usize), Failure> {
     let topic = match &asked.topic {
         TopicKey::Name(name) => topics::find(image, name, TopicId::default())?,
         TopicKey::Id(id) => match (image.topics.get(id), &asked.name) {
@@ -143,20 +138,8 @@ fn find(broker: &Shared, image: &Image, asked: &Asked, version: i16) -> Result<(
     let stream = topics::stream_of(topic, asked.partition)?;
     let partition = broker.partitions.owned(stream).ok_or(Failure::NotLeader)?;
     partition.check_leader_epoch(asked.leader_epoch)?;
-    if version < ZSTD_VERSION {
-        check_readable(broker, image, topic)?;
-    }
     let own_max = topic.configs.get(topics::BATCH_BYTES_MAX).and_then(|value| value.trim().parse().ok());
     Ok((partition, own_max.unwrap_or(0)))
-}
-
-/// A client so old can't read what a topic of `compression.type=zstd` keeps, and is told as in Kafka.
-fn check_readable(broker: &Shared, image: &Image, topic: &Topic) -> Result<(), Failure> {
-    let kept = TopicSettings::of(&topic.configs, &broker.live.at(image)).compression;
-    match kept.map(|level| level.codec) {
-        Some(codec @ Compression::Zstd) => Err(BatchError::Compression(codec.number()).into()),
-        _ => Ok(()),
-    }
 }
 
 /// Waits until there is enough, reading has met an error, or time is up.
