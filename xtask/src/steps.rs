@@ -87,6 +87,25 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     if status.success() { Ok(()) } else { bail!("{shown}: {status}") }
 }
 
+/// Runs several commands side by side, their output going where ours goes; all of them end before it is told whether one failed.
+pub(crate) fn run_together(commands: &mut [Command]) -> Result<()> {
+    let mut children = Vec::new();
+    for command in commands {
+        let shown = shown(command);
+        println!("$ {shown}");
+        let child = command.spawn().with_context(|| format!("start {shown}"))?;
+        children.push((shown, child));
+    }
+    let mut failed = Vec::new();
+    for (shown, mut child) in children {
+        let status = child.wait().with_context(|| format!("wait for {shown}"))?;
+        if !status.success() {
+            failed.push(format!("{shown}: {status}"));
+        }
+    }
+    if failed.is_empty() { Ok(()) } else { bail!("{}", failed.join("; ")) }
+}
+
 /// Runs `cargo test` or the like, echoing its output, and adds up the `test result:` lines.
 pub(crate) fn run_tests(command: &mut Command) -> Result<Count> {
     let shown = shown(command);
