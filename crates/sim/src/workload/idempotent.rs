@@ -157,6 +157,9 @@ async fn until_known(
                 return true;
             }
             Ok(None) => return false,
+            // On a topic made anew a later batch of the burst may have been stored before this one, as in Kafka
+            // (`docs/adr/0102-strangers-begin-at-0.md`, what was given up): it never will be.
+            Err(Failure::Kafka(OUT_OF_ORDER)) if key.topic.generation > 0 => return false,
             Err(failure) => note_unexpected(shared, key, &failure),
         }
         if *closing.borrow() {
