@@ -378,11 +378,12 @@ async fn bad_input_is_told_apart() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_member_is_taken_for_gone() {
     let (running, mut client, _) = started().await;
-    let asked = JoinGroupRequest { session_timeout_ms: 150, ..join_request("g", "") };
+    // Long enough for two requests on a busy machine.
+    let asked = JoinGroupRequest { session_timeout_ms: 1500, ..join_request("g", "") };
     let joined = client.call(3, &asked).await;
     assert_eq!(client.call(2, &sync_request("g", &joined, 2)).await.error_code, 0);
     assert_eq!(client.call(3, &heartbeat_request("g", &joined)).await.error_code, 0);
-    tokio::time::sleep(Duration::from_millis(400)).await;
+    tokio::time::sleep(Duration::from_millis(3000)).await;
     assert_eq!(client.call(3, &heartbeat_request("g", &joined)).await.error_code, UNKNOWN_MEMBER);
     running.broker.stop().await;
 }
