@@ -85,7 +85,7 @@ fn recovery() {
     let folder = TempDir::new().unwrap();
     let bytes = fill_log(folder.path());
     eprintln!("{} MiB are in the log and in no object", bytes >> 20);
-    assert!(bytes > 1800 << 20, "the log of 2 GiB is not full");
+    assert!(bytes > 1800 << 20, "the log is no 2 GiB large: that takes 20 GiB free on the disk");
     report("recovery of a full log of 2 GiB", "ms", recoveries(folder.path()), 5000);
 }
 
