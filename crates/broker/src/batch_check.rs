@@ -9,8 +9,8 @@
 use crate::checks::{Checks, Work};
 use crate::error::Failure;
 use crate::topic_settings::TopicSettings;
-use base::{Offset, StreamEpoch, UnixMillis, crc32c};
-use bytes::{BufMut, Bytes, BytesMut};
+use base::{Offset, StreamEpoch, UnixMillis};
+use bytes::Bytes;
 use protocol::record_batch::{
     self, BatchError, HEAD_BYTES, NO_TIMESTAMP, ProduceRules, RecompressBounds, RecordBatch, RecordHead,
 };
@@ -28,15 +28,6 @@ pub(crate) const DECOMPRESSED_BYTES_MAX: usize = 128 * 1024 * 1024;
 
 /// So many refused records of a request are told to the producer, each in its own words.
 pub(crate) const REFUSED_RECORDS_TOLD_MAX: usize = 1000;
-
-/// Where the fields stand that a stamped batch changes, and what its checksum covers.
-const CRC_AT: usize = 17;
-const CRC_FROM: usize = 21;
-const LAST_OFFSET_DELTA_AT: usize = 23;
-const MAX_TIMESTAMP_AT: usize = 35;
-const PRODUCER_ID_AT: usize = 43;
-/// The attribute that says that the broker set the time.
-const LOG_APPEND_TIME: u8 = 0x08;
 
 /// A batch that may be stored.
 #[derive(Debug, Clone)]
@@ -236,28 +227,13 @@ impl CheckedBatch {
     /// The batch with its offsets: 16 new bytes before the producer's own, which Kafka's checksum leaves out for this very
     /// reason. A stamped batch is copied, as its timestamp and checksum change as well.
     pub(crate) fn numbered(&self, base: Offset, leader_epoch: StreamEpoch) -> BatchBytes {
-        let head = self.batch.numbered_head(base.to_kafka(), leader_epoch.0);
+        let (base, epoch) = (base.to_kafka(), leader_epoch.0);
+        let head = self.batch.numbered_head(base, epoch);
         match self.stamped {
-            Some(stamp) => BatchBytes::whole(self.stamped_bytes(&head, stamp)),
+            Some(stamp) => BatchBytes::whole(self.batch.numbered_and_stamped(base, epoch, stamp.0).bytes().clone()),
             None if self.detached => BatchBytes::whole([&head[..], &self.batch.bytes()[HEAD_BYTES..]].concat().into()),
             None => BatchBytes { head: Bytes::copy_from_slice(&head), body: self.batch.bytes().slice(HEAD_BYTES..) },
         }
-    }
-
-    fn stamped_bytes(&self, head: &[u8], stamp: UnixMillis) -> Bytes {
-        let sent = self.batch.bytes();
-        let mut covered = BytesMut::with_capacity(sent.len());
-        covered.put_u8(sent[CRC_FROM]);
-        covered.put_u8(sent[CRC_FROM + 1] | LOG_APPEND_TIME);
-        covered.put_slice(&sent[LAST_OFFSET_DELTA_AT..MAX_TIMESTAMP_AT]);
-        covered.put_i64(stamp.0);
-        covered.put_slice(&sent[PRODUCER_ID_AT..]);
-        let mut whole = BytesMut::with_capacity(sent.len());
-        whole.put_slice(head);
-        whole.put_slice(&sent[HEAD_BYTES..CRC_AT]);
-        whole.put_u32(crc32c(&covered));
-        whole.put_slice(&covered);
-        whole.freeze()
     }
 }
 
@@ -267,6 +243,7 @@ mod tests {
     use crate::BrokerOptions;
     use crate::test_batch::{batch, changed};
     use crate::test_clock::TestClock;
+    use bytes::BytesMut;
     use protocol::error_code::ErrorCode;
     use protocol::record_batch::{Compression, HEADER_BYTES};
     use std::collections::BTreeMap;

@@ -263,13 +263,17 @@ mod tests {
         assert_eq!(changes[49], Change::Paced);
     }
 
-    #[tokio::test]
-    async fn who_waits_goes_as_soon_as_the_store_answers_again() {
-        let clock: Arc<dyn Clock> = Arc::new(crate::SystemClock::new());
-        let shared = Shared::new(clock);
+    fn in_trouble() -> Shared {
+        let shared = Shared::new(Arc::new(crate::SystemClock::new()));
         for _ in 0..60 {
             shared.note(true);
         }
+        shared
+    }
+
+    #[tokio::test]
+    async fn who_waits_goes_as_soon_as_the_store_answers_again() {
+        let shared = in_trouble();
         // A minute away.
         let now = shared.clock.now();
         lock(&shared.pace).next = now.plus(Duration::from_secs(60));
@@ -286,11 +290,7 @@ mod tests {
     /// Readers of a bucket that is gone give up and ask again, more of them than there are turns: whoever waits must still have one.
     #[tokio::test]
     async fn turns_are_not_kept_for_callers_who_have_gone() {
-        let clock: Arc<dyn Clock> = Arc::new(crate::SystemClock::new());
-        let shared = Shared::new(clock);
-        for _ in 0..60 {
-            shared.note(true);
-        }
+        let shared = in_trouble();
         for _ in 0..600 {
             // Asks, and is gone.
             let _gone = futures::FutureExt::now_or_never(shared.turn());

@@ -59,8 +59,8 @@ pub(super) fn create_partitions(
         return Err(Refusal::Invalid(format!("the topic has {} partitions, not {first}", topic.partitions.len())));
     }
     let wals = open_wals(image, owners)?;
-    // A deleted topic of this name may have had as many partitions, at epochs that clients remember: all of them lie below
-    // those of the partitions that are there.
+    // A deleted topic of this name may have had as many partitions, at epochs that clients remember: none of them lies
+    // above those of the partitions that are there.
     let there: Vec<_> = topic.partitions.iter().filter_map(|stream| image.streams.get(stream)).collect();
     let birth = Birth {
         epoch: there.iter().map(|stream| stream.epoch).max().unwrap_or(image.first_epoch),

@@ -37,7 +37,11 @@ pub const HEAD_BYTES: usize = 16;
 const LENGTH_FROM: usize = 12;
 /// From here on the CRC counts; it stands right before.
 const CRC_FROM: usize = 21;
+const ATTRIBUTES_AT: usize = CRC_FROM;
 const MAX_TIMESTAMP_AT: usize = 35;
+const PRODUCER_ID_AT: usize = 43;
+/// The attribute that says that the broker set the times.
+const LOG_APPEND_TIME: u8 = 0x08;
 /// A timestamp that means none.
 pub const NO_TIMESTAMP: i64 = -1;
 /// A producer id that means none.
@@ -250,7 +254,7 @@ impl RecordBatch {
     /// [`NO_PRODUCER_ID`] where the producer isn't idempotent.
     #[must_use]
     pub fn producer_id(&self) -> i64 {
-        i64::from_be_bytes(self.field(43))
+        i64::from_be_bytes(self.field(PRODUCER_ID_AT))
     }
 
     /// The producer's epoch.
@@ -291,7 +295,7 @@ impl RecordBatch {
     /// Whether the broker set the times.
     #[must_use]
     pub fn is_log_append_time(&self) -> bool {
-        self.attributes() & 0x08 != 0
+        self.attributes() & i16::from(LOG_APPEND_TIME) != 0
     }
 
     /// Whether it is part of a transaction.
@@ -363,8 +367,23 @@ impl RecordBatch {
     /// The same batch with this as the greatest time of its records.
     #[must_use]
     pub fn with_max_timestamp(&self, timestamp: i64) -> RecordBatch {
+        self.edited(|bytes| bytes[MAX_TIMESTAMP_AT..PRODUCER_ID_AT].copy_from_slice(&timestamp.to_be_bytes()))
+    }
+
+    /// The same batch with the place that [`RecordBatch::numbered_head`] gives it, and the broker's time for all its records.
+    #[must_use]
+    pub fn numbered_and_stamped(&self, base_offset: i64, leader_epoch: i32, timestamp: i64) -> RecordBatch {
+        self.edited(|bytes| {
+            bytes[..HEAD_BYTES].copy_from_slice(&self.numbered_head(base_offset, leader_epoch));
+            bytes[ATTRIBUTES_AT + 1] |= LOG_APPEND_TIME;
+            bytes[MAX_TIMESTAMP_AT..PRODUCER_ID_AT].copy_from_slice(&timestamp.to_be_bytes());
+        })
+    }
+
+    /// A changed copy, with its checksum right.
+    fn edited(&self, edit: impl FnOnce(&mut [u8])) -> RecordBatch {
         let mut bytes = BytesMut::from(&self.bytes[..]);
-        bytes[MAX_TIMESTAMP_AT..MAX_TIMESTAMP_AT + 8].copy_from_slice(&timestamp.to_be_bytes());
+        edit(&mut bytes);
         let crc = crc32c(&bytes[CRC_FROM..]);
         bytes[CRC_FROM - 4..CRC_FROM].copy_from_slice(&crc.to_be_bytes());
         RecordBatch { bytes: bytes.freeze() }
@@ -408,7 +427,7 @@ impl RecordBatch {
     }
 
     fn attributes(&self) -> i16 {
-        i16::from_be_bytes(self.field(21))
+        i16::from_be_bytes(self.field(ATTRIBUTES_AT))
     }
 
     fn field<const N: usize>(&self, at: usize) -> [u8; N] {
