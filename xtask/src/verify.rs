@@ -71,6 +71,8 @@ pub(crate) enum Measurement {
     Size,
     /// From exec to ready after a kill, with an empty and with a full log.
     Recovery,
+    /// A compacted topic with five million updates: what a fresh consumer sees, amplification, and what a producer notices.
+    Compacted,
     /// Millstream and Apache Kafka under the same load, in turn: `bench/run`.
     Bench,
 }
@@ -107,6 +109,7 @@ pub(crate) fn measure(root: &Path, what: Measurement, runs: u64) -> Result<()> {
         Measurement::Start => tests(root, &["measure::start", "--ignored", "--exact"], &runs),
         Measurement::Rss => tests(root, &["measure::rss", "--ignored", "--exact"], &runs),
         Measurement::Recovery => tests(root, &["measure::recovery", "--ignored", "--exact"], &runs),
+        Measurement::Compacted => compacted(root),
         Measurement::Size => size(root),
         Measurement::Bench => script(root, "bench/run", &[]),
     }
@@ -135,6 +138,13 @@ fn tests(root: &Path, arguments: &[&str], variables: &[(&str, String)]) -> Resul
     let count = run_tests(&mut command)?;
     println!("{} passed, {} failed", count.passed, count.failed);
     if count.failed > 0 { bail!("{arguments:?} failed") } else { Ok(()) }
+}
+
+/// In one process, since transactions' markers are written beside the protocol until there are transactions.
+fn compacted(root: &Path) -> Result<()> {
+    let mut command = Command::new("cargo");
+    command.args(["test", "--release", "--locked", "--package", "broker", "--test", "compacted", "--"]);
+    run(command.args(["--ignored", "--exact", "full_size", "--nocapture"]).current_dir(root))
 }
 
 fn script(root: &Path, path: &str, variables: &[(&str, String)]) -> Result<()> {

@@ -85,7 +85,8 @@ impl Pace for AtOnce {
 }
 
 /// Goes on to the end, in slices.
-struct Sliced(usize);
+#[derive(Default)]
+pub(crate) struct Sliced(usize);
 
 impl Pace for Sliced {
     async fn spent(&mut self, cost: usize) {

@@ -11,6 +11,7 @@ mod answer;
 mod authorized;
 mod batch_check;
 mod checks;
+mod cleaner;
 mod complaints;
 mod connection;
 mod coordinator;
@@ -39,9 +40,10 @@ mod topics;
 mod uuid;
 mod waiter;
 
+pub use cleaner::{CleanerUse, Cleaning};
 pub use coordinator_core::GroupOptions;
 pub use hello::START_CLIENT_ID;
-pub use options::{BrokerOptions, CleanupPolicy};
+pub use options::{BrokerOptions, CleanerOptions, CleanupPolicy};
 
 use crate::checks::Checks;
 use crate::coordinator::Coordinators;
@@ -88,6 +90,7 @@ struct Shared {
     /// Log lines about peers.
     complaints: complaints::Complaints,
     checks: Checks,
+    cleaner: cleaner::Counts,
     creating: Creating,
     sessions: Sessions,
     /// Another broker that starts has asked for an answer.
@@ -125,6 +128,7 @@ impl Broker {
             complaints: complaints::Complaints::default(),
             answer_memory: AnswerMemory::new(options.answers_bytes_max - sessions_bytes),
             checks: Checks::new(options.heavy_checks_max),
+            cleaner: cleaner::Counts::default(),
             creating: Creating::default(),
             sessions: Sessions::new(options.fetch_sessions_max, sessions_bytes),
             altering: tokio::sync::Mutex::new(()),
@@ -139,6 +143,7 @@ impl Broker {
         clock.spawn("hello", Box::pin(hello::run(shared.clone())));
         clock.spawn("groups", Box::pin(coordinator::run(shared.clone())));
         clock.spawn("retention", Box::pin(retention::run(shared.clone())));
+        clock.spawn("cleaner", Box::pin(cleaner::run(shared.clone())));
         Arc::new(Broker { shared })
     }
 
@@ -146,6 +151,12 @@ impl Broker {
     #[must_use]
     pub fn node_id(&self) -> NodeId {
         self.shared.store.node_id()
+    }
+
+    /// What Kafka's log compaction has done since the start.
+    #[must_use]
+    pub fn cleaned(&self) -> CleanerUse {
+        self.shared.cleaner.used()
     }
 
     /// Open connections.

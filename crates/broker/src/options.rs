@@ -3,6 +3,7 @@
 //! Every bound has a name that ends in `_max`; the simulator makes them tiny.
 
 use crate::batch_check::DECOMPRESSED_BYTES_MAX;
+use crate::cleaner::Cleaning;
 use coordinator_core::GroupOptions;
 use protocol::record_batch::Compression;
 use std::collections::BTreeMap;
@@ -84,6 +85,8 @@ pub struct BrokerOptions {
     pub retention_bytes: Option<u64>,
     /// What retention and compaction do (`log.cleanup.policy`), where the topic does not say.
     pub cleanup: CleanupPolicy,
+    /// What log compaction may take, and does where the topic does not say.
+    pub cleaner: CleanerOptions,
     /// How often retention looks (`log.retention.check.interval.ms`).
     pub retention_check_period: Duration,
     /// Bounds and periods of consumer groups.
@@ -110,12 +113,55 @@ pub struct BrokerOptions {
     pub defaults: BTreeMap<&'static str, String>,
 }
 
+/// Bounds and periods of log compaction.
+#[derive(Debug, Clone)]
+pub struct CleanerOptions {
+    /// Whether there is any (`log.cleaner.enable`).
+    pub is_enabled: bool,
+    /// How often to look for what is worth it (`log.cleaner.backoff.ms`).
+    pub period: Duration,
+    /// Bytes for the keys that are remembered at once, whatever `log.cleaner.dedupe.buffer.size` says.
+    pub memory_bytes_max: usize,
+    /// Bytes for the keys that are remembered at once (`log.cleaner.dedupe.buffer.size`), and for transactions' markers.
+    pub map_bytes_max: usize,
+    /// Bytes read and written a second (`log.cleaner.io.max.bytes.per.second`), beside the bound of all compaction.
+    pub bytes_per_second: u64,
+    /// A partition that could not be cleaned is left alone for at most so long.
+    pub retry_max: Duration,
+    /// Where the topic does not say.
+    pub cleaning: Cleaning,
+}
+
+impl CleanerOptions {
+    /// The defaults within so many bytes of memory.
+    #[must_use]
+    pub fn for_memory(bytes: usize) -> CleanerOptions {
+        CleanerOptions {
+            is_enabled: true,
+            period: Duration::from_secs(15),
+            memory_bytes_max: bytes / 4 * 3,
+            map_bytes_max: (bytes / 4 * 3).min(CLEANER_MAP_BYTES),
+            bytes_per_second: u64::MAX,
+            retry_max: Duration::from_secs(3600),
+            cleaning: Cleaning {
+                dirty_ratio_min: 0.5,
+                lag_min_ms: 0,
+                lag_max_ms: i64::MAX,
+                delete_retention_ms: 24 * 3600 * 1000,
+            },
+        }
+    }
+}
+
+/// Kafka's default of `log.cleaner.dedupe.buffer.size`.
+const CLEANER_MAP_BYTES: usize = 128 * 1024 * 1024;
+
 /// What becomes of old records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CleanupPolicy {
     /// They are deleted by age and size.
     pub delete: bool,
-    /// Those that a later one of the same key replaces may be removed. None is yet, but records must have keys.
+    /// Those that a later one of the same key replaces are removed, so records must have keys.
     pub compact: bool,
 }
 
@@ -179,6 +225,7 @@ impl Default for BrokerOptions {
             retention: Some(Duration::from_secs(7 * 24 * 3600)),
             retention_bytes: None,
             cleanup: CleanupPolicy { delete: true, compact: false },
+            cleaner: CleanerOptions::for_memory(32 * MIB),
             retention_check_period: Duration::from_secs(300),
             groups: GroupOptions::default(),
             groups_bytes_max: 256 * MIB,

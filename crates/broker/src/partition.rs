@@ -15,6 +15,7 @@ use control_core::Image;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use stream::{AppendError, Confirmation, Greatest, NumberedBatch, ReadBatches, ReadError, Store, Stream};
+use stream::{Rewrite, Scan, StoredPart, Which};
 use tokio::sync::watch;
 use world::lock;
 
@@ -203,6 +204,36 @@ impl Partition {
             self.stream.trim(start).await?;
         }
         Ok(())
+    }
+
+    /// What of it lies in objects, oldest first.
+    pub(crate) fn stored(&self) -> Vec<StoredPart> {
+        self.stream.stored()
+    }
+
+    /// Up to where log compaction has been.
+    pub(crate) fn cleaned(&self) -> Offset {
+        self.stream.cleaned()
+    }
+
+    /// Moves the end of what is compacted.
+    pub(crate) async fn set_cleaned(&self, cleaned: Offset) -> Result<(), ReadError> {
+        self.stream.set_cleaned(cleaned).await
+    }
+
+    /// Reads what lies in objects, beside the caches of those that clients wait for.
+    pub(crate) fn scan(&self, range: OffsetRange, which: Which, bytes_per_second: u64) -> Scan<'_> {
+        self.stream.scan(range, which, bytes_per_second)
+    }
+
+    /// Takes batches out of what lies in objects below that offset.
+    pub(crate) fn rewrite(&self, below: Offset, bytes_per_second: u64) -> Rewrite<'_> {
+        self.stream.rewrite(below, bytes_per_second)
+    }
+
+    /// Whether that batch may be the newest of its producer.
+    pub(crate) fn may_be_newest_of(&self, producer_id: i64, base: Offset) -> bool {
+        self.stream.may_be_newest_of(producer_id, base)
     }
 
     /// Moves the log start beyond what is older than `older_than` and beyond what exceeds `bytes_max`.

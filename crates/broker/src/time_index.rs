@@ -57,7 +57,7 @@ async fn first_in(
     if batch.max_timestamp() < target.0 {
         return Ok(None);
     }
-    if batch.is_log_append_time() {
+    if has_one_time(batch) {
         let base = Offset::from_kafka(batch.base_offset()).unwrap_or_default();
         return Ok(Some((base.max(log_start), UnixMillis(batch.max_timestamp()))));
     }
@@ -67,6 +67,11 @@ async fn first_in(
         Ok(if found.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     };
     broker.checks.walk(broker.clock.as_ref(), work, (batch, DECOMPRESSED_BYTES_MAX), visit).await
+}
+
+/// Whether all its records have the broker's time, and its first one is still there: log compaction may have taken any.
+fn has_one_time(batch: &RecordBatch) -> bool {
+    batch.is_log_append_time() && i64::from(batch.record_count()) == i64::from(batch.last_offset_delta()) + 1
 }
 
 /// What went wrong with a stored batch, as a reader is told.
@@ -131,7 +136,7 @@ async fn greatest_in(
     batch: &RecordBatch,
     log_start: Offset,
 ) -> Result<Option<Found>, Failure> {
-    if batch.is_log_append_time() {
+    if has_one_time(batch) {
         let base = Offset::from_kafka(batch.base_offset()).unwrap_or_default();
         return Ok(Some((base.max(log_start), UnixMillis(batch.max_timestamp()))));
     }

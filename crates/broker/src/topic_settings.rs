@@ -3,6 +3,7 @@
 //! Which names and values there are stands in `settings`.
 
 use crate::batch_check::DECOMPRESSED_BYTES_MAX;
+use crate::cleaner::Cleaning;
 use crate::{BrokerOptions, CleanupPolicy};
 use protocol::record_batch::{Compression, Level};
 use std::collections::BTreeMap;
@@ -101,6 +102,31 @@ pub(crate) fn gzip_level(level: i32) -> Option<i32> {
     Some(level).filter(|level| *level != -1)
 }
 
+/// How the topic's log is compacted; none where it is not.
+pub(crate) fn cleaning(configs: &BTreeMap<String, String>, options: &BrokerOptions) -> Option<Cleaning> {
+    TopicSettings::cleanup(configs, options).compact.then(|| cleaning_if_compacted(configs, options))
+}
+
+/// Whether a topic with these settings could be compacted as they say, whether it is or not, as in Kafka.
+///
+/// # Errors
+/// Two that contradict each other, in Kafka's words.
+pub(crate) fn check_cleaning(configs: &BTreeMap<String, String>, options: &BrokerOptions) -> Result<(), String> {
+    cleaning_if_compacted(configs, options).check_lags("min.compaction.lag.ms", "max.compaction.lag.ms")
+}
+
+fn cleaning_if_compacted(configs: &BTreeMap<String, String>, options: &BrokerOptions) -> Cleaning {
+    let number = |name: &str| configs.get(name).and_then(|value| value.trim().parse::<i64>().ok());
+    let ratio = configs.get("min.cleanable.dirty.ratio").and_then(|value| value.trim().parse().ok());
+    let default = options.cleaner.cleaning;
+    Cleaning {
+        dirty_ratio_min: ratio.unwrap_or(default.dirty_ratio_min),
+        lag_min_ms: number("min.compaction.lag.ms").unwrap_or(default.lag_min_ms),
+        lag_max_ms: number("max.compaction.lag.ms").unwrap_or(default.lag_max_ms),
+        delete_retention_ms: number("delete.retention.ms").unwrap_or(default.delete_retention_ms),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,6 +140,41 @@ mod tests {
         configs.insert("retention.bytes".to_owned(), "4096".to_owned());
         let settings = TopicSettings::of(&configs, &options);
         assert_eq!((settings.retention, settings.retention_bytes), (None, Some(4096)));
+    }
+
+    #[test]
+    fn a_topic_says_how_it_is_compacted_or_the_broker_does() {
+        let options = BrokerOptions::default();
+        let of = |pairs: &[(&str, &str)]| {
+            let configs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            cleaning(&configs, &options)
+        };
+        assert_eq!(of(&[]), None);
+        assert_eq!(of(&[("cleanup.policy", "compact")]), Some(options.cleaner.cleaning));
+        let own = [
+            ("cleanup.policy", "compact,delete"),
+            ("min.cleanable.dirty.ratio", "0.25"),
+            ("min.compaction.lag.ms", "3"),
+            ("max.compaction.lag.ms", "4"),
+            ("delete.retention.ms", "5"),
+        ];
+        let expected = Cleaning { dirty_ratio_min: 0.25, lag_min_ms: 3, lag_max_ms: 4, delete_retention_ms: 5 };
+        assert_eq!(of(&own), Some(expected));
+    }
+
+    #[test]
+    fn a_topic_s_lags_must_agree_with_each_other_and_with_the_brokers() {
+        let mut options = BrokerOptions::default();
+        options.cleaner.cleaning.lag_max_ms = 100;
+        let check = |pairs: &[(&str, &str)]| {
+            let configs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            check_cleaning(&configs, &options)
+        };
+        assert_eq!(check(&[]), Ok(()));
+        assert_eq!(check(&[("min.compaction.lag.ms", "100")]), Ok(()));
+        let wrong = "conflict topic config setting min.compaction.lag.ms (101) > max.compaction.lag.ms (100)";
+        assert_eq!(check(&[("min.compaction.lag.ms", "101")]), Err(wrong.to_owned()));
+        assert_eq!(check(&[("min.compaction.lag.ms", "101"), ("max.compaction.lag.ms", "101")]), Ok(()));
     }
 
     #[test]

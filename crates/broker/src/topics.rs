@@ -7,7 +7,7 @@
 
 use crate::error::Failure;
 use crate::settings::Scope;
-use crate::{Shared, requests, topic_name, uuid};
+use crate::{Shared, requests, topic_name, topic_settings, uuid};
 use base::{NodeEpoch, NodeId, StreamId, TopicId, WalIndex};
 use control_core::{Command, Image, Node, NodeState, Outcome, Refusal, StreamRecord, Topic};
 use std::collections::BTreeMap;
@@ -68,6 +68,7 @@ pub(crate) fn check(broker: &Shared, image: &Image, topic: &NewTopic) -> Result<
             check_batch_fits(broker, name, value).map_err(Failure::InvalidConfig)?;
         }
     }
+    topic_settings::check_cleaning(&topic.configs, &broker.live.at(image)).map_err(Failure::InvalidConfig)?;
     let id = uuid::random(|| broker.clock.random()).into();
     Ok(CheckedTopic { id, partitions, replication_factor })
 }
@@ -174,7 +175,7 @@ pub(crate) async fn create(
     // What has been created between the check and the claim is in the image now.
     check_collision(&topic.name, &broker.store.ledger().image())?;
     for (name, value) in &topic.configs {
-        if let Some(caveat) = Scope::Topic.find(name).and_then(|setting| setting.caveat(value)) {
+        if let Some(caveat) = Scope::Topic.find(name).and_then(|setting| setting.caveat()) {
             tracing::info!(topic = %topic.name, "{name}={value} {caveat}");
         }
     }

@@ -113,6 +113,43 @@ async fn a_topic_s_settings_change_at_once_all_or_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn lags_of_compaction_that_contradict_each_other_are_refused_wherever_they_come_from() {
+    let running = start(BrokerOptions::default()).await;
+    let mut client = running.client().await;
+    let refused = ErrorCode::InvalidConfig.number();
+    let (min, max) = ("min.compaction.lag.ms", "max.compaction.lag.ms");
+    assert_eq!(client.create("t", 1, &[(min, "11"), (max, "10")]).await, refused);
+    assert_eq!(client.create("t", 1, &[(min, "10"), (max, "10")]).await, 0);
+    let conflict = "conflict topic config setting min.compaction.lag.ms (11) > max.compaction.lag.ms (10)";
+    let told = change(&mut client, (TOPIC, "t"), &[(SET, min, Some("11"))], false).await;
+    assert_eq!(told, (refused, conflict.to_owned()));
+    let pair = [(min, "11"), (max, "10")].map(|(name, value)| alter_configs_request::AlterableConfig {
+        name: name.to_owned(),
+        value: Some(value.to_owned()),
+    });
+    let all = alter_configs_request::AlterConfigsResource {
+        resource_type: TOPIC,
+        resource_name: "t".to_owned(),
+        configs: pair.to_vec(),
+    };
+    let request = AlterConfigsRequest { resources: vec![all], validate_only: false };
+    assert_eq!(client.call(2, &request).await.responses[0].error_code, refused);
+
+    // The brokers' defaults count where a topic does not say.
+    let (all_min, all_max) = ("log.cleaner.min.compaction.lag.ms", "log.cleaner.max.compaction.lag.ms");
+    assert_eq!(change(&mut client, (BROKER, ""), &[(SET, all_min, Some("20"))], false).await.0, 0);
+    let (code, why) = change(&mut client, (BROKER, ""), &[(SET, all_max, Some("19"))], false).await;
+    assert_eq!(code, refused, "{why}");
+    let own = running.broker.node_id().0.to_string();
+    let (code, why) = change(&mut client, (BROKER, &own), &[(SET, all_max, Some("19"))], false).await;
+    assert_eq!(code, refused, "{why}");
+    assert_eq!(client.create("u", 1, &[(max, "19")]).await, refused);
+    assert_eq!(change(&mut client, (TOPIC, "t"), &[(DELETE, min, None)], false).await.0, refused);
+    assert_eq!(change(&mut client, (TOPIC, "t"), &[(DELETE, min, None), (DELETE, max, None)], false).await.0, 0);
+    running.broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_broker_s_settings_change_while_it_runs() {
     let running = start(BrokerOptions::default()).await;
     let mut client = running.client().await;

@@ -17,6 +17,9 @@ pub fn check(image: &Image) -> Vec<String> {
         check_tenures(image, stream, &mut complain);
         check_references(stream, &mut complain);
         check_epochs(stream, &mut complain);
+        if stream.cleaned > stream.committed() {
+            complain(format!("it is cleaned up to {}, beyond its committed end", stream.cleaned));
+        }
         check_producers(image, stream, &mut complain);
         let named = image
             .topics

@@ -166,6 +166,17 @@ pub enum Command {
         /// The new start; lower than the present one changes nothing.
         start: Offset,
     },
+    /// Moves the offset up to which a stream's records are cleaned by Kafka's log compaction. At most the committed end.
+    Cleaned {
+        /// Which.
+        stream: StreamId,
+        /// Its owner's start.
+        node_epoch: NodeEpoch,
+        /// Its owner's stream epoch.
+        stream_epoch: StreamEpoch,
+        /// Where what is not cleaned begins; lower than the present one changes nothing.
+        cleaned: Offset,
+    },
     /// These dead objects have been deleted from the bucket.
     ObjectsDeleted {
         /// Which.

@@ -169,6 +169,8 @@ pub struct StreamRecord {
     pub unsaved: Vec<WalId>,
     /// Its topic was made under the name of a deleted one, so producers may come that were at work on that. Since version 5.
     pub reborn: bool,
+    /// Below it Kafka's log compaction has looked at every record once. May lie below the start.
+    pub cleaned: Offset,
 }
 
 /// What the ledger knows of a state section.

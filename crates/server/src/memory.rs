@@ -3,10 +3,11 @@
 //! | part | share | holds | when it is full |
 //! |---|---|---|---|
 //! | streams | 65 % | appends not yet durable, the log cache, uploads, blocks read back; `stream::Options` divides it | producers wait, records are spilled to the write-ahead log, old blocks are dropped |
-//! | requests | 14 % | frames being read or served | sockets are not read |
-//! | answers | 14 % | record data on its way to clients | fetches wait |
+//! | requests | 13 % | frames being read or served | sockets are not read |
+//! | answers | 13 % | record data on its way to clients | fetches wait |
 //! | groups | 3 % | consumer groups: members and committed offsets | more of them are refused |
-//! | the rest | 4 % | the image, connections, buffers of the store's client | |
+//! | log compaction | 3 % | the keys of what is compacted, and a batch that is made anew | less is compacted at once |
+//! | the rest | 3 % | the image, connections, buffers of the store's client | |
 //!
 //! Memory is taken as it is needed, so an idle broker has next to none of it.
 
@@ -31,6 +32,8 @@ pub struct MemoryBudget {
     pub answers_bytes_max: u64,
     /// `broker::BrokerOptions::groups_bytes_max`.
     pub groups_bytes_max: u64,
+    /// For `broker::CleanerOptions::for_memory`.
+    pub cleaner_bytes: u64,
     /// `broker::BrokerOptions::cluster_partitions_max`.
     pub cluster_partitions_max: u64,
 }
@@ -42,9 +45,10 @@ impl MemoryBudget {
         let percent = |share: u64| total / 100 * share;
         MemoryBudget {
             streams_bytes: percent(65),
-            requests_bytes_max: percent(14),
-            answers_bytes_max: percent(14),
+            requests_bytes_max: percent(13),
+            answers_bytes_max: percent(13),
             groups_bytes_max: percent(3),
+            cleaner_bytes: percent(3),
             cluster_partitions_max: total / BYTES_OF_A_PARTITION,
         }
     }
@@ -75,8 +79,8 @@ mod tests {
     fn the_parts_never_exceed_the_whole() {
         for total in [0, BUDGET_MIN, 300_000_001, DEFAULT_HIGH] {
             let parts = MemoryBudget::divide(total);
-            let sum = parts.streams_bytes + parts.requests_bytes_max + parts.answers_bytes_max + parts.groups_bytes_max;
-            assert!(sum <= total);
+            let sum = parts.streams_bytes + parts.requests_bytes_max + parts.answers_bytes_max;
+            assert!(sum + parts.groups_bytes_max + parts.cleaner_bytes <= total);
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::plan::{Plan, Storage};
 use crate::world::{Process, SimStore, Universe};
 use base::NodeId;
-use broker::BrokerOptions;
+use broker::{BrokerOptions, CleanerOptions};
 use control::{Ledger, LedgerOptions};
 use coordinator_core::GroupOptions;
 use server::node::{Node, NodeConfig};
@@ -92,6 +92,7 @@ impl Life {
                 retention_check_period: Duration::from_secs(1),
                 connection_idle_max: Duration::from_secs(30),
                 groups: group_options(),
+                cleaner: cleaner(),
                 groups_log_bytes_max: 4 << 10,
                 groups_copy_slice_bytes: 300,
                 offsets_topic_partitions: OFFSETS_PARTITIONS,
@@ -136,6 +137,14 @@ pub async fn open_bucket(
 
 /// Of the objects here, some are larger and some are not.
 const DIRECT_BYTES_MIN: usize = 4 << 10;
+fn cleaner() -> CleanerOptions {
+    CleanerOptions {
+        period: Duration::from_millis(600),
+        retry_max: Duration::from_millis(1_500),
+        // Some 20 keys at once.
+        ..CleanerOptions::for_memory(1100)
+    }
+}
 
 fn group_options() -> GroupOptions {
     GroupOptions {

@@ -104,6 +104,8 @@ pub struct TopicPlan {
     pub partitions: i32,
     /// `retention.bytes`.
     pub retention_bytes: Option<u64>,
+    /// Further settings, by Kafka's names.
+    pub settings: Vec<(String, String)>,
     /// Deleted and made anew again and again.
     pub recreated: bool,
     /// Its records are deleted again and again, in bursts of writing and silence.
@@ -205,6 +207,7 @@ fn topics(seed: &mut Seed) -> Vec<TopicPlan> {
             name: format!("steady-{n}"),
             partitions: i32::try_from(seed.between(1, 3)).unwrap_or(1),
             retention_bytes: None,
+            settings: Vec::new(),
             recreated: false,
             pruned: false,
             value_bytes_max: if seed.chance(300) { 2000 } else { 200 },
@@ -214,6 +217,7 @@ fn topics(seed: &mut Seed) -> Vec<TopicPlan> {
         name: "short".to_owned(),
         partitions: i32::try_from(seed.between(1, 2)).unwrap_or(1),
         retention_bytes: Some(seed.between(2, 12) * 1024),
+        settings: Vec::new(),
         recreated: false,
         pruned: false,
         value_bytes_max: 600,
@@ -222,6 +226,7 @@ fn topics(seed: &mut Seed) -> Vec<TopicPlan> {
         name: "again".to_owned(),
         partitions: i32::try_from(seed.between(1, 2)).unwrap_or(1),
         retention_bytes: seed.chance(300).then_some(4096),
+        settings: Vec::new(),
         recreated: true,
         pruned: false,
         value_bytes_max: 300,
@@ -230,6 +235,7 @@ fn topics(seed: &mut Seed) -> Vec<TopicPlan> {
         name: "pruned".to_owned(),
         partitions: i32::try_from(seed.between(1, 2)).unwrap_or(1),
         retention_bytes: None,
+        settings: Vec::new(),
         recreated: false,
         pruned: true,
         value_bytes_max: if seed.chance(500) { 2000 } else { 200 },

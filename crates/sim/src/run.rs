@@ -198,6 +198,9 @@ fn uncovered(plan: &Plan, counts: &BTreeMap<&'static str, u64>) -> Vec<String> {
         ("check.rebuilt", 1),
         ("check.objects", 1),
         ("workload.topic_deleted", 1),
+        ("workload.compacted", 20),
+        ("check.compacted_read", 3),
+        ("check.compacted_removed", 1),
         ("compaction.applied", 1),
     ]);
     if plan.faults.contains(&Fault::StoreTrouble) {

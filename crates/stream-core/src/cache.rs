@@ -182,7 +182,8 @@ impl LogCache {
         self.forget_if_empty(stream);
     }
 
-    /// Forgets what lies wholly below the stream's start: nobody may read it, and it needs no commit.
+    /// Forgets what lies wholly below this offset and needs no commit: nobody may read it, as the stream starts there, or it is to be read
+    /// from objects, where cleaning has taken some of it.
     pub fn trimmed(&mut self, stream: StreamId, start: Offset) {
         while let Some(first) = self.tails.get(&stream).and_then(|tail| tail.runs.front()) {
             if first.range.next > start {

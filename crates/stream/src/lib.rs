@@ -11,10 +11,11 @@
 //! | start and recovery | `start` → `recover` → `take_over` → `upload` |
 //! | stop | `drain` |
 //! | producers' state | `store` → `producers` → `upload`; after a crash `take_over` → `producers` |
-//! | compaction | `compaction` → the ledger |
+//! | compaction | `compaction` → the ledger; Kafka's log compaction enters by `clean` |
 //! | follow the ledger, clean the bucket, check it | `follow`, `housekeeping`, `fsck` |
 
 mod block_cache;
+mod clean;
 mod compaction;
 mod counters;
 mod drain;
@@ -39,7 +40,7 @@ mod take_over;
 mod upload;
 pub mod wal;
 
-pub use compaction::CompactionUse;
+pub use compaction::{CompactionUse, Rewrite, Scan, StoredPart, Which};
 pub use fsck::{FsckReport, fsck};
 pub use keys::{data_key, object_of_key};
 pub use object_index::{IndexRead, read_index};

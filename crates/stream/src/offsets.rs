@@ -224,6 +224,7 @@ mod tests {
             producers: Vec::new(),
             unsaved: Vec::new(),
             reborn: false,
+            cleaned: Offset(0),
         }
     }
 

@@ -97,6 +97,12 @@ pub(crate) fn check(shared: &Shared, held: &mut Option<Held>, delta: &ProducerDe
     Ok(verdict)
 }
 
+/// Where a producer's newest batch begins; the outer `None`: what producers wrote is not in memory, the inner one: it is forgotten.
+#[expect(clippy::option_option, reason = "not knowing is not the same as knowing that there is none")]
+pub(crate) fn newest_of(stream: &OpenStream, producer_id: i64) -> Option<Option<Offset>> {
+    stream.producers.lock().as_ref().map(|held| held.state.newest(producer_id).map(|batch| batch.base))
+}
+
 /// Notes a batch that was accepted behind [`check`].
 pub(crate) fn accepted(
     shared: &Shared,

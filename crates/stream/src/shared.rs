@@ -77,6 +77,8 @@ pub(crate) struct Shared {
     pub(crate) puts: Semaphore,
     pub(crate) producers: ProducerMemory,
     pub(crate) compaction: compaction::Counts,
+    /// Whoever holds it may use compaction's memory and make its requests.
+    pub(crate) compaction_turn: tokio::sync::Mutex<()>,
     pub(crate) stopped: watch::Sender<Option<String>>,
 }
 

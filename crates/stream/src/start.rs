@@ -228,6 +228,7 @@ fn share(
         puts: Semaphore::new(options.requests_max.max(1)),
         producers: ProducerMemory::new(),
         compaction: compaction::Counts::default(),
+        compaction_turn: tokio::sync::Mutex::new(()),
         stopped: watch::Sender::new(None),
         options,
     })

@@ -305,8 +305,8 @@ pub struct Gauges {
 /// One stream that this start owns; clones share it.
 #[derive(Clone)]
 pub struct Stream {
-    shared: Arc<Shared>,
-    stream: Arc<OpenStream>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) stream: Arc<OpenStream>,
 }
 
 impl Stream {

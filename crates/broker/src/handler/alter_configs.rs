@@ -9,7 +9,7 @@ use crate::Shared;
 use crate::error::Failure;
 use crate::handler::describe_configs::{self, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP, TOPIC};
 use crate::settings::{self, Change, Changes, Described, Operation, Scope, Update, View, Wanted, Wrong, change};
-use crate::{requests, topic_name, topics};
+use crate::{requests, topic_name, topic_settings, topics};
 use base::TopicId;
 use control_core::{Command, Image, SettingsScope};
 use protocol::error_code::ErrorCode;
@@ -132,6 +132,7 @@ fn plan_topic(broker: &Shared, view: &View<'_>, name: &str, wanted: Wanted) -> R
     if let Some(Some(bytes)) = changes.get(topics::BATCH_BYTES_MAX) {
         topics::check_batch_fits(broker, topics::BATCH_BYTES_MAX, bytes).map_err(Failure::InvalidConfig)?;
     }
+    topic_settings::check_cleaning(&after(&topic.configs, &changes), view.options).map_err(Failure::InvalidConfig)?;
     tell_caveats(Scope::Topic, name, &changes);
     let id: TopicId = topic.id;
     Ok(Command::AlterTopicConfigs { id, changes })
@@ -146,14 +147,9 @@ fn plan_brokers(broker: &Shared, view: &View<'_>, scope: SettingsScope, wanted: 
         Wrong::UnknownName(why) => Failure::InvalidConfig(why),
         Wrong::Config(why) | Wrong::Request(why) => Failure::InvalidRequest(why),
     })?;
-    let mut after = set;
-    for (name, value) in &changes {
-        match value {
-            Some(value) => after.insert(name.clone(), value.clone()),
-            None => after.remove(name),
-        };
-    }
-    broker.live.tried(&after).map_err(Failure::InvalidRequest)?;
+    let after = after(&set, &changes);
+    let tried = broker.live.tried(&view.image.settings, &scope, after).map_err(Failure::InvalidRequest)?;
+    settings::check_lags(&tried).map_err(Failure::InvalidConfig)?;
     if let Some(Some(bytes)) = changes.get("message.max.bytes") {
         topics::check_batch_fits(broker, "message.max.bytes", bytes).map_err(Failure::InvalidRequest)?;
     }
@@ -218,6 +214,17 @@ fn plan_client_metrics(image: &Image, name: &str, wanted: Wanted) -> Result<Comm
     Ok(Command::AlterSettings { scope, changes })
 }
 
+fn after(set: &BTreeMap<String, String>, changes: &Changes) -> BTreeMap<String, String> {
+    let mut after = set.clone();
+    for (name, value) in changes {
+        match value {
+            Some(value) => after.insert(name.clone(), value.clone()),
+            None => after.remove(name),
+        };
+    }
+    after
+}
+
 fn check_length(what: &str, name: &str) -> Result<(), Failure> {
     if name.len() <= NAME_BYTES_MAX {
         return Ok(());
@@ -235,7 +242,7 @@ fn tell_caveats(scope: Scope, resource: &str, changes: &Changes) {
     for (name, value) in changes {
         let Some(value) = value else { continue };
         let Some(setting) = scope.find(name) else { continue };
-        if let Some(caveat) = setting.caveat(value) {
+        if let Some(caveat) = setting.caveat() {
             tracing::info!(resource, "{name}={} {caveat}", setting.printable(value));
         }
     }

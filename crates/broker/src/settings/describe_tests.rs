@@ -72,7 +72,7 @@ fn all_brokers_have_only_what_was_set_for_them() {
     let told = cluster(&view);
     assert_eq!(told.len(), 1);
     assert_eq!(words(&told[0]), ["log.cleaner.threads=2@Brokers"]);
-    assert!(told[0].documentation().contains("Without object here: log compaction arrives later"));
+    assert!(told[0].documentation().contains("Without object here: there is one cleaner"));
     let one = find(&broker(&view), "log.cleaner.threads").clone();
     assert_eq!(words(&one), ["log.cleaner.threads=2@Brokers", "log.cleaner.threads=1@Default"]);
 }

@@ -5,8 +5,9 @@ use crate::BrokerOptions;
 use std::fmt::Write;
 
 /// Defaults that are not Kafka's, and why.
-static OURS: [(&str, &str); 6] = [
+static OURS: [(&str, &str); 7] = [
     ("fetch.max.bytes", "less where the memory for answers, a part of `--memory`, bounds them first"),
+    ("log.cleaner.dedupe.buffer.size", "within the memory for log compaction, a part of `--memory`"),
     ("max.connections", "each takes memory and a file descriptor; `ulimit -n` bounds it too"),
     ("max.decompressed.message.bytes", "the most that the broker decompresses; greater values act as this one"),
     ("group.max.size", "each member takes memory"),

@@ -100,6 +100,52 @@ static HONOURED: &[Honoured] = &[
         |of| millis(of.groups.session_timeout_min),
     ),
     line(
+        "log.cleaner.backoff.ms",
+        // Never without a pause: an idle cleaner would keep a processor busy.
+        |text, to| duration(text, 0).map(|it| to.cleaner.period = it.max(Duration::from_millis(1))),
+        |of| millis(of.cleaner.period),
+    ),
+    line(
+        "log.cleaner.dedupe.buffer.size",
+        |text, to| {
+            number(text, 1, LONG_MAX).map(|it| to.cleaner.map_bytes_max = within(it, to.cleaner.memory_bytes_max))
+        },
+        |of| of.cleaner.map_bytes_max.to_string(),
+    ),
+    line(
+        "log.cleaner.delete.retention.ms",
+        |text, to| number(text, 0, i64::MAX).map(|it| to.cleaner.cleaning.delete_retention_ms = it),
+        |of| of.cleaner.cleaning.delete_retention_ms.to_string(),
+    ),
+    line(
+        "log.cleaner.enable",
+        |text, to| flag(text).map(|it| to.cleaner.is_enabled = it),
+        |of| of.cleaner.is_enabled.to_string(),
+    ),
+    line(
+        "log.cleaner.io.max.bytes.per.second",
+        |text, to| rate(text).map(|it| to.cleaner.bytes_per_second = it),
+        |of| match of.cleaner.bytes_per_second {
+            u64::MAX => NO_RATE.to_owned(),
+            rate => rate.to_string(),
+        },
+    ),
+    line(
+        "log.cleaner.max.compaction.lag.ms",
+        |text, to| number(text, 1, i64::MAX).map(|it| to.cleaner.cleaning.lag_max_ms = it),
+        |of| of.cleaner.cleaning.lag_max_ms.to_string(),
+    ),
+    line(
+        "log.cleaner.min.cleanable.ratio",
+        |text, to| number(text, 0.0, 1.0).map(|it| to.cleaner.cleaning.dirty_ratio_min = it),
+        |of| of.cleaner.cleaning.dirty_ratio_min.to_string(),
+    ),
+    line(
+        "log.cleaner.min.compaction.lag.ms",
+        |text, to| number(text, 0, i64::MAX).map(|it| to.cleaner.cleaning.lag_min_ms = it),
+        |of| of.cleaner.cleaning.lag_min_ms.to_string(),
+    ),
+    line(
         "log.cleanup.policy",
         |text, to| {
             to.cleanup = CleanupPolicy::of(text);
@@ -233,13 +279,22 @@ pub fn apply(given: &BTreeMap<String, String>, options: &mut BrokerOptions) -> R
     for (name, text) in given {
         let setting = Scope::Broker.find(name).ok_or_else(|| Scope::Broker.unknown(name))?;
         setting.check(text)?;
-        if let Some(caveat) = setting.caveat(text) {
+        if let Some(caveat) = setting.caveat() {
             tracing::info!("setting {name}={} {caveat}", setting.printable(text));
         }
     }
     options.defaults = shown(options);
     options.given.clone_from(given);
-    put(given, options)
+    put(given, options)?;
+    check_lags(options)
+}
+
+/// That the brokers' defaults for log compaction don't contradict each other. Apart from [`put`], as it has a code of its own in Kafka.
+///
+/// # Errors
+/// Which do.
+pub(crate) fn check_lags(options: &BrokerOptions) -> Result<(), String> {
+    options.cleaner.cleaning.check_lags("log.cleaner.min.compaction.lag.ms", "log.cleaner.max.compaction.lag.ms")
 }
 
 /// Puts texts that passed the table's check where they act; those that act nowhere are passed over. All are tried, whatever is wrong
@@ -291,6 +346,24 @@ where
 
 fn duration(text: &str, low: u64) -> Result<Duration, String> {
     number(text, low, LONG_MAX).map(Duration::from_millis)
+}
+
+/// Kafka's default of a rate that has no bound.
+const NO_RATE: &str = "1.7976931348623157E308";
+
+/// Bytes a second, which Kafka takes as a decimal number.
+fn rate(text: &str) -> Result<u64, String> {
+    let wrong = || "say a number of bytes, 1 or more".to_owned();
+    let rate: f64 = text.parse().map_err(|_| wrong())?;
+    if rate.is_nan() || rate < 1.0 {
+        return Err(wrong());
+    }
+    // What does not fit is no bound.
+    Ok(format!("{rate:.0}").parse().unwrap_or(u64::MAX))
+}
+
+fn within(bytes: u64, max: usize) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX).min(max)
 }
 
 /// Kafka's -1: no limit.

@@ -34,6 +34,11 @@ fn every_honoured_value_is_shown_as_it_was_read() {
     let texts = [
         ("connections.max.idle.ms", "-1"),
         ("log.cleanup.policy", "delete,compact"),
+        ("log.cleaner.dedupe.buffer.size", "1048576"),
+        ("log.cleaner.delete.retention.ms", "5"),
+        ("log.cleaner.enable", "false"),
+        ("log.cleaner.io.max.bytes.per.second", "1000000"),
+        ("log.cleaner.min.cleanable.ratio", "0.25"),
         ("log.message.timestamp.type", "LogAppendTime"),
         ("max.connections.per.ip.overrides", "10.0.0.1:5,::1:6"),
         ("log.retention.bytes", "12"),
@@ -66,6 +71,11 @@ fn says_what_is_wrong() {
     assert!(wrong("listeners", "SASL_SSL://:9093").contains("--listen"));
     assert!(wrong("authorizer.class.name", "a.b.C").contains("a protection that is not there"));
     assert!(wrong("max.connections.per.ip.overrides", "somewhere:5").contains("ADDRESS:NUMBER"));
+    assert!(wrong("log.cleaner.io.max.bytes.per.second", "0").contains("1 or more"));
+    assert!(wrong("log.cleaner.min.cleanable.ratio", "1.5").contains("no more than 1"));
+    assert!(wrong("log.cleaner.max.compaction.lag.ms", "0").contains("at least 1"));
+    let lags = [("log.cleaner.min.compaction.lag.ms", "8"), ("log.cleaner.max.compaction.lag.ms", "7")];
+    assert!(applied(&lags).unwrap_err().ends_with("log.cleaner.max.compaction.lag.ms (7)"));
     assert!(wrong("group.max.session.timeout.ms", "10").contains("group.min.session.timeout.ms"));
 }
 

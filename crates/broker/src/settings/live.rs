@@ -42,12 +42,19 @@ impl Live {
         now.1.clone()
     }
 
-    /// Whether these can act, over what the broker was started with.
+    /// What this broker's options would be if these were the settings of `scope`.
     ///
     /// # Errors
-    /// A value can't.
-    pub(crate) fn tried(&self, settings: &BTreeMap<String, String>) -> Result<(), String> {
-        honoured::put(settings, &mut self.started.clone())
+    /// A value can't act.
+    pub(crate) fn tried(
+        &self,
+        present: &Settings,
+        scope: &SettingsScope,
+        settings: BTreeMap<String, String>,
+    ) -> Result<BrokerOptions, String> {
+        let mut options = self.started.clone();
+        let after = present.update(scope.clone(), Arc::new(settings));
+        honoured::put(&given(&after, self.node_id), &mut options).map(|()| options)
     }
 
     fn made(&self, settings: &Settings) -> BrokerOptions {
@@ -105,8 +112,14 @@ mod tests {
     #[test]
     fn a_value_that_can_t_act_is_found_before_it_is_written() {
         let live = Live::new(BrokerOptions::default(), NodeId(1));
-        let try_it = |text: &str| live.tried(&BTreeMap::from([("max.connections".to_owned(), text.to_owned())]));
-        assert_eq!(try_it("7"), Ok(()));
+        let one = |name: &str, text: &str| BTreeMap::from([(name.to_owned(), text.to_owned())]);
+        let all = SettingsScope::Brokers;
+        let try_it = |text: &str| live.tried(&Settings::new(), &all, one("max.connections", text));
+        assert_eq!(try_it("7").map(|options| options.connections_max), Ok(7));
         assert!(try_it("0").is_err());
+        let present = image(&[(all, &[("log.cleaner.max.compaction.lag.ms", "5")])]).settings;
+        let min = one("log.cleaner.min.compaction.lag.ms", "6");
+        let tried = live.tried(&present, &SettingsScope::Broker(NodeId(1)), min).expect("each alone can act");
+        assert!(honoured::check_lags(&tried).is_err(), "a broker's own and that of all are seen together");
     }
 }

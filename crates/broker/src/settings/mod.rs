@@ -26,6 +26,7 @@ pub(crate) use describe::{
 };
 pub(crate) use group_check::check as check_group;
 pub use honoured::apply;
+pub(crate) use honoured::check_lags;
 pub(crate) use live::Live;
 pub(crate) use metrics_check::check as check_client_metrics;
 pub use nearest::nearest;
@@ -192,20 +193,13 @@ impl Setting {
         if self.kind == Kind::Password { "[hidden]" } else { text }
     }
 
-    /// That this value does not act, or not all of it, and why: for a log line.
+    /// That it does not act, and why: for a log line.
     #[must_use]
-    pub fn caveat(&self, text: &str) -> Option<String> {
+    pub fn caveat(&self) -> Option<String> {
         match self.fate {
             Fate::WithoutObject(reason) => Some(format!("is kept and shown, but is without object here: {reason}")),
-            Fate::Honoured if self.is_cleanup_policy() && value::list(text).any(|policy| policy == "compact") => {
-                Some(format!("acts only in part: {}", table::reasons::COMPACT))
-            }
-            _ => None,
+            Fate::Honoured | Fate::Refused(_) => None,
         }
-    }
-
-    fn is_cleanup_policy(&self) -> bool {
-        matches!(self.name, "cleanup.policy" | "log.cleanup.policy")
     }
 }
 

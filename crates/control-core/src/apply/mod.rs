@@ -11,7 +11,7 @@
 //! | `settings` | AlterSettings |
 //! | `commit` | CommitObjects, ObjectsDeleted |
 //! | `replace` | Replace |
-//! | `stream` | Trim, OpenStreams, and what all share about tenures and references |
+//! | `stream` | Trim, Cleaned, OpenStreams, and what all share about tenures and references |
 //! | `wal` | WalRecovered, ForgetWal |
 
 mod commit;
@@ -107,6 +107,9 @@ fn dispatch(image: &mut Image, entry: &Entry, command: &Command) -> Applied {
         }
         Command::Trim { stream, node_epoch, stream_epoch, start } => {
             stream::trim(image, entry.seq, *stream, *node_epoch, *stream_epoch, *start)
+        }
+        Command::Cleaned { stream, node_epoch, stream_epoch, cleaned } => {
+            stream::cleaned(image, *stream, *node_epoch, *stream_epoch, *cleaned)
         }
         Command::CreateTopic { id, name, partitions, replication_factor, configs, internal } => {
             let new = topic::NewTopic {

@@ -15,13 +15,7 @@ pub(super) fn trim(
     stream_epoch: StreamEpoch,
     start: Offset,
 ) -> Applied {
-    let stream = image.streams.get(&id).ok_or_else(|| Refusal::Unknown(format!("stream {id}")))?;
-    if image.is_dead(node_epoch) {
-        return Err(Refusal::Dead(node_epoch));
-    }
-    if !stream.owner().is_some_and(|owner| owner.node_epoch() == node_epoch && owner.stream_epoch == stream_epoch) {
-        return Err(Refusal::StaleEpoch);
-    }
+    let stream = owned(image, id, node_epoch, stream_epoch)?;
     if start > Offset::MAX {
         return Err(Refusal::Invalid("beyond the greatest offset".to_owned()));
     }
@@ -40,6 +34,42 @@ pub(super) fn trim(
         dereference(image, seq, object);
     }
     Ok(Outcome::Done)
+}
+
+/// Only its owner cleans a stream, and only what is committed; so whoever owns it next goes on from there.
+pub(super) fn cleaned(
+    image: &mut Image,
+    id: StreamId,
+    node_epoch: NodeEpoch,
+    stream_epoch: StreamEpoch,
+    cleaned: Offset,
+) -> Applied {
+    let stream = owned(image, id, node_epoch, stream_epoch)?;
+    if cleaned > stream.committed() {
+        return Err(Refusal::Invalid(format!("{cleaned} lies beyond the committed end {}", stream.committed())));
+    }
+    if cleaned > stream.cleaned {
+        let stream = StreamRecord { cleaned, ..StreamRecord::clone(stream) };
+        image.streams.insert(id, Arc::new(stream));
+    }
+    Ok(Outcome::Done)
+}
+
+/// The stream, where it is the asker's.
+fn owned(
+    image: &Image,
+    id: StreamId,
+    node_epoch: NodeEpoch,
+    stream_epoch: StreamEpoch,
+) -> Result<&Arc<StreamRecord>, Refusal> {
+    let stream = image.streams.get(&id).ok_or_else(|| Refusal::Unknown(format!("stream {id}")))?;
+    if image.is_dead(node_epoch) {
+        return Err(Refusal::Dead(node_epoch));
+    }
+    if !stream.owner().is_some_and(|owner| owner.node_epoch() == node_epoch && owner.stream_epoch == stream_epoch) {
+        return Err(Refusal::StaleEpoch);
+    }
+    Ok(stream)
 }
 
 /// Streams that are not ownerless are skipped: somebody else was first, or their dead owner's WAL has no end yet (D-6).

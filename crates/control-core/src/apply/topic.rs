@@ -140,6 +140,7 @@ fn add_partitions(image: &mut Image, topic: &mut Topic, wals: &[WalId], Birth { 
             producers: Vec::new(),
             unsaved: Vec::new(),
             reborn,
+            cleaned: Offset(0),
         };
         topic.partitions.push(id);
         image.streams.insert(id, Arc::new(record));

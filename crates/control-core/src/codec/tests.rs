@@ -4,7 +4,7 @@
 use super::*;
 use crate::{
     CommitRange, CommitState, NewObject, Node, NodeState, ObjectRecord, Outcome, Reference, Refusal, SettingsScope,
-    Swap, UploadedObject, WalRegistration,
+    StreamRecord, Swap, Tenure, UploadedObject, WalRegistration,
 };
 use base::{
     LedgerEpoch, LedgerSeq, NodeEpoch, NodeId, Nonce, ObjectId, Offset, OffsetRange, Seed, StreamEpoch, StreamId,
@@ -53,6 +53,31 @@ fn a_reference(object: ObjectId) -> Reference {
         records: 18,
         max_timestamp: UnixMillis(1_700_000_000_000),
         max_timestamp_offset: Offset(12),
+    }
+}
+
+fn a_cleaned_end() -> Command {
+    let (stream, node_epoch, stream_epoch) = (StreamId(5), NodeEpoch(3), StreamEpoch(4));
+    Command::Cleaned { stream, node_epoch, stream_epoch, cleaned: Offset(20) }
+}
+
+fn a_stream() -> StreamRecord {
+    let wal = WalId { node_epoch: NodeEpoch(3), index: WalIndex(0) };
+    let (start, committed) = (Offset(12), Offset(30));
+    let reference = a_reference(ObjectId { node_epoch: NodeEpoch(3), counter: 17 });
+    StreamRecord {
+        topic: TopicId(4),
+        partition: 2,
+        epoch: StreamEpoch(4),
+        start,
+        tenures: vec![Tenure { stream_epoch: StreamEpoch(4), wal, start: Offset(0), committed, end: None }],
+        epochs: vec![(StreamEpoch(4), start)],
+        references: [(reference.range.base, reference)].into_iter().collect(),
+        live_bytes: reference.live_bytes(start),
+        producers: Vec::new(),
+        unsaved: vec![wal],
+        reborn: true,
+        cleaned: Offset(25),
     }
 }
 
@@ -133,6 +158,7 @@ fn every_command() -> Entry {
         },
         Command::TakeProducerIds { count: 1000 },
         a_replacement(id),
+        a_cleaned_end(),
     ];
     let ids = (1..).map(|counter| CommandId { requester: NodeEpoch(3), counter });
     Entry { commands: ids.zip(commands).collect(), ..small_entry() }
@@ -200,7 +226,7 @@ fn golden_checksums_of_everything_else() {
     assert_eq!(pinned(&encode_snapshot(&snapshot())), GOLDEN_SNAPSHOT);
 }
 
-const GOLDEN_EVERY_COMMAND: (usize, u32) = (385, 3_981_018_481);
+const GOLDEN_EVERY_COMMAND: (usize, u32) = (392, 3_373_559_669);
 const GOLDEN_SNAPSHOT: (usize, u32) = (243, 85_176_087);
 
 #[test]
@@ -254,6 +280,14 @@ fn earlier_versions_are_read() {
     record.write(&mut out);
     let mut old = Reader::new(&out[..out.len() - 1], 3);
     assert_eq!((ObjectRecord::read(&mut old).unwrap(), old.left()), (record, 0));
+
+    let stream = a_stream();
+    let mut out = Vec::new();
+    stream.write(&mut out);
+    assert_eq!(StreamRecord::read(&mut Reader::new(&out, VERSION)).unwrap(), stream);
+    let mut old = Reader::new(&out[..out.len() - 2], 4);
+    let before = StreamRecord { reborn: false, cleaned: Offset(0), ..stream };
+    assert_eq!((StreamRecord::read(&mut old).unwrap(), old.left()), (before, 0));
 }
 
 #[test]

@@ -408,7 +408,7 @@ grown! {
     }
     2 => settings, 3 => next_producer_id;
     StreamRecord { topic, partition, epoch, start, tenures, epochs, references, live_bytes }
-    3 => producers, 3 => unsaved, 5 => reborn;
+    3 => producers, 3 => unsaved, 5 => reborn, 5 => cleaned;
     UploadedObject { id, size, ranges }
     3 => states;
     ObjectRecord { size, references }
@@ -437,6 +437,7 @@ enums! {
         15 => AlterSettings { scope: scope, changes: changes },
         16 => TakeProducerIds { count: count },
         17 => Replace { writer: writer, min_counter: min_counter, objects: objects, swaps: swaps },
+        18 => Cleaned { stream: stream, node_epoch: node_epoch, stream_epoch: stream_epoch, cleaned: cleaned },
     }
     SettingsScope {
         0 => Brokers {},

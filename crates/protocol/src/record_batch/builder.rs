@@ -140,11 +140,11 @@ fn put_nullable(bytes: &mut BytesMut, value: Option<&[u8]>) {
     }
 }
 
-fn put_length(bytes: &mut BytesMut, length: usize) {
+pub(super) fn put_length(bytes: &mut impl BufMut, length: usize) {
     put_varlong(bytes, i64::try_from(length).unwrap_or(i64::MAX));
 }
 
-fn put_varlong(bytes: &mut BytesMut, value: i64) {
+pub(super) fn put_varlong(bytes: &mut impl BufMut, value: i64) {
     let mut left = ((value << 1) ^ (value >> 63)).cast_unsigned();
     while left >= 0x80 {
         bytes.put_u8(left.to_le_bytes()[0] | 0x80);

@@ -37,6 +37,34 @@ impl Input {
         &all[self.at..self.end]
     }
 
+    /// The next byte; none at the end.
+    pub(super) async fn byte(&mut self, pace: &mut impl Pace) -> Result<Option<u8>, BatchError> {
+        if self.window().is_empty() && !self.fill(pace).await? {
+            return Ok(None);
+        }
+        let byte = self.window()[0];
+        self.at += 1;
+        Ok(Some(byte))
+    }
+
+    /// A variable-length integer and how many bytes it took. None where it does not end within `bytes_max`, or is too large.
+    pub(super) async fn varlong(
+        &mut self,
+        bytes_max: usize,
+        pace: &mut impl Pace,
+    ) -> Result<Option<(i64, usize)>, BatchError> {
+        let mut varlong = Varlong::default();
+        for bytes in 1..=bytes_max {
+            let Some(byte) = self.byte(pace).await? else { return Ok(None) };
+            match varlong.push(byte) {
+                None => return Ok(None),
+                Some(Some(value)) => return Ok(Some((value, bytes))),
+                Some(None) => {}
+            }
+        }
+        Ok(None)
+    }
+
     /// Replaces the used-up window by the next one; whether there is one.
     pub(super) async fn fill(&mut self, pace: &mut impl Pace) -> Result<bool, BatchError> {
         let Some(decoder) = &mut self.decoder else { return Ok(false) };
@@ -54,5 +82,26 @@ impl Input {
             pace.spent(read).await;
         }
         Ok(read > 0)
+    }
+}
+
+/// A variable-length integer as its bytes come: seven bits a byte, least first, the sign in the lowest bit.
+#[derive(Default)]
+pub(super) struct Varlong {
+    value: u64,
+    shift: u32,
+}
+
+impl Varlong {
+    /// Takes the next byte: the value with the last one. `None`: it is longer than ten bytes, or greater than 64 bits.
+    pub(super) fn push(&mut self, byte: u8) -> Option<Option<i64>> {
+        let part = u64::from(byte & 0x7f);
+        if self.shift > 63 || (self.shift == 63 && part > 1) {
+            return None;
+        }
+        self.value |= part << self.shift;
+        self.shift += 7;
+        let is_last = byte & 0x80 == 0;
+        Some(is_last.then_some((self.value >> 1).cast_signed() ^ -(self.value & 1).cast_signed()))
     }
 }

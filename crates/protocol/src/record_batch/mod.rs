@@ -14,6 +14,7 @@ mod input;
 mod lz4_frame;
 mod recompress;
 mod record;
+mod rewrite;
 mod walk;
 
 pub use builder::{BatchBuilder, NewRecord};
@@ -21,7 +22,8 @@ pub use compression::Compression;
 pub use encoder::Level;
 pub use recompress::{RecompressBounds, recompressed};
 pub use record::{Header, Headers, Record, RecordIter};
-pub use walk::{Pace, RecordHead, RecordWalk};
+pub use rewrite::{Keep, Rewrite, emptied, rewrite};
+pub use walk::{KEY_DIGEST_BYTES, KeyDigest, KeyHasher, Pace, RecordHead, RecordWalk};
 
 use crate::error_code::ErrorCode;
 use crate::wire::Records;
@@ -35,6 +37,8 @@ pub const HEADER_BYTES: usize = 61;
 pub const HEAD_BYTES: usize = 16;
 /// Bytes at the front that the length field doesn't count: base offset and the length itself.
 const LENGTH_FROM: usize = 12;
+/// The attribute that says that the base timestamp is a delete horizon.
+const DELETE_HORIZON: i16 = 0x40;
 /// From here on the CRC counts; it stands right before.
 const CRC_FROM: usize = 21;
 const ATTRIBUTES_AT: usize = CRC_FROM;
@@ -308,6 +312,13 @@ impl RecordBatch {
     #[must_use]
     pub fn is_control(&self) -> bool {
         self.attributes() & 0x20 != 0
+    }
+
+    /// From when on its deletion marks, or a transaction's marker that nothing is left of, may be removed: set by the cleaning that
+    /// first met them (KIP-534). The records' times are counted from it then.
+    #[must_use]
+    pub fn delete_horizon(&self) -> Option<i64> {
+        (self.attributes() & DELETE_HORIZON != 0).then(|| self.base_timestamp())
     }
 
     /// Whether the checksum matches.

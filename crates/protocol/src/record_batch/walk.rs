@@ -3,10 +3,11 @@
 //! Decompressed bytes pass through one small window and are gone, so a batch of a hundred KiB that becomes a hundred MiB takes
 //! time but no memory. The time is the caller's to give: it is told of every piece through [`Pace`], and may let others run, or
 //! give up, at each. Guarantees: the same batches are refused as by `RecordBatch::records`; decompressing stops at a bound.
-//! What a record holds beyond [`RecordHead`] is stepped over.
+//! What a record holds beyond [`RecordHead`] is stepped over; its key may be told by a digest.
 
-use super::input::Input;
+use super::input::{Input, Varlong};
 use super::{BatchError, RecordBatch};
+use md5::{Digest, Md5};
 use std::future::Future;
 
 /// What a record, or one of its headers, costs beside its bytes: about the time in which so many are decompressed.
@@ -14,6 +15,9 @@ const ITEM_COST: usize = 16;
 
 /// Headers of a record that are stepped over in one go.
 const HEADERS_AT_ONCE_MAX: i32 = 64;
+
+/// What a key's digest costs beside that.
+const DIGEST_COST: usize = 256;
 
 /// Hears how much work has been done.
 pub trait Pace: Send {
@@ -32,6 +36,37 @@ pub struct RecordHead {
     pub timestamp: i64,
     /// Whether it has a key.
     pub has_key: bool,
+    /// Whether it has a value: what has none says that its key is deleted.
+    pub has_value: bool,
+    /// Its key's digest, where the walk makes them and there is a key.
+    pub key: Option<KeyDigest>,
+}
+
+/// Stands for a key where many are remembered.
+pub type KeyDigest = [u8; KEY_DIGEST_BYTES];
+
+/// Bytes of a key's digest.
+pub const KEY_DIGEST_BYTES: usize = 16;
+
+/// Makes digests of keys. Kafka's log cleaner takes MD5 for that; here a number that nobody knows goes before each key, so that
+/// nobody can make two keys with one digest.
+#[derive(Debug, Clone)]
+pub struct KeyHasher {
+    begun: Md5,
+}
+
+impl KeyHasher {
+    /// Digests of one hasher are comparable, and only these.
+    #[must_use]
+    pub fn new(secret: u128) -> KeyHasher {
+        KeyHasher { begun: Md5::new_with_prefix(secret.to_le_bytes()) }
+    }
+
+    /// Of a key that is in one piece.
+    #[must_use]
+    pub fn digest(&self, key: &[u8]) -> KeyDigest {
+        self.begun.clone().chain_update(key).finalize().into()
+    }
 }
 
 /// A walk over one batch. Over after the first error.
@@ -45,6 +80,14 @@ pub struct RecordWalk {
     count: i32,
     /// Bytes left of the record that is being read.
     left: usize,
+    /// Makes the keys' digests, where they are asked for.
+    hasher: Option<KeyHasher>,
+}
+
+/// What is made of bytes that are stepped over.
+enum Sink<'a> {
+    Nothing,
+    Digest(&'a mut Md5),
 }
 
 impl RecordWalk {
@@ -61,7 +104,14 @@ impl RecordWalk {
             next: 0,
             count: batch.record_count(),
             left: 0,
+            hasher: None,
         })
+    }
+
+    /// Tells each key by a digest of this hasher.
+    #[must_use]
+    pub fn with_keys(self, hasher: &KeyHasher) -> RecordWalk {
+        RecordWalk { hasher: Some(hasher.clone()), ..self }
     }
 
     /// The next record's head; none behind the last one.
@@ -85,7 +135,7 @@ impl RecordWalk {
     }
 
     async fn record(&mut self, pace: &mut impl Pace) -> Result<RecordHead, BatchError> {
-        pace.spent(ITEM_COST).await;
+        pace.spent(ITEM_COST + if self.hasher.is_some() { DIGEST_COST } else { 0 }).await;
         if let Some((head, len)) = self.whole() {
             self.input.at += len;
             return Ok(head);
@@ -97,20 +147,23 @@ impl RecordWalk {
         self.byte(pace).await?;
         let timestamp_delta = self.varlong(pace).await?;
         let offset_delta = self.varint(pace).await?;
-        let has_key = self.nullable(pace).await?;
-        self.nullable(pace).await?;
+        let mut digest = self.hasher.as_ref().map(|hasher| hasher.begun.clone());
+        let has_key = self.nullable(pace, digest.as_mut().map_or(Sink::Nothing, Sink::Digest)).await?;
+        let key = digest.filter(|_| has_key).map(|digest| digest.finalize().into());
+        let has_value = self.nullable(pace, Sink::Nothing).await?;
         let headers = self.varint(pace).await?;
         if headers < 0 {
             return Err(self.malformed());
         }
         for _ in 0..headers {
             pace.spent(ITEM_COST).await;
-            if !self.nullable(pace).await? {
+            if !self.nullable(pace, Sink::Nothing).await? {
                 return Err(self.malformed());
             }
-            self.nullable(pace).await?;
+            self.nullable(pace, Sink::Nothing).await?;
         }
-        let head = self.head(offset_delta, timestamp_delta, has_key).filter(|_| self.left == 0);
+        let head = self.head((offset_delta, timestamp_delta), (has_key, has_value), key);
+        let head = head.filter(|_| self.left == 0);
         head.ok_or(self.malformed())
     }
 
@@ -125,35 +178,42 @@ impl RecordWalk {
         cursor.skip(1)?;
         let timestamp_delta = cursor.varlong()?;
         let offset_delta = cursor.varint()?;
-        let has_key = cursor.nullable()?;
-        cursor.nullable()?;
+        let key = cursor.nullable()?;
+        let has_value = cursor.nullable()?.is_some();
         let headers = cursor.varint()?;
         if !(0..=HEADERS_AT_ONCE_MAX).contains(&headers) {
             return None;
         }
         for _ in 0..headers {
-            if !cursor.nullable()? {
-                return None;
-            }
+            cursor.nullable()??;
             cursor.nullable()?;
         }
         if !cursor.left.is_empty() {
             return None;
         }
-        Some((self.head(offset_delta, timestamp_delta, has_key)?, record_bytes))
+        let digest = self.hasher.as_ref().zip(key).map(|(hasher, key)| hasher.digest(key));
+        let head = self.head((offset_delta, timestamp_delta), (key.is_some(), has_value), digest)?;
+        Some((head, record_bytes))
     }
 
-    fn head(&self, offset_delta: i32, timestamp_delta: i64, has_key: bool) -> Option<RecordHead> {
+    fn head(
+        &self,
+        (offset_delta, timestamp_delta): (i32, i64),
+        (has_key, has_value): (bool, bool),
+        key: Option<KeyDigest>,
+    ) -> Option<RecordHead> {
         Some(RecordHead {
             offset_delta,
             offset: self.base_offset.checked_add(i64::from(offset_delta))?,
             timestamp: self.append_time.unwrap_or(self.base_timestamp.wrapping_add(timestamp_delta)),
             has_key,
+            has_value,
+            key,
         })
     }
 
     /// Steps over a length and so many bytes; whether it isn't null, whose length is -1.
-    async fn nullable(&mut self, pace: &mut impl Pace) -> Result<bool, BatchError> {
+    async fn nullable(&mut self, pace: &mut impl Pace, mut sink: Sink<'_>) -> Result<bool, BatchError> {
         let length = self.varint(pace).await?;
         if length == -1 {
             return Ok(false);
@@ -162,6 +222,9 @@ impl RecordWalk {
         self.left = self.left.checked_sub(length).ok_or(self.malformed())?;
         loop {
             let here = length.min(self.input.window().len());
+            if let Sink::Digest(digest) = &mut sink {
+                digest.update(&self.input.window()[..here]);
+            }
             self.input.at += here;
             length -= here;
             if length == 0 {
@@ -178,48 +241,18 @@ impl RecordWalk {
     }
 
     async fn varlong(&mut self, pace: &mut impl Pace) -> Result<i64, BatchError> {
-        let mut varlong = Varlong::default();
-        loop {
-            let byte = self.byte(pace).await?;
-            if let Some(value) = varlong.push(byte).ok_or(self.malformed())? {
-                return Ok(value);
-            }
-        }
+        let (value, bytes) = self.input.varlong(self.left, pace).await?.ok_or(self.malformed())?;
+        self.left -= bytes;
+        Ok(value)
     }
 
     async fn byte(&mut self, pace: &mut impl Pace) -> Result<u8, BatchError> {
         self.left = self.left.checked_sub(1).ok_or(self.malformed())?;
-        if self.input.window().is_empty() && !self.input.fill(pace).await? {
-            return Err(self.malformed());
-        }
-        let byte = self.input.window()[0];
-        self.input.at += 1;
-        Ok(byte)
+        self.input.byte(pace).await?.ok_or(self.malformed())
     }
 
     fn malformed(&self) -> BatchError {
         BatchError::Record(self.next)
-    }
-}
-
-/// A variable-length integer as its bytes come: seven bits a byte, least first, the sign in the lowest bit.
-#[derive(Default)]
-struct Varlong {
-    value: u64,
-    shift: u32,
-}
-
-impl Varlong {
-    /// Takes the next byte: the value with the last one. `None`: it is longer than ten bytes, or greater than 64 bits.
-    fn push(&mut self, byte: u8) -> Option<Option<i64>> {
-        let part = u64::from(byte & 0x7f);
-        if self.shift > 63 || (self.shift == 63 && part > 1) {
-            return None;
-        }
-        self.value |= part << self.shift;
-        self.shift += 7;
-        let is_last = byte & 0x80 == 0;
-        Some(is_last.then_some((self.value >> 1).cast_signed() ^ -(self.value & 1).cast_signed()))
     }
 }
 
@@ -228,7 +261,7 @@ struct Cursor<'a> {
     left: &'a [u8],
 }
 
-impl Cursor<'_> {
+impl<'a> Cursor<'a> {
     fn skip(&mut self, bytes: usize) -> Option<()> {
         self.left = self.left.get(bytes..)?;
         Some(())
@@ -249,12 +282,16 @@ impl Cursor<'_> {
         i32::try_from(self.varlong()?).ok()
     }
 
-    /// Steps over a length and so many bytes; whether it isn't null.
-    fn nullable(&mut self) -> Option<bool> {
-        match self.varint()? {
-            -1 => Some(false),
-            length => self.skip(usize::try_from(length).ok()?).map(|()| true),
+    /// A length and so many bytes, unless it is null.
+    #[expect(clippy::option_option, reason = "the inner one is Kafka's null, the outer one is malformed bytes")]
+    fn nullable(&mut self) -> Option<Option<&'a [u8]>> {
+        let length = self.varint()?;
+        if length == -1 {
+            return Some(None);
         }
+        let field = self.left.get(..usize::try_from(length).ok()?)?;
+        self.skip(field.len())?;
+        Some(Some(field))
     }
 }
 
@@ -265,6 +302,8 @@ mod tests {
     use super::*;
     use bytes::Bytes;
     use std::task::{Context, Poll, Waker};
+
+    const HASHER_SECRET: u128 = 77;
 
     /// Stops for a moment at every step, and counts.
     #[derive(Default)]
@@ -296,7 +335,7 @@ mod tests {
     }
 
     async fn heads(batch: &RecordBatch, max: usize, pace: &mut Count) -> Result<Vec<RecordHead>, BatchError> {
-        let mut walk = RecordWalk::new(batch, max)?;
+        let mut walk = RecordWalk::new(batch, max)?.with_keys(&KeyHasher::new(HASHER_SECRET));
         let mut heads = Vec::new();
         while let Some(head) = walk.next(pace).await? {
             heads.push(head);
@@ -306,7 +345,8 @@ mod tests {
 
     fn batch(codec: Compression, values: &[Vec<u8>]) -> RecordBatch {
         let builder = (0_i64..).zip(values).fold(BatchBuilder::new().compression(codec), |builder, (i, value)| {
-            let key = (i % 2 == 0).then_some(&b"key"[..]);
+            let long = vec![b'k'; 100_000];
+            let key = (i % 2 == 0).then_some(if i == 2 { &long[..] } else { &b"key"[..] });
             builder.record(&NewRecord {
                 timestamp: 1000 - i,
                 key,
@@ -327,11 +367,13 @@ mod tests {
             let expected = batch.records(1 << 20).unwrap().map(|record| {
                 let record = record.unwrap();
                 let (offset_delta, offset, timestamp) = (record.offset_delta, record.offset, record.timestamp);
-                RecordHead { offset_delta, offset, timestamp, has_key: record.key.is_some() }
+                let (has_key, has_value) = (record.key.is_some(), record.value.is_some());
+                let key = record.key.map(|key| KeyHasher::new(HASHER_SECRET).digest(&key));
+                RecordHead { offset_delta, offset, timestamp, has_key, has_value, key }
             });
             assert_eq!(walked.unwrap(), expected.collect::<Vec<_>>(), "{codec:?}");
             assert!(pace.greatest <= WINDOW_BYTES && polls > values.len(), "{codec:?}");
-            assert!(codec == Compression::None || pace.cost > 370_000, "{codec:?}");
+            assert!(codec == Compression::None || pace.cost > 470_000, "{codec:?}");
         }
     }
 

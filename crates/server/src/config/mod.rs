@@ -12,7 +12,7 @@ use crate::args::{StartArgs, StorageArgs};
 use crate::memory::{BUDGET_MIN, MemoryBudget, default_budget};
 use crate::prices::Prices;
 use base::NodeId;
-use broker::BrokerOptions;
+use broker::{BrokerOptions, CleanerOptions};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use stream::Options;
@@ -196,6 +196,7 @@ fn broker_options(given: &BTreeMap<String, String>, memory: MemoryBudget) -> Res
         requests_bytes_max: requests,
         answers_bytes_max: bytes(memory.answers_bytes_max),
         groups_bytes_max: bytes(memory.groups_bytes_max),
+        cleaner: CleanerOptions::for_memory(bytes(memory.cleaner_bytes)),
         cluster_partitions_max: bytes(memory.cluster_partitions_max),
         request_bytes_max: defaults.request_bytes_max.min(requests / 2),
         fetch_bytes_max: defaults.fetch_bytes_max.min(bytes(memory.answers_bytes_max)),

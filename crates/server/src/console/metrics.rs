@@ -5,6 +5,7 @@
 use super::cost::{CostMeter, names};
 use crate::node::Node;
 use base::Micros;
+use broker::CleanerUse;
 use control_core::{Image, NodeState};
 use std::fmt::Write;
 use std::time::Duration;
@@ -28,6 +29,7 @@ pub(super) fn text(began: Micros, now: Micros, store: StoreUse, cost: &CostMeter
         let stored = ledger.objects.values().map(|object| object.size).sum();
         cost.rates(&mut page, &store, now, gauges.appended_bytes, stored);
         compaction(&mut page, node.store().compaction());
+        cleaner(&mut page, node.broker().cleaned());
         page.metric("millstream_connections", "gauge", "Open Kafka connections.");
         page.sample("millstream_connections", "", count(node.broker().connections()));
     }
@@ -128,6 +130,19 @@ fn compaction(page: &mut Page, used: CompactionUse) {
     page.sample(name, "", uploaded_bytes);
 }
 
+fn cleaner(page: &mut Page, used: CleanerUse) {
+    let CleanerUse { passes, passes_given_up, bytes_read, bytes_kept, removed_records } = used;
+    let outcomes = [("done", passes), ("given_up", passes_given_up)];
+    let help = "Partitions of compacted topics that were cleaned, and those that could not be.";
+    page.counters("millstream_cleaner_passes_total", help, "outcome", &outcomes);
+    let bytes = [("read", bytes_read), ("kept", bytes_kept)];
+    let help = "Bytes of record batches that cleaning has looked at, and those that stayed.";
+    page.counters("millstream_cleaner_bytes_total", help, "operation", &bytes);
+    let name = "millstream_cleaner_removed_records_total";
+    page.metric(name, "counter", "Records removed, as a later one of their key was there.");
+    page.sample(name, "", removed_records);
+}
+
 fn count(items: usize) -> u64 {
     u64::try_from(items).unwrap_or(u64::MAX)
 }
@@ -183,6 +198,8 @@ mod tests {
         cost.rates(&mut page, &StoreUse::default(), Micros(5_000_000), 1, 1);
         image(&mut page, &Image::default());
         compaction(&mut page, CompactionUse { swaps_refused: 2, ..CompactionUse::default() });
+        cleaner(&mut page, CleanerUse { removed_records: 7, ..CleanerUse::default() });
+        assert!(page.0.contains("millstream_cleaner_removed_records_total 7\n"));
         assert!(page.0.contains("millstream_compaction_swaps_total{outcome=\"refused\"} 2\n"));
         assert!(page.0.contains("millstream_uptime_seconds 5\n"));
         assert!(page.0.contains("millstream_ready 0\n"));

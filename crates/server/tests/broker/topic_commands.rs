@@ -1,4 +1,4 @@
-//! `millstream topic` where it is asked for several things at once, or for what acts only in part.
+//! `millstream topic` where it is asked for several things at once, or for what does not act.
 
 use crate::support::commands::{Cluster, json};
 

@@ -31,6 +31,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut seed: Seed, stopped: watch::Rec
             name: format!("brief-{number}"),
             partitions: i32::try_from(seed.between(1, 2)).unwrap_or(1),
             retention_bytes: None,
+            settings: Vec::new(),
             recreated: false,
             pruned: false,
             value_bytes_max: 100,

@@ -105,9 +105,10 @@ impl Client {
 
     /// Makes a topic and returns its id. `leaders` names the broker of each partition; empty: whoever is asked leads all.
     pub(super) async fn create_topic(&mut self, plan: &TopicPlan, leaders: &[i32]) -> Result<u128, Failure> {
-        let configs = plan
-            .retention_bytes
-            .map(|bytes| CreatableTopicConfig { name: "retention.bytes".into(), value: Some(bytes.to_string()) });
+        let retention = plan.retention_bytes.map(|bytes| ("retention.bytes".to_owned(), bytes.to_string()));
+        let settings = plan.settings.iter().cloned().chain(retention);
+        let configs =
+            settings.map(|(name, value)| CreatableTopicConfig { name: name.as_str().into(), value: Some(value) });
         let assignments = (0..)
             .zip(leaders)
             .map(|(partition_index, leader)| CreatableReplicaAssignment { partition_index, broker_ids: vec![*leader] });
@@ -117,7 +118,7 @@ impl Client {
             num_partitions: if by_number { plan.partitions } else { -1 },
             replication_factor: if by_number { 1 } else { -1 },
             assignments: assignments.collect(),
-            configs: configs.into_iter().collect(),
+            configs: configs.collect(),
         };
         let request =
             CreateTopicsRequest { topics: vec![topic], timeout_ms: ADMIN_TIMEOUT_MS, ..CreateTopicsRequest::default() };

@@ -3,11 +3,12 @@
 //!
 //! [`topic`] keeps one topic alive (creates, deletes, creates again) and starts its [`producer`]s (or, where records are deleted,
 //! [`pruner`]s; some of either are [`idempotent`]) and [`consumer`]s; [`admin`] makes topics that live for a moment, or that nobody
-//! writes to; [`group`] has consumer groups; [`client`] speaks Kafka; [`batch`] writes and reads record batches by hand.
+//! writes to; [`compacted`] has a topic whose old records go; [`group`] has consumer groups; [`client`] speaks Kafka; [`batch`] writes and reads record batches by hand.
 
 mod admin;
 pub mod batch;
 mod client;
+mod compacted;
 mod connection;
 mod consumer;
 mod group;
@@ -46,6 +47,7 @@ struct Shared {
     groups: GroupHistory,
     world: World,
     topics: Mutex<BTreeMap<String, LiveTopic>>,
+    compacted: Mutex<compacted::Said>,
 }
 
 impl Workload {
@@ -59,6 +61,7 @@ impl Workload {
             groups: GroupHistory::new(history.clone(), cluster.universe().trace.clone()),
             world,
             topics: Mutex::default(),
+            compacted: Mutex::default(),
         });
         let (stop, stopped) = watch::channel(false);
         let mut actors = Vec::new();
@@ -69,7 +72,10 @@ impl Workload {
         }
         actors.extend(group::start(&shared, &mut seed, &stopped));
         let (admin, admin_seed) = (Arc::clone(&shared), seed.fork("admin"));
-        actors.push(spawn(async move { admin::run(admin, admin_seed, stopped).await }));
+        let admin_stopped = stopped.clone();
+        actors.push(spawn(async move { admin::run(admin, admin_seed, admin_stopped).await }));
+        let (compacted, compacted_seed) = (Arc::clone(&shared), seed.fork("compacted"));
+        actors.push(spawn(async move { compacted::run(compacted, compacted_seed, stopped).await }));
         Workload { shared, seed: Mutex::new(seed), stop, actors }
     }
 
@@ -133,6 +139,8 @@ impl Workload {
                 )),
             }
         }
+        let seed = self.seed.lock().unwrap_or_else(PoisonError::into_inner).fork("compacted");
+        compacted::scan(&self.shared, seed, deadline).await;
         scans
     }
 

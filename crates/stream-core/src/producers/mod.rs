@@ -178,6 +178,12 @@ impl Producers {
         self.by_id.contains_key(&producer_id)
     }
 
+    /// The newest batch of this producer, where it is known.
+    #[must_use]
+    pub fn newest(&self, producer_id: i64) -> Option<ProducerBatch> {
+        self.by_id.get(&producer_id).map(|producer| *producer.newest())
+    }
+
     /// Notes a batch that was accepted as [`Verdict::New`]. Below `confirmed` everything is durable.
     pub fn accepted(
         &mut self,

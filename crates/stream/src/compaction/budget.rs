@@ -18,13 +18,16 @@ const LOOK_PERIOD: Duration = Duration::from_millis(20);
 /// The allowance of one job.
 pub(super) struct Budget<'a> {
     shared: &'a Shared,
+    bytes_per_second: u64,
     /// Nothing is requested before then.
     free_at: Micros,
 }
 
 impl<'a> Budget<'a> {
-    pub(super) fn new(shared: &'a Shared) -> Budget<'a> {
-        Budget { shared, free_at: shared.world.clock.now() }
+    /// At most so many bytes a second, and at most what the options allow.
+    pub(super) fn new(shared: &'a Shared, bytes_per_second: u64) -> Budget<'a> {
+        let bytes_per_second = bytes_per_second.min(shared.options.compaction.bytes_per_second).max(1);
+        Budget { shared, bytes_per_second, free_at: shared.world.clock.now() }
     }
 
     /// A range of an object's bytes, and its size.
@@ -90,8 +93,7 @@ impl<'a> Budget<'a> {
     }
 
     fn spend(&mut self, bytes: u64) {
-        let rate = self.shared.options.compaction.bytes_per_second.max(1);
-        let cost = Duration::from_micros(bytes.saturating_mul(1_000_000) / rate);
+        let cost = Duration::from_micros(bytes.saturating_mul(1_000_000) / self.bytes_per_second);
         self.free_at = self.free_at.max(self.shared.world.clock.now()).plus(cost);
     }
 }

@@ -39,6 +39,12 @@ impl Input {
         Err(Fault::Damaged(format!("object {id}: {problem}")))
     }
 
+    /// From now on no bytes behind this stream's are asked for.
+    pub(super) fn only(&mut self, stream: StreamId) {
+        let end = self.blocks_of(stream).last().map(|block| block.position + u64::from(block.len));
+        self.data_end = end.unwrap_or(self.data_end);
+    }
+
     /// A stream's blocks.
     pub(super) fn blocks_of(&self, stream: StreamId) -> Vec<BlockEntry> {
         blocks_of(&self.blocks, stream)

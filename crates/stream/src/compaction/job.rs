@@ -12,7 +12,7 @@ use super::budget::Budget;
 use super::input::Input;
 use super::plan::{Job, OldRun, old_runs};
 use crate::shared::Shared;
-use base::{ObjectId, Offset, OffsetRange, UnixMillis, planted};
+use base::{ObjectId, Offset, OffsetRange, StreamEpoch, StreamId, UnixMillis, planted};
 use bytes::Bytes;
 use control::LedgerError;
 use control_core::{Command, NewObject, Outcome, Reference, Swap};
@@ -47,14 +47,7 @@ pub(super) async fn run(shared: &Arc<Shared>, job: &Job) -> Result<(), Fault> {
     // Those that leave for objects of their own come last, so that they don't part what the others share.
     let own_bytes = shared.options.compact_limits().stream_object_bytes;
     runs.sort_by_key(|run| run.live_bytes() >= own_bytes);
-    let mut work = Work {
-        shared,
-        budget: Budget::new(shared),
-        inputs: BTreeMap::new(),
-        output: None,
-        done: Replacement::default(),
-        swap: None,
-    };
+    let mut work = Work::new(shared, u64::MAX);
     let done = work.carry_out(job, &runs).await;
     if done.is_err() {
         work.give_up().await;
@@ -63,16 +56,16 @@ pub(super) async fn run(shared: &Arc<Shared>, job: &Job) -> Result<(), Fault> {
 }
 
 /// A job under way.
-struct Work<'a> {
-    shared: &'a Shared,
-    budget: Budget<'a>,
+pub(super) struct Work<'a> {
+    pub(super) shared: &'a Shared,
+    pub(super) budget: Budget<'a>,
     inputs: BTreeMap<ObjectId, Input>,
     /// The object that is being laid out.
-    output: Option<ObjectBuilder>,
+    pub(super) output: Option<ObjectBuilder>,
     /// What the next Replace says.
     done: Replacement,
     /// The run that is half done.
-    swap: Option<Swap>,
+    pub(super) swap: Option<Swap>,
 }
 
 #[derive(Default)]
@@ -82,6 +75,20 @@ struct Replacement {
     objects: Vec<NewObject>,
     swaps: Vec<Swap>,
     data_bytes: u64,
+}
+
+impl<'a> Work<'a> {
+    /// Nothing is done yet. It reads and writes at most so many bytes a second.
+    pub(super) fn new(shared: &'a Shared, bytes_per_second: u64) -> Work<'a> {
+        Work {
+            shared,
+            budget: Budget::new(shared, bytes_per_second),
+            inputs: BTreeMap::new(),
+            output: None,
+            done: Replacement::default(),
+            swap: None,
+        }
+    }
 }
 
 impl Work<'_> {
@@ -103,11 +110,11 @@ impl Work<'_> {
             self.copy_run(run).await?;
         }
         self.finish_output().await?;
-        self.submit().await
+        self.submit().await.map(|_all| ())
     }
 
     /// Whether so much is done that the ledger is to have it now. Not at the price of an object that would have to be merged again.
-    fn may_hand_in(&self) -> bool {
+    pub(super) fn may_hand_in(&self) -> bool {
         let options = &self.shared.options.compaction;
         let output = self.output.as_ref().map_or(0, ObjectBuilder::data_bytes);
         let enough = self.shared.options.compact_limits().object_bytes_enough();
@@ -123,14 +130,18 @@ impl Work<'_> {
         for reference in &run.references {
             covered = self.copy_reference(run, reference, covered).await?;
         }
-        // What is covered and has no batches any more, behind the last that there is.
         let end = run.references.iter().map(|reference| reference.range.next).max().unwrap_or(covered);
+        self.end_swap(covered, end).await;
+        Ok(())
+    }
+
+    /// The run is done. From `covered` to its end there are no batches any more.
+    pub(super) async fn end_swap(&mut self, covered: Offset, end: Offset) {
         if covered < end {
             let object = self.object().await;
             self.speak_for(empty_reference(object, OffsetRange::new(covered, end)));
         }
         self.done.swaps.extend(self.swap.take());
-        Ok(())
     }
 
     /// Copies what the reference counts and lies at or above `covered`; answers up to where that reaches, which is below its end where no
@@ -166,7 +177,7 @@ impl Work<'_> {
                     reference.object, piece.range, run.stream
                 )));
             }
-            self.push(run, block, piece, covered).await?;
+            self.push(run.stream, block.stream_epoch, piece, covered).await?;
             covered = block.range.next.min(wanted.next);
         }
         if reached < wanted.next && planted!("merge loses a block", true, false) {
@@ -178,7 +189,14 @@ impl Work<'_> {
         Ok(covered)
     }
 
-    async fn push(&mut self, run: &OldRun, block: &BlockEntry, piece: Run, covered: Offset) -> Result<(), Fault> {
+    /// Adds batches to the output. They cover from `covered` on.
+    pub(super) async fn push(
+        &mut self,
+        stream: StreamId,
+        stream_epoch: StreamEpoch,
+        piece: Run,
+        covered: Offset,
+    ) -> Result<(), Fault> {
         let len = piece.bytes.len() as u64;
         let limit = self.shared.options.compaction.object_bytes_max;
         if self.output.as_ref().is_some_and(|output| !output.is_empty() && output.data_bytes() + len > limit) {
@@ -196,7 +214,7 @@ impl Work<'_> {
         };
         let range = OffsetRange::new(piece.range.base.min(covered), next);
         let Some(output) = &mut self.output else { unreachable!("it was just made") };
-        output.push_run(run.stream, block.stream_epoch, &Run { range, ..piece });
+        output.push_run(stream, stream_epoch, &Run { range, ..piece });
         self.speak_for(new);
         Ok(())
     }
@@ -238,7 +256,7 @@ impl Work<'_> {
     }
 
     /// Puts the object that is being laid out, if there is one.
-    async fn finish_output(&mut self) -> Result<(), Fault> {
+    pub(super) async fn finish_output(&mut self) -> Result<(), Fault> {
         let Some(output) = self.output.take() else { return Ok(()) };
         let Some(id) = self.done.ids.last().copied() else { unreachable!("an output's id is the last one drawn") };
         let data_bytes = output.data_bytes();
@@ -251,11 +269,11 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Has the ledger decide about what is put.
-    async fn submit(&mut self) -> Result<(), Fault> {
+    /// Has the ledger decide about what is put; whether it has taken all of it.
+    pub(super) async fn submit(&mut self) -> Result<bool, Fault> {
         let Replacement { ids, objects, swaps, .. } = std::mem::take(&mut self.done);
         if ids.is_empty() && swaps.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
         let outcome = replace(self.shared, &ids, objects, swaps).await?;
         match outcome {
@@ -270,7 +288,7 @@ impl Work<'_> {
                         delete(self.shared, &ids).await
                     }
                 );
-                Ok(())
+                Ok(!swaps.contains(&false))
             }
             Outcome::Refused(refusal) => Err(Fault::Ended(format!("a compaction was refused: {refusal}"))),
             other => unreachable!("a replacement is answered by {other:?}"),
@@ -278,7 +296,7 @@ impl Work<'_> {
     }
 
     /// What was put and will never be referenced is declared so, that the sweep may take it; unless nothing was drawn.
-    async fn give_up(&mut self) {
+    pub(super) async fn give_up(&mut self) {
         let ids = std::mem::take(&mut self.done.ids);
         if ids.is_empty() {
             return;
@@ -286,6 +304,19 @@ impl Work<'_> {
         if let Err(fault) = replace(self.shared, &ids, Vec::new(), Vec::new()).await {
             tracing::debug!(%fault, "the objects of a compaction that was given up wait for this start's end");
         }
+    }
+}
+
+impl Work<'_> {
+    /// Forgets what is laid out, unless an object of it is put already; whether it could. What was never put needs no sweep.
+    pub(super) fn forget(&mut self) -> bool {
+        if !self.done.objects.is_empty() {
+            return false;
+        }
+        lock(&self.shared.counters).decided(self.done.ids.drain(..));
+        (self.output, self.swap) = (None, None);
+        self.done = Replacement::default();
+        true
     }
 }
 
@@ -321,7 +352,7 @@ async fn delete(shared: &Shared, ids: &[ObjectId]) {
     let _is_a_bug = shared.objects.compaction.delete(&keys).await;
 }
 
-fn overlap(a: OffsetRange, b: OffsetRange) -> bool {
+pub(super) fn overlap(a: OffsetRange, b: OffsetRange) -> bool {
     a.base < b.next && b.base < a.next
 }
 
@@ -331,7 +362,7 @@ fn empty_reference(object: ObjectId, range: OffsetRange) -> Reference {
 }
 
 /// The batches of a block that lie in `wanted`, whole ones; `None` where none do. Its range ends where the block's part of `wanted` does.
-fn cut(block: &BlockEntry, bytes: &Bytes, wanted: OffsetRange) -> Result<Option<Run>, Fault> {
+pub(super) fn cut(block: &BlockEntry, bytes: &Bytes, wanted: OffsetRange) -> Result<Option<Run>, Fault> {
     let next = block.range.next.min(wanted.next);
     if wanted.base <= block.range.base && block.range.next <= wanted.next {
         return Ok(Some(Run {
@@ -351,14 +382,26 @@ fn cut(block: &BlockEntry, bytes: &Bytes, wanted: OffsetRange) -> Result<Option<
         }
     }
     let (Some(first), Some(last)) = (kept.first(), kept.last()) else { return Ok(None) };
-    let greatest = kept.iter().map(|batch| batch.max_timestamp).max().unwrap_or(first.max_timestamp);
-    let holder = kept.iter().find(|batch| batch.max_timestamp == greatest).unwrap_or(first);
+    // Where log compaction has left an empty batch, its time is no record's.
+    let with_records = || kept.iter().filter(|batch| batch.records > 0);
+    let greatest = with_records().map(|batch| batch.max_timestamp).max().unwrap_or(NO_RECORDS);
+    let holder = with_records().find(|batch| batch.max_timestamp == greatest).unwrap_or(first);
     Ok(Some(Run {
         range: OffsetRange::new(first.range.base.min(next), next),
         bytes: BatchBytes::whole(bytes.slice(first.at..last.at + last.len)),
         records: kept.iter().map(|batch| u64::from(batch.records)).sum(),
-        max_timestamp: greatest,
+        max_timestamp: aged(greatest, block.max_timestamp),
         max_timestamp_offset: holder.range.base,
         control: block.control,
     }))
+}
+
+/// The greatest time of a record where there is none: it is as old as can be.
+pub(super) const NO_RECORDS: UnixMillis = UnixMillis(i64::MIN);
+
+/// The greatest time of some of a block's batches, of which their headers tell `greatest`. Where none of the block has a time, they are as
+/// old as its latest arrival.
+pub(super) fn aged(greatest: UnixMillis, of_block: UnixMillis) -> UnixMillis {
+    let is_timeless = greatest != NO_RECORDS && greatest.0 < 0;
+    if is_timeless && of_block.0 < 0 { of_block } else { greatest }
 }

@@ -10,12 +10,22 @@
 //! Safe to be cut off at any step: an object that was put and is in no Replace, or in a refused one, is an orphan for the sweep. No object
 //! is deleted here, and `min_counter` does not pass a job whose Replace is not answered (O-1).
 //!
+//! Kafka's log compaction, which takes records away, is decided by the layer above: it reads through `scan`, and hands what stays to
+//! `rewrite`, which is a job as any other.
+//!
 //! One job at a time, one request at a time, at most so many bytes a second, and none while the write-ahead log is filling.
 
 mod budget;
 mod input;
 mod job;
 mod plan;
+mod rewrite;
+mod scan;
+
+pub use rewrite::Rewrite;
+pub use scan::{Scan, StoredPart, Which};
+
+pub(crate) use scan::parts;
 
 use crate::shared::Shared;
 use base::{Micros, ObjectId};
@@ -82,6 +92,7 @@ async fn round(shared: &Arc<Shared>, dead_since: &mut BTreeMap<ObjectId, Micros>
     let jobs = plan::jobs(shared, &shared.ledger.image(), dead_since);
     for job in jobs {
         let counts = &shared.compaction;
+        let _turn = shared.compaction_turn.lock().await;
         tracing::debug!(objects = ?job.objects, why = ?job.why, "compacts");
         match job::run(shared, &job).await {
             Ok(()) => add(&counts.jobs, 1),

@@ -212,6 +212,7 @@ mod tests {
                 producers: Vec::new(),
                 unsaved: Vec::new(),
                 reborn: false,
+                cleaned: Offset(0),
             };
             image.streams.insert(StreamId(*stream), Arc::new(record));
         }

@@ -3,7 +3,8 @@
 // Without object.
 pub(crate) const FILES: &str = "there are no segment files or folders of logs: records lie in objects of the bucket";
 pub(crate) const FLUSH: &str = "a record is durable before it is acknowledged, so there is nothing left to sync";
-pub(crate) const COMPACT: &str = "log compaction arrives later; until then a compacted topic keeps every record";
+pub(crate) const CLEANER: &str =
+    "there is one cleaner, which shares compaction's memory and requests; --memory bounds them";
 pub(crate) const TIER: &str = "all data lies in object storage: there is no local tier and no remote one";
 pub(crate) const LZ4: &str = "a broker that compresses with LZ4 does so at one level, the fast one";
 pub(crate) const REPLICAS: &str = "object storage keeps the copies: no broker fetches from another";

@@ -5,7 +5,7 @@ use crate::settings::Setting;
 /// Sorted by name.
 pub(crate) static TOPIC: &[Setting] = settings! {
     "cleanup.policy": List = Some("delete"), OneOf(&["compact", "delete"]), Always, listed, Honoured;
-        "Whether old records are deleted; compact removes nothing yet, and takes only records with a key.";
+        "What becomes of old records: delete removes them by age and size, compact those that a later one of their key replaces.";
     "compression.gzip.level": Int = Some("-1"), GzipLevel, Always, listed, Honoured;
         "How hard the broker tries when it compresses with gzip.";
     "compression.lz4.level": Int = Some("9"), Within(1, 17), Always, listed, WithoutObject(LZ4);
@@ -14,7 +14,7 @@ pub(crate) static TOPIC: &[Setting] = settings! {
         "The codec that record batches are stored with.";
     "compression.zstd.level": Int = Some("3"), Within(-131072, 22), Always, listed, Honoured;
         "How hard the broker tries when it compresses with Zstandard.";
-    "delete.retention.ms": Long = Some("86400000"), From(0), Always, listed, WithoutObject(COMPACT);
+    "delete.retention.ms": Long = Some("86400000"), From(0), Always, listed, Honoured;
         "How long a deletion mark stays in a compacted topic.";
     "errors.deadletterqueue.group.enable": Boolean = Some("false"), Any, Always, listed, WithoutObject(SHARE);
         "Whether share groups may put records that they give up into this topic.";
@@ -36,7 +36,7 @@ pub(crate) static TOPIC: &[Setting] = settings! {
         "How many bytes of a partition stay on the local disk once they are in the remote tier.";
     "local.retention.ms": Long = Some("-2"), From(-2), Always, listed, WithoutObject(TIER);
         "How long records stay on the local disk once they are in the remote tier.";
-    "max.compaction.lag.ms": Long = Some("9223372036854775807"), From(1), Always, listed, WithoutObject(COMPACT);
+    "max.compaction.lag.ms": Long = Some("9223372036854775807"), From(1), Always, listed, Honoured;
         "How long a record may stay that compaction would remove.";
     "max.decompressed.message.bytes": Int = Some("2147483639"), Within(1, 2147483639), Always, listed, Honoured;
         "The most that the records of a batch may take when they are decompressed.";
@@ -48,9 +48,9 @@ pub(crate) static TOPIC: &[Setting] = settings! {
         "How far a producer's timestamp may lie behind the broker's clock.";
     "message.timestamp.type": String = Some("CreateTime"), OneOf(&["CreateTime", "LogAppendTime"]), Always, listed, Honoured;
         "Whether records carry the time of their producer or that of their arrival.";
-    "min.cleanable.dirty.ratio": Double = Some("0.5"), Fraction(0.0, 1.0), Always, listed, WithoutObject(COMPACT);
+    "min.cleanable.dirty.ratio": Double = Some("0.5"), Fraction(0.0, 1.0), Always, listed, Honoured;
         "Which part of a log must be new for it to be compacted.";
-    "min.compaction.lag.ms": Long = Some("0"), From(0), Always, listed, WithoutObject(COMPACT);
+    "min.compaction.lag.ms": Long = Some("0"), From(0), Always, listed, Honoured;
         "How long a record stays at least before compaction may remove it.";
     "min.insync.replicas": Int = Some("1"), From(1), Always, listed, WithoutObject(INSYNC);
         "How many replicas must have a record that is acknowledged with acks=all.";

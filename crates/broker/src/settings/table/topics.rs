@@ -23,7 +23,7 @@ pub(crate) static TOPICS: &[Setting] = settings! {
     "delete.topic.enable": Boolean = Some("true"), Any, ReadOnly, listed, Honoured;
         "Whether clients may delete topics.";
     "log.cleanup.policy": List = Some("delete"), OneOf(&["compact", "delete"]), ClusterWide, listed, Honoured;
-        "Whether old records are deleted, where the topic does not say; compact removes nothing yet.";
+        "What becomes of old records, where the topic does not say.";
     "log.message.timestamp.after.max.ms": Long = Some("3600000"), From(0), ClusterWide, listed, Honoured;
         "How far a producer's timestamp may lie ahead of the broker's clock, where the topic does not say.";
     "log.message.timestamp.before.max.ms": Long = Some("9223372036854775807"), From(0), ClusterWide, listed, Honoured;

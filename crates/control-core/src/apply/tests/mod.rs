@@ -81,6 +81,11 @@ impl Story {
         self.asks(owner, Command::Trim { stream, node_epoch, stream_epoch, start })
     }
 
+    fn cleaned(&mut self, owner: u64, stream: StreamId, epoch: i32, cleaned: u64) -> Outcome {
+        let (node_epoch, stream_epoch, cleaned) = (NodeEpoch(owner), StreamEpoch(epoch), Offset(cleaned));
+        self.asks(owner, Command::Cleaned { stream, node_epoch, stream_epoch, cleaned })
+    }
+
     fn die(&mut self, start: u64) {
         assert_eq!(self.asks(0, Command::DeclareDead { node_epochs: vec![NodeEpoch(start)] }), Outcome::Done);
     }
@@ -140,6 +145,28 @@ fn recovered(dead: u64, by: u64, end: u64, ends: &[(StreamId, u64)], open_on: Op
 
 fn committed(flags: &[bool]) -> Outcome {
     Outcome::Committed { ranges: flags.to_vec() }
+}
+
+#[test]
+fn the_cleaned_end_only_rises_and_is_its_owners_to_say() {
+    let mut story = Story::new(2);
+    let stream = story.stream("a", 1);
+    assert_eq!(story.commit(1, 1, 1, &[(stream, 0, 0, 10)]), committed(&[true]));
+    assert_eq!(story.cleaned(1, stream, 0, 8), Outcome::Done);
+    assert_eq!(story.cleaned(1, stream, 0, 3), Outcome::Done);
+    assert_eq!(story.record(stream).cleaned, Offset(8), "it never goes back");
+    assert!(
+        matches!(story.cleaned(1, stream, 0, 11), Outcome::Refused(Refusal::Invalid(_))),
+        "beyond what is committed"
+    );
+    assert_eq!(story.cleaned(2, stream, 0, 9), Outcome::Refused(Refusal::StaleEpoch));
+    assert_eq!(story.cleaned(1, stream, 1, 9), Outcome::Refused(Refusal::StaleEpoch));
+    story.die(1);
+    assert!(matches!(story.cleaned(1, stream, 0, 9), Outcome::Refused(Refusal::Dead(_))));
+    story.recover(1, 2, 50, &[(stream, 10)]);
+    assert_eq!(story.record(stream).cleaned, Offset(8), "whoever owns it next goes on from there");
+    assert_eq!(story.cleaned(2, stream, 1, 10), Outcome::Done);
+    assert_eq!(story.record(stream).cleaned, Offset(10));
 }
 
 #[test]
@@ -665,6 +692,13 @@ fn random_command(seed: &mut Seed, image: &Image, counters: &mut BTreeMap<u64, u
                 (NodeEpoch(owner), tenure.map(|tenure| tenure.stream_epoch).unwrap_or_default());
             // The owner never trims beyond what it has confirmed, and so not beyond a closed end.
             return (owner, Command::Trim { stream, node_epoch, stream_epoch, start: Offset(offset) });
+        }
+        12 => {
+            let owner = tenure.map_or(start, |tenure| tenure.node_epoch().0);
+            let offset = record.map_or(0, |record| near(seed, record.committed()));
+            let (node_epoch, stream_epoch) =
+                (NodeEpoch(owner), tenure.map(|tenure| tenure.stream_epoch).unwrap_or_default());
+            return (owner, Command::Cleaned { stream, node_epoch, stream_epoch, cleaned: Offset(offset) });
         }
         8 if seed.chance(300) => Command::ForgetWal { wal: wal(start) },
         10 | 11 => return replace::random(seed, image, counters, start, stream),

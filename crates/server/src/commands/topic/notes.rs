@@ -1,4 +1,4 @@
-//! What a cluster says of settings that it takes and that do not act there, or only in part: whoever sets one is told.
+//! What a cluster says of settings that it takes and that do not act there: whoever sets one is told.
 //!
 //! Read from the settings' documentation as a Millstream words it. Other clusters' documentation has nothing of the kind.
 
@@ -7,8 +7,6 @@ use client::{ClientError, Cluster};
 
 /// What the documentation of a setting says whose object does not exist.
 const WITHOUT_OBJECT: &str = "Without object here: ";
-/// What stands in a sentence about a value that acts in part.
-const IN_PART: &str = " yet";
 
 /// A line for each of the settings `names` of a topic that does not do what its name says.
 pub(super) async fn notes(cluster: &Cluster, topic: &str, names: &[String]) -> Vec<String> {
@@ -25,18 +23,8 @@ pub(super) async fn notes(cluster: &Cluster, topic: &str, names: &[String]) -> V
 }
 
 fn note(setting: &Setting) -> Option<String> {
-    let documentation = setting.documentation.as_deref()?;
-    let Setting { name, value, .. } = setting;
-    if let Some((_, reason)) = documentation.split_once(WITHOUT_OBJECT) {
-        return Some(format!("{name} is without object here: {}", reason.trim_end_matches('.')));
-    }
-    let value = value.as_deref()?;
-    let is_about = |part: &&str| {
-        let word = part.split(' ').next().unwrap_or_default();
-        part.contains(IN_PART) && value.split(',').any(|item| item.trim() == word)
-    };
-    let parts = documentation.split(['.', ';']).map(str::trim);
-    parts.into_iter().find(is_about).map(|part| format!("{name}={value} acts in part: {part}"))
+    let (_, reason) = setting.documentation.as_deref()?.split_once(WITHOUT_OBJECT)?;
+    Some(format!("{} is without object here: {}", setting.name, reason.trim_end_matches('.')))
 }
 
 #[cfg(test)]
@@ -50,11 +38,7 @@ mod tests {
 
     #[test]
     fn what_acts_has_no_note() {
-        let about = "Whether old records go; compact removes nothing yet, and takes keys.";
-        assert_eq!(note(&setting("cleanup.policy", "delete", about)), None);
         assert_eq!(note(&setting("retention.ms", "1", "Records that are older are deleted; -1: never.")), None);
-        let told = note(&setting("cleanup.policy", "delete,compact", about)).unwrap();
-        assert_eq!(told, "cleanup.policy=delete,compact acts in part: compact removes nothing yet, and takes keys");
         let told = note(&setting("segment.ms", "1", "An age. Without object here: there are no files.")).unwrap();
         assert_eq!(told, "segment.ms is without object here: there are no files");
     }

@@ -102,6 +102,7 @@ async fn log_start(shared: &Arc<Shared>, partition: i32, seed: &mut Seed) -> i64
         name: "__consumer_offsets".to_owned(),
         partitions: OFFSETS_PARTITIONS,
         retention_bytes: None,
+        settings: Vec::new(),
         recreated: false,
         pruned: false,
         value_bytes_max: 0,
