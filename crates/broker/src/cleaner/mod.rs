@@ -102,7 +102,7 @@ struct Candidate {
 
 /// Cleans until the broker stops.
 pub(crate) async fn run(broker: Arc<Shared>) {
-    if !broker.options.cleaner.is_enabled {
+    if !broker.live().cleaner.is_enabled {
         return;
     }
     let mut stopping = broker.stopping.subscribe();

@@ -405,3 +405,50 @@ pub(super) fn aged(greatest: UnixMillis, of_block: UnixMillis) -> UnixMillis {
     let is_timeless = greatest != NO_RECORDS && greatest.0 < 0;
     if is_timeless && of_block.0 < 0 { of_block } else { greatest }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stream_core::testing::batch_bytes;
+
+    /// A batch of two offsets with this greatest time and so many records.
+    fn timed(base: u64, timestamp: i64, records: u32) -> Vec<u8> {
+        let mut bytes = batch_bytes(base, 2, 100);
+        bytes[35..43].copy_from_slice(&timestamp.to_be_bytes());
+        bytes[57..61].copy_from_slice(&records.to_be_bytes());
+        bytes
+    }
+
+    #[test]
+    fn a_part_of_a_block_has_the_time_of_its_records_or_that_of_the_blocks_arrival() {
+        let of = |batches: &[(i64, u32)], block_time: UnixMillis| {
+            let bytes: Bytes = (0..)
+                .step_by(2)
+                .zip(batches)
+                .flat_map(|(base, (time, records))| timed(base, *time, *records))
+                .collect();
+            let range = OffsetRange::new(Offset(0), Offset(2 * batches.len() as u64));
+            let block = BlockEntry {
+                stream: StreamId(1),
+                stream_epoch: StreamEpoch(0),
+                range,
+                position: 0,
+                len: u32::try_from(bytes.len()).expect("a small block"),
+                crc: 0,
+                records: batches.len() as u64,
+                max_timestamp: block_time,
+                max_timestamp_offset: Offset(0),
+                control: false,
+            };
+            let run = cut(&block, &bytes, OffsetRange::new(Offset(2), range.next)).expect("it is sound");
+            let run = run.expect("there are batches");
+            (run.max_timestamp, run.max_timestamp_offset.0)
+        };
+        let arrived = UnixMillis(77).arrival();
+        assert_eq!(of(&[(9, 2), (5, 2), (7, 2)], UnixMillis(9)), (UnixMillis(7), 4));
+        assert_eq!(of(&[(-1, 2), (-1, 2), (-1, 2)], arrived), (arrived, 2), "no later than the last of the block");
+        assert_eq!(of(&[(9, 2), (-1, 2)], UnixMillis(9)), (UnixMillis(-1), 2), "when that arrived is not known");
+        assert_eq!(of(&[(3, 2), (8, 0), (7, 2)], UnixMillis(7)), (UnixMillis(7), 4), "an empty batch has no time");
+        assert_eq!(of(&[(3, 2), (8, 0)], UnixMillis(3)).0, NO_RECORDS);
+    }
+}
