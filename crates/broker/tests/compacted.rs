@@ -7,6 +7,7 @@ mod support;
 use base::{Offset, OffsetRange, UnixMillis};
 use broker::{BrokerOptions, CleanerOptions};
 use bytes::Bytes;
+use protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
 use protocol::record_batch::{BatchBuilder, Compression, NewRecord, RecordBatch, batches};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -216,6 +217,45 @@ async fn records_without_a_time_wait_from_their_arrival_on_and_deletion_marks_am
     let end = produce(&mut client, "marks", Compression::None, &[("c", Some("2"))]).await + 1;
     cleaned_to(&running, "marks", end).await;
     assert_eq!(records(&consumed(&mut client, "marks").await.0), [(2, "c".to_owned(), Some("2".to_owned()))]);
+    running.broker.stop().await;
+}
+
+/// Offset and timestamp that ListOffsets tells for a time, or for the greatest.
+async fn offset_at(client: &mut Client, topic: &str, timestamp: i64) -> (i64, i64) {
+    let partition = ListOffsetsPartition { timestamp, ..ListOffsetsPartition::default() };
+    let topic = ListOffsetsTopic { name: topic.to_owned(), partitions: vec![partition] };
+    let request = ListOffsetsRequest { replica_id: -1, topics: vec![topic], ..ListOffsetsRequest::default() };
+    let answer = client.call(9, &request).await.topics[0].partitions[0].clone();
+    assert_eq!(answer.error_code, 0);
+    (answer.offset, answer.timestamp)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn searches_by_time_find_only_records_that_are_there() {
+    const GREATEST: i64 = -3;
+    let running = start(options()).await;
+    let mut client = running.client().await;
+    let began = now();
+    assert_eq!(client.create("sent", 1, &EAGER).await, 0);
+    let newest = keyed_at(began + 1000, BatchBuilder::new().producer(7, 0, 0), &[("a", Some("1"))]);
+    let last = keyed_at(began, BatchBuilder::new(), &[("a", Some("2"))]);
+    for batch in [newest, last] {
+        assert_eq!(client.produce("sent", batch.bytes().clone()).await.error_code, 0);
+    }
+    cleaned_to(&running, "sent", 2).await;
+    let (seen, _) = consumed(&mut client, "sent").await;
+    let told: Vec<_> = seen.iter().map(|batch| (batch.record_count(), batch.max_timestamp())).collect();
+    assert_eq!(told, [(0, began + 1000), (1, began)], "the producer's newest batch stays, without its record");
+    assert_eq!(offset_at(&mut client, "sent", GREATEST).await, (1, began));
+    assert_eq!(offset_at(&mut client, "sent", began).await, (1, began));
+    assert_eq!(offset_at(&mut client, "sent", began + 500).await, (-1, -1));
+
+    let stamped = ("message.timestamp.type", "LogAppendTime");
+    assert_eq!(client.create("stamped", 1, &[EAGER[0], EAGER[1], stamped]).await, 0);
+    produce(&mut client, "stamped", Compression::Zstd, &[("a", Some("1")), ("b", Some("1"))]).await;
+    produce(&mut client, "stamped", Compression::None, &[("a", Some("2"))]).await;
+    cleaned_to(&running, "stamped", 3).await;
+    assert_eq!(offset_at(&mut client, "stamped", began).await.0, 1, "the first record of its batch is gone");
     running.broker.stop().await;
 }
 
