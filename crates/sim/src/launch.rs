@@ -137,6 +137,8 @@ pub async fn open_bucket(
 
 /// Of the objects here, some are larger and some are not.
 const DIRECT_BYTES_MIN: usize = 4 << 10;
+
+/// Eager, and with next to no memory.
 fn cleaner() -> CleanerOptions {
     CleanerOptions {
         period: Duration::from_millis(600),
