@@ -60,7 +60,8 @@ impl Topic {
     /// The partition with this number.
     #[must_use]
     pub fn partition(&self, index: i32) -> Option<&Partition> {
-        self.partitions.iter().find(|partition| partition.index == index)
+        let at = self.partitions.binary_search_by_key(&index, |partition| partition.index).ok()?;
+        self.partitions.get(at)
     }
 }
 

@@ -1,9 +1,8 @@
 use super::*;
 use crate::options::ClientOptions;
-use bytes::BytesMut;
+use crate::test_broker::{self, answer};
 use protocol::api_key::ApiKey;
-use protocol::frame::{RequestFrame, encode_response, next_frame};
-use protocol::messages::api_versions_response::{ApiVersion, ApiVersionsResponse};
+use protocol::frame::RequestHeader;
 use protocol::messages::find_coordinator_response::FindCoordinatorResponse;
 use protocol::messages::heartbeat_response::HeartbeatResponse;
 use protocol::messages::metadata_response::{MetadataResponse, MetadataResponseBroker};
@@ -11,8 +10,6 @@ use protocol::messages::offset_commit_response::{
     OffsetCommitResponse, OffsetCommitResponsePartition, OffsetCommitResponseTopic,
 };
 use std::collections::VecDeque;
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::sync::Mutex;
 use world::{World, lock};
 
@@ -44,6 +41,7 @@ enum Deed {
 }
 
 /// A broker that coordinates every group, and does what it is told to.
+#[derive(Clone, Default)]
 struct Coordinator {
     port: u16,
     deeds: Arc<Mutex<VecDeque<Deed>>>,
@@ -52,63 +50,38 @@ struct Coordinator {
 }
 
 impl Coordinator {
-    #[expect(clippy::disallowed_methods, reason = "a broker beside the client, in tests that are never simulated")]
     fn start() -> Coordinator {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let (deeds, asked) = (Arc::new(Mutex::default()), Arc::new(Mutex::default()));
-        let served = Coordinator { port, deeds: Arc::clone(&deeds), asked: Arc::clone(&asked) };
-        std::thread::spawn(move || {
-            for connection in listener.incoming() {
-                let each = Coordinator { port, deeds: Arc::clone(&deeds), asked: Arc::clone(&asked) };
-                std::thread::spawn(move || each.serve(connection.unwrap()));
-            }
+        let mut coordinator = Coordinator::default();
+        coordinator.port = test_broker::start(|port| {
+            let served = Coordinator { port, ..coordinator.clone() };
+            Arc::new(move |request| served.answer(&request.header))
         });
-        served
+        coordinator
     }
 
-    fn serve(&self, mut connection: TcpStream) {
-        let mut received = BytesMut::new();
-        let mut some = [0; 4096];
-        loop {
-            while let Some(frame) = next_frame(&mut received, 1 << 20).unwrap() {
-                let Some(answer) = self.answer(RequestFrame::decode(frame).unwrap()) else { return };
-                connection.write_all(&answer).unwrap();
-            }
-            match connection.read(&mut some) {
-                Ok(0) | Err(_) => return,
-                Ok(length) => received.extend_from_slice(&some[..length]),
-            }
-        }
-    }
-
-    fn answer(&self, request: RequestFrame) -> Option<Bytes> {
-        let (key, version, id) = (request.header.key, request.header.version, request.header.correlation_id);
-        lock(&self.asked).push(key);
-        let (host, port) = ("127.0.0.1".to_owned(), i32::from(self.port));
-        let bytes = match key {
-            ApiKey::ApiVersions => encode_response(key, version, id, &served()),
+    fn answer(&self, request: &RequestHeader) -> Option<Bytes> {
+        lock(&self.asked).push(request.key);
+        let itself = test_broker::itself(1, self.port);
+        match request.key {
+            ApiKey::ApiVersions => answer(request, &test_broker::serves(&SERVED)),
             ApiKey::Metadata => {
-                let brokers = vec![MetadataResponseBroker { node_id: 1, host, port, ..Default::default() }];
-                encode_response(key, version, id, &MetadataResponse { brokers, ..Default::default() })
+                answer(request, &MetadataResponse { brokers: vec![itself], ..MetadataResponse::default() })
             }
             ApiKey::FindCoordinator => {
-                let found = FindCoordinatorResponse { node_id: 1, host, port, ..Default::default() };
-                encode_response(key, version, id, &found)
+                let MetadataResponseBroker { node_id, host, port, .. } = itself;
+                answer(request, &FindCoordinatorResponse { node_id, host, port, ..Default::default() })
             }
             ApiKey::Heartbeat => {
                 let error_code = self.next()?.number();
-                encode_response(key, version, id, &HeartbeatResponse { error_code, ..Default::default() })
+                answer(request, &HeartbeatResponse { error_code, ..HeartbeatResponse::default() })
             }
             ApiKey::OffsetCommit => {
                 let partition = OffsetCommitResponsePartition { partition_index: 0, error_code: self.next()?.number() };
                 let topic = OffsetCommitResponseTopic { partitions: vec![partition], ..Default::default() };
-                let answer = OffsetCommitResponse { topics: vec![topic], ..Default::default() };
-                encode_response(key, version, id, &answer)
+                answer(request, &OffsetCommitResponse { topics: vec![topic], ..OffsetCommitResponse::default() })
             }
             other => panic!("nobody asks for {other:?} here"),
-        };
-        Some(bytes.unwrap().into_bytes())
+        }
     }
 
     fn next(&self) -> Option<ErrorCode> {
@@ -127,12 +100,8 @@ impl Coordinator {
     }
 }
 
-fn served() -> ApiVersionsResponse {
-    let served =
-        [ApiKey::ApiVersions, ApiKey::Metadata, ApiKey::FindCoordinator, ApiKey::Heartbeat, ApiKey::OffsetCommit];
-    let row = |key: ApiKey| ApiVersion { api_key: key.number(), min_version: 0, max_version: i16::MAX };
-    ApiVersionsResponse { api_keys: served.map(row).into(), ..ApiVersionsResponse::default() }
-}
+const SERVED: [ApiKey; 5] =
+    [ApiKey::ApiVersions, ApiKey::Metadata, ApiKey::FindCoordinator, ApiKey::Heartbeat, ApiKey::OffsetCommit];
 
 async fn member(bootstrap: String, call_within: Duration) -> GroupConsumer {
     let options = ClientOptions { call_within, ..ClientOptions::new(bootstrap) };

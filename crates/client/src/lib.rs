@@ -16,11 +16,17 @@ mod error;
 mod group_consumer;
 mod groups;
 mod lane;
+mod leader;
 mod offsets;
 mod options;
 mod partitioner;
 mod patience;
 mod producer;
+mod sender;
+mod shared;
+#[cfg(test)]
+mod test_broker;
+mod track;
 mod versions;
 
 pub use cluster::{Broker, Cluster, Partition, Topic};

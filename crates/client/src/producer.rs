@@ -1,15 +1,17 @@
 //! Writes records to a topic: collected into batches partition by partition, acknowledged by all in-sync replicas.
 //!
-//! [`Producer::send`] puts a record into its partition's open batch and waits only where memory is used up. A [lane](crate::lane)
-//! for each partition sends batches. Where the cluster gives out producer ids the producer is idempotent: several batches of a
+//! [`Producer::send`] puts a record into its partition's open batch, its [lane](crate::lane)'s, and waits only where memory is used
+//! up. One task, the [sender](crate::sender), carries batches of all partitions to their leaders. Where the cluster gives out producer ids the producer is idempotent: several batches of a
 //! partition are under way, and trying again neither doubles nor reorders. Elsewhere one batch of a partition is under way at a
 //! time: order is kept, and a batch whose answer was lost may be there twice. The first failure that can't be tried again ends
 //! the producer; everything not yet delivered by then is not reported.
 
-use crate::cluster::{Cluster, Topic};
+use crate::cluster::{Cluster, Partition, Topic};
 use crate::error::ClientError;
-use crate::lane::{Lane, Shared};
+use crate::lane::Lane;
 use crate::partitioner::partition_for_key;
+use crate::sender::Sender;
+use crate::shared::Shared;
 use base::Micros;
 use protocol::error_code::ErrorCode;
 use protocol::messages::init_producer_id_request::InitProducerIdRequest;
@@ -19,8 +21,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use world::Backoff;
 
-/// Batches of one partition under way, where the cluster can tell their order: what Kafka's brokers remember.
-const IN_FLIGHT_MAX: usize = 5;
 /// What a record takes beyond its key and value, at most, without headers.
 const RECORD_OVERHEAD: usize = 32;
 
@@ -98,14 +98,12 @@ impl Producer {
     ) -> Result<Producer, ClientError> {
         let known: Arc<Topic> = cluster.topic(topic).await?;
         let id = producer_id(&cluster).await?;
-        let in_flight_max = if id.is_some() { IN_FLIGHT_MAX } else { 1 };
         let clock = cluster.world().clock.clone();
-        let lanes: Vec<Arc<Lane>> =
-            known.partitions.iter().map(|partition| Arc::new(Lane::new(partition.index))).collect();
-        let shared = Arc::new(Shared::new(cluster, topic, options, id, in_flight_max, on_delivery));
-        for lane in &lanes {
-            clock.spawn("produce-lane", Box::pin(lane.clone().run(shared.clone())));
-        }
+        let lane = |(at, partition): (usize, &Partition)| Arc::new(Lane::new(at, partition.index));
+        let lanes: Vec<Arc<Lane>> = known.partitions.iter().enumerate().map(lane).collect();
+        let shared = Arc::new(Shared::new(cluster, topic, options, id, on_delivery));
+        let sender = Sender::new(shared.clone(), lanes.clone(), known);
+        clock.spawn("produce-send", Box::pin(sender.run()));
         let first = usize::try_from(clock.random() >> 32).unwrap_or(0);
         Ok(Producer { shared, lanes, current: AtomicUsize::new(first) })
     }
@@ -137,7 +135,7 @@ impl Producer {
     /// The producer has failed, now or earlier.
     pub async fn flush(&self) -> Result<(), ClientError> {
         self.shared.begin_flush();
-        self.lanes.iter().for_each(|lane| lane.wake());
+        self.lanes.iter().for_each(|lane| lane.list(&self.shared));
         let flushed = self.shared.all_delivered().await;
         self.shared.end_flush();
         flushed
@@ -169,10 +167,9 @@ impl Producer {
 }
 
 impl Drop for Producer {
-    /// The lanes' tasks end. What was not flushed is given up.
+    /// The sender ends. What was not flushed is given up.
     fn drop(&mut self) {
         self.shared.close();
-        self.lanes.iter().for_each(|lane| lane.wake());
     }
 }
 
