@@ -53,6 +53,19 @@ class Running:
             sys.exit(f"{' '.join(map(str, words))} failed:\n{done.stderr}\nthe broker's log is {self.server.log_path}")
         return done.stdout
 
+    def begin(self, *words):
+        """The same, which goes on beside what comes next."""
+        return subprocess.Popen(self.command(*words), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+
+    def forget_caches(self):
+        """A broker that was stopped and started again, and nothing of its files in the kernel's memory."""
+        self.server.stop()
+        subprocess.run(["sync"], check=True)
+        with open("/proc/sys/vm/drop_caches", "w") as caches:
+            caches.write("3\n")
+        self.server.start()
+        self.pid = self.server.process.pid
+
     def create(self, topic, partitions):
         self.do("topic", "create", topic, "--partitions", partitions)
 

@@ -333,8 +333,10 @@ pub enum Bench {
         after_help = "Examples:\n  millstream topic create load\n  millstream bench produce load --rate 5000 --size 1024 --duration 30 --json\n  millstream bench produce load --rate 5000 --duration 300 --console 127.0.0.1:9644"
     )]
     Produce(Load),
-    /// Read a topic from its beginning to its end as fast as possible.
-    #[command(after_help = "Example:\n  millstream bench consume load")]
+    /// Read a topic from its beginning to its end as fast as possible, with one reader or many.
+    #[command(
+        after_help = "Examples:\n  millstream bench consume load\n  millstream bench consume load --readers 32 --duration 30"
+    )]
     Consume(BenchConsume),
     /// Write at a fixed rate, or as fast as possible, read at the same time, and time the way from one to the other.
     #[command(after_help = "Example:\n  millstream bench e2e load --rate 5000 --duration 30")]
@@ -379,9 +381,15 @@ pub struct Load {
 pub struct BenchConsume {
     /// The topic to read
     pub topic: String,
-    /// Read this many records at the most
+    /// Read with this many at the same time, each all of it over connections of its own
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub readers: u32,
+    /// Each reads this many records at the most
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub max: Option<u64>,
+    /// Stop after this time, wherever the readers are [default: read to the end]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub duration: Option<u64>,
     #[command(flatten)]
     pub cluster: ClusterArgs,
 }

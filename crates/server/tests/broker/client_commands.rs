@@ -398,6 +398,9 @@ fn a_bench_counts_every_record_that_was_due() {
         assert!(0.0 < at("p50") && at("p50") <= at("p99") && at("p99") <= at("max"), "{report}");
         let read = json(&cluster.ok(&["bench", "consume", "load", "--json"]));
         assert_eq!((&read["records"], &read["bytes"]), (&written.into(), &(written * 100).into()), "{read}");
+        let many = ["bench", "consume", "load", "--readers", "3", "--duration", "60", "--json"];
+        let read = json(&cluster.ok(&many));
+        assert_eq!((&read["records"], &read["bytes"]), (&(3 * written).into(), &(written * 300).into()), "{read}");
     }
     let console = cluster.broker.console.to_string();
     let words = ["bench", "produce", "load", "--duration", "1", "--warmup", "0", "--console", &console];
