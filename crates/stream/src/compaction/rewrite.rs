@@ -5,8 +5,8 @@
 //! next: a block's batches ─▶ the layer above ─▶ keep: what stays of them ─▶ objects ─▶ Replace, part by part, oldest first
 //! ```
 //! A job as any other (`job`): it is refused where what it read no longer stands (rule R-1), and may be cut off at any step. What it
-//! has handed in before stays. Parts are handed in oldest first and none behind one that was refused, so that nothing is removed
-//! because of what an older part was to lose.
+//! has handed in before stays. What is next is planned part by part, so that what others do between two parts costs nothing. Parts are
+//! handed in oldest first and none behind one that was refused, so that nothing is removed because of what an older part was to lose.
 //!
 //! A part of which everything stays is left where it is.
 
@@ -29,7 +29,11 @@ pub struct Rewrite<'a> {
     work: Work<'a>,
     shared: &'a Shared,
     stream: StreamId,
+    below: Offset,
     start: Offset,
+    /// Up to where it is handed in.
+    done: Offset,
+    /// What is to be read yet, as of when the turn was taken.
     left: VecDeque<Reference>,
     open: Option<Part>,
     /// The block whose batches were given out, and not answered by `keep` yet.
@@ -59,15 +63,14 @@ struct Progress {
 
 impl<'a> Rewrite<'a> {
     pub(crate) fn new(shared: &'a Shared, stream: StreamId, below: Offset, bytes_per_second: u64) -> Rewrite<'a> {
-        let image = shared.ledger.image();
-        let record = image.streams.get(&stream);
-        let references = record.map(|record| parts(record)).unwrap_or_default();
         Rewrite {
             work: Work::new(shared, bytes_per_second),
             shared,
             stream,
-            start: record.map_or(Offset(0), |record| record.start),
-            left: references.into_iter().filter(|it| it.range.base < below).collect(),
+            below,
+            start: Offset(0),
+            done: Offset(0),
+            left: VecDeque::new(),
             open: None,
             given: None,
             part: Progress::default(),
@@ -139,12 +142,38 @@ impl<'a> Rewrite<'a> {
                     self.hand_in().await?;
                 }
             }
+            if self.turn.is_none() {
+                self.take_turn().await?;
+            }
             let Some(reference) = self.left.pop_front() else {
                 self.hand_in().await?;
                 return Ok(None);
             };
             self.begin(reference).await?;
         }
+    }
+
+    /// Waits for the turn, then plans: whose turn it was may have merged what is to be read, most often where the log ends. An old plan
+    /// would be refused there, time and again where the log grows.
+    async fn take_turn(&mut self) -> Result<(), Fault> {
+        self.turn = Some(self.shared.compaction_turn.lock().await);
+        let image = self.shared.ledger.image();
+        let record = image.streams.get(&self.stream);
+        self.start = record.map_or(Offset(0), |record| record.start);
+        let (done, below) = (self.done, self.below);
+        let references = record.map(|record| parts(record)).unwrap_or_default();
+        let wanted = |it: &Reference| it.range.next > done && it.range.base < below;
+        self.left = references.into_iter().filter(wanted).collect();
+        match self.left.front() {
+            // What was given out already would be given out again.
+            Some(first) if first.range.base.max(self.start) < done => Err(self.has_changed()),
+            _ => Ok(()),
+        }
+    }
+
+    fn has_changed(&self) -> Fault {
+        let why = format!("stream {} has changed while it was rewritten; begins anew", self.stream);
+        Fault::Store(world::StoreError::Trouble(why))
     }
 
     /// Whether what is laid out fills an object, or much was read for it.
@@ -158,9 +187,6 @@ impl<'a> Rewrite<'a> {
     }
 
     async fn begin(&mut self, reference: Reference) -> Result<(), Fault> {
-        if self.turn.is_none() {
-            self.turn = Some(self.shared.compaction_turn.lock().await);
-        }
         let range = reference.range;
         if self.work.swap.is_none() {
             self.work.swap = Some(Swap { stream: self.stream, old: Vec::new(), new: Vec::new() });
@@ -196,19 +222,20 @@ impl<'a> Rewrite<'a> {
 
     /// Has the ledger put what is laid out in the place of what was read for it.
     async fn hand_in(&mut self) -> Result<(), Fault> {
+        let reached = self.part.reached;
         if self.work.swap.is_none() || (!self.part.changed && self.work.forget()) {
-            self.turn = None;
+            (self.turn, self.done) = (None, reached);
             return Ok(());
         }
-        self.work.end_swap(self.part.covered, self.part.reached).await;
+        self.work.end_swap(self.part.covered, reached).await;
         self.work.finish_output().await?;
         let applied = self.work.submit().await?;
         self.turn = None;
-        if applied {
-            return Ok(());
+        if !applied {
+            return Err(self.has_changed());
         }
-        let busy = format!("stream {} has changed while it was rewritten; begins anew", self.stream);
-        Err(Fault::Store(world::StoreError::Trouble(busy)))
+        self.done = reached;
+        Ok(())
     }
 }
 
