@@ -3,8 +3,8 @@
 
 use crate::checker::ImageWatch;
 use crate::launch;
-use crate::plan::Plan;
-use crate::world::{Fuse, HostId, Process, Universe, now, spawn, wait};
+use crate::plan::{Plan, Storage};
+use crate::world::{FILER, Fuse, HostDisk, HostId, Process, Universe, now, spawn, wait};
 use base::{Micros, Seed};
 use control::Ledger;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -100,6 +100,13 @@ impl Cluster {
     #[must_use]
     pub fn host(&self, broker: usize) -> HostId {
         self.seat(broker).host
+    }
+
+    /// The disk that holds a broker's write-ahead log, where it has one.
+    #[must_use]
+    pub fn wal_disk(&self, broker: usize) -> HostDisk {
+        let shared = self.0.plan.storage == Storage::SharedWal;
+        self.0.universe.disk(if shared { FILER } else { self.host(broker) })
     }
 
     /// A broker's present process.

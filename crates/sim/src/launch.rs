@@ -1,6 +1,7 @@
 //! One life of one broker: its real shell, started over its process' world with bounds so tiny that every edge is near.
 
 use crate::plan::{Plan, Storage};
+use crate::world::disk::SHARED_FOLDER;
 use crate::world::{Process, SimStore, Universe};
 use base::NodeId;
 use broker::{BrokerOptions, CleanerOptions};
@@ -77,6 +78,9 @@ impl Life {
     fn config(&self) -> NodeConfig {
         let wal = match self.plan.storage {
             Storage::ObjectWal | Storage::FolderObjectWal => WalTarget::Storage,
+            Storage::SharedWal => {
+                WalTarget::Shared { dir: Path::new(SHARED_FOLDER).join("wal"), bytes: self.plan.ring_bytes }
+            }
             Storage::DeviceWal => WalTarget::Device { path: PathBuf::from(DEVICE), give_up: None },
             Storage::RingWal | Storage::Folder => {
                 WalTarget::File { dir: PathBuf::from(format!("/wal{}", self.node_id)), bytes: self.plan.ring_bytes }
@@ -122,7 +126,7 @@ pub async fn open_bucket(
     world: &World,
 ) -> Result<Arc<dyn ObjectStore>, String> {
     match plan.storage {
-        Storage::ObjectWal | Storage::RingWal | Storage::DeviceWal => {
+        Storage::ObjectWal | Storage::RingWal | Storage::DeviceWal | Storage::SharedWal => {
             Ok(Arc::new(SimStore::new(universe.bucket.clone(), Arc::clone(process))))
         }
         Storage::Folder | Storage::FolderObjectWal => {

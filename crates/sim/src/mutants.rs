@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::process::Command;
 
 /// Every planted bug that the report searches for.
-pub const NAMES: [&str; 51] = [
+pub const NAMES: [&str; 56] = [
     "B1",
     "B2",
     "B3",
@@ -59,6 +59,11 @@ pub const NAMES: [&str; 51] = [
     "sweep deletes a shared object",
     "compaction drops the last record of a key",
     "tombstone gone too early",
+    "shared log not checked",
+    "C11",
+    "shared log read before its fence",
+    "fence collected",
+    "spilled block read from a wrapped position",
 ];
 
 /// Planted, and not found by the ordinary workload yet: `--mutant` searches for one of them, the report passes them over.

@@ -2,8 +2,8 @@
 //! everything in the end.
 
 use crate::cluster::Cluster;
-use crate::plan::{Fault, Plan};
-use crate::world::{BUCKET_HOST, DiskWeather, Fuse, StoreWeather, now, spawn, wait};
+use crate::plan::{Fault, Plan, Storage};
+use crate::world::{BUCKET_HOST, DiskWeather, FILER, Fuse, StoreWeather, now, spawn, wait};
 use base::Seed;
 use std::time::Duration;
 
@@ -62,6 +62,10 @@ fn strike(cluster: &Cluster, fault: Fault, seed: &mut Seed) {
             for broker in 0..brokers {
                 cluster.kill(broker, Duration::from_millis(seed.below(400)), "kill -9 of all");
             }
+            if cluster.plan().storage == Storage::SharedWal {
+                // Nobody is left to whom it would have promised anything.
+                cluster.universe().disk(FILER).power_loss();
+            }
         }
         Fault::PowerLoss => {
             cluster.power_loss(broker, Duration::from_millis(seed.between(50, 3_000)));
@@ -97,7 +101,7 @@ fn heal(cluster: &Cluster) {
     universe.net.heal();
     universe.bucket.set_weather(StoreWeather::FAIR);
     for broker in 0..usize::from(cluster.plan().brokers) {
-        universe.disk(cluster.host(broker)).set_weather(DiskWeather::FAIR);
+        cluster.wal_disk(broker).set_weather(DiskWeather::FAIR);
         cluster.resume(broker);
         cluster.snuff_fuse(broker);
     }
@@ -177,7 +181,7 @@ fn store_weather(cluster: &Cluster, fault: Fault, seed: &mut Seed) {
 }
 
 fn disk_weather(cluster: &Cluster, fault: Fault, broker: usize, seed: &mut Seed) {
-    let disk = cluster.universe().disk(cluster.host(broker));
+    let disk = cluster.wal_disk(broker);
     let weather = match fault {
         Fault::DiskSlow => DiskWeather { slow: 300, slow_ms_max: 400, ..DiskWeather::FAIR },
         Fault::DiskFull => DiskWeather { full: 1000, ..DiskWeather::FAIR },

@@ -13,6 +13,8 @@ pub enum Storage {
     RingWal,
     /// The same on a raw device of each host.
     DeviceWal,
+    /// The same in files on a filer that all hosts mount, so that any broker can recover any ring.
+    SharedWal,
     /// All brokers on one host, data in a folder of its disk, each broker's ring beside it.
     Folder,
     /// The same, with the write-ahead logs in the folder.
@@ -138,12 +140,13 @@ impl Plan {
     /// The plan of a seed.
     #[must_use]
     pub fn draw(seed: &mut Seed) -> Plan {
-        let storage = match seed.below(13) {
+        let storage = match seed.below(15) {
             0..5 => Storage::ObjectWal,
             5..9 => Storage::RingWal,
             9..11 => Storage::Folder,
             11 => Storage::FolderObjectWal,
-            _ => Storage::DeviceWal,
+            12 => Storage::DeviceWal,
+            _ => Storage::SharedWal,
         };
         let brokers = [1, 2, 2, 3][usize::try_from(seed.below(4)).unwrap_or(0)];
         Plan {
@@ -172,6 +175,14 @@ fn faults(seed: &mut Seed, storage: Storage, brokers: u8) -> BTreeSet<Fault> {
                 Fault::StoreSlow,
             ]);
         }
+        Storage::SharedWal => maybe.extend([
+            Fault::MoveHost,
+            Fault::CutBucket,
+            Fault::StoreTrouble,
+            Fault::StoreSlow,
+            Fault::DiskTrouble,
+            Fault::DiskSlow,
+        ]),
         Storage::RingWal | Storage::DeviceWal => maybe.extend([
             Fault::CutBucket,
             Fault::StoreTrouble,

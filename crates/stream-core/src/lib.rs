@@ -10,13 +10,15 @@
 //! | [`compact`] | which objects are worth merging, joining, writing anew |
 //! | [`read`] | which part of which object answers a read, how far to read ahead |
 //! | [`recover`] | what the groups of a dead start's WAL mean |
-//! | [`wal_group`], [`ring_header`], [`object`] | the stored bytes |
+//! | [`wal_group`], [`ring_header`], [`control_block`], [`object`] | the stored bytes |
+//! | [`foreign`] | what else may be on a device |
 //! | [`walk`] | where batches begin in a run of stored bytes |
 
 pub mod append;
 pub mod batch;
 pub mod cache;
 pub mod compact;
+pub mod control_block;
 mod fields;
 pub mod foreign;
 pub mod object;

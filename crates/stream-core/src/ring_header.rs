@@ -6,8 +6,8 @@
 use crate::fields::Fields;
 use base::{NodeEpoch, WalId, WalIndex, WalPosition, crc32c};
 
-/// The version that this build writes, and the newest that it reads.
-pub const VERSION: u16 = 1;
+/// The newest version that this build reads and writes: a ring with a control block. One without is written as version 1.
+pub const VERSION: u16 = 2;
 
 /// Bytes of one slot.
 pub const SLOT_BYTES: usize = 100;
@@ -30,6 +30,8 @@ pub struct RingHeader {
     pub wal: WalId,
     /// Where that start's groups begin.
     pub start: WalPosition,
+    /// A control block lies between the slots and the data: a ring in a shared file.
+    pub has_control: bool,
 }
 
 /// What a slot holds.
@@ -48,12 +50,18 @@ pub enum Slot {
 }
 
 impl RingHeader {
+    /// The data area's first byte in the file.
+    #[must_use]
+    pub fn data_start(&self) -> u64 {
+        if self.has_control { 3 * 4096 } else { 2 * 4096 }
+    }
+
     /// The bytes of a slot.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut slot = Vec::with_capacity(SLOT_BYTES);
         slot.extend(MAGIC);
-        slot.extend(VERSION.to_le_bytes());
+        slot.extend((if self.has_control { VERSION } else { 1 }).to_le_bytes());
         slot.extend([0; 6]);
         slot.extend(self.ring_id.to_le_bytes());
         slot.extend(self.cluster_id.to_le_bytes());
@@ -92,7 +100,7 @@ pub fn decode_slot(block: &[u8]) -> Slot {
     let wal = WalId { node_epoch: NodeEpoch(fields.u64()), index: WalIndex(fields.u16()) };
     fields.skip(14);
     let start = WalPosition(fields.u64());
-    Slot::Whole(RingHeader { ring_id, cluster_id, data_bytes, generation, wal, start })
+    Slot::Whole(RingHeader { ring_id, cluster_id, data_bytes, generation, wal, start, has_control: version == 2 })
 }
 
 #[cfg(test)]
@@ -107,6 +115,7 @@ mod tests {
             generation: 3,
             wal: WalId { node_epoch: NodeEpoch(9), index: WalIndex(1) },
             start: WalPosition(8192),
+            has_control: false,
         }
     }
 
@@ -120,6 +129,8 @@ mod tests {
     fn a_slot_round_trips_and_any_changed_byte_breaks_it() {
         let bytes = header().encode();
         assert_eq!(decode_slot(&bytes), Slot::Whole(header()));
+        let shared = RingHeader { has_control: true, ..header() };
+        assert_eq!(decode_slot(&shared.encode()), Slot::Whole(shared));
         assert_eq!(decode_slot(&[0; 4096]), Slot::Empty);
         for at in 0..bytes.len() {
             let mut changed = bytes.clone();
@@ -133,7 +144,7 @@ mod tests {
     #[test]
     fn a_newer_version_is_told_apart() {
         let mut bytes = header().encode();
-        bytes[8] = 2;
-        assert_eq!(decode_slot(&bytes), Slot::Newer(2));
+        bytes[8] = 3;
+        assert_eq!(decode_slot(&bytes), Slot::Newer(3));
     }
 }

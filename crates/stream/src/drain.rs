@@ -72,8 +72,12 @@ async fn seal_own(shared: &Shared) -> Result<(), String> {
     let end = lock(&shared.wal).next_position();
     let seal = Command::WalRecovered { wal: wal_id, end, ends, recoverer: shared.node_epoch, open_on: None };
     submit(shared, seal).await?;
-    if shared.ledger.image().wals.get(&wal_id).is_some_and(|record| record.in_storage) {
+    let record = shared.ledger.image().wals.get(&wal_id).cloned();
+    if record.as_ref().is_some_and(|record| record.in_storage) {
         wal::delete_dead_objects(&shared.objects.wals, wal_id).await.map_err(|error| error.to_string())?;
+    }
+    if let Some(path) = record.and_then(|record| wal::shared_path(&record.url)) {
+        wal::remove_shared(shared.world.disk.as_ref(), &path).await.map_err(|error| error.to_string())?;
     }
     submit(shared, Command::ForgetWal { wal: wal_id }).await?;
     // Before this start hears of its own death.

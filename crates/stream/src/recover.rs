@@ -6,15 +6,20 @@
 
 use crate::take_over::{self, Adopted};
 use crate::wal::{self, RecoverError, Recovered, RecoveredGroup, RingFile, WalReader};
-use base::{NodeEpoch, StreamId, WalId, WalIndex, planted};
+use base::{NodeEpoch, StreamId, WalId, WalIndex, WalPosition, planted};
 use control::{Ledger, LedgerError};
 use control_core::{Command, Image, Outcome, Refusal, WalRecord, WalState};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
 use stream_core::DirectoryEntry;
 use stream_core::cache::{Body, Place, Run};
 use stream_core::recover::{FoundBatch, FoundGroup, TenureView, fold};
-use world::{ObjectStore, World};
+use world::retry::Backoff;
+use world::{ObjectStore, World, lock};
+
+/// Tries to read a ring in a shared file: some tens of seconds.
+const SHARED_TRIES_MAX: u32 = 10;
 
 /// What recovery needs before there is a [`crate::shared::Shared`].
 pub(crate) struct Recovery<'a> {
@@ -24,6 +29,8 @@ pub(crate) struct Recovery<'a> {
     pub(crate) node_epoch: NodeEpoch,
     /// The ring that this process holds locked.
     pub(crate) ring: Option<&'a RingFile>,
+    /// Rings in shared files that were walked.
+    pub(crate) shared_rings: Mutex<BTreeMap<WalId, RingFile>>,
 }
 
 /// What recovery left.
@@ -118,6 +125,9 @@ pub(crate) async fn walk(recovery: &Recovery<'_>, wal: WalId, record: &WalRecord
         let walked = wal::recover_objects(recovery.world, recovery.objects, wal, from).await;
         return walked.map_err(|error| NotWalked::Kept(error.to_string()));
     }
+    if let Some(path) = wal::shared_path(&record.url) {
+        return walk_shared(recovery, wal, record, &path, from).await.map_err(NotWalked::Kept);
+    }
     match recovery.ring.filter(|ring| ring.id() == record.ring_id) {
         // The lock on the file is the fence: its writer is gone.
         Some(ring) => ring.recover(wal, from).await.map_err(|error| match error {
@@ -129,6 +139,54 @@ pub(crate) async fn walk(recovery: &Recovery<'_>, wal: WalId, record: &WalRecord
             record.url
         ))),
     }
+}
+
+/// Fences a ring in a shared file, then reads it (rule C-1). An error of the file is tried again for a while, with a file opened anew.
+async fn walk_shared(
+    recovery: &Recovery<'_>,
+    wal: WalId,
+    record: &WalRecord,
+    path: &Path,
+    from: WalPosition,
+) -> Result<Recovered, String> {
+    let mut backoff = Backoff::new();
+    loop {
+        let error = match walk_shared_once(recovery, record, path, wal, from).await {
+            Ok((ring, recovered)) => {
+                lock(&recovery.shared_rings).insert(wal, ring);
+                return Ok(recovered);
+            }
+            Err(NotWalked::Kept(reason)) => return Err(reason),
+            Err(NotWalked::DeviceFailed(reason)) => reason,
+        };
+        if backoff.tries() == SHARED_TRIES_MAX {
+            return Err(format!("{error}; mount its folder here under the same name, and start again"));
+        }
+        tracing::warn!(%wal, error, "a dead write-ahead log can't be read yet; tries again");
+        backoff.wait(recovery.world.clock.as_ref()).await;
+    }
+}
+
+async fn walk_shared_once(
+    recovery: &Recovery<'_>,
+    record: &WalRecord,
+    path: &Path,
+    wal: WalId,
+    from: WalPosition,
+) -> Result<(RingFile, Recovered), NotWalked> {
+    let failed = |error: wal::WalOpenError| NotWalked::DeviceFailed(error.to_string());
+    let ring = RingFile::open_dead(recovery.world, path, record.ring_id).await.map_err(failed)?;
+    if planted!("shared log read before its fence", true, false) {
+        ring.fence(recovery.node_epoch).await.map_err(failed)?;
+    }
+    let recovered = ring.recover(wal, from).await.map_err(|error| match error {
+        RecoverError::Unreadable { .. } => NotWalked::DeviceFailed(error.to_string()),
+        RecoverError::Damaged { .. } => NotWalked::Kept(error.to_string()),
+    })?;
+    if planted!("shared log read before its fence", false, true) {
+        ring.fence(recovery.node_epoch).await.map_err(failed)?;
+    }
+    Ok((ring, recovered))
 }
 
 /// What became of an attempt to seal a dead WAL.
@@ -164,7 +222,7 @@ async fn seal(
         }
     };
     if planted!("B8", false, true) {
-        let _whether = take_over::delete(recovery.objects, &before, wal).await;
+        let _whether = take_over::delete(recovery.world, recovery.objects, &before, wal).await;
     }
     let command = Command::WalRecovered {
         wal,
@@ -194,9 +252,12 @@ async fn seal(
     if walked_end < end {
         return Ok(Sealed::Not(format!("it was sealed at {end} and ends at {walked_end}")));
     }
-    let reader = match recovery.ring.filter(|_| !record.in_storage) {
-        Some(ring) => WalReader::Ring(ring.clone()),
-        None => WalReader::Object(wal::ObjectWalReader::new(recovery.objects.clone(), wal)),
+    let reader = if record.in_storage {
+        Some(WalReader::Object(wal::ObjectWalReader::new(recovery.objects.clone(), wal)))
+    } else {
+        let shared = lock(&recovery.shared_rings).remove(&wal);
+        let own = || recovery.ring.filter(|ring| ring.id() == record.ring_id).cloned();
+        shared.or_else(own).map(WalReader::Ring)
     };
     tracing::info!(%wal, %end, groups = found.len(), "recovered a dead write-ahead log");
     Ok(Sealed::Adopted(Adopted { wal, end, found, reader }))

@@ -17,7 +17,7 @@ use crate::recover::{self, Recovery};
 use crate::shared::Shared;
 use crate::store::{StartError, StartRequest, WalTarget};
 use crate::take_over::DeadWals;
-use crate::wal::{ObjectWal, Recovered, RingFile, Wal};
+use crate::wal::{self, ObjectWal, Recovered, RingFile, Wal, WalOpenError};
 use crate::{compaction, driver, follow, housekeeping, take_over, upload};
 use base::{NodeEpoch, WalId, WalIndex, WalPosition, planted};
 use control::Ledger;
@@ -44,16 +44,7 @@ pub(crate) async fn start(
         .await
         .map_err(|error| StartError(format!("can't read the cluster in {}: {error}", objects.describe())))?;
     let probed = probe_store(world, &objects, &ledger.image().probed, request.options.probe).await?;
-    let ring = match &request.wal {
-        WalTarget::File { dir, bytes } => {
-            Some(RingFile::open(world, dir, *bytes).await.map_err(|error| failed(&error))?)
-        }
-        WalTarget::Device { path, give_up } => {
-            let opened = RingFile::open_device(world, path, give_up.as_deref()).await;
-            Some(opened.map_err(|error| failed(&error))?)
-        }
-        WalTarget::Storage => None,
-    };
+    let ring = open_ring(world, &request.wal, &ledger.image()).await.map_err(|error| failed(&error))?;
     // Read after the lock was taken: until then another process may have trimmed the ring and written over what it trimmed.
     let opened = ledger.refresh().await.map_err(|error| failed(&error))?;
     let registration = registration(world, &objects, ring.as_ref(), &opened).await?;
@@ -71,7 +62,14 @@ pub(crate) async fn start(
 
     let wal_options = &request.options.wal;
     let wals = counted_as(&objects, Purpose::Wal);
-    let recovery = Recovery { world, objects: &wals, ledger: &ledger, node_epoch, ring: ring.as_ref() };
+    let recovery = Recovery {
+        world,
+        objects: &wals,
+        ledger: &ledger,
+        node_epoch,
+        ring: ring.as_ref(),
+        shared_rings: Mutex::default(),
+    };
     let doomed = starts_without_a_life(&ledger.image(), node_epoch, &request).await;
     let early = planted!("B3", BTreeMap::new(), walk_the_living(&recovery, &opened).await);
     if !doomed.is_empty() {
@@ -103,6 +101,19 @@ pub(crate) async fn start(
     }
     spawn_tasks(&shared);
     Ok(shared)
+}
+
+/// The ring that this start will write to, locked or its own; `None` where its log is not a ring.
+async fn open_ring(world: &World, target: &WalTarget, image: &Image) -> Result<Option<RingFile>, WalOpenError> {
+    Ok(match target {
+        WalTarget::File { dir, bytes } => Some(RingFile::open(world, dir, *bytes).await?),
+        WalTarget::Device { path, give_up } => Some(RingFile::open_device(world, path, give_up.as_deref()).await?),
+        WalTarget::Shared { dir, bytes } => {
+            wal::sweep_unbegun(world, dir, image).await;
+            Some(RingFile::create_shared(world, dir, *bytes).await?)
+        }
+        WalTarget::Storage => None,
+    })
 }
 
 /// Refuses a store that lacks what everything rests on; waits for one that is in trouble. Answers the endpoint, where it was tried

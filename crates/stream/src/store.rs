@@ -36,6 +36,8 @@ pub enum WalTarget {
         /// The token by which an earlier refusal named what is on it and may be lost.
         give_up: Option<String>,
     },
+    /// A ring of so many bytes for this start alone, in a folder that all brokers see under this name.
+    Shared { dir: PathBuf, bytes: u64 },
     /// Numbered objects in the cluster's own bucket.
     Storage,
 }

@@ -16,14 +16,15 @@ use stream_core::recover::{FoundGroup, fold, fold_producers};
 use stream_core::upload::{BlockRange, Uploader};
 use tokio::sync::{Semaphore, watch};
 use world::retry::Backoff;
-use world::{ObjectStore, StoreError, lock};
+use world::{ObjectStore, World, lock};
 
 /// A WAL that this start speaks for from now on.
 pub(crate) struct Adopted {
     pub(crate) wal: WalId,
     pub(crate) end: WalPosition,
     pub(crate) found: Vec<FoundGroup>,
-    pub(crate) reader: WalReader,
+    /// `None` where nothing is left to read.
+    pub(crate) reader: Option<WalReader>,
 }
 
 /// What this start knows of dead WALs.
@@ -54,7 +55,7 @@ pub(crate) fn take_over(shared: &Arc<Shared>, adopted: Adopted) {
             return;
         }
     };
-    lock(&shared.readers).insert(wal, reader);
+    lock(&shared.readers).extend(reader.map(|reader| (wal, reader)));
     let below_end = found.iter().take_while(|group| group.end <= end);
     let parts = fold_producers(below_end, |stream, epoch| bound(&image, stream, epoch), shared.world.clock.wall());
     shared.producers.adopt(wal, planted!("producers of a dead log forgotten", parts, BTreeMap::new()));
@@ -97,7 +98,7 @@ async fn finish(shared: &Arc<Shared>, source: &Arc<Source>) -> Result<(), Upload
     let deletable = |image: &Image| image.can_delete_wal(wal);
     if planted!("D3", false, true) {
         // It tries no more than once.
-        let _whether = delete(&shared.objects.wals, &shared.ledger.image(), wal).await;
+        let _whether = delete(&shared.world, &shared.objects.wals, &shared.ledger.image(), wal).await;
     }
     if !deletable(&shared.ledger.image()) {
         upload::run(shared, source).await?;
@@ -107,9 +108,9 @@ async fn finish(shared: &Arc<Shared>, source: &Arc<Source>) -> Result<(), Upload
         return Err(UploadEnd::Ledger(LedgerError::Closed));
     }
     let mut backoff = Backoff::new();
-    while let Err(error) = delete(&shared.objects.wals, &shared.ledger.image(), wal).await {
+    while let Err(error) = delete(&shared.world, &shared.objects.wals, &shared.ledger.image(), wal).await {
         if backoff.is_worth_a_line() {
-            tracing::warn!(%wal, %error, "can't delete a dead write-ahead log's objects; tries again");
+            tracing::warn!(%wal, error, "can't delete a dead write-ahead log; tries again");
         }
         backoff.wait(&*shared.world.clock).await;
     }
@@ -121,13 +122,22 @@ async fn finish(shared: &Arc<Shared>, source: &Arc<Source>) -> Result<(), Upload
     Ok(())
 }
 
-/// Deletes a dead WAL's objects, but for fences. A ring's region is free once the ledger forgets the WAL. After an error try
-/// again.
-pub(crate) async fn delete(objects: &Arc<dyn ObjectStore>, image: &Image, wal: WalId) -> Result<(), StoreError> {
-    if !image.wals.get(&wal).is_some_and(|record| record.in_storage) {
+/// Deletes a dead WAL's objects, but for fences, or its shared file. A ring's region is free once the ledger forgets the WAL. After an
+/// error, which is told in a line, try again.
+pub(crate) async fn delete(
+    world: &World,
+    objects: &Arc<dyn ObjectStore>,
+    image: &Image,
+    wal: WalId,
+) -> Result<(), String> {
+    let Some(record) = image.wals.get(&wal) else { return Ok(()) };
+    if let Some(path) = wal::shared_path(&record.url) {
+        return wal::remove_shared(world.disk.as_ref(), &path).await.map_err(|error| error.to_string());
+    }
+    if !record.in_storage {
         return Ok(());
     }
-    wal::delete_dead_objects(objects, wal).await
+    wal::delete_dead_objects(objects, wal).await.map_err(|error| error.to_string())
 }
 
 /// Where offsets of a stream end that were numbered in that epoch; `None` where the stream is gone, or not known yet.

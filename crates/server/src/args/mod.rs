@@ -75,7 +75,8 @@ pub struct StartArgs {
     /// The write-ahead log [default: file://DIR/wal; with s3:// `storage`]
     ///
     /// file:///dir?size=2GiB: a ring in a local file. Durable when the disk says so; recovered by a broker with the same folder.
-    /// block:///dev/NAME: the same on a whole device, which must hold nothing else. Its size is the ring's.
+    /// file:///dir?shared: a ring for each start in a folder that all brokers mount under this name; recovered by any of them.
+    /// block:///dev/NAME: as file:///dir on a whole device, which must hold nothing else. Its size is the ring's.
     /// storage: objects in the bucket. Durable when the bucket says so; recovered by any broker, and no disk is needed.
     #[arg(long, value_name = "URL")]
     pub wal: Option<String>,

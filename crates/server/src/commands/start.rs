@@ -128,6 +128,16 @@ async fn wal_target(world: &World, choice: WalChoice, batch_bytes_max: usize) ->
             }
             return Ok(WalTarget::Device { path, give_up });
         }
+        WalChoice::Shared { dir, bytes } => {
+            // Every start makes a ring of its own.
+            let bytes = match bytes {
+                Some(bytes) => bytes,
+                None => stream::wal::default_ring_bytes(free_bytes(world, &dir).await?),
+            };
+            let otherwise = format!("free some space, or say --wal 'file://{}?shared&size=SIZE'", dir.display());
+            batch_fits(batch_bytes_max, bytes, &otherwise)?;
+            return Ok(WalTarget::Shared { dir, bytes });
+        }
         WalChoice::Storage => return Ok(WalTarget::Storage),
     };
     let bytes = match (stream::wal::existing_ring_bytes(world.disk.as_ref(), &dir).await, bytes) {

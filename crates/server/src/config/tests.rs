@@ -33,6 +33,9 @@ fn reads_urls_or_says_how_to_write_them() {
     assert_eq!(config.storage, StorageTarget::Folder("/b".into()));
     assert_eq!(config.wal, WalChoice::File { dir: "/w".into(), bytes: Some(64 << 20) });
     assert_eq!(resolved(&["--wal", "storage"]).unwrap().wal, WalChoice::Storage);
+    let shared = |bytes| WalChoice::Shared { dir: "/mnt/w".into(), bytes };
+    assert_eq!(resolved(&["--wal", "file:///mnt/w?shared"]).unwrap().wal, shared(None));
+    assert_eq!(resolved(&["--wal", "file:///mnt/w?shared&size=64MiB"]).unwrap().wal, shared(Some(64 << 20)));
     let device =
         |give_up: Option<&str>| WalChoice::Device { path: "/dev/sdb".into(), give_up: give_up.map(str::to_owned) };
     assert_eq!(resolved(&["--wal", "block:///dev/sdb"]).unwrap().wal, device(None));
@@ -46,7 +49,7 @@ fn reads_urls_or_says_how_to_write_them() {
     for wrong in ["dir", "ftp://x/y", "file://dir/x", "file:///x?size=1"] {
         assert!(resolved(&["--storage", wrong]).unwrap_err().contains("write file:///dir or s3://"), "{wrong}");
     }
-    for wrong in ["dir", "s3://bucket/x", "file:///x?shared", "block://dev/x", "block:///dev/x?size=1GiB"] {
+    for wrong in ["dir", "s3://bucket/x", "file:///x?shared=no", "block://dev/x", "block:///dev/x?size=1GiB"] {
         assert!(resolved(&["--wal", wrong]).unwrap_err().contains("or storage"), "{wrong}");
     }
 }

@@ -47,6 +47,13 @@ pub enum WalChoice {
         /// The ring's size in bytes, where given.
         bytes: Option<u64>,
     },
+    /// A ring for each start in a folder that all brokers see under this name.
+    Shared {
+        /// The folder.
+        dir: PathBuf,
+        /// A ring's size in bytes, where given.
+        bytes: Option<u64>,
+    },
     /// A ring that is the whole of a block device.
     Device {
         /// The device.
@@ -85,7 +92,9 @@ pub(super) fn wal(text: Option<&str>, data: &Path, storage: &StorageTarget) -> R
         (Some(text), _) => text,
     };
     let wrong = |why: &str| {
-        ConfigError(format!("--wal {text}: {why}; write file:///dir?size=2GiB, block:///dev/NAME, or storage"))
+        ConfigError(format!(
+            "--wal {text}: {why}; write file:///dir?size=2GiB, file:///dir?shared, block:///dev/NAME, or storage"
+        ))
     };
     let url = Url::parse(text).map_err(|error| wrong(&meant(text).unwrap_or_else(|| error.to_string())))?;
     match url.scheme() {
@@ -104,14 +113,17 @@ fn meant(text: &str) -> Option<String> {
 }
 
 fn ring_in_a_file(url: &Url) -> Result<WalChoice, String> {
-    let mut bytes = None;
+    let (mut bytes, mut shared) = (None, false);
     for (name, value) in url.query_pairs() {
         match name.as_ref() {
             "size" => bytes = Some(size::parse("size", &value).map_err(|error| error.to_string())?),
+            "shared" if value.is_empty() => shared = true,
+            "shared" => return Err("shared takes no value".to_owned()),
             other => return Err(format!("unknown parameter {other}")),
         }
     }
-    Ok(WalChoice::File { dir: folder(url)?, bytes })
+    let dir = folder(url)?;
+    Ok(if shared { WalChoice::Shared { dir, bytes } } else { WalChoice::File { dir, bytes } })
 }
 
 fn ring_on_a_device(url: &Url) -> Result<WalChoice, String> {

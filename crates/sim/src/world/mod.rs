@@ -30,6 +30,9 @@ pub use trace::Trace;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HostId(pub u8);
 
+/// The disk that every host has mounted at [`disk::SHARED_FOLDER`]. It never loses power while a process runs.
+pub const FILER: HostId = HostId(201);
+
 /// The bucket's end of a link.
 pub const BUCKET_HOST: HostId = HostId(200);
 
@@ -85,13 +88,14 @@ impl Universe {
         let process = Process::new(id, host, format!("{program}@{}#{id}", host.0), self.trace.clone());
         let seed = hosts.seed.fork(&process.name);
         let Host { disk, skew } = self.host(&mut hosts, host);
+        let filer = self.host(&mut hosts, FILER).disk;
         hosts.processes.push(Arc::clone(&process));
         drop(hosts);
         let clock = SimClock::new(Arc::clone(&process), skew, self.trace.clone(), seed);
         let world = World {
             clock: Arc::new(clock),
             network: Arc::new(SimNetwork::new(self.net.clone(), Arc::clone(&process))),
-            disk: Arc::new(SimDisk::new(disk, Arc::clone(&process))),
+            disk: Arc::new(SimDisk::new(disk, filer, Arc::clone(&process))),
         };
         (process, world)
     }

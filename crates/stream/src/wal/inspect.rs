@@ -2,7 +2,7 @@
 
 use super::WalOpenError;
 use super::object::position_of;
-use super::ring_file::{BLOCK, DATA_START, FILE_NAME, read_slots};
+use super::ring_file::{BLOCK, FILE_NAME, read_slots};
 use crate::keys::{wal_object_number, wal_prefix};
 use base::WalId;
 use bytes::Bytes;
@@ -119,7 +119,8 @@ async fn group_at(
 
 async fn read(file: &dyn File, header: &RingHeader, offset: u64, len: u64) -> Result<Bytes, DiskError> {
     let len = len.min(header.data_bytes - offset);
-    file.read_at(DATA_START + offset, usize::try_from(len).expect("a ring is smaller than the address space")).await
+    file.read_at(header.data_start() + offset, usize::try_from(len).expect("a ring is smaller than the address space"))
+        .await
 }
 
 /// Describes the objects of one WAL in the bucket, as a listing shows them. Each answer is (number, what it holds or why not).

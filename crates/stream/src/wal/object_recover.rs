@@ -69,9 +69,10 @@ pub async fn recover_objects(
 /// # Errors
 /// The store's; ask again later.
 pub async fn delete_dead_objects(store: &Arc<dyn ObjectStore>, wal: WalId) -> Result<(), StoreError> {
+    let is_deleted = |object: &ObjectMeta| planted!("fence collected", !is_fence(object), true);
     let mut pages = Pages::new(store.as_ref(), wal_prefix(wal), DELETE_KEYS_MAX);
     while let Some(page) = pages.next().await? {
-        let keys: Vec<String> = page.into_iter().filter(|object| !is_fence(object)).map(|object| object.key).collect();
+        let keys: Vec<String> = page.into_iter().filter(is_deleted).map(|object| object.key).collect();
         if !keys.is_empty() {
             store.delete(&keys).await?;
         }

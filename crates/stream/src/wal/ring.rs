@@ -9,7 +9,7 @@
 
 use super::ring_file::{BLOCK, RingFile};
 use super::{Placed, WalError, WalFull, WalOptions, span};
-use base::{WalId, WalPosition};
+use base::{WalId, WalPosition, planted};
 use control_core::image::Image;
 use futures::future::BoxFuture;
 use std::collections::BTreeSet;
@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use stream_core::WalEntry;
 use stream_core::wal_group::{ENTRIES_MAX, ENTRY_BYTES_MAX, GroupPlace, encode_group, encode_pad, measure};
 use world::disk::BLOCK_BYTES;
-use world::{AlignedBuf, lock};
+use world::{AlignedBuf, DiskError, lock};
 
 /// The ring WAL of one start.
 pub struct RingWal {
@@ -47,8 +47,12 @@ struct Shared {
     written: AtomicU64,
     /// How many of them the last sync covers. Held over a sync, so that syncs follow one another and no failed one goes unseen.
     synced: tokio::sync::Mutex<u64>,
-    /// Why the ring has failed.
-    failed: OnceLock<String>,
+    /// The same, to read without waiting for a sync.
+    durable: AtomicU64,
+    /// How many of them are known to have been durable before the ring was fenced, if it is (rule C-1). Held over a look.
+    unfenced: tokio::sync::Mutex<u64>,
+    /// Why nothing more can be confirmed.
+    failed: OnceLock<WalError>,
 }
 
 impl RingWal {
@@ -63,6 +67,8 @@ impl RingWal {
             unconfirmed: Mutex::default(),
             written: AtomicU64::new(0),
             synced: tokio::sync::Mutex::new(0),
+            durable: AtomicU64::new(0),
+            unfenced: tokio::sync::Mutex::new(0),
             failed: OnceLock::new(),
         };
         let floor = floor.unwrap_or(start);
@@ -110,13 +116,15 @@ impl RingWal {
         let (file, shared) = (self.file.clone(), self.shared.clone());
         Box::pin(async move {
             let position = group.position;
-            match write_and_sync(&file, &shared, group).await {
-                Ok(()) => {
-                    shared.confirm(position);
-                    Ok(())
-                }
-                Err(reason) => Err(shared.fail(reason)),
-            }
+            let early = planted!("C11", None, Some(file.check_not_fenced().await));
+            let ticket = write_and_sync(&file, &shared, group).await.map_err(|error| shared.fail(error))?;
+            let looked = match early {
+                Some(looked) => looked,
+                None => check_not_fenced(&file, &shared, ticket).await,
+            };
+            looked.map_err(|error| shared.fail(error))?;
+            shared.confirm(position);
+            Ok(())
         })
     }
 
@@ -177,12 +185,14 @@ fn pad_block(place: GroupPlace, bytes: u64) -> AlignedBuf {
     block
 }
 
-async fn write_and_sync(file: &RingFile, shared: &Shared, group: RingGroup) -> Result<(), String> {
+/// Yields how many writes had returned when the group's had.
+async fn write_and_sync(file: &RingFile, shared: &Shared, group: RingGroup) -> Result<u64, WalError> {
+    let failed = |error: DiskError| WalError::Failed(error.to_string());
     shared.check()?;
     if let Some(pad) = group.pad {
-        file.write(group.position, pad).await.map_err(|error| error.to_string())?;
+        file.write(group.position, pad).await.map_err(failed)?;
     }
-    file.write(group.group_position, group.group).await.map_err(|error| error.to_string())?;
+    file.write(group.group_position, group.group).await.map_err(failed)?;
     let ticket = shared.written.fetch_add(1, Ordering::SeqCst) + 1;
     let mut synced = shared.synced.lock().await;
     shared.check()?;
@@ -191,25 +201,40 @@ async fn write_and_sync(file: &RingFile, shared: &Shared, group: RingGroup) -> R
         let covered = shared.written.load(Ordering::SeqCst);
         if let Err(error) = file.sync().await {
             // Before the next sync may begin: the device tells of a loss only once.
-            return Err(shared.note_failure(error.to_string()));
+            return Err(shared.fail(failed(error)));
         }
         *synced = covered;
+        shared.durable.store(covered, Ordering::SeqCst);
+    }
+    Ok(ticket)
+}
+
+/// Whether the write of that ticket, which is durable, was so before any fence.
+async fn check_not_fenced(file: &RingFile, shared: &Shared, ticket: u64) -> Result<(), WalError> {
+    if !file.is_shared() {
+        return Ok(());
+    }
+    let mut unfenced = shared.unfenced.lock().await;
+    shared.check()?;
+    if *unfenced < ticket {
+        // Only what was durable before the look is issued is covered by it.
+        let covered = shared.durable.load(Ordering::SeqCst);
+        if let Err(error) = file.check_not_fenced().await {
+            return Err(shared.fail(error));
+        }
+        *unfenced = covered;
     }
     Ok(())
 }
 
 impl Shared {
-    fn check(&self) -> Result<(), String> {
-        self.failed.get().map_or(Ok(()), |reason| Err(reason.clone()))
+    fn check(&self) -> Result<(), WalError> {
+        self.failed.get().map_or(Ok(()), |error| Err(error.clone()))
     }
 
     /// Keeps the first reason, and yields it.
-    fn note_failure(&self, reason: String) -> String {
-        self.failed.get_or_init(|| reason).clone()
-    }
-
-    fn fail(&self, reason: String) -> WalError {
-        WalError::Failed(self.note_failure(reason))
+    fn fail(&self, error: WalError) -> WalError {
+        self.failed.get_or_init(|| error).clone()
     }
 
     fn confirm(&self, position: WalPosition) {

@@ -27,8 +27,11 @@ pub const RING_BYTES_MIN: u64 = 16 * BLOCK;
 /// The largest ring that is made without being asked for.
 const RING_BYTES_DEFAULT_MAX: u64 = 2 << 30;
 
-/// Where the data begins: behind the header slots.
+/// Where the data of a ring without a control block begins: behind the header slots.
 pub(super) const DATA_START: u64 = 2 * BLOCK;
+
+/// Where the control block lies, in a ring that has one.
+pub(super) const CONTROL_AT: u64 = 2 * BLOCK;
 
 /// The ring's name in its folder.
 pub(super) const FILE_NAME: &str = "ring";
@@ -100,6 +103,9 @@ impl RingFile {
     /// Where it is, as `--wal` says it.
     #[must_use]
     pub fn url(&self) -> String {
+        if self.is_shared() {
+            return super::ring_shared::shared_url(self.path());
+        }
         let scheme = if self.inner.file.is_device() { "block" } else { "file" };
         format!("{scheme}://{}", self.path().display())
     }
@@ -178,13 +184,15 @@ impl RingFile {
     /// Begins to write as `wal`, which `image` must show registered at the position that [`RingFile::next_start`] gave.
     ///
     /// # Errors
-    /// The image does not show it, or the header could not be written.
+    /// The image does not show it, somebody has fenced it, or the header could not be written.
     pub async fn begin(&self, image: &Image, wal: WalId, options: &WalOptions) -> Result<RingWal, WalOpenError> {
         let old = self.header();
         let registered = image.wals.get(&wal).filter(|record| record.ring_id == old.ring_id);
         let Some(registered) = registered else {
             return Err(WalOpenError(format!("start {wal} is not registered with the ring {}", self.path().display())));
         };
+        // A start that was paused before it registered may have been taken for one that was cut short.
+        self.check_not_fenced().await.map_err(|error| WalOpenError(format!("{error}; start again")))?;
         let header = RingHeader {
             cluster_id: image.cluster_id,
             generation: old.generation + 1,
@@ -261,8 +269,19 @@ impl RingFile {
         *lock(&self.inner.header)
     }
 
+    pub(super) fn file(&self) -> &dyn File {
+        self.inner.file.as_ref()
+    }
+
+    /// Whether hosts share the file, and its writer asks the control block.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.header().has_control
+    }
+
     fn offset(&self, position: WalPosition) -> u64 {
-        DATA_START + position.0 % self.capacity_bytes()
+        let header = self.header();
+        header.data_start() + position.0 % header.data_bytes
     }
 
     fn scanned(&self) -> std::sync::MutexGuard<'_, BTreeMap<WalId, (WalPosition, Recovered)>> {
@@ -362,7 +381,7 @@ fn is_sound(header: &RingHeader, file_bytes: u64) -> bool {
     let data = header.data_bytes;
     data >= RING_BYTES_MIN
         && data.is_multiple_of(BLOCK)
-        && data.checked_add(DATA_START).is_some_and(|end| end <= file_bytes)
+        && data.checked_add(header.data_start()).is_some_and(|end| end <= file_bytes)
 }
 
 /// Makes the ring: space, then a durable header. Until that is durable the file counts as unmade.
@@ -396,6 +415,7 @@ pub(super) fn new_header(world: &World, bytes: u64) -> RingHeader {
         generation: 0,
         wal: WalId::default(),
         start: WalPosition(0),
+        has_control: false,
     }
 }
 
@@ -408,7 +428,7 @@ pub(super) async fn write_header(file: &dyn File, header: &RingHeader) -> Result
 }
 
 /// Makes durable the names of the ring and of the folders above it, which may be new too.
-async fn sync_names(disk: &dyn Disk, dir: &Path) -> Result<(), WalOpenError> {
+pub(super) async fn sync_names(disk: &dyn Disk, dir: &Path) -> Result<(), WalOpenError> {
     disk.sync_dir(dir).await.map_err(|error| cannot("sync the folder of", &error))?;
     for folder in dir.ancestors().skip(1) {
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };

@@ -98,25 +98,38 @@ impl HostDisk {
     }
 }
 
-/// One process' way to its host's disk.
+/// Where a host has mounted the filer.
+pub const SHARED_FOLDER: &str = "/shared";
+
+/// One process' way to its host's disk, and to the filer's.
 pub struct SimDisk {
     disk: HostDisk,
+    filer: HostDisk,
     process: Arc<Process>,
 }
 
 impl SimDisk {
     /// The disk of `process`' host. Locks and writes in flight end with the process.
     #[must_use]
-    pub fn new(disk: HostDisk, process: Arc<Process>) -> SimDisk {
-        let (at_death, id) = (disk.clone(), process.id);
-        process.on_death(move || {
-            let mut shared = at_death.lock();
-            let Shared { state, seed, .. } = &mut *shared;
-            let torn = state.process_died(id, seed);
-            drop(shared);
-            at_death.trace.count_by("fault.write_torn", torn);
-        });
-        SimDisk { disk, process }
+    pub fn new(disk: HostDisk, filer: HostDisk, process: Arc<Process>) -> SimDisk {
+        filer.lock().state.add_mount_point(Path::new(SHARED_FOLDER));
+        for at_death in [disk.clone(), filer.clone()] {
+            let id = process.id;
+            process.on_death(move || {
+                let mut shared = at_death.lock();
+                let Shared { state, seed, .. } = &mut *shared;
+                let torn = state.process_died(id, seed);
+                drop(shared);
+                at_death.trace.count_by("fault.write_torn", torn);
+            });
+        }
+        SimDisk { disk, filer, process }
+    }
+
+    /// The way to the disk that holds `path`.
+    fn at(&self, path: &Path) -> SimDisk {
+        let disk = if path.starts_with(SHARED_FOLDER) { &self.filer } else { &self.disk };
+        SimDisk { disk: disk.clone(), filer: self.filer.clone(), process: Arc::clone(&self.process) }
     }
 
     /// Runs one call: latency, the effect on the state, its trace line.
@@ -171,63 +184,59 @@ impl HostDisk {
 impl Disk for SimDisk {
     async fn open(&self, path: &Path, mode: OpenMode) -> Result<Arc<dyn File>, DiskError> {
         if mode.create_new
-            && let Some(error) = self.disk.strikes(path, true)
+            && let Some(error) = self.at(path).disk.strikes(path, true)
         {
             self.process.seam().await;
             return Err(error);
         }
         let owned = path.to_owned();
         let (inode, handle) = self
+            .at(path)
             .call(format!("open {} {mode:?}", path.display()), move |state, _| state.open(&owned, mode.create_new))
             .await?;
-        Ok(Arc::new(SimFile {
-            path: path.to_owned(),
-            inode,
-            handle,
-            mode,
-            disk: SimDisk { disk: self.disk.clone(), process: Arc::clone(&self.process) },
-        }))
+        Ok(Arc::new(SimFile { path: path.to_owned(), inode, handle, mode, disk: self.at(path) }))
     }
 
     async fn create_dir_all(&self, path: &Path) -> Result<(), DiskError> {
         let owned = path.to_owned();
-        self.call(format!("mkdir {}", path.display()), move |state, _| state.create_dir_all(&owned)).await
+        self.at(path).call(format!("mkdir {}", path.display()), move |state, _| state.create_dir_all(&owned)).await
     }
 
     async fn sync_dir(&self, path: &Path) -> Result<(), DiskError> {
         let owned = path.to_owned();
-        let error = self.disk.strikes(path, false);
-        self.call(format!("sync_dir {}", path.display()), move |state, _| match error {
-            Some(error) => Err(error),
-            None => state.sync_dir(&owned),
-        })
-        .await
+        let error = self.at(path).disk.strikes(path, false);
+        self.at(path)
+            .call(format!("sync_dir {}", path.display()), move |state, _| match error {
+                Some(error) => Err(error),
+                None => state.sync_dir(&owned),
+            })
+            .await
     }
 
     async fn link(&self, from: &Path, to: &Path) -> Result<(), DiskError> {
         let (source, target) = (from.to_owned(), to.to_owned());
         let what = format!("link {} {}", from.display(), to.display());
-        self.call(what, move |state, _| state.link(&source, &target)).await
+        self.at(to).call(what, move |state, _| state.link(&source, &target)).await
     }
 
     async fn rename(&self, from: &Path, to: &Path) -> Result<(), DiskError> {
         let (source, target) = (from.to_owned(), to.to_owned());
         let what = format!("rename {} {}", from.display(), to.display());
-        self.call(what, move |state, _| state.rename(&source, &target)).await
+        self.at(to).call(what, move |state, _| state.rename(&source, &target)).await
     }
 
     async fn remove(&self, path: &Path) -> Result<(), DiskError> {
         let owned = path.to_owned();
-        self.call(format!("remove {}", path.display()), move |state, _| state.remove(&owned)).await
+        self.at(path).call(format!("remove {}", path.display()), move |state, _| state.remove(&owned)).await
     }
 
     async fn list(&self, path: &Path) -> Result<Vec<(String, bool)>, DiskError> {
         let owned = path.to_owned();
-        self.call(format!("list {}", path.display()), move |state, _| state.list(&owned)).await
+        self.at(path).call(format!("list {}", path.display()), move |state, _| state.list(&owned)).await
     }
 
     async fn free_bytes(&self, path: &Path) -> Result<u64, DiskError> {
-        self.call(format!("free {}", path.display()), |state, _| Ok(state.free_bytes())).await
+        self.at(path).call(format!("free {}", path.display()), |state, _| Ok(state.free_bytes())).await
     }
 }
 

@@ -118,6 +118,13 @@ impl State {
         }
     }
 
+    /// The folder that a file system is mounted at: there before anything else is.
+    pub(super) fn add_mount_point(&mut self, path: &Path) {
+        for names in [&mut self.names, &mut self.durable_names] {
+            names.insert(path.to_owned(), Name::Dir);
+        }
+    }
+
     pub(super) fn is_device(&self, inode: Inode) -> bool {
         self.files.get(&inode).is_some_and(|file| file.device)
     }

@@ -43,6 +43,7 @@ macro_rules! suite {
 suite! {
     local_file: Kind::File;
     device: Kind::Device;
+    shared_file: Kind::Shared;
     objects: Kind::Objects;
 }
 

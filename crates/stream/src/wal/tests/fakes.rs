@@ -193,8 +193,10 @@ impl Disk for FakeDisk {
         self.files.lock().unwrap().remove(path);
         Ok(())
     }
-    async fn list(&self, _path: &Path) -> Result<Vec<(String, bool)>, DiskError> {
-        unimplemented_here()
+    async fn list(&self, path: &Path) -> Result<Vec<(String, bool)>, DiskError> {
+        let files = self.files.lock().unwrap();
+        let names = files.keys().filter(|name| name.parent() == Some(path));
+        Ok(names.map(|name| (name.file_name().unwrap().to_str().unwrap().to_owned(), false)).collect())
     }
     async fn free_bytes(&self, _path: &Path) -> Result<u64, DiskError> {
         Ok(self.capacity.load(Ordering::Relaxed))

@@ -8,6 +8,7 @@ mod fakes;
 mod object;
 mod rig;
 mod ring;
+mod shared;
 
 use super::*;
 use base::OffsetRange;

@@ -17,6 +17,8 @@ pub(super) enum Kind {
     File,
     /// A ring on a raw device.
     Device,
+    /// A ring in a file that the recoverer sees too.
+    Shared,
     /// Objects in the bucket.
     Objects,
 }
@@ -67,6 +69,12 @@ impl Rig {
                 self.ring = Some(ring);
                 wal
             }
+            Kind::Shared => {
+                let ring = RingFile::create_shared(&self.world(), Path::new(DIR), self.capacity).await.unwrap();
+                let url = ring.url();
+                self.image.wals.insert(id, Arc::new(WalRecord { url, ..record(ring.id(), WalPosition(0)) }));
+                Wal::Ring(ring.begin(&self.image, id, &self.options).await.unwrap())
+            }
             Kind::Objects => {
                 self.image.wals.insert(id, Arc::new(record(0, WalPosition(0))));
                 Wal::Object(ObjectWal::begin(&self.world(), self.bucket(), id, &self.options))
@@ -77,8 +85,19 @@ impl Rig {
     async fn open(&self) -> Result<RingFile, WalOpenError> {
         match self.kind {
             Kind::Device => RingFile::open_device(&self.world(), Path::new(DEVICE), None).await,
-            Kind::File | Kind::Objects => RingFile::open(&self.world(), Path::new(DIR), self.capacity).await,
+            Kind::File | Kind::Shared | Kind::Objects => {
+                RingFile::open(&self.world(), Path::new(DIR), self.capacity).await
+            }
         }
+    }
+
+    /// As another host does it: fenced, then read.
+    async fn open_shared(&self, id: WalId) -> Result<RingFile, RecoverError> {
+        let record = &self.image.wals[&id];
+        let path = crate::wal::shared_path(&record.url).unwrap();
+        let ring = RingFile::open_dead(&self.world(), &path, record.ring_id).await.unwrap();
+        ring.fence(NodeEpoch(99)).await.unwrap();
+        Ok(ring)
     }
 
     /// The process goes, with all that it held in memory.
@@ -105,6 +124,11 @@ impl Rig {
                 self.ring = Some(ring.clone());
                 ring.recover(id, from).await
             }
+            Kind::Shared => {
+                let ring = self.open_shared(id).await?;
+                self.ring = Some(ring.clone());
+                ring.recover(id, from).await
+            }
             Kind::Objects => recover_objects(&self.world(), &self.bucket(), id, from).await,
         }
     }
@@ -117,6 +141,7 @@ impl Rig {
                 let ring = self.open().await.map_err(|error| unreadable(id, &error))?;
                 ring.recover(id, from).await
             }
+            Kind::Shared => self.open_shared(id).await?.recover(id, from).await,
             Kind::Objects => recover_objects(&self.world(), &self.bucket(), id, from).await,
         }
     }
@@ -124,7 +149,9 @@ impl Rig {
     /// Reads a dead start's entries, after [`Rig::recover`].
     pub(super) fn reader(&self, id: WalId) -> WalReader {
         match self.kind {
-            Kind::File | Kind::Device => WalReader::Ring(self.ring.clone().expect("recovered before it is read")),
+            Kind::File | Kind::Device | Kind::Shared => {
+                WalReader::Ring(self.ring.clone().expect("recovered before it is read"))
+            }
             Kind::Objects => WalReader::Object(ObjectWalReader::new(self.bucket(), id)),
         }
     }
@@ -167,6 +194,11 @@ impl Rig {
     /// Changes a byte of a group's head behind everybody's back.
     pub(super) async fn damage(&self, group: &Known) {
         match self.kind {
+            Kind::Shared => {
+                let path = crate::wal::shared_path(&self.image.wals[&wal_id(self.epoch)].url).unwrap();
+                let at = 12_288 + group.placed.position.0 % self.capacity;
+                self.disk.damage(&path, usize::try_from(at).unwrap() + 20, &[0xff]);
+            }
             Kind::File | Kind::Device => {
                 let at = 8192 + group.placed.position.0 % self.capacity;
                 let path = if self.kind == Kind::Device { DEVICE } else { RING };
