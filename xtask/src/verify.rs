@@ -73,6 +73,8 @@ pub(crate) enum Measurement {
     Recovery,
     /// A compacted topic with five million updates: what a fresh consumer sees, amplification, and what a producer notices.
     Compacted,
+    /// A log in a bucket whose puts take 30 to 150 ms: publish latency, throughput, and what it costs.
+    ObjectWal,
     /// Millstream and Apache Kafka under the same load, in turn: `bench/run`.
     Bench,
 }
@@ -111,6 +113,7 @@ pub(crate) fn measure(root: &Path, what: Measurement, runs: u64) -> Result<()> {
         Measurement::Recovery => tests(root, &["measure::recovery", "--ignored", "--exact"], &runs),
         Measurement::Compacted => compacted(root),
         Measurement::Size => size(root),
+        Measurement::ObjectWal => script(root, "tests/s3/run", &[("MILLSTREAM_S3_MEASURE", "object-wal".to_owned())]),
         Measurement::Bench => script(root, "bench/run", &[]),
     }
 }

@@ -11,7 +11,9 @@ use server::node::{Node, NodeConfig};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use stream::wal::WalOptions;
 use stream::{CompactionOptions, Options, StoreProbe, WalTarget};
+use stream_core::pace::PaceLimits;
 use tokio::sync::Notify;
 use world::folder::FolderStore;
 use world::{ObjectStore, World};
@@ -171,8 +173,6 @@ fn options(plan: &Plan) -> Options {
         requests_max: 3,
         stream_object_bytes: 4 << 10,
         object_bytes_max: 16 << 10,
-        group_bytes_max: 16 << 10,
-        group_window: Duration::from_millis(5),
         data_block_bytes: 1 << 10,
         block_cache_bytes_max: 16 << 10,
         read_ahead_bytes_max: 8 << 10,
@@ -196,6 +196,26 @@ fn options(plan: &Plan) -> Options {
             replace_swaps: 5,
             yield_max: Duration::from_millis(100),
         },
-        wal: stream::wal::WalOptions::default(),
+        wal: WalOptions {
+            ring_group_bytes_max: 16 << 10,
+            ring_linger: Duration::from_millis(5),
+            object_pace: pace(plan),
+            ..WalOptions::default()
+        },
     }
+}
+
+/// A budget that is felt, and copies of whatever is not answered at once; in other runs puts are free.
+fn pace(plan: &Plan) -> PaceLimits {
+    let limits = PaceLimits {
+        puts_per_second: 150,
+        object_bytes: 4 << 10,
+        object_bytes_max: 16 << 10,
+        spacing_max: Duration::from_millis(30),
+        linger_max: Duration::from_millis(5),
+        in_flight_max: 16,
+        hedge_samples_min: Some(2),
+        calm: Duration::ZERO,
+    };
+    if plan.paced { limits } else { limits.without_price() }
 }

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::process::Command;
 
 /// Every planted bug that the report searches for.
-pub const NAMES: [&str; 56] = [
+pub const NAMES: [&str; 59] = [
     "B1",
     "B2",
     "B3",
@@ -64,6 +64,9 @@ pub const NAMES: [&str; 56] = [
     "shared log read before its fence",
     "fence collected",
     "spilled block read from a wrapped position",
+    "hedge counted as a second group",
+    "acknowledged on the first of two ambiguous answers",
+    "taken for one's own",
 ];
 
 /// Planted, and not found by the ordinary workload yet: `--mutant` searches for one of them, the report passes them over.

@@ -3,8 +3,8 @@
 //! Stands between `Stream::append` and the WAL. The shell accepts batches, asks [`Appender::form`] for the next group, writes it,
 //! and reports [`Appender::durable`]; what comes back is acknowledged in that order.
 //!
-//! - A group is sent at once while nothing is in flight; otherwise when `group_bytes_max` are waiting or the oldest batch has
-//!   waited `group_window`: latency when idle, large groups when busy.
+//! - A group is sent on the WAL's [`Terms`] of the moment: at once while nothing is in flight; otherwise when enough bytes are waiting,
+//!   or the oldest batch has waited long enough: latency when idle, large groups when busy.
 //! - Acknowledgement is in prefix order: a group counts only when it and every group before it are durable (rule B6).
 //! - Waiting and unacknowledged bytes are bounded by `append_bytes_max`; what does not fit is refused, never queued.
 //!
@@ -20,14 +20,25 @@ use std::time::Duration;
 pub struct AppendLimits {
     /// Bytes accepted and not yet acknowledged, at the most.
     pub append_bytes_max: u64,
-    /// Bytes of batches in one group, at the most; a single larger batch has a group of its own.
-    pub group_bytes_max: usize,
     /// Batches in one group at the most.
     pub group_batches_max: usize,
-    /// Groups in flight at the most.
-    pub groups_in_flight_max: usize,
+}
+
+/// On what terms the next group goes: the WAL's, at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms {
     /// How long a batch waits for company while a group is in flight.
-    pub group_window: Duration,
+    pub linger: Duration,
+    /// No group goes before, unless it is full.
+    pub spaced: Micros,
+    /// No group goes before, full or not.
+    pub allowed: Micros,
+    /// So many bytes of batches make a group full.
+    pub full_bytes: usize,
+    /// Bytes of batches in one group, at the most; a single larger batch has a group of its own.
+    pub group_bytes_max: usize,
+    /// Groups that are not durable yet, at the most; not 0.
+    pub in_flight_max: usize,
 }
 
 /// The number of a group since this start began: groups are sent and acknowledged in that order.
@@ -53,6 +64,8 @@ pub struct Full;
 #[derive(Debug)]
 pub struct Appender {
     limits: AppendLimits,
+    /// By the terms of last time.
+    full_bytes: usize,
     waiting: VecDeque<(Micros, WalEntry)>,
     waiting_bytes: usize,
     /// Sent, not yet acknowledged: whether the group is durable, and its bytes. The first one's number is `acknowledged`.
@@ -75,6 +88,7 @@ impl Appender {
     pub fn new(limits: AppendLimits) -> Appender {
         Appender {
             limits,
+            full_bytes: usize::MAX,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             flying: VecDeque::new(),
@@ -99,17 +113,21 @@ impl Appender {
     }
 
     /// The next group, if it is time for one.
-    pub fn form(&mut self, now: Micros) -> Form {
+    pub fn form(&mut self, now: Micros, terms: &Terms) -> Form {
+        self.full_bytes = terms.full_bytes;
         let Some((since, _)) = self.waiting.front() else { return Form::Idle };
-        if self.flying.len() >= self.limits.groups_in_flight_max {
+        // One that is durable, and only waits for those before it, takes nothing of the WAL's.
+        if self.flying.iter().filter(|group| !group.durable).count() >= terms.in_flight_max {
             return Form::Idle;
         }
-        let due = since.plus(self.limits.group_window);
-        if !self.flying.is_empty() && self.waiting_bytes < self.limits.group_bytes_max && now < due {
+        let lingered = if self.flying.is_empty() { Micros(0) } else { since.plus(terms.linger) };
+        let is_full = self.waiting_bytes >= terms.full_bytes;
+        let due = if is_full { terms.allowed } else { lingered.max(terms.spaced).max(terms.allowed) };
+        if now < due {
             return Form::At(due);
         }
         let since = *since;
-        let (batches, bytes) = self.take_group();
+        let (batches, bytes) = self.take_group(terms.group_bytes_max);
         let number = GroupNumber(self.acknowledged + self.flying.len() as u64);
         self.flying.push_back(Flight { durable: false, bytes, since });
         self.flying_bytes += bytes;
@@ -137,11 +155,10 @@ impl Appender {
     }
 
     /// Whether what was accepted since `waited` bytes were waiting can make [`Appender::form`] answer differently: the first to wait
-    /// sets the window, and a full group need not wait.
+    /// sets the time, and a full group need not wait.
     #[must_use]
     pub fn is_worth_waking(&self, waited: usize) -> bool {
-        let full = self.limits.group_bytes_max;
-        waited == 0 || self.flying.is_empty() || (waited < full && self.waiting_bytes >= full)
+        waited == 0 || (waited < self.full_bytes && self.waiting_bytes >= self.full_bytes)
     }
 
     /// Bytes waiting or in flight.
@@ -181,12 +198,12 @@ impl Appender {
         (self.held_bytes() + bytes) as u64 <= self.limits.append_bytes_max
     }
 
-    fn take_group(&mut self) -> (Vec<WalEntry>, usize) {
+    fn take_group(&mut self, bytes_max: usize) -> (Vec<WalEntry>, usize) {
         let mut bytes = 0;
         let mut batches = Vec::new();
         while let Some((_, first)) = self.waiting.front() {
             let len = first.batch.bytes.len();
-            let full = bytes + len > self.limits.group_bytes_max || batches.len() >= self.limits.group_batches_max;
+            let full = bytes + len > bytes_max || batches.len() >= self.limits.group_batches_max;
             if !batches.is_empty() && full {
                 break;
             }
@@ -205,14 +222,17 @@ mod tests {
     use base::{Seed, StreamEpoch, StreamId};
 
     fn limits() -> AppendLimits {
-        AppendLimits {
-            append_bytes_max: 1000,
-            group_bytes_max: 300,
-            group_batches_max: 100,
-            groups_in_flight_max: 3,
-            group_window: Duration::from_micros(50),
-        }
+        AppendLimits { append_bytes_max: 1000, group_batches_max: 100 }
     }
+
+    const TERMS: Terms = Terms {
+        linger: Duration::from_micros(50),
+        spaced: Micros(0),
+        allowed: Micros(0),
+        full_bytes: 300,
+        group_bytes_max: 300,
+        in_flight_max: 3,
+    };
 
     fn appended(base: u64, len: usize) -> WalEntry {
         WalEntry { stream: StreamId(1), stream_epoch: StreamEpoch(0), batch: batch(base, 1, len) }
@@ -229,15 +249,32 @@ mod tests {
     fn sends_at_once_when_idle_then_waits_for_company_or_the_window() {
         let mut core = Appender::new(limits());
         core.accept(Micros(0), appended(0, 100)).unwrap();
-        assert_eq!(sent(core.form(Micros(0))), (GroupNumber(0), 1));
+        assert_eq!(sent(core.form(Micros(0), &TERMS)), (GroupNumber(0), 1));
         core.accept(Micros(10), appended(1, 100)).unwrap();
-        assert_eq!(core.form(Micros(10)), Form::At(Micros(60)), "a group is in flight: wait");
+        assert_eq!(core.form(Micros(10), &TERMS), Form::At(Micros(60)), "a group is in flight: wait");
         core.accept(Micros(20), appended(2, 200)).unwrap();
-        assert_eq!(sent(core.form(Micros(20))), (GroupNumber(1), 2), "a full group need not wait");
+        assert_eq!(sent(core.form(Micros(20), &TERMS)), (GroupNumber(1), 2), "a full group need not wait");
         core.accept(Micros(30), appended(3, 100)).unwrap();
-        assert_eq!(sent(core.form(Micros(80))), (GroupNumber(2), 1), "the window has passed");
+        assert_eq!(sent(core.form(Micros(80), &TERMS)), (GroupNumber(2), 1), "the window has passed");
         core.accept(Micros(90), appended(4, 100)).unwrap();
-        assert_eq!(core.form(Micros(900)), Form::Idle, "no more than three in flight");
+        assert_eq!(core.form(Micros(900), &TERMS), Form::Idle, "no more than three in flight");
+        assert!(core.durable(GroupNumber(1)).is_empty());
+        assert_eq!(sent(core.form(Micros(900), &TERMS)), (GroupNumber(3), 1), "one of them only waits for another");
+    }
+
+    #[test]
+    fn a_group_that_is_not_full_keeps_its_distance_and_every_group_waits_for_its_permit() {
+        let mut core = Appender::new(limits());
+        let terms = Terms { spaced: Micros(100), allowed: Micros(70), full_bytes: 200, ..TERMS };
+        core.accept(Micros(0), appended(0, 100)).unwrap();
+        assert_eq!(core.form(Micros(0), &terms), Form::At(Micros(100)), "nothing is in flight, and still");
+        assert!(!core.is_worth_waking(50));
+        core.accept(Micros(10), appended(1, 100)).unwrap();
+        assert!(core.is_worth_waking(100), "it is full now");
+        assert_eq!(core.form(Micros(10), &terms), Form::At(Micros(70)));
+        core.accept(Micros(20), appended(2, 150)).unwrap();
+        assert_eq!(sent(core.form(Micros(70), &terms)), (GroupNumber(0), 2), "as much as a group may hold");
+        assert_eq!(core.form(Micros(80), &terms), Form::At(Micros(100)));
     }
 
     #[test]
@@ -245,7 +282,7 @@ mod tests {
         let mut core = Appender::new(limits());
         for base in 0..3 {
             core.accept(Micros(base), appended(base, 300)).unwrap();
-            let _ = sent(core.form(Micros(base)));
+            let _ = sent(core.form(Micros(base), &TERMS));
         }
         assert_eq!(core.durable(GroupNumber(2)), vec![]);
         assert_eq!((core.oldest(), core.held_permille()), (Some(Micros(0)), 900));
@@ -260,7 +297,7 @@ mod tests {
         let mut core = Appender::new(limits());
         core.accept(Micros(0), appended(0, 5000)).unwrap();
         assert_eq!(core.accept(Micros(0), appended(1, 100)), Err(Full));
-        let (number, _) = sent(core.form(Micros(0)));
+        let (number, _) = sent(core.form(Micros(0), &TERMS));
         assert_eq!(core.accept(Micros(0), appended(1, 100)), Err(Full), "in flight counts as held");
         core.durable(number);
         core.accept(Micros(0), appended(1, 100)).unwrap();
@@ -283,7 +320,7 @@ mod tests {
                     let len = usize::try_from(random.between(61, 400)).unwrap();
                     accepted += u64::from(core.accept(Micros(now), appended(accepted, len)).is_ok());
                 }
-                if let Form::Send(number, batches) = core.form(Micros(now)) {
+                if let Form::Send(number, batches) = core.form(Micros(now), &TERMS) {
                     flying.push((number, batches.iter().map(|it| it.batch.range.base.0).collect()));
                 }
                 if !flying.is_empty() && random.chance(400) {

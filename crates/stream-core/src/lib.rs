@@ -3,6 +3,7 @@
 //! | module | decides |
 //! |---|---|
 //! | [`append`] | what is accepted, what a WAL group holds, when it goes, when it is acknowledged |
+//! | [`pace`] | how an object WAL spends its puts: when, how large, how many at once, which twice |
 //! | [`pressure`] | how much producers are slowed before they have to wait |
 //! | [`producers`] | which batches of idempotent producers are new, which are repeats |
 //! | [`cache`] | what of the tail is in memory, what is spilled to the WAL, what may be forgotten |
@@ -22,6 +23,7 @@ pub mod control_block;
 mod fields;
 pub mod foreign;
 pub mod object;
+pub mod pace;
 pub mod pressure;
 pub mod producers;
 pub mod read;

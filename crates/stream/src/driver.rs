@@ -95,8 +95,10 @@ impl Driver {
     }
 
     fn next_group(&self) -> Result<Group, Form> {
+        let now = self.shared.world.clock.now();
+        let terms = lock(&self.shared.wal).terms(now);
         let mut front = lock(&self.shared.front);
-        match front.appender.form(self.shared.world.clock.now()) {
+        match front.appender.form(now, &terms) {
             Form::Send(number, mut entries) => {
                 self.shared.note_oldest_append(&front);
                 let confirmations = front.confirmations.drain(..entries.len()).collect();

@@ -42,7 +42,7 @@ pub struct FsckReport {
     pub wal_objects: BTreeMap<WalId, usize>,
     /// Those of them whose WAL is forgotten: fences and leftovers.
     pub forgotten_wal_objects: usize,
-    /// Those of these that the sweep deletes.
+    /// Those that the sweep deletes: of forgotten WALs, or trimmed.
     pub wal_leftovers: usize,
 }
 

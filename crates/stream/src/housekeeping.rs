@@ -3,7 +3,7 @@
 //! - *Dead objects*, whose last reference went: after a grace that spares readers a new plan (safety never rests on it, rule R-3).
 //! - *Orphans*, which were uploaded and never committed: found by listing; deleted only where the image shows for ever that they never
 //!   will be (rule O-1): their writer is dead, or has promised by its `min_counter`.
-//! - *Leftovers of dead WALs* that the ledger has forgotten: late copies of puts. Fences stay for ever.
+//! - *Leftovers of WALs* that the ledger has forgotten, or below what it shows as trimmed: late copies of puts. Fences stay for ever.
 //!
 //! And lets the state of idle streams' producers leave this broker's memory.
 //!
@@ -82,13 +82,17 @@ async fn sweep_orphans(shared: &Shared) -> Result<(), LedgerError> {
 }
 
 async fn sweep_wals(shared: &Shared) -> Result<(), LedgerError> {
-    sweep(shared, WAL_PREFIX, "leftovers of dead write-ahead logs", is_wal_leftover).await
+    sweep(shared, WAL_PREFIX, "leftovers of write-ahead logs", is_wal_leftover).await
 }
 
-/// Whether this object is of a WAL that the ledger has forgotten, and no fence: those stay (B5).
+/// Whether this object is of a WAL that the ledger has forgotten, or below the trim point of a living start's (B-3), and no fence: those
+/// stay (B5).
 pub(crate) fn is_wal_leftover(image: &Image, meta: &ObjectMeta) -> bool {
-    let is_forgotten = |wal: WalId| image.is_dead(wal.node_epoch) && !image.wals.contains_key(&wal);
-    !wal::is_fence(meta) && wal_of_key(&meta.key).is_some_and(is_forgotten)
+    let is_needless = |wal: WalId| match image.wals.get(&wal) {
+        Some(record) => image.is_alive(wal.node_epoch) && wal::object_ends_by(&meta.key, record.trim),
+        None => image.is_dead(wal.node_epoch),
+    };
+    !wal::is_fence(meta) && wal_of_key(&meta.key).is_some_and(is_needless)
 }
 
 /// Deletes what a listing shows and nobody will ever need. That is a fact for ever, so the image may be of any age.

@@ -4,6 +4,7 @@ use crate::wal::{Wal, WalOptions};
 use std::time::Duration;
 use stream_core::append::AppendLimits;
 use stream_core::compact::CompactLimits;
+use stream_core::pace::PaceLimits;
 use stream_core::producers::PRODUCER_BYTES;
 use stream_core::upload::UploadLimits;
 
@@ -26,10 +27,6 @@ pub struct Options {
     pub stream_object_bytes: u64,
     /// No stream-set object is planned larger.
     pub object_bytes_max: u64,
-    /// Bytes of one WAL group at the most.
-    pub group_bytes_max: usize,
-    /// How long the object WAL collects while a PUT is in flight.
-    pub group_window: Duration,
     /// Target size of a data block.
     pub data_block_bytes: usize,
     /// Bytes of the block cache at the most.
@@ -122,8 +119,6 @@ impl Options {
             requests_max: 4,
             stream_object_bytes: 32 * MIB,
             object_bytes_max: 256 * MIB,
-            group_bytes_max: usize::try_from((bytes / 64).clamp(MIB, 8 * MIB)).unwrap_or(1 << 20),
-            group_window: Duration::from_millis(20),
             data_block_bytes: 1 << 20,
             block_cache_bytes_max: bytes / 5,
             read_ahead_bytes_max: (bytes / 128).clamp(MIB, 8 * MIB),
@@ -135,18 +130,20 @@ impl Options {
             request_timeout: Duration::from_mins(1),
             probe: StoreProbe::Light,
             compaction: CompactionOptions::for_memory(bytes / 32),
-            wal: WalOptions::default(),
+            wal: WalOptions {
+                ring_group_bytes_max: in_memory((bytes / 64).clamp(MIB, 8 * MIB)),
+                // A quarter of what may be in flight, so that several can be.
+                object_pace: PaceLimits {
+                    object_bytes_max: in_memory((bytes / 32).clamp(MIB, 32 * MIB)),
+                    ..PaceLimits::default()
+                },
+                ..WalOptions::default()
+            },
         }
     }
 
     pub(crate) fn append_limits(&self, wal: &Wal) -> AppendLimits {
-        AppendLimits {
-            append_bytes_max: self.append_bytes_max,
-            group_bytes_max: self.group_bytes_max.min(wal.group_bytes_max()),
-            group_batches_max: wal.group_entries_max(),
-            groups_in_flight_max: wal.in_flight_max(),
-            group_window: self.group_window,
-        }
+        AppendLimits { append_bytes_max: self.append_bytes_max, group_batches_max: wal.group_entries_max() }
     }
 
     pub(crate) fn compact_limits(&self) -> CompactLimits {
@@ -186,6 +183,11 @@ impl CompactionOptions {
     }
 }
 
+/// Bytes that are held in memory.
+fn in_memory(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -204,8 +206,10 @@ mod tests {
                 + options.compaction.read_bytes * options.compaction.fan as u64
                 + producers;
             assert!(held <= mib.max(64) * MIB, "{mib} MiB: {held}");
-            assert!(options.append_bytes_max >= options.group_bytes_max as u64);
-            assert!(options.upload_block_bytes + options.group_bytes_max as u64 <= options.object_bytes_max);
+            for group in [options.wal.ring_group_bytes_max, options.wal.object_pace.object_bytes_max] {
+                assert!(options.append_bytes_max >= 4 * group as u64);
+                assert!(options.upload_block_bytes + group as u64 <= options.object_bytes_max);
+            }
         }
     }
 }

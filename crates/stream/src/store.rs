@@ -9,6 +9,7 @@ use crate::offsets::Greatest;
 use crate::open_stream::OpenStream;
 use crate::options::Options;
 use crate::shared::Shared;
+use crate::wal::PutCounts;
 use crate::{drain, offsets, producers, read, start};
 use base::{NodeEpoch, NodeId, Offset, StreamEpoch, StreamId, UnixMillis, planted};
 use bytes::Bytes;
@@ -252,9 +253,9 @@ impl Store {
             let cache = lock(&self.shared.cache);
             (cache.memory_bytes(), cache.spilled_runs())
         };
-        let (wal_used_bytes, wal_capacity_bytes) = {
+        let (wal_used_bytes, wal_capacity_bytes, wal_puts) = {
             let wal = lock(&self.shared.wal);
-            (wal.used_bytes(), wal.capacity_bytes())
+            (wal.used_bytes(), wal.capacity_bytes(), wal.put_counts())
         };
         let append_age = self.shared.oldest_append_waits();
         let throttle = self.shared.throttle();
@@ -267,6 +268,7 @@ impl Store {
             wal_used_bytes,
             wal_capacity_bytes,
             appended_bytes: self.shared.appended_bytes.load(Ordering::Relaxed),
+            wal_puts,
             append_bytes,
             append_age,
             throttle,
@@ -290,6 +292,8 @@ pub struct Gauges {
     pub wal_capacity_bytes: u64,
     /// Bytes of batches acknowledged since the start.
     pub appended_bytes: u64,
+    /// Where it lies in the bucket: its puts since the start.
+    pub wal_puts: PutCounts,
     /// Bytes accepted and not acknowledged.
     pub append_bytes: u64,
     /// How long the oldest of them has waited.

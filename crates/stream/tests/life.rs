@@ -137,7 +137,8 @@ fn a_dead_wal_that_was_deleted_halfway_is_deleted_for_good_by_the_next_start() {
 fn a_stop_in_the_midst_of_appends_cuts_off_nothing_that_is_acknowledged() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
-    let large_groups = Options { group_bytes_max: 8 << 20, append_bytes_max: 16 << 20, ..options() };
+    let mut large_groups = Options { append_bytes_max: 16 << 20, ..options() };
+    large_groups.wal.ring_group_bytes_max = 8 << 20;
     for round in 0..12_u64 {
         let options = large_groups.clone();
         life(|world| async move {

@@ -78,6 +78,7 @@ pub struct StartArgs {
     /// file:///dir?shared: a ring for each start in a folder that all brokers mount under this name; recovered by any of them.
     /// block:///dev/NAME: as file:///dir on a whole device, which must hold nothing else. Its size is the ring's.
     /// storage: objects in the bucket. Durable when the bucket says so; recovered by any broker, and no disk is needed.
+    /// storage?puts-per-second=20&puts-per-gib=100: what its PUTs may cost, at any load and under heavy load; these are the defaults.
     #[arg(long, value_name = "URL")]
     pub wal: Option<String>,
     /// Where Kafka clients connect; port 0 picks a free one [default: 127.0.0.1:9092]

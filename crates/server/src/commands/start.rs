@@ -4,7 +4,7 @@
 
 use super::{CommandError, outside};
 use crate::args::StartArgs;
-use crate::config::{Config, StorageTarget, WalChoice};
+use crate::config::{Config, Puts, StorageTarget, WalChoice};
 use crate::console::Console;
 use crate::node::{Node, NodeConfig, cannot_listen};
 use control::LedgerOptions;
@@ -13,6 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use stream::{Options, StoreProbe, WalTarget};
+use stream_core::pace::{PaceLimits, object_bytes_for};
 use tokio::signal::unix::{SignalKind, signal};
 use world::{ClockExt, Metered, Paced, World};
 
@@ -108,13 +109,27 @@ fn announce(node: &Node, console: std::net::SocketAddr, took: Duration) {
 }
 
 fn node_config(config: Config, wal: WalTarget) -> NodeConfig {
-    let Config { storage, wal: _, listen, console: _, advertise, node_id, memory, prices: _, mut broker } = config;
+    let Config { storage, wal: chosen, listen, console: _, advertise, node_id, memory, prices: _, mut broker } = config;
     broker.stop_wait_max = STOP_REQUESTS_MAX;
     // Half of the workers always serve everybody else.
     broker.heavy_checks_max = (outside::workers() / 2).max(1);
     let probe = if matches!(storage, StorageTarget::S3(_)) { StoreProbe::Thorough } else { StoreProbe::Light };
-    let stream = Options { probe, ..Options::for_memory(memory.streams_bytes) };
+    let mut stream = Options { probe, ..Options::for_memory(memory.streams_bytes) };
+    let puts = if let WalChoice::Storage(puts) = chosen { puts } else { Puts::default() };
+    stream.wal.object_pace = pace(&storage, puts, stream.wal.object_pace);
     NodeConfig { listen, advertise, node_id, wal, broker, stream, ledger: LedgerOptions::default() }
+}
+
+/// How a log in the bucket spends its puts.
+fn pace(storage: &StorageTarget, puts: Puts, default: PaceLimits) -> PaceLimits {
+    if matches!(storage, StorageTarget::Folder(_)) {
+        return default.without_price();
+    }
+    PaceLimits {
+        puts_per_second: puts.per_second.unwrap_or(default.puts_per_second),
+        object_bytes: puts.per_gib.map_or(default.object_bytes, object_bytes_for),
+        ..default
+    }
 }
 
 /// The log's place and, for a ring, its size: the one it has, the one asked for, or a share of what is free.
@@ -138,7 +153,7 @@ async fn wal_target(world: &World, choice: WalChoice, batch_bytes_max: usize) ->
             batch_fits(batch_bytes_max, bytes, &otherwise)?;
             return Ok(WalTarget::Shared { dir, bytes });
         }
-        WalChoice::Storage => return Ok(WalTarget::Storage),
+        WalChoice::Storage(_) => return Ok(WalTarget::Storage),
     };
     let bytes = match (stream::wal::existing_ring_bytes(world.disk.as_ref(), &dir).await, bytes) {
         (Some(existing), wanted) => {

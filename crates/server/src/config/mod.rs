@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use stream::Options;
 
-pub use url::{StorageTarget, WalChoice};
+pub use url::{Puts, StorageTarget, WalChoice};
 
 const DATA_DEFAULT: &str = "./millstream-data";
 const LISTEN_DEFAULT: &str = "127.0.0.1:9092";

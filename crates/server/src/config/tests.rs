@@ -24,7 +24,7 @@ fn the_defaults_need_no_flag() {
 fn a_remote_bucket_holds_the_log_too() {
     let config = resolved(&["--storage", "s3://bucket/prefix?endpoint=http://127.0.0.1:9000"]).unwrap();
     assert!(matches!(config.storage, StorageTarget::S3(_)));
-    assert_eq!(config.wal, WalChoice::Storage);
+    assert_eq!(config.wal, WalChoice::Storage(Puts::default()));
 }
 
 #[test]
@@ -32,7 +32,7 @@ fn reads_urls_or_says_how_to_write_them() {
     let config = resolved(&["--storage", "file:///b", "--wal", "file:///w?size=64MiB"]).unwrap();
     assert_eq!(config.storage, StorageTarget::Folder("/b".into()));
     assert_eq!(config.wal, WalChoice::File { dir: "/w".into(), bytes: Some(64 << 20) });
-    assert_eq!(resolved(&["--wal", "storage"]).unwrap().wal, WalChoice::Storage);
+    assert_eq!(resolved(&["--wal", "storage"]).unwrap().wal, WalChoice::Storage(Puts::default()));
     let shared = |bytes| WalChoice::Shared { dir: "/mnt/w".into(), bytes };
     assert_eq!(resolved(&["--wal", "file:///mnt/w?shared"]).unwrap().wal, shared(None));
     assert_eq!(resolved(&["--wal", "file:///mnt/w?shared&size=64MiB"]).unwrap().wal, shared(Some(64 << 20)));
@@ -50,8 +50,23 @@ fn reads_urls_or_says_how_to_write_them() {
         assert!(resolved(&["--storage", wrong]).unwrap_err().contains("write file:///dir or s3://"), "{wrong}");
     }
     for wrong in ["dir", "s3://bucket/x", "file:///x?shared=no", "block://dev/x", "block:///dev/x?size=1GiB"] {
-        assert!(resolved(&["--wal", wrong]).unwrap_err().contains("or storage"), "{wrong}");
+        assert!(resolved(&["--wal", wrong]).unwrap_err().contains("storage, or"), "{wrong}");
     }
+}
+
+#[test]
+fn what_a_log_in_the_bucket_may_cost_is_a_parameter_of_it() {
+    let wal = |wal: &str| resolved(&["--storage", "s3://bucket/x", "--wal", wal]).map(|config| config.wal);
+    let puts = |per_second, per_gib| WalChoice::Storage(Puts { per_second, per_gib });
+    assert_eq!(wal("storage").unwrap(), puts(None, None));
+    assert_eq!(wal("storage?puts-per-second=4").unwrap(), puts(Some(4), None));
+    assert_eq!(wal("storage?puts-per-gib=64&puts-per-second=200").unwrap(), puts(Some(200), Some(64)));
+    for wrong in ["puts-per-second=0", "puts-per-second=fast", "puts-per-gib=31", "puts-per-gib=2000", "size=1GiB"] {
+        let error = wal(&format!("storage?{wrong}")).unwrap_err();
+        assert!(error.contains(wrong.split('=').next().unwrap()), "{error}");
+    }
+    assert!(wal("storages").unwrap_err().contains("question mark"));
+    assert!(resolved(&["--wal", "storage?puts-per-second=4"]).unwrap_err().contains("cost nothing"));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::{ConfigError, size};
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use url::Url;
 
@@ -62,8 +63,22 @@ pub enum WalChoice {
         give_up: Option<String>,
     },
     /// Objects in the cluster's own bucket.
-    Storage,
+    Storage(Puts),
 }
+
+/// What the puts of a log in the bucket may cost, where it is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Puts {
+    /// So many a second at the most, in the long run.
+    pub per_second: Option<u32>,
+    /// So many for a GiB under heavy load.
+    pub per_gib: Option<u32>,
+}
+
+/// Puts a second that may be asked for.
+const PUTS_PER_SECOND: RangeInclusive<u32> = 1..=10_000;
+/// Puts for a GiB that may be asked for: objects of 1 to 32 MiB.
+const PUTS_PER_GIB: RangeInclusive<u32> = 32..=1024;
 
 pub(super) fn storage(text: &str) -> Result<StorageTarget, ConfigError> {
     let wrong = |why: &str| {
@@ -88,14 +103,18 @@ pub(super) fn storage(text: &str) -> Result<StorageTarget, ConfigError> {
 pub(super) fn wal(text: Option<&str>, data: &Path, storage: &StorageTarget) -> Result<WalChoice, ConfigError> {
     let text = match (text, storage) {
         (None, StorageTarget::Folder(_)) => return Ok(WalChoice::File { dir: data.join("wal"), bytes: None }),
-        (None, StorageTarget::S3(_)) | (Some("storage"), _) => return Ok(WalChoice::Storage),
+        (None, StorageTarget::S3(_)) => return Ok(WalChoice::Storage(Puts::default())),
         (Some(text), _) => text,
     };
     let wrong = |why: &str| {
         ConfigError(format!(
-            "--wal {text}: {why}; write file:///dir?size=2GiB, file:///dir?shared, block:///dev/NAME, or storage"
+            "--wal {text}: {why}; write file:///dir?size=2GiB, file:///dir?shared, block:///dev/NAME, storage, or \
+             storage?puts-per-second=20&puts-per-gib=100"
         ))
     };
+    if let Some(parameters) = text.strip_prefix("storage") {
+        return objects(parameters, storage).map(WalChoice::Storage).map_err(|why| wrong(&why));
+    }
     let url = Url::parse(text).map_err(|error| wrong(&meant(text).unwrap_or_else(|| error.to_string())))?;
     match url.scheme() {
         "file" => ring_in_a_file(&url).map_err(|why| wrong(&why)),
@@ -110,6 +129,30 @@ fn meant(text: &str) -> Option<String> {
     let path = is_path.then(|| std::path::absolute(text).ok()).flatten()?;
     let url = Url::from_file_path(path).ok()?;
     Some(format!("a path is not a URL: did you mean {url}?"))
+}
+
+fn objects(parameters: &str, storage: &StorageTarget) -> Result<Puts, String> {
+    let mut puts = Puts::default();
+    if parameters.is_empty() {
+        return Ok(puts);
+    }
+    let parameters = parameters.strip_prefix('?').ok_or("storage takes parameters after a question mark")?;
+    if matches!(storage, StorageTarget::Folder(_)) {
+        return Err("puts into a folder cost nothing, so there is nothing to say about them".to_owned());
+    }
+    for (name, value) in url::form_urlencoded::parse(parameters.as_bytes()) {
+        match name.as_ref() {
+            "puts-per-second" => puts.per_second = Some(within(&name, &value, PUTS_PER_SECOND)?),
+            "puts-per-gib" => puts.per_gib = Some(within(&name, &value, PUTS_PER_GIB)?),
+            other => return Err(format!("unknown parameter {other}")),
+        }
+    }
+    Ok(puts)
+}
+
+fn within(name: &str, value: &str, range: RangeInclusive<u32>) -> Result<u32, String> {
+    let number = value.parse().ok().filter(|number| range.contains(number));
+    number.ok_or_else(|| format!("{name} is a number from {} to {}", range.start(), range.end()))
 }
 
 fn ring_in_a_file(url: &Url) -> Result<WalChoice, String> {

@@ -9,6 +9,7 @@ use broker::CleanerUse;
 use control_core::{Image, NodeState};
 use std::fmt::Write;
 use std::time::Duration;
+use stream::wal::PutCounts;
 use stream::{CompactionUse, Gauges};
 use world::StoreUse;
 
@@ -64,6 +65,7 @@ fn streams(page: &mut Page, gauges: Gauges) {
         wal_used_bytes,
         wal_capacity_bytes,
         appended_bytes: _,
+        wal_puts: PutCounts { first, hedged, repeated },
         append_bytes,
         append_age,
         throttle,
@@ -92,6 +94,9 @@ fn streams(page: &mut Page, gauges: Gauges) {
     };
     seconds("millstream_append_age_seconds", "How long the oldest of these bytes have waited.", append_age);
     seconds("millstream_produce_throttle_seconds", "How long producers are asked to wait after an answer.", throttle);
+    let puts = [("first", first), ("hedged", hedged), ("repeated", repeated)];
+    let help = "Puts of a write-ahead log in the bucket: groups, second copies of slow ones, further tries after trouble.";
+    page.counters("millstream_wal_puts_total", help, "try", &puts);
     let corrupt = "millstream_corrupt_reads_total";
     page.metric(corrupt, "counter", "Reads of records that are damaged or missing where they are stored.");
     page.sample(corrupt, "", corrupt_reads);

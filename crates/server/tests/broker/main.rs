@@ -12,6 +12,7 @@ mod full_disk;
 mod kill;
 mod look_inside;
 mod measure;
+mod object_wal;
 mod refusals;
 mod s3;
 mod support;

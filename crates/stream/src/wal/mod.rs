@@ -4,7 +4,7 @@
 //! ```text
 //! loop { let (placed, group) = wal.place(&entries)?; wal.write(group).await?; acknowledge(placed) }
 //! ```
-//! The necessary form keeps up to [`Wal::in_flight_max`] writes in flight and acknowledges in the order of placing: a group counts
+//! The necessary form keeps as many writes in flight as [`Wal::terms`] allow and acknowledges in the order of placing: a group counts
 //! as durable only when it **and every group before it** is. That order is the appender's duty (rule B6), since a WAL can't know
 //! what its caller acknowledges.
 //!
@@ -16,6 +16,7 @@
 
 mod inspect;
 mod object;
+mod object_put;
 mod object_recover;
 mod ring;
 mod ring_device;
@@ -25,15 +26,19 @@ mod ring_shared;
 #[cfg(test)]
 mod tests;
 
-use base::{WalId, WalPosition, planted};
+use base::{Micros, WalId, WalPosition, planted};
 use bytes::Bytes;
 use control_core::image::Image;
 use futures::future::BoxFuture;
+use std::time::Duration;
+use stream_core::append::Terms;
+use stream_core::pace::PaceLimits;
 use stream_core::{DirectoryEntry, WalEntry};
 
 pub use inspect::{GroupDescription, RingDescription, inspect_object_wal, inspect_ring};
 pub use object::{ObjectWal, ObjectWalReader};
-pub(crate) use object_recover::is_fence;
+pub use object_put::PutCounts;
+pub(crate) use object_recover::{is_fence, object_ends_by};
 pub use object_recover::{delete_dead_objects, recover_objects};
 pub use ring::RingWal;
 pub use ring_device::device_ring_bytes;
@@ -48,8 +53,12 @@ const READ_TRIES: u32 = 5;
 pub struct WalOptions {
     /// Groups of a ring written at once. More than one only hides the latency of a sync behind the next write.
     pub ring_in_flight_max: usize,
-    /// PUTs of an object WAL in flight at once.
-    pub object_in_flight_max: usize,
+    /// Bytes of one group of a ring at the most.
+    pub ring_group_bytes_max: usize,
+    /// How long a ring collects while a group is in flight.
+    pub ring_linger: Duration,
+    /// How an object WAL spends its puts.
+    pub object_pace: PaceLimits,
     /// Bytes of untrimmed objects at the most: bounds a store's partial outage and the time of a recovery.
     pub object_capacity_bytes: u64,
     /// Bytes of one WAL object at the most.
@@ -60,7 +69,9 @@ impl Default for WalOptions {
     fn default() -> Self {
         WalOptions {
             ring_in_flight_max: 2,
-            object_in_flight_max: 16,
+            ring_group_bytes_max: 8 << 20,
+            ring_linger: Duration::from_millis(20),
+            object_pace: PaceLimits::default(),
             object_capacity_bytes: 16 << 30,
             object_bytes_max: 256 << 20,
         }
@@ -94,7 +105,7 @@ pub struct UnwrittenGroup(Unwritten);
 
 enum Unwritten {
     Ring(ring::RingGroup),
-    Object(object::ObjectGroup),
+    Object(object_put::ObjectGroup),
 }
 
 /// No room before the next trim: uploads must catch up. Nothing was placed.
@@ -226,7 +237,7 @@ impl Wal {
         }
     }
 
-    /// Makes a placed group durable. Several may run at once, at most [`Wal::in_flight_max`], begun in the order of placing.
+    /// Makes a placed group durable. Several may run at once, as many as [`Wal::terms`] allow, begun in the order of placing.
     /// Trouble of a store is waited out, for ever. `Ok` counts only when all groups before this one are `Ok`.
     #[must_use]
     pub fn write(&self, group: UnwrittenGroup) -> BoxFuture<'static, Result<(), WalError>> {
@@ -302,12 +313,21 @@ impl Wal {
         }
     }
 
-    /// Writes in flight at the most.
+    /// On what terms the next group is to be formed.
     #[must_use]
-    pub fn in_flight_max(&self) -> usize {
+    pub fn terms(&self, now: Micros) -> Terms {
         match self {
-            Wal::Ring(ring) => ring.in_flight_max(),
-            Wal::Object(objects) => objects.in_flight_max(),
+            Wal::Ring(ring) => ring.terms(),
+            Wal::Object(objects) => objects.terms(now),
+        }
+    }
+
+    /// The puts of an object WAL; none of any other kind.
+    #[must_use]
+    pub fn put_counts(&self) -> PutCounts {
+        match self {
+            Wal::Ring(_) => PutCounts::default(),
+            Wal::Object(objects) => objects.put_counts(),
         }
     }
 

@@ -2,22 +2,21 @@
 //!
 //! `wal/<node epoch>/<index>/<n>`, from 0 on without gaps; a position is `n << 32 | byte in the object`. That a number can be
 //! created once is what fences a writer: a recoverer creates the first missing number itself, and the writer's own put of that
-//! number then finds it taken. So an *exists* is never success by itself: the object is read back, and its nonce tells.
-//!
-//! Trouble of the store is waited out, for ever: the same bytes are put again under the same number, which is harmless however
-//! often an earlier try has landed.
+//! number then finds it taken. How a number is put is in `object_put`; when, and how much is put under it, in [`stream_core::pace`].
 
+use super::object_put::{ObjectGroup, PutCounts, Putter};
 use super::{Placed, WalError, WalFull, WalOptions, WalReadError, WalSpan, span};
 use crate::keys::wal_object_key;
-use base::{WalId, WalPosition};
+use base::{Micros, WalId, WalPosition};
 use bytes::Bytes;
 use control_core::image::Image;
 use futures::future::BoxFuture;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use stream_core::WalEntry;
-use stream_core::wal_group::{GroupKind, GroupPlace, HEADER_BYTES, decode_header, encode_group, measure};
-use world::{Backoff, Clock, ClockExt, GetRange, ObjectStore, PutOutcome, StoreError, World, lock};
+use stream_core::append::Terms;
+use stream_core::wal_group::{GroupPlace, encode_group, measure};
+use world::{Backoff, ClockExt, GetRange, ObjectStore, StoreError, World, lock};
 
 /// Names deleted by one call at the most.
 pub(super) const DELETE_KEYS_MAX: usize = 1000;
@@ -34,21 +33,10 @@ pub struct ObjectWal {
     shared: Arc<Shared>,
 }
 
-/// A placed group: the same bytes under the same number at every try.
-pub(super) struct ObjectGroup {
-    number: u64,
-    nonce: u128,
-    parts: Vec<Bytes>,
-}
-
 struct Shared {
-    clock: Arc<dyn Clock>,
-    store: Arc<dyn ObjectStore>,
-    wal: WalId,
+    puts: Putter,
     /// Numbers that were placed and are not durable yet.
     unconfirmed: Mutex<BTreeSet<u64>>,
-    /// Why nothing more can be confirmed.
-    fenced: OnceLock<String>,
     trimming: Mutex<Trimming>,
 }
 
@@ -64,14 +52,8 @@ impl ObjectWal {
     /// Begins to write as `wal`, from number 0 on.
     #[must_use]
     pub fn begin(world: &World, store: Arc<dyn ObjectStore>, wal: WalId, options: &WalOptions) -> ObjectWal {
-        let shared = Shared {
-            clock: world.clock.clone(),
-            store,
-            wal,
-            unconfirmed: Mutex::default(),
-            fenced: OnceLock::new(),
-            trimming: Mutex::default(),
-        };
+        let puts = Putter::new(world, store, wal, options.object_pace.clone());
+        let shared = Shared { puts, unconfirmed: Mutex::default(), trimming: Mutex::default() };
         let options = options.clone();
         ObjectWal { wal, options, next: 0, floor: 0, sizes: BTreeMap::new(), used_bytes: 0, shared: Arc::new(shared) }
     }
@@ -87,7 +69,8 @@ impl ObjectWal {
         if total > free {
             return Err(WalFull { needed: total, free });
         }
-        let nonce = self.shared.clock.nonce().0;
+        let clock = &self.shared.puts.clock;
+        let (now, nonce) = (clock.now(), clock.nonce().0);
         let position = position_of(self.next);
         let durable = position_of(self.shared.begin_group(self.next));
         let encoded = encode_group(GroupPlace { wal: self.wal, position, durable, tag: nonce }, entries, 1);
@@ -98,7 +81,9 @@ impl ObjectWal {
             parts.extend([&bytes.head, &bytes.body].into_iter().filter(|piece| !piece.is_empty()).cloned());
         }
         let spans = encoded.directory.iter().map(|entry| span(position, entry)).collect();
-        let group = ObjectGroup { number: self.next, nonce, parts };
+        let bytes = parts.iter().map(Bytes::len).sum();
+        lock(&self.shared.puts.pace).sent(now, bytes);
+        let group = ObjectGroup { number: self.next, nonce, bytes, parts };
         self.sizes.insert(self.next, total);
         self.used_bytes += total;
         self.next += 1;
@@ -108,10 +93,7 @@ impl ObjectWal {
     pub(super) fn write(&self, group: ObjectGroup) -> BoxFuture<'static, Result<(), WalError>> {
         let shared = self.shared.clone();
         Box::pin(async move {
-            shared
-                .put(&group)
-                .await
-                .map_err(|reason| WalError::Fenced(shared.fenced.get_or_init(|| reason).clone()))?;
+            shared.puts.put(&group).await.map_err(WalError::Fenced)?;
             shared.confirm(group.number);
             Ok(())
         })
@@ -149,68 +131,21 @@ impl ObjectWal {
         usize::try_from(self.options.object_bytes_max).unwrap_or(usize::MAX)
     }
 
-    pub(super) fn in_flight_max(&self) -> usize {
-        self.options.object_in_flight_max
+    pub(super) fn terms(&self, now: Micros) -> Terms {
+        let terms = lock(&self.shared.puts.pace).terms(now);
+        Terms { group_bytes_max: terms.group_bytes_max.min(self.group_bytes_max()), ..terms }
+    }
+
+    pub(super) fn put_counts(&self) -> PutCounts {
+        self.shared.puts.counts()
     }
 
     pub(super) fn reader(&self) -> ObjectWalReader {
-        ObjectWalReader::new(self.shared.store.clone(), self.wal)
+        ObjectWalReader::new(self.shared.puts.store.clone(), self.wal)
     }
-}
-
-/// Whose object stands under a number that was found taken.
-enum Taken {
-    Own,
-    /// Own, trimmed since, or an answer that was wrong: put again.
-    Missing,
-    Other(String),
 }
 
 impl Shared {
-    /// Puts until the object is there, durably. `Err`: why it never will be.
-    async fn put(&self, group: &ObjectGroup) -> Result<(), String> {
-        let key = wal_object_key(self.wal, group.number);
-        let mut backoff = Backoff::new();
-        loop {
-            if let Some(reason) = self.fenced.get() {
-                return Err(reason.clone());
-            }
-            let trouble = match self.store.put_if_absent(&key, group.parts.clone()).await {
-                Ok(PutOutcome::Created) => return Ok(()),
-                Ok(PutOutcome::Exists) => match self.taken(&key, group).await {
-                    Ok(Taken::Own) => return Ok(()),
-                    Ok(Taken::Other(reason)) => return Err(reason),
-                    Ok(Taken::Missing) => None,
-                    Err(error) => Some(error),
-                },
-                Err(error) => Some(error),
-            };
-            if let Some(error) = trouble.filter(|_| backoff.is_worth_a_line()) {
-                tracing::warn!(%key, %error, tries = backoff.tries(), "the write-ahead log's object can't be put; tries again");
-            }
-            backoff.wait(self.clock.as_ref()).await;
-        }
-    }
-
-    async fn taken(&self, key: &str, group: &ObjectGroup) -> Result<Taken, StoreError> {
-        let header = GetRange::Span { start: 0, end: HEADER_BYTES as u64 };
-        let bytes = match self.store.get(key, header).await {
-            Ok((bytes, _)) => bytes,
-            Err(StoreError::NotFound(_)) => return Ok(Taken::Missing),
-            Err(error) => return Err(error),
-        };
-        // The header's checksum covers the directory too, which is not needed to recognise a nonce.
-        Ok(match decode_header(&bytes) {
-            Ok(header) if header.kind == GroupKind::Data && header.place.tag == group.nonce => Taken::Own,
-            Ok(header) if header.kind == GroupKind::Fence => {
-                Taken::Other(format!("{key} is a fence: this start was declared dead"))
-            }
-            Ok(_) => Taken::Other(format!("{key} was written by somebody else")),
-            // A short or wrong answer; a whole one never fails to decode.
-            Err(error) => return Err(StoreError::Trouble(format!("{key}: {error}"))),
-        })
-    }
-
     /// Notes that a number is in flight; yields the lowest one that is.
     fn begin_group(&self, number: u64) -> u64 {
         let mut unconfirmed = lock(&self.unconfirmed);
@@ -229,22 +164,22 @@ impl Shared {
         if !std::mem::replace(&mut trimming.running, true) {
             let shared = self.clone();
             // Detached: it ends by itself when nothing is left to delete.
-            drop(self.clock.spawn("trim object WAL", Box::pin(async move { shared.delete_trimmed().await })));
+            drop(self.puts.clock.spawn("trim object WAL", Box::pin(async move { shared.delete_trimmed().await })));
         }
     }
 
     async fn delete_trimmed(&self) {
         let mut backoff = Backoff::new();
         while let Some((from, to)) = self.next_deletion() {
-            let keys: Vec<String> = (from..to).map(|number| wal_object_key(self.wal, number)).collect();
-            match self.store.delete(&keys).await {
+            let keys: Vec<String> = (from..to).map(|number| wal_object_key(self.puts.wal, number)).collect();
+            match self.puts.store.delete(&keys).await {
                 Ok(()) => {
                     lock(&self.trimming).deleted_below = to;
                     backoff.reset();
                 }
                 Err(error) => {
                     tracing::debug!(%error, "trimmed objects of the write-ahead log can't be deleted yet");
-                    backoff.wait(self.clock.as_ref()).await;
+                    backoff.wait(self.puts.clock.as_ref()).await;
                 }
             }
         }

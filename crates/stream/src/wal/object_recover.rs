@@ -86,6 +86,11 @@ pub(crate) fn is_fence(object: &ObjectMeta) -> bool {
     object.size == HEADER_BYTES as u64
 }
 
+/// Whether that object of a WAL lies wholly below a position.
+pub(crate) fn object_ends_by(key: &str, position: WalPosition) -> bool {
+    wal_object_number(key).is_some_and(|number| position_of(number + 1) <= position)
+}
+
 struct Recovery<'a> {
     world: &'a World,
     store: &'a dyn ObjectStore,

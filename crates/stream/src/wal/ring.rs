@@ -9,13 +9,14 @@
 
 use super::ring_file::{BLOCK, RingFile};
 use super::{Placed, WalError, WalFull, WalOptions, span};
-use base::{WalId, WalPosition, planted};
+use base::{Micros, WalId, WalPosition, planted};
 use control_core::image::Image;
 use futures::future::BoxFuture;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use stream_core::WalEntry;
+use stream_core::append::Terms;
 use stream_core::wal_group::{ENTRIES_MAX, ENTRY_BYTES_MAX, GroupPlace, encode_group, encode_pad, measure};
 use world::disk::BLOCK_BYTES;
 use world::{AlignedBuf, DiskError, lock};
@@ -26,7 +27,7 @@ pub struct RingWal {
     wal: WalId,
     next: WalPosition,
     floor: WalPosition,
-    in_flight_max: usize,
+    terms: Terms,
     shared: Arc<Shared>,
 }
 
@@ -76,7 +77,17 @@ impl RingWal {
             floor <= start && start.0.is_multiple_of(BLOCK),
             "a start begins at a block, beyond all that is needed"
         );
-        RingWal { file, wal, next: start, floor, in_flight_max: options.ring_in_flight_max, shared: Arc::new(shared) }
+        let group_bytes_max = options.ring_group_bytes_max.min(group_bytes_max(&file));
+        // Whatever waits while a group is synced goes as the next one: nothing else is worth waiting for.
+        let terms = Terms {
+            linger: options.ring_linger,
+            spaced: Micros(0),
+            allowed: Micros(0),
+            full_bytes: group_bytes_max,
+            group_bytes_max,
+            in_flight_max: options.ring_in_flight_max,
+        };
+        RingWal { file, wal, next: start, floor, terms, shared: Arc::new(shared) }
     }
 
     pub(super) fn id(&self) -> WalId {
@@ -149,11 +160,8 @@ impl RingWal {
         self.file.capacity_bytes()
     }
 
-    /// A quarter of the ring: with the directory less than half, so that an empty ring has room for one, the pad included.
     pub(super) fn group_bytes_max(&self) -> usize {
-        usize::try_from(self.capacity_bytes() / 4)
-            .unwrap_or(usize::MAX)
-            .min(usize::try_from(u32::MAX / 2).unwrap_or(usize::MAX))
+        group_bytes_max(&self.file)
     }
 
     /// As many as have their directory in an eighth of the ring: small batches have more directory than payload.
@@ -162,8 +170,8 @@ impl RingWal {
         (directory_bytes / ENTRY_BYTES_MAX).min(ENTRIES_MAX)
     }
 
-    pub(super) fn in_flight_max(&self) -> usize {
-        self.in_flight_max
+    pub(super) fn terms(&self) -> Terms {
+        self.terms
     }
 
     pub(super) fn file(&self) -> &RingFile {
@@ -176,6 +184,12 @@ impl RingWal {
         unconfirmed.insert(self.next);
         *unconfirmed.first().expect("one was inserted")
     }
+}
+
+/// A quarter of the ring: with the directory less than half, so that an empty ring has room for one, the pad included.
+fn group_bytes_max(file: &RingFile) -> usize {
+    let quarter = usize::try_from(file.capacity_bytes() / 4).unwrap_or(usize::MAX);
+    quarter.min(usize::try_from(u32::MAX / 2).unwrap_or(usize::MAX))
 }
 
 fn pad_block(place: GroupPlace, bytes: u64) -> AlignedBuf {

@@ -9,6 +9,7 @@ use control_core::{Command, Outcome};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use stream::wal::WalOptions;
 use stream::{Appended, Confirmation, NumberedBatch, Options, StartRequest, Store, Stream, WalTarget, fsck};
 use stream_core::testing::{batch, batch_bytes};
 use world::folder::FolderStore;
@@ -23,13 +24,16 @@ pub(crate) enum Kind {
 pub(crate) const BOTH: [Kind; 2] = [Kind::Ring, Kind::Objects];
 
 pub(crate) fn options() -> Options {
+    let defaults = Options::for_memory(64 << 20);
+    let wal = WalOptions { object_pace: defaults.wal.object_pace.clone().without_price(), ..defaults.wal.clone() };
     Options {
+        wal,
         data_block_bytes: 4096,
         stream_object_bytes: 64 << 10,
         dead_object_grace: Duration::from_millis(10),
         housekeeping_period: Duration::from_millis(30),
         sweep_period: Duration::from_millis(50),
-        ..Options::for_memory(64 << 20)
+        ..defaults
     }
 }
 

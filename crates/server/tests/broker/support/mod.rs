@@ -1,9 +1,10 @@
-//! A broker as a process, a Kafka client that blocks, and record batches by hand.
+//! A broker as a process, a Kafka client that blocks, record batches by hand, and a proxy that makes a bucket slow.
 
 pub(crate) mod batch;
 pub(crate) mod client;
 pub(crate) mod commands;
 pub(crate) mod process;
+pub(crate) mod slow_store;
 
 use std::time::{Duration, Instant};
 

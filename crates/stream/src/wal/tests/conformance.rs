@@ -79,7 +79,7 @@ async fn order(kind: Kind) {
     let mut wal = rig.begin().await;
     let (mut known, mut writing) = (Vec::new(), VecDeque::new());
     while known.len() < 20 {
-        while writing.len() < wal.in_flight_max() && known.len() + writing.len() < 20 {
+        while writing.len() < in_flight_max(&wal) && known.len() + writing.len() < 20 {
             let (group, unwritten) = place(&mut rig, &mut wal).unwrap();
             writing.push_back((group, wal.write(unwritten)));
         }
@@ -102,7 +102,7 @@ async fn torn_tail(kind: Kind) {
         let mut wal = rig.begin().await;
         let (id, mut known) = (wal.id(), write(&mut rig, &mut wal, 3).await);
         let mut writing: FuturesOrdered<_> = FuturesOrdered::new();
-        for _ in 0..wal.in_flight_max() {
+        for _ in 0..in_flight_max(&wal) {
             let (group, unwritten) = place(&mut rig, &mut wal).unwrap();
             known.push(group);
             writing.push_back(wal.write(unwritten));
@@ -300,7 +300,7 @@ async fn slow(kind: Kind) {
         rig.set_slow(7);
         let (id, mut known, mut acknowledged, mut writing) = (wal.id(), Vec::new(), 0, FuturesOrdered::new());
         while acknowledged < acknowledgements {
-            while writing.len() < wal.in_flight_max()
+            while writing.len() < in_flight_max(&wal)
                 && let Some((group, unwritten)) = place(&mut rig, &mut wal)
             {
                 known.push(group);
@@ -439,7 +439,7 @@ async fn live(rig: &mut Rig, wal: &mut Wal, story: &mut Story) -> (Vec<Known>, u
                 }
             }
         }
-        while writing.len() >= wal.in_flight_max() || rig.random.chance(300) {
+        while writing.len() >= in_flight_max(wal) || rig.random.chance(300) {
             let Some(written) = writing.next().await else { break };
             written.unwrap();
             acknowledged += 1;

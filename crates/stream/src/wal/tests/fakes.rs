@@ -307,10 +307,13 @@ impl File for FakeFile {
 
 /// A bucket whose calls take effect and answer at odd moments, and answer wrongly now and then.
 pub(super) struct FakeStore {
-    objects: Mutex<BTreeMap<String, Bytes>>,
+    objects: Arc<Mutex<BTreeMap<String, Bytes>>>,
     random: Mutex<Seed>,
     /// Of a thousand calls so many go wrong: before they take effect, after it, or by a short answer.
     pub(super) trouble_per_mille: AtomicU64,
+    /// Of a thousand puts so many are said to have failed, and take effect up to [`FakeStore::late_turns_max`] turns later.
+    pub(super) late_per_mille: AtomicU64,
+    pub(super) late_turns_max: AtomicU64,
     /// A call takes up to so many turns.
     pub(super) turns_max: AtomicU64,
 }
@@ -318,9 +321,11 @@ pub(super) struct FakeStore {
 impl FakeStore {
     pub(super) fn new(seed: u64) -> Arc<FakeStore> {
         Arc::new(FakeStore {
-            objects: Mutex::default(),
+            objects: Arc::default(),
             random: Mutex::new(Seed::new(seed)),
             trouble_per_mille: AtomicU64::new(0),
+            late_per_mille: AtomicU64::new(0),
+            late_turns_max: AtomicU64::new(40),
             turns_max: AtomicU64::new(6),
         })
     }
@@ -337,6 +342,13 @@ impl FakeStore {
         self.random.lock().unwrap().chance(self.trouble_per_mille.load(Ordering::Relaxed))
     }
 
+    /// How many turns too late a put takes effect that was said to have failed.
+    fn lateness(&self) -> Option<u64> {
+        let mut random = self.random.lock().unwrap();
+        let late = random.chance(self.late_per_mille.load(Ordering::Relaxed));
+        late.then(|| random.below(self.late_turns_max.load(Ordering::Relaxed)))
+    }
+
     async fn wander(&self) {
         let turns = self.random.lock().unwrap().below(self.turns_max.load(Ordering::Relaxed));
         for _ in 0..turns {
@@ -350,19 +362,34 @@ impl FakeStore {
     }
 }
 
+fn put_now(objects: &Mutex<BTreeMap<String, Bytes>>, key: &str, parts: &[Bytes]) -> PutOutcome {
+    let mut objects = objects.lock().unwrap();
+    if objects.contains_key(key) {
+        return PutOutcome::Exists;
+    }
+    objects.insert(key.to_owned(), Bytes::from(parts.concat()));
+    PutOutcome::Created
+}
+
+#[expect(clippy::disallowed_methods, reason = "what the bucket does, no host waits for")]
+fn put_later(objects: Arc<Mutex<BTreeMap<String, Bytes>>>, turns: u64, key: String, parts: Vec<Bytes>) {
+    tokio::spawn(async move {
+        for _ in 0..turns {
+            tokio::task::yield_now().await;
+        }
+        put_now(&objects, &key, &parts);
+    });
+}
+
 #[async_trait]
 impl ObjectStore for FakeStore {
     async fn put_if_absent(&self, key: &str, parts: Vec<Bytes>) -> Result<PutOutcome, StoreError> {
         self.maybe_trouble().await?;
-        let outcome = {
-            let mut objects = self.objects.lock().unwrap();
-            if objects.contains_key(key) {
-                PutOutcome::Exists
-            } else {
-                objects.insert(key.to_owned(), Bytes::from(parts.concat()));
-                PutOutcome::Created
-            }
-        };
+        if let Some(turns) = self.lateness() {
+            put_later(self.objects.clone(), turns, key.to_owned(), parts);
+            return Err(StoreError::Trouble("timed out".to_owned()));
+        }
+        let outcome = put_now(&self.objects, key, &parts);
         self.maybe_trouble().await?;
         Ok(outcome)
     }

@@ -23,6 +23,11 @@ fn wal_id(epoch: u64) -> WalId {
     WalId { node_epoch: NodeEpoch(epoch), index: WalIndex(0) }
 }
 
+/// Writes that may be under way at once.
+fn in_flight_max(wal: &Wal) -> usize {
+    wal.terms(Micros(0)).in_flight_max
+}
+
 /// Entries whose bytes nobody else would write.
 fn entries(random: &mut Seed, count_max: u64, bytes_max: u64) -> Vec<WalEntry> {
     (0..random.between(1, count_max))

@@ -5,6 +5,7 @@ use super::*;
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use world::{GetRange, ObjectStore, World};
 
 fn setting(seed: u64) -> (World, Arc<FakeStore>, Arc<dyn ObjectStore>) {
@@ -13,7 +14,17 @@ fn setting(seed: u64) -> (World, Arc<FakeStore>, Arc<dyn ObjectStore>) {
 }
 
 fn begin(world: &World, store: &Arc<dyn ObjectStore>) -> Wal {
-    Wal::Object(ObjectWal::begin(world, store.clone(), wal_id(1), &WalOptions::default()))
+    begin_with(world, store, PaceLimits::default())
+}
+
+fn begin_with(world: &World, store: &Arc<dyn ObjectStore>, object_pace: PaceLimits) -> Wal {
+    let options = WalOptions { object_pace, ..WalOptions::default() };
+    Wal::Object(ObjectWal::begin(world, store.clone(), wal_id(1), &options))
+}
+
+/// Whatever is not answered at once is sent a second time.
+fn hasty() -> PaceLimits {
+    PaceLimits { puts_per_second: 1_000_000, hedge_samples_min: Some(1), calm: Duration::ZERO, ..PaceLimits::default() }
 }
 
 async fn write_groups(wal: &mut Wal, random: &mut Seed, count: usize) -> Vec<Known> {
@@ -114,35 +125,58 @@ async fn a_log_that_lost_an_object_does_not_end_there() {
     assert_eq!((walked.groups.len(), walked.end), (4, WalPosition(4 << 32)));
 }
 
+#[tokio::test]
+async fn a_slow_put_is_sent_again_under_its_own_number_and_counts_once() {
+    let (world, fake, store) = setting(9);
+    fake.turns_max.store(40, Ordering::Relaxed);
+    let mut wal = begin_with(&world, &store, hasty());
+    let known = write_groups(&mut wal, &mut Seed::new(9), 50).await;
+    let counts = wal.put_counts();
+    assert!(counts.first == 50 && counts.hedged > 30 && counts.repeated == 0, "{counts:?}");
+    assert_eq!(fake.keys().len(), 50, "one object each, wherever the other copy landed");
+    let recovered = recover_objects(&world, &store, wal_id(1), WalPosition(0)).await.unwrap();
+    let reader = WalReader::Object(ObjectWalReader::new(store.clone(), wal_id(1)));
+    assert_eq!(expect_prefix(&known, WalPosition(0), &recovered, &reader).await, 50);
+    // Nothing is, where it is not wanted.
+    let (world, fake, store) = setting(9);
+    fake.turns_max.store(40, Ordering::Relaxed);
+    let mut wal = begin_with(&world, &store, PaceLimits { hedge_samples_min: None, ..hasty() });
+    write_groups(&mut wal, &mut Seed::new(9), 50).await;
+    assert_eq!(wal.put_counts().hedged, 0);
+}
+
 /// A writer that never learns of its death, two recoverers, and a store in trouble, all interleaved. Both recoveries must agree on
-/// the end and hold all that was ever acknowledged, before or after.
+/// the end and hold all that was ever acknowledged, before or after. In every other story slow puts are sent twice, and copies land
+/// after they were said to have failed.
 #[tokio::test]
 async fn whatever_the_store_does_no_acknowledgement_lies_behind_the_fence() {
-    let mut cut_off = 0;
+    let (mut cut_off, mut hedged) = (0, 0);
     for seed in 0..300 {
         let (world, fake, store) = setting(seed);
         let mut random = Seed::new(seed);
         fake.trouble_per_mille.store(random.below(300), Ordering::Relaxed);
+        let pace = if seed % 2 == 0 { PaceLimits::default() } else { hasty() };
+        fake.late_per_mille.store(random.below(300) * (seed % 2), Ordering::Relaxed);
         let (groups, wait) = (random.between(10, 60), random.below(20));
         let write = async {
-            let mut wal = begin(&world, &store);
+            let mut wal = begin_with(&world, &store, pace);
             let (mut known, mut acknowledged, mut writing) = (Vec::new(), 0, FuturesOrdered::new());
             for _ in 0..groups {
                 let entries = entries(&mut random, 3, 100);
                 let (placed, group) = wal.place(&entries).unwrap();
                 known.push(Known::new(placed, &entries));
                 writing.push_back(wal.write(group));
-                if writing.len() >= wal.in_flight_max() {
+                if writing.len() >= in_flight_max(&wal) {
                     match writing.next().await.unwrap() {
                         Ok(()) => acknowledged += 1,
-                        Err(_) => return (known, acknowledged),
+                        Err(_) => return (known, acknowledged, wal.put_counts()),
                     }
                 }
             }
             while let Some(Ok(())) = writing.next().await {
                 acknowledged += 1;
             }
-            (known, acknowledged)
+            (known, acknowledged, wal.put_counts())
         };
         let recover = async |wait: u64| {
             for _ in 0..wait {
@@ -150,13 +184,15 @@ async fn whatever_the_store_does_no_acknowledgement_lies_behind_the_fence() {
             }
             recover_objects(&world, &store, wal_id(1), WalPosition(0)).await.unwrap()
         };
-        let ((known, acknowledged), first, second) = tokio::join!(write, recover(wait), recover(wait * 2));
+        let ((known, acknowledged, counts), first, second) = tokio::join!(write, recover(wait), recover(wait * 2));
         fake.trouble_per_mille.store(0, Ordering::Relaxed);
         assert_eq!(first, second, "seed {seed}");
         let reader = WalReader::Object(ObjectWalReader::new(store.clone(), wal_id(1)));
         let count = expect_prefix(&known, WalPosition(0), &first, &reader).await;
         assert!(count >= acknowledged, "seed {seed}: {acknowledged} were acknowledged, {count} recovered");
         cut_off += usize::from(count < usize::try_from(groups).unwrap());
+        hedged += counts.hedged;
     }
     assert!(cut_off > 10, "the fence came in the middle {cut_off} times only");
+    assert!(hedged > 300, "{hedged} puts were sent twice only");
 }
