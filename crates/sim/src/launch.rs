@@ -78,7 +78,10 @@ impl Life {
     }
 
     fn config(&self) -> NodeConfig {
+        // Every third life.
+        let switched = self.plan.switches && self.process.id.is_multiple_of(3);
         let wal = match self.plan.storage {
+            Storage::RingWal | Storage::Folder if switched => WalTarget::Storage,
             Storage::ObjectWal | Storage::FolderObjectWal => WalTarget::Storage,
             Storage::SharedWal => {
                 WalTarget::Shared { dir: Path::new(SHARED_FOLDER).join("wal"), bytes: self.plan.ring_bytes }

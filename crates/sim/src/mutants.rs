@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::process::Command;
 
 /// Every planted bug that the report searches for.
-pub const NAMES: [&str; 59] = [
+pub const NAMES: [&str; 60] = [
     "B1",
     "B2",
     "B3",
@@ -67,6 +67,7 @@ pub const NAMES: [&str; 59] = [
     "hedge counted as a second group",
     "acknowledged on the first of two ambiguous answers",
     "taken for one's own",
+    "W2",
 ];
 
 /// Planted, and not found by the ordinary workload yet: `--mutant` searches for one of them, the report passes them over.

@@ -131,6 +131,8 @@ pub struct Plan {
     pub topics: Vec<TopicPlan>,
     /// A ring's size.
     pub ring_bytes: u64,
+    /// Whether brokers with a ring are started with a log in the bucket now and then.
+    pub switches: bool,
     /// Whether logs in the bucket pay for their puts, and send slow ones twice.
     pub paced: bool,
     /// How long a dead object is kept for readers that still have it in their plan. Safety must not rest on it (rule R-3), so it
@@ -158,6 +160,7 @@ impl Plan {
             faults: faults(seed, storage, brokers),
             topics: topics(seed),
             ring_bytes: seed.between(24, 64) * 8192,
+            switches: seed.chance(300),
             paced: seed.chance(600),
             dead_object_grace: Duration::from_millis([0, 0, 300, 2_000][usize::try_from(seed.below(4)).unwrap_or(0)]),
         }

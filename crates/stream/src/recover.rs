@@ -29,8 +29,8 @@ pub(crate) struct Recovery<'a> {
     pub(crate) node_epoch: NodeEpoch,
     /// The ring that this process holds locked.
     pub(crate) ring: Option<&'a RingFile>,
-    /// Rings in shared files that were walked.
-    pub(crate) shared_rings: Mutex<BTreeMap<WalId, RingFile>>,
+    /// Other rings that were walked: in shared files, and those that this broker has left.
+    pub(crate) other_rings: Mutex<BTreeMap<WalId, RingFile>>,
 }
 
 /// What recovery left.
@@ -134,11 +134,32 @@ pub(crate) async fn walk(recovery: &Recovery<'_>, wal: WalId, record: &WalRecord
             RecoverError::Unreadable { .. } => NotWalked::DeviceFailed(error.to_string()),
             RecoverError::Damaged { .. } => NotWalked::Kept(error.to_string()),
         }),
-        None => Err(NotWalked::Kept(format!(
-            "it is in {}, and this broker has another log: start one with that --wal",
-            record.url
-        ))),
+        None => walk_left(recovery, wal, record, from).await.map_err(NotWalked::Kept),
     }
+}
+
+/// Reads a ring that an earlier start of this broker wrote, where this one can open it. Other brokers' rings are left to them, though they
+/// may lie on the same host: a broker that comes back wants its own.
+async fn walk_left(
+    recovery: &Recovery<'_>,
+    wal: WalId,
+    record: &WalRecord,
+    from: WalPosition,
+) -> Result<Recovered, String> {
+    let kept = |why: &str| format!("it is in {}{why}: start a broker with that --wal", record.url);
+    let image = recovery.ledger.image();
+    let broker = |epoch: NodeEpoch| image.nodes.get(&epoch).map(|node| node.node_id);
+    if broker(wal.node_epoch).is_none() || broker(wal.node_epoch) != broker(recovery.node_epoch) {
+        return Err(kept(", and this broker has another log"));
+    }
+    if planted!("W2", false, true) {
+        return Ok(Recovered { wal, end: from, groups: Vec::new() });
+    }
+    let ring = RingFile::open_left(recovery.world, &record.url, record.ring_id).await;
+    let ring = ring.map_err(|error| kept(&format!(", which this start can't open ({error})")))?;
+    let recovered = ring.recover(wal, from).await.map_err(|error| error.to_string())?;
+    lock(&recovery.other_rings).insert(wal, ring);
+    Ok(recovered)
 }
 
 /// Fences a ring in a shared file, then reads it (rule C-1). An error of the file is tried again for a while, with a file opened anew.
@@ -153,7 +174,7 @@ async fn walk_shared(
     loop {
         let error = match walk_shared_once(recovery, record, path, wal, from).await {
             Ok((ring, recovered)) => {
-                lock(&recovery.shared_rings).insert(wal, ring);
+                lock(&recovery.other_rings).insert(wal, ring);
                 return Ok(recovered);
             }
             Err(NotWalked::Kept(reason)) => return Err(reason),
@@ -255,9 +276,9 @@ async fn seal(
     let reader = if record.in_storage {
         Some(WalReader::Object(wal::ObjectWalReader::new(recovery.objects.clone(), wal)))
     } else {
-        let shared = lock(&recovery.shared_rings).remove(&wal);
+        let other = lock(&recovery.other_rings).remove(&wal);
         let own = || recovery.ring.filter(|ring| ring.id() == record.ring_id).cloned();
-        shared.or_else(own).map(WalReader::Ring)
+        other.or_else(own).map(WalReader::Ring)
     };
     tracing::info!(%wal, %end, groups = found.len(), "recovered a dead write-ahead log");
     Ok(Sealed::Adopted(Adopted { wal, end, found, reader }))

@@ -68,7 +68,7 @@ pub(crate) async fn start(
         ledger: &ledger,
         node_epoch,
         ring: ring.as_ref(),
-        shared_rings: Mutex::default(),
+        other_rings: Mutex::default(),
     };
     let doomed = starts_without_a_life(&ledger.image(), node_epoch, &request).await;
     let early = planted!("B3", BTreeMap::new(), walk_the_living(&recovery, &opened).await);

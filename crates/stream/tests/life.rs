@@ -77,6 +77,62 @@ fn what_was_confirmed_is_there_after_a_crash_at_any_stage() {
 }
 
 #[test]
+fn a_broker_with_another_kind_of_log_recovers_its_old_one_and_leaves_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    life(|world| async move {
+        let store = start(&world, root, Kind::Ring, options()).await;
+        for id in create(&store, "a", 2).await {
+            append(&store.stream(id).unwrap(), 30, 900).await;
+        }
+    });
+    for (round, kind) in [Kind::Objects, Kind::Ring, Kind::Objects].into_iter().enumerate() {
+        life(|world| async move {
+            let store = start(&world, root, kind, options()).await;
+            for id in streams_of(&store, "a") {
+                let stream = store.stream(id).unwrap();
+                assert_eq!(stream.confirmed(), Offset(30 + round as u64), "round {round}");
+                append(&stream, 1, 900).await;
+                check_all(&stream, 900).await;
+            }
+            until("the old log is committed", || store.gauges().recovering_wals == 0).await;
+            assert_eq!(store.ledger().image().wals.len(), 1, "and forgotten");
+            for id in streams_of(&store, "a") {
+                check_all(&store.stream(id).unwrap(), 900).await;
+            }
+            check_bucket(&world, root, &store).await;
+        });
+    }
+}
+
+#[test]
+fn a_ring_that_this_host_lacks_is_missed_until_it_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    life(|world| async move {
+        let store = start(&world, root, Kind::Ring, options()).await;
+        for id in create(&store, "a", 1).await {
+            append(&store.stream(id).unwrap(), 30, 900).await;
+        }
+    });
+    let (ring, elsewhere) = (root.join("wal/ring"), root.join("wal/elsewhere"));
+    std::fs::rename(&ring, &elsewhere).unwrap();
+    life(|world| async move {
+        let store = start(&world, root, Kind::Objects, options()).await;
+        let id = store.ledger().image().topic("a").unwrap().partitions[0];
+        let why = store.offline_reason(id).unwrap();
+        assert!(why.contains("can't open") && why.contains("--wal"), "{why}");
+    });
+    std::fs::rename(&elsewhere, &ring).unwrap();
+    life(|world| async move {
+        let store = start(&world, root, Kind::Objects, options()).await;
+        let stream = store.stream(streams_of(&store, "a")[0]).unwrap();
+        assert_eq!(stream.confirmed(), Offset(30));
+        check_all(&stream, 900).await;
+    });
+}
+
+#[test]
 fn after_a_clean_stop_the_bucket_is_enough() {
     for kind in BOTH {
         let folder = tempfile::tempdir().unwrap();

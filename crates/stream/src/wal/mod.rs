@@ -21,6 +21,7 @@ mod object_recover;
 mod ring;
 mod ring_device;
 mod ring_file;
+mod ring_left;
 mod ring_scan;
 mod ring_shared;
 #[cfg(test)]

@@ -1,0 +1,35 @@
+//! A ring that an earlier start of this broker wrote, and that this one has left for another kind of log or another place: opened to be
+//! recovered, and written by nobody any more.
+//!
+//! The lock on file or device is the fence, as for a ring that goes on being used: whoever held it is gone.
+
+use super::WalOpenError;
+use super::ring_file::{RingFile, cannot, read_slots};
+use std::path::Path;
+use world::{OpenMode, World};
+
+impl RingFile {
+    /// Opens and locks the ring of that id where the ledger's URL says that it is.
+    ///
+    /// # Errors
+    /// It is not there, held by another process, or another ring.
+    pub async fn open_left(world: &World, url: &str, ring_id: u128) -> Result<RingFile, WalOpenError> {
+        let (path, exclusive) = match (url.strip_prefix("file://"), url.strip_prefix("block://")) {
+            (Some(path), _) => (Path::new(path), false),
+            (None, Some(device)) => (Path::new(device), true),
+            (None, None) => return Err(WalOpenError(format!("{url} is no place of a ring"))),
+        };
+        let mode = OpenMode { write: true, direct: true, exclusive, ..OpenMode::default() };
+        let file = world.disk.open(path, mode).await.map_err(|error| cannot("open", &error))?;
+        file.lock().await.map_err(|error| cannot("lock", &error))?;
+        let header = read_slots(file.as_ref(), path).await?.header(path)?;
+        match header.filter(|header| header.ring_id == ring_id && !header.has_control) {
+            Some(header) => {
+                // What is read from now on is durable, even where its writer died between a write and its sync.
+                file.sync().await.map_err(|error| cannot("sync", &error))?;
+                Ok(RingFile::new(file, path.to_owned(), header, None))
+            }
+            None => Err(WalOpenError(format!("{} is another write-ahead log by now", path.display()))),
+        }
+    }
+}
