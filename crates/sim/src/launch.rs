@@ -202,6 +202,7 @@ fn options(plan: &Plan) -> Options {
         wal: WalOptions {
             ring_group_bytes_max: 16 << 10,
             ring_linger: Duration::from_millis(5),
+            ring_stalled_max: Duration::from_secs(3),
             object_pace: pace(plan),
             ..WalOptions::default()
         },

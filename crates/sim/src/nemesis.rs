@@ -86,7 +86,9 @@ fn strike(cluster: &Cluster, fault: Fault, seed: &mut Seed) {
         }
         Fault::CutClients | Fault::CutBucket | Fault::CutBrokers | Fault::Reset => cut(cluster, fault, broker, seed),
         Fault::StoreTrouble | Fault::StoreSlow => store_weather(cluster, fault, seed),
-        Fault::DiskTrouble | Fault::DiskSlow | Fault::DiskFull => disk_weather(cluster, fault, broker, seed),
+        Fault::DiskTrouble | Fault::DiskSlow | Fault::DiskStall | Fault::DiskFull => {
+            disk_weather(cluster, fault, broker, seed)
+        }
         Fault::ClockStep => {
             let step = i64::try_from(seed.below(7_200_000)).unwrap_or(0) - 3_600_000;
             cluster.universe().skew(cluster.host(broker)).set(step);
@@ -184,6 +186,7 @@ fn disk_weather(cluster: &Cluster, fault: Fault, broker: usize, seed: &mut Seed)
     let disk = cluster.wal_disk(broker);
     let weather = match fault {
         Fault::DiskSlow => DiskWeather { slow: 300, slow_ms_max: 400, ..DiskWeather::FAIR },
+        Fault::DiskStall => DiskWeather { slow: 30, slow_ms_max: 8_000, ..DiskWeather::FAIR },
         Fault::DiskFull => DiskWeather { full: 1000, ..DiskWeather::FAIR },
         _ => DiskWeather { fail: seed.between(20, 100), ..DiskWeather::FAIR },
     };

@@ -64,6 +64,8 @@ pub enum Fault {
     DiskTrouble,
     /// The disk is slow.
     DiskSlow,
+    /// Now and then the disk does not answer for seconds.
+    DiskStall,
     /// The disk is full for a while.
     DiskFull,
     /// The wall clock jumps.
@@ -91,6 +93,7 @@ impl Fault {
             Fault::StoreSlow => "nemesis.store_slow",
             Fault::DiskTrouble => "nemesis.disk_trouble",
             Fault::DiskSlow => "nemesis.disk_slow",
+            Fault::DiskStall => "nemesis.disk_stall",
             Fault::DiskFull => "nemesis.disk_full",
             Fault::ClockStep => "nemesis.clock_step",
         }
@@ -188,6 +191,7 @@ fn faults(seed: &mut Seed, storage: Storage, brokers: u8) -> BTreeSet<Fault> {
             Fault::StoreSlow,
             Fault::DiskTrouble,
             Fault::DiskSlow,
+            Fault::DiskStall,
         ]),
         Storage::RingWal | Storage::DeviceWal => maybe.extend([
             Fault::CutBucket,
@@ -197,6 +201,7 @@ fn faults(seed: &mut Seed, storage: Storage, brokers: u8) -> BTreeSet<Fault> {
             Fault::PowerLoss,
             Fault::DiskTrouble,
             Fault::DiskSlow,
+            Fault::DiskStall,
         ]),
         Storage::Folder | Storage::FolderObjectWal => {
             maybe.extend([Fault::PowerLoss, Fault::PowerLoss, Fault::DiskTrouble, Fault::DiskSlow, Fault::DiskFull])

@@ -58,6 +58,8 @@ pub struct WalOptions {
     pub ring_group_bytes_max: usize,
     /// How long a ring collects while a group is in flight.
     pub ring_linger: Duration,
+    /// A ring whose device has not made a write durable for so long has failed.
+    pub ring_stalled_max: Duration,
     /// How an object WAL spends its puts.
     pub object_pace: PaceLimits,
     /// Bytes of untrimmed objects at the most: bounds a store's partial outage and the time of a recovery.
@@ -72,6 +74,7 @@ impl Default for WalOptions {
             ring_in_flight_max: 2,
             ring_group_bytes_max: 8 << 20,
             ring_linger: Duration::from_millis(20),
+            ring_stalled_max: Duration::from_secs(30),
             object_pace: PaceLimits::default(),
             object_capacity_bytes: 16 << 30,
             object_bytes_max: 256 << 20,

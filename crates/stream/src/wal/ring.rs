@@ -5,7 +5,8 @@
 //! anything that a recovery might read.
 //!
 //! The first error of the device ends the ring (fail-stop): after a failed write or sync nothing is known about what the device
-//! holds, so nothing more is confirmed, not even a write that seems to succeed.
+//! holds, so nothing more is confirmed, not even a write that seems to succeed. A device that does not answer has failed too: this start
+//! gives its place to another, instead of holding on to streams that nobody can write.
 
 use super::ring_file::{BLOCK, RingFile};
 use super::{Placed, WalError, WalFull, WalOptions, span};
@@ -15,11 +16,12 @@ use futures::future::BoxFuture;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 use stream_core::WalEntry;
 use stream_core::append::Terms;
 use stream_core::wal_group::{ENTRIES_MAX, ENTRY_BYTES_MAX, GroupPlace, encode_group, encode_pad, measure};
 use world::disk::BLOCK_BYTES;
-use world::{AlignedBuf, DiskError, lock};
+use world::{AlignedBuf, ClockExt, DiskError, lock};
 
 /// The ring WAL of one start.
 pub struct RingWal {
@@ -28,6 +30,7 @@ pub struct RingWal {
     next: WalPosition,
     floor: WalPosition,
     terms: Terms,
+    stalled_max: Duration,
     shared: Arc<Shared>,
 }
 
@@ -87,7 +90,8 @@ impl RingWal {
             group_bytes_max,
             in_flight_max: options.ring_in_flight_max,
         };
-        RingWal { file, wal, next: start, floor, terms, shared: Arc::new(shared) }
+        let stalled_max = options.ring_stalled_max;
+        RingWal { file, wal, next: start, floor, terms, stalled_max, shared: Arc::new(shared) }
     }
 
     pub(super) fn id(&self) -> WalId {
@@ -124,16 +128,12 @@ impl RingWal {
     }
 
     pub(super) fn write(&self, group: RingGroup) -> BoxFuture<'static, Result<(), WalError>> {
-        let (file, shared) = (self.file.clone(), self.shared.clone());
+        let (file, shared, stalled_max) = (self.file.clone(), self.shared.clone(), self.stalled_max);
         Box::pin(async move {
             let position = group.position;
-            let early = planted!("C11", None, Some(file.check_not_fenced().await));
-            let ticket = write_and_sync(&file, &shared, group).await.map_err(|error| shared.fail(error))?;
-            let looked = match early {
-                Some(looked) => looked,
-                None => check_not_fenced(&file, &shared, ticket).await,
-            };
-            looked.map_err(|error| shared.fail(error))?;
+            let written = write_through(&file, &shared, group);
+            let written = file.clock().timeout(stalled_max, written).await;
+            written.unwrap_or_else(|| Err(stalled(&file, stalled_max))).map_err(|error| shared.fail(error))?;
             shared.confirm(position);
             Ok(())
         })
@@ -197,6 +197,23 @@ fn pad_block(place: GroupPlace, bytes: u64) -> AlignedBuf {
     block.extend(&encode_pad(place, usize::try_from(bytes).expect("a ring's lap fits memory's addresses")));
     block.pad_to_block();
     block
+}
+
+/// Until the group is durable, and known to have been so before any fence.
+async fn write_through(file: &RingFile, shared: &Shared, group: RingGroup) -> Result<(), WalError> {
+    let early = planted!("C11", None, Some(file.check_not_fenced().await));
+    let ticket = write_and_sync(file, shared, group).await.map_err(|error| shared.fail(error))?;
+    match early {
+        Some(looked) => looked,
+        None => check_not_fenced(file, shared, ticket).await,
+    }
+}
+
+fn stalled(file: &RingFile, after: Duration) -> WalError {
+    let (path, seconds) = (file.path().display(), after.as_secs());
+    WalError::Failed(format!(
+        "{path} has not made a write durable for {seconds} s: its device hangs, or is far too slow"
+    ))
 }
 
 /// Yields how many writes had returned when the group's had.

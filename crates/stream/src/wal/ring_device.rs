@@ -36,7 +36,7 @@ impl RingFile {
             None => make(world, file.as_ref(), path, give_up).await?,
         };
         file.sync().await.map_err(|error| cannot("sync", &error))?;
-        Ok(RingFile::new(file, path.to_owned(), header, give_up.map(str::to_owned)))
+        Ok(RingFile::new(world, file, path.to_owned(), header, give_up.map(str::to_owned)))
     }
 }
 

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use stream_core::ring_header::{self, RingHeader, Slot};
 use world::disk::BLOCK_BYTES;
-use world::{AlignedBuf, ClockExt, Disk, DiskError, File, OpenMode, World, lock};
+use world::{AlignedBuf, Clock, ClockExt, Disk, DiskError, File, OpenMode, World, lock};
 
 /// [`BLOCK_BYTES`], as positions count.
 pub(super) const BLOCK: u64 = BLOCK_BYTES as u64;
@@ -49,6 +49,7 @@ pub struct RingFile {
 }
 
 struct Inner {
+    clock: Arc<dyn Clock>,
     file: Arc<dyn File>,
     path: PathBuf,
     header: Mutex<RingHeader>,
@@ -92,11 +93,18 @@ impl RingFile {
         if !file.is_direct() {
             tracing::warn!(path = %path.display(), "this file system refuses O_DIRECT: the write-ahead log goes through the page cache, slower");
         }
-        Ok(RingFile::new(file, path, header, None))
+        Ok(RingFile::new(world, file, path, header, None))
     }
 
-    pub(super) fn new(file: Arc<dyn File>, path: PathBuf, header: RingHeader, give_up: Option<String>) -> RingFile {
-        let inner = Inner { file, path, header: Mutex::new(header), give_up, scanned: Mutex::default() };
+    pub(super) fn new(
+        world: &World,
+        file: Arc<dyn File>,
+        path: PathBuf,
+        header: RingHeader,
+        give_up: Option<String>,
+    ) -> RingFile {
+        let clock = world.clock.clone();
+        let inner = Inner { clock, file, path, header: Mutex::new(header), give_up, scanned: Mutex::default() };
         RingFile { inner: Arc::new(inner) }
     }
 
@@ -263,6 +271,10 @@ impl RingFile {
     /// Makes everything durable whose write had returned.
     pub(super) async fn sync(&self) -> Result<(), DiskError> {
         self.inner.file.sync().await
+    }
+
+    pub(super) fn clock(&self) -> &dyn Clock {
+        self.inner.clock.as_ref()
     }
 
     pub(super) fn header(&self) -> RingHeader {

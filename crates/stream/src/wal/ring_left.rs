@@ -27,7 +27,7 @@ impl RingFile {
             Some(header) => {
                 // What is read from now on is durable, even where its writer died between a write and its sync.
                 file.sync().await.map_err(|error| cannot("sync", &error))?;
-                Ok(RingFile::new(file, path.to_owned(), header, None))
+                Ok(RingFile::new(world, file, path.to_owned(), header, None))
             }
             None => Err(WalOpenError(format!("{} is another write-ahead log by now", path.display()))),
         }

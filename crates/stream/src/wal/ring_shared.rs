@@ -69,7 +69,7 @@ impl RingFile {
             return Err(error);
         }
         sync_names(disk, dir).await?;
-        Ok(RingFile::new(file, path, header, None))
+        Ok(RingFile::new(world, file, path, header, None))
     }
 
     /// Opens the ring of a dead start, to fence and read it.
@@ -85,7 +85,7 @@ impl RingFile {
         let header = read_slots(file.as_ref(), path).await?.header(path)?;
         match header {
             Some(header) if header.ring_id == ring_id && header.has_control => {
-                Ok(RingFile::new(file, path.to_owned(), header, None))
+                Ok(RingFile::new(world, file, path.to_owned(), header, None))
             }
             Some(_) | None => Err(WalOpenError(format!("{} is another write-ahead log", path.display()))),
         }

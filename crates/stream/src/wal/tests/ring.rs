@@ -1,6 +1,6 @@
 //! What only rings do; what every kind does is in `conformance`.
 
-use super::fakes::{FakeDisk, world};
+use super::fakes::{FakeDisk, LIMIT_TURNS, world};
 use super::*;
 use futures::StreamExt;
 use futures::stream::FuturesOrdered;
@@ -143,6 +143,27 @@ async fn a_failed_sync_ends_the_ring_for_good() {
         let error = wal.write(group).await.unwrap_err();
         assert!(matches!(error, WalError::Failed(ref reason) if reason.contains("input/output error")), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_device_that_hangs_ends_the_ring_for_good_and_a_slow_one_does_not() {
+    let (disk, mut random, mut image) = (FakeDisk::new(), Seed::new(8), image());
+    let (ring, mut wal) = begin(&disk, 8, 1 << 20, &mut image, 1).await;
+    let mut known = write_groups(&mut wal, &mut random, 3).await;
+    disk.weather.slow_turns.store(LIMIT_TURNS / 10, Ordering::Relaxed);
+    known.extend(write_groups(&mut wal, &mut random, 1).await);
+    disk.weather.slow_turns.store(LIMIT_TURNS * 2, Ordering::Relaxed);
+    let mut place = || wal.place(&entries(&mut random, 1, 100)).unwrap().1;
+    let (first, second, third) = (place(), place(), place());
+    let (first, second) = futures::join!(wal.write(first), wal.write(second));
+    disk.weather.slow_turns.store(0, Ordering::Relaxed);
+    for error in [first, second, wal.write(third).await].map(Result::unwrap_err) {
+        assert!(matches!(error, WalError::Failed(ref reason) if reason.contains("hangs")), "{error}");
+    }
+    drop((ring, wal));
+    let ring = RingFile::open(&world(9, &disk), Path::new(DIR), 1 << 20).await.unwrap();
+    let recovered = ring.recover(wal_id(1), WalPosition(0)).await.unwrap();
+    assert!(recovered.groups.len() >= known.len(), "what was acknowledged is there");
 }
 
 #[tokio::test]
