@@ -9,6 +9,7 @@ use base::{Micros, Seed};
 use control::Ledger;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use stream::Store;
 use tokio::sync::Notify;
 
 /// The port that every broker listens at; brokers that share a host count up from it.
@@ -209,7 +210,8 @@ impl Cluster {
             process.spawn(
                 "main",
                 Box::pin(async move {
-                    let why = life.run(|ledger| cluster.started(broker, &life_process, ledger)).await;
+                    let why = life.run(|store| cluster.started(broker, &life_process, store)).await;
+                    cluster.0.watch.told(&life_process.name, &why);
                     life_process.kill(&why);
                 }),
             );
@@ -221,9 +223,15 @@ impl Cluster {
         }
     }
 
-    /// The process' ledger is open: its images are watched from outside for as long as it lives.
-    fn started(&self, broker: usize, process: &Arc<Process>, ledger: Ledger) {
+    /// The process serves: its images are watched from outside for as long as it lives.
+    fn started(&self, broker: usize, process: &Arc<Process>, store: &Store) {
         let (watch, name) = (self.0.watch.clone(), process.name.clone());
+        let ledger = store.ledger().clone();
+        for stream in ledger.image().streams.keys() {
+            if let Some(why) = store.offline_reason(*stream) {
+                watch.told(&name, &why);
+            }
+        }
         let images = ledger.watch();
         self.seat(broker).ledger = Some(ledger);
         spawn(async move { watch.follow(name, images).await });

@@ -5,14 +5,14 @@ use crate::world::disk::SHARED_FOLDER;
 use crate::world::{Process, SimStore, Universe};
 use base::NodeId;
 use broker::{BrokerOptions, CleanerOptions};
-use control::{Ledger, LedgerOptions};
+use control::LedgerOptions;
 use coordinator_core::GroupOptions;
 use server::node::{Node, NodeConfig};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use stream::wal::WalOptions;
-use stream::{CompactionOptions, Options, StoreProbe, WalTarget};
+use stream::{CompactionOptions, Options, Store, StoreProbe, WalTarget};
 use stream_core::pace::PaceLimits;
 use tokio::sync::Notify;
 use world::folder::FolderStore;
@@ -49,7 +49,7 @@ pub struct Life {
 
 impl Life {
     /// Runs the broker until it ends by itself, and says why it did.
-    pub async fn run(self, started: impl FnOnce(Ledger)) -> String {
+    pub async fn run(self, started: impl FnOnce(&Store)) -> String {
         let stop = Arc::clone(&self.stop);
         let stop_asked = stop.notified();
         let objects = match open_bucket(&self.universe, &self.plan, &self.process, &self.world).await {
@@ -66,7 +66,7 @@ impl Life {
             Err(error) => return format!("did not start: {error}"),
         };
         self.universe.trace.count("cluster.starts");
-        started(node.store().ledger().clone());
+        started(node.store());
         tokio::select! {
             biased;
             reason = node.stopped() => format!("stopped itself: {reason}"),

@@ -1,5 +1,6 @@
 //! Watches the images of all brokers, from outside: the same ledger number must mean the same entry and the same image to
-//! everybody who ever believed it (invariants 21 and 22), and what the image says must be possible.
+//! everybody who ever believed it (invariants 21 and 22), and what the image says must be possible. Also hears what brokers say of
+//! losses.
 
 use crate::checker::History;
 use crate::cluster::Cluster;
@@ -10,6 +11,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
+
+/// How brokers call a loss: `stream`'s recovery, in what it tells its operator.
+const LOSSES: [&str; 3] = ["acknowledged records are missing", "is damaged at", "it was sealed at"];
 
 /// Who first believed which image for a ledger number.
 type Believed = BTreeMap<LedgerSeq, (String, Arc<Image>)>;
@@ -62,6 +66,14 @@ impl ImageWatch {
                     image.seq
                 ));
             }
+        }
+    }
+
+    /// Why a broker ended, did not start, or does not serve a stream. Nothing in these worlds loses what was durable, so a broker that
+    /// finds records missing or damaged has found a bug, or made one.
+    pub fn told(&self, who: &str, why: &str) {
+        if LOSSES.iter().any(|loss| why.contains(loss)) {
+            self.history.violation(format!("lost, by its own account: {who}: {why}"));
         }
     }
 
