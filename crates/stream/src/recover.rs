@@ -5,7 +5,7 @@
 //! deleted. What becomes of a WAL that this start speaks for from then on is left to `take_over`.
 
 use crate::take_over::{self, Adopted};
-use crate::wal::{self, RecoverError, Recovered, RecoveredGroup, RingFile, WalReader};
+use crate::wal::{self, LeftError, RecoverError, Recovered, RecoveredGroup, RingFile, WalOpenError, WalReader};
 use base::{NodeEpoch, StreamId, WalId, WalIndex, WalPosition, planted};
 use control::{Ledger, LedgerError};
 use control_core::{Command, Image, Outcome, Refusal, WalRecord, WalState};
@@ -18,8 +18,9 @@ use stream_core::recover::{FoundBatch, FoundGroup, TenureView, fold};
 use world::retry::Backoff;
 use world::{ObjectStore, World, lock};
 
-/// Tries to read a ring in a shared file: some tens of seconds.
-const SHARED_TRIES_MAX: u32 = 10;
+/// So often a start waits for rings that can't be read yet, all of them together: for half a minute. Meanwhile it is registered and serves
+/// nothing.
+const WAITS_MAX: u32 = 14;
 
 /// What recovery needs before there is a [`crate::shared::Shared`].
 pub(crate) struct Recovery<'a> {
@@ -56,12 +57,17 @@ pub(crate) enum RecoveryEnd {
 pub(crate) enum NotWalked {
     /// What reads it is the device of this start's own ring.
     DeviceFailed(String),
+    /// It can't be read now, for this reason, which may pass.
+    NotYet(String),
     /// It stays as it is, for this reason.
     Kept(String),
 }
 
 /// Recovers every WAL that is dead in `holds_deaths` and not sealed, or sealed by a recoverer that is dead there. Walks begin at the trim
 /// points of `trims`, which is the same image; another one, and what was walked before the deaths (`early`), are planted bugs'.
+///
+/// Several starts may recover one WAL at a time, and whoever is first commits and deletes it under the others. So nothing that a walk
+/// misses is waited for, nor told as a loss, before the ledger has been asked whether it may be missing by now.
 pub(crate) async fn recover_dead(
     recovery: &Recovery<'_>,
     holds_deaths: &Image,
@@ -69,16 +75,17 @@ pub(crate) async fn recover_dead(
     mut early: BTreeMap<WalId, Recovered>,
 ) -> Result<Outcomes, RecoveryEnd> {
     let mut outcomes = Outcomes::default();
+    let mut waits = Backoff::new();
     let dead = holds_deaths.unsealed_dead_wals().chain(holds_deaths.orphaned_wals());
     for (wal, _) in dead {
-        let mut sealed = recover_one(recovery, wal, trims, early.remove(&wal)).await?;
-        while matches!(sealed, Sealed::Stale) {
+        let mut sealed = recover_one(recovery, wal, trims, early.remove(&wal), &mut waits).await?;
+        while matches!(sealed, Sealed::Again) {
             let newer = recovery.ledger.image();
-            sealed = recover_one(recovery, wal, &newer, None).await?;
+            sealed = recover_one(recovery, wal, &newer, None, &mut waits).await?;
         }
         match sealed {
             Sealed::Adopted(adopted) => outcomes.adopted.push(adopted),
-            Sealed::Others | Sealed::Stale => {}
+            Sealed::Others | Sealed::Again => {}
             Sealed::Not(reason) => {
                 tracing::error!(%wal, reason, "a dead write-ahead log can't be recovered; its streams stay offline");
                 outcomes.offline.insert(wal, reason);
@@ -93,6 +100,7 @@ async fn recover_one(
     wal: WalId,
     image: &Image,
     early: Option<Recovered>,
+    waits: &mut Backoff,
 ) -> Result<Sealed, RecoveryEnd> {
     let now = recovery.ledger.image();
     let Some(record) = image.wals.get(&wal).or_else(|| now.wals.get(&wal)) else { return Ok(Sealed::Others) };
@@ -100,16 +108,45 @@ async fn recover_one(
         Some(walked) => Ok(walked),
         None => walk(recovery, wal, record).await,
     };
-    match walked {
-        Ok(walked) => Ok(seal(recovery, wal, record, walked).await?),
-        Err(NotWalked::DeviceFailed(reason)) => Err(RecoveryEnd::Device(reason)),
-        Err(NotWalked::Kept(reason)) => Ok(match recovery.ledger.refresh().await? {
-            // What was missed is what somebody else has committed and deleted meanwhile.
-            newer if !newer.wals.contains_key(&wal) => Sealed::Others,
-            newer if is_stale(&newer, wal, record) => Sealed::Stale,
-            _ => Sealed::Not(reason),
-        }),
+    let (reason, may_pass) = match walked {
+        Ok(walked) => return Ok(seal(recovery, wal, record, walked).await?),
+        Err(NotWalked::DeviceFailed(reason)) => return Err(RecoveryEnd::Device(reason)),
+        Err(NotWalked::NotYet(reason)) => (reason, true),
+        Err(NotWalked::Kept(reason)) => (reason, false),
+    };
+    if let Some(sealed) = by_others(recovery, wal, record, &now).await? {
+        return Ok(sealed);
     }
+    if !may_pass || waits.tries() == WAITS_MAX {
+        return Ok(Sealed::Not(reason));
+    }
+    tracing::warn!(%wal, reason, "a dead write-ahead log can't be read yet; tries again");
+    waits.wait(recovery.world.clock.as_ref()).await;
+    Ok(Sealed::Again)
+}
+
+/// What others have done with a WAL since the image `then`, in which something was missed of it; `None` where nothing explains that.
+async fn by_others(
+    recovery: &Recovery<'_>,
+    wal: WalId,
+    walked_from: &WalRecord,
+    then: &Image,
+) -> Result<Option<Sealed>, LedgerError> {
+    if planted!("a dead log waited for that others have deleted", false, true) {
+        return Ok(None);
+    }
+    let newer = recovery.ledger.refresh().await?;
+    let Some(record) = newer.wals.get(&wal) else { return Ok(Some(Sealed::Others)) };
+    // Its recoverer lives: it has the tail, and deletes the WAL as soon as that is committed.
+    if let WalState::Sealed { recoverer, .. } = record.state
+        && recoverer != recovery.node_epoch
+        && newer.is_alive(recoverer)
+    {
+        return Ok(Some(Sealed::Others));
+    }
+    // Its recoverer died between deleting and forgetting it.
+    let has_become_deletable = wholly_committed(&newer, wal).is_some() && wholly_committed(then, wal).is_none();
+    Ok((has_become_deletable || is_stale(&newer, wal, walked_from)).then_some(Sealed::Again))
 }
 
 /// A sealed WAL that is wholly committed needs no walk, and may not bear one: its recoverer may have died while it deleted it.
@@ -126,7 +163,7 @@ pub(crate) async fn walk(recovery: &Recovery<'_>, wal: WalId, record: &WalRecord
         return walked.map_err(|error| NotWalked::Kept(error.to_string()));
     }
     if let Some(path) = wal::shared_path(&record.url) {
-        return walk_shared(recovery, wal, record, &path, from).await.map_err(NotWalked::Kept);
+        return walk_shared(recovery, wal, record, &path, from).await;
     }
     match recovery.ring.filter(|ring| ring.id() == record.ring_id) {
         // The lock on the file is the fence: its writer is gone.
@@ -134,7 +171,7 @@ pub(crate) async fn walk(recovery: &Recovery<'_>, wal: WalId, record: &WalRecord
             RecoverError::Unreadable { .. } => NotWalked::DeviceFailed(error.to_string()),
             RecoverError::Damaged { .. } => NotWalked::Kept(error.to_string()),
         }),
-        None => walk_left(recovery, wal, record, from).await.map_err(NotWalked::Kept),
+        None => walk_left(recovery, wal, record, from).await,
     }
 }
 
@@ -145,69 +182,55 @@ async fn walk_left(
     wal: WalId,
     record: &WalRecord,
     from: WalPosition,
-) -> Result<Recovered, String> {
+) -> Result<Recovered, NotWalked> {
     let kept = |why: &str| format!("it is in {}{why}: start a broker with that --wal", record.url);
     let image = recovery.ledger.image();
     let broker = |epoch: NodeEpoch| image.nodes.get(&epoch).map(|node| node.node_id);
     if broker(wal.node_epoch).is_none() || broker(wal.node_epoch) != broker(recovery.node_epoch) {
-        return Err(kept(", and this broker has another log"));
+        return Err(NotWalked::Kept(kept(", and this broker has another log")));
     }
     if planted!("W2", false, true) {
         return Ok(Recovered { wal, end: from, groups: Vec::new() });
     }
-    let ring = RingFile::open_left(recovery.world, &record.url, record.ring_id).await;
-    let ring = ring.map_err(|error| kept(&format!(", which this start can't open ({error})")))?;
-    let recovered = ring.recover(wal, from).await.map_err(|error| error.to_string())?;
+    let ring = RingFile::open_left(recovery.world, &record.url, record.ring_id).await.map_err(|error| match error {
+        // By the process of the start that wrote it, which is dead in the ledger and about to find out.
+        LeftError::Held(why) => NotWalked::NotYet(kept(&format!(", which another process holds ({why})"))),
+        LeftError::Failed(why) => NotWalked::Kept(kept(&format!(", which this start can't open ({why})"))),
+    })?;
+    let recovered = ring.recover(wal, from).await.map_err(not_walked)?;
     lock(&recovery.other_rings).insert(wal, ring);
     Ok(recovered)
 }
 
-/// Fences a ring in a shared file, then reads it (rule C-1). An error of the file is tried again for a while, with a file opened anew.
+/// Fences a ring in a shared file, then reads it (rule C-1). Another try opens the file anew.
 async fn walk_shared(
     recovery: &Recovery<'_>,
     wal: WalId,
     record: &WalRecord,
     path: &Path,
     from: WalPosition,
-) -> Result<Recovered, String> {
-    let mut backoff = Backoff::new();
-    loop {
-        let error = match walk_shared_once(recovery, record, path, wal, from).await {
-            Ok((ring, recovered)) => {
-                lock(&recovery.other_rings).insert(wal, ring);
-                return Ok(recovered);
-            }
-            Err(NotWalked::Kept(reason)) => return Err(reason),
-            Err(NotWalked::DeviceFailed(reason)) => reason,
-        };
-        if backoff.tries() == SHARED_TRIES_MAX {
-            return Err(format!("{error}; mount its folder here under the same name, and start again"));
-        }
-        tracing::warn!(%wal, error, "a dead write-ahead log can't be read yet; tries again");
-        backoff.wait(recovery.world.clock.as_ref()).await;
+) -> Result<Recovered, NotWalked> {
+    let not_yet = |error: WalOpenError| {
+        NotWalked::NotYet(format!("{error}; mount its folder here under the same name, and start again"))
+    };
+    let ring = RingFile::open_dead(recovery.world, path, record.ring_id).await.map_err(not_yet)?;
+    if planted!("shared log read before its fence", true, false) {
+        ring.fence(recovery.node_epoch).await.map_err(not_yet)?;
     }
+    let recovered = ring.recover(wal, from).await.map_err(not_walked)?;
+    if planted!("shared log read before its fence", false, true) {
+        ring.fence(recovery.node_epoch).await.map_err(not_yet)?;
+    }
+    lock(&recovery.other_rings).insert(wal, ring);
+    Ok(recovered)
 }
 
-async fn walk_shared_once(
-    recovery: &Recovery<'_>,
-    record: &WalRecord,
-    path: &Path,
-    wal: WalId,
-    from: WalPosition,
-) -> Result<(RingFile, Recovered), NotWalked> {
-    let failed = |error: wal::WalOpenError| NotWalked::DeviceFailed(error.to_string());
-    let ring = RingFile::open_dead(recovery.world, path, record.ring_id).await.map_err(failed)?;
-    if planted!("shared log read before its fence", true, false) {
-        ring.fence(recovery.node_epoch).await.map_err(failed)?;
-    }
-    let recovered = ring.recover(wal, from).await.map_err(|error| match error {
-        RecoverError::Unreadable { .. } => NotWalked::DeviceFailed(error.to_string()),
+/// Of a ring that this start does not write to: its device may be well again before this start gives up.
+fn not_walked(error: RecoverError) -> NotWalked {
+    match error {
+        RecoverError::Unreadable { .. } => NotWalked::NotYet(error.to_string()),
         RecoverError::Damaged { .. } => NotWalked::Kept(error.to_string()),
-    })?;
-    if planted!("shared log read before its fence", false, true) {
-        ring.fence(recovery.node_epoch).await.map_err(failed)?;
     }
-    Ok((ring, recovered))
 }
 
 /// What became of an attempt to seal a dead WAL.
@@ -216,8 +239,9 @@ enum Sealed {
     Adopted(Adopted),
     /// Another living start speaks for it, or has finished with it.
     Others,
-    /// It was trimmed further while it was walked, so nothing was found where records are committed and deleted: walk again.
-    Stale,
+    /// It was trimmed further, or deleted, while it was walked, so nothing was found where records are committed; or it could not be read
+    /// yet: walk again.
+    Again,
     /// It stays as it is, for this reason.
     Not(String),
 }
@@ -235,11 +259,8 @@ async fn seal(
     let offered = match fold(&found, &tenures(&before, wal)) {
         Ok(recovered) => recovered.ends,
         Err(loss) => {
-            return Ok(match recovery.ledger.refresh().await? {
-                image if !image.wals.contains_key(&wal) => Sealed::Others,
-                image if is_stale(&image, wal, walked_from) => Sealed::Stale,
-                _ => Sealed::Not(format!("acknowledged records are missing: {loss}")),
-            });
+            let sealed = by_others(recovery, wal, walked_from, &before).await?;
+            return Ok(sealed.unwrap_or_else(|| Sealed::Not(format!("acknowledged records are missing: {loss}"))));
         }
     };
     if planted!("B8", false, true) {
@@ -255,7 +276,7 @@ async fn seal(
     match recovery.ledger.submit(command).await? {
         // Somebody else was faster by all of it.
         Outcome::Refused(Refusal::Unknown(_)) => return Ok(Sealed::Others),
-        Outcome::Refused(_) if is_stale(&recovery.ledger.image(), wal, walked_from) => return Ok(Sealed::Stale),
+        Outcome::Refused(_) if is_stale(&recovery.ledger.image(), wal, walked_from) => return Ok(Sealed::Again),
         Outcome::Refused(refusal) => return Ok(Sealed::Not(refusal.to_string())),
         _ => {}
     }
@@ -268,7 +289,7 @@ async fn seal(
         return Ok(Sealed::Others);
     }
     if walked_end < end && is_stale(&image, wal, walked_from) {
-        return Ok(Sealed::Stale);
+        return Ok(Sealed::Again);
     }
     if walked_end < end {
         return Ok(Sealed::Not(format!("it was sealed at {end} and ends at {walked_end}")));

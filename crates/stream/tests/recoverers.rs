@@ -10,12 +10,12 @@ use async_trait::async_trait;
 use base::{Offset, WalId, WalIndex, WalPosition};
 use bytes::Bytes;
 use control_core::{Command, Outcome};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use stream::{Options, Store};
+use stream::{Options, Store, WalTarget};
 use tokio::sync::Semaphore;
-use world::{GetRange, ObjectMeta, ObjectStore, PutOutcome, StoreError, World};
+use world::{Disk, DiskError, File, GetRange, ObjectMeta, ObjectStore, OpenMode, PutOutcome, StoreError, World};
 
 /// A bucket that holds back reads of write-ahead logs, or puts of data objects.
 struct Gate {
@@ -106,4 +106,120 @@ fn a_recoverer_goes_on_where_one_that_was_faster_and_died_has_come_to() {
         assert_eq!(slow.ledger().image().streams[&id].committed(), Offset(60));
         check_bucket(&world, root, &slow).await;
     });
+}
+
+/// A disk on which one file is opened only as the gate lets through, and removed at once while whoever has removed it hears late of it.
+struct FileGate {
+    disk: Arc<dyn Disk>,
+    file: PathBuf,
+    opens: Semaphore,
+    removals: Semaphore,
+    /// How often it was asked for.
+    opened: AtomicUsize,
+    removed: AtomicUsize,
+}
+
+impl FileGate {
+    fn new(world: &World, file: &Path, opens: usize, removals: usize) -> Arc<FileGate> {
+        let (opens, removals) = (Semaphore::new(opens), Semaphore::new(removals));
+        let (opened, removed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Arc::new(FileGate { disk: world.disk.clone(), file: file.to_owned(), opens, removals, opened, removed })
+    }
+}
+
+#[async_trait]
+impl Disk for FileGate {
+    async fn open(&self, path: &Path, mode: OpenMode) -> Result<Arc<dyn File>, DiskError> {
+        if path == self.file {
+            self.opened.fetch_add(1, Ordering::Relaxed);
+            self.opens.acquire().await.unwrap().forget();
+        }
+        self.disk.open(path, mode).await
+    }
+    async fn create_dir_all(&self, path: &Path) -> Result<(), DiskError> {
+        self.disk.create_dir_all(path).await
+    }
+    async fn sync_dir(&self, path: &Path) -> Result<(), DiskError> {
+        self.disk.sync_dir(path).await
+    }
+    async fn link(&self, from: &Path, to: &Path) -> Result<(), DiskError> {
+        self.disk.link(from, to).await
+    }
+    async fn rename(&self, from: &Path, to: &Path) -> Result<(), DiskError> {
+        self.disk.rename(from, to).await
+    }
+    async fn remove(&self, path: &Path) -> Result<(), DiskError> {
+        self.disk.remove(path).await?;
+        if path == self.file {
+            self.removed.fetch_add(1, Ordering::Relaxed);
+            self.removals.acquire().await.unwrap().forget();
+        }
+        Ok(())
+    }
+    async fn list(&self, path: &Path) -> Result<Vec<(String, bool)>, DiskError> {
+        self.disk.list(path).await
+    }
+    async fn free_bytes(&self, path: &Path) -> Result<u64, DiskError> {
+        self.disk.free_bytes(path).await
+    }
+}
+
+async fn start_shared(world: &World, disk: &Arc<FileGate>, root: &Path, advertised: &str, answer: bool) -> Store {
+    let world = World { disk: disk.clone(), ..world.clone() };
+    let wal = WalTarget::Shared { dir: root.join("shared"), bytes: 1 << 20 };
+    start_with(&world, bucket(&world, root).await, wal, advertised, answer, options()).await
+}
+
+/// The slow one of two starts comes to a log's file when the fast one has removed it, which then goes on (or dies right there).
+fn a_removed_file_is_not_waited_for(fast_dies: bool) {
+    // Shared logs want direct I/O, which a folder in memory may lack.
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let root = folder.path();
+    let (dead, file, id) = life(|world| async move {
+        let store = start_shared(&world, &FileGate::new(&world, root, 0, 0), root, "first:9092", false).await;
+        let id = create(&store, "a", 1).await[0];
+        append(&store.stream(id).unwrap(), 30, 700).await;
+        let dead = WalId { node_epoch: store.node_epoch(), index: WalIndex(0) };
+        let url = store.ledger().image().wals[&dead].url.clone();
+        let file = url.strip_prefix("file://").unwrap().strip_suffix("?shared").unwrap();
+        (dead, PathBuf::from(file), id)
+    });
+    let file = file.as_path();
+    life(|world| async move {
+        // The first look is that for files without an owner.
+        let slow_disk = FileGate::new(&world, file, 1, Semaphore::MAX_PERMITS);
+        let recovers = start_shared(&world, &slow_disk, root, "slow:9092", false);
+        let is_overtaken = async {
+            until("the slow one is at the file", || slow_disk.opened.load(Ordering::Relaxed) == 2).await;
+            let removals = if fast_dies { 0 } else { Semaphore::MAX_PERMITS };
+            let fast_disk = FileGate::new(&world, file, Semaphore::MAX_PERMITS, removals);
+            let fast = start_shared(&world, &fast_disk, root, "fast:9092", true).await;
+            until("the file is removed", || fast_disk.removed.load(Ordering::Relaxed) == 1).await;
+            if fast_dies {
+                let died = Command::DeclareDead { node_epochs: vec![fast.node_epoch()] };
+                assert_eq!(fast.ledger().submit(died).await.unwrap(), Outcome::Done);
+            } else {
+                until("the log is forgotten", || !fast.ledger().image().wals.contains_key(&dead)).await;
+            }
+            slow_disk.opens.add_permits(Semaphore::MAX_PERMITS / 2);
+            fast
+        };
+        let (slow, fast) = futures::join!(recovers, is_overtaken);
+        assert_eq!(slow_disk.opened.load(Ordering::Relaxed), 2, "not there is not there");
+        until("the log is forgotten", || !slow.ledger().image().wals.contains_key(&dead)).await;
+        let image = slow.ledger().refresh().await.unwrap();
+        assert_eq!(image.streams[&id].committed(), Offset(30));
+        assert_eq!(image.streams[&id].owner().map(|tenure| tenure.wal.node_epoch), Some(fast.node_epoch()));
+        check_bucket(&world, root, &slow).await;
+    });
+}
+
+#[test]
+fn a_file_that_another_recoverer_has_removed_is_not_waited_for() {
+    a_removed_file_is_not_waited_for(false);
+}
+
+#[test]
+fn nor_where_that_one_died_before_the_ledger_forgot_the_log() {
+    a_removed_file_is_not_waited_for(true);
 }

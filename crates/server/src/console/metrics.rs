@@ -95,7 +95,8 @@ fn streams(page: &mut Page, gauges: Gauges) {
     seconds("millstream_append_age_seconds", "How long the oldest of these bytes have waited.", append_age);
     seconds("millstream_produce_throttle_seconds", "How long producers are asked to wait after an answer.", throttle);
     let puts = [("first", first), ("hedged", hedged), ("repeated", repeated)];
-    let help = "Puts of a write-ahead log in the bucket: groups, second copies of slow ones, further tries after trouble.";
+    let help =
+        "Puts of a write-ahead log in the bucket: groups, second copies of slow ones, further tries after trouble.";
     page.counters("millstream_wal_puts_total", help, "try", &puts);
     let corrupt = "millstream_corrupt_reads_total";
     page.metric(corrupt, "counter", "Reads of records that are damaged or missing where they are stored.");

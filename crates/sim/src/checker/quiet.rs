@@ -83,8 +83,8 @@ async fn look(cluster: &Cluster, watch: &ImageWatch) -> Result<Found, String> {
 
 /// What the sweeps should have taken.
 fn left_over(report: &FsckReport) -> Vec<String> {
-    let wals =
-        (report.wal_leftovers > 0).then(|| format!("{} objects of forgotten or trimmed WALs are left", report.wal_leftovers));
+    let wals = (report.wal_leftovers > 0)
+        .then(|| format!("{} objects of forgotten or trimmed WALs are left", report.wal_leftovers));
     wals.into_iter()
         .chain(report.strangers.iter().map(|key| format!("{key} is in the bucket and none of ours")))
         .collect()

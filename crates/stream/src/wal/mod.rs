@@ -39,11 +39,12 @@ use stream_core::{DirectoryEntry, WalEntry};
 pub use inspect::{GroupDescription, RingDescription, inspect_object_wal, inspect_ring};
 pub use object::{ObjectWal, ObjectWalReader};
 pub use object_put::PutCounts;
-pub(crate) use object_recover::{is_fence, object_ends_by};
 pub use object_recover::{delete_dead_objects, recover_objects};
+pub(crate) use object_recover::{is_fence, object_ends_by};
 pub use ring::RingWal;
 pub use ring_device::device_ring_bytes;
 pub use ring_file::{RING_BYTES_MIN, RingFile, default_ring_bytes, existing_ring_bytes};
+pub use ring_left::LeftError;
 pub(crate) use ring_shared::{remove_shared, shared_path, sweep_unbegun};
 
 /// Reads of an entry whose checksum differs, before it counts as gone.

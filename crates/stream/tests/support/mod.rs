@@ -79,7 +79,8 @@ pub(crate) async fn start_at(
     start_with(world, bucket, WalTarget::Storage, advertised, answer, options).await
 }
 
-async fn start_with(
+/// A broker at that address. `answer`: whether other brokers seem to live.
+pub(crate) async fn start_with(
     world: &World,
     bucket: Arc<dyn ObjectStore>,
     wal: WalTarget,
