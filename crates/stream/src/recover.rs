@@ -30,8 +30,9 @@ pub(crate) struct Recovery<'a> {
     pub(crate) node_epoch: NodeEpoch,
     /// The ring that this process holds locked.
     pub(crate) ring: Option<&'a RingFile>,
-    /// Other rings that were walked: in shared files, and those that this broker has left.
-    pub(crate) other_rings: Mutex<BTreeMap<WalId, RingFile>>,
+    /// Other rings that were walked, by their ids: in shared files, and those that this broker has left. A ring that was left may hold the
+    /// logs of several starts, and is locked once.
+    pub(crate) other_rings: Mutex<BTreeMap<u128, RingFile>>,
 }
 
 /// What recovery left.
@@ -192,13 +193,19 @@ async fn walk_left(
     if planted!("W2", false, true) {
         return Ok(Recovered { wal, end: from, groups: Vec::new() });
     }
-    let ring = RingFile::open_left(recovery.world, &record.url, record.ring_id).await.map_err(|error| match error {
-        // By the process of the start that wrote it, which is dead in the ledger and about to find out.
-        LeftError::Held(why) => NotWalked::NotYet(kept(&format!(", which another process holds ({why})"))),
-        LeftError::Failed(why) => NotWalked::Kept(kept(&format!(", which this start can't open ({why})"))),
-    })?;
+    let open = lock(&recovery.other_rings).get(&record.ring_id).cloned();
+    let ring = match open {
+        Some(ring) => ring,
+        None => {
+            RingFile::open_left(recovery.world, &record.url, record.ring_id).await.map_err(|error| match error {
+                // By the process of the start that wrote it, which is dead in the ledger and about to find out.
+                LeftError::Held(why) => NotWalked::NotYet(kept(&format!(", which another process holds ({why})"))),
+                LeftError::Failed(why) => NotWalked::Kept(kept(&format!(", which this start can't open ({why})"))),
+            })?
+        }
+    };
     let recovered = ring.recover(wal, from).await.map_err(not_walked)?;
-    lock(&recovery.other_rings).insert(wal, ring);
+    lock(&recovery.other_rings).insert(record.ring_id, ring);
     Ok(recovered)
 }
 
@@ -221,7 +228,7 @@ async fn walk_shared(
     if planted!("shared log read before its fence", false, true) {
         ring.fence(recovery.node_epoch).await.map_err(not_yet)?;
     }
-    lock(&recovery.other_rings).insert(wal, ring);
+    lock(&recovery.other_rings).insert(record.ring_id, ring);
     Ok(recovered)
 }
 
@@ -297,7 +304,7 @@ async fn seal(
     let reader = if record.in_storage {
         Some(WalReader::Object(wal::ObjectWalReader::new(recovery.objects.clone(), wal)))
     } else {
-        let other = lock(&recovery.other_rings).remove(&wal);
+        let other = lock(&recovery.other_rings).get(&record.ring_id).cloned();
         let own = || recovery.ring.filter(|ring| ring.id() == record.ring_id).cloned();
         other.or_else(own).map(WalReader::Ring)
     };

@@ -223,3 +223,30 @@ fn a_file_that_another_recoverer_has_removed_is_not_waited_for() {
 fn nor_where_that_one_died_before_the_ledger_forgot_the_log() {
     a_removed_file_is_not_waited_for(true);
 }
+
+#[test]
+fn a_ring_that_was_left_with_the_logs_of_two_starts_gives_back_both() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let id = life(|world| async move {
+        let store = start(&world, root, Kind::Ring, options()).await;
+        let id = create(&store, "a", 1).await[0];
+        append(&store.stream(id).unwrap(), 30, 700).await;
+        id
+    });
+    life(|world| async move {
+        let takes_no_data = Gate::new(&world, root, Semaphore::MAX_PERMITS, 0).await;
+        let store = start_on(&world, takes_no_data, root, Kind::Ring, options()).await;
+        append(&store.stream(id).unwrap(), 5, 700).await;
+        assert_eq!(store.ledger().image().wals.len(), 2);
+    });
+    life(|world| async move {
+        let store = start(&world, root, Kind::Objects, options()).await;
+        let stream = store.stream(id).unwrap();
+        assert_eq!(stream.confirmed(), Offset(35));
+        check_all(&stream, 700).await;
+        until("both are forgotten", || store.ledger().image().wals.len() == 1).await;
+        check_all(&stream, 700).await;
+        check_bucket(&world, root, &store).await;
+    });
+}
