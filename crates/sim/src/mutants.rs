@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::process::Command;
 
 /// Every planted bug that the report searches for.
-pub const NAMES: [&str; 61] = [
+pub const NAMES: [&str; 60] = [
     "B1",
     "B2",
     "B3",
@@ -68,7 +68,6 @@ pub const NAMES: [&str; 61] = [
     "acknowledged on the first of two ambiguous answers",
     "taken for one's own",
     "W2",
-    "a dead log waited for that others have deleted",
 ];
 
 /// Planted, and not found by the ordinary workload yet: `--mutant` searches for one of them, the report passes them over.
@@ -81,13 +80,17 @@ pub const NAMES: [&str; 61] = [
 ///
 /// Nobody writes transactions yet, so no cleaning meets an aborted one or a marker; `crates/broker/src/cleaner/filter_tests.rs` finds both
 /// bugs.
-pub const NOT_FOUND_YET: [&str; 6] = [
+///
+/// A start that waits for a dead log which others have deleted goes on after half a minute, which the storms mostly outlast;
+/// `crates/stream/tests/recoverers.rs` finds it.
+pub const NOT_FOUND_YET: [&str; 7] = [
     "G2",
     "producer state beyond what is confirmed",
     "R1",
     "Replace by a dead start",
     "compaction drops a control batch",
     "compaction drops an abort range",
+    "a dead log waited for that others have deleted",
 ];
 
 /// Seeds that a planted bug may take at the most.
