@@ -12,7 +12,7 @@ use bytes::Bytes;
 use wire::{Reader, Wire};
 
 /// The version that this program writes, and the newest that it reads.
-pub const VERSION: u16 = 5;
+pub const VERSION: u16 = 6;
 
 const ENTRY_MAGIC: [u8; 4] = *b"MsLe";
 const SNAPSHOT_MAGIC: [u8; 4] = *b"MsLs";

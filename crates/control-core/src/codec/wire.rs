@@ -408,7 +408,7 @@ grown! {
     }
     2 => settings, 3 => next_producer_id;
     StreamRecord { topic, partition, epoch, start, tenures, epochs, references, live_bytes }
-    3 => producers, 3 => unsaved, 5 => reborn, 5 => cleaned;
+    3 => producers, 3 => unsaved, 5 => reborn, 6 => cleaned;
     UploadedObject { id, size, ranges }
     3 => states;
     ObjectRecord { size, references }
