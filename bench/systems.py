@@ -9,6 +9,8 @@ import sys
 import broker
 
 NAMES = ("millstream", "kafka", "kafka-sync")
+# Millstream with another write-ahead log; `{folder}` is the broker's.
+LOGS = {"millstream-shared": "file://{folder}/shared?shared", "millstream-storage": "storage"}
 # What Kafka's own start script gives the virtual machine.
 JAVA = ("-Xmx1G", "-Xms1G", "-server", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35")
 
@@ -86,6 +88,8 @@ class Running:
 def named(name, binary, root):
     if name == "millstream":
         return System(name, binary, lambda folder: broker.Millstream(folder, binary))
+    if name in LOGS:
+        return System(name, binary, lambda folder: broker.Millstream(folder, binary, options=["--wal", LOGS[name].format(folder=folder)]))
     libs = kafkas_jars(root)
     settings = {"log.flush.interval.messages": "1"} if name == "kafka-sync" else {}
     return System(name, binary, lambda folder: broker.Kafka(folder, libs, settings, JAVA))

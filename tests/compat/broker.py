@@ -52,10 +52,10 @@ class Process:
 
 
 class Millstream(Process):
-    def __init__(self, folder, binary, settings=()):
+    def __init__(self, folder, binary, settings=(), options=()):
         folder.mkdir()
         self.address = f"127.0.0.1:{free_ports(1)[0]}"
-        command = [binary, "start", "--data", folder / "data", "--listen", self.address, "--console", "127.0.0.1:0"]
+        command = [binary, "start", "--data", folder / "data", "--listen", self.address, "--console", "127.0.0.1:0", *options]
         for setting in settings:
             command += ["--set", setting]
         super().__init__(folder, command, "ready kafka=")
