@@ -118,6 +118,10 @@ impl Clock for SystemClock {
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        #[cfg(target_os = "linux")]
+        if !duration.is_zero() && duration < crate::precise::PRECISE_BELOW {
+            return Box::pin(crate::precise::sleep(duration));
+        }
         Box::pin(tokio::time::sleep(duration))
     }
 

@@ -21,6 +21,8 @@ pub mod object_store;
 pub mod open;
 pub mod os_disk;
 pub mod paced;
+#[cfg(target_os = "linux")]
+mod precise;
 pub mod probe;
 pub mod retry;
 #[cfg(feature = "s3")]

@@ -59,6 +59,9 @@ pub struct WalOptions {
     pub ring_group_bytes_max: usize,
     /// How long a ring collects while a group is in flight.
     pub ring_linger: Duration,
+    /// Groups of a ring begin no closer to each other, unless they are full: with each write and each sync the machine is busy for
+    /// longer than the device is, and a batch that finds the log at rest does not wait.
+    pub ring_spacing: Duration,
     /// A ring whose device has not made a write durable for so long has failed.
     pub ring_stalled_max: Duration,
     /// How an object WAL spends its puts.
@@ -75,6 +78,7 @@ impl Default for WalOptions {
             ring_in_flight_max: 2,
             ring_group_bytes_max: 8 << 20,
             ring_linger: Duration::from_millis(20),
+            ring_spacing: Duration::from_micros(900),
             ring_stalled_max: Duration::from_secs(30),
             object_pace: PaceLimits::default(),
             object_capacity_bytes: 16 << 30,

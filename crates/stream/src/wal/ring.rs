@@ -30,6 +30,7 @@ pub struct RingWal {
     next: WalPosition,
     floor: WalPosition,
     terms: Terms,
+    spacing: Duration,
     stalled_max: Duration,
     shared: Arc<Shared>,
 }
@@ -81,7 +82,7 @@ impl RingWal {
             "a start begins at a block, beyond all that is needed"
         );
         let group_bytes_max = options.ring_group_bytes_max.min(group_bytes_max(&file));
-        // Whatever waits while a group is synced goes as the next one: nothing else is worth waiting for.
+        // Whatever waits while a group is synced goes as the next one.
         let terms = Terms {
             linger: options.ring_linger,
             spaced: Micros(0),
@@ -91,7 +92,8 @@ impl RingWal {
             in_flight_max: options.ring_in_flight_max,
         };
         let stalled_max = options.ring_stalled_max;
-        RingWal { file, wal, next: start, floor, terms, stalled_max, shared: Arc::new(shared) }
+        let spacing = options.ring_spacing;
+        RingWal { file, wal, next: start, floor, terms, spacing, stalled_max, shared: Arc::new(shared) }
     }
 
     pub(super) fn id(&self) -> WalId {
@@ -124,6 +126,7 @@ impl RingWal {
         let spans = encoded.directory.iter().map(|entry| span(position, entry)).collect();
         let group = RingGroup { position: self.next, pad, group_position: position, group };
         self.next = end;
+        self.terms.spaced = self.file.clock().now().plus(self.spacing);
         Ok((Placed { position, end, spans }, group))
     }
 

@@ -38,6 +38,19 @@ async fn write_groups(wal: &mut Wal, random: &mut Seed, count: usize) -> Vec<Kno
 }
 
 #[tokio::test]
+async fn a_log_at_rest_is_written_at_once_and_the_next_group_keeps_its_distance() {
+    let (disk, mut random, mut image) = (FakeDisk::new(), Seed::new(5), image());
+    let (ring, mut wal) = begin(&disk, 1, RING_BYTES_MIN, &mut image, 1).await;
+    let before = ring.clock().now();
+    assert!(wal.terms(before).spaced <= before);
+    let (_, group) = wal.place(&entries(&mut random, 1, 100)).unwrap();
+    let (spaced, after) = (wal.terms(before).spaced, ring.clock().now());
+    let spacing = WalOptions::default().ring_spacing;
+    assert!(before.plus(spacing) <= spaced && spaced <= after.plus(spacing), "{before:?} {spaced:?} {after:?}");
+    wal.write(group).await.unwrap();
+}
+
+#[tokio::test]
 async fn the_largest_group_of_small_batches_fits_the_smallest_ring_wherever_it_begins() {
     let (disk, mut random, mut image) = (FakeDisk::new(), Seed::new(5), image());
     let (_ring, mut wal) = begin(&disk, 1, RING_BYTES_MIN, &mut image, 1).await;
