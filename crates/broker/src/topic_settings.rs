@@ -7,6 +7,7 @@ use crate::cleaner::Cleaning;
 use crate::{BrokerOptions, CleanupPolicy};
 use protocol::record_batch::{Compression, Level};
 use std::collections::BTreeMap;
+use std::str::FromStr;
 use std::time::Duration;
 
 /// What a topic's settings come to, with the broker's defaults filled in.
@@ -35,7 +36,7 @@ pub(crate) struct TopicSettings {
 impl TopicSettings {
     /// Of a topic whose settings passed their check. A value that did not (written by another version) counts as absent.
     pub(crate) fn of(configs: &BTreeMap<String, String>, options: &BrokerOptions) -> TopicSettings {
-        let number = |name: &str| configs.get(name).and_then(|value| value.trim().parse::<i64>().ok());
+        let number = |name: &str| parsed::<i64>(configs, name);
         let size = |name: &str| number(name).and_then(|bytes| usize::try_from(bytes).ok());
         let cleanup = TopicSettings::cleanup(configs, options);
         let retention = match number("retention.ms") {
@@ -64,7 +65,7 @@ impl TopicSettings {
     }
 
     fn compression(configs: &BTreeMap<String, String>, options: &BrokerOptions) -> Option<Level> {
-        let number = |name: &str| configs.get(name).and_then(|value| value.trim().parse::<i32>().ok());
+        let number = |name: &str| parsed::<i32>(configs, name);
         let codec = configs.get("compression.type").map_or(options.compression, |text| codec_of(text))?;
         let level = match codec {
             Compression::Gzip => number("compression.gzip.level").map_or(options.gzip_level, gzip_level),
@@ -102,6 +103,11 @@ pub(crate) fn gzip_level(level: i32) -> Option<i32> {
     Some(level).filter(|level| *level != -1)
 }
 
+/// A setting's value; none where the topic does not say, or says what does not pass the check.
+fn parsed<T: FromStr>(configs: &BTreeMap<String, String>, name: &str) -> Option<T> {
+    configs.get(name)?.trim().parse().ok()
+}
+
 /// How the topic's log is compacted; none where it is not.
 pub(crate) fn cleaning(configs: &BTreeMap<String, String>, options: &BrokerOptions) -> Option<Cleaning> {
     TopicSettings::cleanup(configs, options).compact.then(|| cleaning_if_compacted(configs, options))
@@ -116,11 +122,10 @@ pub(crate) fn check_cleaning(configs: &BTreeMap<String, String>, options: &Broke
 }
 
 fn cleaning_if_compacted(configs: &BTreeMap<String, String>, options: &BrokerOptions) -> Cleaning {
-    let number = |name: &str| configs.get(name).and_then(|value| value.trim().parse::<i64>().ok());
-    let ratio = configs.get("min.cleanable.dirty.ratio").and_then(|value| value.trim().parse().ok());
+    let number = |name: &str| parsed::<i64>(configs, name);
     let default = options.cleaner.cleaning;
     Cleaning {
-        dirty_ratio_min: ratio.unwrap_or(default.dirty_ratio_min),
+        dirty_ratio_min: parsed(configs, "min.cleanable.dirty.ratio").unwrap_or(default.dirty_ratio_min),
         lag_min_ms: number("min.compaction.lag.ms").unwrap_or(default.lag_min_ms),
         lag_max_ms: number("max.compaction.lag.ms").unwrap_or(default.lag_max_ms),
         delete_retention_ms: number("delete.retention.ms").unwrap_or(default.delete_retention_ms),

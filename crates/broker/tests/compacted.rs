@@ -7,12 +7,11 @@ mod support;
 use base::{Offset, OffsetRange, UnixMillis};
 use broker::{BrokerOptions, CleanerOptions};
 use bytes::Bytes;
-use protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
 use protocol::record_batch::{BatchBuilder, Compression, NewRecord, RecordBatch, batches};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use stream::{Appended, BatchBytes, NumberedBatch, Store};
-use support::{Client, Running, fetch_request, start};
+use support::{Client, Running, fetch_request, offset_at, start};
 
 const EAGER: [(&str, &str); 2] = [("cleanup.policy", "compact"), ("min.cleanable.dirty.ratio", "0")];
 
@@ -218,16 +217,6 @@ async fn records_without_a_time_wait_from_their_arrival_on_and_deletion_marks_am
     cleaned_to(&running, "marks", end).await;
     assert_eq!(records(&consumed(&mut client, "marks").await.0), [(2, "c".to_owned(), Some("2".to_owned()))]);
     running.broker.stop().await;
-}
-
-/// Offset and timestamp that ListOffsets tells for a time, or for the greatest.
-async fn offset_at(client: &mut Client, topic: &str, timestamp: i64) -> (i64, i64) {
-    let partition = ListOffsetsPartition { timestamp, ..ListOffsetsPartition::default() };
-    let topic = ListOffsetsTopic { name: topic.to_owned(), partitions: vec![partition] };
-    let request = ListOffsetsRequest { replica_id: -1, topics: vec![topic], ..ListOffsetsRequest::default() };
-    let answer = client.call(9, &request).await.topics[0].partitions[0].clone();
-    assert_eq!(answer.error_code, 0);
-    (answer.offset, answer.timestamp)
 }
 
 #[tokio::test(flavor = "multi_thread")]

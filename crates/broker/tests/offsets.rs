@@ -8,23 +8,12 @@ use broker::BrokerOptions;
 use protocol::error_code::ErrorCode;
 use protocol::messages::create_topics_request::{CreatableTopic, CreateTopicsRequest};
 use protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic};
-use protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use support::{Client, batch, metadata_request, start};
+use support::{Client, batch, metadata_request, offset_at, start};
 
 const MAX_TIMESTAMP: i64 = -3;
 const LATEST_TIERED: i64 = -5;
-
-/// Offset and timestamp of the answer.
-async fn offset_at(client: &mut Client, topic: &str, timestamp: i64) -> (i64, i64) {
-    let partition = ListOffsetsPartition { timestamp, ..ListOffsetsPartition::default() };
-    let topic = ListOffsetsTopic { name: topic.to_owned(), partitions: vec![partition] };
-    let request = ListOffsetsRequest { replica_id: -1, topics: vec![topic], ..ListOffsetsRequest::default() };
-    let answer = client.call(9, &request).await.topics[0].partitions[0].clone();
-    assert_eq!(answer.error_code, 0);
-    (answer.offset, answer.timestamp)
-}
 
 async fn delete_before(client: &mut Client, topic: &str, offset: i64) {
     let partitions = vec![DeleteRecordsPartition { partition_index: 0, offset }];

@@ -6,7 +6,7 @@
 //! After the WAL's own failure it is the same up to the seal: what it had confirmed is in memory, and its device may not give it back.
 
 use crate::shared::Shared;
-use crate::wal;
+use crate::take_over;
 use control_core::{Command, Outcome};
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,13 +72,7 @@ async fn seal_own(shared: &Shared) -> Result<(), String> {
     let end = lock(&shared.wal).next_position();
     let seal = Command::WalRecovered { wal: wal_id, end, ends, recoverer: shared.node_epoch, open_on: None };
     submit(shared, seal).await?;
-    let record = shared.ledger.image().wals.get(&wal_id).cloned();
-    if record.as_ref().is_some_and(|record| record.in_storage) {
-        wal::delete_dead_objects(&shared.objects.wals, wal_id).await.map_err(|error| error.to_string())?;
-    }
-    if let Some(path) = record.and_then(|record| wal::shared_path(&record.url)) {
-        wal::remove_shared(shared.world.disk.as_ref(), &path).await.map_err(|error| error.to_string())?;
-    }
+    take_over::delete(&shared.world, &shared.objects.wals, &shared.ledger.image(), wal_id).await?;
     submit(shared, Command::ForgetWal { wal: wal_id }).await?;
     // Before this start hears of its own death.
     shared.end(REASON.to_owned());

@@ -9,30 +9,10 @@ use support::*;
 use base::{ObjectId, Offset, OffsetRange, StreamEpoch, StreamId, UnixMillis};
 use control_core::{Command, NewObject, Outcome, Reference, Swap};
 use std::time::Duration;
-use stream::{CompactionOptions, Options, Store, data_key};
+use stream::{Store, data_key};
 use stream_core::object::ObjectBuilder;
 use stream_core::testing::batch;
 use world::{ObjectStore, PutOutcome};
-
-const NEVER: Duration = Duration::from_hours(1);
-
-/// Uploads at once, compacts three at a time.
-fn eager(period: Duration) -> Options {
-    let defaults = options();
-    Options {
-        upload_age: Duration::from_millis(5),
-        stream_object_bytes: 16 << 10,
-        compaction: CompactionOptions {
-            period,
-            fan: 3,
-            object_bytes_max: 64 << 10,
-            read_bytes: 4096,
-            dead_age: Duration::ZERO,
-            ..defaults.compaction.clone()
-        },
-        ..defaults
-    }
-}
 
 fn parts(store: &Store, stream: StreamId) -> Vec<(u64, u64)> {
     let image = store.ledger().image();

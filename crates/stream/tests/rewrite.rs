@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use control_core::{Command, NewObject, Outcome, Reference, Swap};
 use std::path::Path;
 use std::time::Duration;
-use stream::{CompactionOptions, Options, ReadError, Store, Which};
+use stream::{ReadError, Store, Which};
 use stream_core::testing::{batch, batch_bytes};
 use stream_core::walk;
 use stream_core::{BatchBytes, NumberedBatch};
@@ -19,22 +19,6 @@ use world::World;
 
 const ANY_RATE: u64 = u64::MAX;
 const RECORD_BYTES: usize = 1000;
-
-/// Uploads at once; compacts when it is asked to; no object above 64 KiB.
-fn options_of(period: Duration) -> Options {
-    let defaults = options();
-    let compaction = CompactionOptions {
-        period,
-        fan: 3,
-        object_bytes_max: 64 << 10,
-        read_bytes: 4096,
-        dead_age: Duration::ZERO,
-        ..defaults.compaction.clone()
-    };
-    Options { upload_age: Duration::from_millis(5), stream_object_bytes: 16 << 10, compaction, ..defaults }
-}
-
-const NEVER: Duration = Duration::from_hours(1);
 
 /// A stream with so many batches in objects, beside one that shares them.
 async fn filled(store: &Store, batches: u64) -> StreamId {
@@ -106,7 +90,7 @@ fn what_is_taken_out_is_gone_for_readers_and_scans_and_the_rest_is_where_it_was(
         let root = folder.path();
         let even: Vec<u64> = (0..200).filter(|offset| offset % 2 == 0 || *offset >= 150).collect();
         let id = life(|world| async move {
-            let store = start(&world, root, kind, options_of(NEVER)).await;
+            let store = start(&world, root, kind, eager(NEVER)).await;
             let id = filled(&store, 200).await;
             assert_eq!(scanned(&store, id, 0, 200).await, (0..200).collect::<Vec<_>>());
             assert_eq!(scanned(&store, id, 15, 33).await, (15..33).collect::<Vec<_>>());
@@ -123,7 +107,7 @@ fn what_is_taken_out_is_gone_for_readers_and_scans_and_the_rest_is_where_it_was(
             id
         });
         life(|world| async move {
-            let store = start(&world, root, kind, options_of(Duration::from_millis(10))).await;
+            let store = start(&world, root, kind, eager(Duration::from_millis(10))).await;
             assert_eq!(store.stream(id).unwrap().cleaned(), Offset(150));
             assert_eq!(read(&store, id).await, even);
             // Merges go on over what was cleaned.
@@ -140,7 +124,7 @@ fn a_part_of_which_everything_stays_is_left_where_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
     life(|world| async move {
-        let store = start(&world, root, Kind::Objects, options_of(NEVER)).await;
+        let store = start(&world, root, Kind::Objects, eager(NEVER)).await;
         let id = filled(&store, 40).await;
         let before = references(&store, id);
         let read = keep_only(&store, id, 40, |_| true).await.unwrap();
@@ -191,7 +175,7 @@ fn what_others_merge_between_two_parts_is_read_where_it_is_then() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
     life(|world| async move {
-        let store = start(&world, root, Kind::Objects, options_of(NEVER)).await;
+        let store = start(&world, root, Kind::Objects, eager(NEVER)).await;
         let id = filled(&store, 200).await;
         let stream = store.stream(id).unwrap();
         let mut rewrite = stream.rewrite(Offset(200), ANY_RATE);
@@ -214,7 +198,7 @@ fn a_part_that_has_changed_meanwhile_is_not_touched_and_nothing_behind_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
     life(|world| async move {
-        let store = start(&world, root, Kind::Objects, options_of(NEVER)).await;
+        let store = start(&world, root, Kind::Objects, eager(NEVER)).await;
         let id = filled(&store, 200).await;
         let stream = store.stream(id).unwrap();
         let mut slow = stream.rewrite(Offset(200), ANY_RATE);
@@ -243,7 +227,7 @@ fn what_a_trim_has_passed_is_not_given_out() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
     life(|world| async move {
-        let store = start(&world, root, Kind::Objects, options_of(NEVER)).await;
+        let store = start(&world, root, Kind::Objects, eager(NEVER)).await;
         let id = filled(&store, 100).await;
         store.stream(id).unwrap().trim(Offset(35)).await.unwrap();
         keep_only(&store, id, 100, |offset| {
@@ -274,7 +258,7 @@ fn records_without_a_time_age_from_their_arrival_after_a_rewrite_as_well() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
     life(|world| async move {
-        let store = start(&world, root, Kind::Objects, options_of(NEVER)).await;
+        let store = start(&world, root, Kind::Objects, eager(NEVER)).await;
         let [id, mixed] = create(&store, "a", 2).await[..] else { panic!("two") };
         let mut confirmations = Vec::new();
         for n in 0..20 {

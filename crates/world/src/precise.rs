@@ -37,7 +37,9 @@ pub(crate) async fn sleep(duration: Duration) {
 fn timer(after: Duration) -> io::Result<AsyncFd<OwnedFd>> {
     let fd = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
     // Zero would disarm it.
-    let it_value = Timespec { tv_sec: 0, tv_nsec: after.subsec_nanos().max(1).into() };
+    let after = after.max(Duration::from_nanos(1));
+    let tv_sec = i64::try_from(after.as_secs()).unwrap_or(i64::MAX);
+    let it_value = Timespec { tv_sec, tv_nsec: after.subsec_nanos().into() };
     let it_interval = Timespec { tv_sec: 0, tv_nsec: 0 };
     timerfd_settime(&fd, TimerfdTimerFlags::empty(), &Itimerspec { it_interval, it_value })?;
     AsyncFd::with_interest(fd, Interest::READABLE)

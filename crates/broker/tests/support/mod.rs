@@ -13,6 +13,7 @@ use bytes::{Bytes, BytesMut};
 use protocol::frame::{decode_response, encode_request};
 use protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest};
 use protocol::messages::fetch_request::{FetchPartition, FetchRequest, FetchTopic};
+use protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
 use protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
 use protocol::messages::produce_request::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use protocol::messages::produce_response::PartitionProduceResponse;
@@ -217,6 +218,16 @@ pub fn produce_request(topic: &str, batch: Bytes, acks: i16) -> ProduceRequest {
     let data = PartitionProduceData { index: 0, records: Some(batch.into()) };
     let topic = TopicProduceData { name: topic.to_owned(), partition_data: vec![data], ..TopicProduceData::default() };
     ProduceRequest { acks, timeout_ms: 10_000, topic_data: vec![topic], ..ProduceRequest::default() }
+}
+
+/// Offset and timestamp that ListOffsets tells of partition 0, for a time or one of its specials.
+pub async fn offset_at(client: &mut Client, topic: &str, timestamp: i64) -> (i64, i64) {
+    let partition = ListOffsetsPartition { timestamp, ..ListOffsetsPartition::default() };
+    let topic = ListOffsetsTopic { name: topic.to_owned(), partitions: vec![partition] };
+    let request = ListOffsetsRequest { replica_id: -1, topics: vec![topic], ..ListOffsetsRequest::default() };
+    let answer = client.call(9, &request).await.topics[0].partitions[0].clone();
+    assert_eq!(answer.error_code, 0);
+    (answer.offset, answer.timestamp)
 }
 
 /// A fetch of partition 0 from an offset.

@@ -37,13 +37,18 @@ pub const HEADER_BYTES: usize = 61;
 pub const HEAD_BYTES: usize = 16;
 /// Bytes at the front that the length field doesn't count: base offset and the length itself.
 const LENGTH_FROM: usize = 12;
+/// Where the length itself stands.
+const LENGTH_AT: usize = 8;
 /// The attribute that says that the base timestamp is a delete horizon.
 const DELETE_HORIZON: i16 = 0x40;
 /// From here on the CRC counts; it stands right before.
 const CRC_FROM: usize = 21;
+const CRC_AT: usize = 17;
 const ATTRIBUTES_AT: usize = CRC_FROM;
+const BASE_TIMESTAMP_AT: usize = 27;
 const MAX_TIMESTAMP_AT: usize = 35;
 const PRODUCER_ID_AT: usize = 43;
+const COUNT_AT: usize = 57;
 /// The attribute that says that the broker set the times.
 const LOG_APPEND_TIME: u8 = 0x08;
 /// A timestamp that means none.
@@ -240,7 +245,7 @@ impl RecordBatch {
     /// From which the records' times are counted.
     #[must_use]
     pub fn base_timestamp(&self) -> i64 {
-        i64::from_be_bytes(self.field(27))
+        i64::from_be_bytes(self.field(BASE_TIMESTAMP_AT))
     }
 
     /// The greatest time of a record, as its writer says.
@@ -285,7 +290,7 @@ impl RecordBatch {
     /// How many records its header says there are.
     #[must_use]
     pub fn record_count(&self) -> i32 {
-        i32::from_be_bytes(self.field(57))
+        i32::from_be_bytes(self.field(COUNT_AT))
     }
 
     /// How its records are compressed.
@@ -324,7 +329,7 @@ impl RecordBatch {
     /// Whether the checksum matches.
     #[must_use]
     pub fn crc_matches(&self) -> bool {
-        u32::from_be_bytes(self.field(17)) == crc32c(&self.bytes[CRC_FROM..])
+        u32::from_be_bytes(self.field(CRC_AT)) == crc32c(&self.bytes[CRC_FROM..])
     }
 
     /// Checks the header as a reader must, whoever wrote it: checksum and count.
@@ -391,12 +396,29 @@ impl RecordBatch {
         })
     }
 
-    /// A changed copy, with its checksum right.
+    /// A copy with a changed header, and its checksum right.
     fn edited(&self, edit: impl FnOnce(&mut [u8])) -> RecordBatch {
-        let mut bytes = BytesMut::from(&self.bytes[..]);
-        edit(&mut bytes);
+        self.joined(&self.bytes[HEADER_BYTES..], edit)
+    }
+
+    /// A copy with these records, as they are stored, and a changed header; its length and its checksum are right.
+    fn with_records(&self, records: &[u8], edit: impl FnOnce(&mut [u8])) -> Result<RecordBatch, BatchError> {
+        let bytes = HEADER_BYTES + records.len();
+        let too_large = |_| BatchError::TooLarge { bytes, max: LENGTH_FROM + 0x7fff_ffff };
+        let length = i32::try_from(bytes - LENGTH_FROM).map_err(too_large)?;
+        Ok(self.joined(records, |header| {
+            header[LENGTH_AT..LENGTH_FROM].copy_from_slice(&length.to_be_bytes());
+            edit(header);
+        }))
+    }
+
+    fn joined(&self, records: &[u8], edit: impl FnOnce(&mut [u8])) -> RecordBatch {
+        let mut bytes = BytesMut::with_capacity(HEADER_BYTES + records.len());
+        bytes.extend_from_slice(&self.bytes[..HEADER_BYTES]);
+        bytes.extend_from_slice(records);
+        edit(&mut bytes[..HEADER_BYTES]);
         let crc = crc32c(&bytes[CRC_FROM..]);
-        bytes[CRC_FROM - 4..CRC_FROM].copy_from_slice(&crc.to_be_bytes());
+        bytes[CRC_AT..CRC_FROM].copy_from_slice(&crc.to_be_bytes());
         RecordBatch { bytes: bytes.freeze() }
     }
 

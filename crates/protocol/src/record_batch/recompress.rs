@@ -5,9 +5,7 @@
 
 use super::encoder::{Encoder, Level};
 use super::input::Input;
-use super::{BatchError, CRC_FROM, HEADER_BYTES, LENGTH_FROM, Pace, RecordBatch, array};
-use base::crc32c;
-use bytes::{BufMut, BytesMut};
+use super::{ATTRIBUTES_AT, BatchError, HEADER_BYTES, Pace, RecordBatch};
 
 /// Compressed at a time, where the records come uncompressed and whole.
 const PIECE_BYTES: usize = 16 * 1024;
@@ -52,28 +50,14 @@ pub async fn recompressed(
     }
     let records = encoder.finish().map_err(failed)?;
     check_size(HEADER_BYTES + records.len(), bounds.batch_bytes_max)?;
-    with_records(batch, level, &records)
+    let attributes = batch.attributes() & !CODEC_MASK | i16::from(level.codec.number());
+    batch.with_records(&records, |header| {
+        header[ATTRIBUTES_AT..ATTRIBUTES_AT + 2].copy_from_slice(&attributes.to_be_bytes());
+    })
 }
 
 fn check_size(bytes: usize, max: usize) -> Result<(), BatchError> {
     if bytes > max { Err(BatchError::TooLarge { bytes, max }) } else { Ok(()) }
-}
-
-fn with_records(batch: &RecordBatch, level: Level, records: &[u8]) -> Result<RecordBatch, BatchError> {
-    let bytes = HEADER_BYTES + records.len();
-    let too_large = |_| BatchError::TooLarge { bytes, max: LENGTH_FROM + 0x7fff_ffff };
-    let length = i32::try_from(bytes - LENGTH_FROM).map_err(too_large)?;
-    let mut covered = BytesMut::with_capacity(bytes - CRC_FROM);
-    covered.put_i16(batch.attributes() & !CODEC_MASK | i16::from(level.codec.number()));
-    covered.put_slice(&batch.bytes[CRC_FROM + 2..HEADER_BYTES]);
-    covered.put_slice(records);
-    let mut whole = BytesMut::with_capacity(bytes);
-    whole.put_slice(&array::<8>(&batch.bytes, 0));
-    whole.put_i32(length);
-    whole.put_slice(&batch.bytes[LENGTH_FROM..CRC_FROM - 4]);
-    whole.put_u32(crc32c(&covered));
-    whole.put_slice(&covered);
-    Ok(RecordBatch { bytes: whole.freeze() })
 }
 
 #[cfg(test)]

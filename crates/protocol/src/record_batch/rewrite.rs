@@ -9,17 +9,10 @@
 use super::builder::{put_length, put_varlong};
 use super::encoder::{Encoder, Level};
 use super::input::Input;
-use super::{BatchError, CRC_FROM, DELETE_HORIZON, HEADER_BYTES, LENGTH_FROM, NO_TIMESTAMP, Pace, RecordBatch};
-use base::crc32c;
-use bytes::{BufMut, BytesMut};
-
-/// Where the fields stand that change.
-const LENGTH_AT: usize = 8;
-const CRC_AT: usize = 17;
-const LAST_OFFSET_DELTA_AT: usize = 23;
-const BASE_TIMESTAMP_AT: usize = 27;
-const PRODUCER_AT: usize = 43;
-const COUNT_AT: usize = 57;
+use super::{
+    ATTRIBUTES_AT, BASE_TIMESTAMP_AT, BatchError, COUNT_AT, DELETE_HORIZON, HEADER_BYTES, MAX_TIMESTAMP_AT,
+    NO_TIMESTAMP, Pace, RecordBatch,
+};
 
 /// Copied at a time.
 const PIECE_BYTES: usize = 16 * 1024;
@@ -199,33 +192,22 @@ struct Header {
     count: i32,
 }
 
-fn assembled(batch: &RecordBatch, header: &Header, records: &[u8]) -> Result<RecordBatch, BatchError> {
-    let old = batch.bytes();
-    let bytes = HEADER_BYTES + records.len();
-    let length = i32::try_from(bytes - LENGTH_FROM);
-    let length = length.map_err(|_| BatchError::TooLarge { bytes, max: 0x7fff_ffff })?;
-    let mut new = BytesMut::with_capacity(bytes);
-    new.put_slice(&old[..LENGTH_AT]);
-    new.put_i32(length);
-    new.put_slice(&old[LENGTH_FROM..CRC_AT]);
-    new.put_u32(0);
-    new.put_i16(header.attributes);
-    new.put_slice(&old[LAST_OFFSET_DELTA_AT..BASE_TIMESTAMP_AT]);
-    new.put_i64(header.base_timestamp);
-    new.put_i64(header.max_timestamp);
-    new.put_slice(&old[PRODUCER_AT..COUNT_AT]);
-    new.put_i32(header.count);
-    new.put_slice(records);
-    let crc = crc32c(&new[CRC_FROM..]);
-    new[CRC_AT..CRC_AT + 4].copy_from_slice(&crc.to_be_bytes());
-    RecordBatch::split_first(&mut new.freeze())
+fn assembled(batch: &RecordBatch, new: &Header, records: &[u8]) -> Result<RecordBatch, BatchError> {
+    batch.with_records(records, |header| {
+        let mut put = |at: usize, bytes: &[u8]| header[at..at + bytes.len()].copy_from_slice(bytes);
+        put(ATTRIBUTES_AT, &new.attributes.to_be_bytes());
+        put(BASE_TIMESTAMP_AT, &new.base_timestamp.to_be_bytes());
+        put(MAX_TIMESTAMP_AT, &new.max_timestamp.to_be_bytes());
+        put(COUNT_AT, &new.count.to_be_bytes());
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::{BatchBuilder, Compression, NewRecord};
     use super::*;
-    use bytes::Bytes;
+    use base::crc32c;
+    use bytes::{Bytes, BytesMut};
     use std::task::{Context, Poll, Waker};
 
     struct Free;

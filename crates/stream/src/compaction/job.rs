@@ -114,7 +114,7 @@ impl Work<'_> {
     }
 
     /// Whether so much is done that the ledger is to have it now. Not at the price of an object that would have to be merged again.
-    pub(super) fn may_hand_in(&self) -> bool {
+    fn may_hand_in(&self) -> bool {
         let options = &self.shared.options.compaction;
         let output = self.output.as_ref().map_or(0, ObjectBuilder::data_bytes);
         let enough = self.shared.options.compact_limits().object_bytes_enough();
@@ -305,9 +305,7 @@ impl Work<'_> {
             tracing::debug!(%fault, "the objects of a compaction that was given up wait for this start's end");
         }
     }
-}
 
-impl Work<'_> {
     /// Forgets what is laid out, unless an object of it is put already; whether it could. What was never put needs no sweep.
     pub(super) fn forget(&mut self) -> bool {
         if !self.done.objects.is_empty() {

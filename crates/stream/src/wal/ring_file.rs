@@ -408,14 +408,18 @@ async fn make(world: &World, file: &dyn File, path: &Path, bytes: u64) -> Result
         Err(DiskError::Full(_)) => {
             // Gives the space back; the next try makes the ring anew.
             world.disk.remove(path).await.map_err(|error| cannot("remove the unfinished", &error))?;
-            Err(WalOpenError(format!(
-                "no space for a write-ahead log of {} MiB at {}: free some, or give another --wal",
-                bytes >> 20,
-                path.display()
-            )))
+            Err(no_space(path, bytes))
         }
         Err(error) => Err(cannot("make", &error)),
     }
+}
+
+pub(super) fn no_space(path: &Path, bytes: u64) -> WalOpenError {
+    WalOpenError(format!(
+        "no space for a write-ahead log of {} MiB at {}: free some, or give another --wal",
+        bytes >> 20,
+        path.display()
+    ))
 }
 
 /// The header of a ring that nobody has written yet.

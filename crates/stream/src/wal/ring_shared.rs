@@ -12,7 +12,7 @@
 //! nobody reads, or in a file without a name.
 
 use super::ring_file::{
-    BLOCK, CONTROL_AT, RING_BYTES_MIN, RingFile, cannot, new_header, read_slots, sync_names, write_header,
+    BLOCK, CONTROL_AT, RING_BYTES_MIN, RingFile, cannot, new_header, no_space, read_slots, sync_names, write_header,
 };
 use super::{WalError, WalOpenError};
 use base::{NodeEpoch, planted};
@@ -176,13 +176,7 @@ async fn make(file: &dyn File, header: &RingHeader, path: &Path) -> Result<(), W
     }
     match file.allocate(header.data_start() + header.data_bytes).await {
         Ok(()) => {}
-        Err(DiskError::Full(_)) => {
-            return Err(WalOpenError(format!(
-                "no space for a write-ahead log of {} MiB at {}: free some, or give another --wal",
-                header.data_bytes >> 20,
-                path.display()
-            )));
-        }
+        Err(DiskError::Full(_)) => return Err(no_space(path, header.data_bytes)),
         Err(error) => return Err(cannot("make", &error)),
     }
     let open = ControlBlock { ring_id: header.ring_id, fenced_by: None };

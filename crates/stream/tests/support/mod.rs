@@ -10,7 +10,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use stream::wal::WalOptions;
-use stream::{Appended, Confirmation, NumberedBatch, Options, StartRequest, Store, Stream, WalTarget, fsck};
+use stream::{
+    Appended, CompactionOptions, Confirmation, NumberedBatch, Options, StartRequest, Store, Stream, WalTarget, fsck,
+};
 use stream_core::testing::{batch, batch_bytes};
 use world::folder::FolderStore;
 use world::{ObjectStore, World};
@@ -35,6 +37,23 @@ pub(crate) fn options() -> Options {
         sweep_period: Duration::from_millis(50),
         ..defaults
     }
+}
+
+/// No compaction while a test runs.
+pub(crate) const NEVER: Duration = Duration::from_hours(1);
+
+/// Uploads at once; compacts when it is asked to, three at a time; no object above 64 KiB.
+pub(crate) fn eager(period: Duration) -> Options {
+    let defaults = options();
+    let compaction = CompactionOptions {
+        period,
+        fan: 3,
+        object_bytes_max: 64 << 10,
+        read_bytes: 4096,
+        dead_age: Duration::ZERO,
+        ..defaults.compaction.clone()
+    };
+    Options { upload_age: Duration::from_millis(5), stream_object_bytes: 16 << 10, compaction, ..defaults }
 }
 
 /// Runs one life to its end, then drops all of it.
