@@ -6,8 +6,14 @@
 use crate::fields::Fields;
 use base::{NodeEpoch, WalId, WalIndex, WalPosition, crc32c};
 
-/// The newest version that this build reads and writes: a ring with a control block. One without is written as version 1.
-pub const VERSION: u16 = 2;
+/// The version of a ring without a control block.
+const PLAIN: u16 = 1;
+
+/// The version of a ring with one, and the newest that this build reads.
+const WITH_CONTROL: u16 = 2;
+
+/// Bytes of a block: each slot has one, and the control block is one.
+const BLOCK_BYTES: u64 = 4096;
 
 /// Bytes of one slot.
 pub const SLOT_BYTES: usize = 100;
@@ -53,7 +59,7 @@ impl RingHeader {
     /// The data area's first byte in the file.
     #[must_use]
     pub fn data_start(&self) -> u64 {
-        if self.has_control { 3 * 4096 } else { 2 * 4096 }
+        BLOCK_BYTES * if self.has_control { 3 } else { 2 }
     }
 
     /// The bytes of a slot.
@@ -61,7 +67,7 @@ impl RingHeader {
     pub fn encode(&self) -> Vec<u8> {
         let mut slot = Vec::with_capacity(SLOT_BYTES);
         slot.extend(MAGIC);
-        slot.extend((if self.has_control { VERSION } else { 1 }).to_le_bytes());
+        slot.extend((if self.has_control { WITH_CONTROL } else { PLAIN }).to_le_bytes());
         slot.extend([0; 6]);
         slot.extend(self.ring_id.to_le_bytes());
         slot.extend(self.cluster_id.to_le_bytes());
@@ -87,7 +93,7 @@ pub fn decode_slot(block: &[u8]) -> Slot {
     let Some(fields) = slot.strip_prefix(&MAGIC) else { return Slot::Foreign };
     let mut fields = Fields::new(fields);
     let version = fields.u16();
-    if version > VERSION {
+    if version > WITH_CONTROL {
         return Slot::Newer(version);
     }
     let (body, stored) = slot.split_at(SLOT_BYTES - 4);
@@ -100,7 +106,15 @@ pub fn decode_slot(block: &[u8]) -> Slot {
     let wal = WalId { node_epoch: NodeEpoch(fields.u64()), index: WalIndex(fields.u16()) };
     fields.skip(14);
     let start = WalPosition(fields.u64());
-    Slot::Whole(RingHeader { ring_id, cluster_id, data_bytes, generation, wal, start, has_control: version == 2 })
+    Slot::Whole(RingHeader {
+        ring_id,
+        cluster_id,
+        data_bytes,
+        generation,
+        wal,
+        start,
+        has_control: version >= WITH_CONTROL,
+    })
 }
 
 #[cfg(test)]

@@ -8,6 +8,13 @@
 //! as durable only when it **and every group before it** is. That order is the appender's duty (rule B6), since a WAL can't know
 //! what its caller acknowledges.
 //!
+//! | kind | in |
+//! |---|---|
+//! | a ring, in a local file | `ring`, `ring_file`, `ring_scan` |
+//! | … in a file that hosts share | `ring_shared` |
+//! | … on a raw device | `ring_device` |
+//! | numbered objects in the cluster's bucket | `object`, `object_put`, `object_recover` |
+//!
 //! What this module guarantees: a write that returned `Ok` survives the loss of the process and of power, and is found by
 //! [`RingFile::recover`] or [`recover_objects`] as long as everything before it is there and nothing above the trim point was
 //! dropped; after a fence no write returns `Ok` any more; a recovery is idempotent and yields a prefix of what was placed.
@@ -212,7 +219,7 @@ impl RecoveredGroup {
 
 /// A start's write-ahead log.
 pub enum Wal {
-    /// A ring in a local file or on a device.
+    /// A ring in a file, local or shared, or on a device.
     Ring(RingWal),
     /// Numbered objects in the cluster's bucket.
     Object(ObjectWal),

@@ -2,7 +2,8 @@
 //!
 //! A group is a multiple of a block and never wraps: where the lap's rest is too short, a pad fills it. The writer stays below
 //! `floor + capacity`, where the floor is the lowest position that a committed image shows to be needed, so it never writes over
-//! anything that a recovery might read.
+//! anything that a recovery might read. Groups keep a distance unless they are full, since each costs the machine more than the device
+//! (`docs/adr/0156-groups-of-a-ring-keep-a-distance.md`); when one goes is decided by the appender, on the ring's terms.
 //!
 //! The first error of the device ends the ring (fail-stop): after a failed write or sync nothing is known about what the device
 //! holds, so nothing more is confirmed, not even a write that seems to succeed. A device that does not answer has failed too: this start

@@ -7,7 +7,7 @@
 //! - Its size is the ring's; it keeps the size that it was made with where the device grows.
 
 use super::WalOpenError;
-use super::ring_file::{BLOCK, DATA_START, RING_BYTES_MIN, RingFile, cannot, new_header, read_slots, write_header};
+use super::ring_file::{BLOCK, RING_BYTES_MIN, RingFile, SLOTS_END, cannot, new_header, read_slots, write_header};
 use std::path::Path;
 use stream_core::foreign::{Foreign, HEAD_BYTES, TAIL_BYTES, recognise};
 use stream_core::ring_header::RingHeader;
@@ -52,7 +52,7 @@ pub async fn device_ring_bytes(disk: &dyn Disk, path: &Path) -> Option<u64> {
 }
 
 fn data_bytes(device_bytes: u64) -> u64 {
-    device_bytes.saturating_sub(DATA_START) / BLOCK * BLOCK
+    device_bytes.saturating_sub(SLOTS_END) / BLOCK * BLOCK
 }
 
 /// Makes the ring where nothing else is, or what is there is given up.

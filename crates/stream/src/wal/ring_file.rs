@@ -1,6 +1,7 @@
 //! The ring's file: creation, lock, header slots, and where positions lie.
 //!
-//! `[slot 0][slot 1][data]`, each slot a block, the data a multiple of blocks. A position is absolute and grows for ever; its
+//! `[slot 0][slot 1][data]`, each slot a block, the data a multiple of blocks; a ring that hosts share has its control block between
+//! slots and data (`ring_shared`). A position is absolute and grows for ever; its
 //! byte is at `data start + position % data length`. Which starts' groups are still needed, and from where, is told by the
 //! image, never by the file.
 //!
@@ -27,11 +28,8 @@ pub const RING_BYTES_MIN: u64 = 16 * BLOCK;
 /// The largest ring that is made without being asked for.
 const RING_BYTES_DEFAULT_MAX: u64 = 2 << 30;
 
-/// Where the data of a ring without a control block begins: behind the header slots.
-pub(super) const DATA_START: u64 = 2 * BLOCK;
-
-/// Where the control block lies, in a ring that has one.
-pub(super) const CONTROL_AT: u64 = 2 * BLOCK;
+/// Where the header slots end.
+pub(super) const SLOTS_END: u64 = 2 * BLOCK;
 
 /// The ring's name in its folder.
 pub(super) const FILE_NAME: &str = "ring";
@@ -42,7 +40,7 @@ pub fn default_ring_bytes(free_bytes: u64) -> u64 {
     (free_bytes / 10).clamp(RING_BYTES_MIN, RING_BYTES_DEFAULT_MAX) / BLOCK * BLOCK
 }
 
-/// An open, locked ring; clones share it. The lock lasts until the last clone is dropped or the process ends.
+/// An open ring; clones share it. One that a host has for itself is locked, until the last clone is dropped or the process ends.
 #[derive(Clone)]
 pub struct RingFile {
     inner: Arc<Inner>,
@@ -399,7 +397,7 @@ fn is_sound(header: &RingHeader, file_bytes: u64) -> bool {
 /// Makes the ring: space, then a durable header. Until that is durable the file counts as unmade.
 async fn make(world: &World, file: &dyn File, path: &Path, bytes: u64) -> Result<RingHeader, WalOpenError> {
     let header = new_header(world, bytes);
-    let made = match file.allocate(DATA_START + bytes).await {
+    let made = match file.allocate(header.data_start() + bytes).await {
         Ok(()) => write_header(file, &header).await,
         Err(error) => Err(error),
     };

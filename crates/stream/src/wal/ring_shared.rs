@@ -12,7 +12,7 @@
 //! nobody reads, or in a file without a name.
 
 use super::ring_file::{
-    BLOCK, CONTROL_AT, RING_BYTES_MIN, RingFile, cannot, new_header, no_space, read_slots, sync_names, write_header,
+    BLOCK, RING_BYTES_MIN, RingFile, SLOTS_END, cannot, new_header, no_space, read_slots, sync_names, write_header,
 };
 use super::{WalError, WalOpenError};
 use base::{NodeEpoch, planted};
@@ -23,8 +23,11 @@ use stream_core::ring_header::RingHeader;
 use world::disk::BLOCK_BYTES;
 use world::{AlignedBuf, Disk, DiskError, File, OpenMode, World};
 
-/// What is left of a ring whose start never registered: the smallest ring, fenced.
-const TOMBSTONE_BYTES: u64 = CONTROL_AT + BLOCK + RING_BYTES_MIN;
+/// Where the control block lies.
+const CONTROL_AT: u64 = SLOTS_END;
+
+/// What is left of a ring that was made and never begun: the smallest ring, fenced.
+const UNBEGUN_BYTES: u64 = CONTROL_AT + BLOCK + RING_BYTES_MIN;
 
 /// Ends the URL of every shared ring.
 const SUFFIX: &str = "?shared";
@@ -148,7 +151,7 @@ async fn sweep_one(world: &World, path: &Path, image: &Image) -> Result<(), WalO
     };
     let size = file.size().await.map_err(|error| cannot("measure", &error))?;
     let Some(header) = unbegun().await? else { return Ok(()) };
-    if size <= TOMBSTONE_BYTES || image.wals_of_ring(header.ring_id).next().is_some() {
+    if size <= UNBEGUN_BYTES || image.wals_of_ring(header.ring_id).next().is_some() {
         return Ok(());
     }
     // Whoever is about to register it holds the lock, where locks work; where they do not, the order of what follows is enough.
@@ -159,7 +162,7 @@ async fn sweep_one(world: &World, path: &Path, image: &Image) -> Result<(), WalO
     if unbegun().await?.is_some() {
         let smallest = RingHeader { data_bytes: RING_BYTES_MIN, ..header };
         write_header(file.as_ref(), &smallest).await.map_err(|error| cannot("shorten", &error))?;
-        file.allocate(TOMBSTONE_BYTES).await.map_err(|error| cannot("shorten", &error))?;
+        file.allocate(UNBEGUN_BYTES).await.map_err(|error| cannot("shorten", &error))?;
         file.sync().await.map_err(|error| cannot("sync", &error))?;
     }
     Ok(())
