@@ -11,6 +11,8 @@ import broker
 NAMES = ("millstream", "kafka", "kafka-sync")
 # Millstream with another write-ahead log; `{folder}` is the broker's.
 LOGS = {"millstream-shared": "file://{folder}/shared?shared", "millstream-storage": "storage"}
+# Writing to it makes the kernel forget what it keeps of files.
+DROP_CACHES = "/proc/sys/vm/drop_caches"
 # What Kafka's own start script gives the virtual machine.
 JAVA = ("-Xmx1G", "-Xms1G", "-server", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35")
 
@@ -63,7 +65,7 @@ class Running:
         """A broker that was stopped and started again, and nothing of its files in the kernel's memory."""
         self.server.stop()
         subprocess.run(["sync"], check=True)
-        with open("/proc/sys/vm/drop_caches", "w") as caches:
+        with open(DROP_CACHES, "w") as caches:
             caches.write("3\n")
         self.server.start()
         self.pid = self.server.process.pid
