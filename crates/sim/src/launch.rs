@@ -218,7 +218,7 @@ fn pace(plan: &Plan) -> PaceLimits {
         spacing_max: Duration::from_millis(30),
         linger_max: Duration::from_millis(5),
         in_flight_max: 16,
-        hedge_samples_min: Some(2),
+        copy_samples_min: Some(2),
         calm: Duration::ZERO,
     };
     if plan.paced { limits } else { limits.without_price() }

@@ -65,7 +65,7 @@ fn streams(page: &mut Page, gauges: Gauges) {
         wal_used_bytes,
         wal_capacity_bytes,
         appended_bytes: _,
-        wal_puts: PutCounts { first, hedged, repeated },
+        wal_puts: PutCounts { first, copied, repeated },
         append_bytes,
         append_age,
         throttle,
@@ -94,7 +94,7 @@ fn streams(page: &mut Page, gauges: Gauges) {
     };
     seconds("millstream_append_age_seconds", "How long the oldest of these bytes have waited.", append_age);
     seconds("millstream_produce_throttle_seconds", "How long producers are asked to wait after an answer.", throttle);
-    let puts = [("first", first), ("hedged", hedged), ("repeated", repeated)];
+    let puts = [("first", first), ("copied", copied), ("repeated", repeated)];
     let help =
         "Puts of a write-ahead log in the bucket: groups, second copies of slow ones, further tries after trouble.";
     page.counters("millstream_wal_puts_total", help, "try", &puts);

@@ -55,8 +55,8 @@ fn slow_puts_are_sent_twice_and_every_record_is_there_once() {
     for n in 0..300 {
         assert_eq!(client.produce("slow", 0, &[value(n)]).unwrap(), Ok(n));
     }
-    let hedged = puts(&broker, "hedged");
-    assert!((8..=80).contains(&hedged), "of 300 puts {hedged} were sent twice");
+    let copied = puts(&broker, "copied");
+    assert!((8..=80).contains(&copied), "of 300 puts {copied} were sent twice");
     broker.kill();
     let broker = start();
     let mut client = Client::connect(broker.kafka).unwrap();
@@ -99,7 +99,7 @@ fn keeps_its_promises() {
     eprintln!(
         "puts of the log in any 10 s: {most} at the most; {allowed} are allowed, of which 2 s' worth was saved up"
     );
-    let counts = ["first", "hedged", "repeated"].map(|kind| format!("{kind} {}", puts(&broker, kind)));
+    let counts = ["first", "copied", "repeated"].map(|kind| format!("{kind} {}", puts(&broker, kind)));
     eprintln!("puts of the log in all: {}", counts.join(", "));
 
     light.check();

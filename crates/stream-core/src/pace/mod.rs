@@ -46,7 +46,7 @@ pub struct PaceLimits {
     /// Puts in flight at the most, not 0.
     pub in_flight_max: usize,
     /// A put may be sent twice once so many of its size have answered; `None`: never.
-    pub hedge_samples_min: Option<usize>,
+    pub copy_samples_min: Option<usize>,
     /// Nothing is sent twice for so long after the store was in trouble.
     pub calm: Duration,
 }
@@ -62,7 +62,7 @@ impl Default for PaceLimits {
             spacing_max: Duration::from_millis(250),
             linger_max: Duration::from_millis(20),
             in_flight_max: 16,
-            hedge_samples_min: Some(20),
+            copy_samples_min: Some(20),
             calm: Duration::from_secs(1),
         }
     }
@@ -78,7 +78,7 @@ impl PaceLimits {
     /// The same where puts cost nothing, and a slow one is not answered sooner if sent twice: a folder.
     #[must_use]
     pub fn without_price(self) -> PaceLimits {
-        PaceLimits { puts_per_second: 100_000, spacing_max: Duration::ZERO, hedge_samples_min: None, ..self }
+        PaceLimits { puts_per_second: 100_000, spacing_max: Duration::ZERO, copy_samples_min: None, ..self }
     }
 }
 
@@ -160,7 +160,7 @@ impl Pace {
     /// After what time a put of that size counts as slow; `None` while too little is known.
     #[must_use]
     pub fn slow_after(&self, bytes: usize) -> Option<Duration> {
-        self.latencies.slow(bytes, self.limits.hedge_samples_min?)
+        self.latencies.slow(bytes, self.limits.copy_samples_min?)
     }
 
     /// Whether a slow put may be sent a second time now; it counts as sent then.

@@ -160,7 +160,7 @@ fn a_tenth_is_slow_and_sent_twice_but_not_in_trouble_and_not_beyond_its_share_of
     assert!(!pace.may_copy(Micros(now + 900 * MS), KIB));
     assert!(pace.may_copy(Micros(now + 1100 * MS), KIB));
     assert!(!pace.may_copy(Micros(now + 2000 * MS), 20 * MIB), "one in eight bytes");
-    let silent = PaceLimits { hedge_samples_min: None, ..PaceLimits::default() };
+    let silent = PaceLimits { copy_samples_min: None, ..PaceLimits::default() };
     let mut pace = Pace::new(silent);
     assert!(run(&mut pace, 60, 8, KIB, s3_like(3)).copies.is_empty());
 }

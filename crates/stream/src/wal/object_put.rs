@@ -41,7 +41,7 @@ pub struct PutCounts {
     /// First copies: one for each group.
     pub first: u64,
     /// Second copies of slow ones.
-    pub hedged: u64,
+    pub copied: u64,
     /// Further tries after trouble.
     pub repeated: u64,
 }
@@ -55,7 +55,7 @@ pub(super) struct Putter {
     /// Why nothing more can be confirmed.
     fenced: OnceLock<String>,
     first: AtomicU64,
-    hedged: AtomicU64,
+    copied: AtomicU64,
     repeated: AtomicU64,
 }
 
@@ -76,7 +76,7 @@ impl Putter {
             pace: Mutex::new(Pace::new(limits)),
             fenced: OnceLock::new(),
             first: AtomicU64::new(0),
-            hedged: AtomicU64::new(0),
+            copied: AtomicU64::new(0),
             repeated: AtomicU64::new(0),
         }
     }
@@ -84,7 +84,7 @@ impl Putter {
     pub(super) fn counts(&self) -> PutCounts {
         PutCounts {
             first: self.first.load(Ordering::Relaxed),
-            hedged: self.hedged.load(Ordering::Relaxed),
+            copied: self.copied.load(Ordering::Relaxed),
             repeated: self.repeated.load(Ordering::Relaxed),
         }
     }
@@ -109,7 +109,7 @@ impl Putter {
                 Some(answer) = copies.next() => answer,
                 () = &mut slow, if !slow.is_terminated() => {
                     if lock(&self.pace).may_copy(self.clock.now(), group.bytes) {
-                        self.hedged.fetch_add(1, Ordering::Relaxed);
+                        self.copied.fetch_add(1, Ordering::Relaxed);
                         copies.push(self.put_copy(group, planted!("hedge counted as a second group", 0, 1)));
                     }
                     continue;

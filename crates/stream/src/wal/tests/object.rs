@@ -24,7 +24,7 @@ fn begin_with(world: &World, store: &Arc<dyn ObjectStore>, object_pace: PaceLimi
 
 /// Whatever is not answered at once is sent a second time.
 fn hasty() -> PaceLimits {
-    PaceLimits { puts_per_second: 1_000_000, hedge_samples_min: Some(1), calm: Duration::ZERO, ..PaceLimits::default() }
+    PaceLimits { puts_per_second: 1_000_000, copy_samples_min: Some(1), calm: Duration::ZERO, ..PaceLimits::default() }
 }
 
 async fn write_groups(wal: &mut Wal, random: &mut Seed, count: usize) -> Vec<Known> {
@@ -132,7 +132,7 @@ async fn a_slow_put_is_sent_again_under_its_own_number_and_counts_once() {
     let mut wal = begin_with(&world, &store, hasty());
     let known = write_groups(&mut wal, &mut Seed::new(9), 50).await;
     let counts = wal.put_counts();
-    assert!(counts.first == 50 && counts.hedged > 30 && counts.repeated == 0, "{counts:?}");
+    assert!(counts.first == 50 && counts.copied > 30 && counts.repeated == 0, "{counts:?}");
     assert_eq!(fake.keys().len(), 50, "one object each, wherever the other copy landed");
     let recovered = recover_objects(&world, &store, wal_id(1), WalPosition(0)).await.unwrap();
     let reader = WalReader::Object(ObjectWalReader::new(store.clone(), wal_id(1)));
@@ -140,9 +140,9 @@ async fn a_slow_put_is_sent_again_under_its_own_number_and_counts_once() {
     // Nothing is, where it is not wanted.
     let (world, fake, store) = setting(9);
     fake.turns_max.store(40, Ordering::Relaxed);
-    let mut wal = begin_with(&world, &store, PaceLimits { hedge_samples_min: None, ..hasty() });
+    let mut wal = begin_with(&world, &store, PaceLimits { copy_samples_min: None, ..hasty() });
     write_groups(&mut wal, &mut Seed::new(9), 50).await;
-    assert_eq!(wal.put_counts().hedged, 0);
+    assert_eq!(wal.put_counts().copied, 0);
 }
 
 /// A writer that never learns of its death, two recoverers, and a store in trouble, all interleaved. Both recoveries must agree on
@@ -150,7 +150,7 @@ async fn a_slow_put_is_sent_again_under_its_own_number_and_counts_once() {
 /// after they were said to have failed.
 #[tokio::test]
 async fn whatever_the_store_does_no_acknowledgement_lies_behind_the_fence() {
-    let (mut cut_off, mut hedged) = (0, 0);
+    let (mut cut_off, mut copied) = (0, 0);
     for seed in 0..300 {
         let (world, fake, store) = setting(seed);
         let mut random = Seed::new(seed);
@@ -191,8 +191,8 @@ async fn whatever_the_store_does_no_acknowledgement_lies_behind_the_fence() {
         let count = expect_prefix(&known, WalPosition(0), &first, &reader).await;
         assert!(count >= acknowledged, "seed {seed}: {acknowledged} were acknowledged, {count} recovered");
         cut_off += usize::from(count < usize::try_from(groups).unwrap());
-        hedged += counts.hedged;
+        copied += counts.copied;
     }
     assert!(cut_off > 10, "the fence came in the middle {cut_off} times only");
-    assert!(hedged > 300, "{hedged} puts were sent twice only");
+    assert!(copied > 300, "{copied} puts were sent twice only");
 }

@@ -40,7 +40,7 @@ pub(super) struct Rig {
 impl Rig {
     /// An empty device, on which a log may hold so many bytes (a multiple of the smallest ring).
     pub(super) fn new(kind: Kind, seed: u64, capacity: u64) -> Rig {
-        let object_pace = PaceLimits { hedge_samples_min: Some(1), ..PaceLimits::default() };
+        let object_pace = PaceLimits { copy_samples_min: Some(1), ..PaceLimits::default() };
         let options = WalOptions { object_capacity_bytes: capacity, object_pace, ..WalOptions::default() };
         let image = Image { cluster_id: CLUSTER, ..Image::default() };
         let (disk, store) = (FakeDisk::new(), FakeStore::new(seed));
