@@ -88,10 +88,14 @@ pub struct TailGroup {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Loss {
     /// Between two groups.
-    #[error("stream {stream}: the WAL holds nothing of [{from}, {to}), which is neither committed nor trimmed")]
+    #[error(
+        "acknowledged records are missing: stream {stream}: the WAL holds nothing of [{from}, {to}), which is neither committed nor trimmed"
+    )]
     Hole { stream: StreamId, from: Offset, to: Offset },
     /// At the end.
-    #[error("stream {stream}: its tenure was closed at {end}, the WAL ends at {held}")]
+    #[error(
+        "acknowledged records are missing: stream {stream}: its tenure was closed at {end}, the WAL ends at {held}"
+    )]
     Short { stream: StreamId, held: Offset, end: Offset },
 }
 

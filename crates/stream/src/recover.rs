@@ -18,8 +18,8 @@ use stream_core::recover::{FoundBatch, FoundGroup, TenureView, fold};
 use world::retry::Backoff;
 use world::{ObjectStore, World, lock};
 
-/// So often a start waits for rings that can't be read yet, all of them together: for half a minute. Meanwhile it is registered and serves
-/// nothing.
+/// So often a start waits for rings that can't be read yet, all of them together. The first nine waits come to five seconds at the most,
+/// each of the others to as much: half a minute. Meanwhile it is registered and serves nothing.
 const WAITS_MAX: u32 = 14;
 
 /// What recovery needs before there is a [`crate::shared::Shared`].
@@ -28,7 +28,7 @@ pub(crate) struct Recovery<'a> {
     pub(crate) objects: &'a Arc<dyn ObjectStore>,
     pub(crate) ledger: &'a Ledger,
     pub(crate) node_epoch: NodeEpoch,
-    /// The ring that this process holds locked.
+    /// The ring that this start is going to write to.
     pub(crate) ring: Option<&'a RingFile>,
     /// Other rings that were walked, by their ids: in shared files, and those that this broker has left. A ring that was left may hold the
     /// logs of several starts, and is locked once.
@@ -267,7 +267,7 @@ async fn seal(
         Ok(recovered) => recovered.ends,
         Err(loss) => {
             let sealed = by_others(recovery, wal, walked_from, &before).await?;
-            return Ok(sealed.unwrap_or_else(|| Sealed::Not(format!("acknowledged records are missing: {loss}"))));
+            return Ok(sealed.unwrap_or_else(|| Sealed::Not(loss.to_string())));
         }
     };
     if planted!("B8", false, true) {

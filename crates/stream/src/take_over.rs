@@ -50,7 +50,7 @@ pub(crate) fn take_over(shared: &Arc<Shared>, adopted: Adopted) {
     let recovered = match fold(&found, &tenures(&image, wal)) {
         Ok(recovered) => recovered,
         Err(loss) => {
-            tracing::error!(%wal, %loss, "acknowledged records are missing; the write-ahead log is left as it is");
+            tracing::error!(%wal, %loss, "a dead write-ahead log is left as it is");
             lock(&shared.dead.offline).insert(wal, loss.to_string());
             return;
         }

@@ -12,7 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// How brokers call a loss: `stream`'s recovery, in what it tells its operator.
+/// How brokers call a loss: `stream_core::recover::Loss`, `stream::wal::RecoverError::Damaged`, and what `stream`'s recovery says of a log
+/// that ends before its sealed end.
 const LOSSES: [&str; 3] = ["acknowledged records are missing", "is damaged at", "it was sealed at"];
 
 /// Who first believed which image for a ledger number.
@@ -107,5 +108,22 @@ impl ImageWatch {
                 self.trace.count_by("compaction.refused", (swaps.len() - applied) as u64);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::LOSSES;
+    use base::{Offset, StreamId, WalId, WalPosition};
+    use stream::wal::RecoverError;
+    use stream_core::recover::Loss;
+
+    #[test]
+    fn losses_are_known_by_the_words_that_brokers_have_for_them() {
+        let missing = Loss::Short { stream: StreamId(1), held: Offset(2), end: Offset(3) };
+        let damaged =
+            RecoverError::Damaged { wal: WalId::default(), position: WalPosition(1), reason: "not whole".to_owned() };
+        assert!(missing.to_string().contains(LOSSES[0]), "{missing}");
+        assert!(damaged.to_string().contains(LOSSES[1]), "{damaged}");
     }
 }
