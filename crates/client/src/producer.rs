@@ -1,10 +1,10 @@
 //! Writes records to a topic: collected into batches partition by partition, acknowledged by all in-sync replicas.
 //!
-//! [`Producer::send`] puts a record into its partition's open batch, its [lane](crate::lane)'s, and waits only where memory is used
-//! up. One task, the [sender](crate::sender), carries batches of all partitions to their leaders. Where the cluster gives out producer ids the producer is idempotent: several batches of a
-//! partition are under way, and trying again neither doubles nor reorders. Elsewhere one batch of a partition is under way at a
-//! time: order is kept, and a batch whose answer was lost may be there twice. The first failure that can't be tried again ends
-//! the producer; everything not yet delivered by then is not reported.
+//! [`Producer::send`] puts a record into the open batch of its partition's [lane](crate::lane), and waits only where memory is used up.
+//! One task, the [sender](crate::sender), carries batches of all partitions to their leaders. Where the cluster gives out producer ids
+//! the producer is idempotent: several batches of a partition are under way, and trying again neither doubles nor reorders. Elsewhere
+//! one batch of a partition is under way at a time: order is kept, and a batch whose answer was lost may be there twice. The first
+//! failure that can't be tried again ends the producer; everything not yet delivered by then is not reported.
 
 use crate::cluster::{Cluster, Partition, Topic};
 use crate::error::ClientError;
