@@ -40,10 +40,10 @@ mod topics;
 mod uuid;
 mod waiter;
 
-pub use cleaner::{CleanerUse, Cleaning};
+pub use cleaner::CleanerUse;
 pub use coordinator_core::GroupOptions;
 pub use hello::START_CLIENT_ID;
-pub use options::{BrokerOptions, CleanerOptions, CleanupPolicy};
+pub use options::{BrokerOptions, CleanerOptions, Cleaning, CleanupPolicy};
 
 use crate::checks::Checks;
 use crate::coordinator::Coordinators;
@@ -155,7 +155,7 @@ impl Broker {
 
     /// What Kafka's log compaction has done since the start.
     #[must_use]
-    pub fn cleaned(&self) -> CleanerUse {
+    pub fn cleaner(&self) -> CleanerUse {
         self.shared.cleaner.used()
     }
 

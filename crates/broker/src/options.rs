@@ -3,7 +3,6 @@
 //! Every bound has a name that ends in `_max`; the simulator makes them tiny.
 
 use crate::batch_check::DECOMPRESSED_BYTES_MAX;
-use crate::cleaner::Cleaning;
 use coordinator_core::GroupOptions;
 use protocol::record_batch::Compression;
 use std::collections::BTreeMap;
@@ -120,9 +119,9 @@ pub struct CleanerOptions {
     pub is_enabled: bool,
     /// How often to look for what is worth it (`log.cleaner.backoff.ms`).
     pub period: Duration,
-    /// Bytes for the keys that are remembered at once, whatever `log.cleaner.dedupe.buffer.size` says.
+    /// `map_bytes_max` at the most, whatever is set.
     pub memory_bytes_max: usize,
-    /// Bytes for the keys that are remembered at once (`log.cleaner.dedupe.buffer.size`), and for transactions' markers.
+    /// Bytes for the keys that are remembered at once, and for transactions' markers (`log.cleaner.dedupe.buffer.size`).
     pub map_bytes_max: usize,
     /// Bytes read and written a second (`log.cleaner.io.max.bytes.per.second`), beside the bound of all compaction.
     pub bytes_per_second: u64,
@@ -136,11 +135,13 @@ impl CleanerOptions {
     /// The defaults within so many bytes of memory.
     #[must_use]
     pub fn for_memory(bytes: usize) -> CleanerOptions {
+        // The rest is for a batch that is made anew.
+        let memory_bytes_max = bytes / 4 * 3;
         CleanerOptions {
             is_enabled: true,
             period: Duration::from_secs(15),
-            memory_bytes_max: bytes / 4 * 3,
-            map_bytes_max: (bytes / 4 * 3).min(CLEANER_MAP_BYTES),
+            memory_bytes_max,
+            map_bytes_max: memory_bytes_max.min(CLEANER_MAP_BYTES),
             bytes_per_second: u64::MAX,
             retry_max: Duration::from_secs(3600),
             cleaning: Cleaning {
@@ -151,10 +152,47 @@ impl CleanerOptions {
             },
         }
     }
+
+    /// Of `map_bytes_max`, what is for transactions' markers.
+    pub(crate) fn marker_bytes_max(&self) -> usize {
+        self.map_bytes_max / 4
+    }
+
+    /// And what is for keys.
+    pub(crate) fn key_bytes_max(&self) -> usize {
+        self.map_bytes_max / 4 * 3
+    }
 }
 
 /// Kafka's default of `log.cleaner.dedupe.buffer.size`.
 const CLEANER_MAP_BYTES: usize = 128 * 1024 * 1024;
+
+/// What the settings of a topic say about its cleaning.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Cleaning {
+    /// Cleaned when more than this part of it is new (`min.cleanable.dirty.ratio`).
+    pub dirty_ratio_min: f64,
+    /// A record stays at least so many milliseconds (`min.compaction.lag.ms`).
+    pub lag_min_ms: i64,
+    /// A record that compaction would remove stays at most so many milliseconds, about (`max.compaction.lag.ms`).
+    pub lag_max_ms: i64,
+    /// A deletion mark stays so many milliseconds after it was first met (`delete.retention.ms`).
+    pub delete_retention_ms: i64,
+}
+
+impl Cleaning {
+    /// Whether a record may go before it must: Kafka's check, in its words, with the names that the two settings have.
+    ///
+    /// # Errors
+    /// It must go first.
+    pub(crate) fn check_lags(&self, min: &str, max: &str) -> Result<(), String> {
+        let Cleaning { lag_min_ms, lag_max_ms, .. } = self;
+        if lag_min_ms > lag_max_ms {
+            return Err(format!("conflict topic config setting {min} ({lag_min_ms}) > {max} ({lag_max_ms})"));
+        }
+        Ok(())
+    }
+}
 
 /// What becomes of old records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

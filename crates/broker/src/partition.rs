@@ -15,7 +15,7 @@ use control_core::Image;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use stream::{AppendError, Confirmation, Greatest, NumberedBatch, ReadBatches, ReadError, Store, Stream};
-use stream::{Rewrite, Scan, StoredPart, Which};
+use stream::{Blocks, Rewrite, Scan, StoredPart};
 use tokio::sync::watch;
 use world::lock;
 
@@ -222,7 +222,7 @@ impl Partition {
     }
 
     /// Reads what lies in objects, beside the caches of those that clients wait for.
-    pub(crate) fn scan(&self, range: OffsetRange, which: Which, bytes_per_second: u64) -> Scan<'_> {
+    pub(crate) fn scan(&self, range: OffsetRange, which: Blocks, bytes_per_second: u64) -> Scan<'_> {
         self.stream.scan(range, which, bytes_per_second)
     }
 

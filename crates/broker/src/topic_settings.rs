@@ -3,8 +3,7 @@
 //! Which names and values there are stands in `settings`.
 
 use crate::batch_check::DECOMPRESSED_BYTES_MAX;
-use crate::cleaner::Cleaning;
-use crate::{BrokerOptions, CleanupPolicy};
+use crate::{BrokerOptions, Cleaning, CleanupPolicy};
 use protocol::record_batch::{Compression, Level};
 use std::collections::BTreeMap;
 use std::str::FromStr;

@@ -4,11 +4,11 @@
 //! Guarantees: nothing that is not committed to objects is shown or touched; what is rewritten covers the same offsets; the cleaned end
 //! is the ledger's, so it outlives this start. Leaves to others: which records go.
 
-use crate::compaction::{self, Rewrite, Scan, StoredPart, Which};
+use crate::compaction::{self, Blocks, Rewrite, Scan, StoredPart};
 use crate::producers;
 use crate::store::{ReadError, Stream};
 use base::{Offset, OffsetRange};
-use control_core::{Command, Outcome, Refusal};
+use control_core::Command;
 use world::lock;
 
 impl Stream {
@@ -33,7 +33,7 @@ impl Stream {
 
     /// Reads what lies in objects of these offsets, at most so many bytes a second, in turns with compaction.
     #[must_use]
-    pub fn scan(&self, range: OffsetRange, which: Which, bytes_per_second: u64) -> Scan<'_> {
+    pub fn scan(&self, range: OffsetRange, which: Blocks, bytes_per_second: u64) -> Scan<'_> {
         Scan::new(&self.shared, self.stream.id, (range, which), bytes_per_second)
     }
 
@@ -49,21 +49,10 @@ impl Stream {
     /// # Errors
     /// The kind says what to do.
     pub async fn set_cleaned(&self, cleaned: Offset) -> Result<(), ReadError> {
-        let command = Command::Cleaned {
-            stream: self.stream.id,
-            node_epoch: self.shared.node_epoch,
-            stream_epoch: self.stream.epoch,
-            cleaned,
-        };
-        match self.shared.ledger.submit(command).await {
-            Ok(Outcome::Refused(Refusal::Invalid(why))) => Err(ReadError::Corrupt(why)),
-            Ok(Outcome::Refused(_)) => Err(ReadError::NotOwner),
-            Ok(_) => {
-                lock(&self.shared.cache).trimmed(self.stream.id, cleaned);
-                Ok(())
-            }
-            Err(error) => Err(ReadError::Trouble(error.to_string())),
-        }
+        let (stream, node_epoch, stream_epoch) = (self.stream.id, self.shared.node_epoch, self.stream.epoch);
+        self.submit(Command::Cleaned { stream, node_epoch, stream_epoch, cleaned }).await?;
+        lock(&self.shared.cache).trimmed(stream, cleaned);
+        Ok(())
     }
 
     /// Whether the batch at this offset is the newest of a producer that is not forgotten. True as well while what producers wrote is not in

@@ -40,7 +40,7 @@ mod take_over;
 mod upload;
 pub mod wal;
 
-pub use compaction::{CompactionUse, Rewrite, Scan, StoredPart, Which};
+pub use compaction::{Blocks, CompactionUse, Rewrite, Scan, StoredPart};
 pub use fsck::{FsckReport, fsck};
 pub use keys::{data_key, object_of_key};
 pub use object_index::{IndexRead, read_index};

@@ -509,12 +509,12 @@ impl Stream {
         if start > self.stream.confirmed() {
             return Err(ReadError::OutOfRange);
         }
-        let command = Command::Trim {
-            stream: self.stream.id,
-            node_epoch: self.shared.node_epoch,
-            stream_epoch: self.stream.epoch,
-            start,
-        };
+        let (stream, node_epoch, stream_epoch) = (self.stream.id, self.shared.node_epoch, self.stream.epoch);
+        self.submit(Command::Trim { stream, node_epoch, stream_epoch, start }).await
+    }
+
+    /// Has the ledger do what only a stream's owner may ask for.
+    pub(crate) async fn submit(&self, command: Command) -> Result<(), ReadError> {
         match self.shared.ledger.submit(command).await {
             Ok(Outcome::Refused(Refusal::Invalid(why))) => Err(ReadError::Corrupt(why)),
             Ok(Outcome::Refused(_)) => Err(ReadError::NotOwner),

@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use control_core::{Command, NewObject, Outcome, Reference, Swap};
 use std::path::Path;
 use std::time::Duration;
-use stream::{ReadError, Store, Which};
+use stream::{Blocks, ReadError, Store};
 use stream_core::testing::{batch, batch_bytes};
 use stream_core::walk;
 use stream_core::{BatchBytes, NumberedBatch};
@@ -57,7 +57,7 @@ async fn keep_only(store: &Store, id: StreamId, below: u64, wanted: impl Fn(u64)
 
 async fn scanned(store: &Store, id: StreamId, base: u64, next: u64) -> Vec<u64> {
     let stream = store.stream(id).unwrap();
-    let mut scan = stream.scan(OffsetRange::new(Offset(base), Offset(next)), Which::All, ANY_RATE);
+    let mut scan = stream.scan(OffsetRange::new(Offset(base), Offset(next)), Blocks::All, ANY_RATE);
     let mut offsets = Vec::new();
     while let Some(run) = scan.next().await.unwrap() {
         offsets.extend(chosen(&run, |_| true).1);

@@ -4,35 +4,9 @@
 //! waited for `max.compaction.lag.ms`. Only what lies in objects is cleaned, so what Kafka keeps as its active segment is here what is not
 //! uploaded yet; and nothing younger than `min.compaction.lag.ms`.
 
+use crate::options::Cleaning;
 use base::{Offset, OffsetRange, UnixMillis};
 use stream::StoredPart;
-
-/// What the settings of a topic say about its cleaning.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Cleaning {
-    /// Cleaned when more than this part of it is new (`min.cleanable.dirty.ratio`).
-    pub dirty_ratio_min: f64,
-    /// A record stays at least so many milliseconds (`min.compaction.lag.ms`).
-    pub lag_min_ms: i64,
-    /// A record that compaction would remove stays at most so many milliseconds, about (`max.compaction.lag.ms`).
-    pub lag_max_ms: i64,
-    /// A deletion mark stays so many milliseconds after it was first met (`delete.retention.ms`).
-    pub delete_retention_ms: i64,
-}
-
-impl Cleaning {
-    /// Whether a record may go before it must: Kafka's check, in its words, with the names that the two settings have.
-    ///
-    /// # Errors
-    /// It must go first.
-    pub(crate) fn check_lags(&self, min: &str, max: &str) -> Result<(), String> {
-        let Cleaning { lag_min_ms, lag_max_ms, .. } = self;
-        if lag_min_ms > lag_max_ms {
-            return Err(format!("conflict topic config setting {min} ({lag_min_ms}) > {max} ({lag_max_ms})"));
-        }
-        Ok(())
-    }
-}
 
 /// A log's part that may be cleaned, and what stands before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,9 +1,9 @@
 //! Kafka's rules one by one, then all of them over random histories against a model of what consumers must see.
 
-use super::super::choose::Cleaning;
 use super::super::keys::Keys;
 use super::super::transactions::tests::marker_batch;
 use super::*;
+use crate::options::Cleaning;
 use base::Seed;
 use protocol::record_batch::{BatchBuilder, Compression, KeyHasher, NewRecord};
 use std::collections::BTreeMap;
@@ -162,7 +162,7 @@ fn the_last_batch_of_what_is_cleaned_stays_if_only_as_an_empty_one() {
     assert_eq!((log.offsets(), log.bases()), (vec![1], vec![1]), "nothing is new, so nothing is looked at");
     log.plain(&[("b", Some("1"))]);
     log.plain(&[("b", Some("2"))]);
-    log.clean(When { lag_min_ms: 0, ..at(10 + RETENTION_MS) });
+    log.clean(at(10 + RETENTION_MS));
     assert_eq!((log.offsets(), log.bases()), (vec![3], vec![3]));
     log.push(BatchBuilder::new().producer(7, 0, 0).transactional(), 0, &[("c", Some("1"))]);
     log.mark(7, true);

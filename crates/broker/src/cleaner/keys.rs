@@ -4,10 +4,11 @@
 //! transaction may be open, or it is young), or whose keys do not fit any more: keys of it that the map has taken by then do no harm, as
 //! their records stay.
 
-use super::choose::{Cleaning, is_young};
+use super::choose::is_young;
 use super::offset_map::OffsetMap;
 use super::transactions::{Ending, Markers};
 use crate::batch_check::DECOMPRESSED_BYTES_MAX;
+use crate::options::Cleaning;
 use base::{Offset, UnixMillis};
 use protocol::record_batch::{BatchError, Pace, RecordBatch, RecordWalk};
 

@@ -16,9 +16,8 @@ mod offset_map;
 mod pass;
 mod transactions;
 
-pub use choose::Cleaning;
-
 use crate::Shared;
+use crate::options::Cleaning;
 use crate::partition::Partition;
 use crate::topic_settings;
 use base::{Micros, Offset, StreamId, UnixMillis};
@@ -174,25 +173,25 @@ async fn candidate(broker: &Shared, memory: &mut Memory, compacted: &Compacted) 
     dirty.is_due(cleaning, first, now).then_some(Candidate { dirty, is_overdue })
 }
 
-/// The time of the first record that was never cleaned; read once.
+/// The time of the first record that was never cleaned; read once for each place where that begins.
 async fn first_time(memory: &mut Memory, partition: &Partition, stream: StreamId, dirty: &Dirty) -> Option<UnixMillis> {
     let from = dirty.range.base;
     if let Some((_, time)) = memory.first_times.get(&stream).filter(|(at, _)| *at == from) {
         return *time;
     }
-    match pass::first_time(partition, dirty.range).await {
+    match pass::time_of_first(partition, dirty.range).await {
         Ok(time) => {
             memory.first_times.insert(stream, (from, time));
             time
         }
         Err(error) => {
-            tracing::debug!(%stream, %error, "can't tell how long a record waits to be compacted; tries again");
+            tracing::debug!(%stream, %error, "can't tell how long a record waits to be cleaned; tries again");
             None
         }
     }
 }
 
-/// Whether it could be.
+/// Cleans one partition; whether it could be.
 async fn clean(broker: &Shared, memory: &mut Memory, compacted: &Compacted, dirty: Dirty) -> bool {
     let Compacted { stream, name, cleaning } = compacted;
     let Some(partition) = broker.partitions.owned(*stream) else { return false };
@@ -214,7 +213,7 @@ async fn clean(broker: &Shared, memory: &mut Memory, compacted: &Compacted, dirt
         Ok(done @ Done { cleaned: Some(cleaned), .. }) => {
             let Done { keys, bytes_read, bytes_kept, removed_records, .. } = done;
             let took_ms = broker.clock.now().since(began).as_millis();
-            tracing::info!(partition = %name, %cleaned, keys, removed_records, bytes_read, bytes_kept, took_ms, "compacted");
+            tracing::info!(partition = %name, %cleaned, keys, removed_records, bytes_read, bytes_kept, took_ms, "cleaned");
             add(&counts.passes, 1);
             add(&counts.bytes_read, bytes_read);
             add(&counts.bytes_kept, bytes_kept);
@@ -226,15 +225,15 @@ async fn clean(broker: &Shared, memory: &mut Memory, compacted: &Compacted, dirt
             DAMAGE_WAIT
         }
         Ok(_) => {
-            tracing::debug!(partition = %name, "nothing can be compacted yet: a transaction is open, or what is next is young");
+            tracing::debug!(partition = %name, "nothing can be cleaned yet: a transaction is open, or what is next is young");
             TROUBLE_WAIT
         }
         Err(error @ ReadError::Corrupt(_)) => {
-            tracing::error!(partition = %name, %error, "can't be compacted; look at it with fsck");
+            tracing::error!(partition = %name, %error, "can't be cleaned; look at it with fsck");
             DAMAGE_WAIT
         }
         Err(error) => {
-            tracing::info!(partition = %name, %error, "a compaction was given up; tries again");
+            tracing::info!(partition = %name, %error, "a cleaning was given up; tries again");
             TROUBLE_WAIT
         }
     };

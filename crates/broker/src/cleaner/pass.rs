@@ -10,18 +10,18 @@
 //! Guarantees: a record is removed only because a later one of its key is in objects, by a promise of a delete horizon, or because its
 //! transaction was aborted; memory is bounded by the options; others get their turn after each slice of work.
 
-use super::choose::{Cleaning, Dirty};
+use super::choose::Dirty;
 use super::filter::{Fate, Filter, Rules};
 use super::keys::Keys;
 use super::offset_map::OffsetMap;
 use super::transactions::{MARKER_BYTES, Markers};
 use crate::checks::Sliced;
-use crate::options::CleanerOptions;
+use crate::options::{CleanerOptions, Cleaning};
 use crate::partition::Partition;
 use base::{Offset, OffsetRange, UnixMillis};
 use bytes::{Bytes, BytesMut};
 use protocol::record_batch::{self, KeyHasher, RecordBatch};
-use stream::{ReadError, Which};
+use stream::{Blocks, ReadError};
 
 /// What is cleaned, and how.
 pub(super) struct Pass<'a> {
@@ -64,7 +64,7 @@ impl Pass<'_> {
     /// How the transactions ended that have records in what was never cleaned.
     async fn markers(&self) -> Result<Markers, ReadError> {
         let mut markers = Markers::default();
-        let mut scan = self.partition.scan(self.dirty.range, Which::Control, self.options.bytes_per_second);
+        let mut scan = self.partition.scan(self.dirty.range, Blocks::Control, self.options.bytes_per_second);
         while let Some(bytes) = scan.next().await? {
             for batch in batches(bytes) {
                 let batch = batch?;
@@ -73,7 +73,7 @@ impl Pass<'_> {
                 }
             }
             // What lies behind the last one that is known is for the next time.
-            if markers.len() >= self.options.map_bytes_max / 4 / MARKER_BYTES {
+            if markers.len() >= self.options.marker_bytes_max() / MARKER_BYTES {
                 break;
             }
         }
@@ -81,10 +81,9 @@ impl Pass<'_> {
     }
 
     async fn keys<'a>(&self, markers: &'a Markers) -> Result<Keys<'a>, ReadError> {
-        let map =
-            OffsetMap::new(KeyHasher::new(self.secret), self.options.map_bytes_max / 4 * 3, self.dirty.range.len());
+        let map = OffsetMap::new(KeyHasher::new(self.secret), self.options.key_bytes_max(), self.dirty.range.len());
         let mut keys = Keys::new(map, markers, self.dirty.range.base, (self.cleaning, self.now));
-        let mut scan = self.partition.scan(self.dirty.range, Which::All, self.options.bytes_per_second);
+        let mut scan = self.partition.scan(self.dirty.range, Blocks::All, self.options.bytes_per_second);
         let mut pace = Sliced::default();
         while let Some(bytes) = scan.next().await? {
             for batch in batches(bytes) {
@@ -168,12 +167,14 @@ fn damaged(batch: &RecordBatch, what: &dyn std::fmt::Display) -> ReadError {
     ReadError::Corrupt(format!("the batch at offset {}: {what}", batch.base_offset()))
 }
 
-/// Of these offsets.
-pub(super) async fn first_time(partition: &Partition, range: OffsetRange) -> Result<Option<UnixMillis>, ReadError> {
+/// The time of the first record of these offsets; none where no batch is left of them.
+pub(super) async fn time_of_first(partition: &Partition, range: OffsetRange) -> Result<Option<UnixMillis>, ReadError> {
     let read = partition.read(range.base, 1).await?;
     let bytes = read.pieces.into_iter().collect::<protocol::wire::Records>().to_bytes();
     let Some(batch) = batches(bytes).next() else { return Ok(None) };
     let batch = batch?;
-    let time = if batch.is_log_append_time() { batch.max_timestamp() } else { batch.base_timestamp() };
+    // Where a cleaning has been cut off, what stands in place of the first record's time may be a delete horizon.
+    let has_first_time = !batch.is_log_append_time() && batch.delete_horizon().is_none();
+    let time = if has_first_time { batch.base_timestamp() } else { batch.max_timestamp() };
     Ok((batch.base_offset() < range.next.to_kafka()).then_some(UnixMillis(time)))
 }

@@ -214,6 +214,7 @@ fn plan_client_metrics(image: &Image, name: &str, wanted: Wanted) -> Result<Comm
     Ok(Command::AlterSettings { scope, changes })
 }
 
+/// The settings once the changes are made.
 fn after(set: &BTreeMap<String, String>, changes: &Changes) -> BTreeMap<String, String> {
     let mut after = set.clone();
     for (name, value) in changes {

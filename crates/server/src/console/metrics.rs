@@ -30,7 +30,7 @@ pub(super) fn text(began: Micros, now: Micros, store: StoreUse, cost: &CostMeter
         let stored = ledger.objects.values().map(|object| object.size).sum();
         cost.rates(&mut page, &store, now, gauges.appended_bytes, stored);
         compaction(&mut page, node.store().compaction());
-        cleaner(&mut page, node.broker().cleaned());
+        cleaner(&mut page, node.broker().cleaner());
         page.metric("millstream_connections", "gauge", "Open Kafka connections.");
         page.sample("millstream_connections", "", count(node.broker().connections()));
     }
@@ -145,7 +145,7 @@ fn cleaner(page: &mut Page, used: CleanerUse) {
     let help = "Bytes of record batches that cleaning has looked at, and those that stayed.";
     page.counters("millstream_cleaner_bytes_total", help, "operation", &bytes);
     let name = "millstream_cleaner_removed_records_total";
-    page.metric(name, "counter", "Records removed, as a later one of their key was there.");
+    page.metric(name, "counter", "Records that cleaning has removed.");
     page.sample(name, "", removed_records);
 }
 

@@ -172,19 +172,13 @@ impl Work<'_> {
             let Some(piece) = cut(block, &bytes, wanted)? else { continue };
             // Only the first batch of a stream may begin below what is to be covered: its start lies in the middle of it.
             if piece.range.base < covered && covered != run.start {
-                return Err(Fault::Damaged(format!(
-                    "object {} has {} of stream {}, of which an older one counts up to {covered}",
-                    reference.object, piece.range, run.stream
-                )));
+                return Err(counts_twice(reference.object, piece.range, (run.stream, covered)));
             }
             self.push(run.stream, block.stream_epoch, piece, covered).await?;
             covered = block.range.next.min(wanted.next);
         }
         if reached < wanted.next && planted!("merge loses a block", true, false) {
-            return Err(Fault::Damaged(format!(
-                "object {} lacks [{reached}, {}) of stream {}, which it is referenced for",
-                reference.object, wanted.next, run.stream
-            )));
+            return Err(lacks(reference.object, OffsetRange::new(reached, wanted.next), run.stream));
         }
         Ok(covered)
     }
@@ -348,6 +342,18 @@ async fn replace(
 async fn delete(shared: &Shared, ids: &[ObjectId]) {
     let keys: Vec<String> = ids.iter().map(|id| crate::keys::data_key(*id)).collect();
     let _is_a_bug = shared.objects.compaction.delete(&keys).await;
+}
+
+/// An object does not hold what it is referenced for.
+pub(super) fn lacks(object: ObjectId, range: OffsetRange, stream: StreamId) -> Fault {
+    Fault::Damaged(format!("object {object} lacks {range} of stream {stream}, which it is referenced for"))
+}
+
+/// An object holds what an older one of the stream has been copied from already, up to `covered`.
+pub(super) fn counts_twice(object: ObjectId, range: OffsetRange, (stream, covered): (StreamId, Offset)) -> Fault {
+    Fault::Damaged(format!(
+        "object {object} has {range} of stream {stream}, of which an older one counts up to {covered}"
+    ))
 }
 
 pub(super) fn overlap(a: OffsetRange, b: OffsetRange) -> bool {

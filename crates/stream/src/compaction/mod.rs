@@ -23,7 +23,7 @@ mod rewrite;
 mod scan;
 
 pub use rewrite::Rewrite;
-pub use scan::{Scan, StoredPart, Which};
+pub use scan::{Blocks, Scan, StoredPart};
 
 pub(crate) use scan::parts;
 

@@ -12,7 +12,7 @@
 
 use super::add;
 use super::job::{Fault, NO_RECORDS, Work, aged};
-use super::scan::{Part, Which, parts, told};
+use super::scan::{Blocks, Reading, parts, told};
 use crate::shared::Shared;
 use crate::store::ReadError;
 use base::{Offset, OffsetRange, StreamEpoch, StreamId, UnixMillis};
@@ -35,10 +35,10 @@ pub struct Rewrite<'a> {
     done: Offset,
     /// What is to be read yet, as of when the turn was taken.
     left: VecDeque<Reference>,
-    open: Option<Part>,
+    open: Option<Reading>,
     /// The block whose batches were given out, and not answered by `keep` yet.
     given: Option<Given>,
-    part: Progress,
+    progress: Progress,
     turn: Option<MutexGuard<'a, ()>>,
 }
 
@@ -73,7 +73,7 @@ impl<'a> Rewrite<'a> {
             left: VecDeque::new(),
             open: None,
             given: None,
-            part: Progress::default(),
+            progress: Progress::default(),
             turn: None,
         }
     }
@@ -122,17 +122,14 @@ impl<'a> Rewrite<'a> {
 
     async fn advance(&mut self) -> Result<Option<Bytes>, Fault> {
         loop {
-            if let Some(part) = &mut self.open {
-                if let Some((block, run)) = part.next(&mut self.work.budget, Which::All).await? {
+            if let Some(reading) = &mut self.open {
+                if let Some((block, run)) = reading.next(&mut self.work.budget, Blocks::All).await? {
                     // Only the first batch of a stream may begin below what is to be covered: its start lies in the middle of it.
-                    if run.range.base < self.part.covered && self.part.covered != self.start {
-                        return Err(Fault::Damaged(format!(
-                            "object {} has {} of stream {}, of which an older one counts up to {}",
-                            part.reference.object, run.range, self.stream, self.part.covered
-                        )));
+                    if run.range.base < self.progress.covered && self.progress.covered != self.start {
+                        return Err(reading.counts_twice(run.range, self.progress.covered));
                     }
                     let batches = run.bytes.body;
-                    self.part.read_bytes += batches.len() as u64;
+                    self.progress.read_bytes += batches.len() as u64;
                     let (stream_epoch, max_timestamp) = (block.stream_epoch, block.max_timestamp);
                     self.given = Some(Given { stream_epoch, batches: batches.clone(), max_timestamp });
                     return Ok(Some(batches));
@@ -182,7 +179,7 @@ impl<'a> Rewrite<'a> {
         let options = &self.shared.options.compaction;
         let old = self.work.swap.as_ref().map_or(0, |swap| swap.old.len());
         output >= self.shared.options.compact_limits().object_bytes_enough()
-            || self.part.read_bytes >= options.replace_bytes
+            || self.progress.read_bytes >= options.replace_bytes
             || old >= options.replace_swaps
     }
 
@@ -190,44 +187,44 @@ impl<'a> Rewrite<'a> {
         let range = reference.range;
         if self.work.swap.is_none() {
             self.work.swap = Some(Swap { stream: self.stream, old: Vec::new(), new: Vec::new() });
-            self.part = Progress { covered: range.base.max(self.start), ..Progress::default() };
+            self.progress = Progress { covered: range.base.max(self.start), ..Progress::default() };
         }
         if let Some(swap) = &mut self.work.swap {
             swap.old.push((reference.object, range));
         }
-        self.part.reached = range.next;
+        self.progress.reached = range.next;
         if reference.bytes == 0 {
             return Ok(());
         }
         let wanted = OffsetRange::new(range.base.max(self.start), range.next);
         let read_bytes = self.shared.options.compaction.read_bytes;
-        self.open = Some(Part::open(&mut self.work.budget, self.stream, (reference, wanted), read_bytes).await?);
+        self.open = Some(Reading::open(&mut self.work.budget, self.stream, (reference, wanted), read_bytes).await?);
         add(&self.shared.compaction.objects_in, 1);
         Ok(())
     }
 
     async fn add(&mut self, given: &Given, batches: Bytes, control: bool) -> Result<(), Fault> {
-        self.part.changed |= batches != given.batches;
+        self.progress.changed |= batches != given.batches;
         let Some(mut run) = run_of(batches, control)? else { return Ok(()) };
         run.max_timestamp = aged(run.max_timestamp, given.max_timestamp);
         if run.max_timestamp.ages_from().is_none() {
             // When records arrived that have no time, and stood beside such as have, nobody knows; not later than now.
             run.max_timestamp = self.shared.world.clock.wall().arrival();
         }
-        let (next, covered) = (run.range.next, self.part.covered);
+        let (next, covered) = (run.range.next, self.progress.covered);
         self.work.push(self.stream, given.stream_epoch, run, covered).await?;
-        self.part.covered = next;
+        self.progress.covered = next;
         Ok(())
     }
 
     /// Has the ledger put what is laid out in the place of what was read for it.
     async fn hand_in(&mut self) -> Result<(), Fault> {
-        let reached = self.part.reached;
-        if self.work.swap.is_none() || (!self.part.changed && self.work.forget()) {
+        let reached = self.progress.reached;
+        if self.work.swap.is_none() || (!self.progress.changed && self.work.forget()) {
             (self.turn, self.done) = (None, reached);
             return Ok(());
         }
-        self.work.end_swap(self.part.covered, reached).await;
+        self.work.end_swap(self.progress.covered, reached).await;
         self.work.finish_output().await?;
         let applied = self.work.submit().await?;
         self.turn = None;

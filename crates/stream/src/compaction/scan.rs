@@ -5,7 +5,7 @@
 
 use super::budget::Budget;
 use super::input::Input;
-use super::job::{Fault, cut, overlap};
+use super::job::{Fault, counts_twice, cut, lacks, overlap};
 use crate::shared::Shared;
 use crate::store::ReadError;
 use base::{Offset, OffsetRange, StreamId, UnixMillis};
@@ -27,7 +27,7 @@ pub struct StoredPart {
 
 /// Which blocks a scan reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Which {
+pub enum Blocks {
     /// All.
     All,
     /// Those that hold control batches.
@@ -39,15 +39,15 @@ pub struct Scan<'a> {
     shared: &'a Shared,
     budget: Budget<'a>,
     stream: StreamId,
-    which: Which,
+    which: Blocks,
     range: OffsetRange,
     left: VecDeque<Reference>,
-    open: Option<Part>,
+    open: Option<Reading>,
 }
 
 /// One reference that is being read.
-pub(super) struct Part {
-    pub(super) reference: Reference,
+pub(super) struct Reading {
+    reference: Reference,
     stream: StreamId,
     wanted: OffsetRange,
     input: Input,
@@ -74,7 +74,7 @@ impl<'a> Scan<'a> {
     pub(crate) fn new(
         shared: &'a Shared,
         stream: StreamId,
-        (range, which): (OffsetRange, Which),
+        (range, which): (OffsetRange, Blocks),
         bytes_per_second: u64,
     ) -> Scan<'a> {
         let image = shared.ledger.image();
@@ -95,8 +95,8 @@ impl<'a> Scan<'a> {
 
     async fn advance(&mut self) -> Result<Option<Bytes>, Fault> {
         loop {
-            if let Some(part) = &mut self.open {
-                if let Some((_, run)) = part.next(&mut self.budget, self.which).await? {
+            if let Some(reading) = &mut self.open {
+                if let Some((_, run)) = reading.next(&mut self.budget, self.which).await? {
                     return Ok(Some(run.bytes.body));
                 }
                 self.open = None;
@@ -105,37 +105,37 @@ impl<'a> Scan<'a> {
             let wanted =
                 OffsetRange::new(reference.range.base.max(self.range.base), reference.range.next.min(self.range.next));
             let read_bytes = self.shared.options.compaction.read_bytes;
-            self.open = Some(Part::open(&mut self.budget, self.stream, (reference, wanted), read_bytes).await?);
+            self.open = Some(Reading::open(&mut self.budget, self.stream, (reference, wanted), read_bytes).await?);
         }
     }
 }
 
-impl Part {
+impl Reading {
     /// Reads the object's index.
     pub(super) async fn open(
         budget: &mut Budget<'_>,
         stream: StreamId,
         (reference, wanted): (Reference, OffsetRange),
         read_bytes: u64,
-    ) -> Result<Part, Fault> {
+    ) -> Result<Reading, Fault> {
         let mut input = Input::open(budget, reference.object, read_bytes).await?;
         input.only(stream);
         let blocks = input.blocks_of(stream).into_iter().filter(|block| overlap(block.range, wanted)).collect();
-        Ok(Part { reference, stream, wanted, input, blocks, reached: wanted.base })
+        Ok(Reading { reference, stream, wanted, input, blocks, reached: wanted.base })
     }
 
     /// The next block, and its batches that lie in what is wanted, in one piece; none at the end.
     pub(super) async fn next(
         &mut self,
         budget: &mut Budget<'_>,
-        which: Which,
+        which: Blocks,
     ) -> Result<Option<(BlockEntry, Run)>, Fault> {
         while let Some(block) = self.blocks.pop_front() {
             if block.range.base > self.reached {
                 break;
             }
             self.reached = block.range.next;
-            if which == Which::Control && !block.control {
+            if which == Blocks::Control && !block.control {
                 continue;
             }
             let bytes = self.input.bytes(budget, &block).await?;
@@ -144,12 +144,15 @@ impl Part {
             }
         }
         if self.reached < self.wanted.next {
-            return Err(Fault::Damaged(format!(
-                "object {} lacks [{}, {}) of stream {}, which it is referenced for",
-                self.reference.object, self.reached, self.wanted.next, self.stream
-            )));
+            let lacking = OffsetRange::new(self.reached, self.wanted.next);
+            return Err(lacks(self.reference.object, lacking, self.stream));
         }
         Ok(None)
+    }
+
+    /// That an older object's part of the stream counts as well, up to there.
+    pub(super) fn counts_twice(&self, range: OffsetRange, covered: Offset) -> Fault {
+        counts_twice(self.reference.object, range, (self.stream, covered))
     }
 }
 
