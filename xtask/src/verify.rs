@@ -147,7 +147,7 @@ fn tests(root: &Path, arguments: &[&str], variables: &[(&str, String)]) -> Resul
 fn compacted(root: &Path) -> Result<()> {
     let mut command = Command::new("cargo");
     command.args(["test", "--release", "--locked", "--package", "broker", "--test", "compacted", "--"]);
-    run(command.args(["--ignored", "--exact", "full_size", "--nocapture"]).current_dir(root))
+    run(command.args(["--ignored", "--exact", "load::full_size", "--nocapture"]).current_dir(root))
 }
 
 fn script(root: &Path, path: &str, variables: &[(&str, String)]) -> Result<()> {
