@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// A word in backticks that begins so is a path of this repository.
-const ROOTS: [&str; 7] = ["crates/", "xtask/", "docs/", "tests/", ".ci/", ".cargo/", "README.md"];
+const ROOTS: [&str; 8] = ["crates/", "xtask/", "docs/", "tests/", "bench/", ".ci/", ".cargo/", "README.md"];
 
 /// A path may carry an item, `crates/x/src/y.rs:name`: then the file must contain that name.
 pub(crate) fn check_paths(root: &Path, files: &[PathBuf], complaints: &mut Complaints) -> Result<()> {
