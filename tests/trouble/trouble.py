@@ -179,7 +179,7 @@ class Run:
         requests = self.proxy.requests - requests
         print(
             f"{name}: {took:.0f} s, {acknowledged * RECORD_BYTES / took / 1e6:.2f} MB/s acknowledged, {requests / took:.1f} requests/s, "
-            f"log {wal_use(metrics):.0%}, throttle {metrics['millstream_produce_throttle_seconds'] * 1000:.0f} ms, "
+            f"log {wal_use(metrics):.0%}, throttle {metrics[THROTTLE] * 1000:.0f} ms, "
             f"at most {self.broker.resident_mib_max:.0f} MiB in RAM",
             flush=True,
         )
@@ -233,13 +233,20 @@ class Run:
             process.wait()
 
 
+def of_log(name):
+    return f'millstream_{name}{{wal="default"}}'
+
+
+THROTTLE = of_log("produce_throttle_seconds")
+
+
 def wal_use(metrics):
-    return metrics["millstream_wal_used_bytes"] / metrics["millstream_wal_capacity_bytes"]
+    return metrics[of_log("wal_used_bytes")] / metrics[of_log("wal_capacity_bytes")]
 
 
 def back(metrics, took):
     """As if nothing had been."""
-    keeps_up = metrics["millstream_append_age_seconds"] < 1 and metrics["millstream_produce_throttle_seconds"] == 0
+    keeps_up = metrics[of_log("append_age_seconds")] < 1 and metrics[THROTTLE] == 0
     return took > 2 and keeps_up and wal_use(metrics) < 0.5
 
 

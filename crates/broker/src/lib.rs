@@ -39,11 +39,13 @@ mod topic_settings;
 mod topics;
 mod uuid;
 mod waiter;
+mod wals;
 
 pub use cleaner::CleanerUse;
 pub use coordinator_core::GroupOptions;
 pub use hello::START_CLIENT_ID;
 pub use options::{BrokerOptions, CleanerOptions, Cleaning, CleanupPolicy};
+pub use wals::wal_choice;
 
 use crate::checks::Checks;
 use crate::coordinator::Coordinators;

@@ -14,6 +14,7 @@ use base::{Offset, OffsetRange, StreamId, UnixMillis};
 use control_core::Image;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use stream::{AppendError, Confirmation, Greatest, NumberedBatch, ReadBatches, ReadError, Store, Stream};
 use stream::{Blocks, Rewrite, Scan, StoredPart};
 use tokio::sync::watch;
@@ -101,6 +102,16 @@ impl Partition {
         })
     }
 
+    /// Waits until its log has room again.
+    pub(crate) async fn room(&self) {
+        self.stream.room().await;
+    }
+
+    /// How long producers to it should send nothing.
+    pub(crate) fn throttle(&self) -> Duration {
+        self.stream.throttle()
+    }
+
     /// Brings the state of the partition's producers into memory.
     pub(crate) async fn load_producers(&self) -> Result<(), ReadError> {
         self.stream.load_producers().await
@@ -114,6 +125,11 @@ impl Partition {
     /// Whether there is room for one more producer, now that those which may leave memory have.
     pub(crate) fn has_room_for_a_producer(&self) -> bool {
         self.stream.make_room_for_producers()
+    }
+
+    /// Its stream.
+    pub(crate) fn id(&self) -> StreamId {
+        self.stream.id()
     }
 
     /// Kafka's leader epoch.
@@ -191,6 +207,11 @@ impl Partition {
     /// Where the greatest timestamp is, as far as that is known without reading records.
     pub(crate) async fn greatest_time(&self) -> Result<Greatest, ReadError> {
         self.stream.greatest_time().await
+    }
+
+    /// Whether this leader epoch is over, be it that the same broker goes on with the next one: look for the partition anew.
+    pub(crate) fn is_over(&self) -> bool {
+        self.stream.is_over()
     }
 
     /// Whether the topic is gone, which a parked fetch must notice.

@@ -2,12 +2,12 @@
 //!
 //! Shared by the handlers of Metadata (creation on first use), CreateTopics, DeleteTopics, Produce and Fetch. Guarantees: a topic
 //! exists for clients only once the ledger holds it. Placement is simple for now: the creating broker owns all partitions,
-//! unless a manual assignment says who does, on its owner's first WAL. The replication factor is kept and shown as asked for: replicas
+//! unless a manual assignment says who does, in the WAL that the topic's settings choose (`wals`). The replication factor is kept and shown as asked for: replicas
 //! are placements, not copies.
 
 use crate::error::Failure;
 use crate::settings::Scope;
-use crate::{Shared, requests, topic_name, topic_settings, uuid};
+use crate::{Shared, requests, topic_name, topic_settings, uuid, wals};
 use base::{NodeEpoch, NodeId, StreamId, TopicId, WalIndex};
 use control_core::{Command, Image, Node, NodeState, Outcome, Refusal, StreamRecord, Topic};
 use std::collections::BTreeMap;
@@ -69,6 +69,9 @@ pub(crate) fn check(broker: &Shared, image: &Image, topic: &NewTopic) -> Result<
         }
     }
     topic_settings::check_cleaning(&topic.configs, &broker.live.at(image)).map_err(Failure::InvalidConfig)?;
+    let own = [broker.store.node_epoch()];
+    let leaders = if topic.leaders.is_empty() { &own[..] } else { &topic.leaders };
+    wals::check(image, leaders.iter().copied(), &topic.configs)?;
     let id = uuid::random(|| broker.clock.random()).into();
     Ok(CheckedTopic { id, partitions, replication_factor })
 }
@@ -193,10 +196,11 @@ pub(crate) async fn create_unchecked(
 ) -> Result<(), Failure> {
     let leaders =
         if topic.leaders.is_empty() { vec![broker.store.node_epoch(); count(topic.partitions)] } else { topic.leaders };
+    let partitions = owners(&broker.store.ledger().image(), leaders, &topic.configs);
     let command = Command::CreateTopic {
         id,
         name: topic.name.clone(),
-        partitions: leaders.into_iter().map(|leader| (leader, WalIndex(0))).collect(),
+        partitions,
         replication_factor: topic.replication_factor,
         configs: topic.configs,
         // An administrator may make them ahead of their first use, with a number of partitions of their own choice, as in Kafka.
@@ -206,6 +210,11 @@ pub(crate) async fn create_unchecked(
         Err(Failure::Refused(Refusal::TopicExists)) => Err(Failure::TopicExists(topic.name)),
         other => other,
     }
+}
+
+/// Each leader with the log that a topic of these settings is written to.
+fn owners(image: &Image, leaders: Vec<NodeEpoch>, configs: &BTreeMap<String, String>) -> Vec<(NodeEpoch, WalIndex)> {
+    leaders.into_iter().map(|leader| (leader, wals::index(image, leader, configs))).collect()
 }
 
 /// Gives a topic more partitions behind its first `first`, led by these; answers once the ledger holds them. False where the topic
@@ -218,7 +227,11 @@ pub(crate) async fn grow(
     limit: Duration,
 ) -> Result<bool, Failure> {
     let _room = broker.creating.take_room(broker, leaders.len())?;
-    let partitions = leaders.into_iter().map(|leader| (leader, WalIndex(0))).collect();
+    let image = broker.store.ledger().image();
+    let partitions = match image.topics.get(&id) {
+        Some(topic) => owners(&image, leaders, &topic.configs),
+        None => return Err(Failure::UnknownTopicId),
+    };
     match submit(broker, Command::CreatePartitions { id, first, partitions }, limit).await {
         Ok(()) => Ok(true),
         Err(Failure::Refused(Refusal::Invalid(_))) => Ok(false),

@@ -136,7 +136,8 @@ fn check_epochs(stream: &StreamRecord, complain: &mut impl FnMut(String)) {
     }
 }
 
-/// No reference speaks for what another speaks for as well, and only WALs that are not saved to their end are waited for.
+/// No reference speaks for what another speaks for as well, and only WALs that are not saved to their end are waited for: open ones are left
+/// by a move.
 fn check_producers(image: &Image, stream: &StreamRecord, complain: &mut impl FnMut(String)) {
     for (at, reference) in stream.producers.iter().enumerate() {
         let mut others = stream.producers.iter().enumerate().filter(|(other, _)| *other != at);
@@ -151,7 +152,7 @@ fn check_producers(image: &Image, stream: &StreamRecord, complain: &mut impl FnM
         let waits = image
             .wals
             .get(wal)
-            .is_some_and(|record| matches!(record.state, WalState::Sealed { end, .. } if record.trim < end));
+            .is_some_and(|record| !matches!(record.state, WalState::Sealed { end, .. } if record.trim >= end));
         if !waits {
             complain(format!("it waits for the producer state of write-ahead log {wal}, which has none left"));
         }

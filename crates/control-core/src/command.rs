@@ -177,6 +177,18 @@ pub enum Command {
         /// Where what is not cleaned begins; lower than the present one changes nothing.
         cleaned: Offset,
     },
+    /// Moves streams of a living start to another of its WALs (rule D-9): each one's tenure is closed at the end that is offered, and the
+    /// next one opened in the other WAL, at once. The start has stopped accepting for them, and everything below the end is durable in the
+    /// WAL that they leave. Decided stream by stream; one that is not the start's in that epoch any more, that is there already, or whose
+    /// end contradicts the image, is skipped: [`Outcome::Done`], and the image tells which were moved. Since version 7 of the format.
+    MoveStreams {
+        /// Whose.
+        node_epoch: NodeEpoch,
+        /// Where to.
+        to: WalIndex,
+        /// Which, each with its epoch and the end of the tenure that is closed.
+        streams: Vec<(StreamId, StreamEpoch, Offset)>,
+    },
     /// These dead objects have been deleted from the bucket.
     ObjectsDeleted {
         /// Which.
@@ -223,6 +235,8 @@ pub struct WalRegistration {
     pub start: WalPosition,
     /// The cluster's own bucket, which any broker can read.
     pub in_storage: bool,
+    /// By which topics choose it; empty where nobody has named it. Since version 7 of the format.
+    pub name: String,
 }
 
 /// An uploaded object that a commit makes part of its streams.

@@ -108,6 +108,8 @@ pub struct WalRecord {
     pub trim: WalPosition,
     /// Open or sealed.
     pub state: WalState,
+    /// By which topics choose it; empty where nobody has named it. Since version 7 of the format.
+    pub name: String,
 }
 
 /// Whether a WAL's end is decided.
@@ -165,7 +167,8 @@ pub struct StreamRecord {
     /// Where the state of its producers is saved, by rising end; none speaks for what another speaks for as well. Together with the
     /// WALs in `unsaved` and the owner's own, they are all of it, whatever became of the records.
     pub producers: Vec<StateReference>,
-    /// Sealed WALs that may hold producer state of this stream which no reference speaks for yet.
+    /// WALs that may hold producer state of this stream which no reference speaks for yet: sealed ones, and those of a start that has moved
+    /// the stream to another of its own, which has that state in memory for as long as it lives.
     pub unsaved: Vec<WalId>,
     /// Its topic was made under the name of a deleted one, so producers may come that were at work on that. Since version 5.
     pub reborn: bool,

@@ -20,7 +20,13 @@ const SNAPSHOT: &str = "ledger/snapshot/";
 
 fn register(n: i32) -> Command {
     let ring_id = u128::try_from(n).unwrap() + 1;
-    let wal = WalRegistration { url: "file:///w".to_owned(), ring_id, start: WalPosition(0), in_storage: false };
+    let wal = WalRegistration {
+        url: "file:///w".to_owned(),
+        ring_id,
+        start: WalPosition(0),
+        in_storage: false,
+        name: String::new(),
+    };
     let advertised = format!("host{n}:9092");
     Command::Register { node_id: Some(NodeId(n)), advertised, wals: vec![wal], incarnation: ring_id }
 }

@@ -1,6 +1,6 @@
 //! One life of one broker: its real shell, started over its process' world with bounds so tiny that every edge is near.
 
-use crate::plan::{Plan, Storage};
+use crate::plan::{Plan, SecondLog, Storage};
 use crate::world::disk::SHARED_FOLDER;
 use crate::world::{Process, SimStore, Universe};
 use base::NodeId;
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use stream::wal::WalOptions;
-use stream::{CompactionOptions, Options, Store, StoreProbe, WalTarget};
+use stream::{CompactionOptions, NamedWal, Options, Store, StoreProbe, WalTarget};
 use stream_core::pace::PaceLimits;
 use tokio::sync::Notify;
 use world::folder::FolderStore;
@@ -95,7 +95,7 @@ impl Life {
             listen: self.address.clone(),
             advertise: None,
             node_id: Some(self.node_id),
-            wal,
+            wals: self.logs(wal),
             broker: BrokerOptions {
                 auto_create_topics: false,
                 retention_check_period: Duration::from_secs(1),
@@ -117,6 +117,26 @@ impl Life {
                 ..LedgerOptions::default()
             },
         }
+    }
+}
+
+/// What topics choose the second log by.
+pub const SECOND_LOG: &str = "second";
+
+impl Life {
+    fn logs(&self, first: WalTarget) -> Vec<NamedWal> {
+        let mut logs = vec![NamedWal::default_of(first)];
+        let left_out = self.plan.switches && self.process.id % 4 == 1;
+        let target = match self.plan.second.filter(|_| !left_out) {
+            None => return logs,
+            Some(SecondLog::Objects) => WalTarget::Storage,
+            Some(SecondLog::Ring) => {
+                let dir = PathBuf::from(format!("/wal{}-second", self.node_id));
+                WalTarget::File { dir, bytes: self.plan.ring_bytes }
+            }
+        };
+        logs.push(NamedWal { name: SECOND_LOG.to_owned(), target, pace: None });
+        logs
     }
 }
 

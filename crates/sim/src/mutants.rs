@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::process::Command;
 
 /// Every planted bug that the report searches for.
-pub const NAMES: [&str; 60] = [
+pub const NAMES: [&str; 65] = [
     "B1",
     "B2",
     "B3",
@@ -68,6 +68,11 @@ pub const NAMES: [&str; 60] = [
     "acknowledged on the first of two ambiguous answers",
     "taken for one's own",
     "W2",
+    "W1",
+    "trim of another log",
+    "moved before it is drained",
+    "producers forgotten by a move",
+    "producer state left behind by a move",
 ];
 
 /// Planted, and not found by the ordinary workload yet: `--mutant` searches for one of them, the report passes them over.

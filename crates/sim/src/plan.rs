@@ -29,6 +29,15 @@ impl Storage {
     }
 }
 
+/// A second log of each broker, beside the one that [`Storage`] says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SecondLog {
+    /// In the bucket.
+    Objects,
+    /// A ring in a file of the broker's host.
+    Ring,
+}
+
 /// A kind of thing that the nemesis does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
@@ -134,8 +143,10 @@ pub struct Plan {
     pub topics: Vec<TopicPlan>,
     /// A ring's size.
     pub ring_bytes: u64,
-    /// Whether brokers with a ring are started with a log in the bucket now and then.
+    /// Whether brokers with a ring are started with a log in the bucket now and then, and those with two logs with the first one only.
     pub switches: bool,
+    /// Topics are moved between the first log and this one.
+    pub second: Option<SecondLog>,
     /// Whether logs in the bucket pay for their puts, and send slow ones twice.
     pub paced: bool,
     /// How long a dead object is kept for readers that still have it in their plan. Safety must not rest on it (rule R-3), so it
@@ -155,12 +166,17 @@ impl Plan {
             12 => Storage::DeviceWal,
             _ => Storage::SharedWal,
         };
+        // Beside the story, which has been the same for long.
+        let mut logs = seed.clone().fork("logs");
         let brokers = [1, 2, 2, 3][usize::try_from(seed.below(4)).unwrap_or(0)];
+        let stormy = Duration::from_secs(seed.between(60, 80));
+        let faults = faults(seed, storage, brokers);
         Plan {
             storage,
             brokers,
-            stormy: Duration::from_secs(seed.between(60, 80)),
-            faults: faults(seed, storage, brokers),
+            stormy,
+            second: second_log(&mut logs, storage, &faults),
+            faults,
             topics: topics(seed),
             ring_bytes: seed.between(24, 64) * 8192,
             switches: seed.chance(300),
@@ -168,6 +184,19 @@ impl Plan {
             dead_object_grace: Duration::from_millis([0, 0, 300, 2_000][usize::try_from(seed.below(4)).unwrap_or(0)]),
         }
     }
+}
+
+fn second_log(seed: &mut Seed, storage: Storage, faults: &BTreeSet<Fault>) -> Option<SecondLog> {
+    if !seed.chance(350) {
+        return None;
+    }
+    let either = if seed.chance(500) { SecondLog::Objects } else { SecondLog::Ring };
+    Some(match storage {
+        // A ring would be lost with its host.
+        Storage::ObjectWal | Storage::SharedWal if faults.contains(&Fault::MoveHost) => SecondLog::Objects,
+        Storage::ObjectWal | Storage::FolderObjectWal => SecondLog::Ring,
+        Storage::RingWal | Storage::DeviceWal | Storage::SharedWal | Storage::Folder => either,
+    })
 }
 
 fn faults(seed: &mut Seed, storage: Storage, brokers: u8) -> BTreeSet<Fault> {

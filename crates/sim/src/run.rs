@@ -206,6 +206,9 @@ fn uncovered(plan: &Plan, counts: &BTreeMap<&'static str, u64>) -> Vec<String> {
     if plan.faults.contains(&Fault::StoreTrouble) {
         needs.extend([("fault.store_refused", 1)]);
     }
+    if plan.second.is_some() {
+        needs.push(("workload.log_changed", 3));
+    }
     if plan.faults.contains(&Fault::DiskTrouble) {
         needs.push(("fault.disk_error", 1));
     }

@@ -5,7 +5,7 @@
 //!
 //! - A run is in memory or *spilled*: then only its place in the WAL is kept. What is not committed is never forgotten.
 //! - Memory is bounded by `bytes_max`: beyond it the oldest runs go, committed ones altogether, others to their place in the WAL.
-//!   Commits of one WAL come in its order, so the oldest runs are the committed ones whenever there are any.
+//!   Commits of one WAL come in its order, so of one WAL's runs the oldest are the committed ones whenever there are any.
 //! - Small batches of one acknowledgement are copied together: one allocation, one index entry, and no small batch pins the large
 //!   request frame that it came in.
 //!
@@ -96,6 +96,8 @@ impl Run {
 struct Tail {
     /// By offset, not overlapping. There are holes only where a later tenure's runs were committed and forgotten earlier.
     runs: VecDeque<Run>,
+    /// Where the last append ended, from the first one on.
+    appended: Option<Offset>,
 }
 
 /// An answer to a read.
@@ -142,16 +144,14 @@ impl LogCache {
     pub fn append(&mut self, stream: StreamId, batches: &[PlacedBatch]) {
         let tail = self.tails.entry(stream).or_default();
         for run in runs_of(batches) {
-            if let Some(last) = tail.runs.back() {
-                // Behind a recovered run this tenure's first ones may have been committed and forgotten already.
-                let forgotten = last.place.wal != run.place.wal && last.range.next < run.range.base;
-                assert!(
-                    forgotten || last.range.next == run.range.base,
-                    "stream {stream}: the tail must be contiguous: {} follows {}",
-                    run.range,
-                    last.range
-                );
-            }
+            // Behind recovered runs this tenure's first ones may have been committed and forgotten already.
+            let follows = match (tail.appended, tail.runs.back()) {
+                (Some(end), _) => run.range.base == end,
+                (None, Some(last)) => run.range.base >= last.range.next,
+                (None, None) => true,
+            };
+            assert!(follows, "stream {stream}: the tail must be contiguous: {} follows {:?}", run.range, tail.appended);
+            tail.appended = Some(run.range.next);
             self.memory_bytes += run.memory_bytes();
             self.memory_runs += 1;
             self.oldest.push_back((stream, run.range.base));
@@ -200,11 +200,12 @@ impl LogCache {
         }
     }
 
-    /// Brings memory below the bound: the oldest runs leave, committed ones altogether, others to the WAL. `committed` tells a
-    /// stream's committed end in a WAL, from an image.
-    pub fn fit(&mut self, committed: impl Fn(StreamId, WalId) -> Offset) {
+    /// Brings memory below the bound: the oldest runs leave, committed ones altogether, others to their WAL unless it can't give them back
+    /// (`may_spill`). `committed` tells a stream's committed end in a WAL, from an image.
+    pub fn fit(&mut self, committed: impl Fn(StreamId, WalId) -> Offset, may_spill: impl Fn(WalId) -> bool) {
+        let mut stay = Vec::new();
         while self.memory_bytes > self.bytes_max {
-            let Some((stream, base)) = self.oldest.pop_front() else { return };
+            let Some((stream, base)) = self.oldest.pop_front() else { break };
             let Some(index) = self.index_of(stream, base) else { continue };
             let run = &self.tails[&stream].runs[index];
             if run.body == Body::Spilled {
@@ -217,9 +218,14 @@ impl LogCache {
                 // The image may show a commit before [`LogCache::committed`] hears of it: what was spilled before this run goes with it,
                 // or the next append would follow a hole.
                 self.committed(stream, wal, end);
-            } else {
+            } else if may_spill(wal) {
                 self.spill(stream, index);
+            } else {
+                stay.push((stream, base));
             }
+        }
+        for entry in stay.into_iter().rev() {
+            self.oldest.push_front(entry);
         }
     }
 

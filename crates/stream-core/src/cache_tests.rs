@@ -73,7 +73,7 @@ fn beyond_the_bound_committed_runs_go_and_others_are_spilled_and_joined() {
     let mut cache = LogCache::new(0);
     cache.append(S, &placed(0, vec![batch(0, 1, 100)]));
     cache.append(S, &placed(4096, vec![batch(1, 1, SHARED_BATCH_BYTES_MIN), batch(2, 1, 100)]));
-    cache.fit(|_, _| Offset(1));
+    cache.fit(|_, _| Offset(1), |_| true);
     assert_eq!(cache.read(S, Offset(0), Offset(3), 10), Lookup::Miss, "committed and evicted");
     let bytes =
         [crate::testing::batch_bytes(1, 1, SHARED_BATCH_BYTES_MIN), crate::testing::batch_bytes(2, 1, 100)].concat();
@@ -106,7 +106,7 @@ fn recovered_runs_come_before_the_new_tenure_whatever_is_committed_first() {
     cache.adopt(S, run.clone());
     cache.append(S, &placed(0, vec![batch(20, 1, 100)]));
     cache.append(S, &placed(4096, vec![batch(21, 1, 100)]));
-    cache.fit(|_, of| if of == old { Offset(10) } else { Offset(21) });
+    cache.fit(|_, of| if of == old { Offset(10) } else { Offset(21) }, |_| true);
     assert_eq!(cache.read(S, Offset(20), Offset(22), 10), Lookup::Miss, "the new tenure's first run is in objects");
     assert_eq!(cache.read(S, Offset(12), Offset(22), 10), Lookup::Spilled(run.place, run.range));
     assert!(matches!(cache.read(S, Offset(21), Offset(22), 10), Lookup::Spilled(..)));
@@ -141,7 +141,7 @@ fn random_histories_lose_nothing_and_keep_the_bound() {
                 7 => {
                     cache.trimmed(id, Offset(committed[stream]));
                 }
-                _ => cache.fit(|id, _| Offset(committed[usize::try_from(id.0).unwrap()])),
+                _ => cache.fit(|id, _| Offset(committed[usize::try_from(id.0).unwrap()]), |_| true),
             }
             for (stream, (from, below)) in committed.iter().zip(next).enumerate() {
                 let id = StreamId(stream as u64);
@@ -153,7 +153,7 @@ fn random_histories_lose_nothing_and_keep_the_bound() {
                 assert!(runs.windows(2).all(|two| two[0].range.next == two[1].range.base));
             }
         }
-        cache.fit(|id, _| Offset(committed[usize::try_from(id.0).unwrap()]));
+        cache.fit(|id, _| Offset(committed[usize::try_from(id.0).unwrap()]), |_| true);
         assert!(cache.memory_bytes <= 20_000);
         for stream in 0..3 {
             cache.dropped(StreamId(stream));
@@ -168,11 +168,41 @@ fn random_histories_lose_nothing_and_keep_the_bound() {
 fn a_commit_that_only_the_image_tells_yet_leaves_no_hole_before_the_next_append() {
     let mut cache = LogCache::new(0);
     cache.append(S, &placed(0, vec![batch(0, 1, 100)]));
-    cache.fit(|_, _| Offset(0));
+    cache.fit(|_, _| Offset(0), |_| true);
     assert_eq!((cache.spilled_runs, cache.memory_runs), (1, 0));
     // The second one leaves memory, committed; so the first one, which is only spilled, is committed as well.
     cache.append(S, &placed(4096, vec![batch(1, 1, 100)]));
-    cache.fit(|_, _| Offset(2));
+    cache.fit(|_, _| Offset(2), |_| true);
     assert_eq!((cache.spilled_runs, cache.memory_runs), (0, 0));
     cache.append(S, &placed(8192, vec![batch(2, 1, 100)]));
+}
+
+#[test]
+fn a_stream_that_was_in_another_log_meanwhile_goes_on_behind_the_hole() {
+    let mut cache = LogCache::new(0);
+    let other = WalId { node_epoch: base::NodeEpoch(9), index: base::WalIndex(1) };
+    let in_other = |position, batches| {
+        let mut placed = placed(position, batches);
+        placed.iter_mut().for_each(|it| it.place.wal = other);
+        placed
+    };
+    cache.append(S, &placed(0, vec![batch(0, 1, 100)]));
+    cache.append(S, &in_other(0, vec![batch(1, 1, 100)]));
+    cache.fit(|_, of| if of == other { Offset(2) } else { Offset(0) }, |_| true);
+    cache.append(S, &placed(4096, vec![batch(2, 1, 100)]));
+    assert!(matches!(cache.read(S, Offset(0), Offset(3), 10), Lookup::Spilled(..)));
+    assert_eq!(cache.read(S, Offset(1), Offset(3), 10), Lookup::Miss, "committed from the other log, and evicted");
+    assert!(matches!(cache.read(S, Offset(2), Offset(3), 10), Lookup::Memory(..)));
+}
+
+#[test]
+fn what_its_log_can_t_give_back_stays_in_memory_and_leaves_when_it_is_committed() {
+    let mut cache = LogCache::new(0);
+    cache.append(S, &placed(0, vec![batch(0, 1, 100)]));
+    cache.append(StreamId(1), &placed(4096, vec![batch(0, 1, 100)]));
+    cache.fit(|id, _| if id == S { Offset(0) } else { Offset(1) }, |_| false);
+    assert_eq!((cache.spilled_runs, cache.memory_runs), (0, 1));
+    assert!(matches!(cache.read(S, Offset(0), Offset(1), 10), Lookup::Memory(..)));
+    cache.fit(|_, _| Offset(1), |_| false);
+    assert_eq!((cache.memory_bytes(), cache.memory_runs), (0, 0));
 }

@@ -145,26 +145,27 @@ pub fn fold(groups: &[FoundGroup], tenures: &BTreeMap<StreamId, Vec<TenureView>>
 /// Folds what idempotent producers wrote to the streams that exist. `bound` tells where offsets of a stream and an epoch end,
 /// because a later tenure begins there; `None` where the stream is gone.
 ///
+/// By stream and tenure: between two tenures of a stream in one WAL there may be one in another, of which this WAL holds nothing.
+///
 /// Every producer counts as having written at `now`: when it really did is not in the WAL, and to know it for too long does no harm.
 #[must_use]
 pub fn fold_producers<'a>(
     groups: impl Iterator<Item = &'a FoundGroup>,
     bound: impl Fn(StreamId, StreamEpoch) -> Option<Offset>,
     now: UnixMillis,
-) -> BTreeMap<StreamId, TailPart> {
-    let mut parts: BTreeMap<StreamId, TailPart> = BTreeMap::new();
+) -> BTreeMap<(StreamId, StreamEpoch), TailPart> {
+    let mut parts: BTreeMap<(StreamId, StreamEpoch), TailPart> = BTreeMap::new();
     for found in groups.flat_map(|group| &group.producers) {
         let FoundBatch { stream, stream_epoch, base, timestamp, delta } = *found;
         if bound(stream, stream_epoch).is_none_or(|bound| base >= bound) {
             continue;
         }
         let batch = ProducerBatch::of(&delta, base, timestamp);
-        let part = parts.entry(stream).or_insert_with(|| TailPart {
+        let part = parts.entry((stream, stream_epoch)).or_insert_with(|| TailPart {
             stream_epoch,
             range: batch.range(),
             producers: Producers::default(),
         });
-        part.stream_epoch = stream_epoch;
         part.range.next = batch.next().max(part.range.next);
         part.producers.fold(delta.producer_id, batch, now);
     }
@@ -268,7 +269,7 @@ mod tests {
         let bound = |stream, _| (stream == StreamId(1)).then_some(Offset(12));
         let parts = fold_producers(groups.iter(), bound, UnixMillis(77));
         assert_eq!(parts.len(), 1, "stream 2 is deleted");
-        let part = &parts[&StreamId(1)];
+        let part = &parts[&(StreamId(1), StreamEpoch(3))];
         assert_eq!((part.stream_epoch, part.range), (StreamEpoch(3), OffsetRange::new(Offset(7), Offset(10))));
         let mut expected = Producers::default();
         for (base, first) in [(7, 0), (9, 1)] {
@@ -279,6 +280,12 @@ mod tests {
             );
         }
         assert_eq!(part.producers, expected, "what lies beyond the tenure's end is nobody's");
+        // Of [8, 20) this log holds nothing: a part that spanned both would speak for it.
+        let groups = [of(&[found(1, 3, 7, 0)]), of(&[found(1, 5, 20, 9)])];
+        let bound = |_, epoch| Some(if epoch == StreamEpoch(3) { Offset(8) } else { Offset::MAX });
+        let parts = fold_producers(groups.iter(), bound, UnixMillis(77));
+        let ranges: Vec<(u64, u64)> = parts.values().map(|part| (part.range.base.0, part.range.next.0)).collect();
+        assert_eq!(ranges, [(7, 8), (20, 21)]);
     }
 
     #[test]

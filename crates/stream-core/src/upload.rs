@@ -80,11 +80,15 @@ impl Uploader {
         Uploader { limits, open, open_since: None, frozen: VecDeque::new(), frozen_to: start }
     }
 
-    /// Adds acknowledged batches of one stream to the open block.
+    /// Adds acknowledged batches of one stream to the open block. Those of another tenure than the block has, as of a stream that was moved
+    /// to another log and back, begin the next one.
     ///
     /// # Panics
     /// Where they don't continue the stream's range in the block.
     pub fn acknowledged(&mut self, now: Micros, stream: StreamId, part: BlockRange) {
+        if self.open.ranges.get(&stream).is_some_and(|held| held.stream_epoch != part.stream_epoch) {
+            self.freeze();
+        }
         self.open_since.get_or_insert(now);
         self.open.bytes += part.bytes;
         let Some(held) = self.open.ranges.get_mut(&stream) else {
@@ -92,9 +96,14 @@ impl Uploader {
             return;
         };
         assert_eq!(held.range.next, part.range.base, "stream {stream}: a block's range must be contiguous");
-        assert_eq!(held.stream_epoch, part.stream_epoch, "stream {stream}: a block holds one tenure of a stream");
         held.range.next = part.range.next;
         held.bytes += part.bytes;
+    }
+
+    /// Where the last group ends that was acknowledged.
+    #[must_use]
+    pub fn acknowledged_to(&self) -> WalPosition {
+        self.open.trim
     }
 
     /// Notes that everything acknowledged so far lies below `end`, the end of a group: where blocks may be cut.

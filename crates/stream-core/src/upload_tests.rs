@@ -42,6 +42,23 @@ fn freezes_by_size_by_age_and_when_the_wal_is_filling() {
 }
 
 #[test]
+fn a_block_holds_one_tenure_of_a_stream_that_was_in_another_log_meanwhile() {
+    let mut core = Uploader::new(limits(), WalPosition(0));
+    core.acknowledged(Micros(0), StreamId(1), part(0, 5, 10));
+    core.group_ends(WalPosition(10));
+    core.acknowledged(Micros(1), StreamId(2), part(0, 1, 10));
+    core.acknowledged(Micros(1), StreamId(1), BlockRange { stream_epoch: StreamEpoch(3), ..part(9, 12, 10) });
+    core.group_ends(WalPosition(20));
+    assert_eq!(core.acknowledged_to(), WalPosition(20));
+    core.freeze();
+    let (first, second) = (core.next_upload().unwrap(), core.next_upload().unwrap());
+    assert_eq!((first.ranges[&StreamId(1)], first.trim), (part(0, 5, 10), WalPosition(10)));
+    assert!(first.ranges.contains_key(&StreamId(2)), "it may hold more than it says is committed with it");
+    let later = second.ranges[&StreamId(1)];
+    assert_eq!((later.stream_epoch, later.range.base, second.trim), (StreamEpoch(3), Offset(9), WalPosition(20)));
+}
+
+#[test]
 fn a_later_block_waits_for_an_earlier_ones_commit_even_when_that_is_cut_anew() {
     let mut core = Uploader::new(limits(), WalPosition(0));
     for at in 0..2 {

@@ -1,10 +1,11 @@
-//! The clean stop: accept nothing more, acknowledge what was accepted, upload and commit all of it, give up the WAL.
+//! The clean stop: accept nothing more, acknowledge what was accepted, upload and commit all of it, give up the logs.
 //!
-//! Where everything is committed in time, this start seals its own WAL and is declared dead by itself: nothing is left to recover,
-//! and the next start, or any other broker, opens the streams at once, without that WAL. Otherwise the WAL keeps the rest.
+//! Where everything is committed in time, this start seals its own logs and is declared dead by itself: nothing is left to recover,
+//! and the next start, or any other broker, opens the streams at once, without those logs. Otherwise the logs keep the rest.
 //!
 //! After the WAL's own failure it is the same up to the seal: what it had confirmed is in memory, and its device may not give it back.
 
+use crate::log::Log;
 use crate::shared::Shared;
 use crate::take_over;
 use control_core::{Command, Outcome};
@@ -20,9 +21,11 @@ const REASON: &str = "stopped by request";
 
 /// See [`crate::Store::drain`].
 pub(crate) async fn drain(shared: &Arc<Shared>, limit: Duration) {
-    lock(&shared.front).closed = true;
+    for log in &shared.logs {
+        lock(&log.front).closed = true;
+    }
     let clean = shared.world.clock.timeout(limit, give_up(shared)).await;
-    let left = lock(&shared.own.core).behind_bytes();
+    let left: u64 = shared.logs.iter().map(|log| lock(&log.source.core).behind_bytes()).sum();
     match clean {
         Some(Ok(())) => tracing::info!("everything is committed to the bucket; the write-ahead log is given up"),
         Some(Err(error)) => {
@@ -45,9 +48,13 @@ async fn give_up(shared: &Arc<Shared>) -> Result<(), String> {
     if shared.ledger.image().is_dead(shared.node_epoch) {
         return Err("this start was declared dead".to_owned());
     }
-    shared.own.freeze();
-    while !shared.own.is_idle() || (*shared.dead.recovering.borrow() > 0 && !shared.has_stopped()) {
-        if shared.own.has_ended() {
+    for log in &shared.logs {
+        log.source.freeze();
+    }
+    while !shared.logs.iter().all(|log| log.source.is_idle())
+        || (*shared.dead.recovering.borrow() > 0 && !shared.has_stopped())
+    {
+        if shared.logs.iter().any(|log| log.source.has_ended() && !log.source.is_idle()) {
             return Err("uploads ended".to_owned());
         }
         shared.world.clock.sleep(LOOK_PERIOD).await;
@@ -55,28 +62,30 @@ async fn give_up(shared: &Arc<Shared>) -> Result<(), String> {
     if shared.has_stopped() {
         return Err("what was confirmed is in the bucket, and the write-ahead log was not given up".to_owned());
     }
-    seal_own(shared).await
+    for log in shared.logs.iter().filter(|log| !log.has_failed()) {
+        seal_own(shared, log).await?;
+    }
+    // Before this start hears of its own death.
+    shared.end(REASON.to_owned());
+    submit(shared, Command::DeclareDead { node_epochs: vec![shared.node_epoch] }).await
 }
 
 /// Whether all that was accepted is acknowledged. The appender alone does not tell: it is idle while the driver still brings its
 /// last group to the log cache and the uploads, and a seal in between would cut off what is acknowledged right after.
 fn is_acknowledged(shared: &Shared) -> bool {
-    let idle = lock(&shared.front).appender.is_idle();
+    let idle = shared.logs.iter().all(|log| log.has_failed() || lock(&log.front).appender.is_idle());
     idle && lock(&shared.streams).values().all(|stream| stream.confirmed() == stream.next())
 }
 
 /// Nothing was accepted since the last commit, and nothing ever will be.
-async fn seal_own(shared: &Shared) -> Result<(), String> {
-    let wal_id = shared.wal_id;
-    let ends = lock(&shared.streams).values().map(|stream| (stream.id, stream.confirmed())).collect();
-    let end = lock(&shared.wal).next_position();
-    let seal = Command::WalRecovered { wal: wal_id, end, ends, recoverer: shared.node_epoch, open_on: None };
+async fn seal_own(shared: &Shared, log: &Log) -> Result<(), String> {
+    let streams = lock(&shared.streams).values().filter(|stream| stream.log.id == log.id).cloned().collect::<Vec<_>>();
+    let ends = streams.iter().map(|stream| (stream.id, stream.confirmed())).collect();
+    let end = lock(&log.wal).next_position();
+    let seal = Command::WalRecovered { wal: log.id, end, ends, recoverer: shared.node_epoch, open_on: None };
     submit(shared, seal).await?;
-    take_over::delete(&shared.world, &shared.objects.wals, &shared.ledger.image(), wal_id).await?;
-    submit(shared, Command::ForgetWal { wal: wal_id }).await?;
-    // Before this start hears of its own death.
-    shared.end(REASON.to_owned());
-    submit(shared, Command::DeclareDead { node_epochs: vec![shared.node_epoch] }).await
+    take_over::delete(&shared.world, &shared.objects.wals, &shared.ledger.image(), log.id).await?;
+    submit(shared, Command::ForgetWal { wal: log.id }).await
 }
 
 async fn submit(shared: &Shared, command: Command) -> Result<(), String> {

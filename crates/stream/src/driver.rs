@@ -1,12 +1,15 @@
-//! The append loop: one task owns the WAL's order.
+//! The append loop: one task for each log owns its order.
 //!
 //! ```text
 //! Stream::append ─▶ front ─form─▶ place ─▶ write ─durable─▶ log cache ─▶ confirmed offset ─▶ acknowledgements
 //! ```
 //! Several groups are in flight; [`stream_core::append`] decides when one is sent and that groups are acknowledged in prefix order.
 //! A batch is in the log cache before its offset is confirmed, and its offset is confirmed before it is acknowledged: who was
-//! told can read it. When the WAL fails or is fenced, this start ends and unacknowledged confirmations are dropped: unknown.
+//! told can read it. When the WAL fails or is fenced, unacknowledged confirmations are dropped: unknown. A start that has no other log ends
+//! then, and one that is fenced; otherwise the streams go on in another log (`moves`).
 
+use crate::log::Log;
+use crate::moves;
 use crate::open_stream::OpenStream;
 use crate::shared::{Shared, committed_in};
 use crate::wal::{Placed, WalError};
@@ -33,18 +36,25 @@ struct Group {
 }
 
 /// Runs until this start ends.
-pub(crate) async fn drive(shared: Arc<Shared>) {
-    let mut driver = Driver { shared, flying: BTreeMap::new(), writes: FuturesUnordered::new(), unplaced: None };
+pub(crate) async fn drive(shared: Arc<Shared>, log: Arc<Log>) {
+    let mut driver = Driver { shared, log, flying: BTreeMap::new(), writes: FuturesUnordered::new(), unplaced: None };
     let error = driver.run().await;
-    if let Some(error) = error {
-        driver.shared.stop(error.to_string());
+    let Driver { shared, log, .. } = driver;
+    // Like those in flight, which went with the driver: whoever waits learns that the fate of its batch is unknown.
+    lock(&log.front).confirmations.clear();
+    match error {
+        Some(error @ WalError::Failed(_)) if shared.logs.len() > 1 => {
+            moves::leave_failed(&shared, &log, error.to_string()).await;
+        }
+        Some(error) => shared.stop(error.to_string()),
+        None => {}
     }
-    // Like those in flight, which go with the driver: whoever waits learns that the fate of its batch is unknown.
-    lock(&driver.shared.front).confirmations.clear();
+    lock(&log.front).confirmations.clear();
 }
 
 struct Driver {
     shared: Arc<Shared>,
+    log: Arc<Log>,
     flying: BTreeMap<GroupNumber, (Group, Placed)>,
     writes: FuturesUnordered<Write>,
     /// The next group, for which the WAL has no room yet.
@@ -71,7 +81,7 @@ impl Driver {
                     Ok(()) => self.durable(number),
                     Err(error) => return Some(error),
                 },
-                () = self.shared.driver_wakes.notified() => {}
+                () = self.log.driver_wakes.notified() => {}
                 () = window => {}
             }
         }
@@ -96,11 +106,11 @@ impl Driver {
 
     fn next_group(&self) -> Result<Group, Form> {
         let now = self.shared.world.clock.now();
-        let terms = lock(&self.shared.wal).terms(now);
-        let mut front = lock(&self.shared.front);
+        let terms = lock(&self.log.wal).terms(now);
+        let mut front = lock(&self.log.front);
         match front.appender.form(now, &terms) {
             Form::Send(number, mut entries) => {
-                self.shared.note_oldest_append(&front);
+                self.log.note_oldest_append(&front);
                 let confirmations = front.confirmations.drain(..entries.len()).collect();
                 // A stream's batches lie back to back in the group: one run to spill, to read back, to recover.
                 entries.sort_by_key(|entry| entry.stream);
@@ -113,13 +123,15 @@ impl Driver {
     /// Places the group and begins to write it; gives it back where the WAL has no room before the next trim.
     fn send(&mut self, mut group: Group) -> Option<Group> {
         let (placed, write) = {
-            let mut wal = lock(&self.shared.wal);
+            let mut wal = lock(&self.log.wal);
             let Ok((placed, unwritten)) = wal.place(&group.entries) else {
-                self.shared.wal_is_full.store(true, Ordering::Release);
-                self.shared.own.changed.notify_one();
+                self.log.is_full.store(true, Ordering::Release);
+                self.log.source.changed.notify_one();
                 return Some(group);
             };
-            self.shared.note_wal_room(&wal);
+            if self.log.note_room(&wal) {
+                self.shared.room.notify_waiters();
+            }
             (placed, wal.write(unwritten))
         };
         if planted!("acknowledge before durable", false, true) {
@@ -138,9 +150,9 @@ impl Driver {
             acknowledge(group);
         }
         let groups = {
-            let mut front = lock(&self.shared.front);
+            let mut front = lock(&self.log.front);
             let groups = front.appender.durable(number);
-            self.shared.note_oldest_append(&front);
+            self.log.note_oldest_append(&front);
             groups
         };
         for number in groups {
@@ -159,15 +171,15 @@ impl Driver {
         let parts: Vec<(Arc<OpenStream>, BlockRange)> = self.cache(entries, placed);
         {
             let now = shared.world.clock.now();
-            let mut uploader = lock(&shared.own.core);
+            let mut uploader = lock(&self.log.source.core);
             for (stream, part) in &parts {
                 uploader.acknowledged(now, stream.id, *part);
             }
             uploader.group_ends(placed.end);
         }
-        shared.own.changed.notify_one();
+        self.log.source.changed.notify_one();
         let bytes = parts.iter().map(|(_, part)| part.bytes).sum();
-        shared.appended_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.log.appended_bytes.fetch_add(bytes, Ordering::Relaxed);
         for (stream, part) in parts {
             stream.confirm(part.range.next);
         }
@@ -190,7 +202,7 @@ impl Driver {
                 .iter()
                 .zip(of_run)
                 .map(|(entry, span)| {
-                    let place = Place { wal: shared.wal_id, position: span.position, len: span.len, crc: span.crc };
+                    let place = Place { wal: self.log.id, position: span.position, len: span.len, crc: span.crc };
                     PlacedBatch { batch: entry.batch.clone(), place }
                 })
                 .collect();
@@ -200,7 +212,8 @@ impl Driver {
         // Looked at under the lock: a run that an older image shows uncommitted would be spilled after its commit had cleared the
         // cache of such runs, and would stay when its place in the WAL is written over.
         let image = shared.ledger.image();
-        cache.fit(|stream: StreamId, wal| committed_in(&image, stream, wal));
+        let gives_back = |wal| shared.log_of(wal).is_none_or(|log| !log.has_failed());
+        cache.fit(|stream: StreamId, wal| committed_in(&image, stream, wal), gives_back);
         parts
     }
 }

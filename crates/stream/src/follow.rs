@@ -14,7 +14,8 @@ pub(crate) async fn follow(shared: Arc<Shared>) {
     let mut images = shared.ledger.watch();
     loop {
         let image = images.borrow_and_update().clone();
-        if image.is_dead(shared.node_epoch) && planted!("R2", true, shared.own.is_idle()) {
+        if image.is_dead(shared.node_epoch) && planted!("R2", true, shared.logs.iter().all(|log| log.source.is_idle()))
+        {
             shared.stop(format!("start {} was declared dead; start the broker again to rejoin", shared.node_epoch));
             return;
         }

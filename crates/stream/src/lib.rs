@@ -5,10 +5,11 @@
 //!
 //! | walk | files, in order |
 //! |---|---|
-//! | append | `store` → `driver` → `wal` → `driver` |
+//! | append | `store` → `log` → `driver` → `wal` → `driver` |
 //! | upload and commit | `upload` → the ledger → `upload` |
 //! | read | `store` → `read` → `block_cache`, `object_index` |
 //! | start and recovery | `start` → `recover` → `take_over` → `upload` |
+//! | change from log to log | `moves` → the ledger → `moves` |
 //! | stop | `drain` |
 //! | producers' state | `store` → `producers` → `upload`; after a crash `take_over` → `producers` |
 //! | compaction | `compaction` → the ledger; Kafka's log compaction enters by `clean` |
@@ -25,6 +26,8 @@ mod front;
 mod fsck;
 mod housekeeping;
 mod keys;
+mod log;
+mod moves;
 mod object_index;
 mod objects;
 mod offsets;
@@ -47,8 +50,8 @@ pub use object_index::{IndexRead, read_index};
 pub use offsets::Greatest;
 pub use options::{CompactionOptions, Options, StoreProbe};
 pub use store::{
-    AppendError, Appended, Confirmation, Gauges, ReadBatches, ReadError, StartError, StartRequest, Store, Stream,
-    WalTarget,
+    AppendError, Appended, Confirmation, DEFAULT_WAL, Gauges, NamedWal, ReadBatches, ReadError, StartError,
+    StartRequest, Store, Stream, WalChoice, WalGauges, WalTarget,
 };
 pub use stream_core::producers::{ProducerBatch, SequenceError, last_sequence};
 pub use stream_core::{BatchBytes, NumberedBatch, ProducerDelta};

@@ -142,6 +142,23 @@ impl Options {
         }
     }
 
+    /// The part of one of so many logs in what is bounded for all of them: an equal one, so that a log that is slow or full leaves the
+    /// others theirs. Of the log cache and of requests they take what they need.
+    pub(crate) fn share(&self, logs: usize) -> Options {
+        let logs = logs.max(1);
+        let mut share = self.clone();
+        if logs > 1 {
+            share.append_bytes_max /= logs as u64;
+            share.upload_block_bytes = (share.upload_block_bytes / logs as u64).max(1);
+            // So that several groups can be in flight.
+            let group_bytes_max = in_memory(share.append_bytes_max / 4).max(1);
+            share.wal.ring_group_bytes_max = share.wal.ring_group_bytes_max.min(group_bytes_max);
+            let pace = &mut share.wal.object_pace;
+            pace.object_bytes_max = pace.object_bytes_max.min(group_bytes_max);
+        }
+        share
+    }
+
     pub(crate) fn append_limits(&self, wal: &Wal) -> AppendLimits {
         AppendLimits { append_bytes_max: self.append_bytes_max, group_batches_max: wal.group_entries_max() }
     }

@@ -56,13 +56,16 @@ const FORGOTTEN_PART: usize = 16;
 /// A producer that was silent for so long is forgotten, unless the layer above says otherwise.
 const EXPIRATION: Duration = Duration::from_hours(24);
 
+/// By stream and tenure.
+type Parts = BTreeMap<(StreamId, StreamEpoch), TailPart>;
+
 /// What all streams of a start share.
 pub(crate) struct ProducerMemory {
     expiration_ms: AtomicU64,
     /// Producers held, of all streams.
     count: AtomicUsize,
-    /// By WAL, until all of it is committed: what its tail holds of each stream.
-    adopted: Mutex<BTreeMap<WalId, BTreeMap<StreamId, TailPart>>>,
+    /// By WAL, until all of it is committed: what its tail holds of each stream, in each tenure.
+    adopted: Mutex<BTreeMap<WalId, Parts>>,
 }
 
 /// A state section to be uploaded.
@@ -146,7 +149,7 @@ impl ProducerMemory {
     }
 
     /// What the tail of a dead WAL holds, from when this start speaks for it.
-    pub(crate) fn adopt(&self, wal: WalId, parts: BTreeMap<StreamId, TailPart>) {
+    pub(crate) fn adopt(&self, wal: WalId, parts: Parts) {
         lock(&self.adopted).insert(wal, parts);
     }
 
@@ -177,7 +180,7 @@ pub(crate) async fn load(shared: &Shared, stream: &OpenStream) -> Result<(), Rea
         if stream.producers.lock().is_some() {
             return Ok(());
         }
-        if stream.is_deleted() || shared.has_stopped() {
+        if stream.is_over() || shared.has_stopped() {
             return Err(ReadError::NotOwner);
         }
         let image = images.borrow_and_update().clone();
@@ -197,12 +200,14 @@ pub(crate) async fn load(shared: &Shared, stream: &OpenStream) -> Result<(), Rea
     }
 }
 
-/// The parts that are in no object yet; `None` where this start does not have all of them.
+/// The parts that are in no object yet; `None` where this start does not have all of them. What went through its own logs it has had in
+/// memory, and let go only when it was saved.
 fn adopted_parts(shared: &Shared, stream: StreamId, record: &StreamRecord) -> Option<Vec<TailPart>> {
     let adopted = lock(&shared.producers.adopted);
     let mut parts = Vec::new();
-    for wal in &record.unsaved {
-        parts.extend(adopted.get(wal)?.get(&stream).cloned());
+    for wal in record.unsaved.iter().filter(|wal| shared.log_of(**wal).is_none()) {
+        let of_stream = (stream, StreamEpoch(i32::MIN))..=(stream, StreamEpoch(i32::MAX));
+        parts.extend(adopted.get(wal)?.range(of_stream).map(|(_, part)| part.clone()));
     }
     Some(parts)
 }
@@ -285,7 +290,13 @@ fn hold(
     let saved = record.producers.iter().map(|reference| reference.range.next);
     let changed = saved.chain(parts.into_iter().map(|part| part.range.next)).max().unwrap_or_default();
     shared.producers.count.fetch_add(state.len(), Ordering::Relaxed);
-    *stream.producers.lock() = Some(Held { state, changed, used: clock.now() });
+    let mut locked = stream.producers.lock();
+    // Who moves a stream marks it first, then takes what is here.
+    if stream.is_over() {
+        shared.producers.count.fetch_sub(state.len(), Ordering::Relaxed);
+        return Err(ReadError::NotOwner);
+    }
+    *locked = Some(Held { state, changed, used: clock.now() });
     Ok(())
 }
 
@@ -303,7 +314,10 @@ pub(crate) fn make_room(shared: &Shared, wanted: usize, own: StreamId) -> bool {
         forget(shared, wanted);
     }
     if !fits() && left.must_be_saved {
-        shared.own.freeze();
+        // Whichever log is uploaded next saves all that has changed.
+        for log in &shared.logs {
+            log.source.freeze();
+        }
     }
     fits()
 }
@@ -366,9 +380,24 @@ fn saved_end(image: &Image, stream: StreamId) -> Option<Offset> {
     Some(image.streams.get(&stream)?.producers.iter().rfind(whole)?.range.next)
 }
 
-/// What a block of this start's own WAL must save beside its records: each state that has changed since it was saved, as far as it is
+/// What producers wrote to the tenure that is over goes on with the next one: all that is confirmed.
+pub(crate) fn hand_over(shared: &Shared, over: &OpenStream, next: &OpenStream) {
+    let Some(mut held) = over.producers.lock().take() else { return };
+    if planted!("producers forgotten by a move", false, true) {
+        shared.producers.change(&mut held.state, |state| *state = Producers::default());
+    }
+    let confirmed = over.confirmed();
+    // Only where the log failed may there be more.
+    if held.changed > confirmed {
+        shared.producers.change(&mut held.state, |state| *state = state.as_of(confirmed));
+        held.changed = confirmed;
+    }
+    *next.producers.lock() = Some(held);
+}
+
+/// What a block of one of this start's own WALs must save beside its records: each state of its streams that has changed since it was saved, as far as it is
 /// confirmed, which all of the block is. Also of records that were deleted meanwhile.
-pub(crate) fn own_sections(shared: &Shared) -> Vec<Section> {
+pub(crate) fn own_sections(shared: &Shared, wal: WalId) -> Vec<Section> {
     if planted!("producer state left out of a commit", false, true) {
         return Vec::new();
     }
@@ -390,7 +419,8 @@ pub(crate) fn own_sections(shared: &Shared) -> Vec<Section> {
             || Section { stream: stream.id, stream_epoch: stream.epoch, range, bytes: encode_section(&state) };
         (!state.is_empty()).then(section)
     };
-    open_streams(shared).into_iter().filter_map(section).collect()
+    let of_log = |stream: &Arc<OpenStream>| stream.was_written_to(wal);
+    open_streams(shared).into_iter().filter(of_log).filter_map(section).collect()
 }
 
 /// What the first block of a dead WAL must save: the part of each stream's state that its tail holds. All of it is below the sealed
@@ -402,11 +432,11 @@ pub(crate) fn adopted_sections(shared: &Shared, wal: WalId) -> Vec<Section> {
     let image = shared.ledger.image();
     let adopted = lock(&shared.producers.adopted);
     let parts = adopted.get(&wal).into_iter().flatten();
-    let is_needed = |(stream, part): &(&StreamId, &TailPart)| {
-        let Some(record) = image.streams.get(*stream) else { return false };
+    let is_needed = |((stream, _), part): &(&(StreamId, StreamEpoch), &TailPart)| {
+        let Some(record) = image.streams.get(stream) else { return false };
         !record.producers.iter().any(|reference| reference.range.covers(part.range))
     };
-    let section = |(stream, part): (&StreamId, &TailPart)| Section {
+    let section = |((stream, _), part): (&(StreamId, StreamEpoch), &TailPart)| Section {
         stream: *stream,
         stream_epoch: part.stream_epoch,
         range: part.range,

@@ -4,9 +4,10 @@
 //! the walk begins at comes from an image that contains the death; the end is in the ledger before a stream is opened or a byte
 //! deleted. What becomes of a WAL that this start speaks for from then on is left to `take_over`.
 
+use crate::store::{NamedWal, index_of};
 use crate::take_over::{self, Adopted};
 use crate::wal::{self, LeftError, RecoverError, Recovered, RecoveredGroup, RingFile, WalOpenError, WalReader};
-use base::{NodeEpoch, StreamId, WalId, WalIndex, WalPosition, planted};
+use base::{NodeEpoch, StreamId, WalId, WalPosition, planted};
 use control::{Ledger, LedgerError};
 use control_core::{Command, Image, Outcome, Refusal, WalRecord, WalState};
 use std::collections::BTreeMap;
@@ -28,11 +29,19 @@ pub(crate) struct Recovery<'a> {
     pub(crate) objects: &'a Arc<dyn ObjectStore>,
     pub(crate) ledger: &'a Ledger,
     pub(crate) node_epoch: NodeEpoch,
-    /// The ring that this start is going to write to.
-    pub(crate) ring: Option<&'a RingFile>,
+    /// The logs that this start will write to.
+    pub(crate) wals: &'a [NamedWal],
+    /// Those of them that are rings.
+    pub(crate) rings: &'a [RingFile],
     /// Other rings that were walked, by their ids: in shared files, and those that this broker has left. A ring that was left may hold the
     /// logs of several starts, and is locked once.
     pub(crate) other_rings: Mutex<BTreeMap<u128, RingFile>>,
+}
+
+impl Recovery<'_> {
+    fn own_ring(&self, record: &WalRecord) -> Option<&RingFile> {
+        self.rings.iter().find(|ring| ring.id() == record.ring_id)
+    }
 }
 
 /// What recovery left.
@@ -48,7 +57,7 @@ pub(crate) struct Outcomes {
 pub(crate) enum RecoveryEnd {
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// The device that this start is about to write to has failed: the first error ends it for this process (fail-stop). A later
+    /// A device that this start is about to write to has failed: the first error ends it for this process (fail-stop). A later
     /// start may find it well again.
     #[error("{0}; start again, or, to go on without what it holds, give another --wal")]
     Device(String),
@@ -166,7 +175,7 @@ pub(crate) async fn walk(recovery: &Recovery<'_>, wal: WalId, record: &WalRecord
     if let Some(path) = wal::shared_path(&record.url) {
         return walk_shared(recovery, wal, record, &path, from).await;
     }
-    match recovery.ring.filter(|ring| ring.id() == record.ring_id) {
+    match recovery.own_ring(record) {
         // The lock on the file is the fence: its writer is gone.
         Some(ring) => ring.recover(wal, from).await.map_err(|error| match error {
             RecoverError::Unreadable { .. } => NotWalked::DeviceFailed(error.to_string()),
@@ -278,7 +287,8 @@ async fn seal(
         end: walked_end,
         ends: offered,
         recoverer: recovery.node_epoch,
-        open_on: Some(WalIndex(0)),
+        // Of the same name, as what chose the one has chosen the other.
+        open_on: Some(index_of(recovery.wals, Some(&walked_from.name))),
     };
     match recovery.ledger.submit(command).await? {
         // Somebody else was faster by all of it.
@@ -305,7 +315,7 @@ async fn seal(
         Some(WalReader::Object(wal::ObjectWalReader::new(recovery.objects.clone(), wal)))
     } else {
         let other = lock(&recovery.other_rings).get(&record.ring_id).cloned();
-        let own = || recovery.ring.filter(|ring| ring.id() == record.ring_id).cloned();
+        let own = || recovery.own_ring(record).cloned();
         other.or_else(own).map(WalReader::Ring)
     };
     tracing::info!(%wal, %end, groups = found.len(), "recovered a dead write-ahead log");

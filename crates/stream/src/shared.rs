@@ -2,8 +2,7 @@
 //!
 //! | part | changed by | read by |
 //! |---|---|---|
-//! | [`Front`]: accepted, not acknowledged | `Stream::append`, the driver | the driver |
-//! | the WAL | the driver (places), the upload (trims) | |
+//! | [`Log`], one for each write-ahead log: what is accepted, in flight, and in it | `Stream::append`, its driver, its upload | the same |
 //! | the log cache | the driver (appends), the upload (committed), the follower (trimmed, deleted) | reads, the upload |
 //! | open streams | the driver (numbers), the follower (deleted), `Store::stream` (opens) | everybody |
 //! | readers: by WAL | recovery | reads, the upload |
@@ -18,23 +17,21 @@ use crate::Options;
 use crate::block_cache::BlockCache;
 use crate::compaction;
 use crate::counters::Counters;
-use crate::front::Front;
+use crate::log::Log;
 use crate::objects::Objects;
 use crate::open_stream::OpenStream;
 use crate::producers::ProducerMemory;
 use crate::read::ColdReads;
+use crate::store::WalChoice;
 use crate::take_over::DeadWals;
-use crate::upload::Source;
-use crate::wal::{Wal, WalReader};
-use base::{Micros, NodeEpoch, NodeId, Offset, StreamEpoch, StreamId, WalId};
+use crate::wal::WalReader;
+use base::{NodeEpoch, NodeId, Offset, StreamEpoch, StreamId, WalId};
 use control::Ledger;
 use control_core::Image;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use stream_core::cache::LogCache;
-use stream_core::pressure::{Pressure, SLOW_APPEND, WAL_FULL_PERMILLE};
 use tokio::sync::{Notify, Semaphore, watch};
 use world::{World, lock};
 
@@ -46,29 +43,17 @@ pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) node_id: NodeId,
     pub(crate) node_epoch: NodeEpoch,
-    pub(crate) wal_id: WalId,
-    pub(crate) wal: Mutex<Wal>,
-    /// The greatest batch that a group of this WAL can hold.
-    pub(crate) batch_bytes_max: usize,
-    pub(crate) front: Mutex<Front>,
-    /// Bytes of batches acknowledged by this start.
-    pub(crate) appended_bytes: AtomicU64,
-    /// Wakes the driver: something was accepted, or the WAL has room again.
-    pub(crate) driver_wakes: Notify,
-    /// Wakes those who wait in [`crate::Store::room`].
+    /// Its write-ahead logs, by index; at least one.
+    pub(crate) logs: Vec<Arc<Log>>,
+    pub(crate) choice: WalChoice,
+    /// Counts streams whose next tenure has begun in another log.
+    pub(crate) moved: watch::Sender<u64>,
+    /// Wakes those who wait in [`crate::Stream::room`], of any log.
     pub(crate) room: Notify,
-    /// The WAL has next to no room: accept nothing more.
-    pub(crate) wal_is_full: AtomicBool,
-    /// Thousandths of the WAL in use, and when the oldest append was accepted that is not acknowledged (0: there is none): what every
-    /// answer to a producer looks at, without a lock.
-    pub(crate) wal_permille: AtomicU64,
-    pub(crate) oldest_append: AtomicU64,
     pub(crate) cache: Mutex<LogCache>,
     pub(crate) streams: Mutex<BTreeMap<StreamId, Arc<OpenStream>>>,
     /// By WAL, this start's own and those that it recovers: where spilled runs are read.
     pub(crate) readers: Mutex<BTreeMap<WalId, WalReader>>,
-    /// This start's own WAL as a source of uploads.
-    pub(crate) own: Arc<Source>,
     pub(crate) dead: DeadWals,
     pub(crate) counters: Mutex<Counters>,
     pub(crate) blocks: BlockCache,
@@ -104,14 +89,18 @@ impl Shared {
 
     /// Ends this start, for the first reason given; answers whether this is it.
     pub(crate) fn end(&self, reason: String) -> bool {
-        lock(&self.front).closed = true;
+        for log in &self.logs {
+            lock(&log.front).closed = true;
+        }
         let first = self.stopped.send_if_modified(|held| {
             let first = held.is_none();
             held.get_or_insert(reason);
             first
         });
-        self.driver_wakes.notify_one();
-        self.own.changed.notify_one();
+        for log in &self.logs {
+            log.driver_wakes.notify_one();
+            log.source.changed.notify_one();
+        }
         self.room.notify_waiters();
         first
     }
@@ -134,67 +123,44 @@ impl Shared {
         let mut streams = lock(&self.streams);
         // Looked at under the lock: by an older image a stream could come back that the follower has just closed as deleted.
         let image = self.ledger.image();
-        let tenure = image.streams.get(&id)?.owner().filter(|tenure| tenure.wal == self.wal_id)?;
-        let stream =
-            streams.entry(id).or_insert_with(|| Arc::new(OpenStream::new(id, tenure.stream_epoch, tenure.start)));
+        let tenure = image.streams.get(&id)?.owner().filter(|tenure| tenure.node_epoch() == self.node_epoch)?;
+        let log = self.log_of(tenure.wal)?;
+        let stream = streams
+            .entry(id)
+            .or_insert_with(|| Arc::new(OpenStream::new(id, tenure.stream_epoch, tenure.start, log.clone())));
         Some(stream.clone())
     }
 
-    /// Whether an append would be refused for want of room.
+    /// The log of that name, if it is this start's own.
+    pub(crate) fn log_of(&self, wal: WalId) -> Option<&Arc<Log>> {
+        self.logs.get(usize::from(wal.index.0)).filter(|log| log.id == wal)
+    }
+
+    /// The index of the log that a stream wants; the first one that takes appends where that one is not there or has failed.
+    pub(crate) fn wanted_log(&self, image: &Image, stream: StreamId) -> usize {
+        let name = (self.choice)(image, stream);
+        let named = self.logs.iter().position(|log| name == Some(&log.name) && !log.has_failed());
+        named.or_else(|| self.logs.iter().position(|log| !log.has_failed())).unwrap_or(0)
+    }
+
+    /// Whether an append to one of the logs would be refused for want of room.
     pub(crate) fn is_busy(&self) -> bool {
-        self.wal_is_full.load(Ordering::Acquire) || lock(&self.front).is_busy()
+        self.logs.iter().any(|log| !log.has_failed() && log.is_busy())
     }
 
-    /// Brings the WAL up to an image: what it shows committed needs no place there any more.
+    /// Whether one of the logs fills faster than blocks are uploaded by size and age.
+    pub(crate) fn is_filling(&self) -> bool {
+        self.logs.iter().any(|log| !log.has_failed() && log.is_filling())
+    }
+
+    /// Brings the logs up to an image: what it shows committed needs no place there any more. A dead start's log may lie in the ring of
+    /// any of them.
     pub(crate) fn release_committed(&self, image: &Image) {
-        {
-            let mut wal = lock(&self.wal);
-            let floor = wal.floor_in(image);
-            wal.trim(floor);
-            self.note_wal_room(&wal);
+        for log in &self.logs {
+            if log.release_committed(image) {
+                self.room.notify_waiters();
+            }
         }
-        self.driver_wakes.notify_one();
-    }
-
-    /// Notes whether the WAL has room for what may be accepted.
-    pub(crate) fn note_wal_room(&self, wal: &Wal) {
-        let permille = u128::from(wal.used_bytes()) * 1000 / u128::from(wal.capacity_bytes().max(1));
-        let permille = u64::try_from(permille).unwrap_or(u64::MAX);
-        self.wal_permille.store(permille, Ordering::Release);
-        let full = permille >= WAL_FULL_PERMILLE;
-        if self.wal_is_full.swap(full, Ordering::AcqRel) && !full {
-            self.room.notify_waiters();
-        }
-    }
-
-    /// Notes since when something accepted is not acknowledged.
-    pub(crate) fn note_oldest_append(&self, front: &Front) {
-        let oldest = front.appender.oldest().map_or(0, |since| since.0.max(1));
-        self.oldest_append.store(oldest, Ordering::Release);
-    }
-
-    /// How long the oldest append that is not acknowledged has waited.
-    pub(crate) fn oldest_append_waits(&self) -> Duration {
-        match self.oldest_append.load(Ordering::Acquire) {
-            0 => Duration::ZERO,
-            since => self.world.clock.now().since(Micros(since)),
-        }
-    }
-
-    /// How long whoever is answered now should send nothing.
-    pub(crate) fn throttle(&self) -> Duration {
-        let oldest_append = self.oldest_append_waits();
-        // Only while appends are slow is their memory looked at, and then nothing is in a hurry.
-        let slow = oldest_append >= SLOW_APPEND;
-        let appends_permille = if slow { lock(&self.front).appender.held_permille() } else { 0 };
-        let wal_permille = self.wal_permille.load(Ordering::Acquire);
-        Pressure { wal_permille, appends_permille, oldest_append }.throttle()
-    }
-
-    /// Whether the WAL fills faster than blocks are uploaded by size and age.
-    pub(crate) fn wal_is_filling(&self) -> bool {
-        let wal = lock(&self.wal);
-        wal.used_bytes() >= wal.capacity_bytes() / 2 || self.wal_is_full.load(Ordering::Acquire)
     }
 
     pub(crate) fn reader(&self, wal: WalId) -> Option<WalReader> {

@@ -1,32 +1,32 @@
 //! How a start of a broker comes to life, from top to bottom on one page.
 //!
 //! ```text
-//! open the ledger ─▶ probe the bucket ─▶ lock the ring ─▶ lead and register ─▶ declare dead ─▶ recover, seal, open ─▶ serve
+//! open the ledger ─▶ probe the bucket ─▶ lock the rings ─▶ lead and register ─▶ declare dead ─▶ recover, seal, open ─▶ serve
 //! ```
 //! Each step rests only on what the ledger shows for ever: a WAL is fenced and read after its start's death is in the ledger, from the
 //! trim point of an image that contains that death (rule B-1); streams open by or after the sealing entry (B-2).
 
 use crate::block_cache::BlockCache;
 use crate::counters::Counters;
-use crate::front::Front;
+use crate::log::Log;
 use crate::objects::Objects;
-use crate::options::StoreProbe;
+use crate::options::{Options, StoreProbe};
 use crate::producers::ProducerMemory;
 use crate::read::ColdReads;
 use crate::recover::{self, Recovery};
 use crate::shared::Shared;
-use crate::store::{StartError, StartRequest, WalTarget};
+use crate::store::{NamedWal, StartError, StartRequest, WalTarget, index_of};
 use crate::take_over::DeadWals;
-use crate::wal::{self, ObjectWal, Recovered, RingFile, Wal, WalOpenError};
-use crate::{compaction, driver, follow, housekeeping, take_over, upload};
-use base::{NodeEpoch, WalId, WalIndex, WalPosition, planted};
+use crate::wal::{self, ObjectWal, Recovered, RingFile, Wal, WalOpenError, WalOptions};
+use crate::{compaction, driver, follow, housekeeping, moves, take_over, upload};
+use base::{NodeEpoch, StreamId, WalId, WalIndex, WalPosition, planted};
 use control::Ledger;
 use control_core::{Command, Image, WalRegistration};
 use futures::future::join_all;
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use stream_core::cache::LogCache;
+use stream_core::pace::PaceLimits;
 use tokio::sync::{Notify, Semaphore, watch};
 use world::probe::{ProbeDepth, ProbeError, probe};
 use world::retry::Backoff;
@@ -44,30 +44,30 @@ pub(crate) async fn start(
         .await
         .map_err(|error| StartError(format!("can't read the cluster in {}: {error}", objects.describe())))?;
     let probed = probe_store(world, &objects, &ledger.image().probed, request.options.probe).await?;
-    let ring = open_ring(world, &request.wal, &ledger.image()).await.map_err(|error| failed(&error))?;
-    // Read after the lock was taken: until then another process may have trimmed the ring and written over what it trimmed.
+    let rings = open_rings(world, &request.wals, &ledger.image()).await.map_err(|error| failed(&error))?;
+    // Read after the locks were taken: until then another process may have trimmed a ring and written over what it trimmed.
     let opened = ledger.refresh().await.map_err(|error| failed(&error))?;
-    let registration = registration(world, &objects, ring.as_ref(), &opened).await?;
-    let begin_at = registration.start;
+    let registrations = registrations(world, &objects, (&request.wals, &rings), &opened).await?;
 
     let (node_id, node_epoch) = ledger
         .register(Command::Register {
             node_id: request.node_id,
             advertised: request.advertised.clone(),
-            wals: vec![registration],
+            wals: registrations.clone(),
             incarnation: u128::from(world.clock.random()) << 64 | u128::from(world.clock.random()),
         })
         .await
         .map_err(|error| failed(&error))?;
 
-    let wal_options = &request.options.wal;
+    let own_rings: Vec<RingFile> = rings.iter().flatten().cloned().collect();
     let wals = counted_as(&objects, Purpose::Wal);
     let recovery = Recovery {
         world,
         objects: &wals,
         ledger: &ledger,
         node_epoch,
-        ring: ring.as_ref(),
+        wals: &request.wals,
+        rings: &own_rings,
         other_rings: Mutex::default(),
     };
     let doomed = starts_without_a_life(&ledger.image(), node_epoch, &request).await;
@@ -81,20 +81,22 @@ pub(crate) async fn start(
     let trims = planted!("B2", holds_deaths.clone(), opened.clone());
     let recovered = recover::recover_dead(&recovery, &holds_deaths, &trims, early).await;
     let outcomes = recovered.map_err(|error| failed(&error))?;
-    open_ownerless(&ledger, node_epoch).await.map_err(|error| failed(&error))?;
+    open_ownerless(&ledger, node_epoch, &request).await.map_err(|error| failed(&error))?;
+    warn_of_missing(&ledger.image(), node_epoch, &request);
     if let Some(endpoint) = probed {
         ledger.submit(Command::Probed { endpoint }).await.map_err(|error| failed(&error))?;
     }
 
-    let wal_id = WalId { node_epoch, index: WalIndex(0) };
-    let wal = match &ring {
-        Some(ring) => {
-            let begun = ring.begin(&ledger.image(), wal_id, wal_options).await;
-            Wal::Ring(begun.map_err(|error| failed(&error))?)
-        }
-        None => Wal::Object(ObjectWal::begin(world, wals.clone(), wal_id, wal_options)),
-    };
-    let shared = share(world, &objects, ledger, &request, node_id, wal, begin_at);
+    let share = request.options.share(request.wals.len());
+    let mut logs = Vec::new();
+    for (at, (named, ring)) in (0u16..).zip(request.wals.iter().zip(&rings)) {
+        let wal_id = WalId { node_epoch, index: WalIndex(at) };
+        let begun = begin(world, &wals, &ledger.image(), wal_id, ring.as_ref(), &wal_options(&share, named)).await;
+        let start = registrations[usize::from(at)].start;
+        let wal = begun.map_err(|error| failed(&error))?;
+        logs.push(Arc::new(Log::new(named.name.clone(), wal, start, world.clock.clone(), &share)));
+    }
+    let shared = share_of(world, &objects, ledger, &request, node_id, node_epoch, logs);
     *world::lock(&shared.dead.offline) = outcomes.offline;
     for adopted in outcomes.adopted {
         take_over::take_over(&shared, adopted);
@@ -103,16 +105,47 @@ pub(crate) async fn start(
     Ok(shared)
 }
 
-/// The ring that this start will write to, locked or its own; `None` where its log is not a ring.
-async fn open_ring(world: &World, target: &WalTarget, image: &Image) -> Result<Option<RingFile>, WalOpenError> {
-    Ok(match target {
-        WalTarget::File { dir, bytes } => Some(RingFile::open(world, dir, *bytes).await?),
-        WalTarget::Device { path, give_up } => Some(RingFile::open_device(world, path, give_up.as_deref()).await?),
-        WalTarget::Shared { dir, bytes } => {
+/// The rings that this start will write to, locked or its own, by the logs' indexes; `None` where a log is not a ring.
+async fn open_rings(world: &World, wals: &[NamedWal], image: &Image) -> Result<Vec<Option<RingFile>>, WalOpenError> {
+    // All of them before the first ring is made, or one of this start's would be taken for another's that was left.
+    for named in wals {
+        if let WalTarget::Shared { dir, .. } = &named.target {
             wal::sweep_unbegun(world, dir, image).await;
-            Some(RingFile::create_shared(world, dir, *bytes).await?)
         }
-        WalTarget::Storage => None,
+    }
+    let mut rings = Vec::new();
+    for named in wals {
+        rings.push(match &named.target {
+            WalTarget::File { dir, bytes } => Some(RingFile::open(world, dir, *bytes).await?),
+            WalTarget::Device { path, give_up } => Some(RingFile::open_device(world, path, give_up.as_deref()).await?),
+            WalTarget::Shared { dir, bytes } => Some(RingFile::create_shared(world, dir, *bytes).await?),
+            WalTarget::Storage => None,
+        });
+    }
+    Ok(rings)
+}
+
+fn wal_options(share: &Options, named: &NamedWal) -> WalOptions {
+    let mut options = share.wal.clone();
+    if let Some(pace) = &named.pace {
+        let object_bytes_max = pace.object_bytes_max.min(options.object_pace.object_bytes_max);
+        options.object_pace = PaceLimits { object_bytes_max, ..pace.clone() };
+    }
+    options
+}
+
+/// Nothing of it was written before.
+async fn begin(
+    world: &World,
+    objects: &Arc<dyn ObjectStore>,
+    image: &Image,
+    wal: WalId,
+    ring: Option<&RingFile>,
+    options: &WalOptions,
+) -> Result<Wal, WalOpenError> {
+    Ok(match ring {
+        Some(ring) => Wal::Ring(ring.begin(image, wal, options).await?),
+        None => Wal::Object(ObjectWal::begin(world, objects.clone(), wal, options)),
     })
 }
 
@@ -145,22 +178,31 @@ async fn probe_store(
     }
 }
 
-/// What the ledger is told of this start's WAL.
-async fn registration(
+/// What the ledger is told of this start's WALs.
+async fn registrations(
     world: &World,
     objects: &Arc<dyn ObjectStore>,
-    ring: Option<&RingFile>,
+    (wals, rings): (&[NamedWal], &[Option<RingFile>]),
     opened: &Image,
-) -> Result<WalRegistration, StartError> {
-    Ok(match ring {
-        Some(ring) => WalRegistration {
-            url: ring.url(),
-            ring_id: ring.id(),
-            start: ring.next_start(world, opened).await.map_err(|error| StartError(error.to_string()))?,
-            in_storage: false,
-        },
-        None => WalRegistration { url: objects.describe(), ring_id: 0, start: WalPosition(0), in_storage: true },
-    })
+) -> Result<Vec<WalRegistration>, StartError> {
+    let mut registrations = Vec::new();
+    for (named, ring) in wals.iter().zip(rings) {
+        let name = named.ledger_name().to_owned();
+        registrations.push(match ring {
+            Some(ring) => WalRegistration {
+                url: ring.url(),
+                ring_id: ring.id(),
+                start: ring.next_start(world, opened).await.map_err(|error| StartError(error.to_string()))?,
+                in_storage: false,
+                name,
+            },
+            None => {
+                let (url, start) = (objects.describe(), WalPosition(0));
+                WalRegistration { url, ring_id: 0, start, in_storage: true, name }
+            }
+        });
+    }
+    Ok(registrations)
 }
 
 /// Living starts of other brokers that nobody can reach under their address. The registration itself has replaced this broker's
@@ -191,47 +233,63 @@ async fn walk_the_living(recovery: &Recovery<'_>, image: &Image) -> BTreeMap<Wal
     walked
 }
 
-/// Streams that nobody owns: their last owner stopped cleanly, or died as its WAL was recovered.
-async fn open_ownerless(ledger: &Ledger, node_epoch: NodeEpoch) -> Result<(), control::LedgerError> {
-    let streams = ledger.image().ownerless_streams();
-    if !streams.is_empty() {
-        ledger.submit(Command::OpenStreams { streams, node_epoch, wal_index: WalIndex(0) }).await?;
+/// Streams that nobody owns: their last owner stopped cleanly, or died as its WAL was recovered. Each in the log that it wants.
+async fn open_ownerless(
+    ledger: &Ledger,
+    node_epoch: NodeEpoch,
+    request: &StartRequest,
+) -> Result<(), control::LedgerError> {
+    let image = ledger.image();
+    let mut wanted: BTreeMap<WalIndex, Vec<StreamId>> = BTreeMap::new();
+    for stream in image.ownerless_streams() {
+        let index = index_of(&request.wals, (request.choice)(&image, stream));
+        wanted.entry(index).or_default().push(stream);
+    }
+    for (wal_index, streams) in wanted {
+        ledger.submit(Command::OpenStreams { streams, node_epoch, wal_index }).await?;
     }
     Ok(())
 }
 
-fn share(
+/// A topic's setting is obeyed or told.
+fn warn_of_missing(image: &Image, node_epoch: NodeEpoch, request: &StartRequest) {
+    let own = image.streams.iter().filter(|(_, it)| it.owner().is_some_and(|owner| owner.node_epoch() == node_epoch));
+    let chosen = own.filter_map(|(stream, _)| (request.choice)(image, *stream));
+    let missing: BTreeSet<&str> =
+        chosen.filter(|name| request.wals.iter().all(|wal| wal.name != *name && wal.ledger_name() != *name)).collect();
+    if !missing.is_empty() {
+        let first = &request.wals[0].name;
+        tracing::warn!(
+            ?missing,
+            "topics choose write-ahead logs that this broker was started without: they are written to {first}"
+        );
+    }
+}
+
+fn share_of(
     world: &World,
     objects: &Arc<dyn ObjectStore>,
     ledger: Ledger,
     request: &StartRequest,
     node_id: base::NodeId,
-    wal: Wal,
-    begin_at: WalPosition,
+    node_epoch: NodeEpoch,
+    logs: Vec<Arc<Log>>,
 ) -> Arc<Shared> {
     let options = request.options.clone();
-    let wal_id = wal.id();
-    let limits = options.append_limits(&wal);
+    let readers = logs.iter().map(|log| (log.id, world::lock(&log.wal).reader())).collect();
     Arc::new(Shared {
         world: world.clone(),
         objects: Objects::of(objects),
         ledger,
         node_id,
-        node_epoch: wal_id.node_epoch,
-        wal_id,
-        batch_bytes_max: wal.group_bytes_max(),
-        readers: Mutex::new(BTreeMap::from([(wal_id, wal.reader())])),
-        wal: Mutex::new(wal),
-        front: Mutex::new(Front::new(limits)),
-        appended_bytes: AtomicU64::new(0),
-        driver_wakes: Notify::new(),
+        node_epoch,
+        logs,
+        choice: request.choice,
+        moved: watch::Sender::new(0),
+        readers: Mutex::new(readers),
         room: Notify::new(),
-        wal_is_full: AtomicBool::new(false),
-        wal_permille: AtomicU64::new(0),
-        oldest_append: AtomicU64::new(0),
         cache: Mutex::new(LogCache::new(options.log_cache_bytes_max)),
         streams: Mutex::new(BTreeMap::new()),
-        own: upload::source(&options, wal_id, begin_at),
         dead: DeadWals::new(),
         counters: Mutex::new(Counters::default()),
         blocks: BlockCache::new(options.block_cache_bytes_max),
@@ -247,16 +305,27 @@ fn share(
 
 fn spawn_tasks(shared: &Arc<Shared>) {
     let clock = &shared.world.clock;
-    drop(clock.spawn("append", Box::pin(driver::drive(shared.clone()))));
+    for log in &shared.logs {
+        drop(clock.spawn("append", Box::pin(driver::drive(shared.clone(), log.clone()))));
+    }
     drop(clock.spawn("follow", Box::pin(follow::follow(shared.clone()))));
+    if shared.logs.len() > 1 {
+        drop(clock.spawn("moves", Box::pin(moves::keep(shared.clone()))));
+    }
     drop(clock.spawn("housekeeping", Box::pin(housekeeping::keep(shared.clone()))));
     drop(clock.spawn("compaction", Box::pin(compaction::keep(shared.clone()))));
-    let task = shared.clone();
-    let upload = async move {
-        if let Err(error) = upload::run(&task, &task.own).await {
-            task.stop(error.to_string());
-        }
-        task.own.end();
-    };
-    drop(clock.spawn("upload", Box::pin(upload)));
+    for log in &shared.logs {
+        let (task, log) = (shared.clone(), log.clone());
+        let upload = async move {
+            let mut done = upload::run(&task, &log.source).await;
+            log.source.end();
+            if done.is_ok() && log.has_failed() {
+                done = moves::forget_failed(&task, &log).await.map_err(upload::UploadEnd::Ledger);
+            }
+            if let Err(error) = done {
+                task.stop(error.to_string());
+            }
+        };
+        drop(clock.spawn("upload", Box::pin(upload)));
+    }
 }

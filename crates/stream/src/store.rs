@@ -5,21 +5,23 @@
 //! `read`, `start` and `drain`; what the bytes mean is the caller's.
 
 use crate::CompactionUse;
+use crate::log::Log;
 use crate::offsets::Greatest;
 use crate::open_stream::OpenStream;
 use crate::options::Options;
 use crate::shared::Shared;
 use crate::wal::PutCounts;
 use crate::{drain, offsets, producers, read, start};
-use base::{NodeEpoch, NodeId, Offset, StreamEpoch, StreamId, UnixMillis, planted};
+use base::{NodeEpoch, NodeId, Offset, StreamEpoch, StreamId, UnixMillis, WalIndex, planted};
 use bytes::Bytes;
 use control::{Ledger, LedgerError};
-use control_core::{Command, Outcome, Refusal};
+use control_core::{Command, Image, Outcome, Refusal};
 use futures::future::BoxFuture;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use stream_core::pace::PaceLimits;
 use stream_core::producers::{ProducerBatch, SequenceError, Verdict};
 use stream_core::{NumberedBatch, WalEntry};
 use tokio::sync::{oneshot, watch};
@@ -43,6 +45,42 @@ pub enum WalTarget {
     Storage,
 }
 
+/// A write-ahead log that a start is to have.
+#[derive(Debug, Clone)]
+pub struct NamedWal {
+    /// By which topics choose it; no two of a start are the same.
+    pub name: String,
+    /// Where it lives.
+    pub target: WalTarget,
+    /// How it spends its puts, if it lives in the bucket. `None`: as [`Options`] say.
+    pub pace: Option<PaceLimits>,
+}
+
+impl NamedWal {
+    /// The only one, or the first, that nobody has named.
+    #[must_use]
+    pub fn default_of(target: WalTarget) -> NamedWal {
+        NamedWal { name: DEFAULT_WAL.to_owned(), target, pace: None }
+    }
+
+    /// As the ledger has it.
+    pub(crate) fn ledger_name(&self) -> &str {
+        if self.name == DEFAULT_WAL { "" } else { &self.name }
+    }
+}
+
+/// Which of these logs has that name, as the ledger has it or a topic chooses it; the first one where none has.
+pub(crate) fn index_of(wals: &[NamedWal], name: Option<&str>) -> WalIndex {
+    let found = (0u16..).zip(wals).find(|(_, wal)| name == Some(&wal.name) || name == Some(wal.ledger_name()));
+    WalIndex(found.map_or(0, |(index, _)| index))
+}
+
+/// By which name a stream chooses its log; `None`: the first one.
+pub type WalChoice = for<'a> fn(&'a Image, StreamId) -> Option<&'a str>;
+
+/// The name by which the first log can always be chosen, whatever else it is called.
+pub const DEFAULT_WAL: &str = "default";
+
 /// What a start asks for.
 #[derive(Clone)]
 pub struct StartRequest {
@@ -50,8 +88,10 @@ pub struct StartRequest {
     pub node_id: Option<NodeId>,
     /// `host:port` that clients use.
     pub advertised: String,
-    /// `--wal`.
-    pub wal: WalTarget,
+    /// `--wal`, by index: the first one is for streams that don't say otherwise. At least one.
+    pub wals: Vec<NamedWal>,
+    /// Which of them a stream is written to. A name that none of them has is taken for the first one's.
+    pub choice: WalChoice,
     /// Whether a broker at that advertised address answers; one that does is not declared dead.
     pub answers: Arc<dyn Fn(String) -> BoxFuture<'static, bool> + Send + Sync>,
     /// Bounds and periods.
@@ -68,7 +108,7 @@ pub struct StartError(pub String);
 /// Why an append was not accepted. Nothing was enqueued.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
-    /// Too much is waiting (slow or failing WAL or bucket): ask again later, slow the producer.
+    /// Too much is waiting (slow or failing WAL or bucket), or the stream changes its WAL: [`Stream::room`], then ask again.
     #[error("the write-ahead log is behind; try again")]
     Busy,
     /// This start does not own the stream (any more).
@@ -182,10 +222,10 @@ impl Store {
         self.shared.producers.set_expiration(expiration);
     }
 
-    /// The greatest batch that [`Stream::append`] takes, in bytes.
+    /// The greatest batch that every log takes, in bytes.
     #[must_use]
     pub fn batch_bytes_max(&self) -> usize {
-        self.shared.batch_bytes_max
+        self.shared.logs.iter().map(|log| log.batch_bytes_max).min().unwrap_or_default()
     }
 
     /// The stream, if this start owns it now.
@@ -193,6 +233,12 @@ impl Store {
     pub fn stream(&self, id: StreamId) -> Option<Stream> {
         let stream = self.shared.open_stream(id)?;
         Some(Stream { shared: self.shared.clone(), stream })
+    }
+
+    /// Changes when a stream has moved from one of this start's logs to another, which is later than the ledger shows it.
+    #[must_use]
+    pub fn watch_moves(&self) -> watch::Receiver<u64> {
+        self.shared.moved.subscribe()
     }
 
     /// Why a stream can't be served by anybody now, for people.
@@ -208,24 +254,6 @@ impl Store {
             let url = image.wals.get(&owner.wal).map_or("a write-ahead log that is gone", |record| record.url.as_str());
             format!("its owner died, and {url} waits to be recovered: start a broker that can read it")
         }))
-    }
-
-    /// Waits until appends have room again after [`AppendError::Busy`], or this start ends.
-    pub async fn room(&self) {
-        loop {
-            let changed = self.shared.room.notified();
-            if !self.shared.is_busy() || self.shared.has_stopped() {
-                return;
-            }
-            changed.await;
-        }
-    }
-
-    /// How long a producer that is answered now should send nothing: more than none while the log fills faster than it is emptied, or
-    /// is slow itself. Beyond that, appends are refused ([`AppendError::Busy`]).
-    #[must_use]
-    pub fn throttle(&self) -> Duration {
-        self.shared.throttle()
     }
 
     /// Resolves with the reason when this start must stop: declared dead, fenced, or its WAL failed.
@@ -253,26 +281,14 @@ impl Store {
             let cache = lock(&self.shared.cache);
             (cache.memory_bytes(), cache.spilled_runs())
         };
-        let (wal_used_bytes, wal_capacity_bytes, wal_puts) = {
-            let wal = lock(&self.shared.wal);
-            (wal.used_bytes(), wal.capacity_bytes(), wal.put_counts())
-        };
-        let append_age = self.shared.oldest_append_waits();
-        let throttle = self.shared.throttle();
-        let append_bytes = lock(&self.shared.front).appender.held_bytes() as u64;
-        let upload_behind_bytes = lock(&self.shared.own.core).behind_bytes();
         let recovering_wals = *self.shared.dead.recovering.borrow();
+        let wals: Vec<WalGauges> = self.shared.logs.iter().map(|log| WalGauges::of(log)).collect();
         Gauges {
             log_cache_bytes: memory_bytes,
             spilled_runs,
-            wal_used_bytes,
-            wal_capacity_bytes,
-            appended_bytes: self.shared.appended_bytes.load(Ordering::Relaxed),
-            wal_puts,
-            append_bytes,
-            append_age,
-            throttle,
-            upload_behind_bytes,
+            appended_bytes: wals.iter().map(|wal| wal.appended_bytes).sum(),
+            upload_behind_bytes: wals.iter().map(|wal| wal.upload_behind_bytes).sum(),
+            wals,
             recovering_wals,
             corrupt_reads: self.shared.cold.corrupt.load(Ordering::Relaxed),
         }
@@ -280,32 +296,68 @@ impl Store {
 }
 
 /// Momentary values.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gauges {
     /// Memory of the log cache.
     pub log_cache_bytes: u64,
-    /// Runs of it that are only in the WAL.
+    /// Runs of it that are only in a WAL.
     pub spilled_runs: usize,
-    /// Bytes of the WAL that are still needed.
-    pub wal_used_bytes: u64,
-    /// Its size.
-    pub wal_capacity_bytes: u64,
     /// Bytes of batches acknowledged since the start.
     pub appended_bytes: u64,
-    /// Where it lies in the bucket: its puts since the start.
-    pub wal_puts: PutCounts,
-    /// Bytes accepted and not acknowledged.
-    pub append_bytes: u64,
-    /// How long the oldest of them has waited.
-    pub append_age: Duration,
-    /// What producers are told now: [`Store::throttle`].
-    pub throttle: Duration,
     /// Bytes acknowledged and not committed.
     pub upload_behind_bytes: u64,
+    /// Of each of this start's logs, by index.
+    pub wals: Vec<WalGauges>,
     /// Dead WALs whose tails are still uploaded.
     pub recovering_wals: usize,
     /// Reads, since the start, of records that are damaged or missing where they are stored.
     pub corrupt_reads: u64,
+}
+
+/// Momentary values of one log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WalGauges {
+    /// By which topics choose it.
+    pub name: String,
+    /// Whether it has failed: its streams go on in another log until the next start.
+    pub has_failed: bool,
+    /// Bytes of it that are still needed.
+    pub used_bytes: u64,
+    /// Its size.
+    pub capacity_bytes: u64,
+    /// Bytes of batches acknowledged since the start.
+    pub appended_bytes: u64,
+    /// Where it lies in the bucket: its puts since the start.
+    pub puts: PutCounts,
+    /// Bytes accepted and not acknowledged.
+    pub append_bytes: u64,
+    /// How long the oldest of them has waited.
+    pub append_age: Duration,
+    /// What its producers are told now: [`Stream::throttle`].
+    pub throttle: Duration,
+    /// Bytes acknowledged and not committed.
+    pub upload_behind_bytes: u64,
+}
+
+impl WalGauges {
+    fn of(log: &Log) -> WalGauges {
+        let (used_bytes, capacity_bytes, puts) = {
+            let wal = lock(&log.wal);
+            (wal.used_bytes(), wal.capacity_bytes(), wal.put_counts())
+        };
+        WalGauges {
+            name: log.name.clone(),
+            has_failed: log.has_failed(),
+            used_bytes,
+            capacity_bytes,
+            appended_bytes: log.appended_bytes.load(Ordering::Relaxed),
+            puts,
+            append_bytes: lock(&log.front).appender.held_bytes() as u64,
+            append_age: log.oldest_append_waits(),
+            throttle: log.throttle(),
+            upload_behind_bytes: lock(&log.source.core).behind_bytes(),
+        }
+    }
 }
 
 /// One stream that this start owns; clones share it.
@@ -346,7 +398,7 @@ impl Stream {
         self.stream.confirmed()
     }
 
-    /// Follows the confirmed offset: what parked fetches wait on. Also changes when the stream is deleted.
+    /// Follows the confirmed offset: what parked fetches wait on. Also changes when the tenure is over.
     #[must_use]
     pub fn watch_confirmed(&self) -> watch::Receiver<Offset> {
         self.stream.watch_confirmed()
@@ -356,6 +408,12 @@ impl Stream {
     #[must_use]
     pub fn is_deleted(&self) -> bool {
         self.stream.is_deleted()
+    }
+
+    /// Whether this tenure is over: the stream is deleted, or was moved to another log; [`Store::stream`] has the next one then.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.stream.is_over()
     }
 
     /// Enqueues a batch; never waits. The caller numbers and enqueues under one lock per stream, so that order is offset order.
@@ -370,11 +428,18 @@ impl Stream {
     pub fn append(&self, batch: NumberedBatch) -> Result<Appended, AppendError> {
         let shared = &self.shared;
         let bytes = batch.bytes.len();
-        if bytes > shared.batch_bytes_max {
-            return Err(AppendError::TooLarge { bytes, bytes_max: shared.batch_bytes_max });
+        let log = &self.stream.log;
+        if bytes > log.batch_bytes_max {
+            return Err(AppendError::TooLarge { bytes, bytes_max: log.batch_bytes_max });
         }
-        let mut front = lock(&shared.front);
-        if front.closed || self.stream.is_deleted() {
+        let mut front = lock(&log.front);
+        if self.stream.is_over() {
+            return Err(AppendError::NotOwner);
+        }
+        if self.stream.is_moving.load(Ordering::Acquire) || log.has_failed() {
+            return Err(AppendError::Busy);
+        }
+        if front.closed {
             return Err(AppendError::NotOwner);
         }
         let (base, next) = (batch.range.base, self.stream.next());
@@ -388,7 +453,7 @@ impl Stream {
         {
             return Ok(Appended::Repeat(original));
         }
-        if shared.wal_is_full.load(Ordering::Acquire) {
+        if log.is_full.load(Ordering::Acquire) {
             return Err(AppendError::Busy);
         }
         let after = batch.range.next;
@@ -408,9 +473,28 @@ impl Stream {
         let wakes = front.appender.is_worth_waking(waited);
         drop(front);
         if wakes {
-            shared.driver_wakes.notify_one();
+            log.driver_wakes.notify_one();
         }
         Ok(Appended::Enqueued(confirmation))
+    }
+
+    /// Waits until appends to its log have room again after [`AppendError::Busy`], its move is over, or this start ends.
+    pub async fn room(&self) {
+        loop {
+            let changed = self.shared.room.notified();
+            let waits = self.stream.is_moving.load(Ordering::Acquire) || self.stream.log.is_busy();
+            if !waits || self.stream.is_over() || self.shared.has_stopped() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// How long a producer to this stream that is answered now should send nothing: more than none while its log fills faster than it is
+    /// emptied, or is slow itself. Beyond that, appends are refused ([`AppendError::Busy`]).
+    #[must_use]
+    pub fn throttle(&self) -> Duration {
+        self.stream.log.throttle()
     }
 
     /// Brings what idempotent producers wrote to the stream into memory, as [`AppendError::ProducersAway`] asks for. Waits while
@@ -438,7 +522,7 @@ impl Stream {
         match self.shared.ledger.refresh().await {
             Err(LedgerError::Dead(_)) => Ok(false),
             Err(error) => Err(ReadError::Trouble(error.to_string())),
-            Ok(image) => Ok(!image.is_dead(self.shared.node_epoch) && !self.stream.is_deleted()),
+            Ok(image) => Ok(!image.is_dead(self.shared.node_epoch) && !self.stream.is_over()),
         }
     }
 
@@ -448,7 +532,7 @@ impl Stream {
             return true;
         }
         let mut confirmed = self.stream.watch_confirmed();
-        let confirms = confirmed.wait_for(|confirmed| *confirmed >= next || self.stream.is_deleted());
+        let confirms = confirmed.wait_for(|confirmed| *confirmed >= next || self.stream.is_over());
         tokio::select! {
             biased;
             changed = confirms => changed.is_ok_and(|confirmed| *confirmed >= next),
@@ -461,7 +545,7 @@ impl Stream {
     /// # Errors
     /// The kind says what to do.
     pub async fn read(&self, from: Offset, bytes_max: usize) -> Result<ReadBatches, ReadError> {
-        if self.stream.is_deleted() {
+        if self.stream.is_over() {
             return Err(ReadError::NotOwner);
         }
         if from < self.start() || from > self.stream.confirmed() {

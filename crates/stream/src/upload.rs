@@ -68,13 +68,14 @@ enum Step {
 /// Uploads and commits until this start may not any more; a dead WAL, and after this start has ended its own, until everything is
 /// committed: what a failed WAL confirmed is still in memory.
 pub(crate) async fn run(shared: &Arc<Shared>, source: &Arc<Source>) -> Result<(), UploadEnd> {
-    let grows = || source.wal == shared.wal_id && !shared.has_stopped();
+    let own = shared.log_of(source.wal);
+    let grows = || own.is_some_and(|log| !log.has_failed()) && !shared.has_stopped();
     let mut steps: FuturesUnordered<BoxFuture<'static, Step>> = FuturesUnordered::new();
     let mut uploaded: BTreeMap<u64, (Block, Vec<UploadedObject>)> = BTreeMap::new();
     loop {
         let due = {
             let now = shared.world.clock.now();
-            let filling = source.wal == shared.wal_id && shared.wal_is_filling();
+            let filling = own.is_some_and(|log| log.is_filling());
             let mut core = lock(&source.core);
             while core.freeze_if_due(now, filling) {}
             while let Some(block) = core.next_upload() {
@@ -99,8 +100,10 @@ pub(crate) async fn run(shared: &Arc<Shared>, source: &Arc<Source>) -> Result<()
             biased;
             Some(step) = steps.next() => match step {
                 Step::Uploaded(block, objects) => {
-                    if planted!("trim before commit", false, true) && source.wal == shared.wal_id {
-                        lock(&shared.wal).trim(block.trim);
+                    if planted!("trim before commit", false, true)
+                        && let Some(log) = own
+                    {
+                        lock(&log.wal).trim(block.trim);
                     }
                     lock(&source.core).uploaded(block.number);
                     uploaded.insert(block.number, (block, objects));
@@ -115,7 +118,7 @@ pub(crate) async fn run(shared: &Arc<Shared>, source: &Arc<Source>) -> Result<()
 
 /// Everything of the block that still needs it is in the bucket when this ends.
 async fn upload_block(shared: Arc<Shared>, source: Arc<Source>, block: Block) -> Step {
-    let is_own = source.wal == shared.wal_id;
+    let is_own = shared.log_of(source.wal).is_some();
     let _permit = if is_own { None } else { Some(permit(&shared.dead.blocks).await) };
     let mut backoff = Backoff::new();
     loop {
@@ -140,8 +143,8 @@ async fn put_block(shared: &Shared, source: &Source, block: &Block) -> Vec<Uploa
     drop(image);
     let plans = plan_objects(&needed, &shared.options.upload_limits());
     // Before anything is put: what is confirmed now includes all of the block.
-    let sections = if source.wal == shared.wal_id {
-        producers::own_sections(shared)
+    let sections = if shared.log_of(source.wal).is_some() {
+        producers::own_sections(shared, source.wal)
     } else if block.number == 0 {
         // Blocks are committed in order, so that the first one saves for all.
         producers::adopted_sections(shared, source.wal)
@@ -149,7 +152,10 @@ async fn put_block(shared: &Shared, source: &Source, block: &Block) -> Vec<Uploa
         Vec::new()
     };
     let ids = lock(&shared.counters).draw(shared.node_epoch, plans.len());
-    let states = put_states(shared, source, sections).await;
+    let mut states = Vec::new();
+    for sections in by_object(sections) {
+        states.push(put_states(shared, source, sections).await);
+    }
     let objects = stream::iter(plans.into_iter().zip(ids))
         .map(|(ranges, id)| put_object(shared, source, id, ranges))
         .buffered(shared.options.requests_max.max(1))
@@ -158,11 +164,21 @@ async fn put_block(shared: &Shared, source: &Source, block: &Block) -> Vec<Uploa
     objects.into_iter().flatten().chain(states).collect()
 }
 
-/// Producer state in an object of its own: it would keep one with records alive long after these are deleted.
-async fn put_states(shared: &Shared, source: &Source, sections: Vec<Section>) -> Option<UploadedObject> {
-    if sections.is_empty() {
-        return None;
+/// An object has one state of a stream at the most; a dead log may hold parts of several tenures of it.
+fn by_object(sections: Vec<Section>) -> Vec<Vec<Section>> {
+    let mut objects: Vec<Vec<Section>> = Vec::new();
+    for section in sections {
+        let free = objects.iter().position(|object| object.last().is_none_or(|last| last.stream < section.stream));
+        match free {
+            Some(free) => objects[free].push(section),
+            None => objects.push(vec![section]),
+        }
     }
+    objects
+}
+
+/// Producer state in an object of its own: it would keep one with records alive long after these are deleted.
+async fn put_states(shared: &Shared, source: &Source, sections: Vec<Section>) -> UploadedObject {
     let id = lock(&shared.counters).draw(shared.node_epoch, 1)[0];
     let mut builder = ObjectBuilder::new(id, source.wal, shared.options.data_block_bytes);
     for Section { stream, stream_epoch, range, bytes } in sections {
@@ -180,7 +196,7 @@ async fn put_states(shared: &Shared, source: &Source, sections: Vec<Section>) ->
         len: state.len,
         crc: state.crc,
     });
-    Some(UploadedObject { id, size, ranges: Vec::new(), states: states.collect() })
+    UploadedObject { id, size, ranges: Vec::new(), states: states.collect() }
 }
 
 /// A range of the block that still needs its WAL and does not reach its end in these objects, or the first of its records that are

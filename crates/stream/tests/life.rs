@@ -206,7 +206,7 @@ fn a_stop_in_the_midst_of_appends_cuts_off_nothing_that_is_acknowledged() {
                 match stream.append(batch(stream.next().0, 1, 1000)) {
                     Ok(Appended::Enqueued(confirmation)) => confirmations.push(confirmation),
                     Ok(Appended::Repeat(original)) => panic!("no repeat of {original:?}"),
-                    Err(AppendError::Busy) => store.room().await,
+                    Err(AppendError::Busy) => stream.room().await,
                     Err(error) => panic!("{error}"),
                 }
             }
@@ -346,7 +346,7 @@ fn a_small_ring_is_written_around_many_times() {
         while appended < 2000 {
             match stream.append(batch(stream.next().0, 1, 60_000)) {
                 Ok(_) => appended += 1,
-                Err(AppendError::Busy) => store.room().await,
+                Err(AppendError::Busy) => stream.room().await,
                 Err(error) => panic!("{error}"),
             }
         }

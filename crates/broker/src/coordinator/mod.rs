@@ -136,10 +136,12 @@ pub(crate) async fn run(broker: Arc<Shared>) {
     let coordinators = &broker.coordinators;
     let mut stopping = broker.stopping.subscribe();
     let mut images = broker.store.ledger().watch();
+    let mut moves = broker.store.watch_moves();
     let mut names = images.borrow().topic_names.clone();
     let mut next_expiry = broker.clock.now().plus(broker.options.offsets_check_period);
     loop {
         let image = images.borrow_and_update().clone();
+        moves.borrow_and_update();
         coordinators.follow(&broker, &image);
         // Most entries of the ledger are about other things, and leave the names as they were.
         let has_lost_topics =
@@ -168,6 +170,7 @@ pub(crate) async fn run(broker: Arc<Shared>) {
             biased;
             _ = stopping.wait_for(|stopping| *stopping) => return,
             changed = images.changed() => if changed.is_err() { return },
+            changed = moves.changed() => if changed.is_err() { return },
             () = coordinators.wakes.notified() => {}
             () = broker.clock.sleep(next.since(broker.clock.now())) => {}
         }

@@ -395,7 +395,7 @@ impl Shard {
                 }
             }
             let left = deadline.since(broker.clock.now());
-            if broker.clock.timeout(left, broker.store.room()).await.is_none() {
+            if broker.clock.timeout(left, self.partition.room()).await.is_none() {
                 return Err(Failure::CoordinatorUnavailable("the write-ahead log is behind".to_owned()));
             }
         }

@@ -9,8 +9,8 @@ use crate::Shared;
 use crate::error::Failure;
 use crate::handler::describe_configs::{self, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP, TOPIC};
 use crate::settings::{self, Change, Changes, Described, Operation, Scope, Update, View, Wanted, Wrong, change};
-use crate::{requests, topic_name, topic_settings, topics};
-use base::TopicId;
+use crate::{requests, topic_name, topic_settings, topics, wals};
+use base::{NodeEpoch, TopicId};
 use control_core::{Command, Image, SettingsScope};
 use protocol::error_code::ErrorCode;
 use protocol::messages::alter_configs_request::AlterConfigsRequest;
@@ -133,6 +133,11 @@ fn plan_topic(broker: &Shared, view: &View<'_>, name: &str, wanted: Wanted) -> R
         topics::check_batch_fits(broker, topics::BATCH_BYTES_MAX, bytes).map_err(Failure::InvalidConfig)?;
     }
     topic_settings::check_cleaning(&after(&topic.configs, &changes), view.options).map_err(Failure::InvalidConfig)?;
+    if matches!(changes.get(wals::WAL), Some(Some(_))) {
+        let owners = view.image.streams_of(topic.id).filter_map(|(_, stream)| Some(stream.owner()?.node_epoch()));
+        let alive: BTreeSet<NodeEpoch> = owners.filter(|owner| view.image.is_alive(*owner)).collect();
+        wals::check(view.image, alive.into_iter(), &after(&topic.configs, &changes))?;
+    }
     tell_caveats(Scope::Topic, name, &changes);
     let id: TopicId = topic.id;
     Ok(Command::AlterTopicConfigs { id, changes })

@@ -5,7 +5,7 @@
 //! is acks=all: there is one durability. acks=0 is not answered, and an error closes the connection, as the client has no other
 //! way to learn of it.
 //!
-//! Back-pressure, in two steps: while the WAL is filling, answers carry a throttle time ([`stream::Store::throttle`]); while it is
+//! Back-pressure, in two steps: while a partition's WAL is filling, answers carry a throttle time ([`stream::Stream::throttle`]); while it is
 //! full, `start` waits for room, which keeps the connection from reading on.
 
 use crate::Shared;
@@ -42,6 +42,8 @@ struct Outcome {
     log_start: Option<Offset>,
     stamped: Option<UnixMillis>,
     appended: Result<Appended, Failure>,
+    /// Where it was to be appended; its log tells how busy it is.
+    partition: Option<Partition>,
 }
 
 /// The partitions of one topic, as named by the request.
@@ -89,12 +91,15 @@ pub(crate) async fn start(
         outcomes.push(TopicOutcome { asked, partitions });
     }
     async move {
+        let partitions = outcomes.iter_mut().flat_map(|topic| &mut topic.partitions);
+        let partitions: Vec<Partition> = partitions.filter_map(|outcome| outcome.partition.take()).collect();
         let responses = join_all(outcomes.into_iter().map(|topic| confirm_topic(&broker, topic, deadline))).await;
         if acks == 0 {
             return refused_partition(&responses);
         }
         // A client that heeds it sends nothing for so long; one that does not soon meets a broker that does not read on.
-        let throttle_time_ms = i32::try_from(broker.store.throttle().as_millis()).unwrap_or(i32::MAX);
+        let throttle = partitions.iter().map(Partition::throttle).max().unwrap_or_default();
+        let throttle_time_ms = i32::try_from(throttle.as_millis()).unwrap_or(i32::MAX);
         Ok(Some(ProduceResponse { responses, throttle_time_ms, ..ProduceResponse::default() }))
     }
 }
@@ -134,7 +139,8 @@ async fn enqueue(
     data: PartitionProduceData,
 ) -> Outcome {
     let index = data.index;
-    let mut outcome = Outcome { index, log_start: None, stamped: None, appended: Err(Failure::UnknownPartition) };
+    let appended = Err(Failure::UnknownPartition);
+    let mut outcome = Outcome { index, log_start: None, stamped: None, appended, partition: None };
     let checked = match &check.refused {
         Some(refused) => Err(refused.clone()),
         None => check_partition(broker, (check, checking), topic, data).await,
@@ -143,10 +149,12 @@ async fn enqueue(
         Ok((partition, batch)) => {
             outcome.log_start = Some(partition.log_start());
             outcome.stamped = batch.stamped();
-            outcome.appended = append(broker, &partition, &batch, check.deadline).await;
+            let mut partition = partition;
+            outcome.appended = append(broker, &mut partition, &batch, check.deadline).await;
             // Kafka answers a repeat with the original's time, also where it is the producer's.
             let repeats = outcome.appended.as_ref().ok().and_then(|appended| appended.repeats);
             outcome.stamped = repeats.or(outcome.stamped);
+            outcome.partition = Some(partition);
         }
         Err(failure) => outcome.appended = Err(failure),
     }
@@ -179,16 +187,22 @@ async fn check_partition(
 /// producer's first batch brings into memory.
 async fn append(
     broker: &Shared,
-    partition: &Partition,
+    partition: &mut Partition,
     batch: &CheckedBatch,
     deadline: Micros,
 ) -> Result<Appended, Failure> {
     loop {
+        // Moved to another log meanwhile, and led by this broker still.
+        if partition.is_over()
+            && let Some(next) = broker.partitions.owned(partition.id())
+        {
+            *partition = next;
+        }
         match partition.append(batch) {
             Ok(appended) => return Ok(appended),
             Err(AppendError::Busy) => {
                 let left = deadline.since(broker.clock.now());
-                if broker.clock.timeout(left, broker.store.room()).await.is_none() {
+                if broker.clock.timeout(left, partition.room()).await.is_none() {
                     return Err(AppendError::Busy.into());
                 }
             }
@@ -210,6 +224,7 @@ async fn append(
                     Some(Ok(true)) => Err(error.into()),
                 };
             }
+            Err(AppendError::NotOwner) if partition.is_over() && broker.partitions.owned(partition.id()).is_some() => {}
             Err(AppendError::TooManyProducers) if partition.has_room_for_a_producer() => {}
             Err(error @ AppendError::Gap { .. }) => {
                 tracing::error!("append batch: {error}; this is a bug");

@@ -19,7 +19,7 @@ const HEAD: &str = "# Settings
 
 This page is made from the tables in `crates/broker/src/settings/table`: `cargo run -p broker --example configuration`.
 
-Every setting of brokers, topics, groups and subscriptions to clients' metrics that Apache Kafka 4.4 knows stands here, with what becomes of it.
+Every setting of brokers, topics, groups and subscriptions to clients' metrics that Apache Kafka 4.4 knows stands here, with what becomes of it; one is Millstream's own, `millstream.wal`.
 
 - **Honoured**: the broker acts on it.
 - **Without object**: what it tunes does not exist here, or not yet; it is taken, kept and shown, one log line says so, and DescribeConfigs tells it in the setting's documentation.

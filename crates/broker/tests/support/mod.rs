@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use stream::wal::WalOptions;
-use stream::{Options, StartRequest, Store, WalTarget};
+use stream::{NamedWal, Options, StartRequest, Store, WalTarget};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use world::{Connection, FolderStore, GetRange, ObjectMeta, ObjectStore, PutOutcome, StoreError, World};
@@ -91,17 +91,22 @@ pub struct Running {
 
 /// Starts a broker whose WAL is in the bucket, so that the gate can hold acknowledgements up.
 pub async fn start(options: BrokerOptions) -> Running {
-    start_in(tempfile::tempdir().unwrap(), options, WAL_BYTES).await
+    start_in(tempfile::tempdir().unwrap(), options, WAL_BYTES, false).await
+}
+
+/// The same with a second log, `bulk`, a ring in a file.
+pub async fn start_with_bulk(options: BrokerOptions) -> Running {
+    start_in(tempfile::tempdir().unwrap(), options, WAL_BYTES, true).await
 }
 
 /// The same with a log of so many bytes.
 pub async fn start_with_log(options: BrokerOptions, wal_bytes: u64) -> Running {
-    start_in(tempfile::tempdir().unwrap(), options, wal_bytes).await
+    start_in(tempfile::tempdir().unwrap(), options, wal_bytes, false).await
 }
 
 const WAL_BYTES: u64 = 16 << 30;
 
-async fn start_in(folder: TempDir, options: BrokerOptions, wal_bytes: u64) -> Running {
+async fn start_in(folder: TempDir, options: BrokerOptions, wal_bytes: u64, bulk: bool) -> Running {
     let world = World::system();
     let inner = FolderStore::open(world.disk.clone(), world.clock.clone(), folder.path().join("bucket")).await.unwrap();
     let gate = Arc::new(Gate {
@@ -113,10 +118,16 @@ async fn start_in(folder: TempDir, options: BrokerOptions, wal_bytes: u64) -> Ru
     });
     let listener = world.network.listen("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
+    let mut wals = vec![NamedWal::default_of(WalTarget::Storage)];
+    if bulk {
+        let target = WalTarget::File { dir: folder.path().join("bulk"), bytes: 16 << 20 };
+        wals.push(NamedWal { name: "bulk".to_owned(), target, pace: None });
+    }
     let request = StartRequest {
         node_id: None,
         advertised: address.clone(),
-        wal: WalTarget::Storage,
+        wals,
+        choice: broker::wal_choice,
         answers: Arc::new(|_| Box::pin(std::future::ready(false))),
         options: Options {
             upload_age: Duration::from_millis(200),
@@ -137,7 +148,7 @@ impl Running {
         self.broker.stop().await;
         self.store.drain(Duration::from_secs(10)).await;
         let Running { folder, options, .. } = self;
-        start_in(folder, options, WAL_BYTES).await
+        start_in(folder, options, WAL_BYTES, false).await
     }
 
     pub async fn client(&self) -> Client {

@@ -34,7 +34,8 @@ pub(super) fn commit_objects(image: &mut Image, seq: LedgerSeq, commit: &Commit<
     }
     // The trim point was chosen as if all were accepted: a refused range still needs its records.
     let complete = planted!("trim before commit", ranges.iter().all(|accepted| *accepted), true);
-    if let Some(wal) = image.wals.get_mut(&commit.wal)
+    let trimmed = planted!("trim of another log", commit.wal, WalId { index: Default::default(), ..commit.wal });
+    if let Some(wal) = image.wals.get_mut(&trimmed)
         && complete
         && commit.trim > wal.trim
     {

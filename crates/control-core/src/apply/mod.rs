@@ -11,7 +11,7 @@
 //! | `settings` | AlterSettings |
 //! | `commit` | CommitObjects, ObjectsDeleted |
 //! | `replace` | Replace |
-//! | `stream` | Trim, Cleaned, OpenStreams, and what all share about tenures and references |
+//! | `stream` | Trim, Cleaned, OpenStreams, MoveStreams, and what all share about tenures and references |
 //! | `wal` | WalRecovered, ForgetWal |
 
 mod commit;
@@ -105,6 +105,7 @@ fn dispatch(image: &mut Image, entry: &Entry, command: &Command) -> Applied {
         Command::OpenStreams { streams, node_epoch, wal_index } => {
             stream::open_streams(image, streams, *node_epoch, *wal_index)
         }
+        Command::MoveStreams { node_epoch, to, streams } => stream::move_streams(image, *node_epoch, *to, streams),
         Command::Trim { stream, node_epoch, stream_epoch, start } => {
             stream::trim(image, entry.seq, *stream, *node_epoch, *stream_epoch, *start)
         }

@@ -75,6 +75,7 @@ pub(super) fn register(
             start: wal.start,
             trim: wal.start,
             state: WalState::Open,
+            name: wal.name.clone(),
         };
         image.wals.insert(WalId { node_epoch, index: WalIndex(index) }, Arc::new(record));
     }

@@ -71,9 +71,13 @@ pub(super) fn note_saved(image: &mut Image, wal: WalId) {
         Some(record) => matches!(record.state, WalState::Sealed { end, .. } if record.trim >= end),
         None => true,
     };
-    if !saved {
-        return;
+    if saved {
+        forget_unsaved(image, wal);
     }
+}
+
+/// That WAL holds no state that is not referenced.
+pub(super) fn forget_unsaved(image: &mut Image, wal: WalId) {
     let waiting: Vec<_> =
         image.streams.iter().filter(|(_, stream)| stream.unsaved.contains(&wal)).map(|(id, _)| *id).collect();
     for id in waiting {

@@ -91,6 +91,33 @@ pub(super) fn open_streams(image: &mut Image, streams: &[StreamId], node_epoch: 
     Ok(Outcome::Done)
 }
 
+/// A move to oneself (rule D-9): the log that is left keeps what is not committed, and its holder commits that. An end that the ledger knows to
+/// be too low would shorten what is acknowledged, so that stream stays where it is.
+pub(super) fn move_streams(
+    image: &mut Image,
+    node_epoch: NodeEpoch,
+    to: WalIndex,
+    streams: &[(StreamId, StreamEpoch, Offset)],
+) -> Applied {
+    let wal = open_wal(image, node_epoch, to)?;
+    for (id, epoch, end) in streams {
+        let Ok(stream) = owned(image, *id, node_epoch, *epoch) else { continue };
+        let Some(open) = stream.owner().filter(|open| open.wal != wal) else { continue };
+        if *end < open.start.max(open.committed).max(stream.start) || *end > Offset::MAX {
+            continue;
+        }
+        let left = open.wal;
+        let mut stream = StreamRecord::clone(stream);
+        stream.close(*end);
+        if planted!("producer state left behind by a move", !stream.unsaved.contains(&left), false) {
+            stream.unsaved.push(left);
+        }
+        stream.open_next(wal);
+        image.streams.insert(*id, Arc::new(stream));
+    }
+    Ok(Outcome::Done)
+}
+
 /// The WAL of a living start that a tenure may be opened in.
 pub(super) fn open_wal(image: &Image, node_epoch: NodeEpoch, index: WalIndex) -> Result<WalId, Refusal> {
     let wal = WalId { node_epoch, index };

@@ -1,6 +1,6 @@
 //! The sealing entry, and forgetting what is wholly committed.
 
-use super::{Applied, node};
+use super::{Applied, node, producers};
 use crate::{Image, Outcome, Refusal, StreamRecord, WalState};
 use base::{NodeEpoch, Offset, StreamId, WalId, WalIndex, WalPosition, planted};
 use std::collections::BTreeMap;
@@ -53,10 +53,14 @@ pub(super) fn recovered(image: &mut Image, id: WalId, found: &Recovered<'_>) -> 
     let wal_trim = wal.trim;
     wal.state = WalState::Sealed { end: found.end, recoverer: found.recoverer };
     image.wals.insert(id, Arc::new(wal));
-    // What lies between trim point and end may hold producer state, also of records that need no commit. A start that seals its own
-    // has committed all of it.
-    let holds_state = found.end > wal_trim && found.recoverer != id.node_epoch;
+    // What lies between trim point and end may hold producer state, also of records that need no commit. A start that seals its own as it
+    // stops has committed all of it.
+    let stops = found.recoverer == id.node_epoch && found.open_on.is_none();
+    let holds_state = found.end > wal_trim && !stops;
     close_tenures(image, id, found.ends, open_on, holds_state);
+    if !holds_state {
+        producers::forget_unsaved(image, id);
+    }
     Ok(Outcome::Done)
 }
 
@@ -84,20 +88,25 @@ fn close_tenures(image: &mut Image, id: WalId, ends: &[(StreamId, Offset)], open
     let open: Vec<StreamId> = image
         .streams
         .iter()
-        .filter(|(_, stream)| stream.owner().is_some_and(|owner| owner.wal == id))
+        .filter(|(_, stream)| stream.owner().is_some_and(|owner| is_of(owner.wal, id)))
         .map(|(stream, _)| *stream)
         .collect();
     for stream_id in open {
         let Some(stream) = image.streams.get_mut(&stream_id) else { continue };
         let stream: &mut StreamRecord = Arc::make_mut(stream);
         stream.close(held.get(&stream_id).copied().unwrap_or_default());
-        if planted!("producer state lost with deleted records", holds_state, false) {
+        if planted!("producer state lost with deleted records", holds_state, false) && !stream.unsaved.contains(&id) {
             stream.unsaved.push(id);
         }
         if let Some(wal) = open_on {
             stream.open_next(wal);
         }
     }
+}
+
+/// The sealing of one index says nothing about another (rule D-9).
+fn is_of(owner: WalId, sealed: WalId) -> bool {
+    planted!("W1", owner == sealed, owner.node_epoch == sealed.node_epoch)
 }
 
 /// Only what is wholly committed may be forgotten: the record is what keeps its bytes from being deleted.
@@ -115,7 +124,7 @@ pub(super) fn forget(image: &mut Image, id: WalId) -> Applied {
 
 impl StreamRecord {
     /// Closes the open tenure at the greatest of its start, its committed end, the stream's start and what its WAL holds (D-6).
-    fn close(&mut self, held: Offset) {
+    pub(super) fn close(&mut self, held: Offset) {
         let start = self.start;
         let Some(open) = self.tenures.last_mut() else { unreachable!("a stream has at least one tenure") };
         let floor = planted!("T2", start, Offset(0));

@@ -9,10 +9,14 @@ mod wire;
 use crate::{Command, CommandId, Entry, Image};
 use base::crc32c;
 use bytes::Bytes;
-use wire::{Reader, Wire};
+use wire::{Out, Reader, Wire};
 
-/// The version that this program writes, and the newest that it reads.
-pub const VERSION: u16 = 6;
+/// The newest version that this program reads and writes.
+pub const VERSION: u16 = 7;
+
+/// What does not need a newer one is written in this version, so that a cluster which does not use several write-ahead logs can go back to
+/// a program that does not know them.
+const VERSION_PLAIN: u16 = 6;
 
 const ENTRY_MAGIC: [u8; 4] = *b"MsLe";
 const SNAPSHOT_MAGIC: [u8; 4] = *b"MsLs";
@@ -62,23 +66,51 @@ pub fn decode_snapshot(bytes: &[u8]) -> Result<Image, CodecError> {
 /// How many bytes a command takes in an entry.
 #[must_use]
 pub fn command_bytes(id: CommandId, command: &Command) -> usize {
-    let mut out = Vec::new();
+    let mut out = Out::new(version_of(command));
     id.write(&mut out);
     command.write(&mut out);
-    out.len()
+    out.bytes.len()
 }
 
-fn frame<T: Wire>(magic: [u8; 4], value: &T) -> Bytes {
-    let mut out = Vec::new();
+/// What has a frame of its own.
+trait Framed: Wire {
+    /// The least version that has a place for everything in it, from [`VERSION_PLAIN`] on.
+    fn version(&self) -> u16;
+}
+
+impl Framed for Entry {
+    fn version(&self) -> u16 {
+        self.commands.iter().map(|(_, command)| version_of(command)).max().unwrap_or(VERSION_PLAIN)
+    }
+}
+
+impl Framed for Image {
+    fn version(&self) -> u16 {
+        let is_plain = self.wals.values().all(|wal| wal.name.is_empty());
+        if is_plain { VERSION_PLAIN } else { VERSION }
+    }
+}
+
+fn version_of(command: &Command) -> u16 {
+    match command {
+        Command::MoveStreams { .. } => VERSION,
+        Command::Register { wals, .. } if wals.iter().any(|wal| !wal.name.is_empty()) => VERSION,
+        _ => VERSION_PLAIN,
+    }
+}
+
+fn frame<T: Framed>(magic: [u8; 4], value: &T) -> Bytes {
+    let version = value.version();
+    let mut out = Out::new(version);
     out.extend_from_slice(&magic);
-    out.extend_from_slice(&VERSION.to_le_bytes());
+    out.extend_from_slice(&version.to_le_bytes());
     value.write(&mut out);
-    let checksum = crc32c(&out);
+    let checksum = crc32c(&out.bytes);
     out.extend_from_slice(&checksum.to_le_bytes());
-    Bytes::from(out)
+    Bytes::from(out.bytes)
 }
 
-fn unframe<T: Wire>(magic: [u8; 4], what: &'static str, bytes: &[u8]) -> Result<T, CodecError> {
+fn unframe<T: Framed>(magic: [u8; 4], what: &'static str, bytes: &[u8]) -> Result<T, CodecError> {
     let damaged = |why| CodecError::Damaged { what, why };
     if bytes.len() < FRAME_BYTES {
         return Err(damaged("it is too short"));
@@ -99,6 +131,10 @@ fn unframe<T: Wire>(magic: [u8; 4], what: &'static str, bytes: &[u8]) -> Result<
     let value = T::read(&mut reader).map_err(|wire::Malformed(why)| damaged(why))?;
     if reader.left() != 0 {
         return Err(damaged("bytes are left over"));
+    }
+    // One value, one form: what has room in an earlier version is not written in a later one.
+    if version > VERSION_PLAIN && value.version() < version {
+        return Err(damaged("it is in a newer form than it needs"));
     }
     Ok(value)
 }

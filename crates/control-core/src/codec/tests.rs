@@ -90,7 +90,12 @@ fn a_replacement(id: ObjectId) -> Command {
     }
 }
 
-/// Every kind of command, with something in every field.
+fn a_registration() -> WalRegistration {
+    let (url, start, name) = ("file:///w".into(), WalPosition(u64::MAX), String::new());
+    WalRegistration { url, ring_id: u128::MAX, start, in_storage: true, name }
+}
+
+/// Every kind of command that version 6 has, with something in every field.
 fn every_command() -> Entry {
     let wal = WalId { node_epoch: NodeEpoch(3), index: WalIndex(2) };
     let range = CommitRange {
@@ -103,14 +108,12 @@ fn every_command() -> Entry {
         max_timestamp_offset: Offset(12),
     };
     let id = ObjectId { node_epoch: NodeEpoch(3), counter: 17 };
-    let registration =
-        WalRegistration { url: "file:///w".into(), ring_id: u128::MAX, start: WalPosition(u64::MAX), in_storage: true };
     let commands = vec![
         Command::BecomeLeader { epoch: LedgerEpoch(9), node_id: NodeId(-1), cluster_id: 99 },
         Command::Register {
             node_id: Some(NodeId(3)),
             advertised: "h:1".into(),
-            wals: vec![registration],
+            wals: vec![a_registration()],
             incarnation: 5,
         },
         Command::DeclareDead { node_epochs: vec![NodeEpoch(1), NodeEpoch(2)] },
@@ -167,7 +170,13 @@ fn every_command() -> Entry {
 fn snapshot() -> Image {
     let mut image = Image { seq: LedgerSeq(0), ..Image::default() };
     let lead = Command::BecomeLeader { epoch: LedgerEpoch(1), node_id: NodeId(1), cluster_id: 3 };
-    let wals = vec![WalRegistration { url: "storage".into(), ring_id: 0, start: WalPosition(0), in_storage: true }];
+    let wals = vec![WalRegistration {
+        url: "storage".into(),
+        ring_id: 0,
+        start: WalPosition(0),
+        in_storage: true,
+        name: String::new(),
+    }];
     let register = Command::Register { node_id: None, advertised: "h:1".into(), wals, incarnation: 8 };
     let commands = vec![(CommandId::default(), lead), (CommandId::default(), register)];
     crate::apply(&mut image, &Entry { seq: LedgerSeq(1), epoch: LedgerEpoch(1), commands, ..small_entry() });
@@ -239,6 +248,42 @@ fn what_is_written_is_read() {
     assert!(command_bytes(*id, command) > 20);
 }
 
+/// Whoever does not use several logs can go back to a program that does not know them.
+#[test]
+fn only_what_needs_version_7_is_written_in_it() {
+    assert_eq!(encode_entry(&every_command())[4..6], [6, 0]);
+    let name = "bulk".to_owned();
+    let bulk = WalRegistration { url: "storage".into(), ring_id: 0, start: WalPosition(0), in_storage: true, name };
+    let register = Command::Register { node_id: None, advertised: "h:1".into(), wals: vec![bulk], incarnation: 10 };
+    let moves = Command::MoveStreams {
+        node_epoch: NodeEpoch(3),
+        to: WalIndex(1),
+        streams: vec![(StreamId(5), StreamEpoch(4), Offset(30))],
+    };
+    for command in [register.clone(), moves] {
+        let entry = Entry { commands: vec![(CommandId::default(), command)], ..small_entry() };
+        let bytes = encode_entry(&entry);
+        assert_eq!(bytes[4..6], [7, 0]);
+        assert_eq!(decode_entry(&bytes).unwrap(), entry);
+    }
+    let mut image = snapshot();
+    let entry = Entry {
+        seq: LedgerSeq(2),
+        epoch: LedgerEpoch(1),
+        commands: vec![(CommandId::default(), register)],
+        ..small_entry()
+    };
+    crate::apply(&mut image, &entry);
+    let bytes = encode_snapshot(&image);
+    assert_eq!((&bytes[4..6], decode_snapshot(&bytes).unwrap()), (&[7, 0][..], image));
+    let mut needless = encode_entry(&small_entry())[..].to_vec();
+    needless[4] = 7;
+    let body = needless.len() - 4;
+    let checksum = base::crc32c(&needless[..body]).to_le_bytes();
+    needless[body..].copy_from_slice(&checksum);
+    assert!(matches!(decode_entry(&needless), Err(CodecError::Damaged { .. })), "one value, one form");
+}
+
 /// Earlier versions lack what later ones have added at the end of some structs.
 #[test]
 fn earlier_versions_are_read() {
@@ -273,25 +318,25 @@ fn earlier_versions_are_read() {
     assert_eq!(decode_entry(&reframed(&encode_entry(&small_entry()), 0, 1)).unwrap(), small_entry());
 
     let object = UploadedObject { id: ObjectId::default(), size: 9, ranges: Vec::new(), states: Vec::new() };
-    let mut out = Vec::new();
+    let mut out = Out::new(VERSION);
     object.write(&mut out);
-    let mut old = Reader::new(&out[..out.len() - 1], 2);
+    let mut old = Reader::new(&out.bytes[..out.bytes.len() - 1], 2);
     assert_eq!((UploadedObject::read(&mut old).unwrap(), old.left()), (object, 0));
 
     let record = ObjectRecord { size: 9, references: 2, data_bytes: 0 };
-    let mut out = Vec::new();
+    let mut out = Out::new(VERSION);
     record.write(&mut out);
-    let mut old = Reader::new(&out[..out.len() - 1], 3);
+    let mut old = Reader::new(&out.bytes[..out.bytes.len() - 1], 3);
     assert_eq!((ObjectRecord::read(&mut old).unwrap(), old.left()), (record, 0));
 
     let stream = a_stream();
-    let mut out = Vec::new();
+    let mut out = Out::new(VERSION);
     stream.write(&mut out);
-    assert_eq!(StreamRecord::read(&mut Reader::new(&out, VERSION)).unwrap(), stream);
-    let mut old = Reader::new(&out[..out.len() - 1], 5);
+    assert_eq!(StreamRecord::read(&mut Reader::new(&out.bytes, VERSION)).unwrap(), stream);
+    let mut old = Reader::new(&out.bytes[..out.bytes.len() - 1], 5);
     let before = StreamRecord { cleaned: Offset(0), ..stream };
     assert_eq!((StreamRecord::read(&mut old).unwrap(), old.left()), (before.clone(), 0));
-    let mut old = Reader::new(&out[..out.len() - 2], 4);
+    let mut old = Reader::new(&out.bytes[..out.bytes.len() - 2], 4);
     let before = StreamRecord { reborn: false, ..before };
     assert_eq!((StreamRecord::read(&mut old).unwrap(), old.left()), (before, 0));
 }
@@ -300,16 +345,16 @@ fn earlier_versions_are_read() {
 fn numbers_have_one_form() {
     let numbers = [0, 1, 127, 128, 16383, 16384, u64::MAX - 1, u64::MAX];
     for number in numbers {
-        let mut out = Vec::new();
+        let mut out = Out::new(VERSION);
         number.write(&mut out);
-        let mut reader = Reader::new(&out, VERSION);
+        let mut reader = Reader::new(&out.bytes, VERSION);
         assert_eq!(u64::read(&mut reader).unwrap(), number);
         assert_eq!(reader.left(), 0);
     }
     for number in [0, -1, 1, i64::MIN, i64::MAX] {
-        let mut out = Vec::new();
+        let mut out = Out::new(VERSION);
         number.write(&mut out);
-        assert_eq!(i64::read(&mut Reader::new(&out, VERSION)).unwrap(), number);
+        assert_eq!(i64::read(&mut Reader::new(&out.bytes, VERSION)).unwrap(), number);
     }
     for bad in [&[0x80, 0x00][..], &[0xff; 11], &[0xff; 9], &[0x80; 10]] {
         assert!(u64::read(&mut Reader::new(bad, VERSION)).is_err(), "{bad:?}");
@@ -371,16 +416,17 @@ fn any_bytes_are_answered() {
 
 #[test]
 fn a_claimed_length_allocates_nothing() {
-    let mut bytes = b"MsLe\x04\x00".to_vec();
+    let mut bytes = Out::new(4);
+    bytes.extend_from_slice(b"MsLe\x04\x00");
     for number in [1, 1] {
         number.write(&mut bytes);
     }
     1u128.write(&mut bytes);
     0i64.write(&mut bytes);
     u64::MAX.write(&mut bytes);
-    let checksum = base::crc32c(&bytes);
+    let checksum = base::crc32c(&bytes.bytes);
     bytes.extend_from_slice(&checksum.to_le_bytes());
-    let error = decode_entry(&bytes).unwrap_err().to_string();
+    let error = decode_entry(&bytes.bytes).unwrap_err().to_string();
     assert!(error.contains("claims more"), "{error}");
 }
 

@@ -22,8 +22,29 @@ type Read<T> = Result<T, Malformed>;
 
 /// A value that can be written and read back.
 pub(super) trait Wire: Sized {
-    fn write(&self, out: &mut Vec<u8>);
+    fn write(&self, out: &mut Out);
     fn read(from: &mut Reader<'_>) -> Read<Self>;
+}
+
+/// What is written so far.
+pub(super) struct Out {
+    pub(super) bytes: Vec<u8>,
+    /// Of the whole that is written: what later versions have added is left out of earlier ones.
+    version: u16,
+}
+
+impl Out {
+    pub(super) fn new(version: u16) -> Out {
+        Out { bytes: Vec::new(), version }
+    }
+
+    pub(super) fn push(&mut self, byte: u8) {
+        self.bytes.push(byte);
+    }
+
+    pub(super) fn extend_from_slice(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
 }
 
 /// What is left of the input.
@@ -60,7 +81,7 @@ impl<'a> Reader<'a> {
 }
 
 impl Wire for u64 {
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut Out) {
         let mut rest = *self;
         loop {
             let low = rest.to_le_bytes()[0] & 0x7f;
@@ -92,7 +113,7 @@ impl Wire for u64 {
 }
 
 impl Wire for i64 {
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut Out) {
         let zigzag = (self << 1) ^ (self >> 63);
         u64::from_le_bytes(zigzag.to_le_bytes()).write(out);
     }
@@ -108,7 +129,7 @@ impl Wire for i64 {
 macro_rules! narrow {
     ($wide:ty: $($inner:ty),*) => {$(
         impl Wire for $inner {
-            fn write(&self, out: &mut Vec<u8>) {
+            fn write(&self, out: &mut Out) {
                 <$wide>::from(*self).write(out);
             }
 
@@ -123,7 +144,7 @@ narrow!(u64: u16, u32);
 narrow!(i64: i16, i32);
 
 impl Wire for u128 {
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut Out) {
         out.extend_from_slice(&self.to_le_bytes());
     }
 
@@ -135,7 +156,7 @@ impl Wire for u128 {
 }
 
 impl Wire for bool {
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut Out) {
         out.push(u8::from(*self));
     }
 
@@ -149,7 +170,7 @@ impl Wire for bool {
 }
 
 impl Wire for String {
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut Out) {
         (self.len() as u64).write(out);
         out.extend_from_slice(self.as_bytes());
     }
@@ -162,7 +183,7 @@ impl Wire for String {
 }
 
 impl<T: Wire> Wire for Option<T> {
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut Out) {
         self.is_some().write(out);
         if let Some(value) = self {
             value.write(out);
@@ -175,7 +196,7 @@ impl<T: Wire> Wire for Option<T> {
 }
 
 impl<T: Wire> Wire for Vec<T> {
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut Out) {
         (self.len() as u64).write(out);
         for value in self {
             value.write(out);
@@ -194,7 +215,7 @@ impl<T: Wire> Wire for Vec<T> {
 }
 
 impl<A: Wire, B: Wire> Wire for (A, B) {
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut Out) {
         self.0.write(out);
         self.1.write(out);
     }
@@ -205,7 +226,7 @@ impl<A: Wire, B: Wire> Wire for (A, B) {
 }
 
 impl<A: Wire, B: Wire, C: Wire> Wire for (A, B, C) {
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut Out) {
         self.0.write(out);
         self.1.write(out);
         self.2.write(out);
@@ -220,7 +241,7 @@ impl<A: Wire, B: Wire, C: Wire> Wire for (A, B, C) {
 fn write_pairs<'a, K: Wire + 'a, V: Wire + 'a>(
     count: usize,
     pairs: impl Iterator<Item = (&'a K, &'a V)>,
-    out: &mut Vec<u8>,
+    out: &mut Out,
 ) {
     (count as u64).write(out);
     for (key, value) in pairs {
@@ -236,7 +257,7 @@ fn read_pairs<K: Wire + Ord, V: Wire>(from: &mut Reader<'_>) -> Read<Vec<(K, V)>
 }
 
 impl<K: Wire + Ord, V: Wire> Wire for BTreeMap<K, V> {
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut Out) {
         write_pairs(self.len(), self.iter(), out);
     }
 
@@ -246,7 +267,7 @@ impl<K: Wire + Ord, V: Wire> Wire for BTreeMap<K, V> {
 }
 
 impl<K: Wire + Ord + Clone, V: Wire + Clone> Wire for OrdMap<K, V> {
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut Out) {
         write_pairs(self.len(), self.iter(), out);
     }
 
@@ -256,7 +277,7 @@ impl<K: Wire + Ord + Clone, V: Wire + Clone> Wire for OrdMap<K, V> {
 }
 
 impl<T: Wire> Wire for Arc<T> {
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut Out) {
         T::write(self, out);
     }
 
@@ -268,7 +289,7 @@ impl<T: Wire> Wire for Arc<T> {
 macro_rules! newtypes {
     ($($name:ident),* $(,)?) => {$(
         impl Wire for $name {
-            fn write(&self, out: &mut Vec<u8>) {
+            fn write(&self, out: &mut Out) {
                 self.0.write(out);
             }
 
@@ -298,7 +319,7 @@ newtypes!(
 macro_rules! structs {
     ($($name:ident { $($field:ident),* $(,)? })*) => {$(
         impl Wire for $name {
-            fn write(&self, out: &mut Vec<u8>) {
+            fn write(&self, out: &mut Out) {
                 let $name { $($field),* } = self;
                 $($field.write(out);)*
             }
@@ -316,10 +337,10 @@ macro_rules! structs {
 macro_rules! grown {
     ($($name:ident { $($field:ident),* $(,)? } $($version:literal => $late:ident),*;)*) => {$(
         impl Wire for $name {
-            fn write(&self, out: &mut Vec<u8>) {
+            fn write(&self, out: &mut Out) {
                 let $name { $($field,)* $($late),* } = self;
                 $($field.write(out);)*
-                $($late.write(out);)*
+                $(if out.version >= $version { $late.write(out); })*
             }
 
             fn read(from: &mut Reader<'_>) -> Read<Self> {
@@ -335,7 +356,7 @@ macro_rules! grown {
 macro_rules! enums {
     ($($name:ident { $($tag:literal => $variant:ident { $($key:tt : $field:ident),* $(,)? }),* $(,)? })*) => {$(
         impl Wire for $name {
-            fn write(&self, out: &mut Vec<u8>) {
+            fn write(&self, out: &mut Out) {
                 match self {
                     $($name::$variant { $($key: $field),* } => {
                         out.push($tag);
@@ -358,7 +379,7 @@ macro_rules! enums {
 }
 
 impl Wire for Offset {
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut Out) {
         self.0.write(out);
     }
 
@@ -369,7 +390,7 @@ impl Wire for Offset {
 }
 
 impl Wire for OffsetRange {
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut Out) {
         self.base.write(out);
         self.len().write(out);
     }
@@ -387,13 +408,11 @@ structs! {
     ObjectId { node_epoch, counter }
     Entry { seq, epoch, nonce, written, commands }
     CommandId { requester, counter }
-    WalRegistration { url, ring_id, start, in_storage }
     CommitState { stream, stream_epoch, range, position, len, crc }
     StateReference { object, range, position, len, crc }
     CommitRange { stream, stream_epoch, range, bytes, records, max_timestamp, max_timestamp_offset }
     Leader { epoch, node_id }
     Node { node_id, state, advertised, incarnation, min_counter, answered }
-    WalRecord { url, ring_id, in_storage, start, trim, state }
     Topic { id, name, partitions, replication_factor, configs, internal }
     Tenure { stream_epoch, wal, start, committed, end }
     Reference { object, range, bytes, records, max_timestamp, max_timestamp_offset }
@@ -413,6 +432,10 @@ grown! {
     3 => states;
     ObjectRecord { size, references }
     4 => data_bytes;
+    WalRegistration { url, ring_id, start, in_storage }
+    7 => name;
+    WalRecord { url, ring_id, in_storage, start, trim, state }
+    7 => name;
 }
 
 enums! {
@@ -438,6 +461,7 @@ enums! {
         16 => TakeProducerIds { count: count },
         17 => Replace { writer: writer, min_counter: min_counter, objects: objects, swaps: swaps },
         18 => Cleaned { stream: stream, node_epoch: node_epoch, stream_epoch: stream_epoch, cleaned: cleaned },
+        19 => MoveStreams { node_epoch: node_epoch, to: to, streams: streams },
     }
     SettingsScope {
         0 => Brokers {},

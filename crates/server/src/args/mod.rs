@@ -72,15 +72,18 @@ pub struct StartArgs {
     /// The bucket that is the cluster: file:///dir or s3://bucket/prefix?endpoint=…&region=… [default: DIR/bucket]
     #[arg(long, value_name = "URL")]
     pub storage: Option<String>,
-    /// The write-ahead log [default: file://DIR/wal; with s3:// `storage`]
+    /// The write-ahead log; may be repeated, as NAME=URL from the second on [default: file://DIR/wal; with s3:// `storage`]
     ///
     /// file:///dir?size=2GiB: a ring in a local file. Durable when the disk says so; recovered by a broker with the same folder.
     /// file:///dir?shared: a ring for each start in a folder that all brokers mount under this name; recovered by any of them.
     /// block:///dev/NAME: as file:///dir on a whole device, which must hold nothing else. Its size is the ring's.
     /// storage: objects in the bucket. Durable when the bucket says so; recovered by any broker, and no disk is needed.
     /// storage?puts-per-second=20&puts-per-gib=100: what its PUTs may cost, at any load and under heavy load; these are the defaults.
-    #[arg(long, value_name = "URL")]
-    pub wal: Option<String>,
+    ///
+    /// Of several, topics choose one by its name in their setting millstream.wal; those that don't are written to the first one:
+    /// --wal file:///nvme/wal --wal bulk=storage
+    #[arg(long, value_name = "[NAME=]URL")]
+    pub wal: Vec<String>,
     /// Where Kafka clients connect; port 0 picks a free one [default: 127.0.0.1:9092]
     #[arg(long, value_name = "HOST:PORT")]
     pub listen: Option<String>,

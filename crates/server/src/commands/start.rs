@@ -4,7 +4,7 @@
 
 use super::{CommandError, outside};
 use crate::args::StartArgs;
-use crate::config::{Config, Puts, StorageTarget, WalChoice};
+use crate::config::{Config, Puts, StorageTarget, WalChoice, WalSpec};
 use crate::console::Console;
 use crate::node::{Node, NodeConfig, cannot_listen};
 use control::LedgerOptions;
@@ -12,7 +12,7 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use stream::{Options, StoreProbe, WalTarget};
+use stream::{NamedWal, Options, StoreProbe, WalTarget};
 use stream_core::pace::{PaceLimits, object_bytes_for};
 use tokio::signal::unix::{SignalKind, signal};
 use world::{ClockExt, Metered, Paced, World};
@@ -56,13 +56,13 @@ async fn serve(config: Config) -> Result<(), CommandError> {
 
     let metered = Arc::new(Metered::new(outside::object_store(&world, &config.storage).await?));
     let objects = Arc::new(Paced::new(metered.clone(), world.clock.clone()));
-    let wal = wal_target(&world, config.wal.clone(), config.broker.batch_bytes_max).await?;
+    let wals = named_wals(&world, &config).await?;
     let refused = |error| cannot_listen("--console", &config.console, &error);
     let listener = world.network.listen(&config.console).await.map_err(refused)?;
     let console_addr = listener.local_addr().map_err(refused)?;
     let console = Console::start(&world, listener, metered, config.prices.clone());
 
-    let starting = Node::start(world.clone(), objects, node_config(config, wal));
+    let starting = Node::start(world.clone(), objects, node_config(config, wals));
     let node = tokio::select! {
         biased;
         _ = terminate.recv() => return Ok(()),
@@ -108,16 +108,14 @@ fn announce(node: &Node, console: std::net::SocketAddr, took: Duration) {
     }
 }
 
-fn node_config(config: Config, wal: WalTarget) -> NodeConfig {
-    let Config { storage, wal: chosen, listen, console: _, advertise, node_id, memory, prices: _, mut broker } = config;
+fn node_config(config: Config, wals: Vec<NamedWal>) -> NodeConfig {
+    let Config { storage, wals: _, listen, console: _, advertise, node_id, memory, prices: _, mut broker } = config;
     broker.stop_wait_max = STOP_REQUESTS_MAX;
     // Half of the workers always serve everybody else.
     broker.heavy_checks_max = (outside::workers() / 2).max(1);
     let probe = if matches!(storage, StorageTarget::S3(_)) { StoreProbe::Thorough } else { StoreProbe::Light };
-    let mut stream = Options { probe, ..Options::for_memory(memory.streams_bytes) };
-    let puts = if let WalChoice::Storage(puts) = chosen { puts } else { Puts::default() };
-    stream.wal.object_pace = pace(&storage, puts, stream.wal.object_pace);
-    NodeConfig { listen, advertise, node_id, wal, broker, stream, ledger: LedgerOptions::default() }
+    let stream = Options { probe, ..Options::for_memory(memory.streams_bytes) };
+    NodeConfig { listen, advertise, node_id, wals, broker, stream, ledger: LedgerOptions::default() }
 }
 
 /// How a log in the bucket spends its puts.
@@ -130,6 +128,20 @@ fn pace(storage: &StorageTarget, puts: Puts, default: PaceLimits) -> PaceLimits 
         object_bytes: puts.per_gib.map_or(default.object_bytes, object_bytes_for),
         ..default
     }
+}
+
+async fn named_wals(world: &World, config: &Config) -> Result<Vec<NamedWal>, CommandError> {
+    let default = Options::for_memory(config.memory.streams_bytes).wal.object_pace;
+    let mut named = Vec::new();
+    for WalSpec { name, choice } in &config.wals {
+        let pace = match choice {
+            WalChoice::Storage(puts) => Some(pace(&config.storage, *puts, default.clone())),
+            _ => None,
+        };
+        let target = wal_target(world, choice.clone(), config.broker.batch_bytes_max).await?;
+        named.push(NamedWal { name: name.clone(), target, pace });
+    }
+    Ok(named)
 }
 
 /// The log's place and, for a ring, its size: the one it has, the one asked for, or a share of what is free.

@@ -2,6 +2,7 @@
 //!
 //! ```toml
 //! listen = "127.0.0.1:9092"
+//! wal = ["file:///nvme/wal", "bulk=storage"]      # or one value
 //! memory = "1GiB"
 //!
 //! [settings]
@@ -42,7 +43,7 @@ fn parse(text: &str) -> Result<Layer, String> {
         match name.as_str() {
             "data" => layer.data = Some(scalar(&name, &value)?.into()),
             "storage" => layer.storage = Some(scalar(&name, &value)?),
-            "wal" => layer.wal = Some(scalar(&name, &value)?),
+            "wal" => layer.wals = one_or_several(&name, &value)?,
             "listen" => layer.listen = Some(scalar(&name, &value)?),
             "console" => layer.console = Some(scalar(&name, &value)?),
             "advertise" => layer.advertise = Some(scalar(&name, &value)?),
@@ -90,6 +91,15 @@ fn flatten(prefix: &str, table: &Table, to: &mut BTreeMap<String, String>) -> Re
     Ok(())
 }
 
+/// An option that may be repeated on the command line.
+fn one_or_several(name: &str, value: &Value) -> Result<Vec<String>, String> {
+    match value {
+        Value::Array(values) if values.is_empty() => Err(format!("{name}: write at least one value")),
+        Value::Array(values) => values.iter().map(|value| scalar(name, value)).collect(),
+        one => Ok(vec![scalar(name, one)?]),
+    }
+}
+
 fn scalar(name: &str, value: &Value) -> Result<String, String> {
     match value {
         Value::String(text) => Ok(text.clone()),
@@ -124,6 +134,9 @@ mod tests {
 
     #[test]
     fn refuses_what_it_does_not_know() {
+        assert_eq!(parse("wal = \"storage\"").unwrap().wals, ["storage"]);
+        assert_eq!(parse("wal = [\"file:///w\", \"bulk=storage\"]").unwrap().wals, ["file:///w", "bulk=storage"]);
+        assert!(parse("wal = []").unwrap_err().contains("at least one"));
         assert_eq!(parse("lisen = \"x\"").unwrap_err(), "unknown option lisen: did you mean listen?");
         assert!(parse("data = [1]").unwrap_err().contains("write one value"));
         assert!(parse("settings = 3").is_err());

@@ -7,6 +7,7 @@ mod address;
 mod file;
 mod size;
 mod url;
+mod wals;
 
 use crate::args::{StartArgs, StorageArgs};
 use crate::memory::{BUDGET_MIN, MemoryBudget, default_budget};
@@ -18,6 +19,7 @@ use std::path::PathBuf;
 use stream::Options;
 
 pub use url::{Puts, StorageTarget, WalChoice};
+pub use wals::WalSpec;
 
 const DATA_DEFAULT: &str = "./millstream-data";
 const LISTEN_DEFAULT: &str = "127.0.0.1:9092";
@@ -33,8 +35,8 @@ pub struct ConfigError(pub String);
 pub struct Config {
     /// The bucket that is the cluster.
     pub storage: StorageTarget,
-    /// The write-ahead log.
-    pub wal: WalChoice,
+    /// The write-ahead logs; the first one is for topics that don't choose.
+    pub wals: Vec<WalSpec>,
     /// Where Kafka clients connect.
     pub listen: String,
     /// Where the console listens.
@@ -56,7 +58,8 @@ pub struct Config {
 struct Layer {
     data: Option<PathBuf>,
     storage: Option<String>,
-    wal: Option<String>,
+    /// Empty: not said.
+    wals: Vec<String>,
     listen: Option<String>,
     console: Option<String>,
     advertise: Option<String>,
@@ -77,7 +80,7 @@ impl Config {
         let Layer {
             data,
             storage,
-            wal,
+            wals,
             listen,
             console,
             advertise,
@@ -89,7 +92,7 @@ impl Config {
         } = Layer::of_args(args)?.over(file);
 
         let storage = storage_target(data.clone(), storage.as_deref())?;
-        let wal = url::wal(wal.as_deref(), &data_folder(data)?, &storage)?;
+        let wals = wals::wals(&wals, &data_folder(data)?, &storage)?;
         let listen = listen.unwrap_or_else(|| LISTEN_DEFAULT.to_owned());
         let console = console.unwrap_or_else(|| CONSOLE_DEFAULT.to_owned());
         let anonymous = allow_anonymous.unwrap_or(false);
@@ -108,8 +111,8 @@ impl Config {
             Some(text) => Prices::parse(&text).map_err(|why| ConfigError(format!("--prices {text}: {why}")))?,
             None => Prices::suggested_by(&storage.url()),
         };
-        let broker = broker_options(&settings, memory)?;
-        Ok(Config { storage, wal, listen, console, advertise, node_id, memory, prices, broker })
+        let broker = broker_options(&settings, memory, wals.len())?;
+        Ok(Config { storage, wals, listen, console, advertise, node_id, memory, prices, broker })
     }
 }
 
@@ -128,7 +131,7 @@ impl Layer {
         let StartArgs {
             data,
             storage,
-            wal,
+            wal: wals,
             listen,
             console,
             advertise,
@@ -147,7 +150,19 @@ impl Layer {
             settings.insert(name.trim().to_owned(), value.to_owned());
         }
         let allow_anonymous = allow_anonymous.then_some(true);
-        Ok(Layer { data, storage, wal, listen, console, advertise, node_id, memory, prices, allow_anonymous, settings })
+        Ok(Layer {
+            data,
+            storage,
+            wals,
+            listen,
+            console,
+            advertise,
+            node_id,
+            memory,
+            prices,
+            allow_anonymous,
+            settings,
+        })
     }
 
     fn over(self, under: Layer) -> Layer {
@@ -156,7 +171,7 @@ impl Layer {
         Layer {
             data: self.data.or(under.data),
             storage: self.storage.or(under.storage),
-            wal: self.wal.or(under.wal),
+            wals: if self.wals.is_empty() { under.wals } else { self.wals },
             listen: self.listen.or(under.listen),
             console: self.console.or(under.console),
             advertise: self.advertise.or(under.advertise),
@@ -188,7 +203,11 @@ fn parse_node_id(text: &str) -> Result<NodeId, ConfigError> {
 
 /// Kafka's settings, within what the memory budget allows: a default gives way to a small budget, a given value that needs
 /// more is refused.
-fn broker_options(given: &BTreeMap<String, String>, memory: MemoryBudget) -> Result<BrokerOptions, ConfigError> {
+fn broker_options(
+    given: &BTreeMap<String, String>,
+    memory: MemoryBudget,
+    wals: usize,
+) -> Result<BrokerOptions, ConfigError> {
     let bytes = |part: u64| usize::try_from(part).unwrap_or(usize::MAX);
     let requests = bytes(memory.requests_bytes_max);
     let defaults = BrokerOptions::default();
@@ -214,8 +233,8 @@ fn broker_options(given: &BTreeMap<String, String>, memory: MemoryBudget) -> Res
     let half = options.requests_bytes_max / 2;
     fits("socket.request.max.bytes", options.request_bytes_max, half, "half of the memory for requests")?;
     fits("message.max.bytes", options.batch_bytes_max, options.request_bytes_max, "a request")?;
-    let appends = bytes(Options::for_memory(memory.streams_bytes).append_bytes_max);
-    fits("message.max.bytes", options.batch_bytes_max, appends, "the memory for appends")?;
+    let appends = bytes(Options::for_memory(memory.streams_bytes).append_bytes_max) / wals.max(1);
+    fits("message.max.bytes", options.batch_bytes_max, appends, "a write-ahead log's part of the memory for appends")?;
     if options.fetch_bytes_max > options.answers_bytes_max {
         // Kafka's own tests give the greatest number there is, for "no bound".
         let (value, bound) = (options.fetch_bytes_max, options.answers_bytes_max);

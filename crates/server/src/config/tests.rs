@@ -10,12 +10,17 @@ fn resolved(arguments: &[&str]) -> Result<Config, String> {
     Config::resolve(*args).map_err(|error| error.0)
 }
 
+fn only(config: &Config) -> WalChoice {
+    assert_eq!(config.wals.len(), 1);
+    config.wals[0].choice.clone()
+}
+
 #[test]
 fn the_defaults_need_no_flag() {
     let config = resolved(&[]).unwrap();
     let here = std::env::current_dir().unwrap();
     assert_eq!(config.storage, StorageTarget::Folder(here.join("millstream-data/bucket")));
-    assert_eq!(config.wal, WalChoice::File { dir: here.join("millstream-data/wal"), bytes: None });
+    assert_eq!(only(&config), WalChoice::File { dir: here.join("millstream-data/wal"), bytes: None });
     assert_eq!((config.listen.as_str(), config.console.as_str()), ("127.0.0.1:9092", "127.0.0.1:9644"));
     assert!(config.broker.batch_bytes_max <= config.broker.request_bytes_max);
 }
@@ -24,22 +29,31 @@ fn the_defaults_need_no_flag() {
 fn a_remote_bucket_holds_the_log_too() {
     let config = resolved(&["--storage", "s3://bucket/prefix?endpoint=http://127.0.0.1:9000"]).unwrap();
     assert!(matches!(config.storage, StorageTarget::S3(_)));
-    assert_eq!(config.wal, WalChoice::Storage(Puts::default()));
+    assert_eq!(only(&config), WalChoice::Storage(Puts::default()));
 }
 
 #[test]
 fn reads_urls_or_says_how_to_write_them() {
     let config = resolved(&["--storage", "file:///b", "--wal", "file:///w?size=64MiB"]).unwrap();
     assert_eq!(config.storage, StorageTarget::Folder("/b".into()));
-    assert_eq!(config.wal, WalChoice::File { dir: "/w".into(), bytes: Some(64 << 20) });
-    assert_eq!(resolved(&["--wal", "storage"]).unwrap().wal, WalChoice::Storage(Puts::default()));
+    assert_eq!(only(&config), WalChoice::File { dir: "/w".into(), bytes: Some(64 << 20) });
+    assert_eq!(
+        resolved(&["--wal", "storage"]).map(|config| only(&config)).unwrap(),
+        WalChoice::Storage(Puts::default())
+    );
     let shared = |bytes| WalChoice::Shared { dir: "/mnt/w".into(), bytes };
-    assert_eq!(resolved(&["--wal", "file:///mnt/w?shared"]).unwrap().wal, shared(None));
-    assert_eq!(resolved(&["--wal", "file:///mnt/w?shared&size=64MiB"]).unwrap().wal, shared(Some(64 << 20)));
+    assert_eq!(resolved(&["--wal", "file:///mnt/w?shared"]).map(|config| only(&config)).unwrap(), shared(None));
+    assert_eq!(
+        resolved(&["--wal", "file:///mnt/w?shared&size=64MiB"]).map(|config| only(&config)).unwrap(),
+        shared(Some(64 << 20))
+    );
     let device =
         |give_up: Option<&str>| WalChoice::Device { path: "/dev/sdb".into(), give_up: give_up.map(str::to_owned) };
-    assert_eq!(resolved(&["--wal", "block:///dev/sdb"]).unwrap().wal, device(None));
-    assert_eq!(resolved(&["--wal", "block:///dev/sdb?overwrite=xfs-1a"]).unwrap().wal, device(Some("xfs-1a")));
+    assert_eq!(resolved(&["--wal", "block:///dev/sdb"]).map(|config| only(&config)).unwrap(), device(None));
+    assert_eq!(
+        resolved(&["--wal", "block:///dev/sdb?overwrite=xfs-1a"]).map(|config| only(&config)).unwrap(),
+        device(Some("xfs-1a"))
+    );
     for path in ["/a/dir", "/a/b/../dir/"] {
         let refused = resolved(&["--storage", path]).unwrap_err();
         assert!(refused.contains("did you mean file:///a/") && refused.contains("dir"), "{refused}");
@@ -56,7 +70,7 @@ fn reads_urls_or_says_how_to_write_them() {
 
 #[test]
 fn what_a_log_in_the_bucket_may_cost_is_a_parameter_of_it() {
-    let wal = |wal: &str| resolved(&["--storage", "s3://bucket/x", "--wal", wal]).map(|config| config.wal);
+    let wal = |wal: &str| resolved(&["--storage", "s3://bucket/x", "--wal", wal]).map(|config| only(&config));
     let puts = |per_second, per_gib| WalChoice::Storage(Puts { per_second, per_gib });
     assert_eq!(wal("storage").unwrap(), puts(None, None));
     assert_eq!(wal("storage?puts-per-second=4").unwrap(), puts(Some(4), None));

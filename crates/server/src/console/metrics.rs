@@ -10,7 +10,7 @@ use control_core::{Image, NodeState};
 use std::fmt::Write;
 use std::time::Duration;
 use stream::wal::PutCounts;
-use stream::{CompactionUse, Gauges};
+use stream::{CompactionUse, Gauges, WalGauges};
 use world::StoreUse;
 
 /// All metrics; those of the broker are absent until it serves.
@@ -26,7 +26,8 @@ pub(super) fn text(began: Micros, now: Micros, store: StoreUse, cost: &CostMeter
     if let Some(node) = node {
         let (ledger, gauges) = (node.store().ledger().image(), node.store().gauges());
         image(&mut page, &ledger);
-        streams(&mut page, gauges);
+        streams(&mut page, &gauges);
+        wals(&mut page, &gauges.wals);
         let stored = ledger.objects.values().map(|object| object.size).sum();
         cost.rates(&mut page, &store, now, gauges.appended_bytes, stored);
         compaction(&mut page, node.store().compaction());
@@ -58,18 +59,13 @@ fn image(page: &mut Page, image: &Image) {
     gauge("millstream_committed_bytes", "Bytes of record batches in data objects.", committed);
 }
 
-fn streams(page: &mut Page, gauges: Gauges) {
+fn streams(page: &mut Page, gauges: &Gauges) {
     let Gauges {
         log_cache_bytes,
         spilled_runs,
-        wal_used_bytes,
-        wal_capacity_bytes,
         appended_bytes: _,
-        wal_puts: PutCounts { first, copied, repeated },
-        append_bytes,
-        append_age,
-        throttle,
         upload_behind_bytes,
+        wals: _,
         recovering_wals,
         corrupt_reads,
     } = gauges;
@@ -77,30 +73,64 @@ fn streams(page: &mut Page, gauges: Gauges) {
         page.metric(name, "gauge", help);
         page.sample(name, "", value);
     };
-    gauge("millstream_log_cache_bytes", "Memory of the log cache.", log_cache_bytes);
-    gauge("millstream_spilled_runs", "Runs of batches that only the write-ahead log holds.", count(spilled_runs));
-    gauge("millstream_wal_used_bytes", "Bytes of the write-ahead log that are still needed.", wal_used_bytes);
-    gauge("millstream_wal_capacity_bytes", "Its size.", wal_capacity_bytes);
-    gauge("millstream_append_bytes", "Bytes accepted and not acknowledged yet.", append_bytes);
-    gauge(names::BEHIND, "Bytes acknowledged and in no committed object yet.", upload_behind_bytes);
+    gauge("millstream_log_cache_bytes", "Memory of the log cache.", *log_cache_bytes);
+    gauge("millstream_spilled_runs", "Runs of batches that only a write-ahead log holds.", count(*spilled_runs));
+    gauge(names::BEHIND, "Bytes acknowledged and in no committed object yet.", *upload_behind_bytes);
     gauge(
         "millstream_recovering_wals",
         "Logs of dead starts whose records are still uploaded.",
-        count(recovering_wals),
+        count(*recovering_wals),
     );
-    let mut seconds = |name: &str, help: &str, value: Duration| {
-        page.metric(name, "gauge", help);
-        page.sample_of(name, "", value.as_secs_f64());
-    };
-    seconds("millstream_append_age_seconds", "How long the oldest of these bytes have waited.", append_age);
-    seconds("millstream_produce_throttle_seconds", "How long producers are asked to wait after an answer.", throttle);
-    let puts = [("first", first), ("copied", copied), ("repeated", repeated)];
-    let help =
-        "Puts of a write-ahead log in the bucket: groups, second copies of slow ones, further tries after trouble.";
-    page.counters("millstream_wal_puts_total", help, "try", &puts);
     let corrupt = "millstream_corrupt_reads_total";
     page.metric(corrupt, "counter", "Reads of records that are damaged or missing where they are stored.");
-    page.sample(corrupt, "", corrupt_reads);
+    page.sample(corrupt, "", *corrupt_reads);
+}
+
+/// Of each write-ahead log of this broker, by its name.
+fn wals(page: &mut Page, wals: &[WalGauges]) {
+    let mut gauge = |name: &str, help: &str, value: fn(&WalGauges) -> u64| {
+        page.metric(name, "gauge", help);
+        for wal in wals {
+            page.sample(name, &wal_label(wal), value(wal));
+        }
+    };
+    let help = "Bytes of a write-ahead log that are still needed.";
+    gauge("millstream_wal_used_bytes", help, |wal| wal.used_bytes);
+    let help = "1: a write-ahead log has failed; its partitions are written to another one until the next start.";
+    gauge("millstream_wal_failed", help, |wal| u64::from(wal.has_failed));
+    gauge("millstream_wal_capacity_bytes", "Its size.", |wal| wal.capacity_bytes);
+    gauge("millstream_append_bytes", "Bytes accepted and not acknowledged yet.", |wal| wal.append_bytes);
+    let help = "Bytes acknowledged by a log and in no committed object yet.";
+    gauge("millstream_wal_behind_bytes", help, |wal| wal.upload_behind_bytes);
+    let mut seconds = |name: &str, help: &str, value: fn(&WalGauges) -> Duration| {
+        page.metric(name, "gauge", help);
+        for wal in wals {
+            page.sample_of(name, &wal_label(wal), value(wal).as_secs_f64());
+        }
+    };
+    let help = "How long the oldest bytes accepted and not acknowledged have waited.";
+    seconds("millstream_append_age_seconds", help, |wal| wal.append_age);
+    let help = "How long producers are asked to wait after an answer.";
+    seconds("millstream_produce_throttle_seconds", help, |wal| wal.throttle);
+    let name = "millstream_wal_appended_bytes_total";
+    page.metric(name, "counter", "Bytes of record batches acknowledged by a log.");
+    for wal in wals {
+        page.sample(name, &wal_label(wal), wal.appended_bytes);
+    }
+    let name = "millstream_wal_puts_total";
+    let help =
+        "Puts of a write-ahead log in the bucket: groups, second copies of slow ones, further tries after trouble.";
+    page.metric(name, "counter", help);
+    for wal in wals {
+        let PutCounts { first, copied, repeated } = wal.puts;
+        for (of, puts) in [("first", first), ("copied", copied), ("repeated", repeated)] {
+            page.sample(name, &format!("{{wal=\"{}\",try=\"{of}\"}}", wal.name), puts);
+        }
+    }
+}
+
+fn wal_label(wal: &WalGauges) -> String {
+    format!("{{wal=\"{}\"}}", wal.name)
 }
 
 fn compaction(page: &mut Page, used: CompactionUse) {

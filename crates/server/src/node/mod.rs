@@ -17,7 +17,7 @@ use control::LedgerOptions;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use stream::{Options, StartRequest, Store, WalTarget};
+use stream::{NamedWal, Options, StartRequest, Store};
 use world::{ObjectStore, World};
 
 /// What a broker is started with.
@@ -29,8 +29,8 @@ pub struct NodeConfig {
     pub advertise: Option<String>,
     /// Kafka's broker id, if chosen.
     pub node_id: Option<NodeId>,
-    /// Where the write-ahead log lives.
-    pub wal: WalTarget,
+    /// Its write-ahead logs; the first one is for topics that don't choose.
+    pub wals: Vec<NamedWal>,
     /// The broker's bounds; what it advertises is filled in here.
     pub broker: BrokerOptions,
     /// The storage library's bounds.
@@ -57,7 +57,7 @@ impl Node {
     /// # Errors
     /// The address can't be listened on, or the store can't be started: bucket, write-ahead log, ledger.
     pub async fn start(world: World, objects: Arc<dyn ObjectStore>, config: NodeConfig) -> Result<Node, StartError> {
-        let NodeConfig { listen, advertise, node_id, wal, broker, stream, ledger } = config;
+        let NodeConfig { listen, advertise, node_id, wals, broker, stream, ledger } = config;
 
         let listener =
             world.network.listen(&listen).await.map_err(|error| cannot_listen("--listen", &listen, &error))?;
@@ -67,7 +67,8 @@ impl Node {
         let request = StartRequest {
             node_id,
             advertised: advertised.clone(),
-            wal,
+            wals,
+            choice: broker::wal_choice,
             answers: answers::probe(world.clone(), advertised.clone()),
             options: stream,
             ledger_options: ledger,

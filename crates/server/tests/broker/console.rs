@@ -41,7 +41,7 @@ fn tells_health_readiness_and_metrics() {
     assert!(requests("put", "ledger") >= 1.0 && requests("list", "ledger") >= 1.0, "{metrics}");
     assert!(requests("put", "upload") < 1.0, "{metrics}");
     assert_eq!(sample(&metrics, "millstream_cost_dollars_total{purpose=\"ledger\"}"), Some(0.0));
-    assert_eq!(sample(&metrics, "millstream_produce_throttle_seconds"), Some(0.0));
+    assert_eq!(sample(&metrics, "millstream_produce_throttle_seconds{wal=\"default\"}"), Some(0.0));
 }
 
 #[test]

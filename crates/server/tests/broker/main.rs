@@ -10,6 +10,7 @@ mod console;
 mod deposed;
 mod full_disk;
 mod kill;
+mod logs;
 mod look_inside;
 mod measure;
 mod object_wal;

@@ -71,7 +71,7 @@ fn slow_puts_are_sent_twice_and_every_record_is_there_once() {
 /// `millstream_wal_puts_total` of one kind.
 fn puts(broker: &Broker, kind: &str) -> u64 {
     let (_, metrics) = get(broker.console, "/metrics");
-    let name = format!("millstream_wal_puts_total{{try=\"{kind}\"}} ");
+    let name = format!("millstream_wal_puts_total{{wal=\"default\",try=\"{kind}\"}} ");
     let line = metrics.lines().find_map(|line| line.strip_prefix(&name));
     line.unwrap_or_else(|| panic!("no {name} in {metrics}")).parse().unwrap()
 }

@@ -61,7 +61,8 @@ impl Run {
 
     /// How full the log is, of 1.
     fn wal_use(&self) -> f64 {
-        self.metric("millstream_wal_used_bytes") / self.metric("millstream_wal_capacity_bytes")
+        self.metric("millstream_wal_used_bytes{wal=\"default\"}")
+            / self.metric("millstream_wal_capacity_bytes{wal=\"default\"}")
     }
 
     /// Produces while `phases` runs; how many records were acknowledged, all of them.
@@ -164,9 +165,12 @@ fn with_the_log_on_a_disk_it_is_outlasted_for_as_long_as_the_log_has_room() {
         run.treat(Manner::Gone, |_, time| time >= A_WHILE);
         run.treat(Manner::Honest, |run, _| run.wal_use() < 0.5);
         run.treat(Manner::Gone, |run, _| run.wal_use() > 0.85);
-        assert!(run.metric("millstream_produce_throttle_seconds") > 0.0, "a log that is nearly full slows producers");
+        assert!(
+            run.metric("millstream_produce_throttle_seconds{wal=\"default\"}") > 0.0,
+            "a log that is nearly full slows producers"
+        );
         run.treat(Manner::Honest, |run, _| run.wal_use() < 0.5);
-        assert!(run.metric("millstream_produce_throttle_seconds") < 1e-9, "nobody is slowed any more");
+        assert!(run.metric("millstream_produce_throttle_seconds{wal=\"default\"}") < 1e-9, "nobody is slowed any more");
     });
     run.verify(sent);
 }
@@ -177,9 +181,12 @@ fn with_the_log_in_the_bucket_producers_wait_for_it() {
     let sent = run.produce_during(|run| {
         run.treat(Manner::Busy(30), |_, time| time >= A_WHILE);
         run.treat(Manner::Gone, |_, time| time >= A_WHILE);
-        assert!(run.metric("millstream_append_age_seconds") > 1.0, "nothing was acknowledged meanwhile");
+        assert!(
+            run.metric("millstream_append_age_seconds{wal=\"default\"}") > 1.0,
+            "nothing was acknowledged meanwhile"
+        );
         run.treat(Manner::Answers(403, "<Error><Code>AccessDenied</Code></Error>"), |_, time| time >= A_WHILE / 2);
-        run.treat(Manner::Honest, |run, _| run.metric("millstream_append_age_seconds") < 1.0);
+        run.treat(Manner::Honest, |run, _| run.metric("millstream_append_age_seconds{wal=\"default\"}") < 1.0);
     });
     run.verify(sent);
 }

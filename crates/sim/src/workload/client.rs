@@ -15,6 +15,9 @@ use protocol::messages::create_topics_request::{
 use protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic};
 use protocol::messages::delete_topics_request::{DeleteTopicState, DeleteTopicsRequest};
 use protocol::messages::fetch_request::{FetchPartition, FetchRequest, FetchTopic};
+use protocol::messages::incremental_alter_configs_request::{
+    AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
+};
 use protocol::messages::init_producer_id_request::InitProducerIdRequest;
 use protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
 use protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
@@ -127,6 +130,17 @@ impl Client {
         let topic = response.topics.first().ok_or_else(unreadable)?;
         kafka(topic.error_code)?;
         Ok(topic.topic_id.0)
+    }
+
+    /// Changes a topic's setting.
+    pub(super) async fn alter_topic(&mut self, topic: &str, name: &str, value: &str) -> Result<(), Failure> {
+        const TOPIC: i8 = 2;
+        let set = AlterableConfig { name: name.into(), config_operation: 0, value: Some(value.into()) };
+        let resource = AlterConfigsResource { resource_type: TOPIC, resource_name: topic.into(), configs: vec![set] };
+        let request = IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false };
+        let address = self.anybody();
+        let (response, _) = self.call(&address, 1, &request).await?;
+        kafka(response.responses.first().ok_or_else(unreadable)?.error_code)
     }
 
     /// Deletes a topic.

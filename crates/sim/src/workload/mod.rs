@@ -3,7 +3,7 @@
 //!
 //! [`topic`] keeps one topic alive (creates, deletes, creates again) and starts its [`producer`]s (or, where records are deleted,
 //! [`pruner`]s; some of either are [`idempotent`]) and [`consumer`]s; [`admin`] makes topics that live for a moment, or that nobody
-//! writes to; [`compacted`] has a topic whose old records go; [`group`] has consumer groups; [`client`] speaks Kafka; [`batch`] writes and reads record batches by hand.
+//! writes to; [`compacted`] has a topic whose old records go; [`logs`] moves topics between write-ahead logs; [`group`] has consumer groups; [`client`] speaks Kafka; [`batch`] writes and reads record batches by hand.
 
 mod admin;
 pub mod batch;
@@ -13,6 +13,7 @@ mod connection;
 mod consumer;
 mod group;
 mod idempotent;
+mod logs;
 mod producer;
 mod pruner;
 mod topic;
@@ -74,6 +75,12 @@ impl Workload {
         let (admin, admin_seed) = (Arc::clone(&shared), seed.fork("admin"));
         let admin_stopped = stopped.clone();
         actors.push(spawn(async move { admin::run(admin, admin_seed, admin_stopped).await }));
+        if cluster.plan().second.is_some() {
+            // Beside the story, which has been the same for long.
+            let (logs, logs_seed) = (Arc::clone(&shared), seed.clone().fork("logs"));
+            let logs_stopped = stopped.clone();
+            actors.push(spawn(async move { logs::run(logs, logs_seed, logs_stopped).await }));
+        }
         let (compacted, compacted_seed) = (Arc::clone(&shared), seed.fork("compacted"));
         actors.push(spawn(async move { compacted::run(compacted, compacted_seed, stopped).await }));
         Workload { shared, seed: Mutex::new(seed), stop, actors }

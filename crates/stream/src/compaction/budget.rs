@@ -87,7 +87,7 @@ impl<'a> Budget<'a> {
             clock.sleep(self.free_at.since(now)).await;
         }
         let until = clock.now().plus(self.shared.options.compaction.yield_max);
-        while (self.shared.is_busy() || self.shared.wal_is_filling()) && clock.now() < until {
+        while (self.shared.is_busy() || self.shared.is_filling()) && clock.now() < until {
             clock.sleep(LOOK_PERIOD).await;
         }
     }

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use stream::wal::WalOptions;
 use stream::{
-    Appended, CompactionOptions, Confirmation, NumberedBatch, Options, StartRequest, Store, Stream, WalTarget, fsck,
+    Appended, CompactionOptions, Confirmation, NamedWal, NumberedBatch, Options, StartRequest, Store, Stream,
+    WalTarget, fsck,
 };
 use stream_core::testing::{batch, batch_bytes};
 use world::folder::FolderStore;
@@ -110,7 +111,8 @@ pub(crate) async fn start_with(
     let request = StartRequest {
         node_id: None,
         advertised: advertised.to_owned(),
-        wal,
+        wals: vec![NamedWal::default_of(wal)],
+        choice: |_, _| None,
         answers: Arc::new(move |_| Box::pin(async move { answer })),
         options,
         ledger_options: LedgerOptions::default(),

@@ -215,6 +215,9 @@ fn check(broker: &Shared, partition: &Partition, slot: &mut Slot) -> Result<Offs
     if partition.is_deleted() {
         return Err(Failure::UnknownPartition);
     }
+    if partition.is_over() {
+        return Err(Failure::NotLeader);
+    }
     let from = Offset::from_kafka(slot.asked.offset).ok_or(Failure::OffsetOutOfRange)?;
     if slot.asked.last_fetched_epoch >= 0 {
         let image = broker.store.ledger().image();

@@ -9,6 +9,7 @@ use base::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
+mod logs;
 mod replace;
 
 /// An image, and entries of one command each.
@@ -102,7 +103,13 @@ fn wal(start: u64) -> WalId {
 }
 
 fn register(node_id: Option<NodeId>, ring_id: u128, advertised: &str, incarnation: u128) -> Command {
-    let wal = WalRegistration { url: "file:///wal".to_owned(), ring_id, start: WalPosition(0), in_storage: false };
+    let wal = WalRegistration {
+        url: "file:///wal".to_owned(),
+        ring_id,
+        start: WalPosition(0),
+        in_storage: false,
+        name: String::new(),
+    };
     Command::Register { node_id, advertised: advertised.to_owned(), wals: vec![wal], incarnation }
 }
 
@@ -118,29 +125,11 @@ fn create(name: &str, id: u64, owners: &[u64]) -> Command {
 }
 
 fn commit(speaker: u64, of: u64, counter: u64, trim: WalPosition, ranges: &[(StreamId, i32, u64, u64)]) -> Command {
-    let id = ObjectId { node_epoch: NodeEpoch(speaker), counter };
-    let range = |&(stream, epoch, base, next): &(StreamId, i32, u64, u64)| CommitRange {
-        stream,
-        stream_epoch: StreamEpoch(epoch),
-        range: OffsetRange::new(Offset(base), Offset(next)),
-        bytes: 100 * (next - base),
-        records: next - base,
-        max_timestamp: UnixMillis(5),
-        max_timestamp_offset: Offset(base),
-    };
-    let object = UploadedObject { id, size: 1000, ranges: ranges.iter().map(range).collect(), states: Vec::new() };
-    Command::CommitObjects {
-        speaker: NodeEpoch(speaker),
-        wal: wal(of),
-        trim,
-        min_counter: counter,
-        objects: vec![object],
-    }
+    logs::commit_of(wal(of), speaker, counter, trim, ranges)
 }
 
 fn recovered(dead: u64, by: u64, end: u64, ends: &[(StreamId, u64)], open_on: Option<WalIndex>) -> Command {
-    let ends = ends.iter().map(|(stream, end)| (*stream, Offset(*end))).collect();
-    Command::WalRecovered { wal: wal(dead), end: WalPosition(end), ends, recoverer: NodeEpoch(by), open_on }
+    logs::recovered_of(wal(dead), by, end, ends, open_on)
 }
 
 fn committed(flags: &[bool]) -> Outcome {
@@ -664,25 +653,19 @@ fn random_command(seed: &mut Seed, image: &Image, counters: &mut BTreeMap<u64, u
     let tenures = record.map_or(0, |record| record.tenures.len() as u64);
     let tenure = record.map(|record| record.tenures[seed.below(tenures) as usize]);
     let near = |seed: &mut Seed, offset: Offset| (offset.0 + seed.below(4)).saturating_sub(seed.below(3));
-    let command = match seed.below(14) {
+    let command = match seed.below(15) {
         0 => create(&format!("topic{}", seed.below(5)), seed.next_u64(), &[start, start]),
         1 if seed.chance(200) => Command::DeleteTopic { id: record.map(|record| record.topic).unwrap_or_default() },
         2 if seed.chance(300) => Command::DeclareDead { node_epochs: vec![NodeEpoch(start)] },
         3 if seed.chance(500) => {
             let (node, ring) = (NodeId(seed.below(4) as i32), u128::from(seed.below(4)));
-            return (
-                0,
-                register(seed.chance(500).then_some(node), ring, &format!("h{}:1", seed.below(4)), 1000 + step),
-            );
+            let node_id = seed.chance(500).then_some(node);
+            let command = register(node_id, ring, &format!("h{}:1", seed.below(4)), 1000 + step);
+            return (0, if seed.chance(600) { logs::with(command, "bulk") } else { command });
         }
         4 | 5 => {
-            let dead = image.wals.keys().nth(seed.below(image.wals.len() as u64) as usize);
             let end = record.map_or(0, |record| near(seed, record.committed()));
-            let open_on = seed.chance(700).then_some(WAL);
-            return (
-                start,
-                recovered(dead.map_or(1, |wal| wal.node_epoch.0), start, 90 + seed.below(9), &[(stream, end)], open_on),
-            );
+            return logs::random_seal(seed, image, start, stream, end);
         }
         6 => Command::OpenStreams { streams: ids, node_epoch: NodeEpoch(start), wal_index: WAL },
         7 => {
@@ -700,7 +683,13 @@ fn random_command(seed: &mut Seed, image: &Image, counters: &mut BTreeMap<u64, u
                 (NodeEpoch(owner), tenure.map(|tenure| tenure.stream_epoch).unwrap_or_default());
             return (owner, Command::Cleaned { stream, node_epoch, stream_epoch, cleaned: Offset(offset) });
         }
-        8 if seed.chance(300) => Command::ForgetWal { wal: wal(start) },
+        13 => {
+            let end = record.map_or(0, |record| near(seed, record.committed()));
+            let owner = tenure.map_or(start, |tenure| tenure.node_epoch().0);
+            let epoch = tenure.map(|tenure| tenure.stream_epoch).unwrap_or_default();
+            return logs::random_move(seed, owner, (stream, epoch, Offset(end)));
+        }
+        8 if seed.chance(300) => logs::random_forget(seed, start),
         10 | 11 => return replace::random(seed, image, counters, start, stream),
         9 if seed.chance(300) => Command::ObjectsDeleted { objects: image.dead_objects.keys().copied().collect() },
         _ => {
@@ -715,7 +704,7 @@ fn random_command(seed: &mut Seed, image: &Image, counters: &mut BTreeMap<u64, u
             let base = tenure.map_or(0, |tenure| near(seed, tenure.committed));
             let ranges = [(stream, epoch, base, base + seed.below(4))];
             let trim = WalPosition(seed.below(99));
-            let mut command = commit(speaker, of.node_epoch.0, *counter, trim, &ranges);
+            let mut command = logs::commit_of(of, speaker, *counter, trim, &ranges);
             if let Command::CommitObjects { objects, .. } = &mut command
                 && seed.chance(400)
             {

@@ -50,6 +50,7 @@ fn image(teller: Teller, image: &Image) -> Result<(), CommandError> {
     }
     for (id, wal) in &image.wals {
         let line = Line::of("wal").bare("wal", id.to_string()).with("start", wal.start.0).with("trim", wal.trim.0);
+        let line = if wal.name.is_empty() { line } else { line.with("name", wal.name.as_str()) };
         let line = match wal.state {
             WalState::Open => line.bare("state", "Open"),
             WalState::Sealed { end, recoverer } => {

@@ -15,8 +15,11 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     pub(crate) fn start() -> Cluster {
-        let folder = TempDir::new().unwrap();
-        let broker = process::start_in(folder.path(), &[]);
+        Cluster::start_in(TempDir::new().unwrap(), &[])
+    }
+
+    pub(crate) fn start_in(folder: TempDir, arguments: &[&str]) -> Cluster {
+        let broker = process::start_in(folder.path(), arguments);
         let bootstrap = broker.kafka.to_string();
         Cluster { broker, bootstrap, folder }
     }

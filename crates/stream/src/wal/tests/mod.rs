@@ -93,7 +93,15 @@ async fn expect_prefix(known: &[Known], from: WalPosition, recovered: &Recovered
 }
 
 fn record(ring_id: u128, start: WalPosition) -> WalRecord {
-    WalRecord { url: String::new(), ring_id, in_storage: ring_id == 0, start, trim: start, state: WalState::Open }
+    WalRecord {
+        url: String::new(),
+        ring_id,
+        in_storage: ring_id == 0,
+        start,
+        trim: start,
+        state: WalState::Open,
+        name: String::new(),
+    }
 }
 
 /// Changes one WAL's record, as a ledger entry would.
