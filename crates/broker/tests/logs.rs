@@ -6,6 +6,7 @@ mod support;
 use broker::BrokerOptions;
 use protocol::error_code::ErrorCode;
 use protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest};
+use protocol::messages::describe_configs_request::{DescribeConfigsRequest, DescribeConfigsResource};
 use protocol::messages::incremental_alter_configs_request::{
     AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
 };
@@ -38,6 +39,15 @@ async fn choose(client: &mut Client, name: &str, log: &str) -> (i16, String) {
     (answer.error_code, answer.error_message.unwrap_or_default())
 }
 
+/// The setting, where the topic's are told.
+async fn told(client: &mut Client, name: &str) -> Option<String> {
+    let resource =
+        DescribeConfigsResource { resource_type: 2, resource_name: name.to_owned(), configuration_keys: None };
+    let request = DescribeConfigsRequest { resources: vec![resource], ..DescribeConfigsRequest::default() };
+    let configs = client.call(4, &request).await.results.remove(0).configs;
+    configs.into_iter().find(|config| config.name == SETTING)?.value
+}
+
 /// The log and the leader epoch of a topic's only partition.
 fn place(running: &Running, topic: &str) -> (u16, i32) {
     let image = running.store.ledger().image();
@@ -60,11 +70,14 @@ async fn until_in(running: &Running, topic: &str, log: u16) {
 async fn a_name_that_no_log_has_is_refused_with_those_that_there_are() {
     let running = start_with_bulk(BrokerOptions::default()).await;
     let mut client = running.client().await;
-    let (code, told) = create(&mut client, "t", "bluk").await;
+    let (code, why) = create(&mut client, "t", "bluk").await;
     assert_eq!(code, ErrorCode::InvalidConfig.number());
-    assert!(told.contains("millstream.wal=bluk") && told.contains("default (storage), bulk (file://"), "{told}");
+    assert!(why.contains("millstream.wal=bluk") && why.contains("default (storage), bulk (file://"), "{why}");
     assert_eq!(create(&mut client, "t", "bulk").await.0, 0);
     assert_eq!(place(&running, "t"), (1, 0), "made in its log at once");
+    assert_eq!(told(&mut client, "t").await.as_deref(), Some("bulk"));
+    assert_eq!(client.create("plain", 1, &[]).await, 0);
+    assert_eq!(told(&mut client, "plain").await, None, "it is no setting of Kafka's: told where it is made");
     assert_eq!(choose(&mut client, "t", "fast").await.0, ErrorCode::InvalidConfig.number());
     assert_eq!(create(&mut client, "d", "default").await.0, 0);
     assert_eq!(place(&running, "d"), (0, 0));

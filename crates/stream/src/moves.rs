@@ -103,7 +103,8 @@ async fn move_to(shared: &Shared, to: &Arc<Log>, ids: &[StreamId]) -> Result<boo
     if moving.is_empty() {
         return Ok(staying.is_empty());
     }
-    let offers = moving.iter().map(|(stream, _)| (stream.id, stream.epoch, stream.next())).collect();
+    let end = |stream: &OpenStream| planted!("moved before it is drained", stream.next(), stream.confirmed());
+    let offers = moving.iter().map(|(stream, _)| (stream.id, stream.epoch, end(stream))).collect();
     let command = Command::MoveStreams { node_epoch: shared.node_epoch, to: to.id.index, streams: offers };
     let mut all = staying.is_empty();
     if let Outcome::Refused(refusal) = upload::submit_for_ever(shared, &command).await? {

@@ -345,6 +345,9 @@ impl WalGauges {
             let wal = lock(&log.wal);
             (wal.used_bytes(), wal.capacity_bytes(), wal.put_counts())
         };
+        // Each lock is let go before the next look: the throttle time takes that of the front again.
+        let append_bytes = lock(&log.front).appender.held_bytes() as u64;
+        let upload_behind_bytes = lock(&log.source.core).behind_bytes();
         WalGauges {
             name: log.name.clone(),
             has_failed: log.has_failed(),
@@ -352,10 +355,10 @@ impl WalGauges {
             capacity_bytes,
             appended_bytes: log.appended_bytes.load(Ordering::Relaxed),
             puts,
-            append_bytes: lock(&log.front).appender.held_bytes() as u64,
+            append_bytes,
             append_age: log.oldest_append_waits(),
             throttle: log.throttle(),
-            upload_behind_bytes: lock(&log.source.core).behind_bytes(),
+            upload_behind_bytes,
         }
     }
 }

@@ -48,7 +48,7 @@ pub(crate) static TOPIC: &[Setting] = settings! {
         "How far a producer's timestamp may lie behind the broker's clock.";
     "message.timestamp.type": String = Some("CreateTime"), OneOf(&["CreateTime", "LogAppendTime"]), Always, listed, Honoured;
         "Whether records carry the time of their producer or that of their arrival.";
-    "millstream.wal": String = Some("default"), NotEmpty, Always, listed, Honoured;
+    "millstream.wal": String = Some("default"), NotEmpty, Always, internal, Honoured;
         "By its name, the write-ahead log of its leader that the topic is written to; default: the first one.";
     "min.cleanable.dirty.ratio": Double = Some("0.5"), Fraction(0.0, 1.0), Always, listed, Honoured;
         "Which part of a log must be new for it to be compacted.";
