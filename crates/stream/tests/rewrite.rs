@@ -140,7 +140,7 @@ fn a_part_of_which_everything_stays_is_left_where_it_is() {
     });
 }
 
-/// Has an object with the same batches take the place of one reference, as a merge by another start does.
+/// Has an object with the same batches, a block each, take the place of one reference, as a merge by another start does.
 async fn copy_by_hand(
     world: &World,
     root: &Path,
@@ -150,7 +150,8 @@ async fn copy_by_hand(
 ) {
     let all: Vec<Reference> = store.ledger().image().streams[&id].references.values().copied().collect();
     let old = which(&all);
-    let same = base::ObjectId { node_epoch: store.node_epoch(), counter: 1 << 40 };
+    let counter = old.object.counter.max(1 << 40) + 1;
+    let same = base::ObjectId { node_epoch: store.node_epoch(), counter };
     let mut builder = stream_core::object::ObjectBuilder::merged(same, 1);
     for offset in old.range.base.0..old.range.next.0 {
         builder.push(id, base::StreamEpoch(0), &batch(offset, 1, RECORD_BYTES));
@@ -190,6 +191,55 @@ fn what_others_merge_between_two_parts_is_read_where_it_is_then() {
         let stays: Vec<u64> = (0..200).filter(|offset| offset % 4 != 3).collect();
         assert_eq!(scanned(&store, id, 0, 200).await, stays);
         check_bucket(&world, root, &store).await;
+    });
+}
+
+#[test]
+fn what_others_merge_and_delete_while_a_scan_is_under_way_is_read_where_it_is_then() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    life(|world| async move {
+        let store = start(&world, root, Kind::Objects, eager(NEVER)).await;
+        let id = filled(&store, 200).await;
+        let stream = store.stream(id).unwrap();
+        let mut scan = stream.scan(OffsetRange::new(Offset(0), Offset(200)), Which::All, ANY_RATE);
+        let mut offsets = chosen(&scan.next().await.unwrap().unwrap(), |_| true).1;
+        // The last part of several has another place by the time that it is read, and the old one is gone.
+        let old = store.ledger().image().streams[&id].references.values().next_back().unwrap().object;
+        copy_by_hand(&world, root, &store, id, |references| *references.last().unwrap()).await;
+        bucket(&world, root).await.delete(&[stream::data_key(old)]).await.unwrap();
+        while let Some(run) = scan.next().await.unwrap() {
+            offsets.extend(chosen(&run, |_| true).1);
+        }
+        assert_eq!(offsets, (0..200).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn what_is_merged_and_deleted_while_it_is_scanned_is_read_on_elsewhere_and_what_is_lost_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    life(|world| async move {
+        let store = start(&world, root, Kind::Objects, eager(NEVER)).await;
+        let [id] = create(&store, "a", 1).await[..] else { panic!("one") };
+        append(&store.stream(id).unwrap(), 10, RECORD_BYTES).await;
+        until("it is uploaded", || store.ledger().image().streams[&id].committed() == Offset(10)).await;
+        copy_by_hand(&world, root, &store, id, |references| references[0]).await;
+        let object = || store.ledger().image().streams[&id].references.values().next().unwrap().object;
+        let stream = store.stream(id).unwrap();
+        let mut scan = stream.scan(OffsetRange::new(Offset(0), Offset(10)), Which::All, ANY_RATE);
+        let mut offsets = chosen(&scan.next().await.unwrap().unwrap(), |_| true).1;
+        assert_eq!(offsets, [0], "a batch in each block, and some blocks in a request");
+        let old = object();
+        copy_by_hand(&world, root, &store, id, |references| references[0]).await;
+        bucket(&world, root).await.delete(&[stream::data_key(old)]).await.unwrap();
+        while let Some(run) = scan.next().await.unwrap() {
+            offsets.extend(chosen(&run, |_| true).1);
+        }
+        assert_eq!(offsets, (0..10).collect::<Vec<_>>());
+        bucket(&world, root).await.delete(&[stream::data_key(object())]).await.unwrap();
+        let mut scan = stream.scan(OffsetRange::new(Offset(0), Offset(10)), Which::All, ANY_RATE);
+        assert!(matches!(scan.next().await, Err(ReadError::Trouble(_))));
     });
 }
 

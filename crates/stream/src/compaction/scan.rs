@@ -1,18 +1,20 @@
 //! Reads what a stream has in objects, from front to back, within compaction's budget: what the layer above learns from before it rewrites.
 //!
-//! Only what is below the stream's committed end, and as one image has it: where an object is gone meanwhile the scan ends with
-//! trouble, and whoever scans begins anew later. Memory: one piece of one object.
+//! Only what is below the stream's committed end. Where each part lies is looked up when its turn comes: a scan of a long log takes longer
+//! than merged objects stay. What is read later may have fewer batches than before, where another start has cleaned meanwhile, and never
+//! others. Memory: one piece of one object.
 
 use super::budget::Budget;
 use super::input::Input;
 use super::job::{Fault, counts_twice, cut, lacks, overlap};
 use crate::shared::Shared;
 use crate::store::ReadError;
-use base::{Offset, OffsetRange, StreamId, UnixMillis};
+use base::{ObjectId, Offset, OffsetRange, StreamId, UnixMillis};
 use bytes::Bytes;
 use control_core::{Reference, StreamRecord};
 use std::collections::VecDeque;
 use stream_core::object::{BlockEntry, Run};
+use world::StoreError;
 
 /// A part of a stream that lies in an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,9 +42,11 @@ pub struct Scan<'a> {
     budget: Budget<'a>,
     stream: StreamId,
     which: Blocks,
-    range: OffsetRange,
-    left: VecDeque<Reference>,
+    /// What is to be read yet.
+    left: OffsetRange,
     open: Option<Reading>,
+    /// What was opened last.
+    opened: Option<ObjectId>,
 }
 
 /// One reference that is being read.
@@ -77,11 +81,8 @@ impl<'a> Scan<'a> {
         (range, which): (OffsetRange, Blocks),
         bytes_per_second: u64,
     ) -> Scan<'a> {
-        let image = shared.ledger.image();
-        let references = image.streams.get(&stream).map(|record| parts(record)).unwrap_or_default();
-        let left = references.into_iter().filter(|it| it.bytes > 0 && overlap(it.range, range)).collect();
         let budget = Budget::new(shared, bytes_per_second);
-        Scan { shared, budget, stream, which, range, left, open: None }
+        Scan { shared, budget, stream, which, left: range, open: None, opened: None }
     }
 
     /// The batches of the next block that lie in the range, in whole or in part; none at the end.
@@ -95,18 +96,52 @@ impl<'a> Scan<'a> {
 
     async fn advance(&mut self) -> Result<Option<Bytes>, Fault> {
         loop {
+            let read = self.step().await;
+            let Err(Fault::Store(StoreError::NotFound(_))) = &read else { return read };
+            // Merged while it was read, and deleted since: what is left of it lies elsewhere.
+            self.open = None;
+            let refreshed = self.shared.ledger.refresh().await;
+            refreshed.map_err(|error| Fault::Store(StoreError::Trouble(error.to_string())))?;
+            if self.next_part().is_some_and(|(reference, _)| Some(reference.object) == self.opened) {
+                return read;
+            }
+        }
+    }
+
+    async fn step(&mut self) -> Result<Option<Bytes>, Fault> {
+        loop {
             if let Some(reading) = &mut self.open {
-                if let Some((_, run)) = reading.next(&mut self.budget, self.which).await? {
+                if let Some((block, run)) = reading.next(&mut self.budget, self.which).await? {
+                    self.left.base = block.range.next.min(reading.wanted.next);
                     return Ok(Some(run.bytes.body));
                 }
+                self.left.base = reading.wanted.next;
                 self.open = None;
             }
-            let Some(reference) = self.left.pop_front() else { return Ok(None) };
-            let wanted =
-                OffsetRange::new(reference.range.base.max(self.range.base), reference.range.next.min(self.range.next));
+            let Some((reference, wanted)) = self.next_part() else { return Ok(None) };
+            self.opened = Some(reference.object);
             let read_bytes = self.shared.options.compaction.read_bytes;
             self.open = Some(Reading::open(&mut self.budget, self.stream, (reference, wanted), read_bytes).await?);
         }
+    }
+
+    /// Where the next of what is left lies now, and how much of it is wanted; none at the end.
+    fn next_part(&mut self) -> Option<(Reference, OffsetRange)> {
+        let image = self.shared.ledger.image();
+        let record = image.streams.get(&self.stream)?;
+        self.left.base = self.left.base.max(record.start);
+        while self.left.base < self.left.next {
+            let (_, reference) = record.references.get_prev(&self.left.base)?;
+            if !reference.range.contains(self.left.base) || reference.range.base >= record.committed() {
+                return None;
+            }
+            let wanted = OffsetRange::new(self.left.base, reference.range.next.min(self.left.next));
+            if reference.bytes > 0 {
+                return Some((*reference, wanted));
+            }
+            self.left.base = wanted.next;
+        }
+        None
     }
 }
 
