@@ -45,7 +45,7 @@ impl OffsetMap {
         let at = self.slot_of(key);
         if self.offsets[at] == FREE {
             // A quarter stays free, or the way to a free slot gets long.
-            if self.keys >= self.offsets.len() / 4 * 3 {
+            if self.keys >= self.offsets.len() * 3 / 4 {
                 return false;
             }
             self.keys += 1;
@@ -100,6 +100,18 @@ mod tests {
             for (key, offset) in expected {
                 assert_eq!(map.get(&key), Some(offset));
             }
+        }
+    }
+
+    #[test]
+    fn as_many_keys_as_records_have_room_where_there_is_memory() {
+        for records in 1..500_u64 {
+            let mut map = OffsetMap::new(KeyHasher::new(5), 1_000_000, records);
+            let fits = (0..records).all(|offset| {
+                let key = map.hasher().digest(&offset.to_be_bytes());
+                map.put(&key, Offset(offset))
+            });
+            assert!(fits, "{records}");
         }
     }
 
