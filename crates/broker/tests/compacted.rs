@@ -321,3 +321,97 @@ async fn aborted_records_go_and_markers_stay_as_long_as_something_of_their_trans
         assert!(n < 39, "the markers never go: {left:?}");
     }
 }
+
+async fn set(client: &mut Client, topic: &str, name: &str, value: &str) {
+    use protocol::messages::incremental_alter_configs_request as request;
+    let config = request::AlterableConfig { name: name.to_owned(), config_operation: 0, value: Some(value.to_owned()) };
+    let resource =
+        request::AlterConfigsResource { resource_type: 2, resource_name: topic.to_owned(), configs: vec![config] };
+    let request = request::IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false };
+    assert_eq!(client.call(1, &request).await.responses[0].error_code, 0);
+}
+
+/// A batch whose records have no keys.
+fn keyless(values: &[&str]) -> RecordBatch {
+    let add = |builder: BatchBuilder, value: &&str| {
+        builder.record(&NewRecord { timestamp: now(), value: Some(value.as_bytes()), ..NewRecord::default() })
+    };
+    values.iter().fold(BatchBuilder::new(), add).build(0).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_compacted_no_more_keeps_what_it_is_sent_though_its_turn_was_coming() {
+    let mut options = options();
+    // A cleaning of the first topic takes some seconds.
+    options.cleaner.bytes_per_second = 100_000;
+    options.cleaner.period = Duration::from_secs(1);
+    let running = start(options).await;
+    let mut client = running.client().await;
+    for topic in ["first", "second", "third"] {
+        assert_eq!(client.create(topic, 1, &EAGER).await, 0);
+    }
+    let long = "x".repeat(100_000);
+    let pairs: [Pair<'_>; 2] = [("a", Some(&long)), ("a", Some("1"))];
+    for _ in 0..2 {
+        produce(&mut client, "first", Compression::None, &pairs).await;
+        for topic in ["second", "third"] {
+            produce(&mut client, topic, Compression::None, &[("a", Some("1"))]).await;
+        }
+    }
+    let end_of = |topic: &str| {
+        let image = store_of(&running).ledger().image();
+        image.streams[&image.topic(topic).unwrap().partitions[0]].committed().to_kafka()
+    };
+    // The first topic is being cleaned; the second one is next.
+    let read = || running.store.compaction().read_bytes;
+    while read() < 100_000 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    set(&mut client, "second", "cleanup.policy", "delete").await;
+    assert_eq!(client.produce("second", keyless(&["no key", "nor here"]).bytes().clone()).await.error_code, 0);
+    while end_of("second") < 4 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(running.broker.cleaner().passes, 0, "the first one is at it still, or this shows nothing");
+    cleaned_to(&running, "third", 2).await;
+    let (found, _) = consumed(&mut client, "second").await;
+    assert_eq!(found.iter().map(RecordBatch::record_count).sum::<i32>(), 4, "everything is there");
+    running.broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cleaning_ends_where_its_topic_is_compacted_no_more() {
+    let mut options = options();
+    // What is read takes a second or two.
+    options.cleaner.bytes_per_second = 100_000;
+    let running = start(options).await;
+    let mut client = running.client().await;
+    assert_eq!(client.create("t", 1, &EAGER).await, 0);
+    let long = "x".repeat(100_000);
+    for _ in 0..2 {
+        produce(&mut client, "t", Compression::None, &[("a", Some(&long))]).await;
+    }
+    while running.store.compaction().read_bytes == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    set(&mut client, "t", "cleanup.policy", "delete").await;
+    while running.broker.cleaner().passes_given_up == 0 {
+        assert_eq!(running.broker.cleaner().passes, 0);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(records(&consumed(&mut client, "t").await.0).len(), 2);
+    running.broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_single_batch_of_keys_that_are_all_new_is_cleaned() {
+    let running = start(options()).await;
+    let mut client = running.client().await;
+    assert_eq!(client.create("t", 1, &EAGER).await, 0);
+    let names: Vec<String> = (0..500).map(|n| format!("k{n}")).collect();
+    let pairs: Vec<Pair<'_>> = names.iter().map(|name| (name.as_str(), Some("v"))).collect();
+    produce(&mut client, "t", Compression::None, &pairs).await;
+    cleaned_to(&running, "t", 500).await;
+    assert_eq!(running.broker.cleaner().passes_given_up, 0);
+    running.broker.stop().await;
+}

@@ -134,13 +134,23 @@ async fn round(broker: &Shared, memory: &mut Memory) -> bool {
     }
     worth.sort_by(|(a, _), (b, _)| b.is_overdue.cmp(&a.is_overdue).then(b.dirty.ratio().total_cmp(&a.dirty.ratio())));
     let mut any = false;
-    for (_, compacted) in worth {
-        // Its turn may come long after it was looked at.
+    for (_, mut compacted) in worth {
+        // Its turn may come long after it was looked at: the topic's settings and what is stored may be others by now.
+        let Some(cleaning) = cleaning_now(broker, compacted.stream) else { continue };
+        compacted.cleaning = cleaning;
         if let Some(Candidate { dirty, .. }) = candidate(broker, memory, &compacted).await {
             any |= clean(broker, memory, &compacted, dirty).await;
         }
     }
     any
+}
+
+/// How a partition's topic is compacted now; none where it is not. What came while it was not may have no keys, so this is asked once
+/// more after it is known what is to be cleaned.
+fn cleaning_now(broker: &Shared, stream: StreamId) -> Option<Cleaning> {
+    let image = broker.store.ledger().image();
+    let topic = image.topics.get(&image.streams.get(&stream)?.topic)?;
+    topic_settings::cleaning(&topic.configs, &broker.live.at(&image))
 }
 
 fn compacted(broker: &Shared, image: &Image) -> Vec<Compacted> {
@@ -202,6 +212,7 @@ async fn clean(broker: &Shared, memory: &mut Memory, compacted: &Compacted, dirt
         partition: &partition,
         options: &live.cleaner,
         cleaning: *cleaning,
+        is_wanted: &|| cleaning_now(broker, *stream).is_some(),
         dirty,
         now: broker.clock.wall(),
         secret: u128::from(broker.clock.random()) << 64 | u128::from(broker.clock.random()),
@@ -225,7 +236,7 @@ async fn clean(broker: &Shared, memory: &mut Memory, compacted: &Compacted, dirt
             DAMAGE_WAIT
         }
         Ok(_) => {
-            tracing::debug!(partition = %name, "nothing can be cleaned yet: a transaction is open, or what is next is young");
+            tracing::debug!(partition = %name, "nothing can be cleaned now: a transaction is open, what is next is young, or the topic is compacted no more");
             TROUBLE_WAIT
         }
         Err(error @ ReadError::Corrupt(_)) => {

@@ -28,6 +28,8 @@ pub(super) struct Pass<'a> {
     pub(super) partition: &'a Partition,
     pub(super) options: &'a CleanerOptions,
     pub(super) cleaning: Cleaning,
+    /// Whether the topic is compacted still: where it is not any more, what was not handed in yet stays as it is.
+    pub(super) is_wanted: &'a (dyn Fn() -> bool + Sync),
     pub(super) dirty: Dirty,
     pub(super) now: UnixMillis,
     pub(super) secret: u128,
@@ -56,7 +58,7 @@ impl Pass<'_> {
         if below <= self.dirty.range.base {
             return Ok(Done { is_too_much, ..Done::default() });
         }
-        let done = self.rewrite(&markers, &map, below).await?;
+        let Some(done) = self.rewrite(&markers, &map, below).await? else { return Ok(Done::default()) };
         self.partition.set_cleaned(below).await?;
         Ok(Done { cleaned: Some(below), keys: map.len(), ..done })
     }
@@ -96,7 +98,8 @@ impl Pass<'_> {
         Ok(keys)
     }
 
-    async fn rewrite(&self, markers: &Markers, map: &OffsetMap, below: Offset) -> Result<Done, ReadError> {
+    /// None: the topic is compacted no more, so that this has ended half done.
+    async fn rewrite(&self, markers: &Markers, map: &OffsetMap, below: Offset) -> Result<Option<Done>, ReadError> {
         let rules = Rules {
             map,
             markers,
@@ -111,6 +114,10 @@ impl Pass<'_> {
         let mut rewrite = self.partition.rewrite(below, self.options.bytes_per_second);
         let mut done = Done::default();
         while let Some(given) = rewrite.next().await? {
+            if !(self.is_wanted)() {
+                rewrite.give_up().await;
+                return Ok(None);
+            }
             done.bytes_read += given.len() as u64;
             let (kept, control) = match filtered(&mut filter, given, &mut pace).await {
                 Ok(kept) => kept,
@@ -122,7 +129,7 @@ impl Pass<'_> {
             done.bytes_kept += kept.len() as u64;
             rewrite.keep(kept, control).await?;
         }
-        Ok(Done { removed_records: filter.removed_records, ..done })
+        Ok(Some(Done { removed_records: filter.removed_records, ..done }))
     }
 }
 
