@@ -125,6 +125,9 @@ pub struct CleanerOptions {
     pub map_bytes_max: usize,
     /// Bytes read and written a second (`log.cleaner.io.max.bytes.per.second`), beside the bound of all compaction.
     pub bytes_per_second: u64,
+    /// So many new bytes of a partition are worth a cleaning at once; fewer wait ([`Cleaning::little_wait_ms`]), since it takes some ten
+    /// requests to the bucket however little there is.
+    pub little_bytes: u64,
     /// A partition that could not be cleaned is left alone for at most so long.
     pub retry_max: Duration,
     /// Where the topic does not say.
@@ -143,11 +146,13 @@ impl CleanerOptions {
             memory_bytes_max,
             map_bytes_max: memory_bytes_max.min(CLEANER_MAP_BYTES),
             bytes_per_second: u64::MAX,
+            little_bytes: 1 << 20,
             retry_max: Duration::from_secs(3600),
             cleaning: Cleaning {
                 dirty_ratio_min: 0.5,
                 lag_min_ms: 0,
                 lag_max_ms: i64::MAX,
+                little_wait_ms: 3600 * 1000,
                 delete_retention_ms: 24 * 3600 * 1000,
             },
         }
@@ -176,6 +181,8 @@ pub struct Cleaning {
     pub lag_min_ms: i64,
     /// A record that compaction would remove stays at most so many milliseconds, about (`max.compaction.lag.ms`).
     pub lag_max_ms: i64,
+    /// What is new and little is not worth it before so many milliseconds (`segment.ms` where that is less).
+    pub little_wait_ms: i64,
     /// A deletion mark stays so many milliseconds after it was first met (`delete.retention.ms`).
     pub delete_retention_ms: i64,
 }

@@ -127,6 +127,7 @@ fn cleaning_if_compacted(configs: &BTreeMap<String, String>, options: &BrokerOpt
         dirty_ratio_min: parsed(configs, "min.cleanable.dirty.ratio").unwrap_or(default.dirty_ratio_min),
         lag_min_ms: number("min.compaction.lag.ms").unwrap_or(default.lag_min_ms),
         lag_max_ms: number("max.compaction.lag.ms").unwrap_or(default.lag_max_ms),
+        little_wait_ms: number("segment.ms").map_or(default.little_wait_ms, |ms| ms.min(default.little_wait_ms)),
         delete_retention_ms: number("delete.retention.ms").unwrap_or(default.delete_retention_ms),
     }
 }
@@ -161,8 +162,10 @@ mod tests {
             ("min.compaction.lag.ms", "3"),
             ("max.compaction.lag.ms", "4"),
             ("delete.retention.ms", "5"),
+            ("segment.ms", "6"),
         ];
-        let expected = Cleaning { dirty_ratio_min: 0.25, lag_min_ms: 3, lag_max_ms: 4, delete_retention_ms: 5 };
+        let expected =
+            Cleaning { dirty_ratio_min: 0.25, lag_min_ms: 3, lag_max_ms: 4, little_wait_ms: 6, delete_retention_ms: 5 };
         assert_eq!(of(&own), Some(expected));
     }
 

@@ -20,6 +20,7 @@ const EAGER: [(&str, &str); 2] = [("cleanup.policy", "compact"), ("min.cleanable
 
 fn options() -> BrokerOptions {
     let cleaner = CleanerOptions {
+        little_bytes: 0,
         period: Duration::from_millis(20),
         retry_max: Duration::from_millis(50),
         ..CleanerOptions::for_memory(4 << 20)
@@ -322,15 +323,6 @@ async fn aborted_records_go_and_markers_stay_as_long_as_something_of_their_trans
     }
 }
 
-async fn set(client: &mut Client, topic: &str, name: &str, value: &str) {
-    use protocol::messages::incremental_alter_configs_request as request;
-    let config = request::AlterableConfig { name: name.to_owned(), config_operation: 0, value: Some(value.to_owned()) };
-    let resource =
-        request::AlterConfigsResource { resource_type: 2, resource_name: topic.to_owned(), configs: vec![config] };
-    let request = request::IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false };
-    assert_eq!(client.call(1, &request).await.responses[0].error_code, 0);
-}
-
 /// A batch whose records have no keys.
 fn keyless(values: &[&str]) -> RecordBatch {
     let add = |builder: BatchBuilder, value: &&str| {
@@ -367,7 +359,7 @@ async fn a_topic_that_is_compacted_no_more_keeps_what_it_is_sent_though_its_turn
     while read() < 100_000 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    set(&mut client, "second", "cleanup.policy", "delete").await;
+    load::set(&mut client, "second", "cleanup.policy", "delete").await;
     assert_eq!(client.produce("second", keyless(&["no key", "nor here"]).bytes().clone()).await.error_code, 0);
     while end_of("second") < 4 {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -394,7 +386,7 @@ async fn a_cleaning_ends_where_its_topic_is_compacted_no_more() {
     while running.store.compaction().read_bytes == 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    set(&mut client, "t", "cleanup.policy", "delete").await;
+    load::set(&mut client, "t", "cleanup.policy", "delete").await;
     while running.broker.cleaner().passes_given_up == 0 {
         assert_eq!(running.broker.cleaner().passes, 0);
         tokio::time::sleep(Duration::from_millis(5)).await;

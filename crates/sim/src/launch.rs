@@ -171,6 +171,7 @@ const DIRECT_BYTES_MIN: usize = 4 << 10;
 fn cleaner() -> CleanerOptions {
     CleanerOptions {
         period: Duration::from_millis(600),
+        little_bytes: 0,
         retry_max: Duration::from_millis(1_500),
         // Some 20 keys at once.
         ..CleanerOptions::for_memory(1100)

@@ -1,8 +1,8 @@
 //! Which logs are worth cleaning, and how much of them. Pure.
 //!
 //! Kafka's rule: the part that was never cleaned is more than `min.cleanable.dirty.ratio` of what would be read, or its first record has
-//! waited for `max.compaction.lag.ms`. Only what lies in objects is cleaned, so what Kafka keeps as its active segment is here what is not
-//! uploaded yet; and nothing younger than `min.compaction.lag.ms`.
+//! waited for `max.compaction.lag.ms`. Only what lies in objects is cleaned, and nothing younger than `min.compaction.lag.ms`. Kafka leaves
+//! its active segment alone, so that a log which gets little is cleaned seldom; here what is little waits for `segment.ms`, an hour at the most.
 
 use crate::options::Cleaning;
 use base::{Offset, OffsetRange, UnixMillis};
@@ -66,9 +66,9 @@ impl Dirty {
         f64::from(u32::try_from(per_million).unwrap_or(1_000_000)) / 1_000_000.0
     }
 
-    /// Whether it is worth cleaning, or overdue. `first` is the time of the first record that was never cleaned, where that matters.
-    pub(super) fn is_due(&self, cleaning: &Cleaning, first: Option<UnixMillis>, now: UnixMillis) -> bool {
-        self.ratio() > cleaning.dirty_ratio_min || self.is_overdue(cleaning, first, now)
+    /// Whether it is worth cleaning: by its share, and either large enough or known for long enough, in milliseconds.
+    pub(super) fn is_worth(&self, cleaning: &Cleaning, little_bytes: u64, known_ms: i64) -> bool {
+        self.ratio() > cleaning.dirty_ratio_min && (self.bytes >= little_bytes || known_ms >= cleaning.little_wait_ms)
     }
 
     /// Whether its first record has waited for long enough. One without a time has waited since its arrival; where that is not known it
@@ -83,8 +83,13 @@ impl Dirty {
 mod tests {
     use super::*;
 
-    const CLEANING: Cleaning =
-        Cleaning { dirty_ratio_min: 0.5, lag_min_ms: 0, lag_max_ms: i64::MAX, delete_retention_ms: 1000 };
+    const CLEANING: Cleaning = Cleaning {
+        dirty_ratio_min: 0.5,
+        lag_min_ms: 0,
+        lag_max_ms: i64::MAX,
+        little_wait_ms: 100,
+        delete_retention_ms: 1000,
+    };
     const NOW: UnixMillis = UnixMillis(1_000_000);
 
     fn part(base: u64, next: u64, max_timestamp: i64) -> StoredPart {
@@ -120,7 +125,7 @@ mod tests {
         let parts = [part(0, 10, 5), part(10, 20, 5)];
         let due = |cleaned: u64, cleaning: &Cleaning, first: Option<i64>| {
             let dirty = dirty(&parts, (Offset(0), Offset(cleaned)), cleaning, NOW).unwrap();
-            dirty.is_due(cleaning, first.map(UnixMillis), NOW)
+            dirty.is_worth(cleaning, 0, 0) || dirty.is_overdue(cleaning, first.map(UnixMillis), NOW)
         };
         assert!(due(9, &CLEANING, None));
         assert!(!due(10, &CLEANING, None), "half is not more than half");
@@ -128,6 +133,19 @@ mod tests {
         let aged = Cleaning { lag_max_ms: 1000, ..CLEANING };
         assert!(due(19, &aged, Some(NOW.0 - 1001)) && !due(19, &aged, Some(NOW.0 - 1000)) && !due(19, &aged, None));
         assert!(!due(19, &aged, Some(-1)), "nobody knows how long it waits");
+    }
+
+    #[test]
+    fn what_is_little_waits() {
+        let dirty = dirty(&[part(0, 10, 5)], (Offset(0), Offset(0)), &CLEANING, NOW).unwrap();
+        let worth = |little_bytes, known_ms| dirty.is_worth(&CLEANING, little_bytes, known_ms);
+        assert!(worth(1000, 0), "it has as many bytes");
+        assert!(!worth(1001, 99));
+        assert!(worth(1001, 100));
+        assert!(
+            !dirty.is_worth(&Cleaning { dirty_ratio_min: 1.0, ..CLEANING }, 0, 100),
+            "its share counts all the same"
+        );
     }
 
     #[test]
@@ -139,7 +157,7 @@ mod tests {
         let max = Cleaning { lag_max_ms: 99, dirty_ratio_min: 1.0, ..CLEANING };
         let due = |cleaned: u64| {
             let dirty = dirty(&parts, (Offset(0), Offset(cleaned)), &max, NOW).unwrap();
-            dirty.is_due(&max, Some(UnixMillis(-1)), NOW)
+            dirty.is_overdue(&max, Some(UnixMillis(-1)), NOW)
         };
         assert_eq!([0, 5, 10, 20].map(due), [true, true, false, false]);
     }

@@ -80,6 +80,7 @@ impl Log {
         let cleaning = Cleaning {
             dirty_ratio_min: 0.0,
             lag_min_ms: when.lag_min_ms,
+            little_wait_ms: 0,
             lag_max_ms: i64::MAX,
             delete_retention_ms: RETENTION_MS,
         };

@@ -82,6 +82,8 @@ impl Counts {
 struct Memory {
     /// Partitions that are left alone until then.
     waits: BTreeMap<StreamId, Micros>,
+    /// Since when there is something to clean beyond that cleaned end.
+    dirty_since: BTreeMap<StreamId, (Offset, Micros)>,
     /// The time of the first record that was never cleaned, by where it is, where that matters.
     first_times: BTreeMap<StreamId, (Offset, Option<UnixMillis>)>,
 }
@@ -125,6 +127,7 @@ async fn rounds(broker: &Shared, memory: &mut Memory) {
 async fn round(broker: &Shared, memory: &mut Memory) -> bool {
     let image = broker.store.ledger().image();
     memory.waits.retain(|stream, until| *until > broker.clock.now() && image.streams.contains_key(stream));
+    memory.dirty_since.retain(|stream, _| image.streams.contains_key(stream));
     memory.first_times.retain(|stream, _| image.streams.contains_key(stream));
     let mut worth: Vec<(Candidate, Compacted)> = Vec::new();
     for compacted in compacted(broker, &image) {
@@ -180,7 +183,20 @@ async fn candidate(broker: &Shared, memory: &mut Memory, compacted: &Compacted) 
     let first =
         if cleaning.lag_max_ms < i64::MAX { first_time(memory, &partition, *stream, &dirty).await } else { None };
     let is_overdue = dirty.is_overdue(cleaning, first, now);
-    dirty.is_due(cleaning, first, now).then_some(Candidate { dirty, is_overdue })
+    let known_ms = memory.dirty_for_ms(*stream, partition.cleaned(), broker.clock.now());
+    let is_worth = dirty.is_worth(cleaning, broker.live().cleaner.little_bytes, known_ms);
+    (is_worth || is_overdue).then_some(Candidate { dirty, is_overdue })
+}
+
+impl Memory {
+    /// How long it has been known that there is something beyond that end; noted when it is first asked.
+    fn dirty_for_ms(&mut self, stream: StreamId, cleaned: Offset, now: Micros) -> i64 {
+        let since = self.dirty_since.entry(stream).or_insert((cleaned, now));
+        if since.0 != cleaned {
+            *since = (cleaned, now);
+        }
+        i64::try_from(now.since(since.1).as_millis()).unwrap_or(i64::MAX)
+    }
 }
 
 /// The time of the first record that was never cleaned; read once for each place where that begins.

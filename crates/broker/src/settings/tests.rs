@@ -76,13 +76,13 @@ fn values_are_refused_in_kafka_s_words() {
 fn a_setting_is_honoured_without_object_or_refused_with_its_reason() {
     let check = |name: &str, text: &str| Scope::Topic.find(name).unwrap().check(text);
     assert_eq!(check("retention.ms", "1000"), Ok(Fate::Honoured));
-    assert!(matches!(check("segment.ms", "1000"), Ok(Fate::WithoutObject(_))));
+    assert!(matches!(check("segment.jitter.ms", "1000"), Ok(Fate::WithoutObject(_))));
     let listeners = Scope::Broker.find("listeners").unwrap();
     assert!(listeners.check("PLAINTEXT://a:1").unwrap_err().contains("--listen HOST:PORT"));
     let default = listeners.default.unwrap_or_default();
     assert!(listeners.check(default).is_ok(), "that is what it is anyway");
     let caveat = |name: &str| Scope::Topic.find(name).unwrap().caveat().is_some();
-    assert_eq!(["cleanup.policy", "min.compaction.lag.ms", "segment.ms"].map(caveat), [false, false, true]);
+    assert_eq!(["cleanup.policy", "segment.ms", "segment.bytes"].map(caveat), [false, false, true]);
 }
 
 #[test]

@@ -97,7 +97,8 @@ async fn check_latest(running: &Running, topic: &str, load: &Load) -> usize {
     count
 }
 
-async fn set(client: &mut Client, topic: &str, name: &str, value: &str) {
+/// Changes a setting of a topic.
+pub(super) async fn set(client: &mut Client, topic: &str, name: &str, value: &str) {
     use protocol::messages::incremental_alter_configs_request as request;
     let config = request::AlterableConfig { name: name.to_owned(), config_operation: 0, value: Some(value.to_owned()) };
     let resource =

@@ -54,8 +54,8 @@ fn the_clusters_own_topic_is_not_deleted_by_mistake() {
 #[test]
 fn a_setting_that_does_not_do_what_its_name_says_is_told_when_it_is_set() {
     let cluster = Cluster::start();
-    let told = cluster.ok(&["topic", "create", "t", "--set", "segment.ms=60000", "--set", "retention.ms=60000"]);
-    assert!(told.starts_with("created t with 1 partition\nnote: segment.ms is without object here: "), "{told}");
+    let told = cluster.ok(&["topic", "create", "t", "--set", "segment.jitter.ms=60000", "--set", "retention.ms=60000"]);
+    assert!(told.starts_with("created t with 1 partition\nnote: segment.jitter.ms is without object here: "), "{told}");
     assert_eq!(told.lines().count(), 2, "what acts needs no note: {told}");
     let alter = ["topic", "alter", "t", "--set", "flush.ms=1"];
     assert!(cluster.ok(&alter).starts_with("changed t\nnote: flush.ms is without object here: "));

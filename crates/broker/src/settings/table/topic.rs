@@ -78,8 +78,8 @@ pub(crate) static TOPIC: &[Setting] = settings! {
         "Size of a segment's index.";
     "segment.jitter.ms": Long = Some("0"), From(0), Always, listed, WithoutObject(FILES);
         "What is taken off segment.ms at random.";
-    "segment.ms": Long = Some("604800000"), From(1), Always, listed, WithoutObject(FILES);
-        "Age at which a new segment file is begun.";
+    "segment.ms": Long = Some("604800000"), From(1), Always, listed, Honoured;
+        "There are no segment files; of a compacted topic, what is less than 1 MiB and new waits so long to be compacted, an hour at the most.";
     "unclean.leader.election.enable": Boolean = Some("false"), Any, Always, listed, WithoutObject(ELECTION);
         "Whether a replica that is behind may become leader.";
 };
