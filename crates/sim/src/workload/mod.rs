@@ -3,7 +3,8 @@
 //!
 //! [`topic`] keeps one topic alive (creates, deletes, creates again) and starts its [`producer`]s (or, where records are deleted,
 //! [`pruner`]s; some of either are [`idempotent`]) and [`consumer`]s; [`admin`] makes topics that live for a moment, or that nobody
-//! writes to; [`compacted`] has a topic whose old records go; [`logs`] moves topics between write-ahead logs; [`group`] has consumer groups; [`client`] speaks Kafka; [`batch`] writes and reads record batches by hand.
+//! writes to; [`compacted`] has a topic whose old records go; [`logs`] moves topics between write-ahead logs; [`group`] has consumer
+//! groups; [`client`] speaks Kafka; [`batch`] writes and reads record batches by hand.
 
 mod admin;
 pub mod batch;
