@@ -6,7 +6,9 @@
 
 use crate::store::{NamedWal, index_of};
 use crate::take_over::{self, Adopted};
-use crate::wal::{self, LeftError, RecoverError, Recovered, RecoveredGroup, RingFile, WalOpenError, WalReader};
+use crate::wal::{
+    self, LeftError, Patience, RecoverError, Recovered, RecoveredGroup, RingFile, WalOpenError, WalReader,
+};
 use base::{NodeEpoch, StreamId, WalId, WalPosition, planted};
 use control::{Ledger, LedgerError};
 use control_core::{Command, Image, Outcome, Refusal, WalRecord, WalState};
@@ -36,6 +38,8 @@ pub(crate) struct Recovery<'a> {
     /// Other rings that were walked, by their ids: in shared files, and those that this broker has left. A ring that was left may hold the
     /// logs of several starts, and is locked once.
     pub(crate) other_rings: Mutex<BTreeMap<u128, RingFile>>,
+    /// With the files of those.
+    pub(crate) patience: Arc<Patience>,
 }
 
 impl Recovery<'_> {
@@ -102,6 +106,7 @@ pub(crate) async fn recover_dead(
             }
         }
     }
+    recovery.patience.end();
     Ok(outcomes)
 }
 
@@ -194,6 +199,12 @@ async fn walk_left(
     from: WalPosition,
 ) -> Result<Recovered, NotWalked> {
     let kept = |why: &str| format!("it is in {}{why}: start a broker with that --wal", record.url);
+    if recovery.ring.is_some_and(|own| own.url() == record.url) {
+        return Err(NotWalked::Kept(format!(
+            "it was in {}, where this start has found or made another one: bring that file back, and start again",
+            record.url
+        )));
+    }
     let image = recovery.ledger.image();
     let broker = |epoch: NodeEpoch| image.nodes.get(&epoch).map(|node| node.node_id);
     if broker(wal.node_epoch).is_none() || broker(wal.node_epoch) != broker(recovery.node_epoch) {
@@ -206,14 +217,15 @@ async fn walk_left(
     let ring = match open {
         Some(ring) => ring,
         None => {
-            RingFile::open_left(recovery.world, &record.url, record.ring_id).await.map_err(|error| match error {
+            let opened = RingFile::open_left(recovery.world, &recovery.patience, &record.url, record.ring_id).await;
+            opened.map_err(|error| match error {
                 // By the process of the start that wrote it, which is dead in the ledger and about to find out.
                 LeftError::Held(why) => NotWalked::NotYet(kept(&format!(", which another process holds ({why})"))),
                 LeftError::Failed(why) => NotWalked::Kept(kept(&format!(", which this start can't open ({why})"))),
             })?
         }
     };
-    let recovered = ring.recover(wal, from).await.map_err(not_walked)?;
+    let recovered = ring.recover(wal, from).await.map_err(|error| not_walked(recovery, ring.path(), error))?;
     lock(&recovery.other_rings).insert(record.ring_id, ring);
     Ok(recovered)
 }
@@ -227,13 +239,17 @@ async fn walk_shared(
     from: WalPosition,
 ) -> Result<Recovered, NotWalked> {
     let not_yet = |error: WalOpenError| {
+        if recovery.patience.has_hung(path) {
+            return NotWalked::Kept(format!("{error}; start again when it answers"));
+        }
         NotWalked::NotYet(format!("{error}; mount its folder here under the same name, and start again"))
     };
-    let ring = RingFile::open_dead(recovery.world, path, record.ring_id).await.map_err(not_yet)?;
+    let opened = RingFile::open_dead(recovery.world, &recovery.patience, path, record.ring_id).await;
+    let ring = opened.map_err(not_yet)?;
     if planted!("shared log read before its fence", true, false) {
         ring.fence(recovery.node_epoch).await.map_err(not_yet)?;
     }
-    let recovered = ring.recover(wal, from).await.map_err(not_walked)?;
+    let recovered = ring.recover(wal, from).await.map_err(|error| not_walked(recovery, path, error))?;
     if planted!("shared log read before its fence", false, true) {
         ring.fence(recovery.node_epoch).await.map_err(not_yet)?;
     }
@@ -241,9 +257,12 @@ async fn walk_shared(
     Ok(recovered)
 }
 
-/// Of a ring that this start does not write to: its device may be well again before this start gives up.
-fn not_walked(error: RecoverError) -> NotWalked {
+/// Of a ring that this start does not write to: its device may be well again before this start gives up, unless it hangs.
+fn not_walked(recovery: &Recovery<'_>, path: &Path, error: RecoverError) -> NotWalked {
     match error {
+        RecoverError::Unreadable { .. } if recovery.patience.has_hung(path) => {
+            NotWalked::Kept(format!("{error}; start again when it answers"))
+        }
         RecoverError::Unreadable { .. } => NotWalked::NotYet(error.to_string()),
         RecoverError::Damaged { .. } => NotWalked::Kept(error.to_string()),
     }

@@ -17,7 +17,7 @@ use crate::recover::{self, Recovery};
 use crate::shared::Shared;
 use crate::store::{NamedWal, StartError, StartRequest, WalTarget, index_of};
 use crate::take_over::DeadWals;
-use crate::wal::{self, ObjectWal, Recovered, RingFile, Wal, WalOpenError, WalOptions};
+use crate::wal::{self, ObjectWal, Patience, Recovered, RingFile, Wal, WalOpenError, WalOptions};
 use crate::{compaction, driver, follow, housekeeping, moves, take_over, upload};
 use base::{NodeEpoch, StreamId, WalId, WalIndex, WalPosition, planted};
 use control::Ledger;
@@ -69,6 +69,7 @@ pub(crate) async fn start(
         wals: &request.wals,
         rings: &own_rings,
         other_rings: Mutex::default(),
+        patience: Patience::new(world, wal_options.dead_ring_stalled_max),
     };
     let doomed = starts_without_a_life(&ledger.image(), node_epoch, &request).await;
     let early = planted!("B3", BTreeMap::new(), walk_the_living(&recovery, &opened).await);

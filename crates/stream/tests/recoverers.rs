@@ -13,9 +13,12 @@ use control_core::{Command, Outcome};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use stream::{Options, Store, WalTarget};
 use tokio::sync::Semaphore;
-use world::{Disk, DiskError, File, GetRange, ObjectMeta, ObjectStore, OpenMode, PutOutcome, StoreError, World};
+use world::{
+    ClockExt, Disk, DiskError, File, GetRange, ObjectMeta, ObjectStore, OpenMode, PutOutcome, StoreError, World,
+};
 
 /// A bucket that holds back reads of write-ahead logs, or puts of data objects.
 struct Gate {
@@ -248,5 +251,68 @@ fn a_ring_that_was_left_with_the_logs_of_two_starts_gives_back_both() {
         until("both are forgotten", || store.ledger().image().wals.len() == 1).await;
         check_all(&stream, 700).await;
         check_bucket(&world, root, &store).await;
+    });
+}
+
+/// The server of a shared folder is gone, and a mount of it waits for it, as NFS does.
+#[test]
+fn a_folder_that_hangs_keeps_no_start_from_serving_the_rest() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let root = folder.path();
+    let (file, shared) = life(|world| async move {
+        let store = start_shared(&world, &FileGate::new(&world, root, 0, 0), root, "first:9092", false).await;
+        let id = create(&store, "a", 1).await[0];
+        append(&store.stream(id).unwrap(), 30, 700).await;
+        let dead = WalId { node_epoch: store.node_epoch(), index: WalIndex(0) };
+        let url = store.ledger().image().wals[&dead].url.clone();
+        (PathBuf::from(url.strip_prefix("file://").unwrap().strip_suffix("?shared").unwrap()), id)
+    });
+    let other = life(|world| async move {
+        let store = start_at(&world, bucket(&world, root).await, "other:9092", true, options()).await;
+        let id = create(&store, "b", 1).await[0];
+        append(&store.stream(id).unwrap(), 5, 700).await;
+        id
+    });
+    life(|world| async move {
+        let hangs = FileGate::new(&world, &file, 0, 0);
+        let world = World { disk: hangs.clone(), ..world };
+        let mut options = options();
+        options.wal.dead_ring_stalled_max = Duration::from_millis(300);
+        let starting = start_at(&world, bucket(&world, root).await, "other:9092", false, options);
+        let store = world.clock.timeout(Duration::from_secs(20), starting).await.expect("it starts all the same");
+        check_all(&store.stream(other).unwrap(), 700).await;
+        assert!(store.stream(shared).is_none());
+        let reason = store.offline_reason(shared).unwrap();
+        assert!(reason.contains("has not answered") && reason.contains("start again"), "{reason}");
+        assert_eq!(hangs.opened.load(Ordering::Relaxed), 1, "a call that hangs holds a thread");
+    });
+    life(|world| async move {
+        let store = start_at(&world, bucket(&world, root).await, "other:9092", false, options()).await;
+        check_all(&store.stream(shared).unwrap(), 700).await;
+        check_all(&store.stream(other).unwrap(), 700).await;
+    });
+}
+
+#[test]
+fn a_ring_whose_place_this_start_has_taken_is_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let id = life(|world| async move {
+        let store = start(&world, root, Kind::Ring, options()).await;
+        let id = create(&store, "a", 1).await[0];
+        append(&store.stream(id).unwrap(), 30, 700).await;
+        id
+    });
+    std::fs::rename(root.join("wal/ring"), root.join("away")).unwrap();
+    life(|world| async move {
+        let starting = start(&world, root, Kind::Ring, options());
+        let store = world.clock.timeout(Duration::from_secs(8), starting).await.expect("nothing to wait for");
+        let reason = store.offline_reason(id).unwrap();
+        assert!(reason.contains("bring that file back"), "{reason}");
+    });
+    std::fs::rename(root.join("away"), root.join("wal/ring")).unwrap();
+    life(|world| async move {
+        let store = start(&world, root, Kind::Ring, options()).await;
+        check_all(&store.stream(id).unwrap(), 700).await;
     });
 }

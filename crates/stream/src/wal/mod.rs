@@ -25,6 +25,7 @@ mod inspect;
 mod object;
 mod object_put;
 mod object_recover;
+mod patience;
 mod ring;
 mod ring_device;
 mod ring_file;
@@ -48,6 +49,7 @@ pub use object::{ObjectWal, ObjectWalReader};
 pub use object_put::PutCounts;
 pub use object_recover::{delete_dead_objects, recover_objects};
 pub(crate) use object_recover::{is_fence, object_ends_by};
+pub(crate) use patience::Patience;
 pub use ring::RingWal;
 pub use ring_device::device_ring_bytes;
 pub use ring_file::{RING_BYTES_MIN, RingFile, default_ring_bytes, existing_ring_bytes};
@@ -71,6 +73,8 @@ pub struct WalOptions {
     pub ring_spacing: Duration,
     /// A ring whose device has not made a write durable for so long has failed.
     pub ring_stalled_max: Duration,
+    /// A start waits no longer for an answer about a dead start's ring that it could do without.
+    pub dead_ring_stalled_max: Duration,
     /// How an object WAL spends its puts.
     pub object_pace: PaceLimits,
     /// Bytes of untrimmed objects at the most: bounds a store's partial outage and the time of a recovery.
@@ -87,6 +91,7 @@ impl Default for WalOptions {
             ring_linger: Duration::from_millis(20),
             ring_spacing: Duration::from_micros(900),
             ring_stalled_max: Duration::from_secs(30),
+            dead_ring_stalled_max: Duration::from_secs(30),
             object_pace: PaceLimits::default(),
             object_capacity_bytes: 16 << 30,
             object_bytes_max: 256 << 20,

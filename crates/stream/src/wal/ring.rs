@@ -10,7 +10,7 @@
 //! gives its place to another, instead of holding on to streams that nobody can write.
 
 use super::ring_file::{BLOCK, RingFile};
-use super::{Placed, WalError, WalFull, WalOptions, span};
+use super::{Placed, WalError, WalFull, WalOptions, patience, span};
 use base::{Micros, WalId, WalPosition, planted};
 use control_core::image::Image;
 use futures::future::BoxFuture;
@@ -22,7 +22,7 @@ use stream_core::WalEntry;
 use stream_core::append::Terms;
 use stream_core::wal_group::{ENTRIES_MAX, ENTRY_BYTES_MAX, GroupPlace, encode_group, encode_pad, measure};
 use world::disk::BLOCK_BYTES;
-use world::{AlignedBuf, ClockExt, DiskError, lock};
+use world::{AlignedBuf, DiskError, lock};
 
 /// The ring WAL of one start.
 pub struct RingWal {
@@ -136,7 +136,7 @@ impl RingWal {
         Box::pin(async move {
             let position = group.position;
             let written = write_through(&file, &shared, group);
-            let written = file.clock().timeout(stalled_max, written).await;
+            let written = patience::within(file.clock(), stalled_max, written).await;
             written.unwrap_or_else(|| Err(stalled(&file, stalled_max))).map_err(|error| shared.fail(error))?;
             shared.confirm(position);
             Ok(())

@@ -3,9 +3,10 @@
 //!
 //! The lock on file or device is the fence, as for a ring that goes on being used: whoever held it is gone.
 
-use super::WalOpenError;
 use super::ring_file::{RingFile, cannot, read_slots};
+use super::{Patience, WalOpenError};
 use std::path::Path;
+use std::sync::Arc;
 use world::{DiskError, OpenMode, World};
 
 /// Why a ring that was left could not be opened.
@@ -24,14 +25,19 @@ impl RingFile {
     ///
     /// # Errors
     /// Nothing was changed.
-    pub async fn open_left(world: &World, url: &str, ring_id: u128) -> Result<RingFile, LeftError> {
+    pub(crate) async fn open_left(
+        world: &World,
+        patience: &Arc<Patience>,
+        url: &str,
+        ring_id: u128,
+    ) -> Result<RingFile, LeftError> {
         let (path, exclusive) = match (url.strip_prefix("file://"), url.strip_prefix("block://")) {
             (Some(path), _) => (Path::new(path), false),
             (None, Some(device)) => (Path::new(device), true),
             (None, None) => return Err(WalOpenError(format!("{url} is no place of a ring")).into()),
         };
         let mode = OpenMode { write: true, direct: true, exclusive, ..OpenMode::default() };
-        let file = world.disk.open(path, mode).await.map_err(|error| or_held("open", &error))?;
+        let file = patience.open(world, path, mode).await.map_err(|error| or_held("open", &error))?;
         file.lock().await.map_err(|error| or_held("lock", &error))?;
         let header = read_slots(file.as_ref(), path).await?.header(path)?;
         match header.filter(|header| header.ring_id == ring_id && !header.has_control) {

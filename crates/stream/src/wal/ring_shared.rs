@@ -14,10 +14,11 @@
 use super::ring_file::{
     BLOCK, RING_BYTES_MIN, RingFile, SLOTS_END, cannot, new_header, no_space, read_slots, sync_names, write_header,
 };
-use super::{WalError, WalOpenError};
+use super::{Patience, WalError, WalOpenError};
 use base::{NodeEpoch, planted};
 use control_core::image::Image;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use stream_core::control_block::{ControlBlock, decode_control};
 use stream_core::ring_header::RingHeader;
 use world::disk::BLOCK_BYTES;
@@ -79,9 +80,14 @@ impl RingFile {
     ///
     /// # Errors
     /// It is not there, or is another ring.
-    pub async fn open_dead(world: &World, path: &Path, ring_id: u128) -> Result<RingFile, WalOpenError> {
+    pub(crate) async fn open_dead(
+        world: &World,
+        patience: &Arc<Patience>,
+        path: &Path,
+        ring_id: u128,
+    ) -> Result<RingFile, WalOpenError> {
         let mode = OpenMode { write: true, direct: true, ..OpenMode::default() };
-        let file = world.disk.open(path, mode).await.map_err(|error| cannot("open", &error))?;
+        let file = patience.open(world, path, mode).await.map_err(|error| cannot("open", &error))?;
         if !file.is_direct() {
             return Err(not_direct(path));
         }

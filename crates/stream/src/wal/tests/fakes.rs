@@ -17,17 +17,21 @@ use world::{
 };
 
 const SECTOR_BYTES: usize = 512;
-/// Sleeps from here on are limits.
-const LIMIT_MIN: Duration = Duration::from_secs(20);
-/// How many turns they take.
+/// Sleeps from here on are limits, or parts of them.
+const LIMIT_MIN: Duration = Duration::from_secs(5);
+/// How many turns a limit of half a minute takes.
 pub(super) const LIMIT_TURNS: u64 = 20_000;
 
 /// A world with this disk.
 pub(super) fn world(seed: u64, disk: &Arc<FakeDisk>) -> World {
-    World { clock: Arc::new(FakeClock(Mutex::new(Seed::new(seed)))), network: Arc::new(NoNetwork), disk: disk.clone() }
+    let clock = FakeClock { random: Mutex::new(Seed::new(seed)), weather: disk.weather.clone() };
+    World { clock: Arc::new(clock), network: Arc::new(NoNetwork), disk: disk.clone() }
 }
 
-struct FakeClock(Mutex<Seed>);
+struct FakeClock {
+    random: Mutex<Seed>,
+    weather: Arc<DiskWeather>,
+}
 
 impl Clock for FakeClock {
     fn now(&self) -> Micros {
@@ -38,7 +42,9 @@ impl Clock for FakeClock {
     }
     /// A turn, or, for what is a limit and no wait, more turns than anything takes that does not hang.
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
-        let turns = if duration >= LIMIT_MIN { LIMIT_TURNS } else { 1 };
+        let is_limit = duration >= LIMIT_MIN;
+        let turns = if is_limit { LIMIT_TURNS * duration.as_secs() / 30 } else { 1 };
+        let turns = if is_limit && self.weather.paused.swap(false, Ordering::Relaxed) { 0 } else { turns };
         Box::pin(async move {
             for _ in 0..turns {
                 tokio::task::yield_now().await;
@@ -46,7 +52,7 @@ impl Clock for FakeClock {
         })
     }
     fn random(&self) -> u64 {
-        self.0.lock().unwrap().next_u64()
+        self.random.lock().unwrap().next_u64()
     }
     #[expect(clippy::disallowed_methods, reason = "a fake of the seam through which all others spawn")]
     fn spawn(&self, _name: &'static str, task: BoxFuture<'static, ()>) -> TaskHandle {
@@ -83,6 +89,8 @@ pub(super) struct DiskWeather {
     pub(super) failing: AtomicBool,
     /// A write or a sync takes so many turns more.
     pub(super) slow_turns: AtomicU64,
+    /// The process stands still for hours as the next limit begins.
+    pub(super) paused: AtomicBool,
 }
 
 impl DiskWeather {

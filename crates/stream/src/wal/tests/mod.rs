@@ -19,6 +19,11 @@ use stream_core::{BatchBytes, NumberedBatch};
 
 const CLUSTER: u128 = 77;
 
+/// As a start is with dead rings.
+fn patient(world: &world::World) -> Arc<Patience> {
+    Patience::new(world, WalOptions::default().dead_ring_stalled_max)
+}
+
 fn wal_id(epoch: u64) -> WalId {
     WalId { node_epoch: NodeEpoch(epoch), index: WalIndex(0) }
 }

@@ -96,7 +96,7 @@ impl Rig {
     async fn open_shared(&self, id: WalId) -> Result<RingFile, RecoverError> {
         let record = &self.image.wals[&id];
         let path = crate::wal::shared_path(&record.url).unwrap();
-        let ring = RingFile::open_dead(&self.world(), &path, record.ring_id).await.unwrap();
+        let ring = RingFile::open_dead(&self.world(), &patient(&self.world()), &path, record.ring_id).await.unwrap();
         ring.fence(NodeEpoch(99)).await.unwrap();
         Ok(ring)
     }

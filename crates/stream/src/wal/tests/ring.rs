@@ -180,6 +180,16 @@ async fn a_device_that_hangs_ends_the_ring_for_good_and_a_slow_one_does_not() {
 }
 
 #[tokio::test]
+async fn a_pause_of_the_process_is_not_taken_for_a_device_that_hangs() {
+    let (disk, mut random, mut image) = (FakeDisk::new(), Seed::new(8), image());
+    let (_ring, mut wal) = begin(&disk, 8, 1 << 20, &mut image, 1).await;
+    disk.weather.slow_turns.store(LIMIT_TURNS / 10, Ordering::Relaxed);
+    disk.weather.paused.store(true, Ordering::Relaxed);
+    write_groups(&mut wal, &mut random, 2).await;
+    assert!(!disk.weather.paused.load(Ordering::Relaxed), "it was paused");
+}
+
+#[tokio::test]
 async fn damage_below_a_durable_mark_is_told_and_not_cut_off() {
     let (disk, mut random, mut image) = (FakeDisk::new(), Seed::new(5), image());
     let (ring, mut wal) = begin(&disk, 5, 1 << 20, &mut image, 1).await;

@@ -25,8 +25,11 @@ async fn every_start_has_a_ring_of_its_own_and_the_ledgers_url_leads_to_it() {
     let second = RingFile::create_shared(&world, Path::new(DIR), 1 << 20).await.unwrap();
     assert_ne!(first.path(), second.path());
     let path = shared_path(&second.url()).unwrap();
-    assert_eq!(RingFile::open_dead(&world, &path, second.id()).await.unwrap().id(), second.id());
-    assert!(RingFile::open_dead(&world, &path, first.id()).await.is_err(), "another ring than was asked for");
+    assert_eq!(RingFile::open_dead(&world, &patient(&world), &path, second.id()).await.unwrap().id(), second.id());
+    assert!(
+        RingFile::open_dead(&world, &patient(&world), &path, first.id()).await.is_err(),
+        "another ring than was asked for"
+    );
     for other in ["file:///mnt/wal/ring", "s3://bucket/x?shared", "block:///dev/sdb"] {
         assert_eq!(shared_path(other), None);
     }
@@ -47,7 +50,7 @@ async fn a_write_that_lands_after_the_fence_is_not_acknowledged_and_a_later_reco
     let mut late = wal.write(group);
     assert!(futures::poll!(&mut late).is_pending());
     let recover = async || {
-        let ring = RingFile::open_dead(&world, ring.path(), ring.id()).await.unwrap();
+        let ring = RingFile::open_dead(&world, &patient(&world), ring.path(), ring.id()).await.unwrap();
         ring.fence(NodeEpoch(9)).await.unwrap();
         ring.recover(wal_id(1), WalPosition(0)).await.unwrap()
     };
@@ -77,7 +80,7 @@ async fn a_ring_whose_start_never_registered_gives_its_space_back_and_stays_fenc
     drop(starting);
     for _ in 0..2 {
         sweep_unbegun(&fake, Path::new(DIR), &image).await;
-        let left = RingFile::open_dead(&fake, &path, id).await.unwrap();
+        let left = RingFile::open_dead(&fake, &patient(&fake), &path, id).await.unwrap();
         assert_eq!(file_bytes(&disk, &left).await, 12_288 + RING_BYTES_MIN);
         // Should it have registered after all, it learns that it may not begin, and who recovers it finds nothing.
         let late = registered(&left, 2);
