@@ -58,6 +58,7 @@ pub(crate) async fn start(
         })
         .await
         .map_err(|error| failed(&error))?;
+    request.registered.notify_one();
 
     let own_rings: Vec<RingFile> = rings.iter().flatten().cloned().collect();
     let wals = counted_as(&objects, Purpose::Wal);

@@ -24,7 +24,7 @@ use std::time::Duration;
 use stream_core::pace::PaceLimits;
 use stream_core::producers::{ProducerBatch, SequenceError, Verdict};
 use stream_core::{NumberedBatch, WalEntry};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use world::{ObjectStore, World, lock};
 
 /// Where a start's WAL lives.
@@ -94,6 +94,8 @@ pub struct StartRequest {
     pub choice: WalChoice,
     /// Whether a broker at that advertised address answers; one that does is not declared dead.
     pub answers: Arc<dyn Fn(String) -> BoxFuture<'static, bool> + Send + Sync>,
+    /// Notified once the cluster knows of this start, which may serve long after: from then on it is to answer other starts.
+    pub registered: Arc<Notify>,
     /// Bounds and periods.
     pub options: Options,
     /// Bounds and periods of the ledger.

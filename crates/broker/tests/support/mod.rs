@@ -134,6 +134,7 @@ async fn start_in(folder: TempDir, options: BrokerOptions, wal_bytes: u64, bulk:
             wal: WalOptions { object_capacity_bytes: wal_bytes, ..WalOptions::default() },
             ..Options::for_memory(64 << 20)
         },
+        registered: Arc::default(),
         ledger_options: control::LedgerOptions::default(),
     };
     let store = Store::start(&world, gate.clone(), request).await.unwrap();

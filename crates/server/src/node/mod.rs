@@ -5,11 +5,13 @@
 //! ```
 //!
 //! It listens first, so that a port in use is told before the cluster hears of this start, and so that port 0 is a number by
-//! the time it registers. Until it serves, connections wait in the listener's backlog.
+//! the time it registers. Until it serves, connections wait in the listener's backlog; where that takes long, other starts are answered
+//! that it lives.
 //!
 //! The console and the process's signals are not here: they belong to the binary.
 
 mod answers;
+mod starting;
 
 use base::NodeId;
 use broker::{Broker, BrokerOptions};
@@ -18,6 +20,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use stream::{NamedWal, Options, StartRequest, Store};
+use tokio::sync::Notify;
 use world::{ObjectStore, World};
 
 /// What a broker is started with.
@@ -64,16 +67,27 @@ impl Node {
         let kafka = listener.local_addr().map_err(|error| cannot_listen("--listen", &listen, &error))?;
         let advertised = advertise.unwrap_or_else(|| advertised_of(&listen, kafka));
 
+        let registered = Arc::new(Notify::new());
         let request = StartRequest {
             node_id,
             advertised: advertised.clone(),
             wals,
             choice: broker::wal_choice,
             answers: answers::probe(world.clone(), advertised.clone()),
+            registered: registered.clone(),
             options: stream,
             ledger_options: ledger,
         };
-        let store = Store::start(&world, objects, request).await.map_err(|error| StartError(error.0))?;
+        let lives = async {
+            // Not before: the start that it replaces is dead, and whoever asks is to know.
+            registered.notified().await;
+            starting::answer_starts(&world, listener.as_ref()).await
+        };
+        let store = tokio::select! {
+            biased;
+            store = Store::start(&world, objects, request) => store.map_err(|error| StartError(error.0))?,
+            never = lives => match never {},
+        };
         let broker = Broker::start(&world, listener, store.clone(), BrokerOptions { advertised, ..broker });
         Ok(Node { kafka, store, broker })
     }

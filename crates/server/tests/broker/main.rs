@@ -16,6 +16,7 @@ mod measure;
 mod object_wal;
 mod refusals;
 mod s3;
+mod starting;
 mod support;
 mod topic_commands;
 mod trouble;

@@ -115,6 +115,7 @@ pub(crate) async fn start_with(
         choice: |_, _| None,
         answers: Arc::new(move |_| Box::pin(async move { answer })),
         options,
+        registered: Arc::default(),
         ledger_options: LedgerOptions::default(),
     };
     Store::start(world, bucket, request).await.unwrap()
