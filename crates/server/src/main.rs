@@ -47,11 +47,8 @@ fn explain(error: &clap::Error) -> ExitCode {
             ExitCode::from(2)
         }
         _ => {
-            eprintln!(
-                "millstream: {}; see {} --help",
-                in_one_line(&error.to_string()),
-                meant(std::env::args().skip(1))
-            );
+            let said = in_one_line(&error.to_string());
+            commands::complain(&format!("{said}; see {} --help", meant(std::env::args().skip(1))));
             ExitCode::from(2)
         }
     }

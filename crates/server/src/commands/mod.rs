@@ -37,6 +37,11 @@ fn say_json(value: &impl serde::Serialize) -> Result<(), CommandError> {
     say(line)
 }
 
+/// A line on standard error. Where that takes nothing the exit code alone must tell.
+pub fn complain(line: &str) {
+    writeln!(std::io::stderr(), "millstream: {line}").ok();
+}
+
 /// `1 partition`, `2 partitions`.
 fn counted<N: std::fmt::Display + PartialEq + From<u8>>(count: N, what: &str) -> String {
     let many = if count == N::from(1) { "" } else { "s" };
@@ -83,7 +88,7 @@ impl CommandError {
     #[must_use]
     pub fn report(&self) -> u8 {
         if !self.line.is_empty() {
-            eprintln!("millstream: {}", self.line);
+            complain(&self.line);
         }
         self.code
     }

@@ -14,12 +14,18 @@ const WORKERS_MAX: usize = 8;
 /// Filters the log, such as `debug` or `info,stream=trace`.
 const LOG_VARIABLE: &str = "MILLSTREAM_LOG";
 
-/// The log goes to standard error.
+/// The log goes to standard error. What that does not take, as its disk is full or its reader gone, is lost: a broker serves on.
 pub(super) fn log_to_stderr() -> Result<(), CommandError> {
     let wanted = std::env::var(LOG_VARIABLE).unwrap_or_else(|_| "info".to_owned());
     let filter = filter(&wanted).map_err(|why| CommandError::wrong(format!("{LOG_VARIABLE}={wanted}: {why}")))?;
     let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colours)
+        // Else it tells of a line that standard error did not take on standard error, with a panic where that fails, too.
+        .log_internal_errors(false)
+        .init();
     Ok(())
 }
 

@@ -5,14 +5,14 @@
 
 use super::cluster::{asked_to_end, connect};
 use super::progress::{self, Unit};
-use super::{CommandError, counted, no_such_partition, say, say_json};
+use super::{CommandError, complain, counted, no_such_partition, say, say_json};
 use crate::args::client::Produce;
 use base::Micros;
 use client::{Cluster, Delivery, OutRecord, Producer, ProducerOptions};
 use indicatif::ProgressBar;
 use serde_json::json;
 use std::fs::File;
-use std::io::{BufRead, BufReader, IsTerminal, Read};
+use std::io::{BufRead, BufReader, IsTerminal, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -102,7 +102,7 @@ async fn check_partition(cluster: &Cluster, args: &Produce) -> Result<(), Comman
 fn open(args: &Produce) -> Result<(Box<dyn BufRead>, Option<u64>), CommandError> {
     let Some(path) = &args.file else {
         if std::io::stdin().is_terminal() {
-            eprintln!("each line becomes a record; Ctrl-D ends the input");
+            writeln!(std::io::stderr(), "each line becomes a record; Ctrl-D ends the input").ok();
         }
         return Ok((Box::new(BufReader::with_capacity(READ_BYTES, std::io::stdin())), None));
     };
@@ -159,7 +159,7 @@ fn end_on_signal(
                 let told = sent.tell(&cluster, &args);
                 std::process::exit(told.map_or_else(|error| i32::from(error.report()), |()| 0));
             }
-            eprintln!("millstream: stopped before all that was read was acknowledged: look at the end of the topic");
+            complain("stopped before all that was read was acknowledged: look at the end of the topic");
             std::process::exit(1);
         }),
     );

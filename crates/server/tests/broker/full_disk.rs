@@ -3,9 +3,9 @@
 //! The disk is a small file system in a file. Where mounting one is not permitted, these tests say so and pass.
 
 use crate::support::client::Client;
-use crate::support::process::{self, start_in};
+use crate::support::process::{self, closed_pipe, full_device, start_in, start_logging_into};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 /// A mounted file system of a few megabytes.
@@ -132,4 +132,32 @@ fn a_log_that_does_not_fit_is_refused() {
     let Err(refused) = refused else { panic!("started with a log larger than its disk") };
     assert_eq!(refused.code, Some(1));
     assert!(refused.line().contains("space"), "{}", refused.line());
+}
+
+/// What the log goes to is no part of what the broker promises: it serves on without.
+#[test]
+fn a_log_line_that_is_not_taken_is_lost_alone() {
+    for stderr in [Stdio::from(full_device()), Stdio::from(closed_pipe())] {
+        let folder = TempDir::new().unwrap();
+        let mut broker = start_logging_into(stderr, folder.path());
+        let bootstrap = broker.kafka.to_string();
+        // The broker logs that it keeps this setting to no end.
+        let create = ["topic", "create", "t", "--set", "segment.ms=1000000", "--bootstrap", &bootstrap];
+        let (code, _, err) = process::run(&create);
+        assert_eq!(code, Some(0), "{err}");
+        let mut client = Client::connect(broker.kafka).unwrap();
+        assert_eq!(client.produce("t", 0, &[b"record".to_vec()]).unwrap(), Ok(0));
+        assert!(broker.is_running());
+        let (status, _) = broker.terminate();
+        assert_eq!(status.code(), Some(0));
+    }
+}
+
+/// A mistake is told by the exit code where its line can't be.
+#[test]
+fn a_complaint_that_is_not_taken_leaves_the_exit_code() {
+    for arguments in [&["fsck", "--data", "/nonexistent"][..], &["strat"]] {
+        let code = process::run_complaining_into(full_device(), arguments);
+        assert_eq!(code, Some(if arguments == ["strat"] { 2 } else { 1 }), "{arguments:?}");
+    }
 }

@@ -60,13 +60,31 @@ pub(crate) fn start_with(arguments: &[&str], environment: &[(&str, &str)]) -> Re
     }
     all.extend(arguments);
     let stderr = NamedTempFile::new().unwrap();
+    let file = stderr.reopen().unwrap();
+    spawn_broker(&all, environment, stderr, file.into())
+}
+
+/// `millstream start` whose log goes elsewhere: to a disk that is full, or a reader that is gone.
+pub(crate) fn start_logging_into(stderr: impl Into<Stdio>, folder: &Path) -> Broker {
+    let data = folder.to_str().unwrap();
+    let all = ["start", "--listen", "127.0.0.1:0", "--console", "127.0.0.1:0", "--data", data];
+    let nowhere = NamedTempFile::new().unwrap();
+    spawn_broker(&all, &[], nowhere, stderr.into()).unwrap_or_else(|refused| panic!("{refused:?}"))
+}
+
+fn spawn_broker(
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+    stderr: NamedTempFile,
+    log: Stdio,
+) -> Result<Broker, Refused> {
     let began = now();
     let mut child = millstream()
-        .args(&all)
+        .args(arguments)
         .envs(environment.iter().copied())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(stderr.reopen().unwrap())
+        .stderr(log)
         .spawn()
         .unwrap();
     let mut line = String::new();
@@ -100,6 +118,11 @@ pub(crate) fn run_into(stdout: impl Into<Stdio>, arguments: &[&str]) -> (Option<
     let output = millstream().args(arguments).stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped()).spawn();
     let output = output.unwrap().wait_with_output().unwrap();
     (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+/// The same where standard error is something else: its code.
+pub(crate) fn run_complaining_into(stderr: impl Into<Stdio>, arguments: &[&str]) -> Option<i32> {
+    millstream().args(arguments).stdout(Stdio::null()).stderr(stderr).status().unwrap().code()
 }
 
 /// A device that takes nothing.
