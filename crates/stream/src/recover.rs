@@ -213,6 +213,14 @@ async fn walk_left(
     if planted!("W2", false, true) {
         return Ok(Recovered { wal, end: from, groups: Vec::new() });
     }
+    if recovery.ring.is_some_and(|own| own.url() == record.url) {
+        // The folder or device was emptied or replaced, and this start has made a new ring there.
+        let why = format!(
+            "it was in {}, where another ring is by now: put its file or device back there, and start again; what it holds is nowhere else",
+            record.url
+        );
+        return Err(NotWalked::Kept(why));
+    }
     let open = lock(&recovery.other_rings).get(&record.ring_id).cloned();
     let ring = match open {
         Some(ring) => ring,

@@ -63,6 +63,36 @@ fn a_killed_broker_recovers_from_its_local_log() {
     run.finish("local ring");
 }
 
+/// A folder that was emptied, or a new disk under the old name: nothing is served that the lost log may hold more of, and the reason
+/// tells why. With the file back in its place everything is there.
+#[test]
+fn a_ring_that_is_gone_is_missed_until_it_is_back() {
+    let folder = TempDir::new().unwrap();
+    let (wal, away) = (folder.path().join("log"), folder.path().join("away"));
+    let url = format!("file://{}?size=64MiB", wal.display());
+    let start = || process::start_in(folder.path(), &["--node-id", "1", "--wal", &url]);
+    let broker = start();
+    let mut client = Client::connect(broker.kafka).unwrap();
+    client.create_topic("missed", 1).unwrap();
+    assert_eq!(client.produce("missed", 0, &[b"record".to_vec()]).unwrap(), Ok(0));
+    broker.kill();
+    std::fs::rename(&wal, &away).unwrap();
+
+    let began = now();
+    let broker = start();
+    assert!(began.elapsed() < Duration::from_secs(10), "waits for nobody: {:?}", began.elapsed());
+    assert!(broker.log().contains("where another ring is by now"), "{}", broker.log());
+    let mut client = Client::connect(broker.kafka).unwrap();
+    assert!(client.produce("missed", 0, &[b"more".to_vec()]).unwrap().is_err());
+    assert!(broker.terminate().0.success());
+    std::fs::remove_dir_all(&wal).unwrap();
+    std::fs::rename(&away, &wal).unwrap();
+
+    let broker = start();
+    let mut client = Client::connect(broker.kafka).unwrap();
+    assert_eq!(client.fetch("missed", 0, 0).unwrap().unwrap().records, [(0, b"record".to_vec())]);
+}
+
 #[test]
 fn a_killed_broker_recovers_from_the_bucket_in_an_empty_folder() {
     let bucket = TempDir::new().unwrap();
