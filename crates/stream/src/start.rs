@@ -72,6 +72,7 @@ pub(crate) async fn start(
         other_rings: Mutex::default(),
         patience: Patience::new(world, wal_options.dead_ring_stalled_max),
     };
+    tell_of_a_namesake(&opened, node_id, &request).await;
     let doomed = starts_without_a_life(&ledger.image(), node_epoch, &request).await;
     let early = planted!("B3", BTreeMap::new(), walk_the_living(&recovery, &opened).await);
     if !doomed.is_empty() {
@@ -221,6 +222,19 @@ async fn starts_without_a_life(image: &Image, own: NodeEpoch, request: &StartReq
         (!answers).then_some(epoch)
     });
     join_all(asked).await.into_iter().flatten().collect()
+}
+
+/// The registration has replaced a start of the same broker id. Where that one lives, under another address, two brokers were given one
+/// id: it is told of here, and the question is what makes it look at the ledger and end.
+async fn tell_of_a_namesake(opened: &Image, node_id: base::NodeId, request: &StartRequest) {
+    let replaced = opened.living().find(|(_, node)| node.node_id == node_id && node.advertised != request.advertised);
+    let Some((_, node)) = replaced else { return };
+    let address = node.advertised.clone();
+    if (request.answers)(address.clone()).await {
+        tracing::warn!(
+            "broker {node_id} ran at {address} and ends now: give each broker a --node-id of its own, or none"
+        );
+    }
 }
 
 /// Only a planted bug fences before the death is in the ledger.

@@ -72,3 +72,20 @@ fn two_living_brokers_share_a_bucket() {
     assert_eq!(refused.code, Some(1));
     assert!(refused.line().contains("layout 99") && refused.line().contains("newer"), "{}", refused.line());
 }
+
+#[test]
+fn of_two_brokers_with_one_id_the_later_one_stays_and_says_so() {
+    let bucket = TempDir::new().unwrap();
+    let storage = format!("file://{}", bucket.path().display());
+    let empty = TempDir::new().unwrap();
+    let arguments = ["--storage", &storage, "--wal", "storage", "--node-id", "5"];
+    let mut first = start_in(empty.path(), &arguments);
+    let mut second = start_in(empty.path(), &arguments);
+    // Alone in its image the first one would not look at the ledger for two minutes.
+    let status = first.wait_for_exit(Duration::from_secs(20));
+    assert_eq!(status.code(), Some(1));
+    assert!(first.log().contains("declared dead"), "{}", first.log());
+    assert!(second.is_running());
+    let told = format!("broker 5 ran at {}", first.kafka);
+    assert!(second.log().contains(&told) && second.log().contains("--node-id"), "{}", second.log());
+}
