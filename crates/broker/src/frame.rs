@@ -53,7 +53,7 @@ pub(crate) enum FrameError {
     #[error("closed by the peer within a request")]
     Torn,
     /// The length is negative or above the bound.
-    #[error("request of {claimed} bytes; at most {most} are allowed (socket.request.max.bytes)")]
+    #[error("request of {claimed} bytes; at most {most} are allowed (socket.request.max.bytes){}", other_protocol(*claimed))]
     Length { claimed: i32, most: usize },
     /// Others wait for the memory that this frame holds, and its rest does not come.
     #[error("the rest of a request did not arrive in time while memory is short")]
@@ -61,6 +61,16 @@ pub(crate) enum FrameError {
     /// The socket failed.
     #[error("{0}")]
     Socket(#[from] io::Error),
+}
+
+/// What the first four bytes of a connection look like that was meant for something else.
+fn other_protocol(length: i32) -> &'static str {
+    match &length.to_be_bytes() {
+        b"GET " | b"HEAD" | b"POST" | b"PUT " => "; it looks like HTTP, which the broker's --console speaks",
+        // The record of a handshake.
+        [22, 3, ..] => "; it looks like TLS, which is not served yet: clients connect with security.protocol=PLAINTEXT",
+        _ => "",
+    }
 }
 
 /// The state between two reads; see the module's header.

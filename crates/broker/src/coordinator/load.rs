@@ -21,11 +21,11 @@ const READ_BYTES: usize = 1024 * 1024;
 const TROUBLE_WAIT: Duration = Duration::from_millis(100);
 const DAMAGE_WAIT: Duration = Duration::from_secs(30);
 
-/// Loads until it has worked, or the shard is lost, or the broker stops.
-pub(crate) async fn run(broker: Arc<Shared>, shard: Arc<Shard>) {
+/// Loads until it has worked, or the shard is lost, or the broker stops. Its log calls the partition by its number in the topic.
+pub(crate) async fn run(broker: Arc<Shared>, shard: Arc<Shard>, number: usize) {
     let mut stopping = broker.stopping.subscribe();
     loop {
-        let wait = match load(&broker, &shard).await {
+        let wait = match load(&broker, &shard, number).await {
             Ok((mut groups, log_bytes)) => {
                 // Sessions begin before anybody is let in, so that none takes the place of another timer of a member that waits.
                 groups.loaded(Now { at: broker.clock.now(), wall: broker.clock.wall() });
@@ -36,11 +36,14 @@ pub(crate) async fn run(broker: Arc<Shared>, shard: Arc<Shard>) {
             }
             Err(ReadError::NotOwner) => return shard.lose(),
             Err(error @ (ReadError::Trouble(_) | ReadError::OutOfRange)) => {
-                tracing::warn!("load groups: {error}; trying again");
+                tracing::warn!(partition = number, "load groups: {error}; trying again");
                 TROUBLE_WAIT
             }
             Err(ReadError::Corrupt(error)) => {
-                tracing::error!("load groups: {error}; the groups of this partition are not served");
+                tracing::error!(
+                    partition = number,
+                    "load groups: {error}; the groups of this partition are not served"
+                );
                 DAMAGE_WAIT
             }
         };
@@ -56,7 +59,7 @@ pub(crate) async fn run(broker: Arc<Shared>, shard: Arc<Shard>) {
 }
 
 /// The groups, and bytes of the records that they come from.
-async fn load(broker: &Shared, shard: &Shard) -> Result<(Groups, u64), ReadError> {
+async fn load(broker: &Shared, shard: &Shard, number: usize) -> Result<(Groups, u64), ReadError> {
     let partition = shard.partition();
     let began = broker.clock.now();
     let end = partition.log_end();
@@ -78,7 +81,8 @@ async fn load(broker: &Shared, shard: &Shard) -> Result<(Groups, u64), ReadError
     }
     if from > first {
         let took_ms = broker.clock.now().since(began).as_millis();
-        tracing::info!(records = from.0 - first.0, took_ms, groups = groups.list().count(), "groups loaded");
+        let (records, groups) = (from.0 - first.0, groups.list().count());
+        tracing::info!(partition = number, records, groups, took_ms, "groups loaded");
     }
     Ok((groups, bytes))
 }

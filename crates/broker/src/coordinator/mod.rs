@@ -107,24 +107,24 @@ impl Coordinators {
     fn follow(&self, broker: &Arc<Shared>, image: &Image) {
         let ids = topic::find(image).map(|topic| topic.partitions.to_vec()).unwrap_or_default();
         let mut owned = BTreeMap::new();
-        for id in ids {
+        for (number, id) in ids.into_iter().enumerate() {
             if let Some(partition) = broker.partitions.owned(id) {
-                owned.insert(id, partition);
+                owned.insert(id, (number, partition));
             }
         }
         let mut shards = lock(&self.shards);
         shards.retain(|id, shard| {
-            let epoch = owned.get(id).map(crate::partition::Partition::leader_epoch);
+            let epoch = owned.get(id).map(|(_, partition)| partition.leader_epoch());
             let stays = epoch == Some(shard.leader_epoch()) && !shard.is_lost();
             if !stays {
                 shard.lose();
             }
             stays
         });
-        for (id, partition) in owned {
+        for (id, (number, partition)) in owned {
             shards.entry(id).or_insert_with(|| {
                 let shard = Arc::new(Shard::new(partition, self.memory.clone(), self.wakes.clone()));
-                broker.clock.spawn("load groups", Box::pin(load::run(broker.clone(), shard.clone())));
+                broker.clock.spawn("load groups", Box::pin(load::run(broker.clone(), shard.clone(), number)));
                 shard
             });
         }

@@ -151,7 +151,7 @@ async fn wal_target(world: &World, choice: WalChoice, batch_bytes_max: usize) ->
         WalChoice::Device { path, give_up } => {
             // Where it can't be read, its opener says why.
             if let Some(bytes) = stream::wal::device_ring_bytes(world.disk.as_ref(), &path).await {
-                batch_fits(batch_bytes_max, bytes, "give a larger device")?;
+                batch_fits(batch_bytes_max, bytes, "or give a larger device")?;
             }
             return Ok(WalTarget::Device { path, give_up });
         }

@@ -112,7 +112,7 @@ fn scalar(name: &str, value: &Value) -> Result<String, String> {
 
 fn one_line(text: &str, error: &toml::de::Error) -> String {
     let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
-    format!("line {line}: {}", error.message().replace('\n', ", "))
+    format!("line {line}: {}; it is TOML: text stands in quotes", error.message().replace('\n', ", "))
 }
 
 #[cfg(test)]

@@ -104,7 +104,8 @@ impl Config {
         let total =
             memory.as_deref().map(|text| size::parse("--memory", text)).transpose()?.unwrap_or_else(default_budget);
         if total < BUDGET_MIN {
-            return Err(ConfigError(format!("--memory {total} is too little: say at least {}MiB", BUDGET_MIN >> 20)));
+            let said = memory.unwrap_or_else(|| total.to_string());
+            return Err(ConfigError(format!("--memory {said} is too little: say at least {}MiB", BUDGET_MIN >> 20)));
         }
         let memory = MemoryBudget::divide(total);
         let prices = match prices {

@@ -60,6 +60,8 @@ fn reads_urls_or_says_how_to_write_them() {
         let refused = resolved(&["--wal", path]).unwrap_err();
         assert!(refused.contains("did you mean file:///a/"), "{refused}");
     }
+    let refused = resolved(&["--wal", "/dev/sdb"]).unwrap_err();
+    assert!(refused.contains("did you mean block:///dev/sdb?"), "{refused}");
     for wrong in ["dir", "ftp://x/y", "file://dir/x", "file:///x?size=1"] {
         assert!(resolved(&["--storage", wrong]).unwrap_err().contains("write file:///dir or s3://"), "{wrong}");
     }

@@ -115,7 +115,12 @@ pub(super) fn wal(text: Option<&str>, data: &Path, storage: &StorageTarget) -> R
     if let Some(parameters) = text.strip_prefix("storage") {
         return objects(parameters, storage).map(WalChoice::Storage).map_err(|why| wrong(&why));
     }
-    let url = Url::parse(text).map_err(|error| wrong(&meant(text).unwrap_or_else(|| error.to_string())))?;
+    let device_meant = || {
+        let is_device = text.starts_with("/dev/") && !text.starts_with("/dev/shm/");
+        is_device.then(|| format!("a path is not a URL: did you mean block://{text}?"))
+    };
+    let url = Url::parse(text)
+        .map_err(|error| wrong(&device_meant().or_else(|| meant(text)).unwrap_or_else(|| error.to_string())))?;
     match url.scheme() {
         "file" => ring_in_a_file(&url).map_err(|why| wrong(&why)),
         "block" => ring_on_a_device(&url).map_err(|why| wrong(&why)),
@@ -178,7 +183,8 @@ fn ring_on_a_device(url: &Url) -> Result<WalChoice, String> {
             other => return Err(format!("unknown parameter {other}")),
         }
     }
-    Ok(WalChoice::Device { path: folder(url)?, give_up })
+    let path = url.to_file_path().map_err(|()| "three slashes, then the device's path from the root".to_owned())?;
+    Ok(WalChoice::Device { path, give_up })
 }
 
 fn folder(url: &Url) -> Result<PathBuf, String> {

@@ -47,6 +47,7 @@ impl Console {
             .route("/health", get(|| async { "healthy\n" }))
             .route("/ready", get(ready))
             .route("/metrics", get(metrics))
+            .fallback(|| async { (StatusCode::NOT_FOUND, "there is /health, /ready and /metrics\n") })
             .with_state(console.clone());
         let few = listener::Few::new(listener, clock.clone());
         let serve = async move {

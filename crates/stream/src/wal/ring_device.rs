@@ -43,7 +43,7 @@ impl RingFile {
 /// Bytes of the ring that is, or would be, on the device `path`. `None` where there is no such device, or none that can be read: what
 /// is wrong then is told by [`RingFile::open_device`].
 pub async fn device_ring_bytes(disk: &dyn Disk, path: &Path) -> Option<u64> {
-    let file = disk.open(path, OpenMode::default()).await.ok()?;
+    let file = disk.open(path, OpenMode::default()).await.ok().filter(|file| file.is_device())?;
     let slots = read_slots(file.as_ref(), path).await.ok()?;
     match slots.newest {
         Some(header) => Some(header.data_bytes),

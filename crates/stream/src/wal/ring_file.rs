@@ -66,7 +66,13 @@ impl RingFile {
         let disk = world.disk.as_ref();
         let path = dir.join(FILE_NAME);
         let bytes = bytes.max(RING_BYTES_MIN) / BLOCK * BLOCK;
-        disk.create_dir_all(dir).await.map_err(|error| cannot("make the folder", &error))?;
+        disk.create_dir_all(dir).await.map_err(|error| match error {
+            DiskError::Exists(path) => WalOpenError(format!(
+                "{} is no folder: give another --wal; a whole device is block:///dev/NAME",
+                path.display()
+            )),
+            error => cannot("make the folder of", &error),
+        })?;
         let file = open_or_create(disk, &path).await?;
         file.lock().await.map_err(|error| match error {
             DiskError::Locked(path) => WalOpenError(format!(
@@ -457,5 +463,9 @@ pub(super) async fn sync_names(disk: &dyn Disk, dir: &Path) -> Result<(), WalOpe
 }
 
 pub(super) fn cannot(verb: &str, error: &DiskError) -> WalOpenError {
-    WalOpenError(format!("can't {verb} the write-ahead log: {error}"))
+    let what_to_do = match error {
+        DiskError::Denied { .. } => "; give the broker's user the right to read and write it, or give another --wal",
+        _ => "",
+    };
+    WalOpenError(format!("can't {verb} the write-ahead log: {error}{what_to_do}"))
 }

@@ -11,8 +11,8 @@ mod produce;
 mod report;
 mod store;
 
-use super::CommandError;
 use super::cluster::asked_to_end;
+use super::{CommandError, complain};
 use crate::args::client::Bench;
 use client::Cluster;
 use tokio::runtime::Runtime;
@@ -29,12 +29,13 @@ pub fn run(what: Bench) -> Result<(), CommandError> {
     }
 }
 
-/// A load that was broken off has no figures: the process ends quietly.
+/// A load that was broken off has no figures, and says so.
 fn end_on_signal(runtime: &Runtime, cluster: &Cluster) -> Result<(), CommandError> {
     let _entered = runtime.enter();
     let asked = asked_to_end()?;
     let ending = Box::pin(async move {
         asked.await;
+        complain("stopped: a load that is broken off has no figures");
         std::process::exit(0);
     });
     cluster.world().clock.spawn("end-on-signal", ending);

@@ -75,7 +75,8 @@ impl Samples {
         for console in consoles.split(',').map(str::trim) {
             let page = cluster.world().clock.timeout(ANSWER_WITHIN, page(cluster, console)).await;
             let wrong = |why: String| CommandError::failed(format!("--console {console}: {why}"));
-            let text = page.ok_or_else(|| wrong("no answer".to_owned()))?.map_err(|error| wrong(error.to_string()))?;
+            let failed = |error| wrong(format!("{error}: give the address that the broker tells as console="));
+            let text = page.ok_or_else(|| wrong("no answer".to_owned()))?.map_err(failed)?;
             if !text.contains(APPENDED) {
                 return Err(wrong("no console of a broker that serves; see `millstream start --console`".to_owned()));
             }

@@ -89,7 +89,9 @@ async fn object_wal(teller: Teller, id: WalId, storage: &StorageArgs) -> Result<
     let store = open(storage).await?;
     let groups = inspect_object_wal(&store, id).await.map_err(|error| CommandError::failed(error.to_string()))?;
     if groups.is_empty() {
-        return Err(CommandError::failed(format!("the bucket holds no write-ahead log {id}")));
+        return Err(CommandError::failed(format!(
+            "the bucket holds no write-ahead log {id}; `millstream inspect ledger | grep ^wal` shows where each is"
+        )));
     }
     for (number, described) in groups {
         match described {
