@@ -1,7 +1,7 @@
 //! Files and devices of one host.
 //!
 //! The contract that callers must assume, and that the simulator enforces by losing things:
-//! - bytes written are durable only once [`File::sync`] (or a write to a file opened with `sync_writes`) has returned;
+//! - bytes written are durable only once [`File::sync`] or [`File::write_durably`] has returned;
 //!   until then any sector-sized piece of them may or may not survive a power loss, in any order;
 //! - a file created, linked or removed is durable under its name only once [`Disk::sync_dir`] of its folder has returned;
 //! - a process kill loses nothing that was written.
@@ -46,8 +46,6 @@ pub struct OpenMode {
     pub write: bool,
     /// Bypass the page cache (O_DIRECT). Where the file system refuses, opens without and [`File::is_direct`] says so.
     pub direct: bool,
-    /// Each write returns only when durable (O_DSYNC).
-    pub sync_writes: bool,
     /// Of a device: [`DiskError::Locked`] where it is mounted, or part of something else that the kernel holds (O_EXCL). A file can't
     /// be held so.
     pub exclusive: bool,
@@ -107,6 +105,13 @@ pub trait File: Send + Sync {
 
     /// Makes all that was written durable (fdatasync). After an error the file must not be trusted again.
     async fn sync(&self) -> Result<(), DiskError>;
+
+    /// [`File::write_at`], and returns only when that and every write that had returned before are durable. After an error the file
+    /// must not be trusted again.
+    async fn write_durably(&self, position: u64, data: AlignedBuf) -> Result<(), DiskError> {
+        self.write_at(position, data).await?;
+        self.sync().await
+    }
 
     /// The file's length in bytes; a device's capacity.
     async fn size(&self) -> Result<u64, DiskError>;

@@ -49,13 +49,9 @@ pub(super) struct RingGroup {
 struct Shared {
     /// Positions of groups that were placed and are not durable yet: the durable mark stands before the first.
     unconfirmed: Mutex<BTreeSet<WalPosition>>,
-    /// Writes that have returned, counted.
-    written: AtomicU64,
-    /// How many of them the last sync covers. Held over a sync, so that syncs follow one another and no failed one goes unseen.
-    synced: tokio::sync::Mutex<u64>,
-    /// The same, to read without waiting for a sync.
+    /// Groups that are durable, counted.
     durable: AtomicU64,
-    /// How many of them are known to have been durable before the ring was fenced, if it is (rule C-1). Held over a look.
+    /// How many of them are known to have been so before the ring was fenced, if it is (rule C-1). Held over a look.
     unfenced: tokio::sync::Mutex<u64>,
     /// Why nothing more can be confirmed.
     failed: OnceLock<WalError>,
@@ -71,8 +67,6 @@ impl RingWal {
     ) -> RingWal {
         let shared = Shared {
             unconfirmed: Mutex::default(),
-            written: AtomicU64::new(0),
-            synced: tokio::sync::Mutex::new(0),
             durable: AtomicU64::new(0),
             unfenced: tokio::sync::Mutex::new(0),
             failed: OnceLock::new(),
@@ -206,7 +200,7 @@ fn pad_block(place: GroupPlace, bytes: u64) -> AlignedBuf {
 /// Until the group is durable, and known to have been so before any fence.
 async fn write_through(file: &RingFile, shared: &Shared, group: RingGroup) -> Result<(), WalError> {
     let early = planted!("C11", None, Some(file.check_not_fenced().await));
-    let ticket = write_and_sync(file, shared, group).await.map_err(|error| shared.fail(error))?;
+    let ticket = write_durably(file, shared, group).await?;
     match early {
         Some(looked) => looked,
         None => check_not_fenced(file, shared, ticket).await,
@@ -220,31 +214,19 @@ fn stalled(file: &RingFile, after: Duration) -> WalError {
     ))
 }
 
-/// Yields how many writes had returned when the group's had.
-async fn write_and_sync(file: &RingFile, shared: &Shared, group: RingGroup) -> Result<u64, WalError> {
-    let failed = |error: DiskError| WalError::Failed(error.to_string());
+/// Yields the group's ticket: how many were durable when it was.
+async fn write_durably(file: &RingFile, shared: &Shared, group: RingGroup) -> Result<u64, WalError> {
+    let failed = |error: DiskError| shared.fail(WalError::Failed(error.to_string()));
     shared.check()?;
     if let Some(pad) = group.pad {
         file.write(group.position, pad).await.map_err(failed)?;
     }
-    file.write(group.group_position, group.group).await.map_err(failed)?;
-    let ticket = shared.written.fetch_add(1, Ordering::SeqCst) + 1;
-    let mut synced = shared.synced.lock().await;
+    file.write_durably(group.group_position, group.group).await.map_err(failed)?;
     shared.check()?;
-    if *synced < ticket {
-        // Covers every write that has returned by now, so that those waiting behind need no sync of their own.
-        let covered = shared.written.load(Ordering::SeqCst);
-        if let Err(error) = file.sync().await {
-            // Before the next sync may begin: the device tells of a loss only once.
-            return Err(shared.fail(failed(error)));
-        }
-        *synced = covered;
-        shared.durable.store(covered, Ordering::SeqCst);
-    }
-    Ok(ticket)
+    Ok(shared.durable.fetch_add(1, Ordering::SeqCst) + 1)
 }
 
-/// Whether the write of that ticket, which is durable, was so before any fence.
+/// Whether the group of that ticket, which is durable, was so before any fence.
 async fn check_not_fenced(file: &RingFile, shared: &Shared, ticket: u64) -> Result<(), WalError> {
     if !file.is_shared() {
         return Ok(());

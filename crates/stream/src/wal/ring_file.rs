@@ -277,6 +277,11 @@ impl RingFile {
         self.inner.file.sync().await
     }
 
+    /// As [`RingFile::write`], and returns when it is durable, with everything whose write had returned before.
+    pub(super) async fn write_durably(&self, position: WalPosition, data: AlignedBuf) -> Result<(), DiskError> {
+        self.inner.file.write_durably(self.offset(position), data).await
+    }
+
     pub(super) fn clock(&self) -> &dyn Clock {
         self.inner.clock.as_ref()
     }

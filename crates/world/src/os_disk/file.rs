@@ -4,14 +4,15 @@ use super::errno::explain;
 use super::pool::Pool;
 use super::{again, run_on};
 use crate::disk::{AlignedBuf, BLOCK_BYTES, DiskError, File, OpenMode};
+use crate::sync::lock;
 use async_trait::async_trait;
 use bytes::Bytes;
 use rustix::fd::OwnedFd;
 use rustix::fs::{FallocateFlags, FileType, FlockOperation, Mode, OFlags, SeekFrom};
 use rustix::io::Errno;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// Writes of one direct file that are with the device at once: one group is written while the one before it completes.
 const WRITER_THREADS_MAX: usize = 2;
@@ -30,8 +31,12 @@ struct Handle {
     /// Direct I/O was asked for: callers keep to its alignment, also where the file system refused it.
     aligned: bool,
     direct: bool,
-    sync_writes: bool,
     device: bool,
+    /// Writes that have returned, counted.
+    written: AtomicU64,
+    /// How many of them the last sync covers. Held over a sync, so that syncs follow one another and no failed one goes unseen: the
+    /// kernel tells of a loss only once.
+    synced: Mutex<u64>,
     /// A sync failed, or a write that was to be durable.
     failed: AtomicBool,
 }
@@ -41,7 +46,6 @@ impl OsFile {
     pub(super) fn open(path: &Path, mode: OpenMode, shared: Arc<Pool>) -> Result<OsFile, DiskError> {
         let mut flags = OFlags::CLOEXEC | if mode.write { OFlags::RDWR } else { OFlags::RDONLY };
         flags.set(OFlags::CREATE, mode.create_new);
-        flags.set(OFlags::DSYNC, mode.sync_writes);
         // Without O_CREAT it acts on devices alone.
         flags.set(OFlags::EXCL, mode.create_new || mode.exclusive);
         let failed = |errno| explain(path, "open the file", errno);
@@ -55,8 +59,9 @@ impl OsFile {
             path: path.to_owned(),
             fd,
             aligned: mode.direct,
-            sync_writes: mode.sync_writes,
             device: kind == FileType::BlockDevice,
+            written: AtomicU64::new(0),
+            synced: Mutex::new(0),
             failed: AtomicBool::new(false),
         };
         let own_writers = mode.direct && mode.write && !mode.bulk;
@@ -114,6 +119,12 @@ impl File for OsFile {
         self.run(&self.writers, Handle::sync).await
     }
 
+    // One job for both: to hand a job to a thread, and to be woken by it, takes longer than the call does.
+    async fn write_durably(&self, position: u64, data: AlignedBuf) -> Result<(), DiskError> {
+        self.handle.assert_aligned(position, data.len());
+        self.run(&self.writers, move |handle| handle.write_durably(position, data.as_slice())).await
+    }
+
     async fn size(&self) -> Result<u64, DiskError> {
         self.run(&self.readers, Handle::size).await
     }
@@ -169,32 +180,43 @@ impl Handle {
 
     fn write_at(&self, position: u64, data: &[u8]) -> Result<(), DiskError> {
         self.check_not_failed()?;
+        let failed = |errno| explain(&self.path, "write", errno);
         let mut written = 0;
         while written < data.len() {
             let at = position + u64::try_from(written).expect("usize fits u64");
             match again(|| rustix::io::pwrite(&self.fd, &data[written..], at)) {
-                Ok(0) => return Err(self.write_failed(Errno::IO)),
+                Ok(0) => return Err(failed(Errno::IO)),
                 Ok(bytes) => written += bytes,
-                Err(errno) => return Err(self.write_failed(errno)),
+                Err(errno) => return Err(failed(errno)),
             }
         }
+        self.written.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
 
-    /// With synchronous writes a failed write is a failed sync.
-    fn write_failed(&self, errno: Errno) -> DiskError {
-        if self.sync_writes {
-            self.failed.store(true, Ordering::SeqCst);
-        }
-        explain(&self.path, "write", errno)
+    fn sync(&self) -> Result<(), DiskError> {
+        self.sync_all(&mut lock(&self.synced))
     }
 
-    fn sync(&self) -> Result<(), DiskError> {
+    fn write_durably(&self, position: u64, data: &[u8]) -> Result<(), DiskError> {
+        // A write that failed half way is of a kind with a sync that did.
+        self.write_at(position, data).inspect_err(|_| self.failed.store(true, Ordering::SeqCst))?;
+        let ticket = self.written.load(Ordering::SeqCst);
+        let mut synced = lock(&self.synced);
         self.check_not_failed()?;
+        // Another's sync that began after this write had returned covers it.
+        if *synced < ticket { self.sync_all(&mut synced) } else { Ok(()) }
+    }
+
+    fn sync_all(&self, synced: &mut u64) -> Result<(), DiskError> {
+        self.check_not_failed()?;
+        let covered = self.written.load(Ordering::SeqCst);
         again(|| rustix::fs::fdatasync(&self.fd)).map_err(|errno| {
             self.failed.store(true, Ordering::SeqCst);
             explain(&self.path, "make the file durable", errno)
-        })
+        })?;
+        *synced = covered;
+        Ok(())
     }
 
     fn check_not_failed(&self) -> Result<(), DiskError> {

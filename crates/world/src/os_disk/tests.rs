@@ -4,10 +4,8 @@ use super::*;
 use crate::disk::{AlignedBuf, BLOCK_BYTES};
 use bytes::Bytes;
 
-const WAL: OpenMode =
-    OpenMode { create_new: true, write: true, direct: true, sync_writes: true, exclusive: false, bulk: false };
-const PLAIN: OpenMode =
-    OpenMode { create_new: true, write: true, direct: false, sync_writes: false, exclusive: false, bulk: false };
+const WAL: OpenMode = OpenMode { create_new: true, write: true, direct: true, exclusive: false, bulk: false };
+const PLAIN: OpenMode = OpenMode { create_new: true, write: true, direct: false, exclusive: false, bulk: false };
 
 fn block(byte: u8) -> AlignedBuf {
     AlignedBuf::copy_of(&[byte; BLOCK_BYTES])
@@ -17,7 +15,7 @@ fn block(byte: u8) -> AlignedBuf {
 async fn direct_and_plain_files_hold_what_was_written() {
     let folder = tempfile::tempdir().unwrap();
     let disk = OsDisk::new();
-    for (name, mode) in [("wal", WAL), ("sync", OpenMode { sync_writes: false, ..WAL }), ("plain", PLAIN)] {
+    for (name, mode) in [("wal", WAL), ("plain", PLAIN)] {
         let path = folder.path().join(name);
         let file = disk.open(&path, mode).await.unwrap();
         file.allocate(16 * 4096).await.unwrap();
@@ -28,10 +26,12 @@ async fn direct_and_plain_files_hold_what_was_written() {
             result.unwrap();
         }
         file.sync().await.unwrap();
+        let durable = [8u8, 9].map(|n| file.write_durably(u64::from(n) * 4096, block(n + 1)));
+        futures::future::try_join_all(durable).await.unwrap();
         drop(file);
 
         let file = disk.open(&path, OpenMode { create_new: false, ..mode }).await.unwrap();
-        for n in 0..8u8 {
+        for n in 0..10u8 {
             let expected = Bytes::from(vec![n + 1; BLOCK_BYTES]);
             assert_eq!(file.read_at(u64::from(n) * 4096, BLOCK_BYTES).await.unwrap(), expected, "{name} {n}");
         }
@@ -138,10 +138,11 @@ async fn a_full_device_is_told_as_full() {
 #[tokio::test]
 async fn after_a_failed_durable_write_the_file_is_not_trusted_again() {
     let full = Path::new("/dev/full");
-    let mode = OpenMode { write: true, sync_writes: true, ..OpenMode::default() };
+    let mode = OpenMode { write: true, ..OpenMode::default() };
     let Ok(file) = OsDisk::new().open(full, mode).await else { return };
-    assert!(file.write_at(0, AlignedBuf::copy_of(b"x")).await.is_err());
-    for later in [file.write_at(0, AlignedBuf::copy_of(b"")).await, file.sync().await] {
+    assert!(file.write_durably(0, AlignedBuf::copy_of(b"x")).await.is_err());
+    let nothing = || AlignedBuf::copy_of(b"");
+    for later in [file.write_at(0, nothing()).await, file.write_durably(0, nothing()).await, file.sync().await] {
         let Err(DiskError::Failed { message, .. }) = later else { panic!("must fail: {later:?}") };
         assert!(message.contains("an earlier write or sync failed"), "{message}");
     }

@@ -12,6 +12,7 @@ use base::{Seed, crc32c};
 use bytes::Bytes;
 use state::{Inode, State};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -194,7 +195,14 @@ impl Disk for SimDisk {
             .at(path)
             .call(format!("open {} {mode:?}", path.display()), move |state, _| state.open(&owned, mode.create_new))
             .await?;
-        Ok(Arc::new(SimFile { path: path.to_owned(), inode, handle, mode, disk: self.at(path) }))
+        Ok(Arc::new(SimFile {
+            path: path.to_owned(),
+            inode,
+            handle,
+            mode,
+            failed: Arc::default(),
+            disk: self.at(path),
+        }))
     }
 
     async fn create_dir_all(&self, path: &Path) -> Result<(), DiskError> {
@@ -245,6 +253,8 @@ struct SimFile {
     inode: Inode,
     handle: u64,
     mode: OpenMode,
+    /// A sync failed.
+    failed: Arc<AtomicBool>,
     disk: SimDisk,
 }
 
@@ -282,7 +292,6 @@ impl File for SimFile {
         let needs_room = disk.lock().state.grows(inode, position, data.len());
         let error = disk.strikes(&self.path, needs_room);
         let latency = disk.latency();
-        let durable = self.mode.sync_writes;
         let line = format!("write {} {position}+{} {:08x}", self.path.display(), data.len(), crc32c(data.as_slice()));
         let bytes = Bytes::copy_from_slice(data.as_slice());
         in_background(&self.disk.process, async move {
@@ -297,7 +306,7 @@ impl File for SimFile {
                     Err(error)
                 }
                 None => {
-                    state.end_write(write, durable);
+                    state.end_write(write);
                     Ok(())
                 }
             };
@@ -312,10 +321,16 @@ impl File for SimFile {
         let (inode, disk) = (self.inode, self.disk.disk.clone());
         let error = disk.strikes(&self.path, false);
         let mut seed = disk.lock().seed.fork("sync");
+        let (failed, path) = (Arc::clone(&self.failed), self.path.clone());
         self.disk
             .call(format!("sync {}", self.path.display()), move |state, _| {
+                // The device tells of a loss only once: who asks after that must not hear that all is well.
+                if failed.load(Ordering::Relaxed) {
+                    return Err(DiskError::Failed { path, message: "an earlier sync failed".to_owned() });
+                }
                 if let Some(error) = error {
                     state.failed_sync(inode, &mut seed);
+                    failed.store(true, Ordering::Relaxed);
                     return Err(error);
                 }
                 state.sync(inode);

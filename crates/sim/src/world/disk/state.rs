@@ -234,17 +234,10 @@ impl State {
         id
     }
 
-    pub(super) fn end_write(&mut self, id: u64, durable: bool) {
+    pub(super) fn end_write(&mut self, id: u64) {
         let Some(write) = self.writes.remove(&id) else { return };
         let Some(file) = self.files.get_mut(&write.inode) else { return };
         file.write(write.position, &write.bytes);
-        if durable {
-            let sectors = sectors(write.position, write.bytes.len());
-            file.durable.resize(file.durable.len().max(write.position + write.bytes.len()), 0);
-            for sector in sectors {
-                file.make_durable(sector);
-            }
-        }
     }
 
     /// Leaves some sectors of a write in flight written, and returns whether it left only a part of them.

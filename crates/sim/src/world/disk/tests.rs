@@ -4,8 +4,7 @@ use super::*;
 use crate::world::Universe;
 use std::collections::BTreeSet;
 
-const WRITE: OpenMode =
-    OpenMode { create_new: true, write: true, direct: false, sync_writes: false, exclusive: false, bulk: false };
+const WRITE: OpenMode = OpenMode { create_new: true, write: true, direct: false, exclusive: false, bulk: false };
 
 fn run<F: Future<Output = ()>>(seed: u64, test: impl FnOnce(Universe) -> F) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
