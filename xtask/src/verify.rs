@@ -75,6 +75,9 @@ pub(crate) enum Measurement {
     Compacted,
     /// A log in a bucket whose puts take 30 to 150 ms: publish latency, throughput, and what it costs.
     ObjectWal,
+    /// A simulated day of 10,000 partitions that are written evenly, and of 100,000 that trickle: objects, requests, and the ledger's
+    /// size within their budgets, and an empty bucket once all topics are gone.
+    Day,
     /// Millstream and Apache Kafka under the same load, in turn: `bench/run`.
     Bench,
 }
@@ -112,6 +115,7 @@ pub(crate) fn measure(root: &Path, what: Measurement, runs: u64) -> Result<()> {
         Measurement::Rss => tests(root, &["measure::rss", "--ignored", "--exact"], &runs),
         Measurement::Recovery => tests(root, &["measure::recovery", "--ignored", "--exact"], &runs),
         Measurement::Compacted => compacted(root),
+        Measurement::Day => ["even", "trickle"].into_iter().try_for_each(|load| day(root, load)),
         Measurement::Size => size(root),
         Measurement::ObjectWal => script(root, "tests/s3/run", &[("MILLSTREAM_S3_MEASURE", "object-wal".to_owned())]),
         Measurement::Bench => script(root, "bench/run", &[]),
@@ -148,6 +152,14 @@ fn compacted(root: &Path) -> Result<()> {
     let mut command = Command::new("cargo");
     command.args(["test", "--release", "--locked", "--package", "broker", "--test", "compacted", "--"]);
     run(command.args(["--ignored", "--exact", "load::full_size", "--nocapture"]).current_dir(root))
+}
+
+/// In the simulated world, with the bounds that users get; its plot is what `docs/many-partitions.md` shows.
+fn day(root: &Path, load: &str) -> Result<()> {
+    println!("{load}:");
+    let mut command = Command::new("cargo");
+    command.args(["run", "--profile", "sim", "--locked", "--package", "sim", "--bin", "day", "--", load, "--plot"]);
+    run(command.arg(format!("target/day-{load}.svg")).current_dir(root))
 }
 
 fn script(root: &Path, path: &str, variables: &[(&str, String)]) -> Result<()> {

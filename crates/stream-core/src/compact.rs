@@ -53,10 +53,11 @@ pub struct Candidate {
 }
 
 impl CompactLimits {
-    /// An object of at least so many bytes needs no merge for its own sake.
+    /// An object of at least so many bytes needs no merge for its own sake: less than half, so that sections of streams fit
+    /// ([`Sections`]).
     #[must_use]
     pub fn object_bytes_enough(&self) -> u64 {
-        self.object_bytes_max / 2
+        self.object_bytes_max / 5 * 2
     }
 
     /// Levels below `enough`: 0 for what needs no merge.
@@ -76,8 +77,13 @@ impl Candidate {
     /// Whether it holds one stream's records alone, and as many as a stream leaves others for.
     #[must_use]
     pub fn is_stream_object(&self, limits: &CompactLimits) -> bool {
-        let bytes = self.data_bytes.max(self.live_bytes);
-        self.first == self.last && bytes >= limits.stream_object_bytes.min(limits.object_bytes_enough())
+        self.first == self.last && self.bytes() >= limits.stream_object_bytes.min(limits.object_bytes_enough())
+    }
+
+    /// What it is classed by: also what is dead, or an object that loses its oldest records to retention would count as a small one
+    /// again, and what is left of it be written once more shortly before it goes too.
+    fn bytes(&self) -> u64 {
+        self.data_bytes.max(self.live_bytes)
     }
 
     /// Whether most of it is dead.
@@ -88,14 +94,41 @@ impl Candidate {
     }
 }
 
+/// Where a merge ends an object and begins the next, by stream: at multiples of a power of two.
+///
+/// Merges of the same streams at different times have about as many bytes of each, not exactly: were an object ended when it is full,
+/// the next merge's would be ended some streams away, and the merge of all of them would join what lies on either side of an end with
+/// fewer others than the rest. So all end at the same streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sections {
+    streams: u64,
+}
+
+impl Sections {
+    /// For so many bytes of so many streams: where these are even, a section fills the largest object by half at the least, and has room
+    /// to be a little longer than most.
+    #[must_use]
+    pub fn of(limits: &CompactLimits, bytes: u64, streams: u64) -> Sections {
+        let each = (bytes / streams.max(1)).max(1);
+        let fit = (limits.object_bytes_max / 16 * 15 / each).max(1);
+        Sections { streams: 1 << fit.ilog2() }
+    }
+
+    /// Whether one ends between these two.
+    #[must_use]
+    pub fn end_between(&self, stream: StreamId, next: StreamId) -> bool {
+        stream.0 / self.streams != next.0 / self.streams
+    }
+}
+
 /// Set objects to be merged, one list for each merge, no object in two. `candidates` come oldest first.
 #[must_use]
 pub fn merges(candidates: &[Candidate], limits: &CompactLimits) -> Vec<Vec<ObjectId>> {
     let mut small: BTreeMap<u32, Vec<ObjectId>> = BTreeMap::new();
     let mut short: BTreeMap<u32, Vec<&Candidate>> = BTreeMap::new();
     for candidate in candidates.iter().filter(|candidate| !candidate.is_stream_object(limits)) {
-        let by_size = limits.level(candidate.live_bytes, limits.object_bytes_enough());
-        let by_part = limits.level(candidate.live_bytes / candidate.parts.max(1), limits.part_bytes);
+        let by_size = limits.level(candidate.bytes(), limits.object_bytes_enough());
+        let by_part = limits.level(candidate.bytes() / candidate.parts.max(1), limits.part_bytes);
         if by_size > 0 {
             small.entry(by_size).or_default().push(candidate.id);
         } else if by_part > 0 {
@@ -237,9 +270,13 @@ mod tests {
             }
             let mut held: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
             let mut held_bytes = 0;
+            let sections = Sections::of(&LIMITS, streams.values().sum(), streams.len() as u64);
             for (stream, bytes) in streams {
                 self.rewritten += bytes;
-                if held_bytes > 0 && held_bytes + bytes > LIMITS.object_bytes_max {
+                let last = held.last_key_value().map_or(stream, |(last, _)| *last);
+                let is_end = held_bytes >= LIMITS.object_bytes_enough()
+                    && sections.end_between(StreamId(last), StreamId(stream));
+                if is_end || held_bytes > 0 && held_bytes + bytes > LIMITS.object_bytes_max {
                     self.next += 1;
                     self.objects.insert(id(self.next), std::mem::take(&mut held));
                     held_bytes = 0;
@@ -266,7 +303,7 @@ mod tests {
         }
         assert!(model.rewritten <= model.uploaded * 21 / 20, "{} of {} bytes", model.rewritten, model.uploaded);
         assert_eq!(model.parts_of(5_000), 8, "64 parts have become 8");
-        let mean = LIMITS.object_bytes_max * 3 / 4;
+        let mean = LIMITS.object_bytes_max * 3 / 5;
         assert!(model.objects.len() as u64 <= model.uploaded / mean, "{} objects", model.objects.len());
     }
 
@@ -281,6 +318,18 @@ mod tests {
         assert!(model.rewritten <= 4 * model.uploaded, "each byte once a level");
     }
 
+    /// Each upload of some streams has a little more or less of them, as a day's hours do.
+    #[test]
+    fn what_is_written_unevenly_is_rewritten_once_a_level_too() {
+        let mut model = Model::new();
+        for minute in 0..512 {
+            model.upload(0..10_000, 1_100 + minute * 37 % 200);
+            model.settle();
+        }
+        assert!(model.rewritten * 10 <= model.uploaded * 23, "{} of {}", model.rewritten, model.uploaded);
+        assert!(model.parts_of(5_000) <= 24, "{}", model.parts_of(5_000));
+    }
+
     #[test]
     fn objects_without_a_stream_in_common_are_not_merged_for_their_parts() {
         let mut model = Model::new();
@@ -292,6 +341,25 @@ mod tests {
             model.upload(500..1500, 10_000);
         }
         assert!(model.settle() > 0);
+    }
+
+    #[test]
+    fn what_retention_has_cut_is_not_merged_again_for_being_small() {
+        let whole = |counter, dead_percent: u64| Candidate {
+            id: id(counter),
+            live_bytes: 16 * MIB * (100 - dead_percent) / 100,
+            data_bytes: 16 * MIB,
+            parts: 16 * MIB / LIMITS.part_bytes,
+            first: StreamId(1),
+            last: StreamId(256),
+        };
+        for dead_percent in [0, 30, 60, 90] {
+            let objects: Vec<Candidate> = (1..=16).map(|counter| whole(counter, dead_percent)).collect();
+            assert_eq!(merges(&objects, &LIMITS), Vec::<Vec<ObjectId>>::new(), "{dead_percent}% dead");
+        }
+        let unknown: Vec<Candidate> =
+            (1..=8).map(|counter| Candidate { data_bytes: 0, ..whole(counter, 60) }).collect();
+        assert_eq!(merges(&unknown, &LIMITS).len(), 1, "by what lives, where what was there is not known");
     }
 
     #[test]

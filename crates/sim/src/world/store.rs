@@ -95,6 +95,12 @@ impl Bucket {
         from.take_while(|(key, _)| key.starts_with(prefix)).map(|(key, bytes)| (key.clone(), bytes.clone())).collect()
     }
 
+    /// The size of every object, in the order of the keys.
+    #[must_use]
+    pub fn sizes(&self) -> Vec<(String, u64)> {
+        self.lock().objects.iter().map(|(key, bytes)| (key.clone(), bytes.len() as u64)).collect()
+    }
+
     fn ways(&self) -> (Duration, Fate, Duration) {
         let mut shared = self.lock();
         let weather = shared.weather;

@@ -19,6 +19,7 @@ use control_core::{Command, NewObject, Outcome, Reference, Swap};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use stream_core::BatchBytes;
+use stream_core::compact::{CompactLimits, Sections};
 use stream_core::object::{BlockEntry, BuiltObject, ObjectBuilder, Run};
 use stream_core::walk::{self, WalkedBatch};
 use world::retry::Backoff;
@@ -99,9 +100,12 @@ impl Work<'_> {
             add(&self.shared.compaction.objects_in, 1);
         }
         let own_bytes = self.shared.options.compact_limits().stream_object_bytes;
+        let sections = sections(&self.shared.options.compact_limits(), runs);
+        let mut last = runs.first().map(|run| run.stream);
         for run in runs {
             let hand_in = self.may_hand_in();
-            if run.live_bytes() >= own_bytes || hand_in {
+            let is_end = last.replace(run.stream).is_some_and(|last| sections.end_between(last, run.stream));
+            if run.live_bytes() >= own_bytes || hand_in || (is_end && self.is_output_enough()) {
                 self.finish_output().await?;
             }
             if hand_in {
@@ -117,10 +121,15 @@ impl Work<'_> {
     fn may_hand_in(&self) -> bool {
         let options = &self.shared.options.compaction;
         let output = self.output.as_ref().map_or(0, ObjectBuilder::data_bytes);
-        let enough = self.shared.options.compact_limits().object_bytes_enough();
         let is_much =
             self.done.data_bytes + output >= options.replace_bytes || self.done.swaps.len() >= options.replace_swaps;
-        is_much && (self.output.is_none() || output >= enough)
+        is_much && (self.output.is_none() || self.is_output_enough())
+    }
+
+    /// Whether the object that is being laid out need not be merged for its size.
+    fn is_output_enough(&self) -> bool {
+        let enough = self.shared.options.compact_limits().object_bytes_enough();
+        self.output.as_ref().is_some_and(|output| output.data_bytes() >= enough)
     }
 
     async fn copy_run(&mut self, run: &OldRun) -> Result<(), Fault> {
@@ -310,6 +319,12 @@ impl Work<'_> {
         self.done = Replacement::default();
         true
     }
+}
+
+/// Of what streams share: those that leave for objects of their own don't count.
+fn sections(limits: &CompactLimits, runs: &[OldRun]) -> Sections {
+    let shared = || runs.iter().map(OldRun::live_bytes).filter(|bytes| *bytes < limits.stream_object_bytes);
+    Sections::of(limits, shared().sum(), shared().count() as u64)
 }
 
 /// Asks the ledger until it answers, for as long as this start lives: while the fate of a command is unknown its objects are undecided.
