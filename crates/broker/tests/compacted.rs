@@ -351,7 +351,7 @@ async fn a_topic_that_is_compacted_no_more_keeps_what_it_is_sent_though_its_turn
         }
     }
     let end_of = |topic: &str| {
-        let image = store_of(&running).ledger().image();
+        let image = running.store.ledger().image();
         image.streams[&image.topic(topic).unwrap().partitions[0]].committed().to_kafka()
     };
     // The first topic is being cleaned; the second one is next.

@@ -200,10 +200,12 @@ async fn walk_left(
 ) -> Result<Recovered, NotWalked> {
     let kept = |why: &str| format!("it is in {}{why}: start a broker with that --wal", record.url);
     if recovery.ring.is_some_and(|own| own.url() == record.url) {
-        return Err(NotWalked::Kept(format!(
-            "it was in {}, where this start has found or made another one: bring that file back, and start again",
+        // The folder or device was emptied or replaced, and this start has made a new ring there.
+        let why = format!(
+            "it was in {}, where another ring is by now: put its file or device back there, and start again; what it holds is nowhere else",
             record.url
-        )));
+        );
+        return Err(NotWalked::Kept(why));
     }
     let image = recovery.ledger.image();
     let broker = |epoch: NodeEpoch| image.nodes.get(&epoch).map(|node| node.node_id);
@@ -212,14 +214,6 @@ async fn walk_left(
     }
     if planted!("W2", false, true) {
         return Ok(Recovered { wal, end: from, groups: Vec::new() });
-    }
-    if recovery.ring.is_some_and(|own| own.url() == record.url) {
-        // The folder or device was emptied or replaced, and this start has made a new ring there.
-        let why = format!(
-            "it was in {}, where another ring is by now: put its file or device back there, and start again; what it holds is nowhere else",
-            record.url
-        );
-        return Err(NotWalked::Kept(why));
     }
     let open = lock(&recovery.other_rings).get(&record.ring_id).cloned();
     let ring = match open {

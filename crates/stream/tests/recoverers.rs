@@ -308,7 +308,7 @@ fn a_ring_whose_place_this_start_has_taken_is_not_waited_for() {
         let starting = start(&world, root, Kind::Ring, options());
         let store = world.clock.timeout(Duration::from_secs(8), starting).await.expect("nothing to wait for");
         let reason = store.offline_reason(id).unwrap();
-        assert!(reason.contains("bring that file back"), "{reason}");
+        assert!(reason.contains("where another ring is by now"), "{reason}");
     });
     std::fs::rename(root.join("away"), root.join("wal/ring")).unwrap();
     life(|world| async move {

@@ -202,7 +202,7 @@ fn what_others_merge_and_delete_while_a_scan_is_under_way_is_read_where_it_is_th
         let store = start(&world, root, Kind::Objects, eager(NEVER)).await;
         let id = filled(&store, 200).await;
         let stream = store.stream(id).unwrap();
-        let mut scan = stream.scan(OffsetRange::new(Offset(0), Offset(200)), Which::All, ANY_RATE);
+        let mut scan = stream.scan(OffsetRange::new(Offset(0), Offset(200)), Blocks::All, ANY_RATE);
         let mut offsets = chosen(&scan.next().await.unwrap().unwrap(), |_| true).1;
         // The last part of several has another place by the time that it is read, and the old one is gone.
         let old = store.ledger().image().streams[&id].references.values().next_back().unwrap().object;
@@ -227,7 +227,7 @@ fn what_is_merged_and_deleted_while_it_is_scanned_is_read_on_elsewhere_and_what_
         copy_by_hand(&world, root, &store, id, |references| references[0]).await;
         let object = || store.ledger().image().streams[&id].references.values().next().unwrap().object;
         let stream = store.stream(id).unwrap();
-        let mut scan = stream.scan(OffsetRange::new(Offset(0), Offset(10)), Which::All, ANY_RATE);
+        let mut scan = stream.scan(OffsetRange::new(Offset(0), Offset(10)), Blocks::All, ANY_RATE);
         let mut offsets = chosen(&scan.next().await.unwrap().unwrap(), |_| true).1;
         assert_eq!(offsets, [0], "a batch in each block, and some blocks in a request");
         let old = object();
@@ -238,7 +238,7 @@ fn what_is_merged_and_deleted_while_it_is_scanned_is_read_on_elsewhere_and_what_
         }
         assert_eq!(offsets, (0..10).collect::<Vec<_>>());
         bucket(&world, root).await.delete(&[stream::data_key(object())]).await.unwrap();
-        let mut scan = stream.scan(OffsetRange::new(Offset(0), Offset(10)), Which::All, ANY_RATE);
+        let mut scan = stream.scan(OffsetRange::new(Offset(0), Offset(10)), Blocks::All, ANY_RATE);
         assert!(matches!(scan.next().await, Err(ReadError::Trouble(_))));
     });
 }

@@ -47,7 +47,7 @@ fn two_starts_that_wait_for_a_lost_log_leave_each_other_alive() {
             world.clock.sleep(Duration::from_secs(2)).await;
             start(&world, root, WalTarget::Storage).await
         };
-        let both = futures::future::join(start(&world, root, WalTarget::Storage), later);
+        let both = Box::pin(futures::future::join(start(&world, root, WalTarget::Storage), later));
         let (first, second) = world.clock.timeout(Duration::from_secs(90), both).await.expect("both start");
         let image = second.store().ledger().refresh().await.unwrap();
         let living: Vec<NodeEpoch> = image.living().map(|(epoch, _)| epoch).collect();

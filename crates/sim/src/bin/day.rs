@@ -6,6 +6,7 @@
 
 use clap::Parser;
 use sim::day::{Day, DayPlan, Load, plot};
+use std::io::Write;
 use std::process::ExitCode;
 
 #[derive(Parser)]
@@ -28,22 +29,38 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let mut out = std::io::stdout();
+    match work(&Args::parse(), &mut out) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            // Where even stderr is closed, the exit code has to do.
+            drop(writeln!(std::io::stderr(), "{error}"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Whether every budget was kept.
+fn work(args: &Args, out: &mut impl Write) -> std::io::Result<bool> {
     if args.log {
         sim::run::show_logs();
     }
     let mut plan = DayPlan::of(args.load);
     plan.partitions = args.partitions.unwrap_or(plan.partitions);
     plan.hours = args.hours;
-    let day = Day::live(&plan, |line| println!("{line}"));
-    if let Some(path) = &args.plot
-        && let Err(error) = std::fs::write(path, plot(&day))
-    {
-        eprintln!("{}: {error}", path.display());
-        return ExitCode::from(2);
+    let mut told = Ok(());
+    let day = Day::live(&plan, |line| {
+        if told.is_ok() {
+            told = writeln!(out, "{line}");
+        }
+    });
+    told?;
+    if let Some(path) = &args.plot {
+        std::fs::write(path, plot(&day))?;
     }
     for problem in &day.broken {
-        println!("BROKEN: {problem}");
+        writeln!(out, "BROKEN: {problem}")?;
     }
-    if day.broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    Ok(day.broken.is_empty())
 }

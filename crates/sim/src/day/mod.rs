@@ -63,6 +63,11 @@ impl DayPlan {
         (self.partitions * self.batch_bytes) as u64 * 3600 / self.every_seconds as u64
     }
 
+    /// Bytes of a merged object at the least, but for a merge's last.
+    fn merged_object_bytes() -> u64 {
+        options().compaction.object_bytes_max / 5 * 2
+    }
+
     /// Bytes that live at the most: what was produced since the oldest trim.
     fn live_bytes_max(&self) -> u64 {
         self.bytes_per_hour() * self.keep_hours.map_or(self.hours, |hours| (hours + 1).min(self.hours))
@@ -168,13 +173,19 @@ impl Broker {
     }
 }
 
+/// What users get.
+fn options() -> Options {
+    Options { probe: StoreProbe::Off, ..Options::default() }
+}
+
 async fn start(world: &World, objects: Arc<dyn ObjectStore>) -> Result<Store, String> {
     let request = StartRequest {
         node_id: None,
         advertised: "10.0.0.1:9092".to_owned(),
         wal: WalTarget::File { dir: "/wal".into(), bytes: 48 << 20 },
         answers: Arc::new(|_| Box::pin(async { false })),
-        options: Options { probe: StoreProbe::Off, ..Options::default() },
+        registered: Arc::default(),
+        options: options(),
         ledger_options: control::LedgerOptions::default(),
     };
     Store::start(world, objects, request).await.map_err(|error| error.to_string())

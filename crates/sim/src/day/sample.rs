@@ -30,8 +30,8 @@ pub struct Sample {
     pub snapshot_bytes: u64,
     /// Bytes of the ledger in the bucket, entries and snapshots.
     pub ledger_bytes: u64,
-    /// Billed requests of the hour in PUTs, by purpose in the order of [`Purpose::ALL`].
-    pub put_equivalents: [f64; Purpose::ALL.len()],
+    /// Billed requests of the hour in hundredths of a PUT, by purpose in the order of [`Purpose::ALL`].
+    pub put_equivalents_percent: [u64; Purpose::ALL.len()],
     /// Requests to delete of the hour.
     pub deletes: u64,
     /// Bytes put in data objects during the hour.
@@ -49,7 +49,7 @@ impl Sample {
         let bytes = |prefix| below(prefix).map(|(_, size)| size).sum::<u64>();
         let zero = StoreUse::default();
         let earlier = before.map_or(&zero, |sample| &sample.used);
-        let equivalents = |of: &StoreUse, purpose| of.put_equivalents_percent(purpose) as f64 / 100.0;
+        let equivalents = |of: &StoreUse, purpose| of.put_equivalents_percent(purpose);
         let up = |of: &StoreUse| of.up_bytes(Purpose::Upload) + of.up_bytes(Purpose::Compaction);
         let deletes = |of: &StoreUse| Purpose::ALL.into_iter().map(|it| of.billed(Operation::Delete, it)).sum::<u64>();
         Sample {
@@ -62,9 +62,9 @@ impl Sample {
             stored_bytes: bytes("data/"),
             live_bytes: image.streams.values().map(|record| record.live_bytes).sum(),
             other_objects: all.len() - below("data/").count(),
-            snapshot_bytes: below("ledger/snapshot/").last().map_or(0, |(_, size)| *size),
+            snapshot_bytes: below("ledger/snapshot/").next_back().map_or(0, |(_, size)| *size),
             ledger_bytes: bytes("ledger/"),
-            put_equivalents: Purpose::ALL.map(|it| equivalents(&used, it) - equivalents(earlier, it)),
+            put_equivalents_percent: Purpose::ALL.map(|it| equivalents(&used, it) - equivalents(earlier, it)),
             deletes: deletes(&used) - deletes(earlier),
             put_bytes: up(&used) - up(earlier),
             used,
@@ -73,8 +73,8 @@ impl Sample {
 
     /// Billed requests of the hour in PUTs.
     #[must_use]
-    pub fn put_equivalents_sum(&self) -> f64 {
-        self.put_equivalents.iter().sum()
+    pub fn put_equivalents(&self) -> u64 {
+        self.put_equivalents_percent.iter().sum::<u64>() / 100
     }
 
     /// Names of the columns of [`Sample::line`].
@@ -105,7 +105,7 @@ impl Sample {
             mib(self.put_bytes),
             self.deletes.to_string(),
         ];
-        let purposes = self.put_equivalents.map(|count| format!("{count:.0}"));
+        let purposes = self.put_equivalents_percent.map(|count| (count / 100).to_string());
         figures.into_iter().chain(purposes).collect::<Vec<_>>().join(",")
     }
 }
