@@ -118,6 +118,8 @@ async fn measured(size: Size, cleans: bool) -> Load {
     if cleans {
         let during = running.broker.cleaner();
         set(&mut client, "t", "min.cleanable.dirty.ratio", "0").await;
+        // What is new and little waits for no longer than this.
+        set(&mut client, "t", "segment.ms", "1").await;
         cleaned_to(&running, "t", load.end).await;
         let seen = check_latest(&running, "t", &load).await;
         let (used, compaction) = (running.broker.cleaner(), running.store.compaction());
