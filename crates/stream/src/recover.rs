@@ -199,7 +199,7 @@ async fn walk_left(
     from: WalPosition,
 ) -> Result<Recovered, NotWalked> {
     let kept = |why: &str| format!("it is in {}{why}: start a broker with that --wal", record.url);
-    if recovery.ring.is_some_and(|own| own.url() == record.url) {
+    if recovery.rings.iter().any(|own| own.url() == record.url) {
         // The folder or device was emptied or replaced, and this start has made a new ring there.
         let why = format!(
             "it was in {}, where another ring is by now: put its file or device back there, and start again; what it holds is nowhere else",

@@ -70,7 +70,7 @@ pub(crate) async fn start(
         wals: &request.wals,
         rings: &own_rings,
         other_rings: Mutex::default(),
-        patience: Patience::new(world, wal_options.dead_ring_stalled_max),
+        patience: Patience::new(world, request.options.wal.dead_ring_stalled_max),
     };
     tell_of_a_namesake(&opened, node_id, &request).await;
     let doomed = starts_without_a_life(&ledger.image(), node_epoch, &request).await;

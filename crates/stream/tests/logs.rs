@@ -50,6 +50,7 @@ async fn start_logs(world: &World, root: &Path, wals: Vec<NamedWal>, options: Op
         wals,
         choice,
         answers: Arc::new(|_| Box::pin(async { false })),
+        registered: Arc::default(),
         options,
         ledger_options: LedgerOptions::default(),
     };

@@ -7,7 +7,7 @@ use server::node::{Node, NodeConfig};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use stream::{Options, WalTarget};
+use stream::{NamedWal, Options, WalTarget};
 use world::folder::FolderStore;
 use world::{ClockExt, World};
 
@@ -17,7 +17,7 @@ async fn start(world: &World, root: &Path, wal: WalTarget) -> Node {
         listen: "127.0.0.1:0".to_owned(),
         advertise: None,
         node_id: None,
-        wal,
+        wals: vec![NamedWal::default_of(wal)],
         broker: BrokerOptions::default(),
         stream: Options::for_memory(64 << 20),
         ledger: LedgerOptions::default(),

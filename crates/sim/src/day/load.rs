@@ -42,12 +42,12 @@ pub(super) async fn create(store: &Store, partitions: usize) -> Result<Vec<Strea
 }
 
 /// An hour: each second the partitions whose turn it is get a batch, and all of them are acknowledged before the next second is over.
-pub(super) async fn hour(store: &Store, plan: &DayPlan, streams: &[Stream]) -> Result<(), String> {
+pub(super) async fn hour(plan: &DayPlan, streams: &[Stream]) -> Result<(), String> {
     for second in 0..3600 {
         let turn = second % plan.every_seconds;
         let mut confirmations = Vec::new();
         for stream in streams.iter().skip(turn).step_by(plan.every_seconds) {
-            confirmations.push(append(store, stream, plan.batch_bytes).await?);
+            confirmations.push(append(stream, plan.batch_bytes).await?);
         }
         crate::world::wait(Duration::from_secs(1)).await;
         for confirmation in confirmations {
@@ -57,12 +57,12 @@ pub(super) async fn hour(store: &Store, plan: &DayPlan, streams: &[Stream]) -> R
     Ok(())
 }
 
-async fn append(store: &Store, stream: &Stream, bytes: usize) -> Result<Confirmation, String> {
+async fn append(stream: &Stream, bytes: usize) -> Result<Confirmation, String> {
     loop {
         match stream.append(batch(stream.next().0, 1, bytes)) {
             Ok(Appended::Enqueued(confirmation)) => return Ok(confirmation),
             Ok(Appended::Repeat(original)) => return Err(format!("taken for a repeat of {original:?}")),
-            Err(AppendError::Busy) => store.room().await,
+            Err(AppendError::Busy) => stream.room().await,
             Err(error) => return Err(error.to_string()),
         }
     }

@@ -14,7 +14,7 @@ use base::Seed;
 use clap::ValueEnum;
 use std::sync::Arc;
 use std::time::Duration;
-use stream::{Options, StartRequest, Store, StoreProbe, WalTarget, fsck};
+use stream::{NamedWal, Options, StartRequest, Store, StoreProbe, WalTarget, fsck};
 use world::{Metered, ObjectStore, World};
 
 pub use plot::plot;
@@ -114,7 +114,7 @@ impl Day {
         let streams = load::create(&broker.store, plan.partitions).await?;
         let mut last = broker.sample(universe, 0, None);
         for hour in 1..=plan.hours {
-            load::hour(&broker.store, plan, &streams).await?;
+            load::hour(plan, &streams).await?;
             if let Some(keep) = plan.keep_hours {
                 load::trim(plan, &streams, hour, keep).await?;
             }
@@ -182,7 +182,8 @@ async fn start(world: &World, objects: Arc<dyn ObjectStore>) -> Result<Store, St
     let request = StartRequest {
         node_id: None,
         advertised: "10.0.0.1:9092".to_owned(),
-        wal: WalTarget::File { dir: "/wal".into(), bytes: 48 << 20 },
+        wals: vec![NamedWal::default_of(WalTarget::File { dir: "/wal".into(), bytes: 48 << 20 })],
+        choice: |_, _| None,
         answers: Arc::new(|_| Box::pin(async { false })),
         registered: Arc::default(),
         options: options(),

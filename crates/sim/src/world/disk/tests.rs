@@ -111,7 +111,15 @@ fn a_failed_sync_is_not_made_good_by_the_next() {
             disk.set_weather(DiskWeather { fail: 1000, ..DiskWeather::FAIR });
             assert!(file.sync().await.is_err());
             disk.set_weather(DiskWeather::FAIR);
-            file.sync().await.unwrap();
+            assert!(file.sync().await.is_err(), "it is not trusted again");
+            world
+                .disk
+                .open(Path::new("/a"), OpenMode { create_new: false, ..WRITE })
+                .await
+                .unwrap()
+                .sync()
+                .await
+                .unwrap();
             universe.power_loss(HostId(1));
             report.send(disk.contents(Path::new("/"))[0].1.clone()).unwrap();
         });
