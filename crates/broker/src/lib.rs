@@ -45,6 +45,7 @@ pub use cleaner::CleanerUse;
 pub use coordinator_core::GroupOptions;
 pub use hello::START_CLIENT_ID;
 pub use options::{BrokerOptions, CleanerOptions, Cleaning, CleanupPolicy};
+pub use topic_name::{check as check_topic_name, is_internal as is_internal_topic};
 pub use wals::wal_choice;
 
 use crate::checks::Checks;

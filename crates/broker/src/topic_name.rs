@@ -7,7 +7,10 @@ const INTERNAL: [&str; 3] = ["__consumer_offsets", "__share_group_state", "__tra
 const NAME_BYTES_MAX: usize = 249;
 
 /// Whether a topic of that name may exist; otherwise what is wrong with it.
-pub(crate) fn check(name: &str) -> Result<(), String> {
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check(name: &str) -> Result<(), String> {
     if name.is_empty() {
         return Err("a topic name can't be empty".to_owned());
     }
@@ -27,7 +30,8 @@ pub(crate) fn check(name: &str) -> Result<(), String> {
 pub(crate) const METADATA: &str = "__cluster_metadata";
 
 /// Whether a topic of that name is the broker's own.
-pub(crate) fn is_internal(name: &str) -> bool {
+#[must_use]
+pub fn is_internal(name: &str) -> bool {
     INTERNAL.contains(&name)
 }
 

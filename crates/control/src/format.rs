@@ -68,6 +68,11 @@ impl Format {
     }
 }
 
+/// What this program writes into a bucket of that cluster.
+pub(crate) fn of_cluster(cluster_id: u128) -> Format {
+    Format { layout: LAYOUT, reader: READER, cluster_id }
+}
+
 /// The bucket's format, where it has one.
 pub(crate) async fn read(patient: &Patient) -> Result<Option<Format>, LedgerError> {
     match patient.get(keys::FORMAT, GetRange::All).await {
@@ -79,7 +84,7 @@ pub(crate) async fn read(patient: &Patient) -> Result<Option<Format>, LedgerErro
 
 /// The bucket's format; makes it where there is none.
 pub(crate) async fn read_or_create(patient: &Patient, cluster_id: u128) -> Result<Format, LedgerError> {
-    let mine = Format { layout: LAYOUT, reader: READER, cluster_id };
+    let mine = of_cluster(cluster_id);
     loop {
         // Put first: *exists* says that it is durable, which in a folder a read does not.
         if patient.put_if_absent(keys::FORMAT, mine.encode()).await? == PutOutcome::Created {

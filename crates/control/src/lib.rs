@@ -11,6 +11,7 @@
 //! | `keeper` | snapshots, and the deletion of what they cover |
 //! | `format` | the object that says what layout a bucket has |
 //! | `inspect` | the whole ledger as it lies there, for tools |
+//! | `survey` | what a damaged one still comes to, and a new head for it |
 
 mod format;
 mod inspect;
@@ -19,8 +20,10 @@ mod keys;
 mod ledger;
 mod log;
 mod patient;
+mod survey;
 mod task;
 
 pub use format::Format;
 pub use inspect::{Dump, read_all};
 pub use ledger::{Ledger, LedgerError, LedgerOptions};
+pub use survey::{Survey, is_taken, put_image, survey};

@@ -27,6 +27,8 @@ fn main() -> ExitCode {
         Command::Bench(what) => commands::bench::run(what),
         Command::Inspect(what) => commands::inspect::run(what),
         Command::Fsck(storage) => commands::fsck::run(&storage),
+        Command::Wal(what) => commands::wal::run(&what),
+        Command::Restore(args) => commands::restore::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

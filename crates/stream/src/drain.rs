@@ -62,6 +62,11 @@ async fn give_up(shared: &Arc<Shared>) -> Result<(), String> {
     if shared.has_stopped() {
         return Err("what was confirmed is in the bucket, and the write-ahead log was not given up".to_owned());
     }
+    leave(shared).await
+}
+
+/// Nothing is left that only this start's logs hold: they are sealed and deleted, and this start is no more.
+pub(crate) async fn leave(shared: &Shared) -> Result<(), String> {
     for log in shared.logs.iter().filter(|log| !log.has_failed()) {
         seal_own(shared, log).await?;
     }

@@ -8,12 +8,13 @@
 //! | append | `store` → `log` → `driver` → `wal` → `driver` |
 //! | upload and commit | `upload` → the ledger → `upload` |
 //! | read | `store` → `read` → `block_cache`, `object_index` |
-//! | start and recovery | `start` → `recover` → `take_over` → `upload` |
+//! | start and recovery | `start` → `recover` → `take_over` → `upload`; without serving: `recover_alone` |
 //! | change from log to log | `moves` → the ledger → `moves` |
 //! | stop | `drain` |
 //! | producers' state | `store` → `producers` → `upload`; after a crash `take_over` → `producers` |
 //! | compaction | `compaction` → the ledger; Kafka's log compaction enters by `clean` |
 //! | follow the ledger, clean the bucket, check it | `follow`, `housekeeping`, `fsck` |
+//! | rebuild the ledger from the bucket | `restore` |
 
 mod block_cache;
 mod clean;
@@ -36,6 +37,8 @@ mod options;
 mod producers;
 mod read;
 mod recover;
+mod recover_alone;
+mod restore;
 mod shared;
 mod start;
 mod store;
@@ -49,6 +52,10 @@ pub use keys::{data_key, object_of_key};
 pub use object_index::{IndexRead, read_index};
 pub use offsets::Greatest;
 pub use options::{CompactionOptions, Options, StoreProbe};
+pub use recover_alone::{
+    DeadLog, LogFound, LogOutcome, RecoverLogs, Standing, log_objects, logs_to_recover, recover_logs,
+};
+pub use restore::{RestoreError, RestorePlan, RestoreRequest, StreamTold, Verdict, plan_restore};
 pub use store::{
     AppendError, Appended, Confirmation, DEFAULT_WAL, Gauges, NamedWal, ReadBatches, ReadError, StartError,
     StartRequest, Store, Stream, WalChoice, WalGauges, WalTarget,

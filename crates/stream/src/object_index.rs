@@ -6,7 +6,7 @@ use crate::keys::data_key;
 use base::ObjectId;
 use bytes::Bytes;
 use std::sync::Arc;
-use stream_core::object::{ObjectIndex, ObjectTail, TAIL_BYTES, decode_index, decode_tail};
+use stream_core::object::{Footer, ObjectIndex, ObjectTail, TAIL_BYTES, decode_index, decode_tail};
 use world::{GetRange, ObjectStore, StoreError};
 
 /// An object's index and its size in bytes; or what is wrong with its bytes.
@@ -26,6 +26,17 @@ pub(crate) async fn read_index_by<E, F>(object: ObjectId, get: impl Fn(GetRange)
 where
     F: Future<Output = Result<(Bytes, u64), E>>,
 {
+    Ok(read_tail_by(object, get).await?.map(|(_, index, size)| (index, size)))
+}
+
+/// The same with the footer.
+pub(crate) async fn read_tail_by<E, F>(
+    object: ObjectId,
+    get: impl Fn(GetRange) -> F,
+) -> Result<Result<(Footer, ObjectIndex, u64), String>, E>
+where
+    F: Future<Output = Result<(Bytes, u64), E>>,
+{
     let (tail, size) = get(GetRange::Suffix(TAIL_BYTES)).await?;
     let decoded = match decode_tail(&tail, size) {
         Ok(ObjectTail::Whole(footer, index)) => Ok((footer, index)),
@@ -38,7 +49,7 @@ where
     };
     Ok(match decoded {
         Ok((footer, _)) if footer.object != object => Err(format!("it says that it is object {}", footer.object)),
-        Ok((_, index)) => Ok((index, size)),
+        Ok((footer, index)) => Ok((footer, index, size)),
         Err(error) => Err(error.to_string()),
     })
 }

@@ -12,7 +12,7 @@ use crate::wal::{
 use base::{NodeEpoch, StreamId, WalId, WalPosition, planted};
 use control::{Ledger, LedgerError};
 use control_core::{Command, Image, Outcome, Refusal, WalRecord, WalState};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use stream_core::DirectoryEntry;
@@ -40,6 +40,8 @@ pub(crate) struct Recovery<'a> {
     pub(crate) other_rings: Mutex<BTreeMap<u128, RingFile>>,
     /// With the files of those.
     pub(crate) patience: Arc<Patience>,
+    /// Which logs; `None`: whatever is dead.
+    pub(crate) only: Option<BTreeSet<WalId>>,
 }
 
 impl Recovery<'_> {
@@ -90,8 +92,8 @@ pub(crate) async fn recover_dead(
 ) -> Result<Outcomes, RecoveryEnd> {
     let mut outcomes = Outcomes::default();
     let mut waits = Backoff::new();
-    let dead = holds_deaths.unsealed_dead_wals().chain(holds_deaths.orphaned_wals());
-    for (wal, _) in dead {
+    let dead = holds_deaths.unsealed_dead_wals().chain(holds_deaths.orphaned_wals()).map(|(wal, _)| wal);
+    for wal in dead.filter(|wal| recovery.only.as_ref().is_none_or(|only| only.contains(wal))) {
         let mut sealed = recover_one(recovery, wal, trims, early.remove(&wal), &mut waits).await?;
         while matches!(sealed, Sealed::Again) {
             let newer = recovery.ledger.image();
@@ -208,14 +210,15 @@ async fn walk_left(
         return Err(NotWalked::Kept(why));
     }
     let image = recovery.ledger.image();
+    let open = lock(&recovery.other_rings).get(&record.ring_id).cloned();
     let broker = |epoch: NodeEpoch| image.nodes.get(&epoch).map(|node| node.node_id);
-    if broker(wal.node_epoch).is_none() || broker(wal.node_epoch) != broker(recovery.node_epoch) {
+    let is_own = broker(wal.node_epoch).is_some() && broker(wal.node_epoch) == broker(recovery.node_epoch);
+    if open.is_none() && !is_own {
         return Err(NotWalked::Kept(kept(", and this broker has another log")));
     }
     if planted!("W2", false, true) {
         return Ok(Recovered { wal, end: from, groups: Vec::new() });
     }
-    let open = lock(&recovery.other_rings).get(&record.ring_id).cloned();
     let ring = match open {
         Some(ring) => ring,
         None => {
@@ -246,8 +249,15 @@ async fn walk_shared(
         }
         NotWalked::NotYet(format!("{error}; mount its folder here under the same name, and start again"))
     };
-    let opened = RingFile::open_dead(recovery.world, &recovery.patience, path, record.ring_id).await;
-    let ring = opened.map_err(not_yet)?;
+    // Where whoever recovers has it mounted under another name, it is open already.
+    let open = lock(&recovery.other_rings).get(&record.ring_id).cloned();
+    let ring = match open {
+        Some(ring) => ring,
+        None => {
+            let opened = RingFile::open_dead(recovery.world, &recovery.patience, path, record.ring_id).await;
+            opened.map_err(not_yet)?
+        }
+    };
     if planted!("shared log read before its fence", true, false) {
         ring.fence(recovery.node_epoch).await.map_err(not_yet)?;
     }
@@ -308,8 +318,8 @@ async fn seal(
         end: walked_end,
         ends: offered,
         recoverer: recovery.node_epoch,
-        // Of the same name, as what chose the one has chosen the other.
-        open_on: Some(index_of(recovery.wals, Some(&walked_from.name))),
+        // Of the same name, as what chose the one has chosen the other; a start that serves nobody opens none.
+        open_on: (!recovery.wals.is_empty()).then(|| index_of(recovery.wals, Some(&walked_from.name))),
     };
     match recovery.ledger.submit(command).await? {
         // Somebody else was faster by all of it.

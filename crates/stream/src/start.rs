@@ -71,6 +71,7 @@ pub(crate) async fn start(
         rings: &own_rings,
         other_rings: Mutex::default(),
         patience: Patience::new(world, request.options.wal.dead_ring_stalled_max),
+        only: None,
     };
     tell_of_a_namesake(&opened, node_id, &request).await;
     let doomed = starts_without_a_life(&ledger.image(), node_epoch, &request).await;
@@ -282,7 +283,7 @@ fn warn_of_missing(image: &Image, node_epoch: NodeEpoch, request: &StartRequest)
     }
 }
 
-fn share_of(
+pub(crate) fn share_of(
     world: &World,
     objects: &Arc<dyn ObjectStore>,
     ledger: Ledger,

@@ -10,7 +10,8 @@ use crate::wal::{self, WalReader};
 use base::{Offset, StreamEpoch, StreamId, WalId, WalPosition, planted};
 use control::LedgerError;
 use control_core::{Command, Image, Outcome};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use stream_core::recover::{FoundGroup, fold, fold_producers};
 use stream_core::upload::{BlockRange, Uploader};
@@ -35,11 +36,18 @@ pub(crate) struct DeadWals {
     pub(crate) offline: Mutex<BTreeMap<WalId, String>>,
     /// They are uploaded one block at a time, all together: their tails are read into memory for it.
     pub(crate) blocks: Semaphore,
+    /// Those of which some records are damaged and all others are uploaded: they stay, with this start as their recoverer.
+    pub(crate) damaged: watch::Sender<BTreeSet<WalId>>,
 }
 
 impl DeadWals {
     pub(crate) fn new() -> DeadWals {
-        DeadWals { recovering: watch::Sender::new(0), offline: Mutex::default(), blocks: Semaphore::new(1) }
+        DeadWals {
+            recovering: watch::Sender::new(0),
+            offline: Mutex::default(),
+            blocks: Semaphore::new(1),
+            damaged: watch::Sender::new(BTreeSet::new()),
+        }
     }
 }
 
@@ -103,12 +111,22 @@ async fn finish(shared: &Arc<Shared>, source: &Arc<Source>) -> Result<(), Upload
     if !deletable(&shared.ledger.image()) {
         upload::run(shared, source).await?;
     }
+    if source.has_damage() {
+        shared.dead.damaged.send_if_modified(|damaged| damaged.insert(wal));
+    }
     let mut images = shared.ledger.watch();
     if images.wait_for(|image| deletable(image) || !image.wals.contains_key(&wal)).await.is_err() {
         return Err(UploadEnd::Ledger(LedgerError::Closed));
     }
     let mut backoff = Backoff::new();
-    while let Err(error) = delete(&shared.world, &shared.objects.wals, &shared.ledger.image(), wal).await {
+    // Where it was read, which need not be where its writer had it mounted.
+    let place = match shared.reader(wal) {
+        Some(WalReader::Ring(ring)) => Some(ring.path().to_owned()),
+        Some(WalReader::Object(_)) | None => None,
+    };
+    while let Err(error) =
+        delete_at(&shared.world, &shared.objects.wals, &shared.ledger.image(), wal, place.as_deref()).await
+    {
         if backoff.is_worth_a_line() {
             tracing::warn!(%wal, error, "can't delete a dead write-ahead log; tries again");
         }
@@ -130,9 +148,21 @@ pub(crate) async fn delete(
     image: &Image,
     wal: WalId,
 ) -> Result<(), String> {
+    delete_at(world, objects, image, wal, None).await
+}
+
+/// The same of a shared file that may be at another place than the ledger says.
+async fn delete_at(
+    world: &World,
+    objects: &Arc<dyn ObjectStore>,
+    image: &Image,
+    wal: WalId,
+    place: Option<&Path>,
+) -> Result<(), String> {
     let Some(record) = image.wals.get(&wal) else { return Ok(()) };
     if let Some(path) = wal::shared_path(&record.url) {
-        return wal::remove_shared(world.disk.as_ref(), &path).await.map_err(|error| error.to_string());
+        let path = place.unwrap_or(&path);
+        return wal::remove_shared(world.disk.as_ref(), path).await.map_err(|error| error.to_string());
     }
     if !record.in_storage {
         return Ok(());

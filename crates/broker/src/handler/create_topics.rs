@@ -154,7 +154,7 @@ mod tests {
             let node = Node {
                 node_id: NodeId(node_id),
                 state: NodeState::Alive,
-                advertised: String::new(),
+                advertised: format!("host{node_id}:9092"),
                 incarnation: u128::from(node_epoch),
                 min_counter: 0,
                 answered: Default::default(),

@@ -58,7 +58,9 @@ fn brokers(image: &Image, with_fenced: bool) -> Vec<DescribeClusterBroker> {
     let living = topics::living(image);
     let mut brokers: BTreeMap<NodeId, (&Node, bool)> = BTreeMap::new();
     if with_fenced {
-        brokers.extend(image.nodes.values().map(|node| (node.node_id, (node.as_ref(), true))));
+        // One without an address only ever recovered logs.
+        let had_address = image.nodes.values().filter(|node| !node.advertised.is_empty());
+        brokers.extend(had_address.map(|node| (node.node_id, (node.as_ref(), true))));
     }
     brokers.extend(living.iter().map(|(id, (_, node))| (*id, (node.as_ref(), false))));
     let describe = |(id, (node, is_fenced)): (NodeId, (&Node, bool))| {

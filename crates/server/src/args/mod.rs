@@ -61,6 +61,17 @@ pub enum Command {
         after_help = "Example:\n  millstream fsck --data ./millstream-data\n  millstream fsck --storage 's3://bucket/prefix?region=us-east-1' --json"
     )]
     Fsck(StorageArgs),
+    /// Recover dead brokers' write-ahead logs, from wherever they lie by now.
+    #[command(
+        subcommand,
+        after_help = "Example:\n  millstream wal recover --at /mnt/disk-of-the-dead-host/wal --storage 's3://bucket/prefix?region=us-east-1'"
+    )]
+    Wal(Wal),
+    /// Rebuild the ledger from what is in the bucket, where brokers can't read it; says what it found, unless told to --execute.
+    #[command(
+        after_help = "Examples:\n  millstream restore --storage 's3://bucket/prefix?region=us-east-1'\n  millstream restore --to 's3://other/prefix?region=us-east-1' --execute\n  millstream restore --topic orders=5..11 --topic users=11 --execute"
+    )]
+    Restore(Restore),
 }
 
 /// `millstream start`. What is absent comes from `--config`, else from the defaults.
@@ -127,6 +138,77 @@ pub struct StorageArgs {
     /// Answer in JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// `millstream restore`.
+#[derive(Args, Debug)]
+pub struct Restore {
+    /// Leave this bucket as it is: copy what is left to an empty one, and write the ledger there
+    #[arg(long, value_name = "URL")]
+    pub to: Option<String>,
+    /// The ring of a broker that was not stopped: its folder, file or device; may be repeated
+    #[arg(long = "log", value_name = "PLACE")]
+    pub logs: Vec<PathBuf>,
+    /// Do without the logs that the ledger names and no --log gives: what only they hold is lost
+    #[arg(long)]
+    pub without_logs: bool,
+    /// What streams were called that the ledger does not know, by partition: orders=5..11 or orders=5,8; may be repeated
+    #[arg(long = "topic", value_name = "NAME=STREAMS", value_parser = named_streams)]
+    pub topics: Vec<(String, Vec<u64>)>,
+    /// Ask the data objects though the ledger seems whole: entries may have been taken from its end
+    #[arg(long)]
+    pub ask_objects: bool,
+    /// Do it
+    #[arg(long)]
+    pub execute: bool,
+    #[command(flatten)]
+    pub storage: StorageArgs,
+}
+
+/// `orders=5..11`, where 11 is the first that is not meant, or `orders=5,8`.
+fn named_streams(text: &str) -> Result<(String, Vec<u64>), String> {
+    /// More partitions than a topic has.
+    const STREAMS_MAX: u64 = 1_000_000;
+    let wrong =
+        || "write NAME=FIRST..END or NAME=N,N…, with the numbers of streams as the report tells them".to_owned();
+    let (name, streams) = text.split_once('=').ok_or_else(wrong)?;
+    let number = |text: &str| text.trim().parse::<u64>().map_err(|_| wrong());
+    let streams: Vec<u64> = match streams.split_once("..") {
+        Some((first, end)) => {
+            let (first, end) = (number(first)?, number(end)?);
+            if end.saturating_sub(first) > STREAMS_MAX {
+                return Err(wrong());
+            }
+            (first..end).collect()
+        }
+        None => streams.split(',').map(number).collect::<Result<_, _>>()?,
+    };
+    if streams.is_empty() { Err(wrong()) } else { Ok((name.to_owned(), streams)) }
+}
+
+/// What to do to write-ahead logs.
+#[derive(Subcommand, Debug)]
+pub enum Wal {
+    /// Bring what dead brokers' logs hold into the bucket, without a broker that serves; shows what it would do, unless told to --execute.
+    #[command(
+        after_help = "Examples:\n  millstream wal recover\n  millstream wal recover 3/0 --storage 's3://bucket/prefix?region=us-east-1' --execute\n  millstream wal recover --at /dev/nvme1n1 --execute"
+    )]
+    Recover(WalRecover),
+}
+
+/// `millstream wal recover`.
+#[derive(Args, Debug)]
+pub struct WalRecover {
+    /// START/INDEX, as `inspect ledger` shows it [default: all whose brokers are dead or answer no more]
+    pub wal: Option<String>,
+    /// Where a ring is now that is not where its broker had it: its folder, file or device
+    #[arg(long, value_name = "PLACE")]
+    pub at: Option<PathBuf>,
+    /// Do it
+    #[arg(long)]
+    pub execute: bool,
+    #[command(flatten)]
+    pub storage: StorageArgs,
 }
 
 /// What to show.

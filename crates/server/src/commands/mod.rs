@@ -9,10 +9,12 @@ pub mod inspect;
 mod outside;
 pub mod produce;
 mod progress;
+pub mod restore;
 mod several;
 pub mod start;
 mod time;
 pub mod topic;
+pub mod wal;
 
 use crate::config::ConfigError;
 use crate::node::StartError;

@@ -14,9 +14,10 @@ const WORKERS_MAX: usize = 8;
 /// Filters the log, such as `debug` or `info,stream=trace`.
 const LOG_VARIABLE: &str = "MILLSTREAM_LOG";
 
-/// The log goes to standard error. What that does not take, as its disk is full or its reader gone, is lost: a broker serves on.
-pub(super) fn log_to_stderr() -> Result<(), CommandError> {
-    let wanted = std::env::var(LOG_VARIABLE).unwrap_or_else(|_| "info".to_owned());
+/// The log goes to standard error: what is of that level, unless somebody wants it otherwise. What standard error does not take, as its
+/// disk is full or its reader gone, is lost: a broker serves on.
+pub(super) fn log_to_stderr(level: &str) -> Result<(), CommandError> {
+    let wanted = std::env::var(LOG_VARIABLE).unwrap_or_else(|_| level.to_owned());
     let filter = filter(&wanted).map_err(|why| CommandError::wrong(format!("{LOG_VARIABLE}={wanted}: {why}")))?;
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt()

@@ -34,7 +34,7 @@ const CONNECTIONS_EXPECTED: usize = 10_000;
 /// What the operator wrote is wrong (code 2), it can't start, or it had to stop (code 1).
 pub fn run(args: StartArgs) -> Result<(), CommandError> {
     // First, as settings without effect are told of while they are read.
-    outside::log_to_stderr()?;
+    outside::log_to_stderr("info")?;
     let mut config = Config::resolve(args)?;
     config.broker.connections_possible = connections_possible(config.broker.connections_max);
     config.broker.connections_max = config.broker.connections_max.min(config.broker.connections_possible);

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use stream::Options;
 
-pub use url::{Puts, StorageTarget, WalChoice};
+pub use url::{Puts, StorageTarget, WalChoice, storage as storage_url};
 pub use wals::WalSpec;
 
 const DATA_DEFAULT: &str = "./millstream-data";

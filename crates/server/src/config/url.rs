@@ -80,7 +80,11 @@ const PUTS_PER_SECOND: RangeInclusive<u32> = 1..=10_000;
 /// Puts for a GiB that may be asked for: objects of 1 to 32 MiB.
 const PUTS_PER_GIB: RangeInclusive<u32> = 32..=1024;
 
-pub(super) fn storage(text: &str) -> Result<StorageTarget, ConfigError> {
+/// A bucket's URL.
+///
+/// # Errors
+/// One line that says what is wrong with it.
+pub fn storage(text: &str) -> Result<StorageTarget, ConfigError> {
     let wrong = |why: &str| {
         ConfigError(format!("--storage {text}: {why}; write file:///dir or s3://bucket/prefix?endpoint=…&region=…"))
     };

@@ -24,7 +24,7 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// The probe for one start that is about to serve at `own`. It listens there already, so whoever answered there before is gone:
 /// asking would only reach this very process.
-pub(super) fn probe(world: World, own: String) -> Arc<dyn Fn(String) -> BoxFuture<'static, bool> + Send + Sync> {
+pub(crate) fn probe(world: World, own: String) -> Arc<dyn Fn(String) -> BoxFuture<'static, bool> + Send + Sync> {
     Arc::new(move |address| {
         let world = world.clone();
         let is_own = address == own;

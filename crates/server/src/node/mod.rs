@@ -10,7 +10,7 @@
 //!
 //! The console and the process's signals are not here: they belong to the binary.
 
-mod answers;
+pub(crate) mod answers;
 mod starting;
 
 use base::NodeId;

@@ -259,6 +259,12 @@ impl Producers {
         }
     }
 
+    /// The greatest producer id that is known.
+    #[must_use]
+    pub fn greatest_id(&self) -> Option<i64> {
+        self.by_id.keys().next_back().copied()
+    }
+
     /// How many are known.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -45,6 +45,7 @@ use stream_core::pace::PaceLimits;
 use stream_core::{DirectoryEntry, WalEntry};
 
 pub use inspect::{GroupDescription, RingDescription, inspect_object_wal, inspect_ring};
+pub(crate) use object::position_of as object_position;
 pub use object::{ObjectWal, ObjectWalReader};
 pub use object_put::PutCounts;
 pub use object_recover::{delete_dead_objects, recover_objects};
@@ -53,7 +54,7 @@ pub(crate) use patience::Patience;
 pub use ring::RingWal;
 pub use ring_device::device_ring_bytes;
 pub use ring_file::{RING_BYTES_MIN, RingFile, default_ring_bytes, existing_ring_bytes};
-pub use ring_left::LeftError;
+pub use ring_left::{FoundRing, LeftError, ring_path, rings_at};
 pub(crate) use ring_shared::{remove_shared, shared_path, sweep_unbegun};
 
 /// Reads of an entry whose checksum differs, before it counts as gone.

@@ -223,7 +223,7 @@ impl ObjectWalReader {
 }
 
 /// Where object `number` begins.
-pub(super) fn position_of(number: u64) -> WalPosition {
+pub(crate) fn position_of(number: u64) -> WalPosition {
     WalPosition(number << 32)
 }
 

@@ -1,13 +1,16 @@
-//! A ring that an earlier start of this broker wrote, and that this one has left for another kind of log or another place: opened to be
-//! recovered, and written by nobody any more.
+//! A ring that its writer has left for another kind of log or another place, or whose host is gone: opened to be recovered, and written
+//! by nobody any more.
 //!
-//! The lock on file or device is the fence, as for a ring that goes on being used: whoever held it is gone.
+//! The lock on file or device is the fence, as for a ring that goes on being used: whoever held it is gone. A ring in a shared file is
+//! fenced through its control block instead.
 
-use super::ring_file::{RingFile, cannot, read_slots};
+use super::ring_file::{FILE_NAME, RingFile, cannot, read_slots};
 use super::{Patience, WalOpenError};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use world::{DiskError, OpenMode, World};
+use std::time::Duration;
+use stream_core::ring_header::RingHeader;
+use world::{Disk, DiskError, OpenMode, World};
 
 /// Why a ring that was left could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +22,9 @@ pub enum LeftError {
     #[error("{0}")]
     Failed(#[from] WalOpenError),
 }
+
+/// A call on a ring that somebody has pointed at may take so long.
+const FOUND_STALLED_MAX: Duration = Duration::from_secs(60);
 
 impl RingFile {
     /// Opens and locks the ring of that id where the ledger's URL says that it is.
@@ -36,6 +42,29 @@ impl RingFile {
             (None, Some(device)) => (Path::new(device), true),
             (None, None) => return Err(WalOpenError(format!("{url} is no place of a ring")).into()),
         };
+        RingFile::open_left_at(world, patience, path, exclusive, ring_id).await
+    }
+
+    /// Opens a ring that was found, to be recovered: locked, but for one in a shared file, which is to be fenced before it is read.
+    ///
+    /// # Errors
+    /// Nothing was changed.
+    pub async fn open_found(world: &World, found: &FoundRing) -> Result<RingFile, LeftError> {
+        let FoundRing { path, is_device, header } = found;
+        let patience = Patience::new(world, FOUND_STALLED_MAX);
+        if header.has_control {
+            return Ok(RingFile::open_dead(world, &patience, path, header.ring_id).await?);
+        }
+        RingFile::open_left_at(world, &patience, path, *is_device, header.ring_id).await
+    }
+
+    async fn open_left_at(
+        world: &World,
+        patience: &Arc<Patience>,
+        path: &Path,
+        exclusive: bool,
+        ring_id: u128,
+    ) -> Result<RingFile, LeftError> {
         let mode = OpenMode { write: true, direct: true, exclusive, ..OpenMode::default() };
         let file = patience.open(world, path, mode).await.map_err(|error| or_held("open", &error))?;
         file.lock().await.map_err(|error| or_held("lock", &error))?;
@@ -49,6 +78,54 @@ impl RingFile {
             None => Err(WalOpenError(format!("{} is another write-ahead log by now", path.display())).into()),
         }
     }
+}
+
+/// A ring as it was found, not opened yet.
+#[derive(Debug, Clone)]
+pub struct FoundRing {
+    /// The file or device.
+    pub path: PathBuf,
+    /// Whether it is a device.
+    pub is_device: bool,
+    /// Its header.
+    pub header: RingHeader,
+}
+
+/// The rings at a place: that file or device, or those in that folder, a broker's own and the shared ones. Reads only, and takes no lock.
+///
+/// # Errors
+/// There is none, or what is there can't be read.
+pub async fn rings_at(disk: &dyn Disk, place: &Path) -> Result<Vec<FoundRing>, WalOpenError> {
+    let paths = match disk.list(place).await {
+        Ok(names) => {
+            let is_ring = |name: &str| name == FILE_NAME || name.ends_with(".ring");
+            names
+                .into_iter()
+                .filter(|(name, is_dir)| !is_dir && is_ring(name))
+                .map(|(name, _)| place.join(name))
+                .collect()
+        }
+        // It is no folder.
+        Err(_) => vec![place.to_owned()],
+    };
+    let mut rings = Vec::new();
+    for path in paths {
+        let file = disk.open(&path, OpenMode::default()).await.map_err(|error| cannot("open", &error))?;
+        if let Some(header) = read_slots(file.as_ref(), &path).await?.header(&path)? {
+            rings.push(FoundRing { is_device: file.is_device(), path, header });
+        }
+    }
+    if rings.is_empty() {
+        return Err(WalOpenError(format!("{} holds no write-ahead log", place.display())));
+    }
+    Ok(rings)
+}
+
+/// Where the ledger's URL says that a ring is.
+#[must_use]
+pub fn ring_path(url: &str) -> Option<PathBuf> {
+    let path = url.strip_prefix("file://").or_else(|| url.strip_prefix("block://"))?;
+    Some(PathBuf::from(path.strip_suffix("?shared").unwrap_or(path)))
 }
 
 fn or_held(what: &str, error: &DiskError) -> LeftError {

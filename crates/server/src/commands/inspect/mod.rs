@@ -124,7 +124,7 @@ fn object_id(text: &str) -> Option<ObjectId> {
 }
 
 /// `3/0`
-fn wal_id(text: &str) -> Option<WalId> {
+pub(super) fn wal_id(text: &str) -> Option<WalId> {
     let (epoch, index) = text.split_once('/')?;
     Some(WalId { node_epoch: NodeEpoch(epoch.parse().ok()?), index: WalIndex(index.parse().ok()?) })
 }

@@ -1,0 +1,332 @@
+//! Recovers dead starts' write-ahead logs without serving anybody: `millstream wal recover`.
+//!
+//! ```text
+//! lock the rings ─▶ register ─▶ declare dead ─▶ fence, walk, seal ─▶ upload, commit, forget ─▶ hand the streams on ─▶ leave
+//! ```
+//! It is a start like any other, by the same code and under the same rules, but for three things: it has no address, so that nobody is
+//! sent to it; it takes only the logs that it was told to; and the streams stay ownerless until all is committed, when living brokers
+//! get them. Where it ends early, the next start that looks finds it dead, and whatever it had sealed orphaned: nothing is lost.
+//!
+//! The caller has made sure that nobody answers for a start that the ledger takes for alive.
+
+use crate::log::Log;
+use crate::options::Options;
+use crate::recover::{self, Recovery, tenures};
+use crate::shared::Shared;
+use crate::store::{NamedWal, StartError, StartRequest, WalTarget};
+use crate::take_over::{self, Adopted};
+use crate::wal::{self, FoundRing, ObjectWal, Patience, RingFile, Wal};
+use crate::{drain, follow, start};
+use base::{NodeEpoch, NodeId, Offset, OffsetRange, StreamId, WalId, WalIndex, WalPosition};
+use control::{Ledger, LedgerOptions};
+use control_core::{Command, Image, Outcome, Refusal, WalRegistration, WalState};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use world::{ObjectStore, Purpose, World, counted_as, lock};
+
+/// A log that nobody speaks for, or whose start may be gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLog {
+    /// Which.
+    pub wal: WalId,
+    /// Where the ledger says that it is.
+    pub url: String,
+    /// The ring's id; `None`: it lies in the bucket.
+    pub ring_id: Option<u128>,
+    /// Why it needs recovery.
+    pub standing: Standing,
+    /// Everything below needs no recovery.
+    pub from: WalPosition,
+    /// Streams that may have records in it which are in no object.
+    pub streams: Vec<StreamId>,
+}
+
+/// Why a log needs recovery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// The ledger takes its start for alive, at that address: to be declared dead, if nobody answers there.
+    Alive(String),
+    /// Its start is dead, and nobody has recovered it.
+    Dead,
+    /// Who had recovered it died before all was committed.
+    Orphaned,
+}
+
+/// All of them, by the ledger.
+#[must_use]
+pub fn logs_to_recover(image: &Image) -> Vec<DeadLog> {
+    let standing = |wal: WalId, state: WalState| match state {
+        WalState::Open => Some(match image.nodes.get(&wal.node_epoch) {
+            Some(node) if image.is_alive(wal.node_epoch) => Standing::Alive(node.advertised.clone()),
+            Some(_) | None => Standing::Dead,
+        }),
+        WalState::Sealed { recoverer, .. } => image.is_dead(recoverer).then_some(Standing::Orphaned),
+    };
+    let log = |(wal, record): (&WalId, &Arc<control_core::WalRecord>)| {
+        Some(DeadLog {
+            wal: *wal,
+            url: record.url.clone(),
+            ring_id: (!record.in_storage).then_some(record.ring_id),
+            standing: standing(*wal, record.state)?,
+            from: record.trim.max(record.start),
+            streams: unsettled_in(image, *wal),
+        })
+    };
+    image.wals.iter().filter_map(log).collect()
+}
+
+fn unsettled_in(image: &Image, wal: WalId) -> Vec<StreamId> {
+    let has = |record: &control_core::StreamRecord| record.tenures.iter().any(|it| it.wal == wal && !it.is_settled());
+    image.streams.iter().filter(|(_, record)| has(record)).map(|(id, _)| *id).collect()
+}
+
+/// What to recover, and from where.
+pub struct RecoverLogs {
+    /// Which.
+    pub wals: BTreeSet<WalId>,
+    /// Their rings, wherever they are mounted.
+    pub rings: Vec<FoundRing>,
+    /// Bounds and periods.
+    pub options: Options,
+    /// Those of the ledger.
+    pub ledger_options: LedgerOptions,
+}
+
+/// What became of a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogOutcome {
+    /// All that it held is in the bucket, and the ledger has forgotten it.
+    Recovered(LogFound),
+    /// Its end is fixed and all is in the bucket but for damaged records: it is kept.
+    Damaged(LogFound),
+    /// A living broker was faster.
+    Others,
+    /// It is as it was, for this reason.
+    Left(String),
+}
+
+/// What a log held from its trim point on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogFound {
+    /// Where it ends.
+    pub end: WalPosition,
+    /// Groups.
+    pub groups: u64,
+    /// Records, committed ones of the last groups among them.
+    pub records: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// What each stream had.
+    pub streams: BTreeMap<StreamId, OffsetRange>,
+    /// Offsets inside these that no batch covers.
+    pub gaps: Vec<(StreamId, OffsetRange)>,
+}
+
+/// Recovers these logs; answers for each what became of it, and how many of their streams living brokers have got.
+///
+/// # Errors
+/// A ring can't be opened or another process holds it, the bucket refuses, or this start was declared dead by a broker that starts;
+/// the message says what to do. What was sealed by then is orphaned, and the next start goes on with it.
+pub async fn recover_logs(
+    world: &World,
+    objects: Arc<dyn ObjectStore>,
+    request: RecoverLogs,
+) -> Result<(BTreeMap<WalId, LogOutcome>, usize), StartError> {
+    let failed = |error: &dyn std::fmt::Display| StartError(error.to_string());
+    let ledger = Ledger::open(world, counted_as(&objects, Purpose::Ledger), request.ledger_options.clone())
+        .await
+        .map_err(|error| failed(&error))?;
+    let mut rings = BTreeMap::new();
+    for found in &request.rings {
+        let ring = RingFile::open_found(world, found).await.map_err(|error| failed(&error))?;
+        rings.insert(found.header.ring_id, ring);
+    }
+    // Only now is it known that nobody trims these rings any more.
+    ledger.refresh().await.map_err(|error| failed(&error))?;
+    let node_epoch = register(world, &objects, &ledger).await?;
+    declare_dead(&ledger, &request.wals).await?;
+    let wals = counted_as(&objects, Purpose::Wal);
+    let recovery = Recovery {
+        world,
+        objects: &wals,
+        ledger: &ledger,
+        node_epoch,
+        wals: &[],
+        rings: &[],
+        patience: Patience::new(world, request.options.wal.dead_ring_stalled_max),
+        other_rings: Mutex::new(rings),
+        only: Some(request.wals.clone()),
+    };
+    let holds_deaths = ledger.image();
+    let streams: BTreeSet<StreamId> =
+        request.wals.iter().flat_map(|wal| tenures(&holds_deaths, *wal).into_keys()).collect();
+    let recovered = recover::recover_dead(&recovery, &holds_deaths, &holds_deaths, BTreeMap::new()).await;
+    let outcomes = recovered.map_err(|error| failed(&error))?;
+    drop(recovery);
+
+    let mut found: BTreeMap<WalId, LogOutcome> = request.wals.iter().map(|wal| (*wal, LogOutcome::Others)).collect();
+    found.extend(outcomes.offline.into_iter().map(|(wal, why)| (wal, LogOutcome::Left(why))));
+    let shared = shared_of(world, &objects, &request, ledger, node_epoch, wals);
+    for adopted in outcomes.adopted {
+        found.insert(adopted.wal, LogOutcome::Recovered(tell(&adopted)));
+        take_over::take_over(&shared, adopted);
+    }
+    until_committed(&shared).await?;
+    for wal in lock(&shared.dead.offline).keys().chain(shared.dead.damaged.borrow().iter()) {
+        let outcome = found.remove(wal);
+        if let Some(LogOutcome::Recovered(it) | LogOutcome::Damaged(it)) = outcome {
+            found.insert(*wal, LogOutcome::Damaged(it));
+        }
+    }
+    let handed_on = hand_on(&shared, &streams).await?;
+    drain::leave(&shared).await.map_err(|error| {
+        StartError(format!("all is recovered, but this start could not leave the cluster ({error}): the next start of a broker removes it"))
+    })?;
+    Ok((found, handed_on))
+}
+
+/// No broker's: it must not take the id, nor the memory of an address, of one that is away.
+const NODE_ID: NodeId = NodeId(i32::MAX);
+
+/// Registers a start without an address, whose own log stays empty.
+async fn register(world: &World, objects: &Arc<dyn ObjectStore>, ledger: &Ledger) -> Result<NodeEpoch, StartError> {
+    let log = WalRegistration {
+        url: objects.describe(),
+        ring_id: 0,
+        start: WalPosition(0),
+        in_storage: true,
+        name: String::new(),
+    };
+    let register = Command::Register {
+        node_id: Some(NODE_ID),
+        advertised: String::new(),
+        wals: vec![log],
+        incarnation: u128::from(world.clock.random()) << 64 | u128::from(world.clock.random()),
+    };
+    let registered = ledger.register(register).await;
+    registered.map(|(_, node_epoch)| node_epoch).map_err(|error| StartError(error.to_string()))
+}
+
+async fn declare_dead(ledger: &Ledger, wals: &BTreeSet<WalId>) -> Result<(), StartError> {
+    let image = ledger.image();
+    let mut node_epochs: Vec<NodeEpoch> = wals.iter().map(|wal| wal.node_epoch).collect();
+    node_epochs.retain(|start| image.is_alive(*start));
+    node_epochs.dedup();
+    if node_epochs.is_empty() {
+        return Ok(());
+    }
+    tracing::info!(starts = ?node_epochs, "declares dead");
+    let declared = ledger.submit(Command::DeclareDead { node_epochs }).await;
+    declared.map(drop).map_err(|error| StartError(error.to_string()))
+}
+
+fn shared_of(
+    world: &World,
+    objects: &Arc<dyn ObjectStore>,
+    request: &RecoverLogs,
+    ledger: Ledger,
+    node_epoch: NodeEpoch,
+    wals: Arc<dyn ObjectStore>,
+) -> Arc<Shared> {
+    let start = StartRequest {
+        node_id: Some(NODE_ID),
+        advertised: String::new(),
+        wals: vec![NamedWal::default_of(WalTarget::Storage)],
+        choice: |_, _| None,
+        registered: Arc::default(),
+        answers: Arc::new(|_| Box::pin(async { true })),
+        options: request.options.clone(),
+        ledger_options: request.ledger_options.clone(),
+    };
+    let own = WalId { node_epoch, index: WalIndex(0) };
+    let wal = Wal::Object(ObjectWal::begin(world, wals, own, &request.options.wal));
+    let name = start.wals[0].name.clone();
+    let log = Arc::new(Log::new(name, wal, WalPosition(0), world.clock.clone(), &request.options));
+    let shared = start::share_of(world, objects, ledger, &start, NODE_ID, node_epoch, vec![log]);
+    drop(world.clock.spawn("follow", Box::pin(follow::follow(shared.clone()))));
+    shared
+}
+
+/// What a log held, by its directories.
+fn tell(adopted: &Adopted) -> LogFound {
+    let mut found = LogFound { end: adopted.end, ..LogFound::default() };
+    let mut reached: BTreeMap<StreamId, Offset> = BTreeMap::new();
+    for group in adopted.found.iter().take_while(|group| group.end <= adopted.end) {
+        found.groups += 1;
+        for (stream, run) in &group.runs {
+            found.records += run.records;
+            found.bytes += u64::from(run.place.len);
+            let range = found.streams.entry(*stream).or_insert(run.range);
+            range.next = range.next.max(run.range.next);
+            let next = reached.entry(*stream).or_insert(run.range.base);
+            if run.range.base > *next {
+                found.gaps.push((*stream, OffsetRange::new(*next, run.range.base)));
+            }
+            *next = run.range.next.max(*next);
+        }
+    }
+    found
+}
+
+/// Resolves when nothing more will be uploaded.
+async fn until_committed(shared: &Arc<Shared>) -> Result<(), StartError> {
+    let (mut recovering, mut damaged) = (shared.dead.recovering.subscribe(), shared.dead.damaged.subscribe());
+    loop {
+        if *recovering.borrow_and_update() <= damaged.borrow_and_update().len() {
+            break;
+        }
+        tokio::select! {
+            biased;
+            _ = recovering.changed() => {}
+            _ = damaged.changed() => {}
+            reason = shared.until_stopped() => return Err(StartError(reason)),
+        }
+    }
+    // The task that could not go on has ended too.
+    let stopped = shared.stopped.borrow().clone();
+    stopped.map_or(Ok(()), |reason| Err(StartError(reason)))
+}
+
+/// Gives the streams to the brokers that live, one after the other; where there are none, the next one that starts takes them.
+async fn hand_on(shared: &Shared, streams: &BTreeSet<StreamId>) -> Result<usize, StartError> {
+    let image = shared.ledger.refresh().await.map_err(|error| StartError(error.to_string()))?;
+    let living: Vec<NodeEpoch> =
+        image.living().filter(|(_, node)| !node.advertised.is_empty()).map(|(epoch, _)| epoch).collect();
+    let ownerless = image.ownerless_streams().into_iter().filter(|stream| streams.contains(stream));
+    let mut shares: BTreeMap<NodeEpoch, Vec<StreamId>> = BTreeMap::new();
+    for (stream, owner) in ownerless.zip(living.iter().cycle()) {
+        shares.entry(*owner).or_default().push(stream);
+    }
+    let mut handed_on = 0;
+    for (node_epoch, streams) in shares {
+        let count = streams.len();
+        let open = Command::OpenStreams { streams, node_epoch, wal_index: WalIndex(0) };
+        match shared.ledger.submit(open).await.map_err(|error| StartError(error.to_string()))? {
+            // It has stopped meanwhile; they stay ownerless.
+            Outcome::Refused(Refusal::Dead(_)) => {}
+            Outcome::Refused(refusal) => return Err(StartError(refusal.to_string())),
+            _ => handed_on += count,
+        }
+    }
+    Ok(handed_on)
+}
+
+/// Objects of a log in the bucket from a position on, and their bytes, as a listing shows them.
+///
+/// # Errors
+/// The store's.
+pub async fn log_objects(
+    store: &dyn ObjectStore,
+    wal: WalId,
+    from: WalPosition,
+) -> Result<(u64, u64), world::StoreError> {
+    let mut pages = world::Pages::new(store, crate::keys::wal_prefix(wal), 1000);
+    let (mut objects, mut bytes) = (0, 0);
+    while let Some(page) = pages.next().await? {
+        for object in page.iter().filter(|it| !wal::is_fence(it) && !wal::object_ends_by(&it.key, from)) {
+            objects += 1;
+            bytes += object.size;
+        }
+    }
+    Ok((objects, bytes))
+}

@@ -1,0 +1,423 @@
+//! Rebuilds a cluster's image from its bucket: `millstream restore`.
+//!
+//! ```text
+//! survey of the ledger ─┐
+//! data objects' indexes ┼─▶ plan: what there is, what is missing ─▶ (told to) fence logs, put their tails, copy, put one snapshot
+//! logs, rings that are named ─┘
+//! ```
+//! Where all of the ledger folds, its image is the image, and nothing else is asked. Where something is missing or damaged, what folds is
+//! the base, and objects say the rest: which offsets of which streams they hold. What is written is one snapshot above every number that
+//! is there (see `control::survey`); nothing is overwritten and nothing deleted.
+//!
+//! What can't be known without the ledger is told, never guessed: names and settings of topics, start offsets and deletions that came
+//! after what folds. Records that had been deleted may be back; none is made up.
+
+mod assemble;
+mod cover;
+mod find;
+mod tails;
+
+pub use assemble::StreamTold;
+
+use crate::keys::data_key;
+use crate::wal::{self, FoundRing};
+use assemble::{Frame, NamedTopic, assemble};
+use base::{LedgerEpoch, NodeEpoch, ObjectId, StreamId, TopicId, WalId};
+use control::{LedgerError, Survey};
+use control_core::{Command, Image, WalState};
+use find::{Found, LogPlace, find_logs, find_objects, find_ring};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use stream_core::object::StateEntry;
+use tails::{TailBatch, Writer, read_state};
+use world::{ClockExt, GetRange, ObjectStore, Pages, PutOutcome, StoreError, World};
+
+/// Producer ids that are passed over where the ledger does not say which were handed out: far more than brokers take in advance.
+const PRODUCER_IDS_SKIPPED: i64 = 1_000_000;
+
+/// Why it can't be done: one line that says what to do.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{0}")]
+pub struct RestoreError(pub String);
+
+impl From<StoreError> for RestoreError {
+    fn from(error: StoreError) -> RestoreError {
+        RestoreError(error.to_string())
+    }
+}
+
+impl From<LedgerError> for RestoreError {
+    fn from(error: LedgerError) -> RestoreError {
+        RestoreError(error.to_string())
+    }
+}
+
+/// What to go by.
+#[derive(Debug, Clone, Default)]
+pub struct RestoreRequest {
+    /// Rings of brokers that were not stopped.
+    pub rings: Vec<FoundRing>,
+    /// Names for streams whose topic is not known: their partitions in order, and whether it is the broker's own.
+    pub topics: BTreeMap<String, (Vec<StreamId>, bool)>,
+    /// Asks the objects, though the ledger seems whole: entries may have been taken from its end.
+    pub ask_objects: bool,
+}
+
+/// How much of the ledger is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Brokers read it as it is.
+    Whole,
+    /// Brokers refuse it, but all of it folds: nothing is lost.
+    Folds,
+    /// Something is lost: what folds, and what objects say.
+    Rebuilt,
+}
+
+/// What a restore would write, and what it rests on.
+pub struct RestorePlan {
+    /// What the ledger comes to.
+    pub survey: Survey,
+    /// How much of it is left.
+    pub verdict: Verdict,
+    /// What is to be written.
+    pub image: Image,
+    /// Its streams; empty where the ledger is all of it.
+    pub streams: BTreeMap<StreamId, StreamTold>,
+    /// Records that only logs have, and will be in objects of their own.
+    pub tail_records: u64,
+    /// Logs that were looked into, and what is wrong with each.
+    pub logs: Vec<(WalId, Vec<String>)>,
+    /// Logs that the ledger knew of and that nobody has looked into: what only they hold is lost, unless they are named.
+    pub logs_missing: Vec<(WalId, String)>,
+    /// Data objects that can't be read.
+    pub unreadable: Vec<(ObjectId, String)>,
+    /// Data objects that the image does not refer to: brokers delete them in time.
+    pub unreferenced: usize,
+    /// Of these, such as the ledger can't have known: their starts are newer than it.
+    pub newer_than_ledger: usize,
+    /// Bytes of the objects that the image refers to.
+    pub bytes: u64,
+    /// Streams of topics that were deleted, which objects still hold.
+    pub deleted_streams: usize,
+    /// Where brokers were last known to live.
+    pub addresses: BTreeSet<String>,
+    found: Found,
+    tails: Vec<TailBatch>,
+    frame: Frame,
+}
+
+/// Looks at everything, and decides what there is to write.
+///
+/// # Errors
+/// The store or a ring can't be read, or something there is of a newer release, or of another cluster.
+pub async fn plan_restore(
+    world: &World,
+    store: &Arc<dyn ObjectStore>,
+    request: &RestoreRequest,
+) -> Result<RestorePlan, RestoreError> {
+    let survey = control::survey(store.as_ref()).await?;
+    let mut found = Found::default();
+    find_objects(store, &mut found).await?;
+    let newer = |id: &ObjectId| id.node_epoch >= survey.image.next_node_epoch;
+    let newer_than_ledger = found.objects.keys().filter(|id| newer(id)).count();
+    let verdict = match survey.folds_to_its_end() && !request.ask_objects && newer_than_ledger == 0 {
+        true if survey.is_whole() => Verdict::Whole,
+        true => Verdict::Folds,
+        false => Verdict::Rebuilt,
+    };
+    check_rings(&survey, &request.rings)?;
+    if verdict == Verdict::Rebuilt {
+        find_logs(store, &mut found).await?;
+        for ring in &request.rings {
+            let looked = find_ring(world.disk.as_ref(), ring, &mut found).await;
+            looked.map_err(|error| RestoreError(error.to_string()))?;
+        }
+    }
+    let frame = frame(world, store, &survey, &found, verdict, request).await?;
+    check_names(&survey.image, &found, &frame, verdict)?;
+    let mut tails = Vec::new();
+    let (image, streams) = match verdict {
+        Verdict::Whole => (survey.image.clone(), BTreeMap::new()),
+        Verdict::Folds => (of_free_number(&survey), BTreeMap::new()),
+        Verdict::Rebuilt => {
+            tails = tails::choose(&found, &survey.image);
+            let id = ObjectId { node_epoch: frame.start, counter: 0 };
+            let imagined = BTreeMap::from([(id, tails::imagined(&tails, id))]);
+            assemble(&survey.image, &found, &imagined, &frame)
+        }
+    };
+    let unreferenced =
+        found.objects.keys().filter(|id| !image.objects.contains_key(*id) && !image.dead_objects.contains_key(*id));
+    Ok(RestorePlan {
+        verdict,
+        tail_records: tails.iter().map(|batch| u64::from(batch.entry.records)).sum(),
+        logs: found.logs.iter().map(|log| (log.wal, log.problems.clone())).collect(),
+        logs_missing: logs_missing(&survey.image, &found, verdict),
+        unreadable: found.unreadable.clone(),
+        unreferenced: unreferenced.count(),
+        newer_than_ledger,
+        bytes: image.objects.values().map(|record| record.size).sum(),
+        deleted_streams: deleted_streams(&survey.image, &found, verdict),
+        addresses: addresses(&survey),
+        image,
+        streams,
+        survey,
+        found,
+        tails,
+        frame,
+    })
+}
+
+/// A ring of another cluster would mix its records into this one.
+fn check_rings(survey: &Survey, rings: &[FoundRing]) -> Result<(), RestoreError> {
+    let Some(cluster) = cluster_of(survey) else { return Ok(()) };
+    match rings.iter().find(|ring| ![0, cluster].contains(&ring.header.cluster_id)) {
+        Some(other) => Err(RestoreError(format!("{} belongs to another cluster", other.path.display()))),
+        None => Ok(()),
+    }
+}
+
+fn cluster_of(survey: &Survey) -> Option<u128> {
+    let by_image = Some(survey.image.cluster_id).filter(|id| *id != 0);
+    by_image.or(survey.format.map(|format| format.cluster_id))
+}
+
+async fn frame(
+    world: &World,
+    store: &Arc<dyn ObjectStore>,
+    survey: &Survey,
+    found: &Found,
+    verdict: Verdict,
+    request: &RestoreRequest,
+) -> Result<Frame, RestoreError> {
+    let clock = world.clock.as_ref();
+    let mut start = survey.image.next_node_epoch.max(NodeEpoch(1));
+    let mut term = survey.image.leader.epoch;
+    let mut seen: Vec<NodeEpoch> = found.starts.iter().copied().collect();
+    for entry in &survey.beyond {
+        term = term.max(entry.epoch);
+        seen.extend(entry.commands.iter().map(|(id, _)| id.requester));
+        let registered = entry.commands.iter().filter(|(_, command)| matches!(command, Command::Register { .. }));
+        // Each got a number of its own, which is not in the entry.
+        start = NodeEpoch(start.0 + registered.count() as u64);
+    }
+    let named = request.topics.iter().map(|(name, (partitions, internal))| {
+        let id = TopicId(u128::from(clock.random()) << 64 | u128::from(clock.random()));
+        (name.clone(), NamedTopic { id, partitions: partitions.clone(), internal: *internal })
+    });
+    Ok(Frame {
+        seq: survey.highest().next(),
+        nonce: clock.nonce(),
+        cluster_id: cluster_of(survey).unwrap_or_else(|| u128::from(clock.random()) << 64 | u128::from(clock.random())),
+        term: LedgerEpoch(term.0 + 1),
+        start: seen.into_iter().map(|epoch| NodeEpoch(epoch.0 + 1)).max().unwrap_or_default().max(start),
+        next_producer_id: match verdict {
+            Verdict::Whole | Verdict::Folds => survey.image.next_producer_id,
+            Verdict::Rebuilt => next_producer_id(store, survey, found).await?,
+        },
+        named: named.collect(),
+    })
+}
+
+/// Above every id that was handed out, as far as that is known, and far above where it is not.
+async fn next_producer_id(store: &Arc<dyn ObjectStore>, survey: &Survey, found: &Found) -> Result<i64, RestoreError> {
+    let in_logs = found.logs.iter().flat_map(|log| &log.entries).filter_map(|(entry, _)| entry.producer);
+    let next = survey.image.next_producer_id;
+    let mut next = in_logs.map(|delta| delta.producer_id.saturating_add(1)).fold(next, i64::max);
+    for (id, object) in &found.objects {
+        for state in &object.states {
+            // One that is damaged says nothing, and is told of where its producers are needed.
+            if let Ok(producers) = read_state(store, *id, state).await {
+                next = next.max(producers.greatest_id().map_or(0, |id| id.saturating_add(1)));
+            }
+        }
+    }
+    Ok(next.saturating_add(PRODUCER_IDS_SKIPPED))
+}
+
+/// Streams can only be named that nobody else names.
+fn check_names(base: &Image, found: &Found, frame: &Frame, verdict: Verdict) -> Result<(), RestoreError> {
+    let wrong = |line: String| Err(RestoreError(line));
+    if verdict != Verdict::Rebuilt && !frame.named.is_empty() {
+        return wrong("--topic: the ledger knows all of its topics".to_owned());
+    }
+    let held: BTreeSet<StreamId> = found
+        .objects
+        .values()
+        .flat_map(|it| &it.parts)
+        .map(|(stream, _)| *stream)
+        .chain(found.streams_in_logs())
+        .collect();
+    let mut seen = BTreeSet::new();
+    for (name, NamedTopic { partitions: streams, .. }) in &frame.named {
+        if base.topic_names.contains_key(name) {
+            return wrong(format!("--topic {name}: the ledger knows a topic of that name"));
+        }
+        if !streams.iter().any(|stream| held.contains(stream)) {
+            return wrong(format!("--topic {name}: nothing in the bucket is of any of its streams"));
+        }
+        for stream in streams {
+            if base.streams.contains_key(stream) || base.is_deleted(*stream) {
+                return wrong(format!("--topic {name}: the ledger knows what stream {stream} is"));
+            }
+            if !seen.insert(*stream) {
+                return wrong(format!("--topic {name}: stream {stream} is named twice"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The same image under a number that no snapshot has.
+fn of_free_number(survey: &Survey) -> Image {
+    let mut image = survey.image.clone();
+    if survey.snapshots.get(&image.seq).is_some_and(Option::is_some) {
+        image.seq = image.seq.next();
+    }
+    image
+}
+
+fn logs_missing(base: &Image, found: &Found, verdict: Verdict) -> Vec<(WalId, String)> {
+    if verdict != Verdict::Rebuilt {
+        return Vec::new();
+    }
+    let is_needed = |wal: &WalId, record: &control_core::WalRecord| {
+        let done = matches!(record.state, WalState::Sealed { end, .. } if record.trim >= end);
+        !record.in_storage && !done && !found.logs.iter().any(|log| log.wal == *wal)
+    };
+    let missing = base.wals.iter().filter(|(wal, record)| is_needed(wal, record));
+    missing.map(|(wal, record)| (*wal, record.url.clone())).collect()
+}
+
+fn deleted_streams(base: &Image, found: &Found, verdict: Verdict) -> usize {
+    if verdict != Verdict::Rebuilt {
+        return 0;
+    }
+    let all = found.objects.values().flat_map(|object| &object.parts).map(|(stream, _)| *stream);
+    all.filter(|stream| base.is_deleted(*stream)).collect::<BTreeSet<_>>().len()
+}
+
+fn addresses(survey: &Survey) -> BTreeSet<String> {
+    let living = survey.image.living().map(|(_, node)| node.advertised.clone());
+    let later = survey.beyond.iter().flat_map(|entry| &entry.commands).filter_map(|(_, command)| match command {
+        Command::Register { advertised, .. } => Some(advertised.clone()),
+        _ => None,
+    });
+    living.chain(later).filter(|address| !address.is_empty()).collect()
+}
+
+impl Found {
+    fn streams_in_logs(&self) -> impl Iterator<Item = StreamId> + '_ {
+        self.logs.iter().flat_map(|log| &log.entries).map(|(entry, _)| entry.stream)
+    }
+
+    /// Saved state of a stream's producers, in whatever object it is.
+    fn states_of(&self, stream: StreamId) -> Vec<(ObjectId, StateEntry)> {
+        let all = self.objects.iter().flat_map(|(id, object)| object.states.iter().map(move |state| (*id, *state)));
+        all.filter(|(_, state)| state.stream == stream).collect()
+    }
+}
+
+impl RestorePlan {
+    /// Writes the image: into the bucket itself, or, with all that it refers to, into another one that must be empty.
+    /// Answers the image as it was written.
+    ///
+    /// # Errors
+    /// There is nothing to do, the other bucket is in use, something has changed meanwhile, or the store's. Nothing counts before the last
+    /// step, so it may be done again.
+    pub async fn execute(
+        mut self,
+        world: &World,
+        store: &Arc<dyn ObjectStore>,
+        to: Option<&Arc<dyn ObjectStore>>,
+    ) -> Result<Image, RestoreError> {
+        if let Some(to) = to
+            && control::is_taken(to.as_ref()).await?
+        {
+            return Err(RestoreError(format!("{} holds a cluster already: give an empty place", to.describe())));
+        }
+        if let (None, Some(problem)) = (to, &self.survey.format_problem) {
+            return Err(RestoreError(format!(
+                "{problem}: nothing is overwritten, so move that object away, or give another place by --to"
+            )));
+        }
+        let target = to.unwrap_or(store);
+        let mut image = self.image.clone();
+        if self.verdict == Verdict::Rebuilt {
+            if to.is_none() {
+                self.fence_logs(world, store).await;
+            }
+            let start = self.frame.start;
+            let mut writer = Writer { world, from: store, to: target, start, next: 0 };
+            let written = writer.write(&self.found, std::mem::take(&mut self.tails)).await?;
+            (image, _) = assemble(&self.survey.image, &self.found, &written, &self.frame);
+        }
+        if to.is_some() {
+            if self.verdict != Verdict::Rebuilt {
+                image = assemble::copied(&image);
+            }
+            self.copy(store, target, &image).await?;
+        }
+        let problems = control_core::check(&image);
+        if let Some(problem) = problems.first() {
+            return Err(RestoreError(format!(
+                "what was rebuilt contradicts itself, which is a bug, and was not written: {problem}"
+            )));
+        }
+        control::put_image(target.as_ref(), &image).await?;
+        Ok(image)
+    }
+
+    /// Nobody that still runs can have anything acknowledged by a log whose tail is taken.
+    async fn fence_logs(&self, world: &World, store: &Arc<dyn ObjectStore>) {
+        for log in &self.found.logs {
+            let LogPlace::Bucket { fenced: false, first } = log.place else { continue };
+            // A walk that finds more than the plan did, or finds it damaged, changes nothing here: what matters is the fence.
+            if let Err(error) = wal::recover_objects(world, store, log.wal, first).await {
+                tracing::warn!(wal = %log.wal, %error, "a write-ahead log has no fence: make sure that its broker is off");
+            }
+        }
+    }
+
+    /// What the image refers to, and the logs in the bucket that it still knows.
+    async fn copy(
+        &self,
+        from: &Arc<dyn ObjectStore>,
+        to: &Arc<dyn ObjectStore>,
+        image: &Image,
+    ) -> Result<(), RestoreError> {
+        let own = |id: &&ObjectId| self.found.objects.contains_key(id);
+        for id in image.objects.keys().filter(own) {
+            copy_one(from, to, &data_key(*id)).await?;
+        }
+        if self.verdict == Verdict::Rebuilt {
+            return Ok(());
+        }
+        let mut pages = Pages::new(from.as_ref(), crate::keys::WAL_PREFIX, 1000);
+        while let Some(page) = pages.next().await? {
+            for object in page {
+                copy_one(from, to, &object.key).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn copy_one(from: &Arc<dyn ObjectStore>, to: &Arc<dyn ObjectStore>, key: &str) -> Result<(), RestoreError> {
+    let (bytes, size) = match from.get(key, GetRange::All).await {
+        Ok(read) => read,
+        Err(StoreError::NotFound(_)) => return Err(RestoreError(format!("{key} is gone: a broker runs, stop it"))),
+        Err(error) => return Err(error.into()),
+    };
+    if bytes.len() as u64 != size {
+        return Err(RestoreError(format!("{key}: a short answer; try again")));
+    }
+    if to.put_if_absent(key, vec![bytes.clone()]).await? == PutOutcome::Exists {
+        let (there, _) = to.get(key, GetRange::All).await?;
+        if there != bytes {
+            return Err(RestoreError(format!("{key} is in {} already, and is something else", to.describe())));
+        }
+    }
+    Ok(())
+}
