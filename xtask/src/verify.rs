@@ -154,7 +154,7 @@ fn compacted(root: &Path) -> Result<()> {
     run(command.args(["--ignored", "--exact", "load::full_size", "--nocapture"]).current_dir(root))
 }
 
-/// In the simulated world, with the bounds that users get; its plot is what `docs/many-partitions.md` shows.
+/// In the simulated world, with the bounds that users get; writes a plot of it below `target/`.
 fn day(root: &Path, load: &str) -> Result<()> {
     println!("{load}:");
     let mut command = Command::new("cargo");

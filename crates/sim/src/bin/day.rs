@@ -2,7 +2,7 @@
 //!
 //! What the cluster takes is sampled each hour and held against its budgets: objects and bytes in the bucket, requests, the ledger's
 //! size. In the end the bucket is checked, all topics are deleted, and the bucket has to return to its empty size. Exits 1 where a
-//! budget is broken. `cargo xtask measure day`; the figures stand in `docs/benchmarks.md`.
+//! budget is broken. `cargo xtask measure day`.
 
 use clap::Parser;
 use sim::day::{Day, DayPlan, Load, plot};
