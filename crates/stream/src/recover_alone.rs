@@ -136,9 +136,10 @@ pub async fn recover_logs(
     let ledger = Ledger::open(world, counted_as(&objects, Purpose::Ledger), request.ledger_options.clone())
         .await
         .map_err(|error| failed(&error))?;
+    let patience = Patience::new(world, request.options.wal.dead_ring_stalled_max);
     let mut rings = BTreeMap::new();
     for found in &request.rings {
-        let ring = RingFile::open_found(world, found).await.map_err(|error| failed(&error))?;
+        let ring = RingFile::open_found(world, &patience, found).await.map_err(|error| failed(&error))?;
         rings.insert(found.header.ring_id, ring);
     }
     // Only now is it known that nobody trims these rings any more.
@@ -153,7 +154,7 @@ pub async fn recover_logs(
         node_epoch,
         wals: &[],
         rings: &[],
-        patience: Patience::new(world, request.options.wal.dead_ring_stalled_max),
+        patience,
         other_rings: Mutex::new(rings),
         only: Some(request.wals.clone()),
     };
@@ -290,8 +291,7 @@ async fn until_committed(shared: &Arc<Shared>) -> Result<(), StartError> {
 /// Gives the streams to the brokers that live, one after the other; where there are none, the next one that starts takes them.
 async fn hand_on(shared: &Shared, streams: &BTreeSet<StreamId>) -> Result<usize, StartError> {
     let image = shared.ledger.refresh().await.map_err(|error| StartError(error.to_string()))?;
-    let living: Vec<NodeEpoch> =
-        image.living().filter(|(_, node)| !node.advertised.is_empty()).map(|(epoch, _)| epoch).collect();
+    let living: Vec<NodeEpoch> = image.living().filter(|(_, node)| node.is_broker()).map(|(epoch, _)| epoch).collect();
     let ownerless = image.ownerless_streams().into_iter().filter(|stream| streams.contains(stream));
     let mut shares: BTreeMap<NodeEpoch, Vec<StreamId>> = BTreeMap::new();
     for (stream, owner) in ownerless.zip(living.iter().cycle()) {

@@ -6,12 +6,13 @@
 use super::RestoreError;
 use super::find::{Found, FoundObject, LogPlace};
 use crate::keys::data_key;
-use crate::wal::{ObjectWalReader, RingFile, WalReader, WalSpan};
+use crate::wal::{ObjectWalReader, Patience, RingFile, WalReader, WalSpan};
 use base::{NodeEpoch, ObjectId, Offset, OffsetRange, StreamId, UnixMillis, WalPosition, crc32c_joined};
 use bytes::Bytes;
 use control_core::Image;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 use stream_core::object::{BlockEntry, ObjectBuilder, Run, StateEntry};
 use stream_core::producers::{ProducerBatch, Producers, decode_section, encode_section};
 use stream_core::{BatchBytes, DirectoryEntry};
@@ -21,6 +22,8 @@ use world::{GetRange, ObjectStore, PutOutcome, World};
 const OBJECT_BYTES: u64 = 64 << 20;
 /// Read from a log at once.
 const READ_BYTES_MAX: u32 = 4 << 20;
+/// A call on a ring takes so long at the most.
+const RING_STALLED_MAX: Duration = Duration::from_secs(60);
 /// Bytes of a block, about.
 const BLOCK_BYTES: usize = 1 << 20;
 
@@ -178,6 +181,7 @@ impl Writer<'_> {
     async fn readers(&self, found: &Found, batches: &[TailBatch]) -> Result<BTreeMap<usize, WalReader>, RestoreError> {
         let mut readers = BTreeMap::new();
         let mut rings: BTreeMap<u128, RingFile> = BTreeMap::new();
+        let patience = Patience::new(self.world, RING_STALLED_MAX);
         for (at, log) in found.logs.iter().enumerate() {
             if !batches.iter().any(|batch| batch.log == at) {
                 continue;
@@ -188,7 +192,7 @@ impl Writer<'_> {
                     let open = match rings.get(&ring.header.ring_id) {
                         Some(open) => open.clone(),
                         // Locked, so that nobody writes over it meanwhile.
-                        None => RingFile::open_found(self.world, ring)
+                        None => RingFile::open_found(self.world, &patience, ring)
                             .await
                             .map_err(|error| RestoreError(error.to_string()))?,
                     };

@@ -5,10 +5,10 @@
 //! fenced through its control block instead.
 
 use super::ring_file::{FILE_NAME, RingFile, cannot, read_slots};
+use super::ring_shared::{is_shared_name, shared_path};
 use super::{Patience, WalOpenError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 use stream_core::ring_header::RingHeader;
 use world::{Disk, DiskError, OpenMode, World};
 
@@ -23,9 +23,6 @@ pub enum LeftError {
     Failed(#[from] WalOpenError),
 }
 
-/// A call on a ring that somebody has pointed at may take so long.
-const FOUND_STALLED_MAX: Duration = Duration::from_secs(60);
-
 impl RingFile {
     /// Opens and locks the ring of that id where the ledger's URL says that it is.
     ///
@@ -37,25 +34,26 @@ impl RingFile {
         url: &str,
         ring_id: u128,
     ) -> Result<RingFile, LeftError> {
-        let (path, exclusive) = match (url.strip_prefix("file://"), url.strip_prefix("block://")) {
-            (Some(path), _) => (Path::new(path), false),
-            (None, Some(device)) => (Path::new(device), true),
-            (None, None) => return Err(WalOpenError(format!("{url} is no place of a ring")).into()),
+        let Some((path, is_device)) = place_of(url) else {
+            return Err(WalOpenError(format!("{url} is no place of a ring")).into());
         };
-        RingFile::open_left_at(world, patience, path, exclusive, ring_id).await
+        RingFile::open_left_at(world, patience, Path::new(path), is_device, ring_id).await
     }
 
     /// Opens a ring that was found, to be recovered: locked, but for one in a shared file, which is to be fenced before it is read.
     ///
     /// # Errors
     /// Nothing was changed.
-    pub async fn open_found(world: &World, found: &FoundRing) -> Result<RingFile, LeftError> {
+    pub(crate) async fn open_found(
+        world: &World,
+        patience: &Arc<Patience>,
+        found: &FoundRing,
+    ) -> Result<RingFile, LeftError> {
         let FoundRing { path, is_device, header } = found;
-        let patience = Patience::new(world, FOUND_STALLED_MAX);
         if header.has_control {
-            return Ok(RingFile::open_dead(world, &patience, path, header.ring_id).await?);
+            return Ok(RingFile::open_dead(world, patience, path, header.ring_id).await?);
         }
-        RingFile::open_left_at(world, &patience, path, *is_device, header.ring_id).await
+        RingFile::open_left_at(world, patience, path, *is_device, header.ring_id).await
     }
 
     async fn open_left_at(
@@ -98,7 +96,7 @@ pub struct FoundRing {
 pub async fn rings_at(disk: &dyn Disk, place: &Path) -> Result<Vec<FoundRing>, WalOpenError> {
     let paths = match disk.list(place).await {
         Ok(names) => {
-            let is_ring = |name: &str| name == FILE_NAME || name.ends_with(".ring");
+            let is_ring = |name: &str| name == FILE_NAME || is_shared_name(name);
             names
                 .into_iter()
                 .filter(|(name, is_dir)| !is_dir && is_ring(name))
@@ -124,8 +122,13 @@ pub async fn rings_at(disk: &dyn Disk, place: &Path) -> Result<Vec<FoundRing>, W
 /// Where the ledger's URL says that a ring is.
 #[must_use]
 pub fn ring_path(url: &str) -> Option<PathBuf> {
-    let path = url.strip_prefix("file://").or_else(|| url.strip_prefix("block://"))?;
-    Some(PathBuf::from(path.strip_suffix("?shared").unwrap_or(path)))
+    shared_path(url).or_else(|| place_of(url).map(|(path, _)| PathBuf::from(path)))
+}
+
+/// The file or device of a ring that is not shared, and whether it is a device.
+fn place_of(url: &str) -> Option<(&str, bool)> {
+    let file = url.strip_prefix("file://").map(|path| (path, false));
+    file.or_else(|| url.strip_prefix("block://").map(|path| (path, true)))
 }
 
 fn or_held(what: &str, error: &DiskError) -> LeftError {

@@ -30,13 +30,20 @@ const CONTROL_AT: u64 = SLOTS_END;
 /// What is left of a ring that was made and never begun: the smallest ring, fenced.
 const UNBEGUN_BYTES: u64 = CONTROL_AT + BLOCK + RING_BYTES_MIN;
 
-/// Ends the URL of every shared ring.
+/// Ends the name of the file of every shared ring,
+const EXTENSION: &str = ".ring";
+/// and its URL.
 const SUFFIX: &str = "?shared";
 
 /// The file of the shared ring that the ledger knows under this URL; `None` for every other kind.
 #[must_use]
 pub(crate) fn shared_path(url: &str) -> Option<PathBuf> {
     Some(PathBuf::from(url.strip_prefix("file://")?.strip_suffix(SUFFIX)?))
+}
+
+/// Whether a file of that name in a folder of logs is a shared ring.
+pub(super) fn is_shared_name(name: &str) -> bool {
+    name.ends_with(EXTENSION)
 }
 
 /// The URL by which the ledger knows that ring.
@@ -64,7 +71,7 @@ impl RingFile {
         disk.create_dir_all(dir).await.map_err(|error| cannot("make the folder", &error))?;
         let bytes = bytes.max(RING_BYTES_MIN) / BLOCK * BLOCK;
         let header = RingHeader { has_control: true, ..new_header(world, bytes) };
-        let path = dir.join(format!("{:032x}.ring", header.ring_id));
+        let path = dir.join(format!("{:032x}{EXTENSION}", header.ring_id));
         let mode = OpenMode { create_new: true, write: true, direct: true, ..OpenMode::default() };
         let file = disk.open(&path, mode).await.map_err(|error| cannot("create", &error))?;
         if let Err(error) = make(file.as_ref(), &header, &path).await {
@@ -140,7 +147,7 @@ pub(crate) async fn sweep_unbegun(world: &World, dir: &Path, image: &Image) {
             return;
         }
     };
-    for (name, _) in names.iter().filter(|(name, is_folder)| name.ends_with(".ring") && !is_folder) {
+    for (name, _) in names.iter().filter(|(name, is_folder)| is_shared_name(name) && !is_folder) {
         let path = dir.join(name);
         if let Err(error) = sweep_one(world, &path, image).await {
             tracing::debug!(path = %path.display(), %error, "an unfinished write-ahead log stays");
