@@ -326,9 +326,7 @@ pub(crate) fn controller(broker: &Shared, image: &Image) -> NodeId {
     if living(image).contains_key(&image.leader.node_id) { image.leader.node_id } else { broker.store.node_id() }
 }
 
-/// The living brokers: one start for each id, the newest. A start without an address serves nobody: it only recovers logs.
+/// The living brokers: one start for each id, the newest.
 pub(crate) fn living(image: &Image) -> BTreeMap<NodeId, (NodeEpoch, &Arc<Node>)> {
-    let is_broker = |node: &Node| node.state == NodeState::Alive && !node.advertised.is_empty();
-    let alive = image.nodes.iter().filter(|(_, node)| is_broker(node));
-    alive.map(|(epoch, node)| (node.node_id, (*epoch, node))).collect()
+    image.living().filter(|(_, node)| node.is_broker()).map(|(epoch, node)| (node.node_id, (epoch, node))).collect()
 }

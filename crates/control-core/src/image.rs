@@ -84,6 +84,14 @@ pub struct Node {
     pub answered: OrdMap<u64, (LedgerSeq, Outcome)>,
 }
 
+impl Node {
+    /// Whether it is, or was, a broker: a start without an address serves nobody, it only recovers logs.
+    #[must_use]
+    pub fn is_broker(&self) -> bool {
+        !self.advertised.is_empty()
+    }
+}
+
 /// Whether a start may still act. Death is for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NodeState {

@@ -48,6 +48,10 @@ impl Recovery<'_> {
     fn own_ring(&self, record: &WalRecord) -> Option<&RingFile> {
         self.rings.iter().find(|ring| ring.id() == record.ring_id)
     }
+
+    fn other_ring(&self, record: &WalRecord) -> Option<RingFile> {
+        lock(&self.other_rings).get(&record.ring_id).cloned()
+    }
 }
 
 /// What recovery left.
@@ -210,7 +214,7 @@ async fn walk_left(
         return Err(NotWalked::Kept(why));
     }
     let image = recovery.ledger.image();
-    let open = lock(&recovery.other_rings).get(&record.ring_id).cloned();
+    let open = recovery.other_ring(record);
     let broker = |epoch: NodeEpoch| image.nodes.get(&epoch).map(|node| node.node_id);
     let is_own = broker(wal.node_epoch).is_some() && broker(wal.node_epoch) == broker(recovery.node_epoch);
     if open.is_none() && !is_own {
@@ -250,7 +254,7 @@ async fn walk_shared(
         NotWalked::NotYet(format!("{error}; mount its folder here under the same name, and start again"))
     };
     // Where whoever recovers has it mounted under another name, it is open already.
-    let open = lock(&recovery.other_rings).get(&record.ring_id).cloned();
+    let open = recovery.other_ring(record);
     let ring = match open {
         Some(ring) => ring,
         None => {
@@ -345,9 +349,8 @@ async fn seal(
     let reader = if record.in_storage {
         Some(WalReader::Object(wal::ObjectWalReader::new(recovery.objects.clone(), wal)))
     } else {
-        let other = lock(&recovery.other_rings).get(&record.ring_id).cloned();
         let own = || recovery.own_ring(record).cloned();
-        other.or_else(own).map(WalReader::Ring)
+        recovery.other_ring(record).or_else(own).map(WalReader::Ring)
     };
     tracing::info!(%wal, %end, groups = found.len(), "recovered a dead write-ahead log");
     Ok(Sealed::Adopted(Adopted { wal, end, found, reader }))

@@ -7,7 +7,7 @@ mod support;
 use support::*;
 
 use async_trait::async_trait;
-use base::{Offset, WalId, WalIndex, WalPosition};
+use base::{Offset, StreamId, WalId, WalIndex, WalPosition};
 use bytes::Bytes;
 use control_core::{Command, Outcome};
 use std::path::{Path, PathBuf};
@@ -227,16 +227,21 @@ fn nor_where_that_one_died_before_the_ledger_forgot_the_log() {
     a_removed_file_is_not_waited_for(true);
 }
 
-#[test]
-fn a_ring_that_was_left_with_the_logs_of_two_starts_gives_back_both() {
-    let folder = tempfile::tempdir().unwrap();
-    let root = folder.path();
-    let id = life(|world| async move {
+/// A start that writes thirty records of 700 bytes to a ring and dies.
+fn life_with_a_ring(root: &Path) -> StreamId {
+    life(|world| async move {
         let store = start(&world, root, Kind::Ring, options()).await;
         let id = create(&store, "a", 1).await[0];
         append(&store.stream(id).unwrap(), 30, 700).await;
         id
-    });
+    })
+}
+
+#[test]
+fn a_ring_that_was_left_with_the_logs_of_two_starts_gives_back_both() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let id = life_with_a_ring(root);
     life(|world| async move {
         let takes_no_data = Gate::new(&world, root, Semaphore::MAX_PERMITS, 0).await;
         let store = start_on(&world, takes_no_data, root, Kind::Ring, options()).await;
@@ -297,12 +302,7 @@ fn a_folder_that_hangs_keeps_no_start_from_serving_the_rest() {
 fn a_ring_whose_place_this_start_has_taken_is_not_waited_for() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
-    let id = life(|world| async move {
-        let store = start(&world, root, Kind::Ring, options()).await;
-        let id = create(&store, "a", 1).await[0];
-        append(&store.stream(id).unwrap(), 30, 700).await;
-        id
-    });
+    let id = life_with_a_ring(root);
     std::fs::rename(root.join("wal/ring"), root.join("away")).unwrap();
     life(|world| async move {
         let starting = start(&world, root, Kind::Ring, options());

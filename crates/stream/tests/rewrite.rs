@@ -58,6 +58,11 @@ async fn keep_only(store: &Store, id: StreamId, below: u64, wanted: impl Fn(u64)
 async fn scanned(store: &Store, id: StreamId, base: u64, next: u64) -> Vec<u64> {
     let stream = store.stream(id).unwrap();
     let mut scan = stream.scan(OffsetRange::new(Offset(base), Offset(next)), Blocks::All, ANY_RATE);
+    rest_of(&mut scan).await
+}
+
+/// The offsets of the batches that a scan gives out from where it is.
+async fn rest_of(scan: &mut stream::Scan<'_>) -> Vec<u64> {
     let mut offsets = Vec::new();
     while let Some(run) = scan.next().await.unwrap() {
         offsets.extend(chosen(&run, |_| true).1);
@@ -140,14 +145,15 @@ fn a_part_of_which_everything_stays_is_left_where_it_is() {
     });
 }
 
-/// Has an object with the same batches, a block each, take the place of one reference, as a merge by another start does.
+/// Has an object with the same batches, a block each, take the place of one reference, as a merge by another start does. Answers the
+/// one whose place it takes.
 async fn copy_by_hand(
     world: &World,
     root: &Path,
     store: &Store,
     id: StreamId,
     which: impl Fn(&[Reference]) -> Reference,
-) {
+) -> base::ObjectId {
     let all: Vec<Reference> = store.ledger().image().streams[&id].references.values().copied().collect();
     let old = which(&all);
     let counter = old.object.counter.max(1 << 40) + 1;
@@ -169,6 +175,11 @@ async fn copy_by_hand(
         }],
     };
     assert_eq!(store.ledger().submit(replace).await.unwrap(), Outcome::Replaced { swaps: vec![true] });
+    old.object
+}
+
+async fn delete(world: &World, root: &Path, object: base::ObjectId) {
+    bucket(world, root).await.delete(&[stream::data_key(object)]).await.unwrap();
 }
 
 #[test]
@@ -205,12 +216,9 @@ fn what_others_merge_and_delete_while_a_scan_is_under_way_is_read_where_it_is_th
         let mut scan = stream.scan(OffsetRange::new(Offset(0), Offset(200)), Blocks::All, ANY_RATE);
         let mut offsets = chosen(&scan.next().await.unwrap().unwrap(), |_| true).1;
         // The last part of several has another place by the time that it is read, and the old one is gone.
-        let old = store.ledger().image().streams[&id].references.values().next_back().unwrap().object;
-        copy_by_hand(&world, root, &store, id, |references| *references.last().unwrap()).await;
-        bucket(&world, root).await.delete(&[stream::data_key(old)]).await.unwrap();
-        while let Some(run) = scan.next().await.unwrap() {
-            offsets.extend(chosen(&run, |_| true).1);
-        }
+        let old = copy_by_hand(&world, root, &store, id, |references| *references.last().unwrap()).await;
+        delete(&world, root, old).await;
+        offsets.extend(rest_of(&mut scan).await);
         assert_eq!(offsets, (0..200).collect::<Vec<_>>());
     });
 }
@@ -225,19 +233,15 @@ fn what_is_merged_and_deleted_while_it_is_scanned_is_read_on_elsewhere_and_what_
         append(&store.stream(id).unwrap(), 10, RECORD_BYTES).await;
         until("it is uploaded", || store.ledger().image().streams[&id].committed() == Offset(10)).await;
         copy_by_hand(&world, root, &store, id, |references| references[0]).await;
-        let object = || store.ledger().image().streams[&id].references.values().next().unwrap().object;
         let stream = store.stream(id).unwrap();
         let mut scan = stream.scan(OffsetRange::new(Offset(0), Offset(10)), Blocks::All, ANY_RATE);
         let mut offsets = chosen(&scan.next().await.unwrap().unwrap(), |_| true).1;
         assert_eq!(offsets, [0], "a batch in each block, and some blocks in a request");
-        let old = object();
-        copy_by_hand(&world, root, &store, id, |references| references[0]).await;
-        bucket(&world, root).await.delete(&[stream::data_key(old)]).await.unwrap();
-        while let Some(run) = scan.next().await.unwrap() {
-            offsets.extend(chosen(&run, |_| true).1);
-        }
+        let old = copy_by_hand(&world, root, &store, id, |references| references[0]).await;
+        delete(&world, root, old).await;
+        offsets.extend(rest_of(&mut scan).await);
         assert_eq!(offsets, (0..10).collect::<Vec<_>>());
-        bucket(&world, root).await.delete(&[stream::data_key(object())]).await.unwrap();
+        delete(&world, root, store.ledger().image().streams[&id].references.values().next().unwrap().object).await;
         let mut scan = stream.scan(OffsetRange::new(Offset(0), Offset(10)), Blocks::All, ANY_RATE);
         assert!(matches!(scan.next().await, Err(ReadError::Trouble(_))));
     });

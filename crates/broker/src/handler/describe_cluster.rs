@@ -58,9 +58,8 @@ fn brokers(image: &Image, with_fenced: bool) -> Vec<DescribeClusterBroker> {
     let living = topics::living(image);
     let mut brokers: BTreeMap<NodeId, (&Node, bool)> = BTreeMap::new();
     if with_fenced {
-        // One without an address only ever recovered logs.
-        let had_address = image.nodes.values().filter(|node| !node.advertised.is_empty());
-        brokers.extend(had_address.map(|node| (node.node_id, (node.as_ref(), true))));
+        let were_brokers = image.nodes.values().filter(|node| node.is_broker());
+        brokers.extend(were_brokers.map(|node| (node.node_id, (node.as_ref(), true))));
     }
     brokers.extend(living.iter().map(|(id, (_, node))| (*id, (node.as_ref(), false))));
     let describe = |(id, (node, is_fenced)): (NodeId, (&Node, bool))| {

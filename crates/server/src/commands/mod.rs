@@ -50,6 +50,11 @@ fn counted<N: std::fmt::Display + PartialEq + From<u8>>(count: N, what: &str) ->
     format!("{count} {what}{many}")
 }
 
+/// `0..12`, the second one not among them.
+fn dots(range: base::OffsetRange) -> String {
+    format!("{}..{}", range.base, range.next)
+}
+
 /// A partition that a topic of `count` does not have, where `option` asks for it.
 fn no_such_partition(option: &str, topic: &str, count: usize) -> CommandError {
     CommandError::wrong(format!("{option}: topic {topic} has {}, counted from 0", counted(count, "partition")))

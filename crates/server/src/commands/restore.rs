@@ -3,7 +3,7 @@
 //! Only says what it found, unless it is told to `--execute`. Nothing is overwritten: into the bucket itself goes one snapshot above all
 //! numbers that are there; with `--to` everything that is still referred to is copied besides. All brokers must be stopped.
 
-use super::{CommandError, counted, outside, say_all, say_json};
+use super::{CommandError, counted, dots, outside, say_all, say_json};
 use crate::args::Restore;
 use crate::config::StorageTarget;
 use crate::node::answers;
@@ -343,8 +343,4 @@ fn json_of(plan: &RestorePlan) -> Value {
         "tail_records": plan.tail_records,
         "streams": plan.streams.iter().map(stream).collect::<Vec<_>>(),
     })
-}
-
-fn dots(range: OffsetRange) -> String {
-    format!("{}..{}", range.base, range.next)
 }

@@ -5,7 +5,7 @@
 //! and they get the streams afterwards. A log whose broker answers is refused: it is in use.
 
 use super::inspect::wal_id;
-use super::{CommandError, counted, outside, say_all, say_json};
+use super::{CommandError, counted, dots, outside, say_all, say_json};
 use crate::args::{Wal, WalRecover};
 use crate::node::answers;
 use base::{NodeId, OffsetRange, StreamId, WalId};
@@ -451,8 +451,4 @@ fn told(found: &LogFound) -> String {
         counted(found.streams.len() as u64, "partition"),
         found.end
     )
-}
-
-fn dots(range: OffsetRange) -> String {
-    format!("{}..{}", range.base, range.next)
 }

@@ -118,11 +118,8 @@ impl Day {
             if let Some(keep) = plan.keep_hours {
                 load::trim(plan, &streams, hour, keep).await?;
             }
-            let sample = broker.sample(universe, hour, Some(&last));
-            tell(sample.line());
-            self.broken.extend(budget::broken(plan, &sample));
-            self.samples.push(sample.clone());
-            last = sample;
+            self.note(broker.sample(universe, hour, Some(&last)), &mut last, tell);
+            self.broken.extend(budget::broken(plan, &last));
         }
         let image = broker.store.ledger().refresh().await.map_err(|error| error.to_string())?;
         let report = fsck(&broker.objects, &image).await.map_err(|error| error.to_string())?;
@@ -130,13 +127,16 @@ impl Day {
         load::delete(&broker.store).await?;
         for hour in plan.hours + 1..=plan.hours + 2 {
             wait(EMPTY_WITHIN).await;
-            let sample = broker.sample(universe, hour, Some(&last));
-            tell(sample.line());
-            self.broken.extend(budget::not_empty(&sample));
-            self.samples.push(sample.clone());
-            last = sample;
+            self.note(broker.sample(universe, hour, Some(&last)), &mut last, tell);
+            self.broken.extend(budget::not_empty(&last));
         }
         Ok(())
+    }
+
+    fn note(&mut self, sample: Sample, last: &mut Sample, tell: &mut impl FnMut(String)) {
+        tell(sample.line());
+        last.clone_from(&sample);
+        self.samples.push(sample);
     }
 }
 
