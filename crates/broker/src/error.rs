@@ -174,6 +174,8 @@ fn of_append(error: &AppendError) -> ErrorCode {
     match error {
         // Waited for until the request's timeout; nothing was enqueued.
         AppendError::Busy | AppendError::ProducersAway | AppendError::TooManyProducers => ErrorCode::RequestTimedOut,
+        // The bucket has taken nothing for a very long time.
+        AppendError::TooFarAhead => ErrorCode::KafkaStorageError,
         AppendError::Sequence(SequenceError::OutOfOrder { .. }) => ErrorCode::OutOfOrderSequenceNumber,
         AppendError::Sequence(SequenceError::StaleEpoch { .. }) => ErrorCode::InvalidProducerEpoch,
         AppendError::NotOwner => ErrorCode::NotLeaderOrFollower,

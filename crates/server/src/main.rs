@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         Command::Bench(what) => commands::bench::run(what),
         Command::Inspect(what) => commands::inspect::run(what),
         Command::Fsck(storage) => commands::fsck::run(&storage),
+        Command::Broker(what) => commands::broker::run(&what),
         Command::Wal(what) => commands::wal::run(&what),
         Command::Restore(args) => commands::restore::run(&args),
     };

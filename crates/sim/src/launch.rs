@@ -190,6 +190,7 @@ fn group_options() -> GroupOptions {
 fn options(plan: &Plan) -> Options {
     Options {
         append_bytes_max: 64 << 10,
+        uncommitted_offsets_max: 5_000,
         log_cache_bytes_max: 24 << 10,
         upload_block_bytes: 8 << 10,
         upload_age: Duration::from_millis(1_500),

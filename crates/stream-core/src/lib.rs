@@ -12,9 +12,11 @@
 //! | [`read`] | which part of which object answers a read, how far to read ahead |
 //! | [`recover`] | what the groups of a dead start's WAL mean |
 //! | [`wal_group`], [`ring_header`], [`control_block`], [`object`] | the stored bytes |
+//! | [`abandoned`] | … of what says that a log was given up; how far an owner may run ahead of the ledger |
 //! | [`foreign`] | what else may be on a device |
 //! | [`walk`] | where batches begin in a run of stored bytes |
 
+pub mod abandoned;
 pub mod append;
 pub mod batch;
 pub mod cache;

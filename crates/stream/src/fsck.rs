@@ -7,12 +7,14 @@
 use crate::housekeeping::is_wal_leftover;
 use crate::keys::{DATA_PREFIX, WAL_PREFIX, data_key, object_of_key, wal_of_key};
 use crate::object_index::read_index;
+use crate::quarantine;
 use crate::read::blocks_of;
 use base::{ObjectId, Offset, OffsetRange, StreamId, WalId};
 use bytes::Bytes;
 use control_core::{Image, Reference};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use stream_core::abandoned::Abandoned;
 use stream_core::object::{BlockEntry, StateEntry};
 use stream_core::producers::decode_section;
 use stream_core::walk;
@@ -44,6 +46,8 @@ pub struct FsckReport {
     pub forgotten_wal_objects: usize,
     /// Those that the sweep deletes: of forgotten WALs, or trimmed.
     pub wal_leftovers: usize,
+    /// Rings that were given up.
+    pub abandoned: Vec<Abandoned>,
 }
 
 /// Checks everything in the bucket against `image`, which should be as new as the bucket: the ledger's confirmed end, with no broker
@@ -63,6 +67,12 @@ pub async fn fsck(store: &Arc<dyn ObjectStore>, image: &Image) -> Result<FsckRep
     }
     list_data(store, &mut report, image).await?;
     list_wals(store, &mut report, image).await?;
+    for (_, marker) in quarantine::markers(store).await? {
+        match marker {
+            Ok(marker) => report.abandoned.push(marker),
+            Err(why) => report.problems.push(why),
+        }
+    }
     Ok(report)
 }
 

@@ -8,6 +8,9 @@ pub(crate) const DATA_PREFIX: &str = "data/";
 /// All object WALs are below it.
 pub(crate) const WAL_PREFIX: &str = "wal/";
 
+/// What says that rings were given up is below it.
+pub(crate) const ABANDONED_PREFIX: &str = "abandoned/";
+
 /// A data object's key. The hash spreads neighbours over the store's partitions.
 #[must_use]
 pub fn data_key(object: ObjectId) -> String {
@@ -42,6 +45,17 @@ pub(crate) fn wal_of_key(key: &str) -> Option<WalId> {
     Some(WalId { node_epoch, index })
 }
 
+/// What says that this ring was given up.
+pub(crate) fn abandoned_key(ring_id: u128) -> String {
+    format!("{ABANDONED_PREFIX}{ring_id:032x}")
+}
+
+/// The ring of such a key; `None` for what no release of ours put there.
+pub(crate) fn ring_of_key(key: &str) -> Option<u128> {
+    let ring_id = u128::from_str_radix(key.strip_prefix(ABANDONED_PREFIX)?, 16).ok()?;
+    (abandoned_key(ring_id) == key).then_some(ring_id)
+}
+
 /// The number of a key below [`wal_prefix`].
 pub(crate) fn wal_object_number(key: &str) -> Option<u64> {
     key.rsplit('/').next()?.parse().ok()
@@ -68,5 +82,15 @@ mod tests {
         assert_eq!(key, "wal/00000000000000000017/2/00000000000000000009");
         assert_eq!((wal_of_key(&key), wal_object_number(&key)), (Some(wal), Some(9)));
         assert_eq!(wal_of_key("wal/x/2/3"), None);
+    }
+
+    #[test]
+    fn the_key_of_a_ring_that_was_given_up_tells_its_id() {
+        let key = abandoned_key(0x1f);
+        assert_eq!(key, "abandoned/0000000000000000000000000000001f");
+        assert_eq!(ring_of_key(&key), Some(0x1f));
+        for other in ["abandoned/1f", "abandoned/0000000000000000000000000000001F", "wal/1f"] {
+            assert_eq!(ring_of_key(other), None, "{other}");
+        }
     }
 }

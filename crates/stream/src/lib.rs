@@ -8,7 +8,8 @@
 //! | append | `store` → `log` → `driver` → `wal` → `driver` |
 //! | upload and commit | `upload` → the ledger → `upload` |
 //! | read | `store` → `read` → `block_cache`, `object_index` |
-//! | start and recovery | `start` → `recover` → `take_over` → `upload`; without serving: `recover_alone` |
+//! | start and recovery | `start` → `recover` → `take_over` → `upload`; without serving: `alone`, `recover_alone` |
+//! | give a lost log up | `alone` → `abandon` → `quarantine` → the ledger |
 //! | change from log to log | `moves` → the ledger → `moves` |
 //! | stop | `drain` |
 //! | producers' state | `store` → `producers` → `upload`; after a crash `take_over` → `producers` |
@@ -16,6 +17,8 @@
 //! | follow the ledger, clean the bucket, check it | `follow`, `housekeeping`, `fsck` |
 //! | rebuild the ledger from the bucket | `restore` |
 
+mod abandon;
+mod alone;
 mod block_cache;
 mod clean;
 mod compaction;
@@ -35,6 +38,7 @@ mod offsets;
 mod open_stream;
 mod options;
 mod producers;
+mod quarantine;
 mod read;
 mod recover;
 mod recover_alone;
@@ -46,19 +50,22 @@ mod take_over;
 mod upload;
 pub mod wal;
 
+pub use abandon::{AbandonLogs, AbandonOutcome, abandon_logs, logs_of_ring, lost_with};
 pub use compaction::{Blocks, CompactionUse, Rewrite, Scan, StoredPart};
 pub use fsck::{FsckReport, fsck};
 pub use keys::{data_key, object_of_key};
 pub use object_index::{IndexRead, read_index};
 pub use offsets::Greatest;
 pub use options::{CompactionOptions, Options, StoreProbe};
+pub use quarantine::{FoundMarker, markers};
 pub use recover_alone::{
-    DeadLog, LogFound, LogOutcome, RecoverLogs, Standing, log_objects, logs_to_recover, recover_logs,
+    DeadLog, LogFound, LogOutcome, RecoverLogs, Standing, is_with_a_broker, log_objects, logs_to_recover, recover_logs,
 };
 pub use restore::{RestoreError, RestorePlan, RestoreRequest, StreamTold, Verdict, plan_restore};
 pub use store::{
     AppendError, Appended, Confirmation, DEFAULT_WAL, Gauges, NamedWal, ReadBatches, ReadError, StartError,
     StartRequest, Store, Stream, WalChoice, WalGauges, WalTarget,
 };
+pub use stream_core::abandoned::{Abandoned, LostPart};
 pub use stream_core::producers::{ProducerBatch, SequenceError, last_sequence};
 pub use stream_core::{BatchBytes, NumberedBatch, ProducerDelta};

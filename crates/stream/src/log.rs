@@ -80,16 +80,15 @@ impl Log {
         self.has_failed() || self.is_full.load(Ordering::Acquire) || lock(&self.front).is_busy()
     }
 
-    /// Frees what the image shows committed; answers whether that has made room where there was none.
-    pub(crate) fn release_committed(&self, image: &Image) -> bool {
-        let has_room = {
+    /// Frees what the image shows committed.
+    pub(crate) fn release_committed(&self, image: &Image) {
+        {
             let mut wal = lock(&self.wal);
             let floor = wal.floor_in(image);
             wal.trim(floor);
-            self.note_room(&wal)
-        };
+            self.note_room(&wal);
+        }
         self.driver_wakes.notify_one();
-        has_room
     }
 
     /// Notes whether there is room for what may be accepted; answers whether there is some again.

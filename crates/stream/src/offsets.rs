@@ -173,13 +173,19 @@ pub(crate) fn bytes(shared: &Shared, stream: &OpenStream) -> u64 {
 }
 
 /// See [`crate::Stream::retention_start`]. As Kafka deletes whole segments, so whole references go; by size only while what is left
-/// is at least the limit. Records without a time age from their arrival, and where that is not known they stay.
+/// is at least the limit. Records without a time age from their arrival, and where that is not known they stay. Where there is nothing,
+/// that goes with what follows.
 pub(crate) fn retention_start(record: &StreamRecord, bytes: Option<u64>, before: Option<UnixMillis>) -> Offset {
     let mut start = record.start;
     let mut live = record.live_bytes;
+    let mut passed = start;
     for reference in record.references.values() {
-        if reference.range.base > start {
+        if reference.range.base > passed {
             break;
+        }
+        passed = passed.max(reference.range.next);
+        if reference.bytes == 0 {
+            continue;
         }
         let held = reference.live_bytes(record.start);
         let ages_from = reference.max_timestamp.ages_from();
@@ -190,7 +196,7 @@ pub(crate) fn retention_start(record: &StreamRecord, bytes: Option<u64>, before:
             break;
         }
         live -= held.min(live);
-        start = start.max(reference.range.next);
+        start = passed;
     }
     start
 }
@@ -241,6 +247,22 @@ mod tests {
         assert_eq!(retention_start(&three, Some(200), None), Offset(10));
         assert_eq!(retention_start(&three, Some(201), None), Offset(0), "less than the limit would be left");
         assert_eq!(retention_start(&three, Some(0), None), Offset(30));
+        let gap = 1 << 36;
+        let lost = record(&[(0, gap, 0, i64::MIN), (gap, gap + 10, 100, 50), (gap + 10, gap + 20, 100, 60)], 0);
+        assert_eq!(retention_start(&lost, None, None), Offset(0));
+        assert_eq!(retention_start(&lost, Some(200), None), Offset(0));
+        assert_eq!(
+            retention_start(&lost, Some(100), None),
+            Offset(gap + 10),
+            "what has no bytes keeps nothing that has"
+        );
+        assert_eq!(retention_start(&lost, Some(150), None), Offset(0));
+        assert_eq!(
+            retention_start(&lost, None, Some(UnixMillis(40))),
+            Offset(0),
+            "who is in there must not be told to begin anew"
+        );
+        assert_eq!(retention_start(&lost, None, Some(UnixMillis(55))), Offset(gap + 10));
         let begun = record(&[(0, 10, 100, 50), (10, 20, 100, 40)], 5);
         assert_eq!(retention_start(&begun, Some(100), None), Offset(10), "half of the first is gone already");
     }

@@ -1,4 +1,4 @@
-//! One tenure of one stream that this start owns: the three numbers that change, who waits for them, and what its producers wrote.
+//! One tenure of one stream that this start owns: the numbers that change, who waits for them, and what its producers wrote.
 
 use crate::log::Log;
 use crate::producers::OpenProducers;
@@ -20,6 +20,8 @@ pub(crate) struct OpenStream {
     pub(crate) is_moving: AtomicBool,
     /// End of what was accepted. Changed under the lock of the log's front only.
     next: AtomicU64,
+    /// Offsets below it may be given out, by an image that was once the newest here; a newer one may raise it.
+    ceiling: AtomicU64,
     confirmed: watch::Sender<Offset>,
     deleted: AtomicBool,
     /// The next tenure has begun, in another log.
@@ -37,6 +39,7 @@ impl OpenStream {
             left: BTreeSet::new(),
             is_moving: AtomicBool::new(false),
             next: AtomicU64::new(start.0),
+            ceiling: AtomicU64::new(start.0),
             confirmed: watch::Sender::new(start),
             deleted: AtomicBool::new(false),
             moved: AtomicBool::new(false),
@@ -62,6 +65,15 @@ impl OpenStream {
 
     pub(crate) fn set_next(&self, next: Offset) {
         self.next.store(next.0, Ordering::Release);
+    }
+
+    pub(crate) fn ceiling(&self) -> Offset {
+        Offset(self.ceiling.load(Ordering::Acquire))
+    }
+
+    /// Offsets below that one may be given out.
+    pub(crate) fn raise_ceiling(&self, ceiling: Offset) {
+        self.ceiling.fetch_max(ceiling.0, Ordering::AcqRel);
     }
 
     pub(crate) fn confirmed(&self) -> Offset {

@@ -2,6 +2,7 @@
 
 use crate::wal::{Wal, WalOptions};
 use std::time::Duration;
+use stream_core::abandoned::UNCOMMITTED_OFFSETS_MAX;
 use stream_core::append::AppendLimits;
 use stream_core::compact::CompactLimits;
 use stream_core::pace::PaceLimits;
@@ -13,6 +14,9 @@ use stream_core::upload::UploadLimits;
 pub struct Options {
     /// Bytes appended and not yet durable, at the most; beyond that `append` answers [`crate::AppendError::Busy`].
     pub append_bytes_max: u64,
+    /// Offsets that an owner gives out beyond its tenure's committed end, at the most (rule D-10). Every start of a cluster must have the
+    /// same, and [`crate::abandon_logs`] as well: only tests change it.
+    pub uncommitted_offsets_max: u64,
     /// Bytes of the log cache at the most; un-uploaded bytes beyond it are spilled to the WAL.
     pub log_cache_bytes_max: u64,
     /// The open block is uploaded when it holds so many bytes,
@@ -112,6 +116,7 @@ impl Options {
         let upload_block_bytes = (bytes / 5 / upload_blocks_max as u64).clamp(4 * MIB, 224 * MIB);
         Options {
             append_bytes_max: (bytes / 8).min(512 * MIB),
+            uncommitted_offsets_max: UNCOMMITTED_OFFSETS_MAX,
             log_cache_bytes_max: bytes * 2 / 5,
             upload_block_bytes,
             upload_age: Duration::from_secs(60),

@@ -4,6 +4,7 @@
 //! the walk begins at comes from an image that contains the death; the end is in the ledger before a stream is opened or a byte
 //! deleted. What becomes of a WAL that this start speaks for from then on is left to `take_over`.
 
+use crate::quarantine;
 use crate::store::{NamedWal, index_of};
 use crate::take_over::{self, Adopted};
 use crate::wal::{
@@ -183,6 +184,11 @@ pub(crate) async fn walk(recovery: &Recovery<'_>, wal: WalId, record: &WalRecord
         let walked = wal::recover_objects(recovery.world, recovery.objects, wal, from).await;
         return walked.map_err(|error| NotWalked::Kept(error.to_string()));
     }
+    if recovery.own_ring(record).is_none() {
+        let (clock, objects) = (recovery.world.clock.as_ref(), recovery.objects.as_ref());
+        let asked = quarantine::refuse(clock, objects, record.ring_id, &record.url).await;
+        asked.map_err(|why| NotWalked::Kept(format!("{why}; let `millstream broker abandon` end")))?;
+    }
     if let Some(path) = wal::shared_path(&record.url) {
         return walk_shared(recovery, wal, record, &path, from).await;
     }
@@ -208,7 +214,8 @@ async fn walk_left(
     if recovery.rings.iter().any(|own| own.url() == record.url) {
         // The folder or device was emptied or replaced, and this start has made a new ring there.
         let why = format!(
-            "it was in {}, where another ring is by now: put its file or device back there, and start again; what it holds is nowhere else",
+            "it was in {}, where another ring is by now: put its file or device back there, and start again; what it holds is nowhere else; \
+             where it is lost, see `millstream broker abandon`",
             record.url
         );
         return Err(NotWalked::Kept(why));

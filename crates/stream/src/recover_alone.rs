@@ -3,23 +3,21 @@
 //! ```text
 //! lock the rings ─▶ register ─▶ declare dead ─▶ fence, walk, seal ─▶ upload, commit, forget ─▶ hand the streams on ─▶ leave
 //! ```
-//! It is a start like any other, by the same code and under the same rules, but for three things: it has no address, so that nobody is
-//! sent to it; it takes only the logs that it was told to; and the streams stay ownerless until all is committed, when living brokers
-//! get them. Where it ends early, the next start that looks finds it dead, and whatever it had sealed orphaned: nothing is lost.
+//! It is a start that serves nobody (`alone`), under the rules of every start, but that it takes only the logs that it was told to, and that
+//! the streams stay ownerless until all is committed, when living brokers get them. Where it ends early nothing is lost.
 //!
 //! The caller has made sure that nobody answers for a start that the ledger takes for alive.
 
-use crate::log::Log;
 use crate::options::Options;
 use crate::recover::{self, Recovery, tenures};
 use crate::shared::Shared;
-use crate::store::{NamedWal, StartError, StartRequest, WalTarget};
+use crate::store::StartError;
 use crate::take_over::{self, Adopted};
-use crate::wal::{self, FoundRing, ObjectWal, Patience, RingFile, Wal};
-use crate::{drain, follow, start};
-use base::{NodeEpoch, NodeId, Offset, OffsetRange, StreamId, WalId, WalIndex, WalPosition};
+use crate::wal::{self, FoundRing, Patience, RingFile};
+use crate::{alone, quarantine};
+use base::{NodeEpoch, Offset, OffsetRange, StreamId, WalId, WalPosition};
 use control::{Ledger, LedgerOptions};
-use control_core::{Command, Image, Outcome, Refusal, WalRegistration, WalState};
+use control_core::{Image, WalState};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use world::{ObjectStore, Purpose, World, counted_as, lock};
@@ -60,7 +58,7 @@ pub fn logs_to_recover(image: &Image) -> Vec<DeadLog> {
             Some(node) if image.is_alive(wal.node_epoch) => Standing::Alive(node.advertised.clone()),
             Some(_) | None => Standing::Dead,
         }),
-        WalState::Sealed { recoverer, .. } => image.is_dead(recoverer).then_some(Standing::Orphaned),
+        WalState::Sealed { recoverer, .. } => (!is_with_a_broker(image, recoverer)).then_some(Standing::Orphaned),
     };
     let log = |(wal, record): (&WalId, &Arc<control_core::WalRecord>)| {
         Some(DeadLog {
@@ -73,6 +71,13 @@ pub fn logs_to_recover(image: &Image) -> Vec<DeadLog> {
         })
     };
     image.wals.iter().filter_map(log).collect()
+}
+
+/// Whether who has recovered a log is a broker that lives. A start that serves nobody was cut short, or is replaced by the next one of its kind
+/// when that registers.
+#[must_use]
+pub fn is_with_a_broker(image: &Image, recoverer: NodeEpoch) -> bool {
+    image.is_alive(recoverer) && image.nodes.get(&recoverer).is_some_and(|node| node.is_broker())
 }
 
 fn unsettled_in(image: &Image, wal: WalId) -> Vec<StreamId> {
@@ -137,16 +142,19 @@ pub async fn recover_logs(
         .await
         .map_err(|error| failed(&error))?;
     let patience = Patience::new(world, request.options.wal.dead_ring_stalled_max);
+    let wals = counted_as(&objects, Purpose::Wal);
     let mut rings = BTreeMap::new();
     for found in &request.rings {
+        let place = found.path.display().to_string();
+        let asked = quarantine::refuse(world.clock.as_ref(), wals.as_ref(), found.header.ring_id, &place).await;
+        asked.map_err(|error| failed(&error))?;
         let ring = RingFile::open_found(world, &patience, found).await.map_err(|error| failed(&error))?;
         rings.insert(found.header.ring_id, ring);
     }
     // Only now is it known that nobody trims these rings any more.
     ledger.refresh().await.map_err(|error| failed(&error))?;
-    let node_epoch = register(world, &objects, &ledger).await?;
-    declare_dead(&ledger, &request.wals).await?;
-    let wals = counted_as(&objects, Purpose::Wal);
+    let node_epoch = alone::register(world, &objects, &ledger).await?;
+    alone::declare_dead(&ledger, request.wals.iter().map(|wal| wal.node_epoch)).await?;
     let recovery = Recovery {
         world,
         objects: &wals,
@@ -167,7 +175,8 @@ pub async fn recover_logs(
 
     let mut found: BTreeMap<WalId, LogOutcome> = request.wals.iter().map(|wal| (*wal, LogOutcome::Others)).collect();
     found.extend(outcomes.offline.into_iter().map(|(wal, why)| (wal, LogOutcome::Left(why))));
-    let shared = shared_of(world, &objects, &request, ledger, node_epoch, wals);
+    let options = (&request.options, &request.ledger_options);
+    let shared = alone::share(world, &objects, options, ledger, node_epoch);
     for adopted in outcomes.adopted {
         found.insert(adopted.wal, LogOutcome::Recovered(tell(&adopted)));
         take_over::take_over(&shared, adopted);
@@ -179,73 +188,8 @@ pub async fn recover_logs(
             found.insert(*wal, LogOutcome::Damaged(it));
         }
     }
-    let handed_on = hand_on(&shared, &streams).await?;
-    drain::leave(&shared).await.map_err(|error| {
-        StartError(format!("all is recovered, but this start could not leave the cluster ({error}): the next start of a broker removes it"))
-    })?;
+    let handed_on = alone::hand_on_and_leave(&shared, &streams).await?;
     Ok((found, handed_on))
-}
-
-/// No broker's: it must not take the id, nor the memory of an address, of one that is away.
-const NODE_ID: NodeId = NodeId(i32::MAX);
-
-/// Registers a start without an address, whose own log stays empty.
-async fn register(world: &World, objects: &Arc<dyn ObjectStore>, ledger: &Ledger) -> Result<NodeEpoch, StartError> {
-    let log = WalRegistration {
-        url: objects.describe(),
-        ring_id: 0,
-        start: WalPosition(0),
-        in_storage: true,
-        name: String::new(),
-    };
-    let register = Command::Register {
-        node_id: Some(NODE_ID),
-        advertised: String::new(),
-        wals: vec![log],
-        incarnation: u128::from(world.clock.random()) << 64 | u128::from(world.clock.random()),
-    };
-    let registered = ledger.register(register).await;
-    registered.map(|(_, node_epoch)| node_epoch).map_err(|error| StartError(error.to_string()))
-}
-
-async fn declare_dead(ledger: &Ledger, wals: &BTreeSet<WalId>) -> Result<(), StartError> {
-    let image = ledger.image();
-    let mut node_epochs: Vec<NodeEpoch> = wals.iter().map(|wal| wal.node_epoch).collect();
-    node_epochs.retain(|start| image.is_alive(*start));
-    node_epochs.dedup();
-    if node_epochs.is_empty() {
-        return Ok(());
-    }
-    tracing::info!(starts = ?node_epochs, "declares dead");
-    let declared = ledger.submit(Command::DeclareDead { node_epochs }).await;
-    declared.map(drop).map_err(|error| StartError(error.to_string()))
-}
-
-fn shared_of(
-    world: &World,
-    objects: &Arc<dyn ObjectStore>,
-    request: &RecoverLogs,
-    ledger: Ledger,
-    node_epoch: NodeEpoch,
-    wals: Arc<dyn ObjectStore>,
-) -> Arc<Shared> {
-    let start = StartRequest {
-        node_id: Some(NODE_ID),
-        advertised: String::new(),
-        wals: vec![NamedWal::default_of(WalTarget::Storage)],
-        choice: |_, _| None,
-        registered: Arc::default(),
-        answers: Arc::new(|_| Box::pin(async { true })),
-        options: request.options.clone(),
-        ledger_options: request.ledger_options.clone(),
-    };
-    let own = WalId { node_epoch, index: WalIndex(0) };
-    let wal = Wal::Object(ObjectWal::begin(world, wals, own, &request.options.wal));
-    let name = start.wals[0].name.clone();
-    let log = Arc::new(Log::new(name, wal, WalPosition(0), world.clock.clone(), &request.options));
-    let shared = start::share_of(world, objects, ledger, &start, NODE_ID, node_epoch, vec![log]);
-    drop(world.clock.spawn("follow", Box::pin(follow::follow(shared.clone()))));
-    shared
 }
 
 /// What a log held, by its directories.
@@ -286,29 +230,6 @@ async fn until_committed(shared: &Arc<Shared>) -> Result<(), StartError> {
     // The task that could not go on has ended too.
     let stopped = shared.stopped.borrow().clone();
     stopped.map_or(Ok(()), |reason| Err(StartError(reason)))
-}
-
-/// Gives the streams to the brokers that live, one after the other; where there are none, the next one that starts takes them.
-async fn hand_on(shared: &Shared, streams: &BTreeSet<StreamId>) -> Result<usize, StartError> {
-    let image = shared.ledger.refresh().await.map_err(|error| StartError(error.to_string()))?;
-    let living: Vec<NodeEpoch> = image.living().filter(|(_, node)| node.is_broker()).map(|(epoch, _)| epoch).collect();
-    let ownerless = image.ownerless_streams().into_iter().filter(|stream| streams.contains(stream));
-    let mut shares: BTreeMap<NodeEpoch, Vec<StreamId>> = BTreeMap::new();
-    for (stream, owner) in ownerless.zip(living.iter().cycle()) {
-        shares.entry(*owner).or_default().push(stream);
-    }
-    let mut handed_on = 0;
-    for (node_epoch, streams) in shares {
-        let count = streams.len();
-        let open = Command::OpenStreams { streams, node_epoch, wal_index: WalIndex(0) };
-        match shared.ledger.submit(open).await.map_err(|error| StartError(error.to_string()))? {
-            // It has stopped meanwhile; they stay ownerless.
-            Outcome::Refused(Refusal::Dead(_)) => {}
-            Outcome::Refused(refusal) => return Err(StartError(refusal.to_string())),
-            _ => handed_on += count,
-        }
-    }
-    Ok(handed_on)
 }
 
 /// Objects of a log in the bucket from a position on, and their bytes, as a listing shows them.

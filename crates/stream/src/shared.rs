@@ -157,10 +157,10 @@ impl Shared {
     /// any of them.
     pub(crate) fn release_committed(&self, image: &Image) {
         for log in &self.logs {
-            if log.release_committed(image) {
-                self.room.notify_waiters();
-            }
+            log.release_committed(image);
         }
+        // Also those of streams that were far ahead of what is committed.
+        self.room.notify_waiters();
     }
 
     pub(crate) fn reader(&self, wal: WalId) -> Option<WalReader> {

@@ -1,7 +1,7 @@
 //! How a start of a broker comes to life, from top to bottom on one page.
 //!
 //! ```text
-//! open the ledger ─▶ probe the bucket ─▶ lock the rings ─▶ lead and register ─▶ declare dead ─▶ recover, seal, open ─▶ serve
+//! open the ledger ─▶ probe the bucket ─▶ lock the rings, none that was given up ─▶ lead and register ─▶ declare dead ─▶ recover, seal, open ─▶ serve
 //! ```
 //! Each step rests only on what the ledger shows for ever: a WAL is fenced and read after its start's death is in the ledger, from the
 //! trim point of an image that contains that death (rule B-1); streams open by or after the sealing entry (B-2).
@@ -18,7 +18,7 @@ use crate::shared::Shared;
 use crate::store::{NamedWal, StartError, StartRequest, WalTarget, index_of};
 use crate::take_over::DeadWals;
 use crate::wal::{self, ObjectWal, Patience, Recovered, RingFile, Wal, WalOpenError, WalOptions};
-use crate::{compaction, driver, follow, housekeeping, moves, take_over, upload};
+use crate::{compaction, driver, follow, housekeeping, moves, quarantine, take_over, upload};
 use base::{NodeEpoch, StreamId, WalId, WalIndex, WalPosition, planted};
 use control::Ledger;
 use control_core::{Command, Image, WalRegistration};
@@ -47,6 +47,8 @@ pub(crate) async fn start(
     let rings = open_rings(world, &request.wals, &ledger.image()).await.map_err(|error| failed(&error))?;
     // Read after the locks were taken: until then another process may have trimmed a ring and written over what it trimmed.
     let opened = ledger.refresh().await.map_err(|error| failed(&error))?;
+    let wals = counted_as(&objects, Purpose::Wal);
+    begin_anew_what_was_given_up(world, &wals, &rings).await?;
     let registrations = registrations(world, &objects, (&request.wals, &rings), &opened).await?;
 
     let (node_id, node_epoch) = ledger
@@ -59,9 +61,9 @@ pub(crate) async fn start(
         .await
         .map_err(|error| failed(&error))?;
     request.registered.notify_one();
+    refuse_what_is_given_up(world, &wals, &rings).await?;
 
     let own_rings: Vec<RingFile> = rings.iter().flatten().cloned().collect();
-    let wals = counted_as(&objects, Purpose::Wal);
     let recovery = Recovery {
         world,
         objects: &wals,
@@ -127,6 +129,36 @@ async fn open_rings(world: &World, wals: &[NamedWal], image: &Image) -> Result<V
         });
     }
     Ok(rings)
+}
+
+/// A ring that was given up is not used again (rule D-10); on a device it is made anew where the device's operator says so. Before this start
+/// registers, by which it would replace an earlier one.
+async fn begin_anew_what_was_given_up(
+    world: &World,
+    objects: &Arc<dyn ObjectStore>,
+    rings: &[Option<RingFile>],
+) -> Result<(), StartError> {
+    for ring in rings.iter().flatten().filter(|ring| !ring.is_new()) {
+        let found = quarantine::find(world.clock.as_ref(), objects.as_ref(), ring.id()).await;
+        if let Some(marker) = found.map_err(StartError)? {
+            let begun = ring.start_anew(world, &quarantine::told(&marker), "move the file away").await;
+            begun.map_err(|error| StartError(error.to_string()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Once more, now that who gives a ring up sees that this start has it.
+async fn refuse_what_is_given_up(
+    world: &World,
+    objects: &Arc<dyn ObjectStore>,
+    rings: &[Option<RingFile>],
+) -> Result<(), StartError> {
+    for ring in rings.iter().flatten().filter(|ring| !ring.is_new()) {
+        let asked = quarantine::refuse(world.clock.as_ref(), objects.as_ref(), ring.id(), &ring.url()).await;
+        asked.map_err(StartError)?;
+    }
+    Ok(())
 }
 
 fn wal_options(share: &Options, named: &NamedWal) -> WalOptions {

@@ -9,7 +9,7 @@ use crate::log::Log;
 use crate::offsets::Greatest;
 use crate::open_stream::OpenStream;
 use crate::options::Options;
-use crate::shared::Shared;
+use crate::shared::{Shared, tenure_bounds};
 use crate::wal::PutCounts;
 use crate::{drain, offsets, producers, read, start};
 use base::{NodeEpoch, NodeId, Offset, StreamEpoch, StreamId, UnixMillis, WalIndex, planted};
@@ -113,6 +113,9 @@ pub enum AppendError {
     /// Too much is waiting (slow or failing WAL or bucket), or the stream changes its WAL: [`Stream::room`], then ask again.
     #[error("the write-ahead log is behind; try again")]
     Busy,
+    /// As many offsets are given out beyond what is in the bucket as may be (rule D-10): [`Stream::room`], then ask again.
+    #[error("too many offsets are acknowledged that are not in the bucket yet; try again")]
+    TooFarAhead,
     /// This start does not own the stream (any more).
     #[error("not the owner")]
     NotOwner,
@@ -254,7 +257,10 @@ impl Store {
         let why = lock(&self.shared.dead.offline).get(&owner.wal).cloned();
         Some(why.unwrap_or_else(|| {
             let url = image.wals.get(&owner.wal).map_or("a write-ahead log that is gone", |record| record.url.as_str());
-            format!("its owner died, and {url} waits to be recovered: start a broker that can read it")
+            format!(
+                "its owner died, and {url} waits to be recovered: start a broker that can read it, or, where it is lost, see `millstream \
+                 broker abandon`"
+            )
         }))
     }
 
@@ -462,6 +468,9 @@ impl Stream {
             return Err(AppendError::Busy);
         }
         let after = batch.range.next;
+        if !self.may_give_out_below(after) && planted!("numbered beyond the ceiling", true, false) {
+            return Err(AppendError::TooFarAhead);
+        }
         let entry = WalEntry { stream: self.stream.id, stream_epoch: self.stream.epoch, batch };
         let waited = front.appender.waiting_bytes();
         if front.appender.accept(shared.world.clock.now(), entry).is_err() {
@@ -483,11 +492,26 @@ impl Stream {
         Ok(Appended::Enqueued(confirmation))
     }
 
-    /// Waits until appends to its log have room again after [`AppendError::Busy`], its move is over, or this start ends.
+    /// Whether these offsets may be given out: those of a log that is given up are passed over up to the ceiling that the ledger knows, and
+    /// this start's image is never ahead of it (rule D-10). The image is asked once for as many offsets as there may be.
+    fn may_give_out_below(&self, next: Offset) -> bool {
+        if next <= self.stream.ceiling() {
+            return true;
+        }
+        let image = self.shared.ledger.image();
+        if let Some((committed, _)) = tenure_bounds(&image, self.stream.id, self.stream.log.id, self.stream.epoch) {
+            self.stream.raise_ceiling(committed.plus(self.shared.options.uncommitted_offsets_max));
+        }
+        next <= self.stream.ceiling()
+    }
+
+    /// Waits until appends to its log have room again after [`AppendError::Busy`] or [`AppendError::TooFarAhead`], its move is over, or this
+    /// start ends.
     pub async fn room(&self) {
         loop {
             let changed = self.shared.room.notified();
-            let waits = self.stream.is_moving.load(Ordering::Acquire) || self.stream.log.is_busy();
+            let is_far_ahead = || !self.may_give_out_below(self.stream.next().plus(1));
+            let waits = self.stream.is_moving.load(Ordering::Acquire) || self.stream.log.is_busy() || is_far_ahead();
             if !waits || self.stream.is_over() || self.shared.has_stopped() {
                 return;
             }

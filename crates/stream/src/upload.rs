@@ -355,7 +355,7 @@ pub(crate) async fn read_run(reader: &WalReader, run: &Run) -> Result<Bytes, Wal
 }
 
 /// The object exists when this ends: *exists* says that an earlier try had succeeded, since ids are unique to this start.
-async fn put_for_ever(shared: &Shared, key: &str, parts: Vec<Bytes>) {
+pub(crate) async fn put_for_ever(shared: &Shared, key: &str, parts: Vec<Bytes>) {
     let bytes = parts.iter().map(|part| part.len() as u64).sum();
     let mut timeouts = 0;
     let mut backoff = Backoff::new();

@@ -81,8 +81,8 @@ async fn load(broker: &Shared, shard: &Shard, number: usize) -> Result<(Groups, 
     }
     if from > first {
         let took_ms = broker.clock.now().since(began).as_millis();
-        let (records, groups) = (from.0 - first.0, groups.list().count());
-        tracing::info!(partition = number, records, groups, took_ms, "groups loaded");
+        let groups = groups.list().count();
+        tracing::info!(partition = number, %first, end = %from, groups, took_ms, "groups loaded");
     }
     Ok((groups, bytes))
 }

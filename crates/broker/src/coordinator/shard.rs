@@ -240,7 +240,7 @@ impl Shard {
             match appended {
                 // That it is durable is told by the high watermark.
                 Ok(Ok(_appended)) => drop(inner.outbox.drain(..count)),
-                Ok(Err(AppendError::Busy)) => return,
+                Ok(Err(AppendError::Busy | AppendError::TooFarAhead)) => return,
                 Ok(Err(AppendError::NotOwner)) => return self.lose_locked(inner),
                 Ok(Err(
                     error @ (AppendError::Gap { .. }

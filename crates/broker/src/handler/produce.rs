@@ -200,10 +200,10 @@ async fn append(
         }
         match partition.append(batch) {
             Ok(appended) => return Ok(appended),
-            Err(AppendError::Busy) => {
+            Err(error @ (AppendError::Busy | AppendError::TooFarAhead)) => {
                 let left = deadline.since(broker.clock.now());
                 if broker.clock.timeout(left, partition.room()).await.is_none() {
-                    return Err(AppendError::Busy.into());
+                    return Err(error.into());
                 }
             }
             Err(AppendError::ProducersAway) => {

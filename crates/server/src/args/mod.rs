@@ -67,6 +67,12 @@ pub enum Command {
         after_help = "Example:\n  millstream wal recover --at /mnt/disk-of-the-dead-host/wal --storage 's3://bucket/prefix?region=us-east-1'"
     )]
     Wal(Wal),
+    /// Give up a dead broker's write-ahead logs that are gone for good.
+    #[command(
+        subcommand,
+        after_help = "Example:\n  millstream broker abandon 2 --storage 's3://bucket/prefix?region=us-east-1'"
+    )]
+    Broker(Broker),
     /// Rebuild the ledger from what is in the bucket, where brokers can't read it; says what it found, unless told to --execute.
     #[command(
         after_help = "Examples:\n  millstream restore --storage 's3://bucket/prefix?region=us-east-1'\n  millstream restore --to 's3://other/prefix?region=us-east-1' --execute\n  millstream restore --topic orders=5..11 --topic users=11 --execute"
@@ -207,6 +213,39 @@ pub struct WalRecover {
     /// Do it
     #[arg(long)]
     pub execute: bool,
+    #[command(flatten)]
+    pub storage: StorageArgs,
+}
+
+/// What to do about brokers.
+#[derive(Subcommand, Debug)]
+pub enum Broker {
+    /// Open a dead broker's partitions again without what only its lost disk had: that is lost, and told first; nothing is done unless told
+    /// to --execute.
+    #[command(
+        after_help = "Examples:\n  millstream broker abandon 2 --storage 's3://bucket/prefix?region=us-east-1'\n  millstream broker abandon 2 --execute\n  millstream broker abandon 2 --log 3/0 --execute --yes"
+    )]
+    Abandon(BrokerAbandon),
+}
+
+/// `millstream broker abandon`.
+#[derive(Args, Debug)]
+pub struct BrokerAbandon {
+    /// Kafka's id of the dead broker
+    #[arg(value_name = "BROKER_ID")]
+    pub broker: i32,
+    /// Only this log of it, START/INDEX, as `inspect ledger` shows it, with all others in its ring [default: all that it left]
+    #[arg(long, value_name = "WAL")]
+    pub log: Option<String>,
+    /// Also a log that can be read here: for the rest of one that is damaged
+    #[arg(long)]
+    pub readable_too: bool,
+    /// Do it
+    #[arg(long)]
+    pub execute: bool,
+    /// The broker's host is off, or without the disk: do not ask
+    #[arg(long)]
+    pub yes: bool,
     #[command(flatten)]
     pub storage: StorageArgs,
 }

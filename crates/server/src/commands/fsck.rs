@@ -8,7 +8,7 @@ use base::WalId;
 use control_core::{Image, NodeState, WalState};
 use serde_json::{Value, json};
 use std::sync::Arc;
-use stream::{FsckReport, fsck};
+use stream::{Abandoned, FsckReport, LostPart, fsck};
 use world::{ObjectStore, World};
 
 /// How often a bucket is checked that changes meanwhile.
@@ -137,6 +137,7 @@ impl Findings {
         );
         note(report.forgotten_wal_objects, done.0, done.1);
         lines.extend(left.iter().map(LogLeft::line));
+        lines.extend(report.abandoned.iter().flat_map(abandoned_lines));
         lines.extend(problems.iter().map(|problem| format!("PROBLEM: {problem}")));
         if problems.is_empty() {
             lines.push("sound".to_owned());
@@ -162,8 +163,41 @@ impl Findings {
             "wal_objects": report.wal_objects.values().sum::<usize>(),
             "forgotten_wal_objects": report.forgotten_wal_objects,
             "logs_left": left.iter().map(log).collect::<Vec<_>>(),
+            "abandoned": report.abandoned.iter().map(abandoned_json).collect::<Vec<_>>(),
         })
     }
+}
+
+/// A line for each log of a ring that was given up.
+fn abandoned_lines(ring: &Abandoned) -> Vec<String> {
+    let Abandoned { when, command, lost, .. } = ring;
+    let line = |(wal, url): &(WalId, String)| {
+        let parts = lost.iter().filter(|part| part.wal == *wal).count();
+        format!(
+            "the write-ahead log {wal} at {url} was given up at {when} by `{command}`, with what {} had only there",
+            counted(parts, "partition")
+        )
+    };
+    ring.logs.iter().map(line).collect()
+}
+
+fn abandoned_json(ring: &Abandoned) -> Value {
+    let part = |part: &LostPart| {
+        json!({
+            "wal": part.wal.to_string(),
+            "stream": part.stream.0,
+            "offsets": [part.range.base.0, part.range.next.0],
+            "open": part.is_open,
+        })
+    };
+    json!({
+        "ring": format!("{:032x}", ring.ring_id),
+        "broker": ring.broker.map(|id| id.0),
+        "when": ring.when,
+        "by": ring.command,
+        "logs": ring.logs.iter().map(|(wal, url)| json!({ "wal": wal.to_string(), "url": url })).collect::<Vec<_>>(),
+        "lost": ring.lost.iter().map(part).collect::<Vec<_>>(),
+    })
 }
 
 impl LogLeft {

@@ -1,6 +1,7 @@
 //! One file per command.
 
 pub mod bench;
+pub mod broker;
 mod cluster;
 pub mod consume;
 pub mod fsck;

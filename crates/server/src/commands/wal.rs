@@ -80,7 +80,7 @@ async fn recover(args: &WalRecover) -> Result<(), CommandError> {
 }
 
 /// Brokers look at the ledger when a start says hello: so those that have got partitions hear of it now, and not when they look again.
-async fn say_hello(world: &World, store: &Arc<dyn ObjectStore>) {
+pub(super) async fn say_hello(world: &World, store: &Arc<dyn ObjectStore>) {
     let answers = answers::probe(world.clone(), String::new());
     match control::read_all(store.as_ref()).await {
         Ok(dump) => {
@@ -129,16 +129,22 @@ struct Holds {
     bytes: u64,
 }
 
-async fn plan(world: &World, store: &Arc<dyn ObjectStore>, args: &WalRecover) -> Result<Plan, CommandError> {
+/// What the ledger comes to, where it can be relied on.
+pub(super) async fn sound_image(store: &Arc<dyn ObjectStore>) -> Result<Image, CommandError> {
     let failed = |line: String| CommandError::failed(line);
     let dump = control::read_all(store.as_ref()).await.map_err(|error| failed(error.to_string()))?;
     if dump.format.is_none() {
         return Err(failed("there is no cluster here: give its --data or --storage".to_owned()));
     }
-    if let Some(problem) = dump.problems.first() {
-        return Err(failed(format!("the ledger can't be relied on: {problem}; see `millstream restore`")));
+    match dump.problems.first() {
+        Some(problem) => Err(failed(format!("the ledger can't be relied on: {problem}; see `millstream restore`"))),
+        None => Ok(dump.image),
     }
-    let image = dump.image;
+}
+
+async fn plan(world: &World, store: &Arc<dyn ObjectStore>, args: &WalRecover) -> Result<Plan, CommandError> {
+    let failed = |line: String| CommandError::failed(line);
+    let image = sound_image(store).await?;
     let at = match &args.at {
         Some(place) => rings_at(world.disk.as_ref(), place).await.map_err(|error| failed(error.to_string()))?,
         None => Vec::new(),
@@ -251,7 +257,7 @@ async fn look_at(
 }
 
 /// The ring where the ledger says that it is, on this host.
-async fn by_its_url(world: &World, url: &str, ring_id: u128) -> Result<FoundRing, String> {
+pub(super) async fn by_its_url(world: &World, url: &str, ring_id: u128) -> Result<FoundRing, String> {
     let path: PathBuf = ring_path(url).ok_or_else(|| format!("{url} is no place of a ring"))?;
     let rings = rings_at(world.disk.as_ref(), &path).await.map_err(|error| error.to_string())?;
     let found = rings.into_iter().find(|ring| ring.header.ring_id == ring_id);
@@ -357,7 +363,7 @@ impl Plan {
                 "wal": planned.log.wal.to_string(),
                 "broker": planned.broker.map(|id| id.0),
                 "url": planned.log.url,
-                "standing": planned.standing(),
+                "standing": standing_word(&planned.log.standing),
                 "place": planned.ring.as_ref().map(|ring| ring.path.display().to_string()),
                 "problem": planned.away,
                 "from": planned.log.from.0,
@@ -398,35 +404,45 @@ impl Plan {
         })
     }
 
-    /// `orders-3`, as Kafka's tools write it.
     fn name(&self, stream: StreamId) -> String {
-        let record = self.image.streams.get(&stream);
-        let topic = record.and_then(|record| self.image.topics.get(&record.topic));
-        match (record, topic) {
-            (Some(record), Some(topic)) => format!("{}-{}", topic.name, record.partition),
-            _ => format!("stream {stream}, which is deleted"),
-        }
+        partition_name(&self.image, stream)
+    }
+}
+
+/// `orders-3`, as Kafka's tools write it.
+pub(super) fn partition_name(image: &Image, stream: StreamId) -> String {
+    let record = image.streams.get(&stream);
+    let topic = record.and_then(|record| image.topics.get(&record.topic));
+    match (record, topic) {
+        (Some(record), Some(topic)) => format!("{}-{}", topic.name, record.partition),
+        _ => format!("stream {stream}, which is deleted"),
+    }
+}
+
+/// How a log's standing is called in JSON.
+pub(super) fn standing_word(standing: &Standing) -> &'static str {
+    match standing {
+        Standing::Alive(_) => "silent",
+        Standing::Dead => "dead",
+        Standing::Orphaned => "orphaned",
+    }
+}
+
+/// The same in a sentence about its broker.
+pub(super) fn standing_told(standing: &Standing) -> String {
+    match standing {
+        Standing::Alive(address) => format!("it was not stopped, and nobody answers at {address}"),
+        Standing::Dead => "it is dead".to_owned(),
+        Standing::Orphaned => "it is dead, and so is who recovered the log".to_owned(),
     }
 }
 
 impl Planned {
-    fn standing(&self) -> &'static str {
-        match self.log.standing {
-            Standing::Alive(_) => "silent",
-            Standing::Dead => "dead",
-            Standing::Orphaned => "orphaned",
-        }
-    }
-
     fn line(&self) -> String {
         let DeadLog { wal, url, standing, from, .. } = &self.log;
         let broker =
             self.broker.map_or_else(|| "a broker that is forgotten".to_owned(), |id| format!("broker {}", id.0));
-        let why = match standing {
-            Standing::Alive(address) => format!("it was not stopped, and nobody answers at {address}"),
-            Standing::Dead => "it is dead".to_owned(),
-            Standing::Orphaned => "it is dead, and so is who recovered the log".to_owned(),
-        };
+        let why = standing_told(standing);
         if let Some(away) = &self.away {
             return format!("write-ahead log {wal} of {broker} at {url}: {why}; {away}");
         }

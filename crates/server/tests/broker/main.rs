@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails where it unwraps, helpers included")]
 
+mod abandon;
 mod bad_input;
 mod client_commands;
 mod console;

@@ -85,13 +85,17 @@ pub(super) fn assemble(
     let mut streams: BTreeSet<StreamId> = base.streams.keys().copied().collect();
     streams.extend(parts.keys());
     streams.extend(frame.named.values().flat_map(|topic| &topic.partitions));
+    let lost = found.given_up.iter().flat_map(|ring| &ring.lost).map(|part| StreamId(part.stream.0 + 1));
+    image.next_stream_id = lost.max().unwrap_or_default().max(image.next_stream_id);
     let unknown = streams.iter().copied().filter(|stream| !base.streams.contains_key(stream));
     let places = frame.name(&mut image, unknown);
     let mut told = BTreeMap::new();
     for id in streams {
         let known = base.streams.get(&id).map(Arc::as_ref);
         let of_it = parts.remove(&id).unwrap_or_default();
-        let (mut record, missing) = StreamMaker { known, frame }.make(of_it, &states.remove(&id).unwrap_or_default());
+        let given_up = found.given_up_of(id).collect();
+        let maker = StreamMaker { known, given_up, frame };
+        let (mut record, missing) = maker.make(of_it, &states.remove(&id).unwrap_or_default());
         if let Some((topic, partition)) = places.get(&id) {
             (record.topic, record.partition) = (*topic, *partition);
         }
@@ -216,6 +220,8 @@ pub(super) fn copied(base: &Image) -> Image {
 
 struct StreamMaker<'a> {
     known: Option<&'a StreamRecord>,
+    /// What was in logs that were given up, or may have been.
+    given_up: Vec<OffsetRange>,
     frame: &'a Frame,
 }
 
@@ -237,10 +243,9 @@ impl StreamMaker<'_> {
         let start = held_from.unwrap_or(end);
         let holes = Cover { references: references.clone(), epochs: Vec::new() }.holes();
         let mut missing = Vec::new();
-        if let Some(known_start) = known_start.filter(|known_start| *known_start < start) {
-            missing.push(OffsetRange::new(known_start, start));
-        }
-        missing.extend(holes.iter().filter(|hole| !self.was_empty(**hole)));
+        let first = known_start.filter(|known_start| *known_start < start);
+        missing.extend(first.map(|first| OffsetRange::new(first, start)));
+        missing.extend(&holes);
         let mut by_base: BTreeMap<Offset, Reference> = references.iter().map(|it| (it.range.base, *it)).collect();
         let mut beside = references.iter().peekable();
         for hole in holes {
@@ -254,6 +259,7 @@ impl StreamMaker<'_> {
             by_base.insert(hole.base, nothing_at(hole, last));
             missing.push(hole);
         }
+        missing.retain(|hole| !self.was_empty(*hole));
         let live_bytes = by_base.values().map(|reference| reference.live_bytes(start)).sum();
         let wal = WalId { node_epoch: self.frame.start, index: WalIndex(0) };
         let tenure = Tenure { stream_epoch: epoch, wal, start: end, committed: end, end: Some(end) };
@@ -283,22 +289,27 @@ impl StreamMaker<'_> {
         StreamEpoch(newest.0.saturating_add(starts))
     }
 
-    /// The greatest offset that the ledger shows was given out, or trimmed.
+    /// The greatest offset that the ledger shows was given out, or trimmed; or that may have been where a log was given up, of which the
+    /// ledger that is left need not know.
     fn known_end(&self) -> Offset {
-        let Some(known) = self.known else { return Offset(0) };
+        let given_up = self.given_up.iter().map(|range| range.next).max().unwrap_or_default();
+        let Some(known) = self.known else { return given_up };
         let ends = known.tenures.iter().map(|it| it.end.unwrap_or(it.committed).max(it.committed).max(it.start));
-        ends.max().unwrap_or_default().max(known.start)
+        ends.max().unwrap_or_default().max(known.start).max(given_up)
     }
 
-    /// Whether the ledger says that all batches at these offsets were removed by Kafka's log compaction.
+    /// Whether it is known that there are no batches at these offsets: they were removed by Kafka's log compaction, or given up.
     fn was_empty(&self, hole: OffsetRange) -> bool {
-        let Some(known) = self.known else { return false };
+        let references = self.known.map(|known| known.references.values()).into_iter().flatten();
+        let mut empty: Vec<OffsetRange> = references.filter(|it| it.bytes == 0).map(|it| it.range).collect();
+        empty.extend(&self.given_up);
+        empty.sort_by_key(|range| range.base);
         let mut next = hole.base;
-        for reference in known.references.values().filter(|it| it.bytes == 0 && it.range.next > hole.base) {
-            if reference.range.base > next {
+        for range in empty.iter().filter(|range| range.next > hole.base) {
+            if range.base > next {
                 break;
             }
-            next = next.max(reference.range.next);
+            next = next.max(range.next);
         }
         next >= hole.next
     }

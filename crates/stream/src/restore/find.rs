@@ -6,11 +6,12 @@ use super::cover::{Part, parts_of};
 use crate::keys::{DATA_PREFIX, WAL_PREFIX, data_key, object_of_key, wal_of_key};
 use crate::object_index::read_tail_by;
 use crate::wal::{self, FoundRing, GroupDescription, WalOpenError, WalSpan, inspect_object_wal, inspect_ring};
-use base::{NodeEpoch, ObjectId, StreamId, WalId, WalPosition};
+use base::{NodeEpoch, ObjectId, OffsetRange, StreamId, WalId, WalPosition};
 use futures::stream::{self, StreamExt};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use stream_core::DirectoryEntry;
+use stream_core::abandoned::Abandoned;
 use stream_core::object::{BlockEntry, MERGED, StateEntry};
 use stream_core::wal_group::GroupKind;
 use world::{Disk, ObjectStore, Pages, StoreError};
@@ -32,6 +33,16 @@ pub(super) struct Found {
     pub(super) logs: Vec<FoundLog>,
     /// Starts that left anything, be it a fence.
     pub(super) starts: BTreeSet<NodeEpoch>,
+    /// Rings that were given up.
+    pub(super) given_up: Vec<Abandoned>,
+}
+
+impl Found {
+    /// Offsets of that stream that only rings had which were given up, or may have had.
+    pub(super) fn given_up_of(&self, stream: StreamId) -> impl Iterator<Item = OffsetRange> + '_ {
+        let parts = self.given_up.iter().flat_map(|ring| &ring.lost);
+        parts.filter(move |part| part.stream == stream).map(|part| part.range)
+    }
 }
 
 #[derive(Debug)]

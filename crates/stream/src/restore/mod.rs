@@ -19,7 +19,8 @@ mod tails;
 
 pub use assemble::StreamTold;
 
-use crate::keys::data_key;
+use crate::keys::{ABANDONED_PREFIX, WAL_PREFIX, data_key};
+use crate::quarantine;
 use crate::wal::{self, FoundRing};
 use assemble::{Frame, NamedTopic, assemble};
 use base::{LedgerEpoch, NodeEpoch, ObjectId, StreamId, TopicId, WalId};
@@ -127,6 +128,17 @@ pub async fn plan_restore(
         false => Verdict::Rebuilt,
     };
     check_rings(&survey, &request.rings)?;
+    for (key, marker) in quarantine::markers(store).await? {
+        match marker {
+            Ok(marker) => found.given_up.push(marker),
+            Err(why) => tracing::warn!(key, why, "what says that a write-ahead log was given up is passed over"),
+        }
+    }
+    let is_given_up = |ring: &&FoundRing| found.given_up.iter().any(|it| it.ring_id == ring.header.ring_id);
+    if let Some(ring) = request.rings.iter().find(is_given_up) {
+        let refused = quarantine::refuse(world.clock.as_ref(), store.as_ref(), ring.header.ring_id, &told(ring)).await;
+        refused.map_err(RestoreError)?;
+    }
     if verdict == Verdict::Rebuilt {
         find_logs(store, &mut found).await?;
         for ring in &request.rings {
@@ -167,6 +179,10 @@ pub async fn plan_restore(
         tails,
         frame,
     })
+}
+
+fn told(ring: &FoundRing) -> String {
+    ring.path.display().to_string()
 }
 
 /// A ring of another cluster would mix its records into this one.
@@ -284,7 +300,8 @@ fn logs_missing(base: &Image, found: &Found, verdict: Verdict) -> Vec<(WalId, St
     }
     let is_needed = |wal: &WalId, record: &control_core::WalRecord| {
         let done = matches!(record.state, WalState::Sealed { end, .. } if record.trim >= end);
-        !record.in_storage && !done && !found.logs.iter().any(|log| log.wal == *wal)
+        let is_given_up = found.given_up.iter().any(|it| it.ring_id == record.ring_id);
+        !record.in_storage && !done && !is_given_up && !found.logs.iter().any(|log| log.wal == *wal)
     };
     let missing = base.wals.iter().filter(|(wal, record)| is_needed(wal, record));
     missing.map(|(wal, record)| (*wal, record.url.clone())).collect()
@@ -380,7 +397,7 @@ impl RestorePlan {
         }
     }
 
-    /// What the image refers to, and the logs in the bucket that it still knows.
+    /// What the image refers to, the logs in the bucket that it still knows, and what says that others were given up.
     async fn copy(
         &self,
         from: &Arc<dyn ObjectStore>,
@@ -391,17 +408,22 @@ impl RestorePlan {
         for id in image.objects.keys().filter(own) {
             copy_one(from, to, &data_key(*id)).await?;
         }
+        copy_all(from, to, ABANDONED_PREFIX).await?;
         if self.verdict == Verdict::Rebuilt {
             return Ok(());
         }
-        let mut pages = Pages::new(from.as_ref(), crate::keys::WAL_PREFIX, 1000);
-        while let Some(page) = pages.next().await? {
-            for object in page {
-                copy_one(from, to, &object.key).await?;
-            }
-        }
-        Ok(())
+        copy_all(from, to, WAL_PREFIX).await
     }
+}
+
+async fn copy_all(from: &Arc<dyn ObjectStore>, to: &Arc<dyn ObjectStore>, prefix: &str) -> Result<(), RestoreError> {
+    let mut pages = Pages::new(from.as_ref(), prefix, 1000);
+    while let Some(page) = pages.next().await? {
+        for object in page {
+            copy_one(from, to, &object.key).await?;
+        }
+    }
+    Ok(())
 }
 
 async fn copy_one(from: &Arc<dyn ObjectStore>, to: &Arc<dyn ObjectStore>, key: &str) -> Result<(), RestoreError> {

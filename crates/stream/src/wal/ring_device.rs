@@ -31,12 +31,14 @@ impl RingFile {
             )));
         }
         file.lock().await.map_err(|error| cannot_open(path, error))?;
-        let header = match read_slots(file.as_ref(), path).await?.header(path)? {
+        let found = read_slots(file.as_ref(), path).await?.header(path)?;
+        let header = match found {
             Some(header) => header,
             None => make(world, file.as_ref(), path, give_up).await?,
         };
         file.sync().await.map_err(|error| cannot("sync", &error))?;
-        Ok(RingFile::new(world, file, path.to_owned(), header, give_up.map(str::to_owned)))
+        let ring = RingFile::new(world, file, path.to_owned(), header, give_up.map(str::to_owned));
+        Ok(if found.is_none() { ring.made() } else { ring })
     }
 }
 

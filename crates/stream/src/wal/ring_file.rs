@@ -14,6 +14,7 @@ use bytes::Bytes;
 use control_core::image::{Image, WalState};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use stream_core::ring_header::{self, RingHeader, Slot};
 use world::disk::BLOCK_BYTES;
@@ -53,6 +54,8 @@ struct Inner {
     header: Mutex<RingHeader>,
     /// The token of what a device's operator gives up.
     give_up: Option<String>,
+    /// Made by this process: nobody can have known of it before.
+    is_new: AtomicBool,
     /// Scans that [`RingFile::next_start`] had to make, kept for the recovery that follows: (from where, what).
     scanned: Mutex<BTreeMap<WalId, (WalPosition, Recovered)>>,
 }
@@ -81,7 +84,8 @@ impl RingFile {
             )),
             error => cannot("lock", &error),
         })?;
-        let header = match read_slots(file.as_ref(), &path).await?.header(&path)? {
+        let found = read_slots(file.as_ref(), &path).await?.header(&path)?;
+        let header = match found {
             Some(header) => header,
             None => make(world, file.as_ref(), &path, bytes).await?,
         };
@@ -97,7 +101,8 @@ impl RingFile {
         if !file.is_direct() {
             tracing::warn!(path = %path.display(), "this file system refuses O_DIRECT: the write-ahead log goes through the page cache, slower");
         }
-        Ok(RingFile::new(world, file, path, header, None))
+        let ring = RingFile::new(world, file, path, header, None);
+        Ok(if found.is_none() { ring.made() } else { ring })
     }
 
     pub(super) fn new(
@@ -108,8 +113,20 @@ impl RingFile {
         give_up: Option<String>,
     ) -> RingFile {
         let clock = world.clock.clone();
-        let inner = Inner { clock, file, path, header: Mutex::new(header), give_up, scanned: Mutex::default() };
+        let (header, scanned, is_new) = (Mutex::new(header), Mutex::default(), AtomicBool::new(false));
+        let inner = Inner { clock, file, path, header, give_up, is_new, scanned };
         RingFile { inner: Arc::new(inner) }
+    }
+
+    /// The same, of one that was just made.
+    pub(super) fn made(self) -> RingFile {
+        self.inner.is_new.store(true, Ordering::Release);
+        self
+    }
+
+    /// Whether this process has made it, so that nobody can have given it up.
+    pub(crate) fn is_new(&self) -> bool {
+        self.inner.is_new.load(Ordering::Acquire)
     }
 
     /// Where it is, as `--wal` says it.
@@ -149,7 +166,8 @@ impl RingFile {
     pub async fn next_start(&self, world: &World, image: &Image) -> Result<WalPosition, WalOpenError> {
         let header = self.header();
         if header.cluster_id != 0 && header.cluster_id != image.cluster_id {
-            return self.start_anew(world).await;
+            let belongs = "belongs to another cluster and may hold records that are nowhere else";
+            return self.start_anew(world, belongs, "remove it if that cluster is gone").await;
         }
         // The ledger holds a start before the ring does, and never goes back: this bucket is an old copy.
         if header.cluster_id != 0 && header.wal.node_epoch >= image.next_node_epoch {
@@ -170,26 +188,33 @@ impl RingFile {
         Ok(start)
     }
 
-    /// The ring is another cluster's: made anew where its operator gives up what it holds.
-    async fn start_anew(&self, world: &World) -> Result<WalPosition, WalOpenError> {
+    /// The ring is not this cluster's to use, as `why` says: made anew where it is on a device whose operator gives up what it holds.
+    /// `or_else`: what else can be done where it is a file.
+    ///
+    /// # Errors
+    /// Its operator has not said so, in one line that says how.
+    pub(crate) async fn start_anew(
+        &self,
+        world: &World,
+        why: &str,
+        or_else: &str,
+    ) -> Result<WalPosition, WalOpenError> {
         let old = self.header();
         let path = self.path().display();
-        let belongs = "belongs to another cluster and may hold records that are nowhere else: give another --wal";
         if !self.inner.file.is_device() {
-            return Err(WalOpenError(format!(
-                "the write-ahead log {path} {belongs}, or remove it if that cluster is gone"
-            )));
+            return Err(WalOpenError(format!("the write-ahead log {path} {why}: give another --wal, or {or_else}")));
         }
         let token = format!("ring-{:08x}", old.ring_id >> 96);
         if self.inner.give_up.as_ref() != Some(&token) {
             return Err(WalOpenError(format!(
-                "the write-ahead log {path} {belongs}, or, to lose what it holds, say --wal 'block://{path}?overwrite={token}'"
+                "the write-ahead log {path} {why}: give another --wal, or, to lose what it holds, say --wal 'block://{path}?overwrite={token}'"
             )));
         }
-        tracing::warn!(%path, "writes over another cluster's write-ahead log, as it was told to");
+        tracing::warn!(%path, "writes over a write-ahead log that {why}, as it was told to");
         let header = RingHeader { generation: old.generation + 1, ..new_header(world, old.data_bytes) };
         write_header(self.inner.file.as_ref(), &header).await.map_err(|error| cannot("write the header of", &error))?;
         *lock(&self.inner.header) = header;
+        self.inner.is_new.store(true, Ordering::Release);
         Ok(WalPosition(0))
     }
 

@@ -80,7 +80,7 @@ impl RingFile {
             return Err(error);
         }
         sync_names(disk, dir).await?;
-        Ok(RingFile::new(world, file, path, header, None))
+        Ok(RingFile::new(world, file, path, header, None).made())
     }
 
     /// Opens the ring of a dead start, to fence and read it.
