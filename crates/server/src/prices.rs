@@ -78,9 +78,12 @@ impl Prices {
     #[must_use]
     pub fn suggested_by(storage: &str) -> Prices {
         let (address, query) = storage.split_once('?').unwrap_or((storage, ""));
+        let scheme = address.split("://").next().unwrap_or_default();
         let bucket = address.strip_prefix("s3://").map(|rest| rest.split('/').next().unwrap_or_default());
         let endpoint = query.split('&').find_map(|pair| pair.strip_prefix("endpoint="));
         let name = match (bucket, endpoint) {
+            (None, None) if ["gs", "gcs"].contains(&scheme) => "gcs",
+            (None, None) if ["az", "azure", "abfs", "abfss"].contains(&scheme) => "azure",
             (None, _) => "minio",
             (Some(bucket), _) if bucket.ends_with("--x-s3") => "s3-express",
             (Some(_), None) => "s3",
@@ -153,6 +156,10 @@ mod tests {
         for (storage, store) in [
             ("file:///dir", "minio"),
             ("s3://bucket/prefix", "s3"),
+            ("gs://bucket/prefix", "gcs"),
+            ("gs://bucket?endpoint=http://127.0.0.1:4443", "minio"),
+            ("az://container/prefix?account=me", "azure"),
+            ("abfs://container@me.dfs.core.windows.net/prefix", "azure"),
             ("s3://bucket--use1-az4--x-s3?region=us-east-1", "s3-express"),
             ("s3://b?region=x&endpoint=https://s3.eu-west-1.amazonaws.com", "s3"),
             ("s3://b?endpoint=https://storage.googleapis.com", "gcs"),

@@ -2,7 +2,7 @@
 //!
 //! | seam | real | simulated |
 //! |---|---|---|
-//! | [`ObjectStore`] | [`folder`] (over [`Disk`]), `s3` (with the feature) | `sim::world::store` |
+//! | [`ObjectStore`] | [`folder`] (over [`Disk`]), `cloud` (with its features) | `sim::world::store` |
 //! | [`Disk`] | [`os_disk`] | `sim::world::disk` |
 //! | [`Network`] | [`tcp`] | `sim::world::network` |
 //! | [`Clock`] (time, randomness, tasks) | [`clock`] | `sim::world::clock` |
@@ -11,6 +11,8 @@
 //! project with several implementations; the WAL kinds are an enum above them and run unchanged in the simulator.
 
 pub mod clock;
+#[cfg(feature = "cloud")]
+pub mod cloud;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 pub mod disk;
@@ -25,8 +27,6 @@ pub mod paced;
 mod precise;
 pub mod probe;
 pub mod retry;
-#[cfg(feature = "s3")]
-pub mod s3;
 pub mod store_use;
 pub mod sync;
 pub mod tcp;

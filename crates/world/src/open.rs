@@ -1,14 +1,12 @@
 //! From a URL to an object store.
 
 use crate::World;
+use crate::clock::Clock;
 use crate::folder::FolderStore;
 use crate::object_store::{ObjectStore, StoreError};
 use std::path::PathBuf;
 use std::sync::Arc;
 use url::Url;
-
-/// Schemes that will come, so that the answer is not "unknown".
-const LATER: [&str; 6] = ["gs", "gcs", "az", "azure", "abfs", "abfss"];
 
 /// Why there is no store behind a URL. The message says what to change.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -21,7 +19,8 @@ pub enum OpenError {
     Store(#[from] StoreError),
 }
 
-/// The object store that `url` names: `file:///dir` or `s3://bucket/prefix?endpoint=…&region=…`.
+/// The object store that `url` names: `file:///dir`, `s3://bucket/prefix?endpoint=…&region=…`, `gs://bucket/prefix`,
+/// `az://container/prefix?account=…` or `abfs://container@account.dfs.core.windows.net/prefix`.
 ///
 /// A folder is created where it is missing; a bucket is not contacted yet (the [probe](crate::probe) does).
 ///
@@ -35,13 +34,11 @@ pub async fn open_store(url: &str, world: &World) -> Result<Arc<dyn ObjectStore>
             let root = folder_of(&parsed).map_err(wrong)?;
             Ok(Arc::new(FolderStore::open(Arc::clone(&world.disk), Arc::clone(&world.clock), root).await?))
         }
-        "s3" => open_s3(&parsed, world).map_err(|error| match error {
-            OpenError::Url(why) => wrong(why),
-            other => other,
-        }),
-        scheme if LATER.contains(&scheme) => {
-            Err(wrong(format!("{scheme} storage is not served yet, but planned; {}", served())))
-        }
+        scheme @ ("s3" | "gs" | "gcs" | "az" | "azure" | "abfs" | "abfss") => open_cloud(scheme, &parsed, &world.clock)
+            .map_err(|error| match error {
+                OpenError::Url(why) => wrong(why),
+                other => other,
+            }),
         scheme => Err(wrong(format!("{scheme} storage is not known; {}", served()))),
     }
 }
@@ -60,12 +57,16 @@ pub async fn open_store_to_read(url: &str, world: &World) -> Result<Arc<dyn Obje
     }
 }
 
-fn served() -> &'static str {
-    if cfg!(feature = "s3") {
-        "storage is file:///DIR or s3://BUCKET/PREFIX?endpoint=…&region=…"
-    } else {
-        "storage is file:///DIR (this build has no S3)"
-    }
+/// What this build serves.
+fn served() -> String {
+    let clouds = [
+        (cfg!(feature = "s3"), "s3://BUCKET/PREFIX?endpoint=…&region=…"),
+        (cfg!(feature = "gcs"), "gs://BUCKET/PREFIX"),
+        (cfg!(feature = "azure"), "az://CONTAINER/PREFIX?account=…"),
+    ];
+    let clouds = clouds.into_iter().filter(|(is_in, _)| *is_in).map(|(_, form)| form);
+    let forms: Vec<&str> = std::iter::once("file:///DIR").chain(clouds).collect();
+    format!("storage is {}", forms.join(", "))
 }
 
 /// The folder of a `file:` URL.
@@ -86,20 +87,39 @@ fn folder_of(url: &Url) -> Result<PathBuf, String> {
     Ok(path)
 }
 
-#[cfg(feature = "s3")]
-fn open_s3(url: &Url, world: &World) -> Result<Arc<dyn ObjectStore>, OpenError> {
-    let location = crate::s3::S3Location::parse(url).map_err(OpenError::Url)?;
-    if location.is_unprotected() {
+fn open_cloud(scheme: &str, url: &Url, clock: &Arc<dyn Clock>) -> Result<Arc<dyn ObjectStore>, OpenError> {
+    // What follows is empty where nothing of it is in this build.
+    let _unused = (url, clock);
+    match scheme {
+        #[cfg(feature = "s3")]
+        "s3" => {
+            let location = crate::cloud::S3Location::parse(url).map_err(OpenError::Url)?;
+            warn_if_unprotected(location.is_unprotected());
+            Ok(Arc::new(crate::cloud::CloudStore::s3(&location, Arc::clone(clock))?))
+        }
+        #[cfg(feature = "gcs")]
+        "gs" | "gcs" => {
+            let location = crate::cloud::GcsLocation::parse(url).map_err(OpenError::Url)?;
+            warn_if_unprotected(location.is_unprotected());
+            Ok(Arc::new(crate::cloud::CloudStore::gcs(&location, Arc::clone(clock))?))
+        }
+        #[cfg(feature = "azure")]
+        "az" | "azure" | "abfs" | "abfss" => {
+            let location = crate::cloud::AzureLocation::parse(url).map_err(OpenError::Url)?;
+            warn_if_unprotected(location.is_unprotected());
+            Ok(Arc::new(crate::cloud::CloudStore::azure(&location, Arc::clone(clock))?))
+        }
+        other => Err(OpenError::Url(format!("this build has no {other} storage; {}", served()))),
+    }
+}
+
+#[cfg(feature = "cloud")]
+fn warn_if_unprotected(is_unprotected: bool) {
+    if is_unprotected {
         tracing::warn!(
             "the object store's endpoint is plain http on another machine: anybody between can read the data"
         );
     }
-    Ok(Arc::new(crate::s3::S3Store::new(location, Arc::clone(&world.clock))?))
-}
-
-#[cfg(not(feature = "s3"))]
-fn open_s3(_url: &Url, _world: &World) -> Result<Arc<dyn ObjectStore>, OpenError> {
-    Err(OpenError::Url(served().to_owned()))
 }
 
 /// The URL for a message, without what may be a password.
@@ -136,8 +156,6 @@ mod tests {
         for (url, part) in [
             ("bucket", "bucket: not a URL; storage is file:///DIR"),
             ("/a/folder", "not a URL; storage is file:///DIR"),
-            ("gs://bucket", "gs storage is not served yet, but planned"),
-            ("az://bucket", "az storage is not served yet, but planned"),
             ("ftp://host/a", "ftp storage is not known; storage is file:///DIR"),
             ("file://host/dir", "three slashes"),
             ("file:///dir?shared", "?shared is not understood"),

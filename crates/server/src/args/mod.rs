@@ -86,10 +86,13 @@ pub struct StartArgs {
     /// Folder for everything that is not elsewhere: the bucket and the write-ahead log [default: ./millstream-data]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// The bucket that is the cluster: file:///dir or s3://bucket/prefix?endpoint=…&region=… [default: DIR/bucket]
+    /// The bucket that is the cluster [default: DIR/bucket]
+    ///
+    /// file:///dir; s3://bucket/prefix?endpoint=…&region=…; gs://bucket/prefix; az://container/prefix?account=…;
+    /// abfs://container@account.dfs.core.windows.net/prefix. Credentials come from the environment, as your cloud's tools read them.
     #[arg(long, value_name = "URL")]
     pub storage: Option<String>,
-    /// The write-ahead log; may be repeated, as NAME=URL from the second on [default: file://DIR/wal; with s3:// `storage`]
+    /// The write-ahead log; may be repeated, as NAME=URL from the second on [default: file://DIR/wal; with a cloud's bucket `storage`]
     ///
     /// file:///dir?size=2GiB: a ring in a local file. Durable when the disk says so; recovered by a broker with the same folder.
     /// file:///dir?shared: a ring for each start in a folder that all brokers mount under this name; recovered by any of them.

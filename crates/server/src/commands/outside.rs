@@ -78,7 +78,7 @@ pub(super) async fn existing_object_store(
         StorageTarget::Folder(dir) if !dir.is_dir() => {
             Err(CommandError::failed(format!("--storage {target}: no such folder")))
         }
-        StorageTarget::Folder(_) | StorageTarget::S3(_) => {
+        StorageTarget::Folder(_) | StorageTarget::Cloud(_) => {
             world::open_store_to_read(&target.url(), world).await.map_err(|error| not_opened(target, error))
         }
     }

@@ -28,7 +28,7 @@ fn the_defaults_need_no_flag() {
 #[test]
 fn a_remote_bucket_holds_the_log_too() {
     let config = resolved(&["--storage", "s3://bucket/prefix?endpoint=http://127.0.0.1:9000"]).unwrap();
-    assert!(matches!(config.storage, StorageTarget::S3(_)));
+    assert!(matches!(config.storage, StorageTarget::Cloud(_)));
     assert_eq!(only(&config), WalChoice::Storage(Puts::default()));
 }
 

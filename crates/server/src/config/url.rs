@@ -11,8 +11,8 @@ use url::Url;
 pub enum StorageTarget {
     /// A folder.
     Folder(PathBuf),
-    /// An S3-compatible store, as written; `world` reads the rest of the URL.
-    S3(Url),
+    /// A bucket of a cloud, as written; `world` reads the rest of the URL.
+    Cloud(Url),
 }
 
 impl StorageTarget {
@@ -23,7 +23,7 @@ impl StorageTarget {
             StorageTarget::Folder(dir) => {
                 Url::from_file_path(dir).map_or_else(|()| format!("file://{}", dir.display()), String::from)
             }
-            StorageTarget::S3(url) => url.to_string(),
+            StorageTarget::Cloud(url) => url.to_string(),
         }
     }
 }
@@ -33,7 +33,11 @@ impl fmt::Display for StorageTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StorageTarget::Folder(dir) => write!(f, "file://{}", dir.display()),
-            StorageTarget::S3(url) => write!(f, "s3://{}{}", url.host_str().unwrap_or_default(), url.path()),
+            StorageTarget::Cloud(url) => {
+                // Azure's may name a container before its account.
+                let container = if url.username().is_empty() { String::new() } else { format!("{}@", url.username()) };
+                write!(f, "{}://{container}{}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path())
+            }
         }
     }
 }
@@ -86,20 +90,24 @@ const PUTS_PER_GIB: RangeInclusive<u32> = 32..=1024;
 /// One line that says what is wrong with it.
 pub fn storage(text: &str) -> Result<StorageTarget, ConfigError> {
     let wrong = |why: &str| {
-        ConfigError(format!("--storage {text}: {why}; write file:///dir or s3://bucket/prefix?endpoint=…&region=…"))
+        ConfigError(format!(
+            "--storage {text}: {why}; write file:///dir, s3://bucket/prefix?endpoint=…&region=…, gs://bucket/prefix or az://container/prefix?account=…"
+        ))
     };
     let url = Url::parse(text).map_err(|error| wrong(&meant(text).unwrap_or_else(|| error.to_string())))?;
-    if !url.username().is_empty() || url.password().is_some() {
+    let names_a_container = url.scheme().starts_with("abfs");
+    if (!url.username().is_empty() && !names_a_container) || url.password().is_some() {
         // Not shown again: it may hold a secret.
         return Err(ConfigError(
-            "--storage: a URL holds no credentials; give them as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            "--storage: a URL holds no credentials; give them as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or as your cloud's \
+             variables say"
                 .to_owned(),
         ));
     }
     match url.scheme() {
         "file" if url.query().is_some() => Err(wrong("a folder has no parameters")),
         "file" => folder(&url).map(StorageTarget::Folder).map_err(|why| wrong(&why)),
-        "s3" => Ok(StorageTarget::S3(url)),
+        "s3" | "gs" | "gcs" | "az" | "azure" | "abfs" | "abfss" => Ok(StorageTarget::Cloud(url)),
         other => Err(wrong(&format!("{other}:// is not served"))),
     }
 }
@@ -107,7 +115,7 @@ pub fn storage(text: &str) -> Result<StorageTarget, ConfigError> {
 pub(super) fn wal(text: Option<&str>, data: &Path, storage: &StorageTarget) -> Result<WalChoice, ConfigError> {
     let text = match (text, storage) {
         (None, StorageTarget::Folder(_)) => return Ok(WalChoice::File { dir: data.join("wal"), bytes: None }),
-        (None, StorageTarget::S3(_)) => return Ok(WalChoice::Storage(Puts::default())),
+        (None, StorageTarget::Cloud(_)) => return Ok(WalChoice::Storage(Puts::default())),
         (Some(text), _) => text,
     };
     let wrong = |why: &str| {

@@ -22,8 +22,8 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use url::Url;
-use world::s3::fixture::{Fixture, Manner};
-use world::s3::{S3Location, S3Store};
+use world::cloud::fixture::{Fixture, Manner};
+use world::cloud::{CloudStore, S3Location};
 use world::{ObjectStore, PutOutcome, World};
 
 const REMOTE: Delay = Delay { median: Duration::from_millis(30), p99: Duration::from_millis(150) };
@@ -168,7 +168,7 @@ fn bare_puts(url: &Url) -> f64 {
     let runtime = Runtime::new().unwrap();
     let mut best = 0.0_f64;
     for at_once in [2, 4, 8] {
-        let store = S3Store::new(S3Location::parse(url).unwrap(), World::system().clock).unwrap();
+        let store = CloudStore::s3(&S3Location::parse(url).unwrap(), World::system().clock).unwrap();
         let object = Bytes::from(vec![7; 10 << 20]);
         let began = now();
         let put = |n: usize| {

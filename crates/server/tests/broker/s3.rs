@@ -5,7 +5,7 @@ use crate::support::client::Client;
 use crate::support::process::{self, Broker, Refused};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
-use world::s3::fixture::{Fixture, Manner};
+use world::cloud::fixture::{Fixture, Manner};
 
 pub(crate) const CREDENTIALS: [(&str, &str); 3] =
     [("AWS_ACCESS_KEY_ID", "key"), ("AWS_SECRET_ACCESS_KEY", "secret"), ("AWS_REGION", "us-east-1")];

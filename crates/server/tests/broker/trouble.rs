@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
-use world::s3::fixture::Manner;
+use world::cloud::fixture::Manner;
 use world::{ClockExt, World};
 
 const TOPIC: &str = "trouble";

@@ -28,12 +28,15 @@ impl Failure {
         let text = error.to_string();
         let status = status_in(&text);
         let code = element(&text, "Code");
-        // 304 and 412 arrive wrapped once more; 409 does not.
+        // S3's 304 and 412 arrive wrapped once more. 409 says that it exists from Azure alone, which then says so by its code.
         let exists = match error {
-            object_store::Error::AlreadyExists { source, .. } => matches!(
-                source.downcast_ref::<object_store::Error>(),
-                Some(object_store::Error::Precondition { .. } | object_store::Error::NotModified { .. })
-            ),
+            object_store::Error::AlreadyExists { source, .. } => {
+                let is_wrapped = matches!(
+                    source.downcast_ref::<object_store::Error>(),
+                    Some(object_store::Error::Precondition { .. } | object_store::Error::NotModified { .. })
+                );
+                is_wrapped || status == Some(412) || code.as_deref() == Some("BlobAlreadyExists")
+            }
             _ => false,
         };
         let message = match (status, &code, element(&text, "Message")) {
@@ -42,10 +45,11 @@ impl Failure {
             (Some(status), None, _) => format!("the service answered {status}"),
             (None, ..) => innermost(error),
         };
-        let unreachable_credentials = text.contains("169.254.169.254");
-        let hint = if unreachable_credentials {
-            " (no credentials in the environment, so the machine's role was asked for; \
-             set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)"
+        let hint = if text.contains("169.254.169.254") {
+            " (no credentials in the environment, so the machine's role was asked for; set AWS_ACCESS_KEY_ID and \
+             AWS_SECRET_ACCESS_KEY, or what your cloud's tools read)"
+        } else if text.contains("metadata.google.internal") {
+            " (no credentials in the environment, so the machine's account was asked for; set GOOGLE_APPLICATION_CREDENTIALS)"
         } else {
             ""
         };
@@ -60,7 +64,7 @@ impl Failure {
 
     /// The request asked for an object that is not there.
     pub(super) fn is_missing_object(&self) -> bool {
-        self.status == Some(404) && !self.has_code(&["NoSuchBucket"])
+        self.status == Some(404) && !self.has_code(&["NoSuchBucket", "ContainerNotFound"])
     }
 
     /// The range holds no byte of the object, or the service ignored it.
@@ -102,12 +106,13 @@ impl Failure {
     }
 }
 
-/// The status in "… status code: 403 Forbidden: …".
+/// The status in "… status code: 403 Forbidden: …", and in "… Not Found (code: 404)" of Azure's answer for many at once.
 fn status_in(text: &str) -> Option<u16> {
     if text.contains("redirect without LOCATION") {
         return Some(301);
     }
-    let digits = text.split("status code: ").nth(1)?.get(..3)?;
+    let after = |mark: &str| text.split_once(mark).and_then(|(_, rest)| rest.get(..3));
+    let digits = after("status code: ").or_else(|| after("(code: "))?;
     digits.parse().ok()
 }
 
