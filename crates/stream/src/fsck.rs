@@ -3,6 +3,8 @@
 //! Reads only. Object by object, so that memory is bounded by the largest object's block; every byte of every block is read and
 //! checked. What may be there for a while by design (dead objects in their grace, orphans before the sweep, WAL objects of living
 //! and unrecovered starts) is listed apart from what must not be.
+//!
+//! Brokers may go on: an object that is gone is lost only where the ledger's newest image still references it (rule R-3).
 
 use crate::housekeeping::is_wal_leftover;
 use crate::keys::{DATA_PREFIX, WAL_PREFIX, data_key, object_of_key, wal_of_key};
@@ -11,7 +13,9 @@ use crate::quarantine;
 use crate::read::blocks_of;
 use base::{ObjectId, Offset, OffsetRange, StreamId, WalId};
 use bytes::Bytes;
+use control::{Ledger, LedgerError};
 use control_core::{Image, Reference};
+use futures::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use stream_core::abandoned::Abandoned;
@@ -28,6 +32,8 @@ const PAGE_KEYS: usize = 1000;
 pub struct FsckReport {
     /// Objects that are referenced.
     pub objects: usize,
+    /// Those of them that brokers have replaced and deleted before they were read.
+    pub replaced: usize,
     /// Blocks whose every byte was checked.
     pub blocks: usize,
     /// Bytes of these.
@@ -50,22 +56,42 @@ pub struct FsckReport {
     pub abandoned: Vec<Abandoned>,
 }
 
-/// Checks everything in the bucket against `image`, which should be as new as the bucket: the ledger's confirmed end, with no broker
-/// writing meanwhile.
+/// Why nothing is known.
+#[derive(Debug, thiserror::Error)]
+pub enum FsckError {
+    /// The bucket can't be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Its ledger can't.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+/// Reads the ledger to its confirmed end.
+pub type Newest<'a> = dyn Fn() -> BoxFuture<'a, Result<Arc<Image>, LedgerError>> + Sync + 'a;
+
+/// Checks everything in the bucket against `image`, and asks for the `newest` where the bucket has not what that says.
 ///
 /// # Errors
-/// The store can't be read; nothing is known then.
-pub async fn fsck(store: &Arc<dyn ObjectStore>, image: &Image) -> Result<FsckReport, StoreError> {
+/// The store or the ledger can't be read; nothing is known then.
+pub async fn fsck(store: &Arc<dyn ObjectStore>, image: &Image, newest: &Newest<'_>) -> Result<FsckReport, FsckError> {
     let mut report = FsckReport::default();
     for (stream, record) in &image.streams {
         check_coverage(&mut report, *stream, record);
     }
-    let references = references_by_object(image);
-    for (object, references) in &references {
+    let mut missing = Vec::new();
+    for (object, references) in &references_by_object(image) {
         report.objects += 1;
-        check_object(store, &mut report, image, *object, references).await?;
+        match check_object(store, &mut report, image, *object, references).await {
+            Ok(()) => {}
+            Err(StoreError::NotFound(_)) => missing.push(*object),
+            Err(error) => return Err(error.into()),
+        }
     }
-    list_data(store, &mut report, image).await?;
+    let unknown = list_data(store, &mut report, image).await?;
+    if !missing.is_empty() || !unknown.is_empty() {
+        judge(&mut report, newest().await?.as_ref(), &missing, unknown);
+    }
     list_wals(store, &mut report, image).await?;
     for (_, marker) in quarantine::markers(store).await? {
         match marker {
@@ -74,6 +100,16 @@ pub async fn fsck(store: &Arc<dyn ObjectStore>, image: &Image) -> Result<FsckRep
         }
     }
     Ok(report)
+}
+
+/// The same as of the newest image of a ledger that is open.
+///
+/// # Errors
+/// As [`fsck`].
+pub async fn fsck_of(store: &Arc<dyn ObjectStore>, ledger: &Ledger) -> Result<FsckReport, FsckError> {
+    let newest = || -> BoxFuture<'_, _> { Box::pin(ledger.refresh()) };
+    let image = newest().await?;
+    fsck(store, &image, &newest).await
 }
 
 /// References are contiguous from the start to the stream's committed end, and nothing lies between objects and WALs.
@@ -134,6 +170,7 @@ async fn check_states(
     Ok(())
 }
 
+/// *Not found* where the object is gone, be it in the middle.
 async fn check_object(
     store: &Arc<dyn ObjectStore>,
     report: &mut FsckReport,
@@ -141,23 +178,18 @@ async fn check_object(
     object: ObjectId,
     references: &[(StreamId, Reference)],
 ) -> Result<(), StoreError> {
-    let (index, states) = match read_index(store, object).await {
-        Ok(Ok((index, size))) => {
+    let (index, states) = match read_index(store, object).await? {
+        Ok((index, size)) => {
             let expected = image.objects.get(&object).map(|record| record.size);
             if expected != Some(size) {
                 report.problems.push(format!("object {object} has {size} bytes, the ledger says {expected:?}"));
             }
             (index.blocks, index.states)
         }
-        Ok(Err(why)) => {
+        Err(why) => {
             report.problems.push(format!("object {object}: {why}"));
             return Ok(());
         }
-        Err(StoreError::NotFound(_)) => {
-            report.problems.push(format!("object {object} is referenced and not in the bucket"));
-            return Ok(());
-        }
-        Err(error) => return Err(error),
     };
     // One without bytes says that there are no batches, so that the object has none.
     for (stream, reference) in references.iter().filter(|(_, reference)| reference.bytes > 0) {
@@ -208,19 +240,39 @@ fn hole_in(blocks: &[BlockEntry], range: OffsetRange) -> Option<OffsetRange> {
     (next < range.next).then(|| OffsetRange::new(next.max(Offset(range.base.0)), range.next))
 }
 
-async fn list_data(store: &Arc<dyn ObjectStore>, report: &mut FsckReport, image: &Image) -> Result<(), StoreError> {
+/// Objects that the image does not reference.
+async fn list_data(
+    store: &Arc<dyn ObjectStore>,
+    report: &mut FsckReport,
+    image: &Image,
+) -> Result<Vec<ObjectId>, StoreError> {
+    let mut unknown = Vec::new();
     let mut pages = Pages::new(store.as_ref(), DATA_PREFIX, PAGE_KEYS);
     while let Some(page) = pages.next().await? {
         for meta in &page {
             match object_of_key(&meta.key) {
                 None => report.strangers.push(meta.key.clone()),
                 Some(object) if image.objects.contains_key(&object) => {}
-                Some(object) if image.dead_objects.contains_key(&object) => report.dead.push(object),
-                Some(object) => report.orphans.push(object),
+                Some(object) => unknown.push(object),
             }
         }
     }
-    Ok(())
+    Ok(unknown)
+}
+
+/// By an image that is newer than all that was looked at: what is missing is lost where it is referenced even now, since what is dead is
+/// never referenced again (rule R-2); what was not known may have been committed, or have died, since.
+fn judge(report: &mut FsckReport, newest: &Image, missing: &[ObjectId], unknown: Vec<ObjectId>) {
+    for object in missing {
+        if newest.objects.contains_key(object) {
+            report.problems.push(format!("object {object} is referenced and not in the bucket"));
+        } else {
+            report.replaced += 1;
+        }
+    }
+    for object in unknown.into_iter().filter(|object| !newest.objects.contains_key(object)) {
+        if newest.dead_objects.contains_key(&object) { report.dead.push(object) } else { report.orphans.push(object) }
+    }
 }
 
 async fn list_wals(store: &Arc<dyn ObjectStore>, report: &mut FsckReport, image: &Image) -> Result<(), StoreError> {

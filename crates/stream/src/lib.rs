@@ -52,7 +52,7 @@ pub mod wal;
 
 pub use abandon::{AbandonLogs, AbandonOutcome, abandon_logs, logs_of_ring, lost_with};
 pub use compaction::{Blocks, CompactionUse, Rewrite, Scan, StoredPart};
-pub use fsck::{FsckReport, fsck};
+pub use fsck::{FsckError, FsckReport, Newest, fsck, fsck_of};
 pub use keys::{data_key, object_of_key};
 pub use object_index::{IndexRead, read_index};
 pub use offsets::Greatest;

@@ -11,6 +11,7 @@ use base::{Offset, OffsetRange, StreamId, UnixMillis, WalId};
 use bytes::Bytes;
 use control::LedgerOptions;
 use control_core::{Command, Image, Outcome};
+use futures::future::BoxFuture;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -268,7 +269,8 @@ fn what_only_lost_logs_had_is_given_up_and_no_offset_comes_back() {
         assert!(after.wals.is_empty() && after.living().next().is_none(), "nothing is left behind");
         assert_eq!(control_core::check(&after), Vec::<String>::new());
         assert_eq!(after.ownerless_streams(), [ids.plain, ids.idempotent, ids.moved]);
-        let report = stream::fsck(&bucket(&world, root).await, &after).await.unwrap();
+        let newest = || -> BoxFuture<'_, _> { Box::pin(async { Ok(Arc::new(image(&world, root).await)) }) };
+        let report = stream::fsck(&bucket(&world, root).await, &after, &newest).await.unwrap();
         assert_eq!((report.problems, report.strangers), (Vec::new(), Vec::new()));
         assert_eq!(report.abandoned.len(), 2, "one for each ring");
     });

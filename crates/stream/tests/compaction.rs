@@ -8,8 +8,9 @@ use support::*;
 
 use base::{ObjectId, Offset, OffsetRange, StreamEpoch, StreamId, UnixMillis};
 use control_core::{Command, NewObject, Outcome, Reference, Swap};
+use futures::future::BoxFuture;
 use std::time::Duration;
-use stream::{Store, data_key};
+use stream::{Store, data_key, fsck};
 use stream_core::object::ObjectBuilder;
 use stream_core::testing::batch;
 use world::{ObjectStore, PutOutcome};
@@ -54,6 +55,49 @@ fn many_small_objects_become_few_and_nothing_changes_for_readers() {
             check_bucket(&world, root, &store).await;
         });
     }
+}
+
+/// A check takes long, and brokers go on: what was merged and deleted under its eyes is not lost, and what is lost still is.
+#[test]
+fn a_check_knows_what_was_replaced_from_what_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    life(|world| async move {
+        let store = start(&world, root, Kind::Objects, eager(Duration::from_millis(10))).await;
+        let [id] = create(&store, "a", 1).await[..] else { panic!("one") };
+        let image = || store.ledger().image();
+        let mut early = None;
+        for round in 1..=20 {
+            append(&store.stream(id).unwrap(), 3, 150).await;
+            until("the round is uploaded", || image().streams[&id].committed().0 == round * 3).await;
+            early = early.or_else(|| Some(image()));
+        }
+        let early = early.unwrap();
+        let is_live = |object: &ObjectId| image().objects.contains_key(object);
+        until("what was there early is merged", || !early.objects.keys().any(is_live)).await;
+        let bucket = bucket(&world, root).await;
+        let gone: Vec<String> = early.objects.keys().map(|object| data_key(*object)).collect();
+        bucket.delete(&gone).await.unwrap();
+        let newest = || -> BoxFuture<'_, _> { Box::pin(store.ledger().refresh()) };
+        let report = fsck(&bucket, &early, &newest).await.unwrap();
+        assert_eq!((report.problems, report.replaced), (Vec::new(), gone.len()));
+
+        let mut now = store.ledger().refresh().await.unwrap();
+        loop {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            let later = store.ledger().refresh().await.unwrap();
+            // Nothing is merged any more.
+            if later.objects == now.objects {
+                break;
+            }
+            now = later;
+        }
+        let lost = *now.objects.keys().next_back().unwrap();
+        bucket.delete(&[data_key(lost)]).await.unwrap();
+        let report = fsck(&bucket, &now, &newest).await.unwrap();
+        let told = report.problems.iter().any(|it| *it == format!("object {lost} is referenced and not in the bucket"));
+        assert!(told, "{:?}", report.problems);
+    });
 }
 
 #[test]

@@ -182,7 +182,7 @@ fn what_is_saved_again_frees_the_older_object() {
 }
 
 async fn fsck_dead(store: &Store, bucket: &std::sync::Arc<dyn world::ObjectStore>) -> usize {
-    let report = stream::fsck(bucket, &store.ledger().refresh().await.unwrap()).await.unwrap();
+    let report = stream::fsck_of(bucket, store.ledger()).await.unwrap();
     assert_eq!(report.problems, Vec::<String>::new());
     report.dead.len() + report.orphans.len()
 }

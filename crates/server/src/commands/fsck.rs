@@ -1,18 +1,17 @@
 //! `millstream fsck`: whether the bucket holds every byte that the ledger speaks of. Ends with code 1 where anything is wrong.
 //!
-//! For a bucket that no broker writes meanwhile. What only a local log holds is not seen: such logs are named.
+//! Brokers may go on meanwhile: what is checked is the bucket as of the ledger entry that is told. What only a local log holds is not seen:
+//! such logs are named.
 
 use super::{CommandError, counted, outside, say_all, say_json};
 use crate::args::StorageArgs;
 use base::WalId;
 use control_core::{Image, NodeState, WalState};
+use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use stream::{Abandoned, FsckReport, LostPart, fsck};
 use world::{ObjectStore, World};
-
-/// How often a bucket is checked that changes meanwhile.
-const TRIES_MAX: u32 = 3;
 
 /// Prints what is there, then what is wrong. Whether anything is wrong is the command's outcome, whoever reads what is told of it.
 ///
@@ -41,27 +40,16 @@ struct Findings {
 }
 
 async fn check(store: &Arc<dyn ObjectStore>) -> Result<Findings, String> {
-    let mut tries = 0;
-    let (dump, report) = loop {
-        let dump = control::read_all(store.as_ref()).await.map_err(|error| error.to_string())?;
-        if dump.format.is_none() {
-            return Err("there is no cluster here".to_owned());
-        }
-        let report = fsck(store, &dump.image).await.map_err(|error| error.to_string())?;
-        tries += 1;
-        if report.problems.is_empty() || tries == TRIES_MAX || !has_moved(store, &dump.image).await? {
-            break (dump, report);
-        }
-    };
+    let dump = control::read_all(store.as_ref()).await.map_err(|error| error.to_string())?;
+    if dump.format.is_none() {
+        return Err("there is no cluster here".to_owned());
+    }
+    let newest =
+        || Box::pin(async { Ok(Arc::new(control::read_all(store.as_ref()).await?.image)) }) as BoxFuture<'_, _>;
+    let report = fsck(store, &dump.image, &newest).await.map_err(|error| error.to_string())?;
     let problems = dump.problems.into_iter().chain(report.problems.iter().cloned()).collect();
     let left = logs_left(&dump.image);
     Ok(Findings { image: dump.image, report, left, problems })
-}
-
-/// Whether a broker has changed the ledger meanwhile: then what was missed may have been compacted or deleted under this check's eyes.
-async fn has_moved(store: &Arc<dyn ObjectStore>, image: &Image) -> Result<bool, String> {
-    let now = control::read_all(store.as_ref()).await.map_err(|error| error.to_string())?;
-    Ok(now.image.seq != image.seq)
 }
 
 /// A log that may hold records, or producers' state, that are in no object: what this check can't see.
@@ -120,6 +108,9 @@ impl Findings {
             1 => lines.push(format!("1 {one}")),
             count => lines.push(format!("{count} {more}")),
         };
+        let replaced =
+            ("data object was replaced and deleted meanwhile", "data objects were replaced and deleted meanwhile");
+        note(report.replaced, replaced.0, replaced.1);
         let dead = ("dead data object awaits its deletion", "dead data objects await their deletion");
         note(report.dead.len(), dead.0, dead.1);
         let orphans = (
@@ -155,6 +146,7 @@ impl Findings {
             "topics": image.topics.len(),
             "partitions": image.streams.len(),
             "objects": report.objects,
+            "replaced_objects": report.replaced,
             "blocks": report.blocks,
             "bytes": report.bytes,
             "dead_objects": report.dead.len(),

@@ -61,7 +61,7 @@ async fn look(cluster: &Cluster, watch: &ImageWatch) -> Result<Found, String> {
     trace.count("check.rebuilt");
     let unfinished = unfinished(cluster, &image);
     let found = if unfinished.is_empty() {
-        let report = stream::fsck(&store, &image).await.map_err(|error| error.to_string())?;
+        let report = stream::fsck_of(&store, &ledger).await.map_err(|error| error.to_string())?;
         trace.count("check.fsck");
         let left_over = left_over(&report);
         let moved = ledger.refresh().await.map_err(|error| error.to_string())?.seq != image.seq;

@@ -24,21 +24,28 @@ const STORED_PERCENT: u64 = 200;
 /// Objects of an empty cluster: its format, its ledger since the last but one snapshot, fences.
 const EMPTY_OBJECTS_MAX: usize = 600;
 
-/// The budgets that a sample breaks.
-pub(super) fn broken(plan: &DayPlan, sample: &Sample) -> Vec<String> {
+/// The budgets that the last of these samples breaks. What is put and asked for is judged by the hours so far: the merge of a high level
+/// writes in one of them what came in many.
+pub(super) fn broken(plan: &DayPlan, samples: &[Sample]) -> Vec<String> {
+    let Some(sample) = samples.last() else { return Vec::new() };
     let hour = sample.hour;
     let merged = DayPlan::merged_object_bytes();
+    let mean = |of: fn(&Sample) -> u64| samples.iter().map(of).sum::<u64>() / hour.max(1);
     let bounds = [
         ("data objects", sample.stored_objects as u64, WAITING_OBJECTS + plan.live_bytes_max() / merged),
         ("bytes stored", sample.stored_bytes, plan.live_bytes_max() * STORED_PERCENT / 100),
-        ("bytes put as data", sample.put_bytes, plan.bytes_per_hour() * (1 + LEVELS)),
+        ("bytes put as data, an hour", mean(|it| it.put_bytes), plan.bytes_per_hour() * (1 + LEVELS)),
         ("references of a stream", sample.references_max as u64, REFERENCES_MAX),
         (
             "bytes of the ledger's snapshot",
             sample.snapshot_bytes,
             STREAM_BYTES * sample.streams as u64 + REFERENCE_BYTES * sample.references as u64,
         ),
-        ("requests, in PUTs", sample.put_equivalents(), UPLOADS_PER_HOUR + plan.bytes_per_hour() * LEVELS / merged),
+        (
+            "requests, in PUTs, an hour",
+            mean(Sample::put_equivalents),
+            UPLOADS_PER_HOUR + plan.bytes_per_hour() * LEVELS / merged,
+        ),
     ];
     let over = bounds.into_iter().filter(|(_, found, allowed)| found > allowed);
     over.map(|(what, found, allowed)| format!("hour {hour}: {found} {what}, budget {allowed}")).collect()

@@ -14,7 +14,7 @@ use base::Seed;
 use clap::ValueEnum;
 use std::sync::Arc;
 use std::time::Duration;
-use stream::{NamedWal, Options, StartRequest, Store, StoreProbe, WalTarget, fsck};
+use stream::{NamedWal, Options, StartRequest, Store, StoreProbe, WalTarget, fsck_of};
 use world::{Metered, ObjectStore, World};
 
 pub use plot::plot;
@@ -119,10 +119,9 @@ impl Day {
                 load::trim(plan, &streams, hour, keep).await?;
             }
             self.note(broker.sample(universe, hour, Some(&last)), &mut last, tell);
-            self.broken.extend(budget::broken(plan, &last));
+            self.broken.extend(budget::broken(plan, &self.samples));
         }
-        let image = broker.store.ledger().refresh().await.map_err(|error| error.to_string())?;
-        let report = fsck(&broker.objects, &image).await.map_err(|error| error.to_string())?;
+        let report = fsck_of(&broker.objects, broker.store.ledger()).await.map_err(|error| error.to_string())?;
         self.broken.extend(report.problems.into_iter().chain(report.strangers).take(10));
         load::delete(&broker.store).await?;
         for hour in plan.hours + 1..=plan.hours + 2 {

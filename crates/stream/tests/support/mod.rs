@@ -12,7 +12,7 @@ use std::time::Duration;
 use stream::wal::WalOptions;
 use stream::{
     Appended, CompactionOptions, Confirmation, NamedWal, NumberedBatch, Options, StartRequest, Store, Stream,
-    WalTarget, fsck,
+    WalTarget, fsck_of,
 };
 use stream_core::testing::{batch, batch_bytes};
 use world::folder::FolderStore;
@@ -179,7 +179,7 @@ pub(crate) async fn until(what: &str, reached: impl Fn() -> bool) {
 }
 
 pub(crate) async fn check_bucket(world: &World, root: &Path, store: &Store) {
-    let report = fsck(&bucket(world, root).await, &store.ledger().refresh().await.unwrap()).await.unwrap();
+    let report = fsck_of(&bucket(world, root).await, store.ledger()).await.unwrap();
     assert_eq!(report.problems, Vec::<String>::new());
     assert_eq!(report.strangers, Vec::<String>::new());
 }
