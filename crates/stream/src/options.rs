@@ -76,7 +76,8 @@ pub struct CompactionOptions {
     pub bytes_per_second: u64,
     /// An object is written anew when more than so many per cent of it are dead,
     pub dead_percent_max: u64,
-    /// and have been for so long: most objects die as a whole soon after.
+    /// and have been for so long: most objects die as a whole soon after, and until then their dead bytes cost less than writing the others
+    /// once more (`docs/adr/0141-what-is-worth-compacting.md`).
     pub dead_age: Duration,
     /// What a job has written is handed to the ledger when it is so many bytes, or so many swaps, and the present object is large enough to
     /// be ended; and at the job's end.
@@ -197,7 +198,7 @@ impl CompactionOptions {
             part_bytes: 64 << 10,
             bytes_per_second: 64 * MIB,
             dead_percent_max: 50,
-            dead_age: Duration::from_mins(30),
+            dead_age: Duration::from_hours(3),
             replace_bytes: 512 * MIB,
             replace_swaps: 4096,
             yield_max: Duration::from_secs(5),
