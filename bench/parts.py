@@ -19,6 +19,7 @@ BACKLOG_SECONDS = 10
 COLD_GIB = float(os.environ.get("BENCH_COLD_GIB", "10"))
 COLD_READERS = 32
 COLD_SECONDS = 30
+COLD_SETTLES_SECONDS = 60
 
 
 def start(system, folder):
@@ -128,7 +129,10 @@ def catch_up(system, folder):
 
 
 def cold(system, folder):
-    """32 readers begin at old data that no cache holds, while others go on publishing at 5 MB/s; BENCH_COLD_GIB of it, 10 unless told."""
+    """32 readers begin at old data that no cache holds, while others go on publishing at 5 MB/s; BENCH_COLD_GIB of it, 10 unless told.
+
+    The readers' own work is left to what the broker and the producer do not need of the processors, as if they ran elsewhere.
+    """
     with system.started(folder) as running:
         running.create("old", 16)
         running.create("load", 16)
@@ -136,9 +140,11 @@ def cold(system, folder):
         while written < COLD_GIB * GIB:
             written += load(running, "produce", "old", rate=None, seconds=10, linger=5)["bytes"]
         running.forget_caches()
+        # What was written is merged, or flushed, for a while.
+        time.sleep(COLD_SETTLES_SECONDS)
         shape = {"rate": 5000, "size": 1000, "seconds": COLD_SECONDS, "warmup": 5}
         alone = load(running, "produce", "load", **shape)
-        reader = running.begin("bench", "consume", "old", "--readers", COLD_READERS, "--duration", COLD_SECONDS + 10)
+        reader = running.begin("bench", "consume", "old", "--readers", COLD_READERS, "--duration", COLD_SECONDS + 10, nice=19)
         beside = load(running, "produce", "load", **shape)
         read = json.loads(reader.communicate()[0])
         before, after = alone["latency_ms"], beside["latency_ms"]

@@ -57,9 +57,10 @@ class Running:
             sys.exit(f"{' '.join(map(str, words))} failed:\n{done.stderr}\nthe broker's log is {self.server.log_path}")
         return done.stdout
 
-    def begin(self, *words):
-        """The same, which goes on beside what comes next."""
-        return subprocess.Popen(self.command(*words), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+    def begin(self, *words, nice=0):
+        """The same, which goes on beside what comes next; with `nice` it takes what everybody else leaves of the processors."""
+        command = ["nice", "-n", str(nice), *self.command(*words)]
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
 
     def forget_caches(self):
         """A broker that was stopped and started again, and nothing of its files in the kernel's memory."""
