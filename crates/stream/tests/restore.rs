@@ -183,6 +183,12 @@ fn without_any_ledger_the_records_are_read_again_under_other_names_or_their_own(
             }
             assert!(written.next_stream_id > given[1] && written.next_node_epoch >= live.next_node_epoch);
             assert!(written.next_producer_id > live.next_producer_id);
+            // Numbers that somebody may have seen are not given out again; and retention takes nothing until it is told how much.
+            assert!(written.next_stream_id.0 > live.next_stream_id.0 + 1000 && written.seq.0 > live.seq.0 + 1000);
+            assert!(written.next_node_epoch.0 > live.next_node_epoch.0 + 1000);
+            let settings = &written.topics.values().next().unwrap().configs;
+            assert_eq!(settings.get("retention.ms").map(String::as_str), Some("-1"));
+            assert_eq!(settings.get("retention.bytes").map(String::as_str), Some("-1"));
         });
         serves(root, ids);
     }

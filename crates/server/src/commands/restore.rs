@@ -296,7 +296,7 @@ fn stream_lines(streams: &BTreeMap<StreamId, StreamTold>) -> Vec<String> {
 fn limits(plan: &RestorePlan) -> Vec<String> {
     let mut lines = Vec::new();
     if plan.streams.values().any(|stream| !stream.named_by_ledger) {
-        lines.push("names, partitions and settings of topics stand in the ledger alone: name them by --topic, and set them again".to_owned());
+        lines.push("names, partitions and settings of topics stand in the ledger alone: name them by --topic, and set them again; until then retention deletes nothing of them (retention.ms=-1, retention.bytes=-1)".to_owned());
     }
     if plan.deleted_streams > 0 {
         lines.push(format!("{} of deleted topics are left out", counted(plan.deleted_streams as u64, "partition")));

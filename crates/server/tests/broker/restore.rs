@@ -65,7 +65,7 @@ fn a_ledger_that_is_gone_is_rebuilt_under_the_names_that_are_given() {
     let (code, told, err) = run(&named);
     assert_eq!((code, err.as_str()), (Some(0), ""), "{told}");
     assert!(
-        told.contains("orders-1 (stream 2): offsets 0..1, 1 record") && told.contains("ledger snapshot 1"),
+        told.contains("orders-1 (stream 2): offsets 0..1, 1 record") && told.contains("ledger snapshot 1099511627776"),
         "{told}"
     );
     assert_eq!(reads(&folder, "orders"), "a\nb\nc\n");

@@ -5,6 +5,7 @@
 //!
 //! Pure; what comes out must pass [`control_core::check`].
 
+use super::NUMBERS_SKIPPED;
 use super::cover::{Cover, Part, cover, nothing_at};
 use super::find::{Found, FoundObject};
 use base::{
@@ -18,6 +19,9 @@ use control_core::{
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use stream_core::object::StateEntry;
+
+/// Stream epochs that are passed over: far more rises than entries can have been lost with, and restores enough are left.
+const EPOCHS_SKIPPED: i32 = 1_000_000;
 
 /// What the image is made with, beside what was found.
 pub(super) struct Frame {
@@ -151,7 +155,7 @@ impl Frame {
         image.leader_history.push((self.term, self.seq, self.nonce));
         let surplus = image.leader_history.len().saturating_sub(LEADER_HISTORY_MAX);
         image.leader_history.drain(..surplus);
-        image.next_node_epoch = NodeEpoch(self.start.0 + 1);
+        image.next_node_epoch = NodeEpoch(self.start.0.saturating_add(1));
         image.next_producer_id = self.next_producer_id;
         image.wals = Default::default();
         image.nodes = buried(base).into_iter().collect();
@@ -169,13 +173,13 @@ impl Frame {
             name: name.to_owned(),
             partitions: partitions.to_vec(),
             replication_factor: 1,
-            configs: BTreeMap::new(),
+            configs: settings(internal),
             internal,
         };
         let given = self.named.iter().map(|(name, it)| topic(name, it.id, &it.partitions, it.internal));
         let mut topics: Vec<Topic> = given.collect();
         for stream in streams {
-            image.next_stream_id = image.next_stream_id.max(StreamId(stream.0 + 1));
+            image.next_stream_id = image.next_stream_id.max(StreamId(stream.0.saturating_add(1)));
             if !named.contains(&stream) {
                 let mut name = format!("recovered-stream-{stream}");
                 while image.topic_names.contains_key(&name) || self.named.contains_key(&name) {
@@ -186,6 +190,7 @@ impl Frame {
                 topics.push(topic(&name, id, &[stream], false));
             }
         }
+        image.next_stream_id = StreamId(image.next_stream_id.0.saturating_add(NUMBERS_SKIPPED));
         let mut places = BTreeMap::new();
         for topic in topics {
             let id = topic.id;
@@ -195,6 +200,16 @@ impl Frame {
         }
         places
     }
+}
+
+/// Settings of a topic whose own are lost. By the defaults a broker would delete what is older than a week as soon as it starts, so nothing
+/// is deleted until its operator has set them again. The brokers' own topics have Kafka's.
+fn settings(internal: bool) -> BTreeMap<String, String> {
+    let settings: &[(&str, &str)] = match internal {
+        true => &[("cleanup.policy", "compact"), ("compression.type", "producer"), ("segment.bytes", "104857600")],
+        false => &[("retention.bytes", "-1"), ("retention.ms", "-1")],
+    };
+    settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
 /// All starts dead, and of each broker the newest alone: by it an address finds its id again.
@@ -281,12 +296,11 @@ impl StreamMaker<'_> {
         (record, missing)
     }
 
-    /// Above whatever the stream's epoch can have been: each rise of it took the death of a start.
+    /// Far above whatever the stream's epoch can have been.
     fn epoch(&self, parts: &[Part]) -> StreamEpoch {
         let seen = parts.iter().flat_map(|part| &part.blocks).map(|block| block.stream_epoch).max();
         let newest = self.known.map(|known| known.epoch).max(seen).unwrap_or_default();
-        let starts = i32::try_from(self.frame.start.0).unwrap_or(i32::MAX);
-        StreamEpoch(newest.0.saturating_add(starts))
+        StreamEpoch(newest.0.saturating_add(EPOCHS_SKIPPED))
     }
 
     /// The greatest offset that the ledger shows was given out, or trimmed; or that may have been where a log was given up, of which the

@@ -23,7 +23,7 @@ use crate::keys::{ABANDONED_PREFIX, WAL_PREFIX, data_key};
 use crate::quarantine;
 use crate::wal::{self, FoundRing};
 use assemble::{Frame, NamedTopic, assemble};
-use base::{LedgerEpoch, NodeEpoch, ObjectId, StreamId, TopicId, WalId};
+use base::{LedgerEpoch, LedgerSeq, NodeEpoch, ObjectId, StreamId, TopicId, WalId};
 use control::{LedgerError, Survey};
 use control_core::{Command, Image, WalState};
 use find::{Found, LogPlace, find_logs, find_objects, find_ring};
@@ -35,6 +35,12 @@ use world::{ClockExt, GetRange, ObjectStore, Pages, PutOutcome, StoreError, Worl
 
 /// Producer ids that are passed over where the ledger does not say which were handed out: far more than brokers take in advance.
 const PRODUCER_IDS_SKIPPED: i64 = 1_000_000;
+
+/// Numbers of starts and streams that are passed over likewise: who had one that is not known must not meet another of the same number.
+pub(super) const NUMBERS_SKIPPED: u64 = 1_000_000;
+/// Entries that are passed over. Whoever led until now finds the snapshot above all that it can write, and stops (rule A-1), also where
+/// the newest entries are gone without a trace.
+const ENTRIES_SKIPPED: u64 = 1 << 40;
 
 /// Why it can't be done: one line that says what to do.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -208,26 +214,25 @@ async fn frame(
     request: &RestoreRequest,
 ) -> Result<Frame, RestoreError> {
     let clock = world.clock.as_ref();
-    let mut start = survey.image.next_node_epoch.max(NodeEpoch(1));
     let mut term = survey.image.leader.epoch;
-    let mut seen: Vec<NodeEpoch> = found.starts.iter().copied().collect();
+    // A stray object of an impossible number must not leave none to be given.
+    let possible = found.starts.iter().copied().filter(|start| start.0 < u64::MAX / 2);
+    let mut seen: Vec<NodeEpoch> = possible.chain([survey.image.next_node_epoch]).collect();
     for entry in &survey.beyond {
         term = term.max(entry.epoch);
         seen.extend(entry.commands.iter().map(|(id, _)| id.requester));
-        let registered = entry.commands.iter().filter(|(_, command)| matches!(command, Command::Register { .. }));
-        // Each got a number of its own, which is not in the entry.
-        start = NodeEpoch(start.0 + registered.count() as u64);
     }
     let named = request.topics.iter().map(|(name, (partitions, internal))| {
         let id = TopicId(u128::from(clock.random()) << 64 | u128::from(clock.random()));
         (name.clone(), NamedTopic { id, partitions: partitions.clone(), internal: *internal })
     });
     Ok(Frame {
-        seq: survey.highest().next(),
+        seq: LedgerSeq(survey.highest().0.saturating_add(ENTRIES_SKIPPED)),
         nonce: clock.nonce(),
         cluster_id: cluster_of(survey).unwrap_or_else(|| u128::from(clock.random()) << 64 | u128::from(clock.random())),
-        term: LedgerEpoch(term.0 + 1),
-        start: seen.into_iter().map(|epoch| NodeEpoch(epoch.0 + 1)).max().unwrap_or_default().max(start),
+        term: LedgerEpoch(term.0.saturating_add(NUMBERS_SKIPPED)),
+        // Of starts that left no trace, or only one in an entry, the number is not known.
+        start: NodeEpoch(seen.iter().map(|epoch| epoch.0).max().unwrap_or_default().saturating_add(NUMBERS_SKIPPED)),
         next_producer_id: match verdict {
             Verdict::Whole | Verdict::Folds => survey.image.next_producer_id,
             Verdict::Rebuilt => next_producer_id(store, survey, found).await?,

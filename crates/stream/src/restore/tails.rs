@@ -1,16 +1,21 @@
 //! What only write-ahead logs hold, beyond the ends of what is in objects: chosen, and laid into objects of the restore's own.
 //!
-//! A log's trim point and its sealed end were in the ledger. So a log only ever extends what objects hold: at offsets that they have, it
-//! says the same; what a ring holds below them is left over from earlier laps.
+//! A log's trim point and its sealed end were in the ledger. Where that is gone, what a log holds beyond its end is told from what was
+//! acknowledged by the offsets of later tenures; what a ring holds below its trim point, left over from earlier laps, was acknowledged
+//! once, and is back where retention has removed its objects since.
 
 use super::RestoreError;
 use super::find::{Found, FoundObject, LogPlace};
 use crate::keys::data_key;
 use crate::wal::{ObjectWalReader, Patience, RingFile, WalReader, WalSpan};
-use base::{NodeEpoch, ObjectId, Offset, OffsetRange, StreamId, UnixMillis, WalPosition, crc32c_joined};
+use base::{
+    NodeEpoch, ObjectId, Offset, OffsetRange, StreamEpoch, StreamId, UnixMillis, WalId, WalPosition, crc32c_joined,
+};
 use bytes::Bytes;
-use control_core::Image;
+use control_core::{Image, WalState};
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 use stream_core::object::{BlockEntry, ObjectBuilder, Run, StateEntry};
@@ -36,38 +41,120 @@ pub(super) struct TailBatch {
     pub(super) log: usize,
 }
 
-/// What the logs add, by stream and offset.
+/// What the logs add, by stream and offset: whatever counts by [`Validity`], at offsets that no object has.
+///
+/// Blocks are uploaded two at a time, and a successor uploads before its predecessor's tail is: so there are offsets below the greatest
+/// of the objects that only a log has.
 pub(super) fn choose(found: &Found, image: &Image) -> Vec<TailBatch> {
-    let mut ends: BTreeMap<StreamId, Offset> = BTreeMap::new();
-    for (stream, part) in found.objects.values().flat_map(|object| &object.parts) {
-        let end = ends.entry(*stream).or_default();
-        *end = part.range().next.max(*end);
-    }
+    let validity = Validity::of(found, image);
     let mut by_stream: BTreeMap<StreamId, Vec<TailBatch>> = BTreeMap::new();
     for (log, held) in found.logs.iter().enumerate() {
-        for (entry, span) in &held.entries {
-            let has_it = ends.get(&entry.stream).is_some_and(|end| entry.range.base < *end);
-            if !has_it && !entry.range.is_empty() && !image.is_deleted(entry.stream) {
-                by_stream.entry(entry.stream).or_default().push(TailBatch { entry: *entry, span: *span, log });
-            }
+        for (entry, span) in held.entries.iter().filter(|(entry, span)| validity.counts(held.wal, entry, *span)) {
+            by_stream.entry(entry.stream).or_default().push(TailBatch { entry: *entry, span: *span, log });
         }
     }
+    let mut taken = taken(found, image);
     let mut chosen = Vec::new();
     for (stream, mut batches) in by_stream {
-        batches.sort_by_key(|batch| batch.entry.range.base);
-        let mut kept: Vec<TailBatch> = Vec::new();
+        let taken = taken.entry(stream).or_default();
+        // Of two that were given the same offset, the one of the later tenure was acknowledged.
+        batches.sort_by_key(|batch| (batch.entry.range.base, Reverse(batch.entry.stream_epoch)));
+        let mut next = Offset(0);
         for batch in batches {
-            let next = kept.last().map(|last| last.entry.range.next);
-            match next {
-                Some(next) if batch.entry.range.base < next => {}
-                // Of a stream without objects what lies before a gap is left over from an earlier lap.
-                Some(next) if batch.entry.range.base > next && !ends.contains_key(&stream) => kept = vec![batch],
-                Some(_) | None => kept.push(batch),
+            let range = batch.entry.range;
+            if range.base >= next && !taken.covers(range) {
+                next = range.next;
+                chosen.push(batch);
             }
         }
-        chosen.extend(kept);
     }
     chosen
+}
+
+/// Which offsets something speaks for already, by stream: objects do, and the ledger where it says that there is nothing.
+fn taken(found: &Found, image: &Image) -> BTreeMap<StreamId, Taken> {
+    let mut taken: BTreeMap<StreamId, Taken> = BTreeMap::new();
+    for (stream, part) in found.objects.values().flat_map(|object| &object.parts) {
+        taken.entry(*stream).or_default().add(part.range());
+    }
+    for (stream, record) in &image.streams {
+        let of_stream = taken.entry(*stream).or_default();
+        of_stream.add(OffsetRange::new(Offset(0), record.start));
+        record.references.values().filter(|it| it.bytes == 0).for_each(|it| of_stream.add(it.range));
+    }
+    taken
+}
+
+/// A set of offsets: disjoint ranges that do not touch, by base.
+#[derive(Debug, Default)]
+struct Taken(BTreeMap<Offset, Offset>);
+
+impl Taken {
+    fn add(&mut self, range: OffsetRange) {
+        if range.is_empty() {
+            return;
+        }
+        let (mut base, mut next) = (range.base, range.next);
+        while let Some((there, end)) = self.0.range(..=next).next_back().map(|(base, next)| (*base, *next)) {
+            if end < base {
+                break;
+            }
+            self.0.remove(&there);
+            (base, next) = (base.min(there), next.max(end));
+        }
+        self.0.insert(base, next);
+    }
+
+    fn covers(&self, range: OffsetRange) -> bool {
+        self.0.range(..=range.base).next_back().is_some_and(|(_, next)| *next >= range.next)
+    }
+}
+
+/// Which batches of logs can have been acknowledged, by what is known of ends.
+///
+/// What was in flight as its writer died was numbered and never acknowledged, and the next tenure gave the same offsets out again. So
+/// nothing counts from the first offset of any later tenure on, nor beyond an end that the ledger has fixed.
+struct Validity<'a> {
+    image: &'a Image,
+    /// By stream: the first offset that is known of each tenure.
+    begun: BTreeMap<StreamId, BTreeMap<StreamEpoch, Offset>>,
+}
+
+impl<'a> Validity<'a> {
+    fn of(found: &Found, image: &'a Image) -> Validity<'a> {
+        let mut begun: BTreeMap<StreamId, BTreeMap<StreamEpoch, Offset>> = BTreeMap::new();
+        let mut note = |stream, epoch, offset: Offset| {
+            let first = begun.entry(stream).or_default().entry(epoch).or_insert(offset);
+            *first = offset.min(*first);
+        };
+        for (stream, part) in found.objects.values().flat_map(|object| &object.parts) {
+            part.blocks.iter().for_each(|block| note(*stream, block.stream_epoch, block.range.base));
+        }
+        for (entry, _) in found.logs.iter().flat_map(|log| &log.entries) {
+            note(entry.stream, entry.stream_epoch, entry.range.base);
+        }
+        for (stream, record) in &image.streams {
+            record.epochs.iter().for_each(|(epoch, first)| note(*stream, *epoch, *first));
+            record.tenures.iter().for_each(|tenure| note(*stream, tenure.stream_epoch, tenure.start));
+        }
+        Validity { image, begun }
+    }
+
+    fn counts(&self, wal: WalId, entry: &DirectoryEntry, span: WalSpan) -> bool {
+        if entry.range.is_empty() || self.image.is_deleted(entry.stream) {
+            return false;
+        }
+        let later = self.begun.get(&entry.stream).into_iter().flat_map(|begun| {
+            begun.range((Bound::Excluded(entry.stream_epoch), Bound::Unbounded)).map(|(_, first)| *first)
+        });
+        let of_wal = self.image.wals.get(&wal);
+        let is_settled = of_wal.is_some_and(|record| span.position < record.trim);
+        let is_beyond =
+            of_wal.is_some_and(|record| matches!(record.state, WalState::Sealed { end, .. } if span.position >= end));
+        let known = self.image.streams.get(&entry.stream).into_iter().flat_map(|record| &record.tenures);
+        let ends = known.filter(|tenure| tenure.stream_epoch == entry.stream_epoch).filter_map(|tenure| tenure.end);
+        !is_settled && !is_beyond && later.chain(ends).all(|end| entry.range.next <= end)
+    }
 }
 
 /// The object that they would be in, for who only asks.
@@ -266,4 +353,74 @@ pub(super) async fn read_state(
     let (bytes, _) = store.get(&data_key(object), range).await?;
     section.verify(&bytes).map_err(|error| RestoreError(format!("object {object}: {error}")))?;
     decode_section(&bytes).map_err(|error| RestoreError(format!("object {object}: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::find::FoundLog;
+    use super::*;
+    use base::WalIndex;
+
+    fn entry(epoch: i32, base: u64, next: u64) -> (DirectoryEntry, WalSpan) {
+        let entry = DirectoryEntry {
+            stream: StreamId(1),
+            stream_epoch: StreamEpoch(epoch),
+            range: OffsetRange::new(Offset(base), Offset(next)),
+            payload_position: 0,
+            payload_len: 1,
+            payload_crc: 0,
+            records: 1,
+            max_timestamp: UnixMillis(0),
+            control: false,
+            producer: None,
+        };
+        (entry, WalSpan { position: WalPosition(base), len: 1, crc: 0 })
+    }
+
+    fn log(start: u64, entries: &[(DirectoryEntry, WalSpan)]) -> FoundLog {
+        FoundLog {
+            wal: WalId { node_epoch: NodeEpoch(start), index: WalIndex(0) },
+            place: LogPlace::Bucket { fenced: true, first: WalPosition(0) },
+            entries: entries.to_vec(),
+            problems: Vec::new(),
+        }
+    }
+
+    fn told(found: &Found) -> Vec<(i32, u64, u64)> {
+        let chosen = choose(found, &Image::default());
+        let told = |it: &TailBatch| (it.entry.stream_epoch.0, it.entry.range.base.0, it.entry.range.next.0);
+        chosen.iter().map(told).collect()
+    }
+
+    /// Start 5 had [8, 10) torn and [10, 12) whole in flight as it died, and was sealed at 8; start 6 goes on from there.
+    #[test]
+    fn what_was_never_acknowledged_gives_way_to_what_was() {
+        let logs = vec![
+            log(5, &[entry(3, 6, 8), entry(3, 10, 12)]),
+            log(6, &[entry(4, 8, 10), entry(4, 10, 11), entry(4, 11, 14)]),
+        ];
+        let found = Found { logs, ..Found::default() };
+        assert_eq!(told(&found), [(3, 6, 8), (4, 8, 10), (4, 10, 11), (4, 11, 14)]);
+    }
+
+    #[test]
+    fn what_no_object_has_is_taken_below_their_end_too() {
+        let log = log(5, &[entry(3, 0, 4), entry(3, 4, 8), entry(3, 8, 12), entry(3, 12, 16)]);
+        let held = TailBatch { entry: entry(3, 8, 12).0, span: entry(3, 8, 12).1, log: 0 };
+        let id = ObjectId { node_epoch: NodeEpoch(5), counter: 1 };
+        let objects = BTreeMap::from([(id, imagined(&[held], id))]);
+        let found = Found { objects, logs: vec![log], ..Found::default() };
+        assert_eq!(told(&found), [(3, 0, 4), (3, 4, 8), (3, 12, 16)]);
+    }
+
+    #[test]
+    fn a_set_of_offsets_joins_what_touches() {
+        let range = |base, next| OffsetRange::new(Offset(base), Offset(next));
+        let mut taken = Taken::default();
+        for (base, next) in [(20, 30), (0, 5), (40, 50), (5, 10), (28, 40), (3, 4), (9, 9)] {
+            taken.add(range(base, next));
+        }
+        assert_eq!(taken.0, BTreeMap::from([(Offset(0), Offset(10)), (Offset(20), Offset(50))]));
+        assert!(taken.covers(range(20, 50)) && !taken.covers(range(8, 11)) && !taken.covers(range(12, 14)));
+    }
 }

@@ -1,0 +1,160 @@
+//! What logs add to a restore without any ledger: batches that no object has, wherever they lie among those that objects have, and what
+//! is acknowledged, or cut short, while it goes on.
+
+#![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
+
+mod support;
+
+use support::*;
+
+use async_trait::async_trait;
+use base::{Offset, StreamId};
+use bytes::Bytes;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use stream::wal::rings_at;
+use stream::{Options, RestorePlan, RestoreRequest, Store, plan_restore};
+use world::{GetRange, ObjectMeta, ObjectStore, PutOutcome, StoreError, World};
+
+fn uploading() -> Options {
+    eager(NEVER)
+}
+
+async fn plan(world: &World, root: &Path, request: &RestoreRequest) -> RestorePlan {
+    plan_restore(world, &bucket(world, root).await, request).await.unwrap()
+}
+
+async fn committed(store: &Store, id: StreamId, offset: u64) {
+    until("all is committed", || store.ledger().image().streams[&id].committed() == Offset(offset)).await;
+}
+
+/// The n-th put of a data object never answers (or fails).
+struct Picky {
+    inner: Arc<dyn ObjectStore>,
+    at: usize,
+    fails: bool,
+    begun: Arc<AtomicUsize>,
+    done: Arc<AtomicUsize>,
+}
+impl Picky {
+    fn new(inner: Arc<dyn ObjectStore>, at: usize, fails: bool) -> Picky {
+        Picky { inner, at, fails, begun: Arc::default(), done: Arc::default() }
+    }
+}
+#[async_trait]
+impl ObjectStore for Picky {
+    async fn put_if_absent(&self, key: &str, parts: Vec<Bytes>) -> Result<PutOutcome, StoreError> {
+        if key.starts_with("data/") {
+            let n = self.begun.fetch_add(1, Ordering::SeqCst);
+            if n == self.at {
+                if self.fails {
+                    return Err(StoreError::Trouble("cut off".to_owned()));
+                }
+                return std::future::pending().await;
+            }
+            let out = self.inner.put_if_absent(key, parts).await;
+            self.done.fetch_add(1, Ordering::SeqCst);
+            return out;
+        }
+        self.inner.put_if_absent(key, parts).await
+    }
+    async fn get(&self, key: &str, range: GetRange) -> Result<(Bytes, u64), StoreError> {
+        self.inner.get(key, range).await
+    }
+    async fn list(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<ObjectMeta>, StoreError> {
+        self.inner.list(prefix, after, limit).await
+    }
+    async fn delete(&self, keys: &[String]) -> Result<(), StoreError> {
+        self.inner.delete(keys).await
+    }
+    async fn make_durable(&self, prefix: &str) -> Result<(), StoreError> {
+        self.inner.make_durable(prefix).await
+    }
+    fn describe(&self) -> String {
+        self.inner.describe()
+    }
+}
+
+/// Two blocks are put at a time, and the first of them never gets there. The log has both.
+fn the_first_of_two_blocks_is_only_in_the_log(before: u64, kind: Kind) {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let id = life(|world| async move {
+        let first = usize::from(before > 0);
+        let picky = Picky::new(bucket(&world, root).await, first, false);
+        let (begun, done) = (picky.begun.clone(), picky.done.clone());
+        let store = start_on(&world, Arc::new(picky), root, kind, uploading()).await;
+        let id = create(&store, "t", 1).await[0];
+        let stream = store.stream(id).unwrap();
+        if before > 0 {
+            append(&stream, before, 700).await;
+            committed(&store, id, before).await;
+        }
+        append(&stream, 10, 700).await;
+        until("the put that hangs", || begun.load(Ordering::SeqCst) == first + 1).await;
+        append(&stream, 10, 700).await;
+        until("the put behind it", || done.load(Ordering::SeqCst) == first + 1).await;
+        id
+    });
+    std::fs::remove_dir_all(root.join("bucket/ledger")).unwrap();
+    life(|world| async move {
+        let mut request = RestoreRequest::default();
+        if kind == Kind::Ring {
+            request.rings = rings_at(world.disk.as_ref(), &root.join("wal")).await.unwrap();
+        }
+        let plan = plan(&world, root, &request).await;
+        let told = &plan.streams[&id];
+        assert_eq!((told.start, told.end, told.records), (Offset(0), Offset(before + 20), before + 20), "{kind:?}");
+        plan.execute(&world, &bucket(&world, root).await, None).await.unwrap();
+    });
+    life(|world| async move {
+        let store = start_at(&world, bucket(&world, root).await, "b:9092", false, options()).await;
+        let stream = store.stream(id).unwrap();
+        assert_eq!((stream.start(), stream.confirmed()), (Offset(0), Offset(before + 20)), "{kind:?}");
+        check_all(&stream, 700).await;
+        append(&stream, 2, 700).await;
+        check_bucket(&world, root, &store).await;
+    });
+}
+
+#[test]
+fn a_hole_between_objects_is_filled_from_the_log() {
+    the_first_of_two_blocks_is_only_in_the_log(10, Kind::Ring);
+    the_first_of_two_blocks_is_only_in_the_log(10, Kind::Objects);
+}
+
+#[test]
+fn what_lies_before_the_first_object_is_filled_from_the_log() {
+    the_first_of_two_blocks_is_only_in_the_log(0, Kind::Ring);
+    the_first_of_two_blocks_is_only_in_the_log(0, Kind::Objects);
+}
+
+#[test]
+fn a_damaged_group_costs_no_more_than_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let id = life(|world| async move {
+        let store = start(&world, root, Kind::Objects, options()).await;
+        let id = create(&store, "t", 1).await[0];
+        let stream = store.stream(id).unwrap();
+        for _ in 0..20 {
+            append(&stream, 1, 700).await;
+        }
+        id
+    });
+    let wal = root.join("bucket/wal/00000000000000000001/0");
+    let mut names: Vec<PathBuf> = std::fs::read_dir(&wal).unwrap().map(|it| it.unwrap().path()).collect();
+    names.sort();
+    let damaged = &names[names.len() - 4];
+    let mut bytes = std::fs::read(damaged).unwrap();
+    let last = bytes.len() - 300;
+    bytes[last] ^= 1;
+    std::fs::write(damaged, bytes).unwrap();
+    std::fs::remove_dir_all(root.join("bucket/ledger")).unwrap();
+    life(|world| async move {
+        let plan = plan(&world, root, &RestoreRequest::default()).await;
+        assert_eq!((plan.tail_records, plan.streams[&id].start), (19, Offset(0)));
+        assert_eq!(plan.streams[&id].missing.len(), 1);
+    });
+}
