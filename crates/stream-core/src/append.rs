@@ -97,6 +97,12 @@ impl Appender {
         }
     }
 
+    /// What it was made with.
+    #[must_use]
+    pub fn limits(&self) -> AppendLimits {
+        self.limits
+    }
+
     /// Enqueues a batch behind all accepted ones. One is always accepted when nothing else is held, so that a batch larger than
     /// the bound is slow and not impossible.
     ///

@@ -17,7 +17,7 @@ use crate::options::Options;
 use crate::quarantine;
 use crate::recover::tenures;
 use crate::shared::Shared;
-use crate::store::StartError;
+use crate::store::{StartError, WalChoice};
 use crate::upload::{put_for_ever, submit_for_ever};
 use crate::wal::{FoundRing, Patience, RingFile};
 use base::{NodeId, OffsetRange, UnixMillis, WalId, WalPosition, planted};
@@ -45,6 +45,8 @@ pub struct AbandonLogs {
     pub said: (String, String),
     /// Those of their rings that can be opened all the same: locked or fenced before anything is given up.
     pub rings: Vec<FoundRing>,
+    /// Which of its owner's logs a stream wants.
+    pub choice: WalChoice,
     /// Bounds and periods.
     pub options: Options,
     /// Those of the ledger.
@@ -120,7 +122,8 @@ pub async fn abandon_logs(
     for ring in rings.iter().filter(|ring| ring.is_shared()) {
         ring.fence(node_epoch).await.map_err(|error| failed(&error))?;
     }
-    let shared = alone::share(world, &objects, (&request.options, &request.ledger_options), ledger, node_epoch);
+    let shared =
+        alone::share(world, &objects, (&request.options, &request.ledger_options, request.choice), ledger, node_epoch);
     let mut outcomes = BTreeMap::new();
     for wal in &request.wals {
         let sealed = seal(&shared, *wal).await?;

@@ -8,12 +8,12 @@
 use crate::log::Log;
 use crate::options::Options;
 use crate::shared::Shared;
-use crate::store::{NamedWal, StartError, StartRequest, WalTarget};
+use crate::store::{NamedWal, StartError, StartRequest, WalChoice, WalTarget};
 use crate::wal::{ObjectWal, Wal};
 use crate::{drain, follow, start};
 use base::{NodeEpoch, NodeId, StreamId, WalId, WalIndex, WalPosition};
 use control::{Ledger, LedgerOptions};
-use control_core::{Command, Outcome, Refusal, WalRegistration};
+use control_core::{Command, Image, Outcome, WalRegistration, WalState};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use world::{ObjectStore, Purpose, World, counted_as};
@@ -61,7 +61,7 @@ pub(crate) async fn declare_dead(ledger: &Ledger, starts: impl Iterator<Item = N
 pub(crate) fn share(
     world: &World,
     objects: &Arc<dyn ObjectStore>,
-    (options, ledger_options): (&Options, &LedgerOptions),
+    (options, ledger_options, choice): (&Options, &LedgerOptions, WalChoice),
     ledger: Ledger,
     node_epoch: NodeEpoch,
 ) -> Arc<Shared> {
@@ -69,7 +69,7 @@ pub(crate) fn share(
         node_id: Some(NODE_ID),
         advertised: String::new(),
         wals: vec![NamedWal::default_of(WalTarget::Storage)],
-        choice: |_, _| None,
+        choice,
         registered: Arc::default(),
         answers: Arc::new(|_| Box::pin(async { true })),
         options: options.clone(),
@@ -95,25 +95,37 @@ pub(crate) async fn hand_on_and_leave(shared: &Shared, streams: &BTreeSet<Stream
     Ok(handed_on)
 }
 
-/// Gives the streams to the brokers that live, one after the other; where there are none, the next one that starts takes them.
+/// Gives the streams to the brokers that live, one after the other; where there are none, or what they have does not fit any more, the next
+/// one that starts takes them.
 async fn hand_on(shared: &Shared, streams: &BTreeSet<StreamId>) -> Result<usize, StartError> {
     let image = shared.ledger.refresh().await.map_err(|error| StartError(error.to_string()))?;
     let living: Vec<NodeEpoch> = image.living().filter(|(_, node)| node.is_broker()).map(|(epoch, _)| epoch).collect();
     let ownerless = image.ownerless_streams().into_iter().filter(|stream| streams.contains(stream));
-    let mut shares: BTreeMap<NodeEpoch, Vec<StreamId>> = BTreeMap::new();
+    let mut shares: BTreeMap<WalId, Vec<StreamId>> = BTreeMap::new();
     for (stream, owner) in ownerless.zip(living.iter().cycle()) {
-        shares.entry(*owner).or_default().push(stream);
+        if let Some(wal) = log_for(&image, *owner, (shared.choice)(&image, stream)) {
+            shares.entry(wal).or_default().push(stream);
+        }
     }
     let mut handed_on = 0;
-    for (node_epoch, streams) in shares {
+    for (wal, streams) in shares {
         let count = streams.len();
-        let open = Command::OpenStreams { streams, node_epoch, wal_index: WalIndex(0) };
+        let open = Command::OpenStreams { streams, node_epoch: wal.node_epoch, wal_index: wal.index };
         match shared.ledger.submit(open).await.map_err(|error| StartError(error.to_string()))? {
-            // It has stopped meanwhile; they stay ownerless.
-            Outcome::Refused(Refusal::Dead(_)) => {}
-            Outcome::Refused(refusal) => return Err(StartError(refusal.to_string())),
+            Outcome::Refused(refusal) => {
+                tracing::info!(%wal, count, %refusal, "a broker does not take streams; the next one that starts does");
+            }
             _ => handed_on += count,
         }
     }
     Ok(handed_on)
+}
+
+/// The log of a living start that a stream goes to: that of the name which its topic chooses, else the first one that works.
+fn log_for(image: &Image, owner: NodeEpoch, choice: Option<&str>) -> Option<WalId> {
+    let first = WalId { node_epoch: owner, index: WalIndex(0) };
+    let last = WalId { node_epoch: owner, index: WalIndex(u16::MAX) };
+    let works = || image.wals.range(first..=last).filter(|(_, record)| record.state == WalState::Open);
+    let named = works().find(|(_, record)| choice == Some(&record.name));
+    named.or_else(|| works().next()).map(|(wal, _)| *wal)
 }

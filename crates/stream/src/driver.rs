@@ -212,7 +212,7 @@ impl Driver {
         // Looked at under the lock: a run that an older image shows uncommitted would be spilled after its commit had cleared the
         // cache of such runs, and would stay when its place in the WAL is written over.
         let image = shared.ledger.image();
-        let gives_back = |wal| shared.log_of(wal).is_none_or(|log| !log.has_failed());
+        let gives_back = |wal| shared.log_of(wal).is_none_or(|log| log.id == self.log.id || log.gives_back());
         cache.fit(|stream: StreamId, wal| committed_in(&image, stream, wal), gives_back);
         parts
     }

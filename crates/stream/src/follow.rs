@@ -3,6 +3,7 @@
 //! Streams are opened where they are met (see [`Shared::open_stream`]), so that a topic is served the moment its creation is
 //! answered.
 
+use crate::producers;
 use crate::shared::Shared;
 use base::{StreamId, planted};
 use control_core::Image;
@@ -37,6 +38,7 @@ fn apply(shared: &Shared, image: &Image) {
         let stream = lock(&shared.streams).remove(&id);
         if let Some(stream) = stream {
             stream.mark_deleted();
+            producers::drop_of(shared, &stream);
         }
     }
     let mut cache = lock(&shared.cache);

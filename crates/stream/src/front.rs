@@ -21,6 +21,11 @@ impl Front {
         Front { appender: Appender::new(limits), confirmations: VecDeque::new(), closed: false, refused_bytes: 0 }
     }
 
+    /// The log takes nothing more: nothing is accepted, nothing waits, and what was on the way into it is given up.
+    pub(crate) fn give_up(&mut self) {
+        *self = Front { closed: true, ..Front::new(self.appender.limits()) };
+    }
+
     /// Whether what was refused last would be refused again.
     pub(crate) fn is_busy(&mut self) -> bool {
         let busy = self.appender.held_bytes() > 0 && !self.appender.has_room_for(self.refused_bytes);

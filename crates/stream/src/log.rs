@@ -68,10 +68,18 @@ impl Log {
         self.failed.load(Ordering::Acquire)
     }
 
-    /// Nothing more is accepted.
+    /// Whether what is only there can be read again, as far as one can tell: a device that takes nothing for a while may be about to fail,
+    /// and what it has acknowledged may then be uploaded from memory alone. What a log that writes slowly holds is spilled when it has
+    /// written something.
+    pub(crate) fn gives_back(&self) -> bool {
+        !self.has_failed() && self.oldest_append_waits() < SLOW_APPEND
+    }
+
+    /// Nothing more is accepted, and its driver is gone.
     pub(crate) fn fail(&self) {
         let mut front = lock(&self.front);
-        front.closed = true;
+        front.give_up();
+        self.note_oldest_append(&front);
         self.failed.store(true, Ordering::Release);
     }
 
@@ -114,8 +122,12 @@ impl Log {
         }
     }
 
-    /// How long whoever has written to it and is answered now should send nothing.
+    /// How long whoever has written to it and is answered now should send nothing. None is kept from sending to the next log of those that
+    /// wrote to one which has failed.
     pub(crate) fn throttle(&self) -> Duration {
+        if self.has_failed() {
+            return Duration::ZERO;
+        }
         let oldest_append = self.oldest_append_waits();
         // Only while appends are slow is their memory looked at, and then nothing is in a hurry.
         let slow = oldest_append >= SLOW_APPEND;

@@ -27,21 +27,22 @@ use world::{ClockExt, lock};
 /// A log that has not acknowledged everything by then goes on with its streams for now.
 const DRAIN_MAX: Duration = Duration::from_secs(2);
 
-/// After which time they are asked to move again.
+/// After which time they are asked to move again. No longer does a stream stay that comes to this start in another log than its own.
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
 
 /// Moves whatever its topic wants elsewhere, until this start ends.
 pub(crate) async fn keep(shared: Arc<Shared>) {
     let mut images = shared.ledger.watch();
-    let (mut topics, mut again) = (None, None::<Micros>);
+    let (mut looked_at, mut again) = (None::<Arc<Image>>, None::<Micros>);
     loop {
         let image = images.borrow_and_update().clone();
         let now = shared.world.clock.now();
-        // Most entries are about something else.
-        let changed = topics.as_ref().is_none_or(|looked_at| !image.topics.ptr_eq(looked_at));
+        // Most entries are about something else: only those that change topics are looked at when they come.
+        let changed = looked_at.as_ref().is_none_or(|looked_at| !image.topics.ptr_eq(&looked_at.topics));
         if changed || again.is_some_and(|again| again <= now) {
-            topics = Some(image.topics.clone());
-            again = match move_misplaced(&shared, &image).await {
+            let moved = move_misplaced(&shared, &image).await;
+            looked_at = Some(image);
+            again = match moved {
                 Ok(true) => None,
                 Ok(false) => Some(shared.world.clock.now().plus(AGAIN_AFTER)),
                 Err(error) => {
@@ -49,6 +50,11 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
                     return;
                 }
             };
+        } else if again.is_none()
+            && looked_at.as_ref().is_some_and(|looked_at| !image.streams.ptr_eq(&looked_at.streams))
+        {
+            // A living start gets streams also by an entry of another one, as from a recoverer that leaves.
+            again = Some(now.plus(AGAIN_AFTER));
         }
         let wait = async {
             match again {
@@ -111,9 +117,8 @@ async fn move_to(shared: &Shared, to: &Arc<Log>, ids: &[StreamId]) -> Result<boo
         tracing::warn!(%refusal, log = to.name, "streams can't be moved to a write-ahead log");
         all = false;
     }
-    let image = shared.ledger.image();
     for (stream, _) in &moving {
-        all &= go_on(shared, &image, stream);
+        all &= go_on(shared, stream);
     }
     tracing::info!(log = to.name, streams = moving.len(), "moved streams to another write-ahead log");
     Ok(all)
@@ -132,15 +137,18 @@ fn resume(shared: &Shared, stream: &OpenStream) {
     shared.room.notify_waiters();
 }
 
-/// Lets a stream accept again: in its next tenure, or, where this image shows that there is none, as before.
-fn go_on(shared: &Shared, image: &Image, over: &Arc<OpenStream>) -> bool {
+/// Lets a stream accept again: in its newest tenure, or, where there is none since the one that is over, as before.
+fn go_on(shared: &Shared, over: &Arc<OpenStream>) -> bool {
+    let mut streams = lock(&shared.streams);
+    // Looked at under the lock: by an older image a stream could come to a log that has failed and was left by all others meanwhile.
+    let image = shared.ledger.image();
     let owner = image.streams.get(&over.id).and_then(|record| record.owner());
     let next = owner.filter(|next| next.node_epoch() == shared.node_epoch && next.stream_epoch > over.epoch);
     let Some((next, log)) = next.and_then(|next| Some((next, shared.log_of(next.wal)?))) else {
+        drop(streams);
         resume(shared, over);
         return image.is_deleted(over.id);
     };
-    let mut streams = lock(&shared.streams);
     // Unless the follower has just dropped it as deleted.
     if streams.get(&over.id).is_some_and(|held| Arc::ptr_eq(held, over)) {
         let stream = Arc::new(over.following(next.stream_epoch, next.start, log.clone()));
@@ -178,13 +186,12 @@ pub(crate) async fn leave_failed(shared: &Shared, log: &Arc<Log>, why: String) {
         Ok(_) => {}
         Err(error) => return shared.stop(format!("{why}; and it can't be sealed: {error}")),
     }
-    let image = shared.ledger.image();
-    // Also those that were met since; from this image on none is met in that log.
+    // Also those that were met since; from this entry on none is met in that log.
     let streams: Vec<Arc<OpenStream>> =
         lock(&shared.streams).values().filter(|stream| stream.log.id == log.id).cloned().collect();
     let mut all = true;
     for stream in &streams {
-        all &= go_on(shared, &image, stream);
+        all &= go_on(shared, stream);
     }
     if !all {
         // The other one failed at the same time, and was sealed before.
@@ -211,3 +218,7 @@ pub(crate) async fn forget_failed(shared: &Shared, log: &Log) -> Result<(), Ledg
     tracing::info!(log = log.name, "everything that a failed write-ahead log had acknowledged is in the bucket");
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "moves_tests.rs"]
+mod tests;

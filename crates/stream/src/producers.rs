@@ -395,6 +395,13 @@ pub(crate) fn hand_over(shared: &Shared, over: &OpenStream, next: &OpenStream) {
     *next.producers.lock() = Some(held);
 }
 
+/// What producers wrote to a stream that is deleted leaves memory. It was marked as deleted first, so that no load brings it back.
+pub(crate) fn drop_of(shared: &Shared, stream: &OpenStream) {
+    if let Some(held) = stream.producers.lock().take() {
+        shared.producers.count.fetch_sub(held.state.len(), Ordering::Relaxed);
+    }
+}
+
 /// What a block of one of this start's own WALs must save beside its records: each state of its streams that has changed since it was saved, as far as it is
 /// confirmed, which all of the block is. Also of records that were deleted meanwhile.
 pub(crate) fn own_sections(shared: &Shared, wal: WalId) -> Vec<Section> {

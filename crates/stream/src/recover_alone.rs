@@ -11,7 +11,7 @@
 use crate::options::Options;
 use crate::recover::{self, Recovery, tenures};
 use crate::shared::Shared;
-use crate::store::StartError;
+use crate::store::{StartError, WalChoice};
 use crate::take_over::{self, Adopted};
 use crate::wal::{self, FoundRing, Patience, RingFile};
 use crate::{alone, quarantine};
@@ -91,6 +91,8 @@ pub struct RecoverLogs {
     pub wals: BTreeSet<WalId>,
     /// Their rings, wherever they are mounted.
     pub rings: Vec<FoundRing>,
+    /// Which of its owner's logs a stream wants.
+    pub choice: WalChoice,
     /// Bounds and periods.
     pub options: Options,
     /// Those of the ledger.
@@ -175,7 +177,7 @@ pub async fn recover_logs(
 
     let mut found: BTreeMap<WalId, LogOutcome> = request.wals.iter().map(|wal| (*wal, LogOutcome::Others)).collect();
     found.extend(outcomes.offline.into_iter().map(|(wal, why)| (wal, LogOutcome::Left(why))));
-    let options = (&request.options, &request.ledger_options);
+    let options = (&request.options, &request.ledger_options, request.choice);
     let shared = alone::share(world, &objects, options, ledger, node_epoch);
     for adopted in outcomes.adopted {
         found.insert(adopted.wal, LogOutcome::Recovered(tell(&adopted)));

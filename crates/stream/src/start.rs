@@ -221,8 +221,15 @@ async fn registrations(
     (wals, rings): (&[NamedWal], &[Option<RingFile>]),
     opened: &Image,
 ) -> Result<Vec<WalRegistration>, StartError> {
-    let mut registrations = Vec::new();
+    let mut registrations = Vec::<WalRegistration>::new();
     for (named, ring) in wals.iter().zip(rings) {
+        let same = ring.as_ref().and_then(|ring| registrations.iter().position(|it| it.ring_id == ring.id()));
+        if let Some(same) = same {
+            return Err(StartError(format!(
+                "the write-ahead logs {} and {} are one and the same ring: give each a place of its own",
+                wals[same].name, named.name
+            )));
+        }
         let name = named.ledger_name().to_owned();
         registrations.push(match ring {
             Some(ring) => WalRegistration {

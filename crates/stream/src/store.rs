@@ -227,6 +227,17 @@ impl Store {
         self.shared.producers.set_expiration(expiration);
     }
 
+    /// How many logs this start writes to.
+    #[must_use]
+    pub fn log_count(&self) -> usize {
+        self.shared.logs.len()
+    }
+
+    /// The names of the logs that it was started with, by index; of some that have failed the ledger knows none any more.
+    pub fn log_names(&self) -> impl Iterator<Item = &str> {
+        self.shared.logs.iter().map(|log| log.name.as_str())
+    }
+
     /// The greatest batch that every log takes, in bytes.
     #[must_use]
     pub fn batch_bytes_max(&self) -> usize {
@@ -490,6 +501,12 @@ impl Stream {
             log.driver_wakes.notify_one();
         }
         Ok(Appended::Enqueued(confirmation))
+    }
+
+    /// Which of its start's logs it is written to.
+    #[must_use]
+    pub fn log_index(&self) -> usize {
+        usize::from(self.stream.log.id.index.0)
     }
 
     /// Whether these offsets may be given out: those of a log that is given up are passed over up to the ceiling that the ledger knows, and

@@ -8,12 +8,13 @@
 //! trimmed only to what an image shows (rule B-3). No object is deleted here: a refused commit may be the repeat of a success.
 //!
 //! Damaged records hold up nobody else's: what stands before them is committed, and so is every other stream. From then on commits
-//! leave the WAL's trim point where it is, so that a later start finds all of it again.
+//! leave the WAL's trim point where it is, so that a later start finds all of it again. Records that were spilled to a log of this start
+//! whose device has failed since are no better, if it does not give them back soon.
 
 use crate::keys::data_key;
 use crate::producers::{self, Section};
 use crate::shared::{Shared, committed_in, tenure_bounds};
-use crate::wal::{WalReadError, WalReader, WalSpan};
+use crate::wal::{WalReadError, WalReader, WalSpan, within};
 use base::{ObjectId, Offset, OffsetRange, StreamEpoch, StreamId, WalId, WalPosition, crc32c_joined, planted};
 use bytes::Bytes;
 use control::LedgerError;
@@ -37,6 +38,9 @@ const READ_TOGETHER_BYTES_MAX: u32 = 4 << 20;
 /// So often is a run read that is not what was written, before it counts as damaged.
 const DAMAGED_TRIES: u32 = 5;
 
+/// So often is a failed device asked for a run: what lies in memory behind it is safe only in the bucket, and this start may end any moment.
+const FAILED_TRIES: u32 = 7;
+
 /// A WAL whose tail is uploaded.
 pub(crate) struct Source {
     pub(crate) wal: WalId,
@@ -47,6 +51,10 @@ pub(crate) struct Source {
     ended: AtomicBool,
     /// From where on a stream's records in this WAL can't be uploaded, since those at that offset are damaged.
     lost: Mutex<BTreeMap<StreamId, Offset>>,
+    /// The failed device has kept a run to itself: others are asked for once,
+    keeps_all: AtomicBool,
+    /// or not at all where it does not answer.
+    hangs: AtomicBool,
 }
 
 /// Why an upload ended before everything was committed.
@@ -230,7 +238,7 @@ async fn put_object(
     let runs_of = |stream, range| lock(&shared.cache).runs(stream, source.wal, range);
     let runs: Vec<(StreamId, StreamEpoch, Vec<Run>)> =
         ranges.into_iter().map(|(stream, range)| (stream, range.stream_epoch, runs_of(stream, range.range))).collect();
-    let mut together = read_together(shared, source.wal, runs.iter().flat_map(|(_, _, runs)| runs)).await;
+    let mut together = read_together(shared, source, runs.iter().flat_map(|(_, _, runs)| runs)).await;
     let mut builder = ObjectBuilder::new(id, source.wal, shared.options.data_block_bytes);
     for (stream, stream_epoch, runs) in runs {
         for run in runs {
@@ -288,11 +296,15 @@ fn push_run(builder: &mut ObjectBuilder, stream: StreamId, epoch: StreamEpoch, r
 
 /// The bytes of spilled runs by their positions, verified. What lies side by side in the WAL is read at once: a dead WAL may hold a
 /// short run of each of thousands of streams in every group. A run that is not in the answer is to be asked for by itself.
-async fn read_together(shared: &Shared, wal: WalId, runs: impl Iterator<Item = &Run>) -> BTreeMap<WalPosition, Bytes> {
+async fn read_together(
+    shared: &Shared,
+    source: &Source,
+    runs: impl Iterator<Item = &Run>,
+) -> BTreeMap<WalPosition, Bytes> {
     let mut places: Vec<Place> = runs.filter(|run| run.body == Body::Spilled).map(|run| run.place).collect();
     places.sort_by_key(|place| place.position);
     let mut read = BTreeMap::new();
-    let Some(reader) = shared.reader(wal) else { return read };
+    let Some(reader) = shared.reader(source.wal) else { return read };
     let mut places = places.into_iter().peekable();
     while let Some(first) = places.next() {
         let mut lens = vec![first.len];
@@ -309,7 +321,7 @@ async fn read_together(shared: &Shared, wal: WalId, runs: impl Iterator<Item = &
             continue;
         }
         // What is wrong is found, and waited out, run by run.
-        let Ok(mut bytes) = reader.read(span).await else { continue };
+        let Ok(mut bytes) = read_in_time(shared, source, &reader, span).await else { continue };
         let mut position = span.position;
         for len in lens {
             read.insert(position, bytes.split_to(len as usize));
@@ -328,14 +340,17 @@ async fn bytes_of(shared: &Shared, source: &Source, stream: StreamId, run: &Run)
     let reader = shared.reader(wal)?;
     let (mut backoff, mut damaged) = (Backoff::new(), 0);
     loop {
-        match read_run(&reader, run).await {
+        let span = WalSpan { position: run.place.position, len: run.place.len, crc: run.place.crc };
+        match read_in_time(shared, source, &reader, span).await {
             Ok(bytes) => return Some(BatchBytes::whole(bytes)),
             Err(error) => {
                 if !lock(&shared.cache).stands(stream, run.place, run.range) {
                     return None;
                 }
-                damaged += u32::from(matches!(error, WalReadError::Gone(_)));
-                if damaged == DAMAGED_TRIES {
+                let is_damage = matches!(error, WalReadError::Gone(_));
+                damaged += u32::from(is_damage);
+                let is_given_up = !is_damage && source.gives_up(shared, backoff.tries() + 1);
+                if damaged == DAMAGED_TRIES || is_given_up {
                     source.lose(stream, run.range, &error);
                     return None;
                 }
@@ -348,10 +363,27 @@ async fn bytes_of(shared: &Shared, source: &Source, stream: StreamId, run: &Run)
     }
 }
 
-/// A spilled run's bytes, verified.
-pub(crate) async fn read_run(reader: &WalReader, run: &Run) -> Result<Bytes, WalReadError> {
-    let span = WalSpan { position: run.place.position, len: run.place.len, crc: run.place.crc };
-    reader.read(span).await
+/// The bytes of spilled runs, verified. A ring of this start's own answers in time: one that does not write for so long has failed, and an
+/// upload that waited for a device that hangs would hold up what is in memory. Dead logs' readers wait: nothing else is behind them.
+async fn read_in_time(
+    shared: &Shared,
+    source: &Source,
+    reader: &WalReader,
+    span: WalSpan,
+) -> Result<Bytes, WalReadError> {
+    let read = reader.read(span);
+    if !matches!(reader, WalReader::Ring(_)) || shared.log_of(source.wal).is_none() {
+        return read.await;
+    }
+    let hangs = || Err(WalReadError::Trouble("the device does not answer".to_owned()));
+    if source.hangs.load(Ordering::Acquire) {
+        return hangs();
+    }
+    let in_time = within(shared.world.clock.as_ref(), shared.options.wal.ring_stalled_max, read).await;
+    in_time.unwrap_or_else(|| {
+        source.hangs.store(source.takes_no_more(shared), Ordering::Release);
+        hangs()
+    })
 }
 
 /// The object exists when this ends: *exists* says that an earlier try had succeeded, since ids are unique to this start.
@@ -467,15 +499,34 @@ impl Source {
             changed: Notify::new(),
             ended: AtomicBool::new(false),
             lost: Mutex::default(),
+            keeps_all: AtomicBool::new(false),
+            hangs: AtomicBool::new(false),
         }
     }
 
-    /// The records at the range's beginning are not what was written.
+    /// Whether a run whose read has failed so often is not waited for any longer: only where the log is this start's own and takes nothing
+    /// more. What its device does not give back now, a later start may find.
+    fn gives_up(&self, shared: &Shared, tries: u32) -> bool {
+        let is_asked_enough =
+            || tries >= FAILED_TRIES || self.keeps_all.load(Ordering::Acquire) || self.hangs.load(Ordering::Acquire);
+        let gives_up = self.takes_no_more(shared) && is_asked_enough();
+        if gives_up {
+            self.keeps_all.store(true, Ordering::Release);
+        }
+        gives_up
+    }
+
+    /// Whether it is this start's own log and has failed, or the start has ended, as where its only log fails.
+    fn takes_no_more(&self, shared: &Shared) -> bool {
+        shared.log_of(self.wal).is_some_and(|log| log.has_failed() || shared.has_stopped())
+    }
+
+    /// The records at the range's beginning are not what was written, or can't be read.
     fn lose(&self, stream: StreamId, range: OffsetRange, error: &WalReadError) {
         tracing::error!(
             %stream, %range, wal = %self.wal, %error,
-            "acknowledged records are damaged in the write-ahead log and in no object yet; everything else is served, and the log's \
-             room stays taken; see \"A damaged log\" in docs/operating.md"
+            "acknowledged records can't be read back from the write-ahead log and are in no object yet; everything else is served, and \
+             the log is kept as it is; see \"A damaged log\" in docs/operating.md"
         );
         let mut lost = lock(&self.lost);
         let first = lost.entry(stream).or_insert(range.base);

@@ -161,6 +161,7 @@ fn request(wals: BTreeSet<WalId>, options: Options) -> AbandonLogs {
         broker: None,
         said: ("2026-11-28T04:20:00Z".to_owned(), "millstream broker abandon 0".to_owned()),
         rings: Vec::new(),
+        choice: |_, _| None,
         options,
         ledger_options: LedgerOptions::default(),
     }
@@ -471,8 +472,13 @@ fn a_ring_that_comes_back_is_refused_by_everybody() {
         assert_eq!(image(&world, root).await, before, "it has not even registered");
 
         let rings: Vec<FoundRing> = rings_at(world.disk.as_ref(), &root.join("fast")).await.unwrap();
-        let recover =
-            RecoverLogs { wals, rings: rings.clone(), options: options(), ledger_options: LedgerOptions::default() };
+        let recover = RecoverLogs {
+            wals,
+            rings: rings.clone(),
+            choice: |_, _| None,
+            options: options(),
+            ledger_options: LedgerOptions::default(),
+        };
         let refused = recover_logs(&world, bucket(&world, root).await, recover).await.unwrap_err().0;
         assert!(refused.contains("was given up"), "{refused}");
         let restore = RestoreRequest { rings, ask_objects: true, ..RestoreRequest::default() };

@@ -1,84 +1,19 @@
-//! Several write-ahead logs of one start: streams in each, recovered each, moved between them, one of them failing. On a real disk.
+//! Several write-ahead logs of one start: streams in each, recovered each, moved between them. On a real disk. Those that fail are
+//! `failed_logs.rs`'s.
 
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
 mod support;
 
+use support::logs::*;
 use support::*;
 
-use async_trait::async_trait;
-use base::{Offset, StreamId, WalIndex};
-use bytes::Bytes;
-use control::LedgerOptions;
-use control_core::{Command, Image, Outcome};
+use base::{Offset, WalIndex};
+use control_core::{Command, Outcome};
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use stream::{
-    AppendError, Appended, NamedWal, NumberedBatch, Options, ProducerDelta, StartRequest, Store, Stream, WalTarget,
-};
+use stream::{AppendError, NamedWal, Options, Stream, WalTarget};
 use stream_core::testing::batch;
-use world::{AlignedBuf, Disk, DiskError, File, OpenMode, World};
-
-/// What topics choose their log by.
-const CHOICE: &str = "log";
-
-fn choice(image: &Image, stream: StreamId) -> Option<&str> {
-    let topic = image.topics.get(&image.streams.get(&stream)?.topic)?;
-    topic.configs.get(CHOICE).map(String::as_str)
-}
-
-fn ring(root: &Path, name: &str) -> WalTarget {
-    WalTarget::File { dir: root.join(name), bytes: 16 << 20 }
-}
-
-fn named(name: &str, target: WalTarget) -> NamedWal {
-    NamedWal { name: name.to_owned(), target, pace: None }
-}
-
-/// A fast ring, and objects for bulk.
-fn both(root: &Path) -> Vec<NamedWal> {
-    vec![NamedWal::default_of(ring(root, "fast")), named("bulk", WalTarget::Storage)]
-}
-
-async fn start_logs(world: &World, root: &Path, wals: Vec<NamedWal>, options: Options) -> Store {
-    let request = StartRequest {
-        node_id: None,
-        advertised: "127.0.0.1:9092".to_owned(),
-        wals,
-        choice,
-        answers: Arc::new(|_| Box::pin(async { false })),
-        registered: Arc::default(),
-        options,
-        ledger_options: LedgerOptions::default(),
-    };
-    Store::start(world, bucket(world, root).await, request).await.unwrap()
-}
-
-async fn choose(store: &Store, topic: &str, log: Option<&str>) {
-    let id = store.ledger().image().topic(topic).unwrap().id;
-    let changes = BTreeMap::from([(CHOICE.to_owned(), log.map(str::to_owned))]);
-    assert_eq!(store.ledger().submit(Command::AlterTopicConfigs { id, changes }).await.unwrap(), Outcome::Done);
-}
-
-/// In which log each stream of a topic is.
-fn indexes(store: &Store, topic: &str) -> Vec<u16> {
-    let image = store.ledger().image();
-    let streams = image.topic(topic).unwrap().partitions.clone();
-    streams.iter().map(|id| image.streams[id].owner().unwrap().wal.index.0).collect()
-}
-
-async fn moved(store: &Store, topic: &str, index: u16) {
-    until("the topic has moved", || indexes(store, topic).iter().all(|it| *it == index)).await;
-    // The ledger knows before the streams accept again.
-    let epochs = || {
-        let image = store.ledger().image();
-        streams_of(store, topic).iter().all(|id| store.stream(*id).unwrap().epoch() == image.streams[id].epoch)
-    };
-    until("its streams go on", epochs).await;
-}
 
 #[test]
 fn each_log_is_recovered_and_its_streams_go_on_in_the_log_of_its_name() {
@@ -164,60 +99,6 @@ fn a_start_without_a_log_of_before_recovers_it_and_leaves_it() {
     });
 }
 
-fn from_producer(base: Offset, sequence: i32) -> NumberedBatch {
-    let delta = ProducerDelta {
-        producer_id: 9,
-        producer_epoch: 0,
-        first_sequence: sequence,
-        last_sequence: sequence,
-        transactional: false,
-    };
-    NumberedBatch { producer: Some(delta), ..batch(base.0, 1, 500) }
-}
-
-/// Sends one record as a broker does for an idempotent producer, whatever happens to the stream. Where it stands, whether it was there.
-async fn send(store: &Store, id: StreamId, sequence: i32) -> (Offset, bool) {
-    loop {
-        let stream = store.stream(id).unwrap();
-        let base = stream.next();
-        match stream.append(from_producer(base, sequence)) {
-            Ok(Appended::Enqueued(confirmation)) => {
-                if confirmation.await.is_ok() {
-                    return (base, false);
-                }
-            }
-            Ok(Appended::Repeat(original)) => {
-                if stream.until_confirmed(original.next()).await {
-                    return (original.base, true);
-                }
-            }
-            Err(AppendError::ProducersAway) => drop(stream.load_producers().await),
-            Err(AppendError::Busy) => stream.room().await,
-            Err(AppendError::NotOwner) => tokio::time::sleep(Duration::from_millis(1)).await,
-            Err(error) => panic!("{error}"),
-        }
-    }
-}
-
-/// A producer that writes on while its topic is moved; how long its slowest record took.
-async fn write(world: &World, store: &Store, id: StreamId, records: std::ops::Range<i32>) -> Duration {
-    let mut slowest = Duration::ZERO;
-    for sequence in records {
-        let began = world.clock.now();
-        assert_eq!(send(store, id, sequence).await, (Offset(u64::try_from(sequence).unwrap()), false));
-        slowest = slowest.max(world.clock.now().since(began));
-    }
-    slowest
-}
-
-async fn check_known(store: &Store, id: StreamId, next: i32) {
-    for sequence in next - 5..next {
-        let there = (Offset(u64::try_from(sequence).unwrap()), true);
-        assert_eq!(send(store, id, sequence).await, there, "it is a repeat");
-    }
-    assert_eq!(store.stream(id).unwrap().next(), Offset(u64::try_from(next).unwrap()), "and is not stored twice");
-}
-
 #[test]
 fn a_topic_moves_between_logs_under_load_and_loses_and_doubles_nothing() {
     for upload_age in [Duration::from_millis(15), Duration::from_hours(1)] {
@@ -280,151 +161,6 @@ fn a_handle_of_before_the_move_ends_where_its_tenure_ends() {
         assert!(!before.until_confirmed(Offset(6)).await, "what another tenure has there is not what was asked for");
         assert!(!before.is_still_owned().await.unwrap());
         check_all(&after, 100).await;
-    });
-}
-
-/// A disk whose files below one folder fail from some moment on.
-struct FailingDisk {
-    disk: Arc<dyn Disk>,
-    below: std::path::PathBuf,
-    fails: Arc<AtomicBool>,
-}
-
-struct FailingFile {
-    file: Arc<dyn File>,
-    fails: Arc<AtomicBool>,
-}
-
-#[async_trait]
-impl Disk for FailingDisk {
-    async fn open(&self, path: &Path, mode: OpenMode) -> Result<Arc<dyn File>, DiskError> {
-        let file = self.disk.open(path, mode).await?;
-        if !path.starts_with(&self.below) {
-            return Ok(file);
-        }
-        Ok(Arc::new(FailingFile { file, fails: self.fails.clone() }))
-    }
-    async fn create_dir_all(&self, path: &Path) -> Result<(), DiskError> {
-        self.disk.create_dir_all(path).await
-    }
-    async fn sync_dir(&self, path: &Path) -> Result<(), DiskError> {
-        self.disk.sync_dir(path).await
-    }
-    async fn link(&self, from: &Path, to: &Path) -> Result<(), DiskError> {
-        self.disk.link(from, to).await
-    }
-    async fn rename(&self, from: &Path, to: &Path) -> Result<(), DiskError> {
-        self.disk.rename(from, to).await
-    }
-    async fn remove(&self, path: &Path) -> Result<(), DiskError> {
-        self.disk.remove(path).await
-    }
-    async fn list(&self, path: &Path) -> Result<Vec<(String, bool)>, DiskError> {
-        self.disk.list(path).await
-    }
-    async fn free_bytes(&self, path: &Path) -> Result<u64, DiskError> {
-        self.disk.free_bytes(path).await
-    }
-}
-
-impl FailingFile {
-    fn check(&self) -> Result<(), DiskError> {
-        if self.fails.load(Ordering::SeqCst) {
-            return Err(DiskError::Failed { path: "ring".into(), message: "the device is gone".to_owned() });
-        }
-        Ok(())
-    }
-}
-
-#[async_trait]
-impl File for FailingFile {
-    async fn read_at(&self, position: u64, len: usize) -> Result<Bytes, DiskError> {
-        self.check()?;
-        self.file.read_at(position, len).await
-    }
-    async fn write_at(&self, position: u64, data: AlignedBuf) -> Result<(), DiskError> {
-        self.check()?;
-        self.file.write_at(position, data).await
-    }
-    async fn sync(&self) -> Result<(), DiskError> {
-        self.check()?;
-        self.file.sync().await
-    }
-    async fn size(&self) -> Result<u64, DiskError> {
-        self.file.size().await
-    }
-    async fn allocate(&self, len: u64) -> Result<(), DiskError> {
-        self.file.allocate(len).await
-    }
-    async fn lock(&self) -> Result<(), DiskError> {
-        self.file.lock().await
-    }
-    fn is_direct(&self) -> bool {
-        self.file.is_direct()
-    }
-    fn is_device(&self) -> bool {
-        self.file.is_device()
-    }
-}
-
-#[test]
-fn a_log_that_fails_stops_nobody_elses_and_its_streams_go_on() {
-    let folder = tempfile::tempdir().unwrap();
-    let root = folder.path();
-    let (first, last) = life(|world| async move {
-        let fails = Arc::new(AtomicBool::new(false));
-        let disk = FailingDisk { disk: world.disk.clone(), below: root.join("fast"), fails: fails.clone() };
-        let world = World { disk: Arc::new(disk), ..world };
-        let store = start_logs(&world, root, both(root), options()).await;
-        let hot = create(&store, "hot", 1).await[0];
-        let cold = create(&store, "cold", 1).await[0];
-        choose(&store, "cold", Some("bulk")).await;
-        moved(&store, "cold", 1).await;
-        write(&world, &store, hot, 0..50).await;
-        let other = store.stream(cold).unwrap();
-        append(&other, 20, 700).await;
-        let before = store.stream(hot).unwrap();
-        let doomed = before.append(from_producer(Offset(50), 50));
-        let Ok(Appended::Enqueued(doomed)) = doomed else { panic!("{doomed:?}") };
-        let durable = doomed.await.is_ok();
-        fails.store(true, Ordering::SeqCst);
-        // Its fate may be unknown; asked again it is stored once, in the other log.
-        write(&world, &store, hot, 50 + i32::from(durable)..100).await;
-        assert_eq!(indexes(&store, "hot"), [1]);
-        check_known(&store, hot, 100).await;
-        check_all(&store.stream(hot).unwrap(), 500).await;
-        append(&other, 20, 700).await;
-        assert_eq!(other.epoch(), store.stream(cold).unwrap().epoch(), "the other log's streams notice nothing");
-        assert!(store.gauges().wals[0].has_failed);
-        until("what it had acknowledged is in the bucket", || store.ledger().image().wals.len() == 1).await;
-        check_all(&store.stream(hot).unwrap(), 500).await;
-        check_bucket(&world, root, &store).await;
-        (hot, cold)
-    });
-    life(|world| async move {
-        let store = start_logs(&world, root, both(root), options()).await;
-        assert_eq!(store.stream(last).unwrap().confirmed(), Offset(40));
-        moved(&store, "hot", 0).await;
-        check_known(&store, first, 100).await;
-        check_all(&store.stream(first).unwrap(), 500).await;
-        check_all(&store.stream(last).unwrap(), 700).await;
-    });
-}
-
-#[test]
-fn a_start_whose_only_log_fails_ends() {
-    let folder = tempfile::tempdir().unwrap();
-    let root = folder.path();
-    life(|world| async move {
-        let fails = Arc::new(AtomicBool::new(false));
-        let disk = FailingDisk { disk: world.disk.clone(), below: root.join("fast"), fails: fails.clone() };
-        let world = World { disk: Arc::new(disk), ..world };
-        let store = start_logs(&world, root, vec![NamedWal::default_of(ring(root, "fast"))], options()).await;
-        let stream = store.stream(create(&store, "a", 1).await[0]).unwrap();
-        append(&stream, 5, 700).await;
-        fails.store(true, Ordering::SeqCst);
-        assert!(enqueue(&stream, batch(5, 1, 700)).await.is_err(), "its fate is unknown");
-        assert!(store.stopped().await.contains("the device is gone"));
     });
 }
 

@@ -5,6 +5,7 @@
 mod support;
 
 use base::{Offset, StreamId};
+use control_core::{Command, Outcome};
 use std::time::Duration;
 use stream::{AppendError, Appended, NumberedBatch, Options, ProducerDelta, SequenceError, Store, Stream};
 use stream_core::testing::batch;
@@ -278,4 +279,33 @@ fn a_stream_that_was_moved_by_name_finds_its_state() {
             send_all(&stream, 5, next..next + 1).await;
         });
     }
+}
+
+#[test]
+fn producers_of_deleted_topics_leave_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    life(|world| async move {
+        let few = Options { producers_max: 10, ..options() };
+        let store = start(&world, root, BOTH[0], few).await;
+        let stream = store.stream(create(&store, "a", 1).await[0]).unwrap();
+        for producer in 0..10 {
+            send_all(&stream, producer, 0..1).await;
+        }
+        let id = store.ledger().image().topic("a").unwrap().id;
+        assert_eq!(store.ledger().submit(Command::DeleteTopic { id }).await.unwrap(), Outcome::Done);
+        until("it is gone", || stream.is_deleted()).await;
+        let other = store.stream(create(&store, "other", 1).await[0]).unwrap();
+        let mut sent = send(&other, 77, 0).await;
+        // The memory is given back a moment after that.
+        for _ in 0..200 {
+            if sent.is_ok() {
+                break;
+            }
+            assert_eq!(sent, Err(AppendError::TooManyProducers));
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            sent = send(&other, 77, 0).await;
+        }
+        assert_eq!(sent, Ok((Offset(0), false)));
+    });
 }

@@ -4,6 +4,7 @@
 
 mod support;
 
+use support::logs::{Device, both, choose, indexes, moved, on_device, start_logs_at};
 use support::*;
 
 use async_trait::async_trait;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use stream::wal::{FoundRing, ring_path, rings_at};
 use stream::{LogOutcome, RecoverLogs, Standing, Store, WalTarget, logs_to_recover, recover_logs};
+use stream_core::testing::batch;
 use world::{GetRange, ObjectMeta, ObjectStore, PutOutcome, StoreError, World};
 
 fn target(root: &Path, kind: &str) -> WalTarget {
@@ -43,6 +45,7 @@ fn request(wals: impl IntoIterator<Item = WalId>, rings: Vec<FoundRing>) -> Reco
     RecoverLogs {
         wals: wals.into_iter().collect(),
         rings,
+        choice: support::logs::choice,
         options: options(),
         ledger_options: LedgerOptions::default(),
     }
@@ -241,5 +244,70 @@ fn a_log_that_is_not_here_stays_for_whoever_has_it() {
         let store = start(&world, root, Kind::Ring, options()).await;
         check_all(&store.stream(ids[0]).unwrap(), 700).await;
         assert_eq!(store.stream(ids[1]).unwrap().confirmed(), Offset(7));
+    });
+}
+
+/// Another broker, of two logs, that takes the one which was killed for alive.
+async fn with_two_logs_beside(world: &World, root: &Path) -> Store {
+    start_logs_at(world, root, "b:9092", true, both(root), options()).await
+}
+
+#[test]
+fn a_recovered_stream_goes_on_in_the_log_that_its_topic_chooses() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let (wal, ids) = killed(root, "objects");
+    life(|world| async move {
+        let living = with_two_logs_beside(&world, root).await;
+        choose(&living, "t", Some("bulk")).await;
+        let (_, handed_on) =
+            recover_logs(&world, bucket(&world, root).await, request([wal], Vec::new())).await.unwrap();
+        assert_eq!(handed_on, 2);
+        living.ledger().refresh().await.unwrap();
+        assert_eq!(indexes(&living, "t"), [1, 1]);
+        let stream = living.stream(ids[0]).unwrap();
+        append(&stream, 1, 700).await;
+        check_all(&stream, 700).await;
+    });
+}
+
+#[test]
+fn a_stream_that_comes_to_a_start_in_another_log_than_its_own_is_moved() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let (wal, ids) = killed(root, "objects");
+    life(|world| async move {
+        let living = with_two_logs_beside(&world, root).await;
+        choose(&living, "t", Some("bulk")).await;
+        // A recoverer that does not know what topics choose.
+        let request = RecoverLogs { choice: |_, _| None, ..request([wal], Vec::new()) };
+        recover_logs(&world, bucket(&world, root).await, request).await.unwrap();
+        living.ledger().refresh().await.unwrap();
+        assert_eq!(indexes(&living, "t"), [0, 0]);
+        append(&living.stream(ids[0]).unwrap(), 1, 700).await;
+        moved(&living, "t", 1).await;
+        check_all(&living.stream(ids[0]).unwrap(), 700).await;
+    });
+}
+
+#[test]
+fn a_recovered_stream_goes_to_no_log_that_has_failed() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let (wal, ids) = killed(root, "objects");
+    life(|world| async move {
+        let device = Arc::new(Device::default());
+        let world = on_device(world, root, &device);
+        let living = with_two_logs_beside(&world, root).await;
+        let own = create(&living, "own", 1).await[0];
+        device.fail();
+        assert!(enqueue(&living.stream(own).unwrap(), batch(0, 1, 100)).await.is_err(), "its fate is unknown");
+        until("it goes on", || indexes(&living, "own") == [1]).await;
+        let (_, handed_on) =
+            recover_logs(&world, bucket(&world, root).await, request([wal], Vec::new())).await.unwrap();
+        assert_eq!(handed_on, 2);
+        living.ledger().refresh().await.unwrap();
+        assert_eq!(indexes(&living, "t"), [1, 1]);
+        append(&living.stream(ids[0]).unwrap(), 1, 700).await;
     });
 }

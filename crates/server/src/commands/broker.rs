@@ -60,6 +60,7 @@ async fn abandon(args: &BrokerAbandon) -> Result<(), CommandError> {
         broker: Some(plan.broker),
         said: (when, format!("millstream broker abandon {}", plan.broker)),
         rings: plan.rings(),
+        choice: broker::wal_choice,
         options,
         ledger_options: LedgerOptions::default(),
     };

@@ -52,6 +52,7 @@ async fn recover(args: &WalRecover) -> Result<(), CommandError> {
     let request = RecoverLogs {
         wals: plan.here().map(|log| log.log.wal).collect(),
         rings: plan.rings(),
+        choice: broker::wal_choice,
         options: Options::for_memory(MEMORY_BYTES),
         ledger_options: LedgerOptions::default(),
     };

@@ -21,7 +21,7 @@ const PARTS: u32 = 6;
 
 /// `work`'s output; `None` where it had `limit` for it. Of a pause of this process or its machine, in which timers run on and nothing
 /// else does, no more than a part of the limit counts: the device may have answered long ago.
-pub(super) async fn within<F>(clock: &dyn Clock, limit: Duration, work: F) -> Option<F::Output>
+pub(crate) async fn within<F>(clock: &dyn Clock, limit: Duration, work: F) -> Option<F::Output>
 where
     F: Future + Send,
     F::Output: Send,

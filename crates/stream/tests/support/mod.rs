@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 #![allow(dead_code, reason = "each test program uses its part")]
 
+pub(crate) mod logs;
+
 use base::{StreamId, TopicId, WalIndex};
 use control::LedgerOptions;
 use control_core::{Command, Outcome};
