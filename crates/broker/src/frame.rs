@@ -170,7 +170,7 @@ mod tests {
 
     fn limits(bytes_max: usize) -> FrameLimits {
         FrameLimits {
-            memory: RequestMemory::new(64 << 20, 16 << 20),
+            memory: RequestMemory::new(64 << 20, 16 << 20, 1),
             bytes_max,
             silence_max: SILENCE_MAX,
             clock: TestClock::shared(),
@@ -232,7 +232,7 @@ mod tests {
     #[tokio::test]
     async fn a_silent_frame_that_others_wait_for_gives_its_memory_back() {
         // Room for three times the second piece of such frames, and for a finisher.
-        let memory = RequestMemory::new((4 + 1) * 3 * FIRST_BYTES, 3 * FIRST_BYTES);
+        let memory = RequestMemory::new((4 + 1) * 3 * FIRST_BYTES, 3 * FIRST_BYTES, 1);
         let limits = FrameLimits { memory, silence_max: Duration::from_millis(20), ..limits(1 << 20) };
         let mut peers = Vec::new();
         let mut readers = Vec::new();
@@ -264,7 +264,7 @@ mod tests {
 
     #[tokio::test]
     async fn half_sent_large_frames_do_not_keep_smaller_ones_waiting() {
-        let limits = FrameLimits { memory: RequestMemory::new(48 << 20, 16 << 20), ..limits(16 << 20) };
+        let limits = FrameLimits { memory: RequestMemory::new(48 << 20, 16 << 20, 1), ..limits(16 << 20) };
         let mut half_sent = Vec::new();
         for _ in 0..20 {
             let (near, mut far) = tokio::io::duplex(16 << 20);

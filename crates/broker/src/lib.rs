@@ -115,6 +115,7 @@ impl Broker {
         let clock = world.clock.clone();
         let node_id = store.node_id();
         let sessions_bytes = options.answers_bytes_max / SESSIONS_PART;
+        let logs = store.log_count();
         let shared = Arc::new(Shared {
             clock: clock.clone(),
             partitions: Partitions::new(store.clone()),
@@ -123,7 +124,7 @@ impl Broker {
             coordinators: Coordinators::new(),
             connections: Connections::default(),
             frames: FrameLimits {
-                memory: RequestMemory::new(options.requests_bytes_max, options.request_bytes_max),
+                memory: RequestMemory::new(options.requests_bytes_max, options.request_bytes_max, logs),
                 bytes_max: options.request_bytes_max,
                 silence_max: frame::SILENCE_MAX,
                 clock: clock.clone(),

@@ -30,6 +30,22 @@ pub(crate) struct RequestMemory {
     finisher: Arc<Semaphore>,
     /// Frames that wait for memory.
     waiting: AtomicUsize,
+    /// What a frame of each size may have in all.
+    open_bytes: [usize; PARTS],
+    /// By write-ahead log: what is held by produces that wait for room in it.
+    log_waits: Vec<AtomicUsize>,
+}
+
+/// A produce that waits for room in a write-ahead log, counted for as long as it lives.
+pub(crate) struct LogWait<'a> {
+    held: &'a AtomicUsize,
+    bytes: usize,
+}
+
+impl Drop for LogWait<'_> {
+    fn drop(&mut self) {
+        self.held.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 /// Counts somebody as waiting for as long as it lives.
@@ -49,15 +65,30 @@ pub(crate) struct FrameMemory {
 }
 
 impl RequestMemory {
-    /// Bounds all frames to about `requests_bytes_max`, of which one frame's greatest length is the reserve.
-    pub(crate) fn new(requests_bytes_max: usize, request_bytes_max: usize) -> RequestMemory {
+    /// Bounds all frames to about `requests_bytes_max`, of which one frame's greatest length is the reserve. They are written to so many `logs`.
+    pub(crate) fn new(requests_bytes_max: usize, request_bytes_max: usize, logs: usize) -> RequestMemory {
         let shared = requests_bytes_max.saturating_sub(request_bytes_max).min(Semaphore::MAX_PERMITS);
         let part = |bytes: usize| Arc::new(Semaphore::new(bytes.max(1)));
         RequestMemory {
             parts: [part(shared / 2), part(shared / 4), part(shared / 4)],
             finisher: Arc::new(Semaphore::new(1)),
             waiting: AtomicUsize::new(0),
+            open_bytes: [shared / 2, shared / 4 * 3, shared],
+            log_waits: (0..logs).map(|_| AtomicUsize::new(0)).collect(),
         }
+    }
+
+    /// Lets a produce of one of several logs wait for room there, while its frame holds memory: no more of what is open to its size than the
+    /// log's even part, so that a log which is full leaves the producers of the others theirs. `None`: it is to be refused instead. The bytes
+    /// count twice, as its connection has the next frame read meanwhile. One log has everything.
+    pub(crate) fn wait_for_log(&self, log: usize, frame_bytes: usize) -> Option<LogWait<'_>> {
+        let held = self.log_waits.get(log)?;
+        let bytes = frame_bytes.saturating_mul(2);
+        let before = held.fetch_add(bytes, Ordering::Relaxed);
+        let wait = LogWait { held, bytes };
+        let logs = self.log_waits.len();
+        let has_room = logs == 1 || before.saturating_add(bytes) <= self.open_bytes[part_of(frame_bytes)] / logs;
+        has_room.then_some(wait)
     }
 
     /// Whether some frame waits for memory, so that whoever holds it without need harms another.
@@ -172,7 +203,7 @@ mod tests {
     #[tokio::test]
     async fn half_read_frames_that_hold_everything_still_end_one_after_another() {
         const LARGE: usize = MEDIUM_FRAME_BYTES_MAX + 1;
-        let memory = RequestMemory::new(200 + 50, 50);
+        let memory = RequestMemory::new(200 + 50, 50, 1);
         let mut frames: Vec<FrameMemory> = Vec::new();
         for _ in 0..10 {
             let mut frame = FrameMemory::default();
@@ -195,7 +226,7 @@ mod tests {
 
     #[tokio::test]
     async fn larger_frames_leave_smaller_ones_their_part_which_may_have_all() {
-        let memory = RequestMemory::new(400 + 1, 1);
+        let memory = RequestMemory::new(400 + 1, 1, 1);
         let lengths = [MEDIUM_FRAME_BYTES_MAX + 1, SMALL_FRAME_BYTES_MAX + 1, SMALL_FRAME_BYTES_MAX];
         let mut held = Vec::new();
         let mut counts = Vec::new();
@@ -227,6 +258,18 @@ mod tests {
         held.pop();
         assert!(waits.now_or_never().is_some());
         assert!(next.parts[0].is_some());
+    }
+
+    #[test]
+    fn produces_that_wait_for_one_log_leave_the_others_theirs() {
+        let memory = RequestMemory::new(400 + 1, 1, 2);
+        let mut waits: Vec<LogWait<'_>> = std::iter::from_fn(|| memory.wait_for_log(0, 20)).take(100).collect();
+        assert_eq!(waits.len(), 5, "of 400 bytes, half, with the frame behind each");
+        assert!(memory.wait_for_log(1, 20).is_some());
+        waits.pop();
+        assert!(memory.wait_for_log(0, 20).is_some());
+        let alone = RequestMemory::new(400 + 1, 1, 1);
+        assert_eq!(std::iter::from_fn(|| alone.wait_for_log(0, 20)).take(100).count(), 100);
     }
 
     #[tokio::test]

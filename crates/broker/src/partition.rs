@@ -107,6 +107,11 @@ impl Partition {
         self.stream.room().await;
     }
 
+    /// Which of this start's logs it is written to.
+    pub(crate) fn log_index(&self) -> usize {
+        self.stream.log_index()
+    }
+
     /// How long producers to it should send nothing.
     pub(crate) fn throttle(&self) -> Duration {
         self.stream.throttle()

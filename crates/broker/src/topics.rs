@@ -71,7 +71,7 @@ pub(crate) fn check(broker: &Shared, image: &Image, topic: &NewTopic) -> Result<
     topic_settings::check_cleaning(&topic.configs, &broker.live.at(image)).map_err(Failure::InvalidConfig)?;
     let own = [broker.store.node_epoch()];
     let leaders = if topic.leaders.is_empty() { &own[..] } else { &topic.leaders };
-    wals::check(image, leaders.iter().copied(), &topic.configs)?;
+    wals::check(image, leaders.iter().copied(), &topic.configs, &broker.store)?;
     let id = uuid::random(|| broker.clock.random()).into();
     Ok(CheckedTopic { id, partitions, replication_factor })
 }

@@ -8,7 +8,7 @@ use base::{NodeEpoch, StreamId, WalId, WalIndex};
 use control_core::{Image, WalRecord, WalState};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use stream::DEFAULT_WAL;
+use stream::{DEFAULT_WAL, Store};
 
 /// The setting.
 pub(crate) const WAL: &str = "millstream.wal";
@@ -33,7 +33,8 @@ pub(crate) fn index(image: &Image, leader: NodeEpoch, configs: &BTreeMap<String,
     named.or_else(|| open().next()).map_or(WalIndex(0), |(wal, _)| wal.index)
 }
 
-/// Whether every leader has a log of the name that these settings choose.
+/// Whether every leader has a log of the name that these settings choose. `own` is this broker's start, with the logs that it was started
+/// with: one that has failed is forgotten in time, and until the next start what chooses it is written to the first one that works.
 ///
 /// # Errors
 /// One that has not, and what it has.
@@ -41,10 +42,21 @@ pub(crate) fn check(
     image: &Image,
     leaders: impl Iterator<Item = NodeEpoch>,
     configs: &BTreeMap<String, String>,
+    own: &Store,
+) -> Result<(), Failure> {
+    let had = |leader: NodeEpoch, name: &str| leader == own.node_epoch() && own.log_names().any(|it| it == name);
+    check_with(image, leaders, configs, had)
+}
+
+fn check_with(
+    image: &Image,
+    leaders: impl Iterator<Item = NodeEpoch>,
+    configs: &BTreeMap<String, String>,
+    had: impl Fn(NodeEpoch, &str) -> bool,
 ) -> Result<(), Failure> {
     let Some(name) = chosen(configs) else { return Ok(()) };
     for leader in leaders {
-        if logs(image, leader).any(|(_, record)| record.name == name) {
+        if logs(image, leader).any(|(_, record)| record.name == name) || had(leader, name) {
             continue;
         }
         let broker = image.nodes.get(&leader).map_or(-1, |node| node.node_id.0);
@@ -112,10 +124,23 @@ mod tests {
     #[test]
     fn a_name_that_a_leader_has_not_is_refused_with_those_that_it_has() {
         let image = image();
-        let told = |leader| check(&image, [NodeEpoch(leader)].into_iter(), &configs("bluk")).unwrap_err().to_string();
+        let told = |leader| {
+            let refused = check_with(&image, [NodeEpoch(leader)].into_iter(), &configs("bluk"), |_, _| false);
+            refused.unwrap_err().to_string()
+        };
         assert!(told(4).contains("it has default (file:///fast/ring), bulk (storage)"), "{}", told(4));
         for known in ["bulk", "default"] {
-            assert!(check(&image, [NodeEpoch(4)].into_iter(), &configs(known)).is_ok());
+            assert!(check_with(&image, [NodeEpoch(4)].into_iter(), &configs(known), |_, _| false).is_ok());
         }
+    }
+
+    #[test]
+    fn a_log_that_has_failed_and_is_forgotten_may_be_chosen_until_the_next_start() {
+        let mut image = image();
+        image.wals.remove(&WalId { node_epoch: NodeEpoch(4), index: WalIndex(1) });
+        let had = |leader, name: &str| leader == NodeEpoch(4) && name == "bulk";
+        let may = |leader| check_with(&image, [NodeEpoch(leader)].into_iter(), &configs("bulk"), had).is_ok();
+        assert!(may(4) && !may(5));
+        assert_eq!(index(&image, NodeEpoch(4), &configs("bulk")), WalIndex(0));
     }
 }

@@ -113,6 +113,46 @@ async fn a_log_that_acknowledges_nothing_holds_up_only_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_full_log_leaves_the_producers_of_another_their_memory() {
+    const MIB: usize = 1 << 20;
+    let options =
+        BrokerOptions { requests_bytes_max: 12 * MIB, request_bytes_max: 2 * MIB, ..BrokerOptions::default() };
+    let running = start_with_bulk(options).await;
+    let mut client = running.client().await;
+    assert_eq!(client.create("quick", 1, &[]).await, 0);
+    assert_eq!(client.create("full", 1, &[(SETTING, "bulk")]).await, 0);
+    running.gate.data_closed.store(true, Ordering::Relaxed);
+    let large = "x".repeat(900_000);
+    let flood = (0..12).map(async |_| {
+        let mut client = running.client().await;
+        loop {
+            let mut request = produce_request("full", batch(&[(1, &large)]), -1);
+            request.timeout_ms = 60_000;
+            let answer = client.call(9, &request).await;
+            let code = answer.responses[0].partition_responses[0].error_code;
+            if code != 0 {
+                assert_eq!(code, ErrorCode::RequestTimedOut.number(), "which clients try again after");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    });
+    let quick = async {
+        while running.store.gauges().wals[1].used_bytes < 14 << 20 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        for _ in 0..5 {
+            assert_eq!(client.produce("quick", batch(&[(1, &large)])).await.error_code, 0);
+        }
+    };
+    let limited = tokio::time::timeout(Duration::from_secs(20), quick);
+    tokio::select! {
+        done = limited => done.expect("the other log's producers are served"),
+        _ = futures::future::join_all(flood) => unreachable!("they never end"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_topic_changes_its_log_under_producers_and_consumers() {
     let running = start_with_bulk(BrokerOptions::default()).await;
     let mut admin = running.client().await;

@@ -136,7 +136,7 @@ fn plan_topic(broker: &Shared, view: &View<'_>, name: &str, wanted: Wanted) -> R
     if matches!(changes.get(wals::WAL), Some(Some(_))) {
         let owners = view.image.streams_of(topic.id).filter_map(|(_, stream)| Some(stream.owner()?.node_epoch()));
         let alive: BTreeSet<NodeEpoch> = owners.filter(|owner| view.image.is_alive(*owner)).collect();
-        wals::check(view.image, alive.into_iter(), &after(&topic.configs, &changes))?;
+        wals::check(view.image, alive.into_iter(), &after(&topic.configs, &changes), &broker.store)?;
     }
     tell_caveats(Scope::Topic, name, &changes);
     let id: TopicId = topic.id;

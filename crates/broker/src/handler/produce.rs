@@ -6,7 +6,8 @@
 //! way to learn of it.
 //!
 //! Back-pressure, in two steps: while a partition's WAL is filling, answers carry a throttle time ([`stream::Stream::throttle`]); while it is
-//! full, `start` waits for room, which keeps the connection from reading on.
+//! full, `start` waits for room, which keeps the connection from reading on. Of several logs each lets only so many wait that the producers of
+//! the others have memory left; the rest are told to come again at once.
 
 use crate::Shared;
 use crate::batch_check::{self, CheckedBatch, Checking, DECOMPRESSED_BYTES_MAX};
@@ -74,6 +75,7 @@ pub(crate) async fn start(
         image: broker.store.ledger().image(),
         deadline,
         detach: keeps_too_much(&request, frame_bytes),
+        frame_bytes,
     };
     let mut checking = Checking {
         clock: broker.clock.as_ref(),
@@ -112,6 +114,8 @@ struct Check {
     deadline: Micros,
     /// Copy batches out of the frame.
     detach: bool,
+    /// What the request holds in memory while it waits.
+    frame_bytes: usize,
 }
 
 fn refuse_whole(request: &ProduceRequest) -> Option<Failure> {
@@ -150,7 +154,7 @@ async fn enqueue(
             outcome.log_start = Some(partition.log_start());
             outcome.stamped = batch.stamped();
             let mut partition = partition;
-            outcome.appended = append(broker, &mut partition, &batch, check.deadline).await;
+            outcome.appended = append(broker, &mut partition, &batch, check).await;
             // Kafka answers a repeat with the original's time, also where it is the producer's.
             let repeats = outcome.appended.as_ref().ok().and_then(|appended| appended.repeats);
             outcome.stamped = repeats.or(outcome.stamped);
@@ -189,8 +193,9 @@ async fn append(
     broker: &Shared,
     partition: &mut Partition,
     batch: &CheckedBatch,
-    deadline: Micros,
+    check: &Check,
 ) -> Result<Appended, Failure> {
+    let deadline = check.deadline;
     loop {
         // Moved to another log meanwhile, and led by this broker still.
         if partition.is_over()
@@ -201,6 +206,9 @@ async fn append(
         match partition.append(batch) {
             Ok(appended) => return Ok(appended),
             Err(error @ (AppendError::Busy | AppendError::TooFarAhead)) => {
+                let Some(_wait) = broker.frames.memory.wait_for_log(partition.log_index(), check.frame_bytes) else {
+                    return Err(error.into());
+                };
                 let left = deadline.since(broker.clock.now());
                 if broker.clock.timeout(left, partition.room()).await.is_none() {
                     return Err(error.into());
