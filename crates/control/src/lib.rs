@@ -26,4 +26,4 @@ mod task;
 pub use format::Format;
 pub use inspect::{Dump, read_all};
 pub use ledger::{Ledger, LedgerError, LedgerOptions};
-pub use survey::{Survey, is_taken, put_image, survey};
+pub use survey::{Survey, highest, is_taken, put_image, survey};

@@ -122,6 +122,16 @@ fn fold(mut image: Image, entries: &BTreeMap<LedgerSeq, Entry>) -> Image {
     image
 }
 
+/// The greatest number of any entry or snapshot that is there by now.
+///
+/// # Errors
+/// The store's.
+pub async fn highest(store: &dyn ObjectStore) -> Result<LedgerSeq, LedgerError> {
+    let entries = numbers(store, keys::ENTRIES).await?;
+    let snapshots = numbers(store, keys::SNAPSHOTS).await?;
+    Ok(entries.into_iter().chain(snapshots).max().unwrap_or_default())
+}
+
 async fn read(store: &dyn ObjectStore, key: &str) -> Result<Option<Bytes>, LedgerError> {
     match store.get(key, GetRange::All).await {
         Ok((bytes, _)) => Ok(Some(bytes)),

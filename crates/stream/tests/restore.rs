@@ -324,3 +324,19 @@ fn starts_that_the_ledger_does_not_know_betray_that_its_end_is_missing() {
         assert_eq!(OffsetRange::new(plan.streams[&ids[0]].start, plan.streams[&ids[0]].end), all);
     });
 }
+
+#[test]
+fn a_copy_without_an_object_that_is_needed_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, copy) = (folder.path().join("a"), folder.path().join("b"));
+    let ids = stopped(&root);
+    let lost = image_of(&root).streams[&ids[0]].references.values().next().unwrap().object;
+    std::fs::remove_file(root.join("bucket").join(stream::data_key(lost))).unwrap();
+    life(|world| async move {
+        let (target, source) = (bucket(&world, &copy).await, bucket(&world, &root).await);
+        let plan = plan(&world, &root, &RestoreRequest::default()).await;
+        assert_eq!((plan.verdict, plan.lost.as_slice()), (Verdict::Whole, [lost].as_slice()));
+        let refused = plan.execute(&world, &source, Some(&target)).await.unwrap_err().to_string();
+        assert!(refused.contains("is referred to and not in the bucket"), "{refused}");
+    });
+}

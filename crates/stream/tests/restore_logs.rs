@@ -14,7 +14,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use stream::wal::rings_at;
-use stream::{Options, RestorePlan, RestoreRequest, Store, plan_restore};
+use stream::{
+    Appended, NumberedBatch, Options, ProducerDelta, RestorePlan, RestoreRequest, Store, Stream, plan_restore,
+};
+use stream_core::testing::batch;
 use world::{GetRange, ObjectMeta, ObjectStore, PutOutcome, StoreError, World};
 
 fn uploading() -> Options {
@@ -156,5 +159,136 @@ fn a_damaged_group_costs_no_more_than_itself() {
         let plan = plan(&world, root, &RestoreRequest::default()).await;
         assert_eq!((plan.tail_records, plan.streams[&id].start), (19, Offset(0)));
         assert_eq!(plan.streams[&id].missing.len(), 1);
+    });
+}
+
+#[test]
+fn what_is_acknowledged_between_the_plan_and_the_fence_is_not_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    life(|world| async move {
+        let store = start(&world, root, Kind::Objects, options()).await;
+        let id = create(&store, "t", 1).await[0];
+        let stream = store.stream(id).unwrap();
+        append(&stream, 5, 700).await;
+        std::fs::remove_dir_all(root.join("bucket/ledger")).unwrap();
+        let old = plan(&world, root, &RestoreRequest::default()).await;
+        append(&stream, 5, 700).await;
+        let refused = old.execute(&world, &bucket(&world, root).await, None).await.unwrap_err().to_string();
+        assert!(refused.contains("has changed since it was looked into"), "{refused}");
+        let again = plan(&world, root, &RestoreRequest::default()).await;
+        let image = again.execute(&world, &bucket(&world, root).await, None).await.unwrap();
+        assert_eq!(image.streams[&id].committed(), Offset(10));
+    });
+}
+
+fn idempotent(base: Offset, sequence: i32) -> NumberedBatch {
+    let delta = ProducerDelta {
+        producer_id: 77,
+        producer_epoch: 0,
+        first_sequence: sequence,
+        last_sequence: sequence,
+        transactional: false,
+    };
+    NumberedBatch { producer: Some(delta), ..batch(base.0, 1, 300) }
+}
+async fn send(stream: &Stream, sequence: i32) -> bool {
+    loop {
+        match stream.append(idempotent(stream.next(), sequence)) {
+            Ok(Appended::Enqueued(c)) => {
+                c.await.unwrap();
+                return false;
+            }
+            Ok(Appended::Repeat(_)) => return true,
+            Err(stream::AppendError::ProducersAway) => stream.load_producers().await.unwrap(),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
+fn a_restore_that_is_cut_short_and_done_again_still_knows_the_producers() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let id = life(|world| async move {
+        let store = start(&world, root, Kind::Objects, options()).await;
+        let id = create(&store, "t", 1).await[0];
+        let stream = store.stream(id).unwrap();
+        for sequence in 0..8 {
+            assert!(!send(&stream, sequence).await);
+        }
+        id
+    });
+    std::fs::remove_dir_all(root.join("bucket/ledger")).unwrap();
+    life(|world| async move {
+        let picky: Arc<dyn ObjectStore> = Arc::new(Picky::new(bucket(&world, root).await, 1, true));
+        let plan = plan(&world, root, &RestoreRequest::default()).await;
+        assert!(plan.execute(&world, &picky, None).await.is_err());
+    });
+    life(|world| async move {
+        let plan = plan(&world, root, &RestoreRequest::default()).await;
+        plan.execute(&world, &bucket(&world, root).await, None).await.unwrap();
+    });
+    life(|world| async move {
+        let store = start_at(&world, bucket(&world, root).await, "b:9092", false, options()).await;
+        let stream = store.stream(id).unwrap();
+        assert_eq!(stream.confirmed(), Offset(8));
+        assert!(send(&stream, 7).await, "the last batch sent again is a repeat");
+    });
+}
+
+/// State of producers is in the bucket, and the records that it rests on never got there.
+#[test]
+fn offsets_that_saved_state_speaks_for_are_not_given_out_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let id = life(|world| async move {
+        // The state's put comes first, the records' hangs.
+        let picky = Picky::new(bucket(&world, root).await, 2 + 1, false);
+        let begun = picky.begun.clone();
+        let store = start_on(&world, Arc::new(picky), root, Kind::Ring, uploading()).await;
+        let id = create(&store, "t", 1).await[0];
+        let stream = store.stream(id).unwrap();
+        send(&stream, 0).await;
+        committed(&store, id, 1).await;
+        for sequence in 1..9 {
+            send(&stream, sequence).await;
+        }
+        until("the put that hangs", || begun.load(Ordering::SeqCst) >= 4).await;
+        id
+    });
+    std::fs::remove_dir_all(root.join("bucket/ledger")).unwrap();
+    life(|world| async move {
+        let plan = plan(&world, root, &RestoreRequest::default()).await;
+        assert!(plan.streams[&id].end > Offset(1), "the bucket says that more was confirmed");
+    });
+}
+
+#[test]
+fn a_copy_that_was_cut_short_is_done_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    life(|world| async move {
+        let store = start(&world, root, Kind::Objects, options()).await;
+        let id = create(&store, "t", 1).await[0];
+        append(&store.stream(id).unwrap(), 5, 700).await;
+    });
+    std::fs::remove_dir_all(root.join("bucket/ledger")).unwrap();
+    let to = root.join("other");
+    std::fs::create_dir_all(&to).unwrap();
+    let to = &to;
+    life(|world| async move {
+        let source = bucket(&world, root).await;
+        let target = bucket(&world, to).await;
+        let first = plan(&world, root, &RestoreRequest::default()).await.execute(&world, &source, Some(&target)).await;
+        first.unwrap();
+    });
+    std::fs::remove_dir_all(to.join("bucket/ledger")).unwrap();
+    std::fs::remove_file(to.join("bucket/format")).unwrap();
+    life(|world| async move {
+        let source = bucket(&world, root).await;
+        let target = bucket(&world, to).await;
+        let again = plan(&world, root, &RestoreRequest::default()).await.execute(&world, &source, Some(&target)).await;
+        again.unwrap();
     });
 }

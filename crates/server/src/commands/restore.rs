@@ -51,6 +51,10 @@ async fn restore(args: &Restore) -> Result<(), CommandError> {
     let told = Told::of(&plan, &target, to.as_ref());
     if !args.execute {
         let verdict = match plan.verdict {
+            Verdict::Whole if !plan.lost.is_empty() => Err(failed(format!(
+                "--storage {target}: {} that the ledger refers to can't be read",
+                counted(plan.lost.len() as u64, "data object")
+            ))),
             Verdict::Whole => Ok(()),
             Verdict::Folds => {
                 Err(failed(format!("--storage {target}: brokers can't read the ledger, and nothing of it is lost")))
@@ -64,11 +68,18 @@ async fn restore(args: &Restore) -> Result<(), CommandError> {
     }
     nobody_answers(&world, &plan).await?;
     if !plan.logs_missing.is_empty() && !args.without_logs {
-        let (wal, url) = &plan.logs_missing[0];
+        let url = &plan.logs_missing[0].1;
         return Err(failed(format!(
-            "the write-ahead log {wal} at {url} may hold records that are nowhere else: give the place where it is by --log, or say \
+            "the write-ahead log at {url} may hold records that are nowhere else: give the place where it is by --log, or say \
              --without-logs to do without it"
         )));
+    }
+    if plan.rings_unknown && !args.without_logs {
+        return Err(failed(
+            "a part of the ledger is gone, and with it may be the place of a broker's write-ahead log that holds records which are nowhere \
+             else: give the place of every broker's log that is no object store by --log, or say --without-logs to do without"
+                .to_owned(),
+        ));
     }
     outside::log_to_stderr("warn")?;
     let (own, other) = match &to {
@@ -252,6 +263,14 @@ fn data_lines(plan: &RestorePlan) -> Vec<String> {
             counted(plan.newer_than_ledger as u64, "data object")
         ),
     );
+    if plan.newer_logs > 0 {
+        lines.push(format!(
+            "write-ahead logs of {} that the ledger does not know: its end is missing",
+            counted(plan.newer_logs as u64, "start")
+        ));
+    }
+    let lost = plan.lost.iter().filter(|id| !plan.unreadable.iter().any(|(it, _)| it == *id));
+    lines.extend(lost.map(|id| format!("PROBLEM: data object {id} is referred to and not in the bucket")));
     lines.extend(plan.unreadable.iter().map(|(id, why)| format!("PROBLEM: data object {id}: {why}")));
     for (wal, problems) in &plan.logs {
         lines.push(format!("write-ahead log {wal} was looked into"));
@@ -264,7 +283,8 @@ fn data_lines(plan: &RestorePlan) -> Vec<String> {
         ));
     }
     for (wal, url) in &plan.logs_missing {
-        lines.push(format!("PROBLEM: the write-ahead log {wal} at {url} was not looked into: give its place by --log"));
+        let wal = wal.map(|wal| format!("{wal} ")).unwrap_or_default();
+        lines.push(format!("PROBLEM: the write-ahead log {wal}at {url} was not looked into: give its place by --log"));
     }
     lines
 }
@@ -337,9 +357,12 @@ fn json_of(plan: &RestorePlan) -> Value {
         "bytes": plan.bytes,
         "unreferenced_objects": plan.unreferenced,
         "newer_than_ledger": plan.newer_than_ledger,
+        "newer_logs": plan.newer_logs,
         "unreadable_objects": plan.unreadable.iter().map(|(id, why)| json!({ "object": id.to_string(), "problem": why })).collect::<Vec<_>>(),
+        "lost_objects": plan.lost.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "rings_unknown": plan.rings_unknown,
         "logs": plan.logs.iter().map(|(wal, problems)| json!({ "wal": wal.to_string(), "problems": problems })).collect::<Vec<_>>(),
-        "logs_missing": plan.logs_missing.iter().map(|(wal, url)| json!({ "wal": wal.to_string(), "url": url })).collect::<Vec<_>>(),
+        "logs_missing": plan.logs_missing.iter().map(|(wal, url)| json!({ "wal": wal.map(|wal| wal.to_string()), "url": url })).collect::<Vec<_>>(),
         "tail_records": plan.tail_records,
         "streams": plan.streams.iter().map(stream).collect::<Vec<_>>(),
     })

@@ -61,7 +61,9 @@ fn a_ledger_that_is_gone_is_rebuilt_under_the_names_that_are_given() {
     );
     assert!(!folder.path().join("bucket/ledger").exists(), "a report changes nothing");
 
-    let named = arguments(&folder, &["restore", "--topic", "orders=1..3", "--execute"]);
+    let (code, _, err) = run(&arguments(&folder, &["restore", "--execute"]));
+    assert!(code == Some(1) && one_line(&err).contains("give the place of every broker's log"), "{err}");
+    let named = arguments(&folder, &["restore", "--topic", "orders=1..3", "--without-logs", "--execute"]);
     let (code, told, err) = run(&named);
     assert_eq!((code, err.as_str()), (Some(0), ""), "{told}");
     assert!(
@@ -79,7 +81,8 @@ fn a_copy_is_written_elsewhere_and_what_can_not_be_is_refused() {
     std::fs::remove_dir_all(folder.path().join("bucket/ledger")).unwrap();
     let other = TempDir::new().unwrap();
     let url = format!("file://{}/bucket", other.path().display());
-    let (code, told, err) = run(&arguments(&folder, &["restore", "--topic", "orders=1,2", "--to", &url, "--execute"]));
+    let (code, told, err) =
+        run(&arguments(&folder, &["restore", "--topic", "orders=1,2", "--to", &url, "--without-logs", "--execute"]));
     assert_eq!((code, err.as_str()), (Some(0), ""), "{told}");
     assert_eq!(reads(&other, "orders"), "a\nb\nc\n");
     assert!(!folder.path().join("bucket/ledger/snapshot").exists(), "the original is as it was");
@@ -87,7 +90,7 @@ fn a_copy_is_written_elsewhere_and_what_can_not_be_is_refused() {
         let (found, _, err) = run(&arguments(&folder, words));
         assert!(found == Some(code) && one_line(&err).contains(part), "{words:?}: {found:?} {err}");
     };
-    refused(&["restore", "--to", &url, "--execute"], 1, "holds a cluster already");
+    refused(&["restore", "--to", &url, "--without-logs", "--execute"], 1, "holds a cluster already");
     refused(&["restore", "--topic", "orders=x"], 2, "write NAME=FIRST..END");
     refused(&["restore", "--topic", "or/ders=1"], 2, "--topic or/ders: ");
     refused(&["restore", "--topic", "orders=1,1"], 1, "stream 1 is named twice");

@@ -88,6 +88,7 @@ pub(super) fn assemble(
     }
     let mut streams: BTreeSet<StreamId> = base.streams.keys().copied().collect();
     streams.extend(parts.keys());
+    streams.extend(states.keys());
     streams.extend(frame.named.values().flat_map(|topic| &topic.partitions));
     let lost = found.given_up.iter().flat_map(|ring| &ring.lost).map(|part| StreamId(part.stream.0 + 1));
     image.next_stream_id = lost.max().unwrap_or_default().max(image.next_stream_id);
@@ -254,7 +255,9 @@ impl StreamMaker<'_> {
         let Cover { references, epochs } = cover(&parts, known_start.unwrap_or_default());
         let held_from = references.first().map(|first| first.range.base);
         let held_to = references.last().map(|last| last.range.next);
-        let end = self.known_end().max(held_to.unwrap_or_default());
+        // What is saved of producers rests on confirmed batches, though their object may never have got there.
+        let told = states.iter().map(|(_, state)| state.range.next).max().unwrap_or_default();
+        let end = self.known_end().max(held_to.unwrap_or_default()).max(told);
         let start = held_from.unwrap_or(end);
         let holes = Cover { references: references.clone(), epochs: Vec::new() }.holes();
         let mut missing = Vec::new();

@@ -106,6 +106,16 @@ async fn read(store: &Arc<dyn ObjectStore>, id: ObjectId) -> Result<Result<Found
     Ok(read.map(|(footer, index, size)| FoundObject::new(id, size, footer.wal == MERGED, &index.blocks, index.states)))
 }
 
+/// The starts that logs in the bucket are of, by their keys.
+pub(super) async fn starts_of_logs(store: &Arc<dyn ObjectStore>) -> Result<BTreeSet<NodeEpoch>, StoreError> {
+    let mut starts = BTreeSet::new();
+    let mut pages = Pages::new(store.as_ref(), WAL_PREFIX, PAGE_KEYS);
+    while let Some(page) = pages.next().await? {
+        starts.extend(page.iter().filter_map(|meta| wal_of_key(&meta.key)).map(|wal| wal.node_epoch));
+    }
+    Ok(starts)
+}
+
 /// The logs in the bucket.
 pub(super) async fn find_logs(store: &Arc<dyn ObjectStore>, found: &mut Found) -> Result<(), StoreError> {
     let mut wals: BTreeMap<WalId, bool> = BTreeMap::new();

@@ -96,13 +96,20 @@ pub struct RestorePlan {
     /// Logs that were looked into, and what is wrong with each.
     pub logs: Vec<(WalId, Vec<String>)>,
     /// Logs that the ledger knew of and that nobody has looked into: what only they hold is lost, unless they are named.
-    pub logs_missing: Vec<(WalId, String)>,
+    /// Its start is not known where only an entry that does not fold names it.
+    pub logs_missing: Vec<(Option<WalId>, String)>,
+    /// Whether there may have been rings that nothing names any more: a part of the ledger is gone, and none was given.
+    pub rings_unknown: bool,
     /// Data objects that can't be read.
     pub unreadable: Vec<(ObjectId, String)>,
+    /// Data objects that a ledger which is whole refers to, and that can't be read: what they held is lost.
+    pub lost: Vec<ObjectId>,
     /// Data objects that the image does not refer to: brokers delete them in time.
     pub unreferenced: usize,
     /// Of these, such as the ledger can't have known: their starts are newer than it.
     pub newer_than_ledger: usize,
+    /// Starts newer than the ledger, by logs in the bucket and by the rings that were named.
+    pub newer_logs: usize,
     /// Bytes of the objects that the image refers to.
     pub bytes: u64,
     /// Streams of topics that were deleted, which objects still hold.
@@ -112,6 +119,7 @@ pub struct RestorePlan {
     found: Found,
     tails: Vec<TailBatch>,
     frame: Frame,
+    rings: Vec<FoundRing>,
 }
 
 /// Looks at everything, and decides what there is to write.
@@ -128,23 +136,17 @@ pub async fn plan_restore(
     find_objects(store, &mut found).await?;
     let newer = |id: &ObjectId| id.node_epoch >= survey.image.next_node_epoch;
     let newer_than_ledger = found.objects.keys().filter(|id| newer(id)).count();
-    let verdict = match survey.folds_to_its_end() && !request.ask_objects && newer_than_ledger == 0 {
+    let mut starts = find::starts_of_logs(store).await?;
+    starts.extend(request.rings.iter().map(|ring| ring.header.wal.node_epoch));
+    let newer_logs = starts.iter().filter(|start| **start >= survey.image.next_node_epoch).count();
+    let is_newer = newer_than_ledger > 0 || newer_logs > 0;
+    let verdict = match survey.folds_to_its_end() && !request.ask_objects && !is_newer {
         true if survey.is_whole() => Verdict::Whole,
         true => Verdict::Folds,
         false => Verdict::Rebuilt,
     };
     check_rings(&survey, &request.rings)?;
-    for (key, marker) in quarantine::markers(store).await? {
-        match marker {
-            Ok(marker) => found.given_up.push(marker),
-            Err(why) => tracing::warn!(key, why, "what says that a write-ahead log was given up is passed over"),
-        }
-    }
-    let is_given_up = |ring: &&FoundRing| found.given_up.iter().any(|it| it.ring_id == ring.header.ring_id);
-    if let Some(ring) = request.rings.iter().find(is_given_up) {
-        let refused = quarantine::refuse(world.clock.as_ref(), store.as_ref(), ring.header.ring_id, &told(ring)).await;
-        refused.map_err(RestoreError)?;
-    }
+    find_given_up(world, store, request, &mut found).await?;
     if verdict == Verdict::Rebuilt {
         find_logs(store, &mut found).await?;
         for ring in &request.rings {
@@ -171,10 +173,16 @@ pub async fn plan_restore(
         verdict,
         tail_records: tails.iter().map(|batch| u64::from(batch.entry.records)).sum(),
         logs: found.logs.iter().map(|log| (log.wal, log.problems.clone())).collect(),
-        logs_missing: logs_missing(&survey.image, &found, verdict),
+        logs_missing: logs_missing(&survey, &found, &request.rings, verdict),
+        rings_unknown: verdict == Verdict::Rebuilt && request.rings.is_empty(),
         unreadable: found.unreadable.clone(),
+        lost: match verdict {
+            Verdict::Rebuilt => Vec::new(),
+            _ => image.objects.keys().filter(|id| !found.objects.contains_key(*id)).copied().collect(),
+        },
         unreferenced: unreferenced.count(),
         newer_than_ledger,
+        newer_logs,
         bytes: image.objects.values().map(|record| record.size).sum(),
         deleted_streams: deleted_streams(&survey.image, &found, verdict),
         addresses: addresses(&survey),
@@ -184,7 +192,29 @@ pub async fn plan_restore(
         found,
         tails,
         frame,
+        rings: request.rings.clone(),
     })
+}
+
+/// Rings that were given up; that none of them is named.
+async fn find_given_up(
+    world: &World,
+    store: &Arc<dyn ObjectStore>,
+    request: &RestoreRequest,
+    found: &mut Found,
+) -> Result<(), RestoreError> {
+    for (key, marker) in quarantine::markers(store).await? {
+        match marker {
+            Ok(marker) => found.given_up.push(marker),
+            Err(why) => tracing::warn!(key, why, "what says that a write-ahead log was given up is passed over"),
+        }
+    }
+    let is_given_up = |ring: &&FoundRing| found.given_up.iter().any(|it| it.ring_id == ring.header.ring_id);
+    if let Some(ring) = request.rings.iter().find(is_given_up) {
+        let refused = quarantine::refuse(world.clock.as_ref(), store.as_ref(), ring.header.ring_id, &told(ring)).await;
+        refused.map_err(RestoreError)?;
+    }
+    Ok(())
 }
 
 fn told(ring: &FoundRing) -> String {
@@ -299,17 +329,32 @@ fn of_free_number(survey: &Survey) -> Image {
     image
 }
 
-fn logs_missing(base: &Image, found: &Found, verdict: Verdict) -> Vec<(WalId, String)> {
+/// Rings that were not looked into, by the ledger and by the entries beyond that can't be folded: of these the start is not known.
+fn logs_missing(survey: &Survey, found: &Found, rings: &[FoundRing], verdict: Verdict) -> Vec<(Option<WalId>, String)> {
     if verdict != Verdict::Rebuilt {
         return Vec::new();
     }
-    let is_needed = |wal: &WalId, record: &control_core::WalRecord| {
+    let is_given_up = |ring_id: u128| found.given_up.iter().any(|it| it.ring_id == ring_id);
+    let is_looked_into = |ring_id: u128| rings.iter().any(|ring| ring.header.ring_id == ring_id);
+    let mut missing = Vec::new();
+    let mut seen = BTreeSet::new();
+    for (wal, record) in &survey.image.wals {
         let done = matches!(record.state, WalState::Sealed { end, .. } if record.trim >= end);
-        let is_given_up = found.given_up.iter().any(|it| it.ring_id == record.ring_id);
-        !record.in_storage && !done && !is_given_up && !found.logs.iter().any(|log| log.wal == *wal)
-    };
-    let missing = base.wals.iter().filter(|(wal, record)| is_needed(wal, record));
-    missing.map(|(wal, record)| (*wal, record.url.clone())).collect()
+        seen.insert(record.ring_id);
+        if !record.in_storage && !done && !is_given_up(record.ring_id) && !is_looked_into(record.ring_id) {
+            missing.push((Some(*wal), record.url.clone()));
+        }
+    }
+    let registered = survey.beyond.iter().flat_map(|entry| &entry.commands).filter_map(|(_, command)| match command {
+        Command::Register { wals, .. } => Some(wals),
+        _ => None,
+    });
+    for log in registered.flatten().filter(|log| !log.in_storage) {
+        if !is_given_up(log.ring_id) && !is_looked_into(log.ring_id) && seen.insert(log.ring_id) {
+            missing.push((None, log.url.clone()));
+        }
+    }
+    missing
 }
 
 fn deleted_streams(base: &Image, found: &Found, verdict: Verdict) -> usize {
@@ -332,6 +377,14 @@ fn addresses(survey: &Survey) -> BTreeSet<String> {
 impl Found {
     fn streams_in_logs(&self) -> impl Iterator<Item = StreamId> + '_ {
         self.logs.iter().flat_map(|log| &log.entries).map(|(entry, _)| entry.stream)
+    }
+
+    fn entries_of_logs(&self) -> BTreeMap<WalId, usize> {
+        let mut entries: BTreeMap<WalId, usize> = BTreeMap::new();
+        for log in &self.logs {
+            *entries.entry(log.wal).or_default() += log.entries.len();
+        }
+        entries
     }
 
     /// Saved state of a stream's producers, in whatever object it is.
@@ -366,20 +419,22 @@ impl RestorePlan {
         }
         let target = to.unwrap_or(store);
         let mut image = self.image.clone();
+        let mut written = BTreeMap::new();
         if self.verdict == Verdict::Rebuilt {
             if to.is_none() {
-                self.fence_logs(world, store).await;
+                self.fence_logs(world, store).await?;
             }
             let start = self.frame.start;
             let mut writer = Writer { world, from: store, to: target, start, next: 0 };
-            let written = writer.write(&self.found, std::mem::take(&mut self.tails)).await?;
+            written = writer.write(&self.found, std::mem::take(&mut self.tails)).await?;
             (image, _) = assemble(&self.survey.image, &self.found, &written, &self.frame);
         }
         if to.is_some() {
             if self.verdict != Verdict::Rebuilt {
                 image = assemble::copied(&image);
             }
-            self.copy(store, target, &image).await?;
+            let written: BTreeSet<ObjectId> = written.into_keys().collect();
+            self.copy(store, target, &image, &written).await?;
         }
         let problems = control_core::check(&image);
         if let Some(problem) = problems.first() {
@@ -387,18 +442,67 @@ impl RestorePlan {
                 "what was rebuilt contradicts itself, which is a bug, and was not written: {problem}"
             )));
         }
+        if to.is_none() {
+            self.nothing_has_moved(store).await?;
+        }
         control::put_image(target.as_ref(), &image).await?;
         Ok(image)
     }
 
-    /// Nobody that still runs can have anything acknowledged by a log whose tail is taken.
-    async fn fence_logs(&self, world: &World, store: &Arc<dyn ObjectStore>) {
-        for log in &self.found.logs {
-            let LogPlace::Bucket { fenced: false, first } = log.place else { continue };
-            // A walk that finds more than the plan did, or finds it damaged, changes nothing here: what matters is the fence.
-            if let Err(error) = wal::recover_objects(world, store, log.wal, first).await {
-                tracing::warn!(wal = %log.wal, %error, "a write-ahead log has no fence: make sure that its broker is off");
+    /// Somebody who wrote to the ledger meanwhile goes on by an image of his own.
+    async fn nothing_has_moved(&self, store: &Arc<dyn ObjectStore>) -> Result<(), RestoreError> {
+        let now = control::highest(store.as_ref()).await?;
+        if now != self.survey.highest() {
+            return Err(RestoreError(format!(
+                "ledger number {now} has been written meanwhile: a broker runs, or another restore; stop it and look again"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Nobody that still runs can have anything acknowledged by a log whose tail is taken, and nobody had since it was looked into.
+    async fn fence_logs(&self, world: &World, store: &Arc<dyn ObjectStore>) -> Result<(), RestoreError> {
+        let mut first: BTreeMap<WalId, base::WalPosition> = BTreeMap::new();
+        for (wal, record) in self.survey.image.wals.iter().filter(|(_, record)| record.in_storage) {
+            let done = matches!(record.state, WalState::Sealed { end, .. } if record.trim >= end);
+            if !done {
+                first.insert(*wal, record.trim.max(record.start));
             }
+        }
+        for log in &self.found.logs {
+            if let LogPlace::Bucket { fenced, first: at } = log.place {
+                first.insert(log.wal, at);
+                if fenced {
+                    first.remove(&log.wal);
+                }
+            }
+        }
+        for (wal, from) in first {
+            let fenced = wal::recover_objects(world, store, wal, from).await;
+            fenced.map_err(|error| {
+                RestoreError(format!(
+                    "{error}; it can't be fenced so: move that object to a safe place, and say it again"
+                ))
+            })?;
+        }
+        let failed = |error: &dyn std::fmt::Display| RestoreError(error.to_string());
+        let patience = wal::Patience::new(world, tails::RING_STALLED_MAX);
+        let mut again = Found::default();
+        find_logs(store, &mut again).await?;
+        for ring in &self.rings {
+            // A process that still writes to it holds its lock; where hosts share it, the control block stops it.
+            let open = wal::RingFile::open_found(world, &patience, ring).await.map_err(|error| failed(&error))?;
+            if open.is_shared() {
+                open.fence(self.frame.start).await.map_err(|error| failed(&error))?;
+            }
+            find_ring(world.disk.as_ref(), ring, &mut again).await.map_err(|error| failed(&error))?;
+        }
+        let (before, now) = (self.found.entries_of_logs(), again.entries_of_logs());
+        match now.iter().find(|(wal, entries)| before.get(*wal).unwrap_or(&0) != *entries) {
+            None => Ok(()),
+            Some((wal, _)) => Err(RestoreError(format!(
+                "the write-ahead log {wal} has changed since it was looked into, and is fenced now: a broker ran; say it again"
+            ))),
         }
     }
 
@@ -408,9 +512,9 @@ impl RestorePlan {
         from: &Arc<dyn ObjectStore>,
         to: &Arc<dyn ObjectStore>,
         image: &Image,
+        written: &BTreeSet<ObjectId>,
     ) -> Result<(), RestoreError> {
-        let own = |id: &&ObjectId| self.found.objects.contains_key(id);
-        for id in image.objects.keys().filter(own) {
+        for id in image.objects.keys().filter(|id| !written.contains(*id)) {
             copy_one(from, to, &data_key(*id)).await?;
         }
         copy_all(from, to, ABANDONED_PREFIX).await?;
@@ -434,7 +538,11 @@ async fn copy_all(from: &Arc<dyn ObjectStore>, to: &Arc<dyn ObjectStore>, prefix
 async fn copy_one(from: &Arc<dyn ObjectStore>, to: &Arc<dyn ObjectStore>, key: &str) -> Result<(), RestoreError> {
     let (bytes, size) = match from.get(key, GetRange::All).await {
         Ok(read) => read,
-        Err(StoreError::NotFound(_)) => return Err(RestoreError(format!("{key} is gone: a broker runs, stop it"))),
+        Err(StoreError::NotFound(_)) => {
+            return Err(RestoreError(format!(
+                "{key} is referred to and not in the bucket: bring it back, stop brokers that run, or say --ask-objects to do without it"
+            )));
+        }
         Err(error) => return Err(error.into()),
     };
     if bytes.len() as u64 != size {

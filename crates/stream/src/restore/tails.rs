@@ -28,7 +28,7 @@ const OBJECT_BYTES: u64 = 64 << 20;
 /// Read from a log at once.
 const READ_BYTES_MAX: u32 = 4 << 20;
 /// A call on a ring takes so long at the most.
-const RING_STALLED_MAX: Duration = Duration::from_secs(60);
+pub(super) const RING_STALLED_MAX: Duration = Duration::from_secs(60);
 /// Bytes of a block, about.
 const BLOCK_BYTES: usize = 1 << 20;
 
@@ -201,6 +201,16 @@ impl Writer<'_> {
         }
         let readers = self.readers(found, &batches).await?;
         let states = self.states(found, &batches).await?;
+        // First, so that what is cut off in between and done again finds them with the records, and not the records alone.
+        if !states.is_empty() {
+            let id = self.draw();
+            let mut builder = ObjectBuilder::merged(id, BLOCK_BYTES);
+            for (stream, (last, producers)) in states {
+                let range = OffsetRange::new(Offset(0), last.range.next);
+                builder.push_state(stream, last.stream_epoch, range, encode_section(&producers));
+            }
+            self.put(id, builder, &mut written).await?;
+        }
         batches.sort_by_key(|batch| (batch.log, batch.span.position));
         let mut rest = batches.as_slice();
         while !rest.is_empty() {
@@ -230,15 +240,6 @@ impl Writer<'_> {
             }
             self.put(id, builder, &mut written).await?;
         }
-        if !states.is_empty() {
-            let id = self.draw();
-            let mut builder = ObjectBuilder::merged(id, BLOCK_BYTES);
-            for (stream, (last, producers)) in states {
-                let range = OffsetRange::new(Offset(0), last.range.next);
-                builder.push_state(stream, last.stream_epoch, range, encode_section(&producers));
-            }
-            self.put(id, builder, &mut written).await?;
-        }
         Ok(written)
     }
 
@@ -256,7 +257,10 @@ impl Writer<'_> {
     ) -> Result<(), RestoreError> {
         let built = builder.finish();
         let key = data_key(id);
-        if self.to.put_if_absent(&key, built.parts).await? == PutOutcome::Exists {
+        // One that was cut off has left the same bytes where it is done again: into another bucket, from one that has not changed.
+        if self.to.put_if_absent(&key, built.parts.clone()).await? == PutOutcome::Exists
+            && self.to.get(&key, GetRange::All).await?.0 != built.parts.concat()
+        {
             return Err(RestoreError(format!(
                 "{key} has been written meanwhile: a broker runs, or another restore; stop it and look again"
             )));
@@ -337,7 +341,11 @@ impl Writer<'_> {
             let of_stream = batches.iter().filter(|batch| batch.entry.stream == *stream);
             *last = of_stream.map(|batch| batch.entry).next_back().unwrap_or(*last);
             for (object, section) in found.states_of(*stream) {
-                producers.merge(&read_state(self.from, object, &section).await?);
+                match read_state(self.from, object, &section).await {
+                    Ok(saved) => producers.merge(&saved),
+                    // As the plan does: its producers are told of as if they were new, and the records are no worse.
+                    Err(error) => tracing::warn!(%stream, %error, "what it says of producers is passed over"),
+                }
             }
         }
         Ok(states)
