@@ -63,8 +63,13 @@ fn reads_urls_or_says_how_to_write_them() {
     let refused = resolved(&["--wal", "/dev/sdb"]).unwrap_err();
     assert!(refused.contains("did you mean block:///dev/sdb?"), "{refused}");
     for wrong in ["dir", "ftp://x/y", "file://dir/x", "file:///x?size=1"] {
-        assert!(resolved(&["--storage", wrong]).unwrap_err().contains("write file:///dir or s3://"), "{wrong}");
+        assert!(resolved(&["--storage", wrong]).unwrap_err().contains("write file:///dir, s3://"), "{wrong}");
     }
+    for cloud in ["s3://b/p", "gs://b/p", "az://c/p?account=a", "abfs://c@a.dfs.core.windows.net/p"] {
+        let config = resolved(&["--storage", cloud]).unwrap();
+        assert_eq!((config.storage.url().as_str(), only(&config)), (cloud, WalChoice::Storage(Puts::default())));
+    }
+    assert!(resolved(&["--storage", "gs://me@b/p"]).unwrap_err().contains("holds no credentials"));
     for wrong in ["dir", "s3://bucket/x", "file:///x?shared=no", "block://dev/x", "block:///dev/x?size=1GiB"] {
         assert!(resolved(&["--wal", wrong]).unwrap_err().contains("storage, or"), "{wrong}");
     }
