@@ -15,7 +15,7 @@ use protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsets
 use protocol::messages::produce_request::ProduceRequest;
 use protocol::record_batch::batches;
 use protocol::wire::Uuid;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use support::{Client, Running, batch, fetch_request, metadata_request, produce_request, start};
 
@@ -352,4 +352,31 @@ async fn peers_that_do_not_take_their_answers_do_not_keep_others_from_theirs() {
     let answer = client.call::<ProduceRequest>(9, &produce_request("t", batch(&[(1, "x")]), -1)).await;
     assert_eq!(answer.responses[0].partition_responses[0].error_code, 0);
     running.broker.stop().await;
+}
+
+/// Whoever reads at the end, as records come, is at the end or below it: never beyond.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_at_the_end_is_not_beyond_it_when_records_come() {
+    let running = start(BrokerOptions::default()).await;
+    let mut writer = running.client().await;
+    assert_eq!(writer.create("t", 1, &[]).await, 0);
+    let is_over = AtomicBool::new(false);
+    let write = async {
+        while !is_over.load(Ordering::Relaxed) {
+            assert_eq!(writer.produce("t", batch(&[(1, "x")])).await.error_code, 0);
+        }
+    };
+    let read = async || {
+        let (mut reader, mut next) = (running.client().await, 0);
+        for _ in 0..20_000 {
+            let answer = data(&reader.call(12, &fetch_request("t", next, 0)).await).remove(0);
+            assert_eq!(answer.error_code, 0, "at offset {next}");
+            next = answer.high_watermark.max(next);
+        }
+    };
+    let readers = async {
+        tokio::join!(read(), read(), read());
+        is_over.store(true, Ordering::Relaxed);
+    };
+    tokio::join!(write, readers);
 }

@@ -231,8 +231,7 @@ fn check(broker: &Shared, partition: &Partition, slot: &mut Slot) -> Result<Offs
             return Ok(from);
         }
     }
-    let is_beyond = from >= partition.high_watermark() && partition.may_have(from);
-    if from < partition.log_start() || is_beyond {
+    if from < partition.log_start() || from > partition.log_end() {
         return Err(Failure::OffsetOutOfRange);
     }
     Ok(from)
