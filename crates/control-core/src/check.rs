@@ -149,11 +149,7 @@ fn check_producers(image: &Image, stream: &StreamRecord, complain: &mut impl FnM
         complain("its state references are out of order".to_owned());
     }
     for wal in &stream.unsaved {
-        let waits = image
-            .wals
-            .get(wal)
-            .is_some_and(|record| !matches!(record.state, WalState::Sealed { end, .. } if record.trim >= end));
-        if !waits {
+        if image.wals.get(wal).is_none_or(|record| record.is_spent()) {
             complain(format!("it waits for the producer state of write-ahead log {wal}, which has none left"));
         }
     }

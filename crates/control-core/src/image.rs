@@ -120,6 +120,14 @@ pub struct WalRecord {
     pub name: String,
 }
 
+impl WalRecord {
+    /// Whether it is sealed and trimmed to its end: nothing in it needs a commit any more.
+    #[must_use]
+    pub fn is_spent(&self) -> bool {
+        matches!(self.state, WalState::Sealed { end, .. } if self.trim >= end)
+    }
+}
+
 /// Whether a WAL's end is decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WalState {

@@ -89,9 +89,14 @@ pub(crate) async fn refuse(
     place: &str,
 ) -> Result<(), String> {
     match find(clock, store, ring_id).await? {
-        Some(marker) => Err(format!("the write-ahead log {place} {}", told(&marker))),
+        Some(marker) => Err(refusal(place, &marker)),
         None => Ok(()),
     }
+}
+
+/// Says that the ring at that place was given up.
+pub(crate) fn refusal(place: &str, marker: &Abandoned) -> String {
+    format!("the write-ahead log {place} {}", told(marker))
 }
 
 /// What became of it, of a ring that the sentence names before.

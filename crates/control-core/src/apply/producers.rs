@@ -6,9 +6,7 @@
 
 use super::Applied;
 use super::stream::dereference;
-use crate::{
-    CommitState, Image, ObjectRecord, Outcome, Refusal, StateReference, StreamRecord, UploadedObject, WalState,
-};
+use crate::{CommitState, Image, ObjectRecord, Outcome, Refusal, StateReference, StreamRecord, UploadedObject};
 use base::{LedgerSeq, Offset, WalId, planted};
 use std::sync::Arc;
 
@@ -67,11 +65,7 @@ pub(super) fn commit_state(
 
 /// A sealed WAL that is trimmed to its end holds no state any more that is not referenced.
 pub(super) fn note_saved(image: &mut Image, wal: WalId) {
-    let saved = match image.wals.get(&wal) {
-        Some(record) => matches!(record.state, WalState::Sealed { end, .. } if record.trim >= end),
-        None => true,
-    };
-    if saved {
+    if image.wals.get(&wal).is_none_or(|record| record.is_spent()) {
         forget_unsaved(image, wal);
     }
 }

@@ -81,13 +81,12 @@ impl WhyLeft {
 
 fn logs_left(image: &Image) -> Vec<LogLeft> {
     let mut left = Vec::new();
-    for (id, wal) in &image.wals {
+    for (id, wal) in image.wals.iter().filter(|(_, wal)| !wal.is_spent()) {
         let alive = image.nodes.get(&id.node_epoch).is_some_and(|node| node.state == NodeState::Alive);
         let why = match wal.state {
             WalState::Open if alive => WhyLeft::Open,
             WalState::Open => WhyLeft::Dead,
-            WalState::Sealed { end, .. } if wal.trim < end => WhyLeft::Recovered,
-            WalState::Sealed { .. } => continue,
+            WalState::Sealed { .. } => WhyLeft::Recovered,
         };
         left.push(LogLeft { wal: *id, url: wal.url.clone(), why });
     }

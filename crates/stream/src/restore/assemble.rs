@@ -90,16 +90,16 @@ pub(super) fn assemble(
     streams.extend(parts.keys());
     streams.extend(states.keys());
     streams.extend(frame.named.values().flat_map(|topic| &topic.partitions));
-    let lost = found.given_up.iter().flat_map(|ring| &ring.lost).map(|part| StreamId(part.stream.0 + 1));
-    image.next_stream_id = lost.max().unwrap_or_default().max(image.next_stream_id);
+    let mut given_up = found.given_up_by_stream();
+    let lost = given_up.keys().next_back().map(|stream| StreamId(stream.0.saturating_add(1)));
+    image.next_stream_id = lost.unwrap_or_default().max(image.next_stream_id);
     let unknown = streams.iter().copied().filter(|stream| !base.streams.contains_key(stream));
     let places = frame.name(&mut image, unknown);
     let mut told = BTreeMap::new();
     for id in streams {
         let known = base.streams.get(&id).map(Arc::as_ref);
         let of_it = parts.remove(&id).unwrap_or_default();
-        let given_up = found.given_up_of(id).collect();
-        let maker = StreamMaker { known, given_up, frame };
+        let maker = StreamMaker { known, given_up: given_up.remove(&id).unwrap_or_default(), frame };
         let (mut record, missing) = maker.make(of_it, &states.remove(&id).unwrap_or_default());
         if let Some((topic, partition)) = places.get(&id) {
             (record.topic, record.partition) = (*topic, *partition);

@@ -38,10 +38,18 @@ pub(super) struct Found {
 }
 
 impl Found {
-    /// Offsets of that stream that only rings had which were given up, or may have had.
-    pub(super) fn given_up_of(&self, stream: StreamId) -> impl Iterator<Item = OffsetRange> + '_ {
-        let parts = self.given_up.iter().flat_map(|ring| &ring.lost);
-        parts.filter(move |part| part.stream == stream).map(|part| part.range)
+    /// The marker of that ring, if it was given up.
+    pub(super) fn marker_of(&self, ring_id: u128) -> Option<&Abandoned> {
+        self.given_up.iter().find(|marker| marker.ring_id == ring_id)
+    }
+
+    /// Offsets by stream that only rings had which were given up, or may have had.
+    pub(super) fn given_up_by_stream(&self) -> BTreeMap<StreamId, Vec<OffsetRange>> {
+        let mut by_stream: BTreeMap<StreamId, Vec<OffsetRange>> = BTreeMap::new();
+        for part in self.given_up.iter().flat_map(|ring| &ring.lost) {
+            by_stream.entry(part.stream).or_default().push(part.range);
+        }
+        by_stream
     }
 }
 

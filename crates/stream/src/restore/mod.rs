@@ -25,7 +25,7 @@ use crate::wal::{self, FoundRing};
 use assemble::{Frame, NamedTopic, assemble};
 use base::{LedgerEpoch, LedgerSeq, NodeEpoch, ObjectId, StreamId, TopicId, WalId};
 use control::{LedgerError, Survey};
-use control_core::{Command, Image, WalState};
+use control_core::{Command, Image};
 use find::{Found, LogPlace, find_logs, find_objects, find_ring};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -146,7 +146,7 @@ pub async fn plan_restore(
         false => Verdict::Rebuilt,
     };
     check_rings(&survey, &request.rings)?;
-    find_given_up(world, store, request, &mut found).await?;
+    find_given_up(store, request, &mut found).await?;
     if verdict == Verdict::Rebuilt {
         find_logs(store, &mut found).await?;
         for ring in &request.rings {
@@ -198,7 +198,6 @@ pub async fn plan_restore(
 
 /// Rings that were given up; that none of them is named.
 async fn find_given_up(
-    world: &World,
     store: &Arc<dyn ObjectStore>,
     request: &RestoreRequest,
     found: &mut Found,
@@ -209,16 +208,10 @@ async fn find_given_up(
             Err(why) => tracing::warn!(key, why, "what says that a write-ahead log was given up is passed over"),
         }
     }
-    let is_given_up = |ring: &&FoundRing| found.given_up.iter().any(|it| it.ring_id == ring.header.ring_id);
-    if let Some(ring) = request.rings.iter().find(is_given_up) {
-        let refused = quarantine::refuse(world.clock.as_ref(), store.as_ref(), ring.header.ring_id, &told(ring)).await;
-        refused.map_err(RestoreError)?;
-    }
-    Ok(())
-}
-
-fn told(ring: &FoundRing) -> String {
-    ring.path.display().to_string()
+    let named = request.rings.iter().find_map(|ring| Some((ring, found.marker_of(ring.header.ring_id)?)));
+    named.map_or(Ok(()), |(ring, marker)| {
+        Err(RestoreError(quarantine::refusal(&ring.path.display().to_string(), marker)))
+    })
 }
 
 /// A ring of another cluster would mix its records into this one.
@@ -334,14 +327,13 @@ fn logs_missing(survey: &Survey, found: &Found, rings: &[FoundRing], verdict: Ve
     if verdict != Verdict::Rebuilt {
         return Vec::new();
     }
-    let is_given_up = |ring_id: u128| found.given_up.iter().any(|it| it.ring_id == ring_id);
-    let is_looked_into = |ring_id: u128| rings.iter().any(|ring| ring.header.ring_id == ring_id);
+    let is_missed =
+        |ring_id: u128| found.marker_of(ring_id).is_none() && rings.iter().all(|ring| ring.header.ring_id != ring_id);
     let mut missing = Vec::new();
     let mut seen = BTreeSet::new();
     for (wal, record) in &survey.image.wals {
-        let done = matches!(record.state, WalState::Sealed { end, .. } if record.trim >= end);
         seen.insert(record.ring_id);
-        if !record.in_storage && !done && !is_given_up(record.ring_id) && !is_looked_into(record.ring_id) {
+        if !record.in_storage && !record.is_spent() && is_missed(record.ring_id) {
             missing.push((Some(*wal), record.url.clone()));
         }
     }
@@ -350,7 +342,7 @@ fn logs_missing(survey: &Survey, found: &Found, rings: &[FoundRing], verdict: Ve
         _ => None,
     });
     for log in registered.flatten().filter(|log| !log.in_storage) {
-        if !is_given_up(log.ring_id) && !is_looked_into(log.ring_id) && seen.insert(log.ring_id) {
+        if is_missed(log.ring_id) && seen.insert(log.ring_id) {
             missing.push((None, log.url.clone()));
         }
     }
@@ -460,24 +452,23 @@ impl RestorePlan {
         Ok(())
     }
 
+    /// Logs in the bucket that the ledger knows, or that were found there, and from where on to walk each of them.
+    fn bucket_logs_to_fence(&self) -> BTreeMap<WalId, base::WalPosition> {
+        let known = self.survey.image.wals.iter().filter(|(_, record)| record.in_storage && !record.is_spent());
+        let mut logs: BTreeMap<_, _> = known.map(|(wal, record)| (*wal, record.trim.max(record.start))).collect();
+        for log in &self.found.logs {
+            match log.place {
+                LogPlace::Bucket { fenced: true, .. } => drop(logs.remove(&log.wal)),
+                LogPlace::Bucket { fenced: false, first } => drop(logs.insert(log.wal, first)),
+                LogPlace::Ring(_) => {}
+            }
+        }
+        logs
+    }
+
     /// Nobody that still runs can have anything acknowledged by a log whose tail is taken, and nobody had since it was looked into.
     async fn fence_logs(&self, world: &World, store: &Arc<dyn ObjectStore>) -> Result<(), RestoreError> {
-        let mut first: BTreeMap<WalId, base::WalPosition> = BTreeMap::new();
-        for (wal, record) in self.survey.image.wals.iter().filter(|(_, record)| record.in_storage) {
-            let done = matches!(record.state, WalState::Sealed { end, .. } if record.trim >= end);
-            if !done {
-                first.insert(*wal, record.trim.max(record.start));
-            }
-        }
-        for log in &self.found.logs {
-            if let LogPlace::Bucket { fenced, first: at } = log.place {
-                first.insert(log.wal, at);
-                if fenced {
-                    first.remove(&log.wal);
-                }
-            }
-        }
-        for (wal, from) in first {
+        for (wal, from) in self.bucket_logs_to_fence() {
             let fenced = wal::recover_objects(world, store, wal, from).await;
             fenced.map_err(|error| {
                 RestoreError(format!(
