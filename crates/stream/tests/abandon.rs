@@ -4,6 +4,7 @@
 
 mod support;
 
+use support::layer::{Layer, Over};
 use support::*;
 
 use async_trait::async_trait;
@@ -26,7 +27,7 @@ use stream_core::abandoned::UNCOMMITTED_OFFSETS_MAX;
 use stream_core::testing::batch;
 use stream_core::walk;
 use tokio::sync::Notify;
-use world::{GetRange, ObjectMeta, ObjectStore, PutOutcome, StoreError, World};
+use world::{ObjectStore, PutOutcome, StoreError, World};
 
 /// What topics choose their log by.
 const CHOICE: &str = "log";
@@ -351,24 +352,15 @@ impl Dies {
 }
 
 #[async_trait]
-impl ObjectStore for Dies {
+impl Layer for Dies {
+    fn bucket(&self) -> &Arc<dyn ObjectStore> {
+        &self.bucket
+    }
     async fn put_if_absent(&self, key: &str, parts: Vec<Bytes>) -> Result<PutOutcome, StoreError> {
         self.write(self.bucket.put_if_absent(key, parts)).await
     }
-    async fn get(&self, key: &str, range: GetRange) -> Result<(Bytes, u64), StoreError> {
-        self.bucket.get(key, range).await
-    }
-    async fn list(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<ObjectMeta>, StoreError> {
-        self.bucket.list(prefix, after, limit).await
-    }
     async fn delete(&self, keys: &[String]) -> Result<(), StoreError> {
         self.write(self.bucket.delete(keys)).await
-    }
-    async fn make_durable(&self, prefix: &str) -> Result<(), StoreError> {
-        self.bucket.make_durable(prefix).await
-    }
-    fn describe(&self) -> String {
-        self.bucket.describe()
     }
 }
 
@@ -376,7 +368,7 @@ impl ObjectStore for Dies {
 fn cut_short(root: &Path, writes: usize, lands: bool) -> bool {
     life(|world| async move {
         let bucket = bucket(&world, root).await;
-        let dies = Arc::new(Dies { bucket, left: AtomicUsize::new(writes), lands, died: Notify::new() });
+        let dies = Arc::new(Over(Dies { bucket, left: AtomicUsize::new(writes), lands, died: Notify::new() }));
         let wals = lost_logs(&image(&world, root).await);
         tokio::select! {
             biased;
@@ -531,27 +523,15 @@ struct Gate {
 }
 
 #[async_trait]
-impl ObjectStore for Gate {
+impl Layer for Gate {
+    fn bucket(&self) -> &Arc<dyn ObjectStore> {
+        &self.bucket
+    }
     async fn put_if_absent(&self, key: &str, parts: Vec<Bytes>) -> Result<PutOutcome, StoreError> {
         while key.starts_with("data/") && !self.is_open.load(Ordering::Acquire) {
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;
         }
         self.bucket.put_if_absent(key, parts).await
-    }
-    async fn get(&self, key: &str, range: GetRange) -> Result<(Bytes, u64), StoreError> {
-        self.bucket.get(key, range).await
-    }
-    async fn list(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<ObjectMeta>, StoreError> {
-        self.bucket.list(prefix, after, limit).await
-    }
-    async fn delete(&self, keys: &[String]) -> Result<(), StoreError> {
-        self.bucket.delete(keys).await
-    }
-    async fn make_durable(&self, prefix: &str) -> Result<(), StoreError> {
-        self.bucket.make_durable(prefix).await
-    }
-    fn describe(&self) -> String {
-        self.bucket.describe()
     }
 }
 
@@ -574,7 +554,7 @@ fn an_owner_gives_out_nothing_beyond_what_a_lost_log_is_passed_over() {
     let root = folder.path();
     let bounded = || Options { uncommitted_offsets_max: 20, ..eager(NEVER) };
     let (id, end) = life(|world| async move {
-        let gate = Arc::new(Gate { bucket: bucket(&world, root).await, is_open: AtomicBool::new(false) });
+        let gate = Arc::new(Over(Gate { bucket: bucket(&world, root).await, is_open: AtomicBool::new(false) }));
         let store = start_on(&world, gate.clone(), root, Kind::Ring, bounded()).await;
         let id = create(&store, "t", 1).await[0];
         let stream = store.stream(id).unwrap();

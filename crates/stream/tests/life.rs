@@ -6,6 +6,7 @@
 
 mod support;
 
+use support::layer::{Layer, Over};
 use support::*;
 
 use async_trait::async_trait;
@@ -19,7 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use stream::{AppendError, Appended, Options, Stream};
 use stream_core::testing::batch;
-use world::{GetRange, ObjectMeta, ObjectStore, PutOutcome, StoreError, World};
+use world::{GetRange, ObjectStore, PutOutcome, StoreError, World};
 
 #[test]
 fn what_was_confirmed_is_there_after_a_crash_at_any_stage() {
@@ -255,13 +256,16 @@ struct Watched {
     wal_gets: AtomicUsize,
 }
 
-async fn watched(world: &World, root: &Path) -> Arc<Watched> {
+async fn watched(world: &World, root: &Path) -> Arc<Over<Watched>> {
     let (forbids, refused, wal_gets) = Default::default();
-    Arc::new(Watched { bucket: bucket(world, root).await, forbids, refused, wal_gets })
+    Arc::new(Over(Watched { bucket: bucket(world, root).await, forbids, refused, wal_gets }))
 }
 
 #[async_trait]
-impl ObjectStore for Watched {
+impl Layer for Watched {
+    fn bucket(&self) -> &Arc<dyn ObjectStore> {
+        &self.bucket
+    }
     async fn put_if_absent(&self, key: &str, parts: Vec<Bytes>) -> Result<PutOutcome, StoreError> {
         if key.starts_with("ledger/") && self.forbids.load(Ordering::Relaxed) {
             self.refused.fetch_add(1, Ordering::Relaxed);
@@ -272,18 +276,6 @@ impl ObjectStore for Watched {
     async fn get(&self, key: &str, range: GetRange) -> Result<(Bytes, u64), StoreError> {
         self.wal_gets.fetch_add(usize::from(key.starts_with("wal/")), Ordering::Relaxed);
         self.bucket.get(key, range).await
-    }
-    async fn list(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<ObjectMeta>, StoreError> {
-        self.bucket.list(prefix, after, limit).await
-    }
-    async fn delete(&self, keys: &[String]) -> Result<(), StoreError> {
-        self.bucket.delete(keys).await
-    }
-    async fn make_durable(&self, prefix: &str) -> Result<(), StoreError> {
-        self.bucket.make_durable(prefix).await
-    }
-    fn describe(&self) -> String {
-        self.bucket.describe()
     }
 }
 

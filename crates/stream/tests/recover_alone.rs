@@ -4,6 +4,7 @@
 
 mod support;
 
+use support::layer::{Layer, Over};
 use support::logs::{Device, both, choose, indexes, moved, on_device, start_logs_at};
 use support::*;
 
@@ -19,7 +20,7 @@ use std::time::Duration;
 use stream::wal::{FoundRing, ring_path, rings_at};
 use stream::{LogOutcome, RecoverLogs, Standing, Store, WalTarget, logs_to_recover, recover_logs};
 use stream_core::testing::batch;
-use world::{GetRange, ObjectMeta, ObjectStore, PutOutcome, StoreError, World};
+use world::{ObjectStore, PutOutcome, StoreError, World};
 
 fn target(root: &Path, kind: &str) -> WalTarget {
     match kind {
@@ -164,27 +165,15 @@ fn brokers_that_live_go_on_and_get_the_streams() {
 struct NoUploads(Arc<dyn ObjectStore>);
 
 #[async_trait]
-impl ObjectStore for NoUploads {
+impl Layer for NoUploads {
+    fn bucket(&self) -> &Arc<dyn ObjectStore> {
+        &self.0
+    }
     async fn put_if_absent(&self, key: &str, parts: Vec<Bytes>) -> Result<PutOutcome, StoreError> {
         if key.starts_with("data/") {
             return std::future::pending().await;
         }
         self.0.put_if_absent(key, parts).await
-    }
-    async fn get(&self, key: &str, range: GetRange) -> Result<(Bytes, u64), StoreError> {
-        self.0.get(key, range).await
-    }
-    async fn list(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<ObjectMeta>, StoreError> {
-        self.0.list(prefix, after, limit).await
-    }
-    async fn delete(&self, keys: &[String]) -> Result<(), StoreError> {
-        self.0.delete(keys).await
-    }
-    async fn make_durable(&self, prefix: &str) -> Result<(), StoreError> {
-        self.0.make_durable(prefix).await
-    }
-    fn describe(&self) -> String {
-        self.0.describe()
     }
 }
 
@@ -194,7 +183,7 @@ fn what_is_cut_short_after_the_seal_is_finished_by_the_next_start() {
     let root = folder.path();
     let (wal, ids) = killed(root, "objects");
     life(|world| async move {
-        let stuck: Arc<dyn ObjectStore> = Arc::new(NoUploads(bucket(&world, root).await));
+        let stuck: Arc<dyn ObjectStore> = Arc::new(Over(NoUploads(bucket(&world, root).await)));
         let recovering = recover_logs(&world, stuck, request([wal], Vec::new()));
         let cut_short = tokio::time::timeout(Duration::from_secs(2), recovering).await;
         assert!(cut_short.is_err(), "it waits for the bucket");

@@ -4,6 +4,7 @@
 
 mod support;
 
+use support::layer::{Layer, Over};
 use support::*;
 
 use async_trait::async_trait;
@@ -16,9 +17,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use stream::{Options, Store, WalTarget};
 use tokio::sync::Semaphore;
-use world::{
-    ClockExt, Disk, DiskError, File, GetRange, ObjectMeta, ObjectStore, OpenMode, PutOutcome, StoreError, World,
-};
+use world::{ClockExt, Disk, DiskError, File, GetRange, ObjectStore, OpenMode, PutOutcome, StoreError, World};
 
 /// A bucket that holds back reads of write-ahead logs, or puts of data objects.
 struct Gate {
@@ -30,13 +29,13 @@ struct Gate {
 }
 
 impl Gate {
-    async fn new(world: &World, root: &Path, wal_gets: usize, data_puts: usize) -> Arc<Gate> {
-        Arc::new(Gate {
+    async fn new(world: &World, root: &Path, wal_gets: usize, data_puts: usize) -> Arc<Over<Gate>> {
+        Arc::new(Over(Gate {
             bucket: bucket(world, root).await,
             wal_gets: Semaphore::new(wal_gets),
             data_puts: Semaphore::new(data_puts),
             met: AtomicUsize::new(0),
-        })
+        }))
     }
 
     async fn pass(&self, gate: &Semaphore) {
@@ -46,7 +45,10 @@ impl Gate {
 }
 
 #[async_trait]
-impl ObjectStore for Gate {
+impl Layer for Gate {
+    fn bucket(&self) -> &Arc<dyn ObjectStore> {
+        &self.bucket
+    }
     async fn put_if_absent(&self, key: &str, parts: Vec<Bytes>) -> Result<PutOutcome, StoreError> {
         if key.starts_with("data/") {
             self.pass(&self.data_puts).await;
@@ -58,18 +60,6 @@ impl ObjectStore for Gate {
             self.pass(&self.wal_gets).await;
         }
         self.bucket.get(key, range).await
-    }
-    async fn list(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<ObjectMeta>, StoreError> {
-        self.bucket.list(prefix, after, limit).await
-    }
-    async fn delete(&self, keys: &[String]) -> Result<(), StoreError> {
-        self.bucket.delete(keys).await
-    }
-    async fn make_durable(&self, prefix: &str) -> Result<(), StoreError> {
-        self.bucket.make_durable(prefix).await
-    }
-    fn describe(&self) -> String {
-        self.bucket.describe()
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod support;
 
+use support::layer::{Layer, Over};
 use support::*;
 
 use async_trait::async_trait;
@@ -18,7 +19,7 @@ use stream::{
     Appended, NumberedBatch, Options, ProducerDelta, RestorePlan, RestoreRequest, Store, Stream, plan_restore,
 };
 use stream_core::testing::batch;
-use world::{GetRange, ObjectMeta, ObjectStore, PutOutcome, StoreError, World};
+use world::{ObjectStore, PutOutcome, StoreError, World};
 
 fn uploading() -> Options {
     eager(NEVER)
@@ -41,12 +42,15 @@ struct Picky {
     done: Arc<AtomicUsize>,
 }
 impl Picky {
-    fn new(inner: Arc<dyn ObjectStore>, at: usize, fails: bool) -> Picky {
-        Picky { inner, at, fails, begun: Arc::default(), done: Arc::default() }
+    fn new(inner: Arc<dyn ObjectStore>, at: usize, fails: bool) -> Over<Picky> {
+        Over(Picky { inner, at, fails, begun: Arc::default(), done: Arc::default() })
     }
 }
 #[async_trait]
-impl ObjectStore for Picky {
+impl Layer for Picky {
+    fn bucket(&self) -> &Arc<dyn ObjectStore> {
+        &self.inner
+    }
     async fn put_if_absent(&self, key: &str, parts: Vec<Bytes>) -> Result<PutOutcome, StoreError> {
         if key.starts_with("data/") {
             let n = self.begun.fetch_add(1, Ordering::SeqCst);
@@ -61,21 +65,6 @@ impl ObjectStore for Picky {
             return out;
         }
         self.inner.put_if_absent(key, parts).await
-    }
-    async fn get(&self, key: &str, range: GetRange) -> Result<(Bytes, u64), StoreError> {
-        self.inner.get(key, range).await
-    }
-    async fn list(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<ObjectMeta>, StoreError> {
-        self.inner.list(prefix, after, limit).await
-    }
-    async fn delete(&self, keys: &[String]) -> Result<(), StoreError> {
-        self.inner.delete(keys).await
-    }
-    async fn make_durable(&self, prefix: &str) -> Result<(), StoreError> {
-        self.inner.make_durable(prefix).await
-    }
-    fn describe(&self) -> String {
-        self.inner.describe()
     }
 }
 

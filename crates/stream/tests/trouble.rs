@@ -4,6 +4,7 @@
 
 mod support;
 
+use support::layer::{Layer, Over};
 use support::*;
 
 use async_trait::async_trait;
@@ -33,7 +34,10 @@ impl Moody {
 }
 
 #[async_trait]
-impl ObjectStore for Moody {
+impl Layer for Moody {
+    fn bucket(&self) -> &Arc<dyn ObjectStore> {
+        &self.bucket
+    }
     async fn put_if_absent(&self, key: &str, parts: Vec<Bytes>) -> Result<PutOutcome, StoreError> {
         self.check()?;
         self.bucket.put_if_absent(key, parts).await
@@ -54,12 +58,6 @@ impl ObjectStore for Moody {
         }
         Ok(())
     }
-    async fn make_durable(&self, prefix: &str) -> Result<(), StoreError> {
-        self.bucket.make_durable(prefix).await
-    }
-    fn describe(&self) -> String {
-        self.bucket.describe()
-    }
 }
 
 #[test]
@@ -74,7 +72,7 @@ fn a_bucket_that_refuses_while_a_dead_log_is_forgotten_ends_nothing() {
     });
     life(|world| async move {
         let (refuses, after_wal_delete) = (AtomicBool::new(false), AtomicBool::new(true));
-        let moody = Arc::new(Moody { bucket: bucket(&world, root).await, refuses, after_wal_delete });
+        let moody = Arc::new(Over(Moody { bucket: bucket(&world, root).await, refuses, after_wal_delete }));
         let store = start_on(&world, moody.clone(), root, Kind::Objects, options()).await;
         until("the dead log's objects are deleted", || moody.refuses.load(Ordering::SeqCst)).await;
         tokio::time::sleep(Duration::from_millis(300)).await;
@@ -94,7 +92,7 @@ fn appends_to_a_local_log_and_reads_from_memory_go_on_while_the_bucket_refuses()
     let root = folder.path();
     life(|world| async move {
         let (refuses, after_wal_delete) = (AtomicBool::new(false), AtomicBool::new(false));
-        let moody = Arc::new(Moody { bucket: bucket(&world, root).await, refuses, after_wal_delete });
+        let moody = Arc::new(Over(Moody { bucket: bucket(&world, root).await, refuses, after_wal_delete }));
         let uploads_at_once = stream::Options { upload_age: Duration::from_millis(20), ..options() };
         let store = start_on(&world, moody.clone(), root, Kind::Ring, uploads_at_once).await;
         let id = create(&store, "a", 1).await[0];

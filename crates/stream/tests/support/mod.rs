@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 #![allow(dead_code, reason = "each test program uses its part")]
 
+pub(crate) mod layer;
 pub(crate) mod logs;
 
 use base::{StreamId, TopicId, WalIndex};
