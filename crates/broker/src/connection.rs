@@ -31,8 +31,12 @@ use world::{Clock, ClockExt, Connection};
 /// Answers that are ready together are written together, up to so many bytes.
 const WRITE_TOGETHER_BYTES_MAX: usize = 1024 * 1024;
 
-/// Pieces handed to one vectored write at the most.
+/// Pieces handed to one vectored write at the most,
 const WRITE_SLICES_MAX: usize = 64;
+
+/// and bytes. The kernel copies what it is handed as long as the socket has room, megabytes on a fast network, and nobody else runs on
+/// this thread meanwhile: after so many bytes the others have their turn.
+const WRITE_AT_ONCE_BYTES_MAX: usize = 256 * 1024;
 
 /// While others wait for the memory of answers, a peer must have begun to take its own after this time,
 const GIVE_WAY_AFTER: Duration = Duration::from_secs(2);
@@ -313,7 +317,7 @@ impl Writer<'_> {
                 rope.pop_front();
                 continue;
             }
-            let slices: Vec<_> = rope.iter().take(WRITE_SLICES_MAX).map(|piece| IoSlice::new(piece)).collect();
+            let slices = front(&rope);
             let written = self.write_some(socket, &slices, began, taken).await?;
             if written == 0 {
                 return Err(io::Error::from(io::ErrorKind::WriteZero).into());
@@ -322,6 +326,9 @@ impl Writer<'_> {
             consume(&mut rope, written);
             give_back(&mut held, written);
             taken += written;
+            if written == WRITE_AT_ONCE_BYTES_MAX {
+                tokio::task::yield_now().await;
+            }
         }
         self.clock.timeout(self.stall_max, socket.flush()).await.ok_or(Ended::Stalled)??;
         Ok(())
@@ -367,6 +374,21 @@ fn give_back(held: &mut [Held], mut bytes: usize) {
     for permit in held.iter_mut().filter_map(|held| held.answer.as_mut()) {
         bytes -= memory::give_back(permit, bytes);
     }
+}
+
+/// What one write is handed of a rope.
+fn front(rope: &VecDeque<Bytes>) -> Vec<IoSlice<'_>> {
+    let mut room = WRITE_AT_ONCE_BYTES_MAX;
+    let mut slices = Vec::new();
+    for piece in rope.iter().take(WRITE_SLICES_MAX) {
+        let len = piece.len().min(room);
+        slices.push(IoSlice::new(&piece[..len]));
+        room -= len;
+        if room == 0 {
+            break;
+        }
+    }
+    slices
 }
 
 fn consume(rope: &mut VecDeque<Bytes>, mut written: usize) {

@@ -36,16 +36,37 @@ pub fn blocks_for(blocks: &[BlockSpan], from: Offset, bytes: usize) -> Range<usi
     first..end
 }
 
-/// How far ahead of each reader blocks are fetched: doubles while it stays sequential, begins anew after a jump.
+/// Reads that are looked back at to see how many readers there are,
+const ACTIVE_READS: u64 = 1024;
+
+/// and how often that is looked at, in reads.
+const ACTIVE_EVERY: u64 = 64;
+
+/// What may be read ahead.
+#[derive(Debug, Clone, Copy)]
+pub struct ReadAheadLimits {
+    /// For one reader.
+    pub bytes_max: usize,
+    /// For all of them: more would push itself out of the cache before anybody has come to it.
+    pub total_bytes_max: usize,
+    /// A block's length: where a reader's share is less, nothing is read ahead.
+    pub block_bytes: usize,
+    /// Readers that are remembered.
+    pub readers_max: usize,
+}
+
+/// How far ahead of each reader blocks are fetched: doubles while it stays sequential, begins anew after a jump, and is less where
+/// many read at once.
 #[derive(Debug)]
 pub struct ReadAhead {
-    bytes_max: usize,
-    readers_max: usize,
+    limits: ReadAheadLimits,
     /// By stream and the offset that the reader will ask for next.
     readers: BTreeMap<(StreamId, Offset), Reader>,
     /// The least recently met first.
     by_age: BTreeMap<u64, (StreamId, Offset)>,
     age: u64,
+    /// Readers that were met among the last reads.
+    active: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -55,30 +76,37 @@ struct Reader {
 }
 
 impl ReadAhead {
-    /// Knows nobody; remembers at most `readers_max`.
+    /// Knows nobody.
     #[must_use]
-    pub fn new(bytes_max: usize, readers_max: usize) -> ReadAhead {
-        ReadAhead { bytes_max, readers_max, readers: BTreeMap::new(), by_age: BTreeMap::new(), age: 0 }
+    pub fn new(limits: ReadAheadLimits) -> ReadAhead {
+        ReadAhead { limits, readers: BTreeMap::new(), by_age: BTreeMap::new(), age: 0, active: 0 }
     }
 
     /// A read of `[from, next)` was answered; answers how many bytes beyond to fetch ahead.
+    ///
+    /// Several readers that go the same way are one: whoever comes second to an offset must not begin anew for all of them.
     pub fn advance(&mut self, stream: StreamId, from: Offset, next: Offset) -> usize {
-        let known = self.readers.remove(&(stream, from));
-        if let Some(reader) = known {
-            self.by_age.remove(&reader.age);
-        }
-        let bytes = known.map_or(READ_AHEAD_BYTES_MIN, |reader| reader.bytes * 2).min(self.bytes_max);
+        let before = self.take(stream, from).map_or(READ_AHEAD_BYTES_MIN, |bytes| bytes * 2);
+        let bytes = before.max(self.take(stream, next).unwrap_or(0)).min(self.limits.bytes_max);
         self.age += 1;
-        let reader = Reader { bytes, age: self.age };
-        if let Some(other) = self.readers.insert((stream, next), reader) {
-            self.by_age.remove(&other.age);
-        }
+        self.readers.insert((stream, next), Reader { bytes, age: self.age });
         self.by_age.insert(self.age, (stream, next));
-        while self.readers.len() > self.readers_max {
+        while self.readers.len() > self.limits.readers_max {
             let Some((_, oldest)) = self.by_age.pop_first() else { break };
             self.readers.remove(&oldest);
         }
-        bytes
+        if self.age.is_multiple_of(ACTIVE_EVERY) {
+            self.active = self.by_age.range(self.age.saturating_sub(ACTIVE_READS)..).count();
+        }
+        let share = self.limits.total_bytes_max / self.active.max(1);
+        if share < self.limits.block_bytes { 0 } else { bytes.min(share) }
+    }
+
+    /// Forgets the reader that will ask for this offset next; answers how far ahead of it was fetched.
+    fn take(&mut self, stream: StreamId, offset: Offset) -> Option<usize> {
+        let reader = self.readers.remove(&(stream, offset))?;
+        self.by_age.remove(&reader.age);
+        Some(reader.bytes)
     }
 }
 
@@ -95,6 +123,10 @@ mod tests {
         vec![span(0, 10, 0), span(10, 20, 100), span(20, 30, 200)]
     }
 
+    fn limits(bytes_max: usize, readers_max: usize) -> ReadAheadLimits {
+        ReadAheadLimits { bytes_max, total_bytes_max: 4 << 20, block_bytes: 64 << 10, readers_max }
+    }
+
     #[test]
     fn takes_the_block_that_holds_the_offset_and_enough_after_it() {
         assert_eq!(blocks_for(&spans(), Offset(15), 1), 1..2);
@@ -105,7 +137,7 @@ mod tests {
 
     #[test]
     fn grows_while_sequential_and_begins_anew_after_a_jump() {
-        let mut ahead = ReadAhead::new(300 << 10, 2);
+        let mut ahead = ReadAhead::new(limits(300 << 10, 2));
         assert_eq!(ahead.advance(StreamId(1), Offset(0), Offset(10)), 64 << 10);
         assert_eq!(ahead.advance(StreamId(1), Offset(10), Offset(20)), 128 << 10);
         assert_eq!(ahead.advance(StreamId(1), Offset(20), Offset(30)), 256 << 10);
@@ -114,5 +146,32 @@ mod tests {
         assert_eq!(ahead.advance(StreamId(2), Offset(0), Offset(5)), 64 << 10);
         assert_eq!(ahead.advance(StreamId(1), Offset(40), Offset(50)), 64 << 10, "forgotten: two readers at the most");
         assert_eq!(ahead.readers.len(), ahead.by_age.len());
+    }
+
+    #[test]
+    fn readers_side_by_side_are_read_ahead_for_as_one() {
+        let mut ahead = ReadAhead::new(limits(1 << 20, 9));
+        let mut step = |from, next| [(); 3].map(|()| ahead.advance(StreamId(1), Offset(from), Offset(next)));
+        assert_eq!(step(0, 10), [64 << 10; 3]);
+        assert_eq!(step(10, 20), [128 << 10; 3], "the second and the third come where the first has been");
+        assert_eq!(step(20, 30), [256 << 10; 3]);
+        assert_eq!(ahead.readers.len(), 1);
+        assert_eq!(ahead.by_age.len(), 1);
+    }
+
+    #[test]
+    fn many_readers_share_what_may_be_read_ahead_and_have_it_back_when_others_have_gone() {
+        let mut ahead = ReadAhead::new(limits(1 << 20, 9999));
+        let mut round = |readers: u64, step: u64| {
+            let mut read = |reader| ahead.advance(StreamId(reader), Offset(step), Offset(step + 1));
+            (0..readers).map(&mut read).last().unwrap()
+        };
+        let grown = |round: &mut dyn FnMut(u64, u64) -> usize, readers, from| {
+            (from..from + 1200).map(|step| round(readers, step)).last().unwrap()
+        };
+        assert_eq!(grown(&mut round, 1, 0), 1 << 20);
+        assert_eq!(grown(&mut round, 16, 2000), (4 << 20) / 16);
+        assert_eq!(grown(&mut round, 100, 4000), 0, "less than a block");
+        assert_eq!(grown(&mut round, 1, 6000), 1 << 20);
     }
 }

@@ -1,8 +1,13 @@
 //! Blocks and indexes read back from objects, and spilled runs read back from a WAL: bounded memory, joined reads.
 //!
 //! Who misses claims the key, reads, and inserts; whoever misses meanwhile waits for that one. A claim that is dropped (an error, a
-//! cancelled read) wakes the waiters, and one of them claims it next. What was read at most once since it came in leaves first, so
-//! that a reader who walks through old data does not push out what several readers share.
+//! cancelled read) wakes the waiters, and one of them claims it next.
+//!
+//! What leaves first: entries that several readers have begun are *shared* and have half of the memory, the others have what is left,
+//! each by the time of the last read (a segmented LRU, as of Karedla et al. 1994). So a reader who walks through old data does not push
+//! out what several readers share; and what was shared once does not stay for ever: where it is more than its half, the oldest of it
+//! is as new as what came in last, and no more than that. Else the memory would fill with what all readers have passed, and what is read
+//! ahead would be gone before its reader comes (docs/adr/0171-what-the-block-cache-keeps.md).
 
 use base::{ObjectId, WalId, WalPosition};
 use bytes::Bytes;
@@ -56,28 +61,46 @@ pub(crate) struct BlockCache(Arc<Mutex<State>>);
 
 struct State {
     bytes_max: u64,
-    bytes: u64,
     entries: BTreeMap<Key, Entry>,
-    /// The first leaves first: those read at most once, then by the time of the last read.
-    leaving: BTreeMap<(bool, u64), Key>,
+    /// By the time of the last read: what several readers have begun, and the rest.
+    shared: Segment,
+    rest: Segment,
     clock: u64,
     claimed: BTreeMap<Key, watch::Receiver<()>>,
+}
+
+/// Entries of one kind; the first leaves first.
+#[derive(Default)]
+struct Segment {
+    bytes: u64,
+    by_age: BTreeMap<u64, Key>,
 }
 
 struct Entry {
     value: Value,
     bytes: u64,
-    reads: u32,
-    place: (bool, u64),
+    /// Readers that have begun it.
+    readers: u32,
+    is_shared: bool,
+    age: u64,
+}
+
+/// How a key is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Visit {
+    /// By a reader that comes to it: a second one makes it shared.
+    Begin,
+    /// By the reader that was there before: a block is often read in several pieces.
+    GoOn,
 }
 
 impl BlockCache {
     pub(crate) fn new(bytes_max: u64) -> BlockCache {
         BlockCache(Arc::new(Mutex::new(State {
             bytes_max,
-            bytes: 0,
             entries: BTreeMap::new(),
-            leaving: BTreeMap::new(),
+            shared: Segment::default(),
+            rest: Segment::default(),
             clock: 0,
             claimed: BTreeMap::new(),
         })))
@@ -85,10 +108,10 @@ impl BlockCache {
 
     /// The value of the first key, or the right to read it and those of the others that follow it and are neither here nor being
     /// read: neighbours that one request brings.
-    pub(crate) fn find(&self, keys: &[Key]) -> Found {
+    pub(crate) fn find(&self, keys: &[Key], visit: Visit) -> Found {
         let mut state = lock(&self.0);
         let first = keys[0];
-        if let Some(value) = state.touch(first) {
+        if let Some(value) = state.touch(first, visit) {
             return Found::Here(value);
         }
         if let Some(done) = state.claimed.get(&first) {
@@ -112,7 +135,7 @@ impl BlockCache {
     /// The value, if it is here.
     #[cfg(test)]
     fn get(&self, key: Key) -> Option<Value> {
-        lock(&self.0).touch(key)
+        lock(&self.0).touch(key, Visit::Begin)
     }
 }
 
@@ -133,15 +156,19 @@ impl Drop for Claim {
 }
 
 impl State {
-    fn touch(&mut self, key: Key) -> Option<Value> {
+    fn touch(&mut self, key: Key, visit: Visit) -> Option<Value> {
         self.clock += 1;
         let entry = self.entries.get_mut(&key)?;
-        self.leaving.remove(&entry.place);
-        entry.reads = entry.reads.saturating_add(1);
-        let shared = entry.reads > 1 || matches!(entry.value, Value::Index(_));
-        entry.place = (shared, self.clock);
-        self.leaving.insert(entry.place, key);
-        Some(entry.value.clone())
+        let segment = if entry.is_shared { &mut self.shared } else { &mut self.rest };
+        segment.remove(entry);
+        entry.readers = entry.readers.saturating_add(u32::from(visit == Visit::Begin));
+        entry.is_shared = entry.readers > 1 || matches!(entry.value, Value::Index(_));
+        entry.age = self.clock;
+        let segment = if entry.is_shared { &mut self.shared } else { &mut self.rest };
+        segment.add(entry, key);
+        let value = entry.value.clone();
+        self.make_room();
+        Some(value)
     }
 
     fn insert(&mut self, key: Key, value: Value) {
@@ -151,19 +178,44 @@ impl State {
                 Value::Bytes(bytes) => bytes.len() as u64,
             };
         self.clock += 1;
-        let place = (false, self.clock);
-        if let Some(old) = self.entries.insert(key, Entry { value, bytes, reads: 0, place }) {
-            self.bytes -= old.bytes;
-            self.leaving.remove(&old.place);
+        let entry = Entry { value, bytes, readers: 0, is_shared: false, age: self.clock };
+        self.rest.add(&entry, key);
+        if let Some(old) = self.entries.insert(key, entry) {
+            let segment = if old.is_shared { &mut self.shared } else { &mut self.rest };
+            segment.remove(&old);
         }
-        self.bytes += bytes;
-        self.leaving.insert(place, key);
-        while self.bytes > self.bytes_max {
-            let Some((_, oldest)) = self.leaving.pop_first() else { return };
-            if let Some(gone) = self.entries.remove(&oldest) {
-                self.bytes -= gone.bytes;
-            }
+        self.make_room();
+    }
+
+    fn make_room(&mut self) {
+        while self.shared.bytes > self.bytes_max / 2 {
+            let Some((_, key)) = self.shared.by_age.first_key_value() else { break };
+            let key = *key;
+            let Some(entry) = self.entries.get_mut(&key) else { break };
+            self.shared.remove(entry);
+            // It has to be begun twice again.
+            (entry.readers, entry.is_shared) = (0, false);
+            self.clock += 1;
+            entry.age = self.clock;
+            self.rest.add(entry, key);
         }
+        while self.shared.bytes + self.rest.bytes > self.bytes_max {
+            let Some((_, oldest)) = self.rest.by_age.first_key_value() else { break };
+            let Some(gone) = self.entries.remove(oldest) else { break };
+            self.rest.remove(&gone);
+        }
+    }
+}
+
+impl Segment {
+    fn add(&mut self, entry: &Entry, key: Key) {
+        self.bytes += entry.bytes;
+        self.by_age.insert(entry.age, key);
+    }
+
+    fn remove(&mut self, entry: &Entry) {
+        self.bytes -= entry.bytes;
+        self.by_age.remove(&entry.age);
     }
 }
 
@@ -177,23 +229,31 @@ mod tests {
     }
 
     fn put(cache: &BlockCache, position: u64, len: usize) {
-        match cache.find(&[key(position)]) {
+        match cache.find(&[key(position)], Visit::Begin) {
             Found::Claimed(claim) => claim.insert(key(position), Value::Bytes(Bytes::from(vec![0; len]))),
             _ => panic!("it is not here yet"),
         }
     }
 
+    fn held(cache: &BlockCache) -> u64 {
+        let state = lock(&cache.0);
+        let sum: u64 = state.entries.values().map(|entry| entry.bytes).sum();
+        assert_eq!(sum, state.shared.bytes + state.rest.bytes);
+        assert_eq!(state.entries.len(), state.shared.by_age.len() + state.rest.by_age.len());
+        sum
+    }
+
     #[test]
     fn who_misses_second_waits_for_the_first_and_a_dropped_claim_is_free_again() {
         let cache = BlockCache::new(10_000);
-        let Found::Claimed(claim) = cache.find(&[key(0), key(1)]) else { panic!("nobody reads it") };
-        assert!(matches!(cache.find(&[key(1)]), Found::Awaited(_)), "a neighbour of the same request");
+        let Found::Claimed(claim) = cache.find(&[key(0), key(1)], Visit::Begin) else { panic!("nobody reads it") };
+        assert!(matches!(cache.find(&[key(1)], Visit::Begin), Found::Awaited(_)), "a neighbour of the same request");
         drop(claim);
-        let Found::Claimed(claim) = cache.find(&[key(1)]) else { panic!("the claim was dropped") };
+        let Found::Claimed(claim) = cache.find(&[key(1)], Visit::Begin) else { panic!("the claim was dropped") };
         claim.insert(key(1), Value::Bytes(Bytes::from_static(b"x")));
         drop(claim);
-        assert!(matches!(cache.find(&[key(1)]), Found::Here(_)));
-        let Found::Claimed(claim) = cache.find(&[key(0), key(1)]) else { panic!("not here") };
+        assert!(matches!(cache.find(&[key(1)], Visit::Begin), Found::Here(_)));
+        let Found::Claimed(claim) = cache.find(&[key(0), key(1)], Visit::Begin) else { panic!("not here") };
         assert_eq!(claim.keys, [key(0)], "what is here is not read again");
     }
 
@@ -205,9 +265,40 @@ mod tests {
         for position in 1..50 {
             put(&cache, position, 1000);
             assert!(cache.get(key(position)).is_some());
-            assert!(lock(&cache.0).bytes <= 4 * (1000 + ENTRY_OVERHEAD_BYTES));
+            assert!(held(&cache) <= 4 * (1000 + ENTRY_OVERHEAD_BYTES));
         }
         assert!(cache.get(key(0)).is_some());
         assert!(cache.get(key(10)).is_none());
+    }
+
+    #[test]
+    fn what_all_readers_have_passed_makes_room_for_what_is_read_ahead() {
+        let cache = BlockCache::new(16 * (1000 + ENTRY_OVERHEAD_BYTES));
+        for position in 0..100 {
+            put(&cache, position, 1000);
+            for _reader in 0..3 {
+                assert!(cache.get(key(position)).is_some());
+            }
+            held(&cache);
+        }
+        for position in 100..104 {
+            put(&cache, position, 1000);
+        }
+        let here: Vec<u64> = (0..104).filter(|position| cache.has(key(*position))).collect();
+        assert_eq!(here, (88..104).collect::<Vec<_>>(), "the newest, whoever has read them");
+    }
+
+    #[test]
+    fn a_block_that_one_reader_takes_in_pieces_is_not_shared() {
+        let cache = BlockCache::new(4 * (1000 + ENTRY_OVERHEAD_BYTES));
+        put(&cache, 0, 1000);
+        assert!(cache.get(key(0)).is_some() && cache.get(key(0)).is_some());
+        for position in 1..50 {
+            put(&cache, position, 1000);
+            for visit in [Visit::Begin, Visit::GoOn, Visit::GoOn] {
+                assert!(matches!(cache.find(&[key(position)], visit), Found::Here(_)));
+            }
+        }
+        assert!(cache.has(key(0)), "two have begun it");
     }
 }

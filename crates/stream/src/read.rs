@@ -5,7 +5,7 @@
 //! fresh image still references is lost. Cold reads have their own memory and their own budget of requests; a reader that stays
 //! sequential is read ahead for.
 
-use crate::block_cache::{Claim, Found, Key, Value};
+use crate::block_cache::{Claim, Found, Key, Value, Visit};
 use crate::keys::data_key;
 use crate::object_index::read_index_by;
 use crate::open_stream::OpenStream;
@@ -20,13 +20,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use stream_core::cache::{Lookup, Place};
 use stream_core::object::BlockEntry;
-use stream_core::read::{BlockSpan, ReadAhead, blocks_for};
+use stream_core::read::{BlockSpan, ReadAhead, ReadAheadLimits, blocks_for};
 use stream_core::walk;
 use tokio::sync::Semaphore;
 use world::{ClockExt, GetRange, StoreError, lock};
 
 /// Readers whose read-ahead is remembered.
 const READERS_MAX: usize = 4096;
+
+/// What is read ahead for all readers is at most this part of the block cache: with it, what lies between them has room as well.
+const READ_AHEAD_PART: u64 = 4;
 
 /// How often a plan is made anew before the reader is told to come again.
 const PLANS_MAX: usize = 8;
@@ -54,10 +57,16 @@ enum Fault {
 
 impl ColdReads {
     pub(crate) fn new(options: &crate::Options) -> ColdReads {
-        let bytes_max = usize::try_from(options.read_ahead_bytes_max).unwrap_or(usize::MAX);
+        let in_memory = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
         let requests_max = options.requests_max.max(1);
+        let ahead = ReadAheadLimits {
+            bytes_max: in_memory(options.read_ahead_bytes_max),
+            total_bytes_max: in_memory(options.block_cache_bytes_max / READ_AHEAD_PART),
+            block_bytes: options.data_block_bytes,
+            readers_max: READERS_MAX,
+        };
         ColdReads {
-            ahead: Mutex::new(ReadAhead::new(bytes_max, READERS_MAX)),
+            ahead: Mutex::new(ReadAhead::new(ahead)),
             gets: Semaphore::new(requests_max),
             prefetches: Arc::new(Semaphore::new(requests_max)),
             corrupt: AtomicU64::new(0),
@@ -182,7 +191,7 @@ fn add_cut(
 async fn spilled(shared: &Shared, stream: StreamId, place: Place, range: OffsetRange) -> Result<Bytes, Fault> {
     let key = Key::Spilled(place.wal, place.position);
     loop {
-        let claim = match shared.blocks.find(&[key]) {
+        let claim = match shared.blocks.find(&[key], Visit::Begin) {
             // A run grows when its neighbour is spilled: an older, shorter one may be here.
             Found::Here(Value::Bytes(bytes)) if bytes.len() == place.len as usize => return Ok(bytes),
             Found::Here(_) => None,
@@ -255,7 +264,8 @@ async fn cold(
             reference.object
         ))));
     };
-    let bytes = match block(shared, reference.object, &blocks[wanted.clone()]).await {
+    let visit = if from <= first.range.base { Visit::Begin } else { Visit::GoOn };
+    let bytes = match block(shared, reference.object, &blocks[wanted.clone()], visit).await {
         Ok(bytes) => bytes,
         Err(error) => return Err(resolve(shared, stream, from, reference.object, error).await),
     };
@@ -266,7 +276,7 @@ async fn cold(
         Added::Some => {}
     }
     let ahead = lock(&shared.cold.ahead).advance(stream, from, batches.next);
-    read_ahead(shared, reference.object, blocks, batches.next, ahead);
+    read_ahead(shared, reference.object, &blocks, batches.next, ahead);
     Ok(true)
 }
 
@@ -308,7 +318,7 @@ pub(crate) enum StoreFault {
 pub(crate) async fn index(shared: &Shared, object: ObjectId) -> Result<Arc<[BlockEntry]>, StoreFault> {
     let key = Key::Index(object);
     loop {
-        let claim = match shared.blocks.find(&[key]) {
+        let claim = match shared.blocks.find(&[key], Visit::Begin) {
             Found::Here(Value::Index(index)) => return Ok(index),
             Found::Here(Value::Bytes(_)) => unreachable!("an index key holds an index"),
             Found::Awaited(mut done) => {
@@ -334,10 +344,10 @@ async fn read_index(shared: &Shared, object: ObjectId) -> Result<Vec<BlockEntry>
 }
 
 /// The first of these adjacent blocks; brings the others with it where nobody has them.
-async fn block(shared: &Shared, object: ObjectId, blocks: &[BlockEntry]) -> Result<Bytes, StoreFault> {
+async fn block(shared: &Shared, object: ObjectId, blocks: &[BlockEntry], visit: Visit) -> Result<Bytes, StoreFault> {
     let keys: Vec<Key> = blocks.iter().map(|block| Key::Block(object, block.position)).collect();
     loop {
-        match shared.blocks.find(&keys) {
+        match shared.blocks.find(&keys, visit) {
             Found::Here(Value::Bytes(bytes)) => return Ok(bytes),
             Found::Here(Value::Index(_)) => unreachable!("a block key holds bytes"),
             Found::Awaited(mut done) => {
@@ -404,18 +414,24 @@ fn is_worth_another_try<T>(read: &Result<T, StoreFault>, tries: &mut usize) -> b
 }
 
 /// Fetches what a sequential reader will ask for next, unless enough of that is under way.
-fn read_ahead(shared: &Arc<Shared>, object: ObjectId, blocks: Vec<BlockEntry>, next: Offset, bytes: usize) {
-    let range = blocks_for(&spans(&blocks), next, bytes);
-    let missing = |block: &&BlockEntry| !shared.blocks.has(Key::Block(object, block.position));
-    let ahead: Vec<BlockEntry> = blocks[range].iter().skip_while(|block| !missing(block)).copied().collect();
-    if ahead.is_empty() {
+fn read_ahead(shared: &Arc<Shared>, object: ObjectId, blocks: &[BlockEntry], next: Offset, bytes: usize) {
+    if bytes == 0 {
+        return;
+    }
+    let range = blocks_for(&spans(blocks), next, bytes);
+    let is_here = |block: &&BlockEntry| shared.blocks.has(Key::Block(object, block.position));
+    let here = blocks[range.clone()].iter().take_while(is_here);
+    let (count, held) = here.fold((0, 0), |(count, held), block| (count + 1, held + block.len as usize));
+    let ahead = blocks[range][count..].to_vec();
+    // Not block by block: a request costs as much for one as for many.
+    if ahead.is_empty() || held > bytes / 2 {
         return;
     }
     let Ok(permit) = shared.cold.prefetches.clone().try_acquire_owned() else { return };
     let task = shared.clone();
     let fetch = async move {
         // Whoever needs these blocks meets the error again and handles it.
-        if let Err(error) = block(&task, object, &ahead).await {
+        if let Err(error) = block(&task, object, &ahead, Visit::GoOn).await {
             tracing::debug!(%object, ?error, "can't read ahead");
         }
         drop(permit);
