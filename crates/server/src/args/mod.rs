@@ -56,7 +56,7 @@ pub enum Command {
         after_help = "Example:\n  millstream inspect ledger\n  millstream inspect object 3-17\n  millstream inspect wal ./millstream-data/wal"
     )]
     Inspect(Inspect),
-    /// Check every byte that the ledger speaks of, while no broker runs.
+    /// Check every byte that the ledger speaks of; brokers may go on meanwhile.
     #[command(
         after_help = "Example:\n  millstream fsck --data ./millstream-data\n  millstream fsck --storage 's3://bucket/prefix?region=us-east-1' --json"
     )]

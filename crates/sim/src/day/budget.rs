@@ -1,6 +1,6 @@
 //! What a day may take.
 //!
-//! Merged objects are at least two fifths of the largest that compaction writes, which is a 32nd of half the memory, so that live bytes
+//! Merged objects are at least two fifths of the largest that compaction writes, which is a 64th of the memory for streams, so that live bytes
 //! bound their number; beside them are those that wait to be merged, eight of a level, or to be deleted. An hour has sixty uploads, each
 //! with its ledger entries and their listings, and merges. The ledger: architecture, section 4, "about 150 bytes a stream plus recent
 //! references".
