@@ -8,6 +8,7 @@
 //! while a large frame grows and where it gets its timestamp here.
 
 mod answer;
+mod answer_writer;
 mod authorized;
 mod batch_check;
 mod checks;
@@ -61,7 +62,7 @@ use base::NodeId;
 use std::sync::Arc;
 use std::time::Duration;
 use stream::Store;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use world::{Clock, Listener, World};
 
 /// How often [`Broker::stop`] looks whether the connections have ended.
@@ -90,6 +91,8 @@ struct Shared {
     connections: Connections,
     frames: FrameLimits,
     answer_memory: AnswerMemory,
+    /// The right to copy a piece of a long answer into a socket.
+    long_answers: Semaphore,
     /// Log lines about peers.
     complaints: complaints::Complaints,
     checks: Checks,
@@ -131,6 +134,7 @@ impl Broker {
             },
             complaints: complaints::Complaints::default(),
             answer_memory: AnswerMemory::new(options.answers_bytes_max - sessions_bytes),
+            long_answers: Semaphore::new(options.long_writes_max.clamp(1, Semaphore::MAX_PERMITS)),
             checks: Checks::new(options.heavy_checks_max),
             cleaner: cleaner::Counts::default(),
             creating: Creating::default(),

@@ -51,6 +51,9 @@ pub struct BrokerOptions {
     pub zstd_level: i32,
     /// Batches that take long to decompress are checked so many at a time.
     pub heavy_checks_max: usize,
+    /// Long answers are copied into their sockets by so many threads at a time: with one less than there are, short answers and
+    /// produces always have one.
+    pub long_writes_max: usize,
     /// Whether batches are stamped with the broker's clock (`log.message.timestamp.type`), where the topic does not say.
     pub log_append_time: bool,
     /// How far producers' timestamps may lie behind the broker's clock, in milliseconds, where the topic does not say.
@@ -251,6 +254,7 @@ impl Default for BrokerOptions {
             batch_bytes_max: 1_048_588,
             decompressed_bytes_max: DECOMPRESSED_BYTES_MAX,
             heavy_checks_max: 1,
+            long_writes_max: 1,
             log_append_time: false,
             compression: None,
             gzip_level: None,

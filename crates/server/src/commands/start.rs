@@ -113,6 +113,7 @@ fn node_config(config: Config, wals: Vec<NamedWal>) -> NodeConfig {
     broker.stop_wait_max = STOP_REQUESTS_MAX;
     // Half of the workers always serve everybody else.
     broker.heavy_checks_max = (outside::workers() / 2).max(1);
+    broker.long_writes_max = (outside::workers() - 1).max(1);
     let probe = if matches!(storage, StorageTarget::Cloud(_)) { StoreProbe::Thorough } else { StoreProbe::Light };
     let stream = Options { probe, ..Options::for_memory(memory.streams_bytes) };
     NodeConfig { listen, advertise, node_id, wals, broker, stream, ledger: LedgerOptions::default() }

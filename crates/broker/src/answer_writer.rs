@@ -1,0 +1,295 @@
+//! Answers on their way into a socket. Last stop of every walk.
+//!
+//! Guarantees: what an answer holds is given back as it is written; a peer that takes nothing, or too little while others wait for the
+//! memory, is cut off; and long answers leave the others their turn. For the kernel copies what it is handed as long as the socket has
+//! room, megabytes on a fast network, and nobody else runs on that thread meanwhile. So a long answer is written in pieces, others run
+//! between them, and there is a thread that never writes one (docs/adr/0172-long-answers-leave-others-their-turn.md).
+
+use crate::Shared;
+use crate::answer::Held;
+use crate::memory::{self, AnswerMemory};
+use base::Micros;
+use bytes::{Buf, Bytes};
+use futures::FutureExt;
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::time::Duration;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::sync::Semaphore;
+use world::{Clock, ClockExt};
+
+/// Pieces handed to one vectored write at the most,
+const WRITE_SLICES_MAX: usize = 64;
+
+/// and bytes; an answer that is longer is a long one.
+const WRITE_AT_ONCE_BYTES_MAX: usize = 256 * 1024;
+
+/// A long answer that has waited for the socket goes on with so little: what comes when there is room again has waited for no turn.
+const WRITE_AFTER_WAIT_BYTES_MAX: usize = 4096;
+
+/// While others wait for the memory of answers, a peer must have begun to take its own after this time,
+const GIVE_WAY_AFTER: Duration = Duration::from_secs(2);
+
+/// and take so many bytes in each second from then on. Whoever is slower is cut off, and asks again.
+const TAKEN_PER_SECOND_MIN: u64 = 256 * 1024;
+
+/// Why an answer could not be written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WriteError {
+    #[error("the peer takes no answer")]
+    Stalled,
+    #[error("others wait for the memory of an answer that the peer takes too slowly")]
+    GaveWay,
+    #[error("{0}")]
+    Socket(#[from] io::Error),
+}
+
+/// Writes answers to a peer for as long as it takes them.
+pub(crate) struct AnswerWriter<'a> {
+    clock: &'a dyn Clock,
+    stall_max: Duration,
+    /// [`GIVE_WAY_AFTER`], but for tests.
+    give_way_after: Duration,
+    memory: &'a AnswerMemory,
+    /// Taken for each piece of a long answer.
+    turns: &'a Semaphore,
+}
+
+impl<'a> AnswerWriter<'a> {
+    pub(crate) fn new(broker: &'a Shared) -> AnswerWriter<'a> {
+        AnswerWriter {
+            clock: broker.clock.as_ref(),
+            stall_max: broker.options.write_stall_max,
+            give_way_after: GIVE_WAY_AFTER,
+            memory: &broker.answer_memory,
+            turns: &broker.long_answers,
+        }
+    }
+
+    /// Writes all pieces without copying them, and gives back what they hold as it goes.
+    pub(crate) async fn write_all(
+        &self,
+        socket: &mut (impl AsyncWrite + Unpin + Send + ?Sized),
+        mut rope: VecDeque<Bytes>,
+        mut held: Vec<Held>,
+    ) -> Result<(), WriteError> {
+        if rope.is_empty() {
+            return Ok(());
+        }
+        let is_long = rope.iter().map(Bytes::len).sum::<usize>() > WRITE_AT_ONCE_BYTES_MAX;
+        let began = self.clock.now();
+        let mut taken = 0;
+        while let Some(first) = rope.front_mut() {
+            if first.is_empty() {
+                rope.pop_front();
+                continue;
+            }
+            let written = match self.write_at_once(socket, &rope, is_long).await {
+                Some(written) => written?,
+                None => self.write_later(socket, &rope, is_long, began, taken).await?,
+            };
+            if written == 0 {
+                return Err(io::Error::from(io::ErrorKind::WriteZero).into());
+            }
+            consume(&mut rope, written);
+            give_back(&mut held, written);
+            taken += written;
+            if is_long {
+                tokio::task::yield_now().await;
+            }
+        }
+        self.clock.timeout(self.stall_max, socket.flush()).await.ok_or(WriteError::Stalled)??;
+        Ok(())
+    }
+
+    /// Writes what there is room for; `None` where there is none. Mostly there is, and then no timer is needed.
+    async fn write_at_once(
+        &self,
+        socket: &mut (impl AsyncWrite + Unpin + Send + ?Sized),
+        rope: &VecDeque<Bytes>,
+        is_long: bool,
+    ) -> Option<io::Result<usize>> {
+        let _turn = if is_long { self.turns.acquire().await.ok() } else { None };
+        socket.write_vectored(&front(rope, WRITE_AT_ONCE_BYTES_MAX)).now_or_never()
+    }
+
+    /// Writes what the peer takes next. It may be slow; but it may not stand still for long, nor keep others waiting for memory.
+    async fn write_later(
+        &self,
+        socket: &mut (impl AsyncWrite + Unpin + Send + ?Sized),
+        rope: &VecDeque<Bytes>,
+        is_long: bool,
+        began: Micros,
+        taken: usize,
+    ) -> Result<usize, WriteError> {
+        let slices = front(rope, if is_long { WRITE_AFTER_WAIT_BYTES_MAX } else { WRITE_AT_ONCE_BYTES_MAX });
+        let waits_from = self.clock.now();
+        loop {
+            let look = self.stall_max.min(self.give_way_after / 4);
+            let written = self.clock.timeout(look, socket.write_vectored(&slices)).await;
+            let now = self.clock.now();
+            if self.memory.is_short() && self.is_slow(now.since(began), taken) {
+                return Err(WriteError::GaveWay);
+            }
+            match written {
+                Some(written) => return Ok(written?),
+                None if now.since(waits_from) >= self.stall_max => return Err(WriteError::Stalled),
+                None => {}
+            }
+        }
+    }
+
+    /// Whether a peer that has taken so many bytes in that time is slower than others need to bear.
+    fn is_slow(&self, time: Duration, taken: usize) -> bool {
+        let borne = u64::try_from(taken).unwrap_or(u64::MAX) / TAKEN_PER_SECOND_MIN;
+        time > self.give_way_after + Duration::from_secs(borne)
+    }
+}
+
+/// Gives back the memory of so many bytes, the first answer's first.
+fn give_back(held: &mut [Held], mut bytes: usize) {
+    for permit in held.iter_mut().filter_map(|held| held.answer.as_mut()) {
+        bytes -= memory::give_back(permit, bytes);
+    }
+}
+
+/// What one write is handed of a rope.
+fn front(rope: &VecDeque<Bytes>, bytes_max: usize) -> Vec<IoSlice<'_>> {
+    let mut room = bytes_max;
+    let mut slices = Vec::new();
+    for piece in rope.iter().take(WRITE_SLICES_MAX) {
+        let len = piece.len().min(room);
+        slices.push(IoSlice::new(&piece[..len]));
+        room -= len;
+        if room == 0 {
+            break;
+        }
+    }
+    slices
+}
+
+fn consume(rope: &mut VecDeque<Bytes>, mut written: usize) {
+    while written > 0 {
+        let Some(first) = rope.front_mut() else { return };
+        if first.len() > written {
+            first.advance(written);
+            return;
+        }
+        written -= first.len();
+        rope.pop_front();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_clock::TestClock;
+    use tokio::io::AsyncReadExt;
+
+    static ONE_TURN: Semaphore = Semaphore::const_new(1);
+
+    fn writer<'a>(clock: &'a dyn Clock, memory: &'a AnswerMemory) -> AnswerWriter<'a> {
+        AnswerWriter {
+            clock,
+            stall_max: Duration::from_secs(60),
+            give_way_after: Duration::from_millis(200),
+            memory,
+            turns: &ONE_TURN,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_rope_of_odd_pieces_arrives_whole_through_a_narrow_pipe_and_gives_its_memory_back_on_the_way() {
+        let (mut near, mut far) = tokio::io::duplex(5);
+        let pieces: Vec<Bytes> = (0..200_u8).map(|i| Bytes::from(vec![i; usize::from(i % 13)])).collect();
+        let expected: Vec<u8> = pieces.iter().flat_map(|piece| piece.to_vec()).collect();
+        let clock = TestClock::shared();
+        let memory = AnswerMemory::new(expected.len());
+        let held = vec![Held { answer: memory.try_take(expected.len()), ..Held::default() }];
+        let writing = async {
+            writer(clock.as_ref(), &memory).write_all(&mut near, pieces.into(), held).await.unwrap();
+            drop(near);
+        };
+        let mut received = vec![0; expected.len() / 2];
+        let reading = async {
+            far.read_exact(&mut received).await.unwrap();
+            assert!(memory.try_take(received.len() / 2).is_some(), "what is written is free");
+            far.read_to_end(&mut received).await.unwrap();
+        };
+        futures::join!(writing, reading);
+        assert_eq!(received, expected);
+    }
+
+    #[tokio::test]
+    async fn a_long_answer_arrives_whole_and_holds_no_turn_while_it_waits() {
+        let (mut near, mut far) = tokio::io::duplex(100_000);
+        let pieces: Vec<Bytes> = (0..=40_u8).map(|i| Bytes::from(vec![i; 25_000])).collect();
+        let expected: Vec<u8> = pieces.iter().flat_map(|piece| piece.to_vec()).collect();
+        assert!(expected.len() > 3 * WRITE_AT_ONCE_BYTES_MAX);
+        let (clock, memory, turns) = (TestClock::shared(), AnswerMemory::new(1), Semaphore::new(1));
+        let limits = AnswerWriter { turns: &turns, ..writer(clock.as_ref(), &memory) };
+        let taken = turns.acquire().await.unwrap();
+        let mut writing = Box::pin(limits.write_all(&mut near, pieces.into(), Vec::new()));
+        assert!(futures::poll!(writing.as_mut()).is_pending());
+        assert!(far.read_u8().now_or_never().is_none(), "another one has the turn");
+        drop(taken);
+        for _ in 0..10 {
+            assert!(futures::poll!(writing.as_mut()).is_pending());
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(turns.available_permits(), 1, "the peer takes nothing");
+        let mut received = vec![0; expected.len()];
+        let (written, read) = futures::join!(writing, far.read_exact(&mut received));
+        written.unwrap();
+        read.unwrap();
+        assert_eq!(received, expected);
+        assert_eq!(turns.available_permits(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_takes_nothing_is_cut_off() {
+        let (mut near, _far) = tokio::io::duplex(5);
+        let rope = VecDeque::from([Bytes::from_static(&[0; 100])]);
+        let (clock, memory) = (TestClock::shared(), AnswerMemory::new(100));
+        let limits = AnswerWriter { stall_max: Duration::from_millis(20), ..writer(clock.as_ref(), &memory) };
+        let ended = limits.write_all(&mut near, rope, Vec::new()).await;
+        assert!(matches!(ended, Err(WriteError::Stalled)));
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_dribbles_is_borne_until_others_wait_for_its_memory() {
+        let (mut near, mut far) = tokio::io::duplex(100);
+        let (clock, memory) = (TestClock::shared(), AnswerMemory::new(2000));
+        let held = vec![Held { answer: memory.try_take(2000), ..Held::default() }];
+        let began = clock.now();
+        let other = async {
+            clock.sleep(Duration::from_millis(600)).await;
+            let _permit = memory.take(2000).await;
+            clock.now().since(began)
+        };
+        let dribble = async {
+            let mut piece = [0; 10];
+            while far.read(&mut piece).await.is_ok_and(|read| read > 0) {
+                clock.sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let writing = async {
+            let rope = VecDeque::from([Bytes::from_static(&[0; 2000])]);
+            let ended = writer(clock.as_ref(), &memory).write_all(&mut near, rope, held).await;
+            assert!(matches!(ended, Err(WriteError::GaveWay)), "{ended:?}");
+            drop(near);
+        };
+        let (waited, (), ()) = futures::join!(other, dribble, writing);
+        assert!(waited >= Duration::from_millis(600) && waited < Duration::from_secs(3), "{waited:?}");
+    }
+
+    #[test]
+    fn who_takes_enough_in_each_second_is_not_slow() {
+        let (clock, memory) = (TestClock::shared(), AnswerMemory::new(100));
+        let limits = AnswerWriter { give_way_after: GIVE_WAY_AFTER, ..writer(clock.as_ref(), &memory) };
+        let rate = usize::try_from(TAKEN_PER_SECOND_MIN).unwrap();
+        for (seconds, taken, slow) in [(2, 0, false), (3, 0, true), (12, 10 * rate, false), (13, 10 * rate, true)] {
+            assert_eq!(limits.is_slow(Duration::from_secs(seconds), taken), slow, "{taken} bytes in {seconds} s");
+        }
+    }
+}
