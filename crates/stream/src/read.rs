@@ -11,18 +11,19 @@ use crate::object_index::read_index_by;
 use crate::open_stream::OpenStream;
 use crate::shared::{Shared, committed_in};
 use crate::store::{ReadBatches, ReadError};
-use crate::wal::{WalReadError, WalSpan};
-use base::{ObjectId, Offset, OffsetRange, StreamId, planted};
+use crate::wal::{WalReadError, WalReader, WalSpan};
+use base::{ObjectId, Offset, OffsetRange, StreamId, WalId, planted};
 use bytes::Bytes;
 use control::LedgerError;
 use control_core::Reference;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use stream_core::cache::{Lookup, Place};
 use stream_core::object::BlockEntry;
 use stream_core::read::{BlockSpan, ReadAhead, ReadAheadLimits, blocks_for};
 use stream_core::walk;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use world::{ClockExt, GetRange, StoreError, lock};
 
 /// Readers whose read-ahead is remembered.
@@ -30,6 +31,9 @@ const READERS_MAX: usize = 4096;
 
 /// What is read ahead for all readers is at most this part of the block cache: with it, what lies between them has room as well.
 const READ_AHEAD_PART: u64 = 4;
+
+/// Reads of one log at a time.
+const SPILLED_READS_MAX: usize = 2;
 
 /// How often a plan is made anew before the reader is told to come again.
 const PLANS_MAX: usize = 8;
@@ -44,6 +48,8 @@ pub(crate) struct ColdReads {
     gets: Semaphore,
     /// Bounds GETs that nobody waits for yet.
     prefetches: Arc<Semaphore>,
+    /// Bounds reads of each log.
+    spilled: Mutex<BTreeMap<WalId, Arc<Semaphore>>>,
     /// Reads that met what is not what was written.
     pub(crate) corrupt: AtomicU64,
 }
@@ -69,8 +75,13 @@ impl ColdReads {
             ahead: Mutex::new(ReadAhead::new(ahead)),
             gets: Semaphore::new(requests_max),
             prefetches: Arc::new(Semaphore::new(requests_max)),
+            spilled: Mutex::default(),
             corrupt: AtomicU64::new(0),
         }
+    }
+
+    fn spilled_of(&self, wal: WalId) -> Arc<Semaphore> {
+        lock(&self.spilled).entry(wal).or_insert_with(|| Arc::new(Semaphore::new(SPILLED_READS_MAX))).clone()
     }
 
     /// Tells the operator: a client is told by an error code, and may pass it over. Clients ask again and again.
@@ -203,9 +214,10 @@ async fn spilled(shared: &Shared, stream: StreamId, place: Place, range: OffsetR
             Found::Claimed(claim) => Some(claim),
         };
         let Some(reader) = shared.reader(place.wal) else {
+            lock(&shared.cold.spilled).remove(&place.wal);
             return Err(Fault::Stale(format!("write-ahead log {} is closed", place.wal)));
         };
-        let read = reader.read(WalSpan { position: place.position, len: place.len, crc: place.crc }).await;
+        let read = read_spilled(shared, place, reader).await;
         // What was read is only the run while the run stands: its place may have been written over meanwhile.
         let stands = lock(&shared.cache).stands(stream, place, range);
         return match read {
@@ -219,6 +231,27 @@ async fn spilled(shared: &Shared, stream: StreamId, place: Place, range: OffsetR
             Err(WalReadError::Trouble(why)) => Err(Fault::Error(ReadError::Trouble(why))),
             Err(WalReadError::Gone(why)) => Err(resolve_gone(shared, stream, place, range, why).await),
         };
+    }
+}
+
+/// Reads from a log, for as long as a request may take. A device that hangs holds a thread of those that all files share for each read
+/// which it has been given: so it is given few, and who waits longer is told so.
+async fn read_spilled(shared: &Shared, place: Place, reader: WalReader) -> Result<Bytes, WalReadError> {
+    let places = shared.cold.spilled_of(place.wal);
+    let (sender, receiver) = oneshot::channel();
+    let clock = shared.world.clock.clone();
+    let read = async {
+        let permit = places.acquire_owned().await;
+        let read = async move {
+            drop(sender.send(reader.read(WalSpan { position: place.position, len: place.len, crc: place.crc }).await));
+            drop(permit);
+        };
+        drop(clock.spawn("read of a log", Box::pin(read)));
+        receiver.await
+    };
+    match clock.timeout(shared.options.request_timeout, read).await {
+        Some(Ok(read)) => read,
+        _ => Err(WalReadError::Trouble(format!("write-ahead log {} does not answer", place.wal))),
     }
 }
 

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use stream::wal::WalOptions;
-use stream::{Appended, NamedWal, Options, Store, WalTarget};
+use stream::{Appended, NamedWal, Options, ReadError, Store, WalTarget};
 use stream_core::testing::batch;
 use world::World;
 
@@ -84,7 +84,16 @@ fn spilling() -> Options {
 
 /// A start of which one stream's records are spilled to the log on the device, and another's are all in memory.
 async fn spilled_and_not(world: &World, root: &Path, wals: Vec<NamedWal>) -> (Store, Vec<StreamId>) {
-    let store = start_logs(world, root, wals, spilling()).await;
+    spilled_and_not_with(world, root, wals, spilling()).await
+}
+
+async fn spilled_and_not_with(
+    world: &World,
+    root: &Path,
+    wals: Vec<NamedWal>,
+    options: Options,
+) -> (Store, Vec<StreamId>) {
+    let store = start_logs(world, root, wals, options).await;
     let ids = create(&store, "hot", 3).await;
     append(&store.stream(ids[0]).unwrap(), 200, 700).await;
     append(&store.stream(ids[1]).unwrap(), 10, 700).await;
@@ -178,6 +187,33 @@ fn a_start_whose_only_log_fails_uploads_what_is_in_memory() {
         assert!(store.stopped().await.contains("the device is gone"));
         store.drain(Duration::from_secs(10)).await;
         assert_eq!(in_bucket(&store, ids[1]), Offset(10));
+    });
+}
+
+#[test]
+fn who_reads_from_a_log_that_does_not_answer_is_told_so_in_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    life(|world| async move {
+        let device = Arc::new(Device::default());
+        let world = on_device(world, root, &device);
+        let patient = WalOptions { ring_stalled_max: Duration::from_mins(5), ..options().wal };
+        let options = Options { request_timeout: Duration::from_secs(1), wal: patient, ..spilling() };
+        let (store, ids) = spilled_and_not_with(&world, root, both(root), options).await;
+        device.hang();
+        let stream = store.stream(ids[0]).unwrap();
+        let reads = (0..20).map(|at| stream.read(Offset(at * 9), 700));
+        let began = std::time::Instant::now();
+        let read = futures::future::join_all(reads).await;
+        assert!(
+            read.iter().any(|read| matches!(read, Err(ReadError::Trouble(why)) if why.contains("does not answer")))
+        );
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+        assert!(
+            device.hung_reads() <= 3,
+            "it has few of the threads that all files share: two for readers and one for the upload"
+        );
+        check_all(&store.stream(ids[1]).unwrap(), 700).await;
     });
 }
 

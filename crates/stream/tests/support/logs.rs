@@ -9,7 +9,7 @@ use bytes::Bytes;
 use control_core::Image;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use stream::{AppendError, ProducerDelta};
 use world::{AlignedBuf, Disk, DiskError, File, OpenMode};
 
@@ -142,9 +142,15 @@ pub(crate) async fn check_known(store: &Store, id: StreamId, next: i32) {
 pub(crate) struct Device {
     fails: AtomicBool,
     hangs: AtomicBool,
+    /// Reads that have met it hanging.
+    hung_reads: AtomicUsize,
 }
 
 impl Device {
+    pub(crate) fn hung_reads(&self) -> usize {
+        self.hung_reads.load(Ordering::SeqCst)
+    }
+
     pub(crate) fn fail(&self) {
         self.fails.store(true, Ordering::SeqCst);
     }
@@ -211,6 +217,9 @@ impl Disk for FailingDisk {
 #[async_trait]
 impl File for FailingFile {
     async fn read_at(&self, position: u64, len: usize) -> Result<Bytes, DiskError> {
+        if self.device.hangs.load(Ordering::SeqCst) {
+            self.device.hung_reads.fetch_add(1, Ordering::SeqCst);
+        }
         self.device.check().await?;
         self.file.read_at(position, len).await
     }
