@@ -235,7 +235,7 @@ async fn registrations(
             Some(ring) => WalRegistration {
                 url: ring.url(),
                 ring_id: ring.id(),
-                start: ring.next_start(world, opened).await.map_err(|error| StartError(error.to_string()))?,
+                start: ring.prepare_start(world, opened).await.map_err(|error| StartError(error.to_string()))?,
                 in_storage: false,
                 name,
             },
