@@ -105,7 +105,10 @@ pub async fn abandon_logs(
     for found in &request.rings {
         rings.push(RingFile::open_found(world, &patience, found).await.map_err(|error| failed(&error))?);
     }
-    let node_epoch = alone::register(world, &objects, &ledger).await?;
+    // Recoveries that were cut short: their caller knows of them. One that seals a log from here on lives.
+    let cut_short = alone::recoverers_alone(&ledger.image(), &request.wals);
+    let (node_id, node_epoch) = alone::register(world, &objects, &ledger).await?;
+    alone::declare_dead(&ledger, cut_short.into_iter()).await?;
     if let Some(why) = in_use(&ledger.image(), &request) {
         return Err(StartError(why));
     }
@@ -122,8 +125,8 @@ pub async fn abandon_logs(
     for ring in rings.iter().filter(|ring| ring.is_shared()) {
         ring.fence(node_epoch).await.map_err(|error| failed(&error))?;
     }
-    let shared =
-        alone::share(world, &objects, (&request.options, &request.ledger_options, request.choice), ledger, node_epoch);
+    let options = (&request.options, &request.ledger_options, request.choice);
+    let shared = alone::share(world, &objects, options, ledger, (node_id, node_epoch));
     let mut outcomes = BTreeMap::new();
     for wal in &request.wals {
         let sealed = seal(&shared, *wal).await?;

@@ -18,15 +18,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use world::{ObjectStore, Purpose, World, counted_as};
 
-/// No broker's: it must not take the id, nor the memory of an address, of one that is away.
-const NODE_ID: NodeId = NodeId(i32::MAX);
+/// The highest id that no living start has. No broker's: it must not take the id, nor the memory of an address, of one that is away. Nor that
+/// of another one of its kind, which would be dead by that and leave its work half done.
+fn free_id(image: &Image) -> NodeId {
+    let taken: BTreeSet<NodeId> = image.living().map(|(_, node)| node.node_id).collect();
+    (0..=i32::MAX).rev().map(NodeId).find(|id| !taken.contains(id)).unwrap_or_default()
+}
 
-/// Registers it. An earlier one of its kind is dead by that.
+/// Registers it. Of two that choose their id at the same moment the later one is the other's death, as a start of a broker would be: what
+/// that one had sealed is orphaned, and nothing is lost.
 pub(crate) async fn register(
     world: &World,
     objects: &Arc<dyn ObjectStore>,
     ledger: &Ledger,
-) -> Result<NodeEpoch, StartError> {
+) -> Result<(NodeId, NodeEpoch), StartError> {
     let log = WalRegistration {
         url: objects.describe(),
         ring_id: 0,
@@ -35,20 +40,20 @@ pub(crate) async fn register(
         name: String::new(),
     };
     let register = Command::Register {
-        node_id: Some(NODE_ID),
+        node_id: Some(free_id(&ledger.image())),
         advertised: String::new(),
         wals: vec![log],
         incarnation: u128::from(world.clock.random()) << 64 | u128::from(world.clock.random()),
     };
     let registered = ledger.register(register).await;
-    registered.map(|(_, node_epoch)| node_epoch).map_err(|error| StartError(error.to_string()))
+    registered.map_err(|error| StartError(error.to_string()))
 }
 
 /// Declares those dead that the ledger takes for alive.
 pub(crate) async fn declare_dead(ledger: &Ledger, starts: impl Iterator<Item = NodeEpoch>) -> Result<(), StartError> {
     let image = ledger.image();
-    let mut node_epochs: Vec<NodeEpoch> = starts.filter(|start| image.is_alive(*start)).collect();
-    node_epochs.dedup();
+    let node_epochs: BTreeSet<NodeEpoch> = starts.filter(|start| image.is_alive(*start)).collect();
+    let node_epochs: Vec<NodeEpoch> = node_epochs.into_iter().collect();
     if node_epochs.is_empty() {
         return Ok(());
     }
@@ -63,10 +68,10 @@ pub(crate) fn share(
     objects: &Arc<dyn ObjectStore>,
     (options, ledger_options, choice): (&Options, &LedgerOptions, WalChoice),
     ledger: Ledger,
-    node_epoch: NodeEpoch,
+    (node_id, node_epoch): (NodeId, NodeEpoch),
 ) -> Arc<Shared> {
     let start = StartRequest {
-        node_id: Some(NODE_ID),
+        node_id: Some(node_id),
         advertised: String::new(),
         wals: vec![NamedWal::default_of(WalTarget::Storage)],
         choice,
@@ -79,9 +84,20 @@ pub(crate) fn share(
     let wal = Wal::Object(ObjectWal::begin(world, counted_as(objects, Purpose::Wal), own, &options.wal));
     let name = start.wals[0].name.clone();
     let log = Arc::new(Log::new(name, wal, WalPosition(0), world.clock.clone(), options));
-    let shared = start::share_of(world, objects, ledger, &start, NODE_ID, node_epoch, vec![log]);
+    let shared = start::share_of(world, objects, ledger, &start, node_id, node_epoch, vec![log]);
     drop(world.clock.spawn("follow", Box::pin(follow::follow(shared.clone()))));
     shared
+}
+
+/// Those of its kind that the ledger takes for alive and that have sealed one of these logs.
+pub(crate) fn recoverers_alone(image: &Image, wals: &BTreeSet<WalId>) -> BTreeSet<NodeEpoch> {
+    let sealed_by = |wal| match image.wals.get(wal)?.state {
+        WalState::Sealed { recoverer, .. } => Some(recoverer),
+        WalState::Open => None,
+    };
+    let is_alone =
+        |start: &NodeEpoch| image.is_alive(*start) && image.nodes.get(start).is_some_and(|node| !node.is_broker());
+    wals.iter().filter_map(sealed_by).filter(is_alone).collect()
 }
 
 /// Its work is done: gives the streams to brokers that live, answers how many, and is no more.

@@ -43,6 +43,7 @@ mod read;
 mod recover;
 mod recover_alone;
 mod restore;
+mod ring_age;
 mod shared;
 mod start;
 mod store;
@@ -59,9 +60,11 @@ pub use offsets::Greatest;
 pub use options::{CompactionOptions, Options, StoreProbe};
 pub use quarantine::{FoundMarker, markers};
 pub use recover_alone::{
-    DeadLog, LogFound, LogOutcome, RecoverLogs, Standing, is_with_a_broker, log_objects, logs_to_recover, recover_logs,
+    DeadLog, LogFound, LogOutcome, RecoverLogs, Standing, bucket_is_older, is_with_a_broker, log_objects, logs_left,
+    logs_to_recover, recover_logs,
 };
 pub use restore::{RestoreError, RestorePlan, RestoreRequest, StreamTold, Verdict, plan_restore};
+pub use ring_age::{RingHolds, is_ahead_of, is_unbegun, older_told, why_older};
 pub use store::{
     AppendError, Appended, Confirmation, DEFAULT_WAL, Gauges, NamedWal, ReadBatches, ReadError, StartError,
     StartRequest, Store, Stream, WalChoice, WalGauges, WalTarget,

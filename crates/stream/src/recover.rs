@@ -5,6 +5,7 @@
 //! deleted. What becomes of a WAL that this start speaks for from then on is left to `take_over`.
 
 use crate::quarantine;
+use crate::ring_age::{self, RingHolds};
 use crate::store::{NamedWal, index_of};
 use crate::take_over::{self, Adopted};
 use crate::wal::{
@@ -43,6 +44,8 @@ pub(crate) struct Recovery<'a> {
     pub(crate) patience: Arc<Patience>,
     /// Which logs; `None`: whatever is dead.
     pub(crate) only: Option<BTreeSet<WalId>>,
+    /// Whether a ring may be sealed that can't be the newest, by what the ledger knows of its log (`ring_age`).
+    pub(crate) older_too: bool,
 }
 
 impl Recovery<'_> {
@@ -131,7 +134,12 @@ async fn recover_one(
         None => walk(recovery, wal, record).await,
     };
     let (reason, may_pass) = match walked {
-        Ok(walked) => return Ok(seal(recovery, wal, record, walked).await?),
+        Ok(walked) => {
+            return Ok(match why_older(recovery, wal, &walked).await {
+                Some(why) => Sealed::Not(why),
+                None => seal(recovery, wal, record, walked).await?,
+            });
+        }
         Err(NotWalked::DeviceFailed(reason)) => return Err(RecoveryEnd::Device(reason)),
         Err(NotWalked::NotYet(reason)) => (reason, true),
         Err(NotWalked::Kept(reason)) => (reason, false),
@@ -278,6 +286,25 @@ async fn walk_shared(
     }
     lock(&recovery.other_rings).insert(record.ring_id, ring);
     Ok(recovered)
+}
+
+/// Why this ring is to be left, as it can't be the newest. Asked last before the end is fixed, of an image that holds the death: nobody
+/// commits anything of this log any more but by an end.
+async fn why_older(recovery: &Recovery<'_>, wal: WalId, walked: &Recovered) -> Option<String> {
+    let image = recovery.ledger.image();
+    let record = image.wals.get(&wal).filter(|record| !record.in_storage && !recovery.older_too)?;
+    let ring = recovery.other_ring(record).or_else(|| recovery.own_ring(record).cloned())?;
+    let header = ring.header();
+    let mut whole = None;
+    if walked.groups.is_empty() {
+        match wal::inspect_ring(recovery.world.disk.as_ref(), ring.path()).await {
+            Ok(ring) => whole = Some(ring),
+            Err(error) => return Some(error.to_string()),
+        }
+    }
+    let holds = RingHolds::of_walk(&image, walked, whole.as_ref());
+    let why = ring_age::why_older(&image, wal, &header, &holds)?;
+    Some(ring_age::older_told(ring.path(), &why))
 }
 
 /// Of a ring that this start does not write to: its device may be well again before this start gives up, unless it hangs.

@@ -10,6 +10,7 @@
 
 use crate::options::Options;
 use crate::recover::{self, Recovery, tenures};
+use crate::ring_age::is_ahead_of;
 use crate::shared::Shared;
 use crate::store::{StartError, WalChoice};
 use crate::take_over::{self, Adopted};
@@ -48,29 +49,67 @@ pub enum Standing {
     Dead,
     /// Who had recovered it died before all was committed.
     Orphaned,
+    /// Another recovery has sealed it, this start, which serves nobody: it was cut short, or is still at work.
+    Recovering(NodeEpoch),
+    /// A broker has sealed it, this start, which the ledger takes for alive at that address, and uploads it: to be declared dead, if nobody
+    /// answers there.
+    Uploading(NodeEpoch, String),
 }
 
-/// All of them, by the ledger.
+impl Standing {
+    /// Who has sealed it without being dead in the ledger.
+    #[must_use]
+    pub fn recoverer(&self) -> Option<NodeEpoch> {
+        match self {
+            Standing::Recovering(recoverer) | Standing::Uploading(recoverer, _) => Some(*recoverer),
+            Standing::Alive(_) | Standing::Dead | Standing::Orphaned => None,
+        }
+    }
+
+    /// Where somebody who has it may answer.
+    #[must_use]
+    pub fn address(&self) -> Option<&str> {
+        match self {
+            Standing::Alive(address) | Standing::Uploading(_, address) => {
+                Some(address.as_str()).filter(|it| !it.is_empty())
+            }
+            Standing::Dead | Standing::Orphaned | Standing::Recovering(_) => None,
+        }
+    }
+}
+
+/// All of them, by the ledger, but for those that a broker has sealed and uploads.
 #[must_use]
 pub fn logs_to_recover(image: &Image) -> Vec<DeadLog> {
-    let standing = |wal: WalId, state: WalState| match state {
-        WalState::Open => Some(match image.nodes.get(&wal.node_epoch) {
-            Some(node) if image.is_alive(wal.node_epoch) => Standing::Alive(node.advertised.clone()),
-            Some(_) | None => Standing::Dead,
-        }),
-        WalState::Sealed { recoverer, .. } => (!is_with_a_broker(image, recoverer)).then_some(Standing::Orphaned),
+    let is_uploaded = |log: &DeadLog| matches!(log.standing, Standing::Uploading(..));
+    logs_left(image).into_iter().filter(|log| !is_uploaded(log)).collect()
+}
+
+/// All of them, those among them that a broker has sealed and uploads, if it lives.
+#[must_use]
+pub fn logs_left(image: &Image) -> Vec<DeadLog> {
+    let standing = |wal: WalId, state: WalState| {
+        let alive = |start| image.nodes.get(&start).filter(|_| image.is_alive(start));
+        match state {
+            WalState::Open => {
+                alive(wal.node_epoch).map_or(Standing::Dead, |node| Standing::Alive(node.advertised.clone()))
+            }
+            WalState::Sealed { recoverer, .. } => match alive(recoverer) {
+                Some(node) if node.is_broker() => Standing::Uploading(recoverer, node.advertised.clone()),
+                Some(_) => Standing::Recovering(recoverer),
+                None => Standing::Orphaned,
+            },
+        }
     };
-    let log = |(wal, record): (&WalId, &Arc<control_core::WalRecord>)| {
-        Some(DeadLog {
-            wal: *wal,
-            url: record.url.clone(),
-            ring_id: (!record.in_storage).then_some(record.ring_id),
-            standing: standing(*wal, record.state)?,
-            from: record.trim.max(record.start),
-            streams: unsettled_in(image, *wal),
-        })
+    let log = |(wal, record): (&WalId, &Arc<control_core::WalRecord>)| DeadLog {
+        wal: *wal,
+        url: record.url.clone(),
+        ring_id: (!record.in_storage).then_some(record.ring_id),
+        standing: standing(*wal, record.state),
+        from: record.trim.max(record.start),
+        streams: unsettled_in(image, *wal),
     };
-    image.wals.iter().filter_map(log).collect()
+    image.wals.iter().map(log).collect()
 }
 
 /// Whether who has recovered a log is a broker that lives. A start that serves nobody was cut short, or is replaced by the next one of its kind
@@ -89,8 +128,13 @@ fn unsettled_in(image: &Image, wal: WalId) -> Vec<StreamId> {
 pub struct RecoverLogs {
     /// Which.
     pub wals: BTreeSet<WalId>,
+    /// Starts that have sealed some of them and live by the ledger, though nobody answers for them: to be declared dead. One that is not
+    /// named here, as it came meanwhile, keeps what it has sealed.
+    pub silent: BTreeSet<NodeEpoch>,
     /// Their rings, wherever they are mounted.
     pub rings: Vec<FoundRing>,
+    /// Also a ring that can't be the newest, by what the ledger knows of its log: what the newest has beyond it is lost by that.
+    pub older_too: bool,
     /// Which of its owner's logs a stream wants.
     pub choice: WalChoice,
     /// Bounds and periods.
@@ -132,8 +176,8 @@ pub struct LogFound {
 /// Recovers these logs; answers for each what became of it, and how many of their streams living brokers have got.
 ///
 /// # Errors
-/// A ring can't be opened or another process holds it, the bucket refuses, or this start was declared dead by a broker that starts;
-/// the message says what to do. What was sealed by then is orphaned, and the next start goes on with it.
+/// A ring can't be opened or another process holds it, the bucket is an older copy, it refuses, or this start was declared dead by a broker
+/// that starts; the message says what to do. What was sealed by then is orphaned, and the next start goes on with it.
 pub async fn recover_logs(
     world: &World,
     objects: Arc<dyn ObjectStore>,
@@ -154,9 +198,13 @@ pub async fn recover_logs(
         rings.insert(found.header.ring_id, ring);
     }
     // Only now is it known that nobody trims these rings any more.
-    ledger.refresh().await.map_err(|error| failed(&error))?;
-    let node_epoch = alone::register(world, &objects, &ledger).await?;
-    alone::declare_dead(&ledger, request.wals.iter().map(|wal| wal.node_epoch)).await?;
+    let opened = ledger.refresh().await.map_err(|error| failed(&error))?;
+    if let Some(found) = request.rings.iter().find(|found| is_ahead_of(&found.header, &opened)) {
+        return Err(StartError(bucket_is_older(found)));
+    }
+    let (node_id, node_epoch) = alone::register(world, &objects, &ledger).await?;
+    let gone = request.wals.iter().map(|wal| wal.node_epoch).chain(request.silent.iter().copied());
+    alone::declare_dead(&ledger, gone).await?;
     let recovery = Recovery {
         world,
         objects: &wals,
@@ -167,6 +215,7 @@ pub async fn recover_logs(
         patience,
         other_rings: Mutex::new(rings),
         only: Some(request.wals.clone()),
+        older_too: request.older_too,
     };
     let holds_deaths = ledger.image();
     let streams: BTreeSet<StreamId> =
@@ -174,24 +223,48 @@ pub async fn recover_logs(
     let recovered = recover::recover_dead(&recovery, &holds_deaths, &holds_deaths, BTreeMap::new()).await;
     let outcomes = recovered.map_err(|error| failed(&error))?;
     drop(recovery);
+    // Whoever declared it dead has what it had sealed, or leaves it to the next one.
+    expect_alive(&ledger, node_epoch)?;
 
     let mut found: BTreeMap<WalId, LogOutcome> = request.wals.iter().map(|wal| (*wal, LogOutcome::Others)).collect();
     found.extend(outcomes.offline.into_iter().map(|(wal, why)| (wal, LogOutcome::Left(why))));
     let options = (&request.options, &request.ledger_options, request.choice);
-    let shared = alone::share(world, &objects, options, ledger, node_epoch);
+    let shared = alone::share(world, &objects, options, ledger, (node_id, node_epoch));
     for adopted in outcomes.adopted {
         found.insert(adopted.wal, LogOutcome::Recovered(tell(&adopted)));
         take_over::take_over(&shared, adopted);
     }
-    until_committed(&shared).await?;
+    until_committed(&shared).await.or_else(|error| expect_alive(&shared.ledger, node_epoch).and(Err(error)))?;
     for wal in lock(&shared.dead.offline).keys().chain(shared.dead.damaged.borrow().iter()) {
         let outcome = found.remove(wal);
         if let Some(LogOutcome::Recovered(it) | LogOutcome::Damaged(it)) = outcome {
             found.insert(*wal, LogOutcome::Damaged(it));
         }
     }
-    let handed_on = alone::hand_on_and_leave(&shared, &streams).await?;
+    let handed_on = alone::hand_on_and_leave(&shared, &streams).await;
+    let handed_on = handed_on.or_else(|error| expect_alive(&shared.ledger, node_epoch).and(Err(error)))?;
     Ok((found, handed_on))
+}
+
+fn expect_alive(ledger: &Ledger, own: NodeEpoch) -> Result<(), StartError> {
+    if !ledger.image().is_dead(own) {
+        return Ok(());
+    }
+    Err(StartError(format!(
+        "this recovery, start {own}, was declared dead, by a broker that has started or by another recovery of the same log: nothing is lost; \
+         say it again, to see what is left"
+    )))
+}
+
+/// That the bucket has not heard of the start that writes a ring.
+#[must_use]
+pub fn bucket_is_older(found: &FoundRing) -> String {
+    format!(
+        "the write-ahead log {} was written by start {}, which the bucket does not know yet: the bucket is an older copy; bring it back as it \
+         was then",
+        found.path.display(),
+        found.header.wal
+    )
 }
 
 /// What a log held, by its directories.

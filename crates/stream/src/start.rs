@@ -74,6 +74,7 @@ pub(crate) async fn start(
         other_rings: Mutex::default(),
         patience: Patience::new(world, request.options.wal.dead_ring_stalled_max),
         only: None,
+        older_too: true,
     };
     tell_of_a_namesake(&opened, node_id, &request).await;
     let doomed = starts_without_a_life(&ledger.image(), node_epoch, &request).await;
@@ -235,7 +236,7 @@ async fn registrations(
             Some(ring) => WalRegistration {
                 url: ring.url(),
                 ring_id: ring.id(),
-                start: ring.next_start(world, opened).await.map_err(|error| StartError(error.to_string()))?,
+                start: ring.prepare_start(world, opened).await.map_err(|error| StartError(error.to_string()))?,
                 in_storage: false,
                 name,
             },

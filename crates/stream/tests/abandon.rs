@@ -466,7 +466,9 @@ fn a_ring_that_comes_back_is_refused_by_everybody() {
         let rings: Vec<FoundRing> = rings_at(world.disk.as_ref(), &root.join("fast")).await.unwrap();
         let recover = RecoverLogs {
             wals,
+            silent: BTreeSet::new(),
             rings: rings.clone(),
+            older_too: false,
             choice: |_, _| None,
             options: options(),
             ledger_options: LedgerOptions::default(),

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use stream::wal::{FoundRing, ring_path, rings_at};
-use stream::{LogOutcome, RecoverLogs, Standing, Store, WalTarget, logs_to_recover, recover_logs};
+use stream::{LogOutcome, Options, RecoverLogs, Standing, Store, WalTarget, logs_left, logs_to_recover, recover_logs};
 use stream_core::testing::batch;
 use world::{ObjectStore, PutOutcome, StoreError, World};
 
@@ -45,7 +45,9 @@ fn killed(root: &Path, kind: &str) -> (WalId, Vec<StreamId>) {
 fn request(wals: impl IntoIterator<Item = WalId>, rings: Vec<FoundRing>) -> RecoverLogs {
     RecoverLogs {
         wals: wals.into_iter().collect(),
+        silent: BTreeSet::new(),
         rings,
+        older_too: false,
         choice: support::logs::choice,
         options: options(),
         ledger_options: LedgerOptions::default(),
@@ -234,6 +236,280 @@ fn a_log_that_is_not_here_stays_for_whoever_has_it() {
         check_all(&store.stream(ids[0]).unwrap(), 700).await;
         assert_eq!(store.stream(ids[1]).unwrap().confirmed(), Offset(7));
     });
+}
+
+/// Recovers that log from the ring in that folder.
+async fn recover_from(world: &World, root: &Path, wal: WalId, place: &Path, older_too: bool) -> LogOutcome {
+    let rings = rings_at(world.disk.as_ref(), place).await.unwrap();
+    let request = RecoverLogs { older_too, ..request([wal], rings) };
+    let (mut outcomes, _) = recover_logs(world, bucket(world, root).await, request).await.unwrap();
+    outcomes.remove(&wal).unwrap()
+}
+
+fn copy_of(root: &Path, name: &str) -> PathBuf {
+    let copy = root.join(name);
+    std::fs::create_dir(&copy).unwrap();
+    std::fs::copy(root.join("wal/ring"), copy.join("ring")).unwrap();
+    copy
+}
+
+/// A broker on the ring, at the same address each time, that is killed.
+fn life_on_ring<F: Future>(root: &Path, options: Options, work: impl FnOnce(Store) -> F) -> WalId {
+    life(|world| async move {
+        let store =
+            start_with(&world, bucket(&world, root).await, target(root, "ring"), "a:9092", false, options).await;
+        let wal = WalId { node_epoch: store.node_epoch(), index: WalIndex(0) };
+        work(store).await;
+        wal
+    })
+}
+
+fn at_once() -> Options {
+    Options { upload_age: Duration::from_millis(5), ..options() }
+}
+
+/// Refused, and the newest is recovered afterwards with everything.
+fn is_told_from_the_newest(root: &Path, wal: WalId, older: &Path, told: &str, id: StreamId, confirmed: u64) {
+    life(|world| async move {
+        let refused = recover_from(&world, root, wal, older, false).await;
+        assert!(
+            matches!(&refused, LogOutcome::Left(why) if why.contains("is an older copy") && why.contains(told) && why.contains("--older-too")),
+            "{refused:?}"
+        );
+        let left = image(&world, root).await;
+        assert_eq!(left.wals[&wal].state, WalState::Open, "nothing is fixed");
+        let newest = recover_from(&world, root, wal, &root.join("wal"), false).await;
+        assert!(matches!(newest, LogOutcome::Recovered(_)), "{newest:?}");
+        assert_eq!(image(&world, root).await.streams[&id].committed(), Offset(confirmed));
+    });
+}
+
+#[test]
+fn a_copy_from_before_the_last_start_is_not_taken_for_the_ring() {
+    for stopped in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        life_on_ring(root, options(), |store| async move {
+            let id = create(&store, "t", 1).await[0];
+            append(&store.stream(id).unwrap(), 30, 700).await;
+            if stopped {
+                store.drain(Duration::from_secs(10)).await;
+            }
+        });
+        let older = copy_of(root, "older");
+        let id = StreamId(1);
+        // What is recovered goes to the bucket at once; what this start acknowledges stays in the ring alone.
+        let wal = life_on_ring(root, options(), |store| async move {
+            assert_eq!(store.stream(id).unwrap().confirmed(), Offset(30));
+            append(&store.stream(id).unwrap(), 5, 700).await;
+            until("the older log is forgotten", || store.ledger().image().wals.len() == 1).await;
+        });
+        is_told_from_the_newest(root, wal, &older, "has not heard of start", id, 35);
+    }
+}
+
+#[test]
+fn a_copy_from_before_a_trim_is_not_taken_for_the_ring() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let older = root.join("older");
+    let at = older.clone();
+    let wal = life_on_ring(root, at_once(), |store| async move {
+        let id = create(&store, "t", 1).await[0];
+        append(&store.stream(id).unwrap(), 10, 700).await;
+        assert_eq!(copy_of(root, "older"), at);
+        append(&store.stream(id).unwrap(), 10, 700).await;
+        let wal = WalId { node_epoch: store.node_epoch(), index: WalIndex(0) };
+        let all = || store.ledger().image().streams[&id].committed() == Offset(20);
+        until("all is committed", all).await;
+        assert!(store.ledger().image().wals[&wal].trim.0 > 0);
+    });
+    is_told_from_the_newest(root, wal, &older, "had reached position", StreamId(1), 20);
+}
+
+#[test]
+fn a_copy_that_lacks_what_is_committed_is_not_taken_for_the_ring() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let wal = life(|world| async move {
+        // The trim point stays where the log begins, as one stream's records are not let into the bucket.
+        let stuck: Arc<dyn ObjectStore> = Arc::new(Over(NoUploads(bucket(&world, root).await)));
+        let store = start_with(&world, stuck, target(root, "ring"), "a:9092", false, at_once()).await;
+        let id = create(&store, "t", 1).await[0];
+        append(&store.stream(id).unwrap(), 10, 700).await;
+        copy_of(root, "older");
+        append(&store.stream(id).unwrap(), 10, 700).await;
+        // A deletion of records needs no object: it is the ledger's alone.
+        let (node_epoch, stream_epoch) = (store.node_epoch(), store.ledger().image().streams[&id].epoch);
+        let trim = control_core::Command::Trim { stream: id, node_epoch, stream_epoch, start: Offset(15) };
+        assert_eq!(store.ledger().submit(trim).await.unwrap(), control_core::Outcome::Done);
+        WalId { node_epoch, index: WalIndex(0) }
+    });
+    is_told_from_the_newest(root, wal, &root.join("older"), "offsets up to 15", StreamId(1), 20);
+}
+
+#[test]
+fn an_older_copy_is_taken_where_its_operator_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let wal = life_on_ring(root, at_once(), |store| async move {
+        let id = create(&store, "t", 1).await[0];
+        append(&store.stream(id).unwrap(), 10, 700).await;
+        copy_of(root, "older");
+        append(&store.stream(id).unwrap(), 10, 700).await;
+        until("all is committed", || store.ledger().image().streams[&id].committed() == Offset(20)).await;
+    });
+    life(|world| async move {
+        let taken = recover_from(&world, root, wal, &root.join("older"), true).await;
+        assert!(matches!(taken, LogOutcome::Recovered(_)), "{taken:?}");
+    });
+}
+
+/// Rings as brokers leave them that are killed at any moment, also several times while they start: none is taken for a copy.
+#[test]
+fn no_ring_that_a_broker_has_left_is_taken_for_an_older_copy() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let id = StreamId(1);
+    let mut count = 0;
+    for round in 0..12_u64 {
+        let wal = life(|world| async move {
+            // Now and then one is killed between its registration and its first group: its data objects never arrive.
+            let store: Arc<dyn ObjectStore> = bucket(&world, root).await;
+            let options = if round % 3 == 0 { at_once() } else { options() };
+            let starting = start_with(&world, store, target(root, "ring"), "a:9092", false, options);
+            if round % 4 == 3 {
+                let registered = image(&world, root).await.next_node_epoch;
+                let cut = async {
+                    loop {
+                        if image(&world, root).await.next_node_epoch > registered {
+                            return;
+                        }
+                    }
+                };
+                tokio::select! {
+                    biased;
+                    () = cut => {}
+                    _ = starting => {}
+                }
+                return WalId { node_epoch: registered, index: WalIndex(0) };
+            }
+            let store = starting.await;
+            if round == 0 {
+                create(&store, "t", 1).await;
+            }
+            append(&store.stream(id).unwrap(), 1 + round, 3000).await;
+            tokio::time::sleep(Duration::from_millis(5 * (round % 5))).await;
+            WalId { node_epoch: store.node_epoch(), index: WalIndex(0) }
+        });
+        count += if round % 4 == 3 { 0 } else { 1 + round };
+        if round % 2 == 1 {
+            life(|world| async move {
+                let left = logs_left(&image(&world, root).await);
+                let waiting: BTreeSet<WalId> = left.iter().map(|log| log.wal).collect();
+                assert!(waiting.contains(&wal), "{waiting:?}");
+                let silent = left.iter().filter_map(|log| log.standing.recoverer()).collect();
+                let rings = rings_at(world.disk.as_ref(), &root.join("wal")).await.unwrap();
+                let request = RecoverLogs { silent, ..request(waiting, rings) };
+                let (outcomes, _) = recover_logs(&world, bucket(&world, root).await, request).await.unwrap();
+                assert!(outcomes.values().all(|it| matches!(it, LogOutcome::Recovered(_))), "{round}: {outcomes:?}");
+                assert_eq!(image(&world, root).await.streams[&id].committed(), Offset(count), "{round}");
+            });
+        }
+    }
+}
+
+/// A bucket that takes data objects when it is told to.
+struct LateUploads(Arc<dyn ObjectStore>, tokio::sync::Semaphore);
+
+#[async_trait]
+impl Layer for LateUploads {
+    fn bucket(&self) -> &Arc<dyn ObjectStore> {
+        &self.0
+    }
+    async fn put_if_absent(&self, key: &str, parts: Vec<Bytes>) -> Result<PutOutcome, StoreError> {
+        if key.starts_with("data/") {
+            self.1.acquire().await.unwrap().forget();
+        }
+        self.0.put_if_absent(key, parts).await
+    }
+}
+
+/// Two dead brokers with their logs in the bucket, of 30 and 7 batches, and one of another topic's.
+fn two_killed(root: &Path) -> (WalId, WalId, StreamId, StreamId) {
+    let (first, ids) = killed(root, "objects");
+    let (second, id) = life(|world| async move {
+        let store = start_at(&world, bucket(&world, root).await, "b:9092", true, options()).await;
+        let id = create(&store, "other", 1).await[0];
+        append(&store.stream(id).unwrap(), 4, 200).await;
+        (WalId { node_epoch: store.node_epoch(), index: WalIndex(0) }, id)
+    });
+    (first, second, ids[0], id)
+}
+
+#[test]
+fn recoveries_of_different_logs_leave_one_another_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let (first, second, one, other) = two_killed(root);
+    life(|world| async move {
+        let late = Arc::new(Over(LateUploads(bucket(&world, root).await, tokio::sync::Semaphore::new(0))));
+        let slow = recover_logs(&world, late.clone(), request([first], Vec::new()));
+        let beside = async {
+            while !matches!(image(&world, root).await.wals[&first].state, WalState::Sealed { .. }) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            let fast = recover_logs(&world, bucket(&world, root).await, request([second], Vec::new())).await;
+            assert!(matches!(fast.unwrap().0[&second], LogOutcome::Recovered(_)));
+            let now = image(&world, root).await;
+            let first = logs_left(&now).into_iter().find(|log| log.wal == first).unwrap();
+            assert!(matches!(first.standing, Standing::Recovering(start) if now.is_alive(start)), "{first:?}");
+            late.1.add_permits(1000);
+        };
+        let (slow, ()) = futures::join!(slow, beside);
+        assert!(matches!(slow.unwrap().0[&first], LogOutcome::Recovered(_)));
+        let after = image(&world, root).await;
+        assert!(after.wals.is_empty() && after.living().next().is_none(), "{:?}", after.wals);
+        assert_eq!((after.streams[&one].committed(), after.streams[&other].committed()), (Offset(30), Offset(4)));
+        assert_eq!(control_core::check(&after), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn of_two_recoveries_of_one_log_that_which_was_told_of_the_other_ends_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let (wal, ids) = killed(root, "objects");
+    let kept = ids.clone();
+    life(|world| async move {
+        let ids = kept;
+        let late = Arc::new(Over(LateUploads(bucket(&world, root).await, tokio::sync::Semaphore::new(0))));
+        let slow = recover_logs(&world, late.clone(), request([wal], Vec::new()));
+        let beside = async {
+            let recoverer = loop {
+                if let WalState::Sealed { recoverer, .. } = image(&world, root).await.wals[&wal].state {
+                    break recoverer;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            };
+            let untold = recover_logs(&world, bucket(&world, root).await, request([wal], Vec::new())).await;
+            assert_eq!(untold.unwrap().0[&wal], LogOutcome::Others, "it leaves to the other what that one has");
+            let silent = BTreeSet::from([recoverer]);
+            let own = WalId { node_epoch: recoverer, index: WalIndex(0) };
+            let told = RecoverLogs { silent, ..request([wal, own], Vec::new()) };
+            let (outcomes, _) = recover_logs(&world, bucket(&world, root).await, told).await.unwrap();
+            assert!(outcomes.values().all(|it| matches!(it, LogOutcome::Recovered(_))), "{outcomes:?}");
+            late.1.add_permits(1000);
+        };
+        let (slow, ()) = futures::join!(slow, beside);
+        let ended = slow.unwrap_err().to_string();
+        assert!(ended.contains("was declared dead") && ended.contains("say it again"), "{ended}");
+        let after = image(&world, root).await;
+        assert!(after.wals.is_empty() && after.living().next().is_none(), "{:?}", after.wals);
+        assert_eq!((after.streams[&ids[0]].committed(), after.streams[&ids[1]].committed()), (Offset(30), Offset(7)));
+        assert_eq!(control_core::check(&after), Vec::<String>::new());
+    });
+    all_is_served(root, &ids);
 }
 
 /// Another broker, of two logs, that takes the one which was killed for alive.

@@ -213,6 +213,9 @@ pub struct WalRecover {
     /// Where a ring is now that is not where its broker had it: its folder, file or device
     #[arg(long, value_name = "PLACE")]
     pub at: Option<PathBuf>,
+    /// Also a ring that is an older copy, such as a snapshot, by what the ledger knows of its log: what only the newest has is lost
+    #[arg(long)]
+    pub older_too: bool,
     /// Do it
     #[arg(long)]
     pub execute: bool,

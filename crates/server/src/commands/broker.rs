@@ -18,7 +18,7 @@ use std::io::{BufRead, IsTerminal, Write};
 use std::time::{Duration, SystemTime};
 use stream::wal::FoundRing;
 use stream::{
-    AbandonLogs, AbandonOutcome, DeadLog, LostPart, Options, Standing, abandon_logs, is_with_a_broker, logs_of_ring,
+    AbandonLogs, AbandonOutcome, DeadLog, LostPart, Options, abandon_logs, is_with_a_broker, logs_of_ring,
     logs_to_recover, lost_with,
 };
 use world::World;
@@ -326,9 +326,8 @@ impl Planned {
     /// Why the log is not lost: its broker answers, or it is here.
     async fn why_not_lost(&self, world: &World, readable_too: bool) -> Option<String> {
         let wal = self.log.wal;
-        if let Standing::Alive(address) = &self.log.standing
-            && !address.is_empty()
-            && answers::probe(world.clone(), String::new())(address.clone()).await
+        if let Some(address) = self.log.standing.address()
+            && answers::probe(world.clone(), String::new())(address.to_owned()).await
         {
             return Some(format!(
                 "the write-ahead log {wal} is in use: its broker answers at {address}; stop it first, and it leaves nothing behind that must \

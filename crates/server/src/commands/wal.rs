@@ -8,16 +8,18 @@ use super::inspect::wal_id;
 use super::{CommandError, counted, dots, outside, say_all, say_json};
 use crate::args::{Wal, WalRecover};
 use crate::node::answers;
-use base::{NodeId, OffsetRange, StreamId, WalId};
+use base::{NodeEpoch, NodeId, OffsetRange, StreamId, WalId};
 use control::LedgerOptions;
-use control_core::{Image, WalState};
+use control_core::Image;
+use futures::future::join_all;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use stream::wal::{FoundRing, inspect_ring, ring_path, rings_at};
 use stream::{
-    DeadLog, LogFound, LogOutcome, Options, RecoverLogs, Standing, log_objects, logs_to_recover, recover_logs,
+    DeadLog, LogFound, LogOutcome, Options, RecoverLogs, RingHolds, Standing, bucket_is_older, is_ahead_of, is_unbegun,
+    log_objects, logs_left, older_told, recover_logs, why_older,
 };
 use stream_core::wal_group::GroupKind;
 use world::{ObjectStore, World};
@@ -41,8 +43,8 @@ async fn recover(args: &WalRecover) -> Result<(), CommandError> {
     let to_read = outside::existing_object_store(&world, &target).await?;
     let plan = plan(&world, &to_read, args).await?;
     if !args.execute {
-        let verdict = match plan.logs.iter().find_map(|log| log.away.as_ref().filter(|_| args.is_choosy())) {
-            Some(why) => Err(CommandError::failed(why.clone())),
+        let verdict = match plan.logs.iter().find_map(|log| log.why_not(args.older_too).filter(|_| args.is_choosy())) {
+            Some(why) => Err(CommandError::failed(why.to_owned())),
             None => Ok(()),
         };
         let told = if args.storage.json { say_json(&plan.json(&BTreeMap::new(), None)) } else { say_all(plan.lines()) };
@@ -51,7 +53,9 @@ async fn recover(args: &WalRecover) -> Result<(), CommandError> {
     outside::log_to_stderr("warn")?;
     let request = RecoverLogs {
         wals: plan.here().map(|log| log.log.wal).collect(),
+        silent: plan.here().filter_map(|log| log.log.standing.recoverer()).collect(),
         rings: plan.rings(),
+        older_too: args.older_too,
         choice: broker::wal_choice,
         options: Options::for_memory(MEMORY_BYTES),
         ledger_options: LedgerOptions::default(),
@@ -67,17 +71,81 @@ async fn recover(args: &WalRecover) -> Result<(), CommandError> {
         }
         recovered
     };
-    let left = plan.logs.iter().filter(|log| !is_done(outcomes.get(&log.log.wal))).count();
-    let verdict = match left {
-        0 => Ok(()),
-        count => Err(CommandError::failed(format!("{} not wholly recovered", counted(count, "write-ahead log")))),
-    };
+    let left = left(&world, &to_read, args, &plan, &outcomes).await;
     let told = if args.storage.json {
-        say_json(&plan.json(&outcomes, Some(handed_on)))
+        say_json(&plan.json(&outcomes, Some((handed_on, &left))))
     } else {
-        say_all(plan.outcome_lines(&outcomes, handed_on))
+        say_all(plan.outcome_lines(&outcomes, handed_on, &left))
     };
-    verdict.and(told)
+    left.verdict().and(told)
+}
+
+/// What is left to do, by the ledger as it is afterwards.
+struct Left {
+    /// Of what was meant: why the command fails.
+    meant: BTreeSet<WalId>,
+    /// What waits as well.
+    others: BTreeSet<WalId>,
+    /// Why nobody knows.
+    unknown: Option<String>,
+}
+
+async fn left(
+    world: &World,
+    store: &Arc<dyn ObjectStore>,
+    args: &WalRecover,
+    plan: &Plan,
+    outcomes: &BTreeMap<WalId, LogOutcome>,
+) -> Left {
+    let is_left = |log: &&Planned| !is_done(outcomes.get(&log.log.wal));
+    let meant = plan.logs.iter().filter(is_left).map(|log| log.log.wal).collect();
+    let mut left = Left { meant, others: BTreeSet::new(), unknown: None };
+    let image = match sound_image(store).await {
+        Ok(image) => image,
+        Err(error) => {
+            left.unknown = Some(format!("can't read the ledger again, to see what is left: {}", error.line));
+            return left;
+        }
+    };
+    let logs = logs_left(&image);
+    let answering = answering(world, &logs).await;
+    for log in logs.iter().filter(|log| !log.standing.address().is_some_and(|address| answering.contains(address))) {
+        let is_meant = !args.is_choosy() || plan.logs.iter().any(|planned| planned.log.wal == log.wal);
+        let among = if is_meant { &mut left.meant } else { &mut left.others };
+        among.insert(log.wal);
+    }
+    left
+}
+
+impl Left {
+    fn verdict(&self) -> Result<(), CommandError> {
+        if let Some(why) = &self.unknown {
+            return Err(CommandError::failed(why.clone()));
+        }
+        match self.meant.len() as u64 {
+            0 => Ok(()),
+            count => Err(CommandError::failed(format!(
+                "{} not wholly recovered: {}",
+                counted(count, "write-ahead log"),
+                listed(&self.meant)
+            ))),
+        }
+    }
+}
+
+fn listed(wals: &BTreeSet<WalId>) -> String {
+    wals.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// Addresses of those whom the ledger takes for alive that somebody answers at.
+async fn answering(world: &World, logs: &[DeadLog]) -> BTreeSet<String> {
+    let answers = answers::probe(world.clone(), String::new());
+    let addresses: BTreeSet<&str> = logs.iter().filter_map(|log| log.standing.address()).collect();
+    let asked = addresses.into_iter().map(async |address| {
+        let address = address.to_owned();
+        answers(address.clone()).await.then_some(address)
+    });
+    join_all(asked).await.into_iter().flatten().collect()
 }
 
 /// Brokers look at the ledger when a start says hello: so those that have got partitions hear of it now, and not when they look again.
@@ -109,6 +177,7 @@ impl WalRecover {
 struct Plan {
     image: Image,
     logs: Vec<Planned>,
+    older_too: bool,
 }
 
 struct Planned {
@@ -118,6 +187,8 @@ struct Planned {
     ring: Option<FoundRing>,
     /// Why it can't be read here.
     away: Option<String>,
+    /// Why what can be read here is not the newest.
+    older: Option<String>,
     /// What lies in it from there on, as it is now.
     holds: Holds,
 }
@@ -153,31 +224,53 @@ async fn plan(world: &World, store: &Arc<dyn ObjectStore>, args: &WalRecover) ->
     if let Some(other) = at.iter().find(|ring| ![0, image.cluster_id].contains(&ring.header.cluster_id)) {
         return Err(failed(format!("{} belongs to another cluster: give that one's --storage", other.path.display())));
     }
-    let mut logs = logs_to_recover(&image);
-    choose(&mut logs, args, &at, &image)?;
+    let mut logs = logs_left(&image);
+    choose(&mut logs, args, &at)?;
+    let answering = answering(world, &logs).await;
     let mut planned = Vec::new();
-    let answers = answers::probe(world.clone(), String::new());
     for log in logs {
-        if let Standing::Alive(address) = &log.standing
-            && !address.is_empty()
-            && answers(address.clone()).await
-        {
+        if let Some(address) = log.standing.address().filter(|address| answering.contains(*address)) {
             if args.is_choosy() {
-                return Err(failed(format!(
-                    "the write-ahead log {} is in use: its broker answers at {address}; stop it, and it recovers its log itself when it \
-                     starts again",
-                    log.wal
-                )));
+                return Err(failed(used_told(&image, &log, address)));
             }
             continue;
         }
         planned.push(look_at(world, store, &image, log, &at).await?);
     }
-    Ok(Plan { image, logs: planned })
+    let rings = || planned.iter().filter_map(|planned: &Planned| planned.ring.as_ref());
+    // A broker may have started since the ledger was read.
+    if rings().any(|ring| is_ahead_of(&ring.header, &image)) {
+        let newer = sound_image(store).await?;
+        if let Some(ahead) = rings().find(|ring| is_ahead_of(&ring.header, &newer)) {
+            return Err(failed(bucket_is_older(ahead)));
+        }
+    }
+    Ok(Plan { image, logs: planned, older_too: args.older_too })
 }
 
-/// Keeps those that are meant.
-fn choose(logs: &mut Vec<DeadLog>, args: &WalRecover, at: &[FoundRing], image: &Image) -> Result<(), CommandError> {
+/// Why a log is not to be recovered: somebody has it.
+fn used_told(image: &Image, log: &DeadLog, address: &str) -> String {
+    let wal = log.wal;
+    match log.standing.recoverer() {
+        Some(recoverer) => format!(
+            "the write-ahead log {wal} is being uploaded by start {recoverer}{}, which answers at {address}; where that broker says that it is \
+             damaged, see \"A damaged log\" in docs/operating.md",
+            of_broker(image, recoverer)
+        ),
+        None => format!(
+            "the write-ahead log {wal} is in use: its broker answers at {address}; stop it, and it recovers its log itself when it starts \
+             again"
+        ),
+    }
+}
+
+fn of_broker(image: &Image, start: NodeEpoch) -> String {
+    image.nodes.get(&start).map_or_else(String::new, |node| format!(" of broker {}", node.node_id))
+}
+
+/// Keeps those that are meant; with a log that another recovery has sealed and left, that one's own.
+fn choose(logs: &mut Vec<DeadLog>, args: &WalRecover, at: &[FoundRing]) -> Result<(), CommandError> {
+    let all = logs.clone();
     if let Some(text) = &args.wal {
         let wal = wal_id(text);
         let wal = wal.ok_or_else(|| {
@@ -187,16 +280,9 @@ fn choose(logs: &mut Vec<DeadLog>, args: &WalRecover, at: &[FoundRing], image: &
         })?;
         logs.retain(|log| log.wal == wal);
         if logs.is_empty() {
-            return Err(CommandError::failed(match image.wals.get(&wal).map(|record| record.state) {
-                Some(WalState::Sealed { recoverer, .. }) => {
-                    format!("the write-ahead log {wal} is being uploaded by start {recoverer}, which lives")
-                }
-                Some(WalState::Open) | None => {
-                    format!(
-                        "the ledger knows no write-ahead log {wal}: all that it held is in the bucket, or it never was"
-                    )
-                }
-            }));
+            return Err(CommandError::failed(format!(
+                "the ledger knows no write-ahead log {wal}: all that it held is in the bucket, or it never was"
+            )));
         }
     }
     if let Some(place) = &args.at {
@@ -208,6 +294,10 @@ fn choose(logs: &mut Vec<DeadLog>, args: &WalRecover, at: &[FoundRing], image: &
             )));
         }
     }
+    let alone: BTreeSet<NodeEpoch> = logs.iter().filter_map(|log| log.standing.recoverer()).collect();
+    let chosen: BTreeSet<WalId> = logs.iter().map(|log| log.wal).collect();
+    let is_own = |log: &DeadLog| log.standing == Standing::Alive(String::new()) && alone.contains(&log.wal.node_epoch);
+    logs.extend(all.into_iter().filter(|log| is_own(log) && !chosen.contains(&log.wal)));
     Ok(())
 }
 
@@ -223,7 +313,7 @@ async fn look_at(
         let held = log_objects(store.as_ref(), log.wal, log.from).await;
         let (groups, bytes) = held.map_err(|error| CommandError::failed(error.to_string()))?;
         let holds = Holds { groups, records: None, bytes };
-        return Ok(Planned { log, broker, ring: None, away: None, holds });
+        return Ok(Planned { log, broker, ring: None, away: None, older: None, holds });
     };
     let is_it = |ring: &&FoundRing| ring.header.ring_id == ring_id;
     let ring = match at.iter().find(is_it) {
@@ -235,8 +325,13 @@ async fn look_at(
         Err(why) => Err(why.clone()),
     };
     let mut holds = Holds { records: Some(0), ..Holds::default() };
+    let mut older = None;
     let away = match described {
         Ok(described) => {
+            if let Ok(ring) = &ring {
+                let held = RingHolds::of_ring(image, log.wal, &described);
+                older = why_older(image, log.wal, &ring.header, &held).map(|why| older_told(&ring.path, &why));
+            }
             let of_it = described.groups.iter().filter(|group| {
                 group.place.wal == log.wal && group.place.position >= log.from && group.kind == GroupKind::Data
             });
@@ -254,7 +349,7 @@ async fn look_at(
             log.wal
         )),
     };
-    Ok(Planned { log, broker, ring: ring.ok().filter(|_| away.is_none()), away, holds })
+    Ok(Planned { log, broker, ring: ring.ok().filter(|_| away.is_none()), away, older, holds })
 }
 
 /// The ring where the ledger says that it is, on this host.
@@ -267,7 +362,7 @@ pub(super) async fn by_its_url(world: &World, url: &str, ring_id: u128) -> Resul
 
 impl Plan {
     fn here(&self) -> impl Iterator<Item = &Planned> {
-        self.logs.iter().filter(|log| log.away.is_none())
+        self.logs.iter().filter(|log| log.why_not(self.older_too).is_none())
     }
 
     /// Several logs may lie in one ring.
@@ -285,12 +380,8 @@ impl Plan {
         for planned in &self.logs {
             lines.push(planned.line());
             lines.extend(planned.log.streams.iter().map(|stream| format!("  {}", self.name(*stream))));
-            if planned.ring.as_ref().is_some_and(|ring| !ring.header.has_control) {
-                lines.push(
-                    "  only a lock on this very file or device keeps its broker from acknowledging more: make sure that no other host \
-                     still has it, and that it is no copy of one that is in use"
-                        .to_owned(),
-                );
+            if let Some(ring) = &planned.ring {
+                lines.extend(planned.ring_lines(ring));
             }
         }
         let open = self.here().count();
@@ -307,10 +398,22 @@ impl Plan {
         lines
     }
 
-    fn outcome_lines(&self, outcomes: &BTreeMap<WalId, LogOutcome>, handed_on: usize) -> Vec<String> {
+    fn outcome_lines(&self, outcomes: &BTreeMap<WalId, LogOutcome>, handed_on: usize, left: &Left) -> Vec<String> {
         if self.logs.is_empty() {
             return self.lines();
         }
+        let mut lines = self.log_lines(outcomes);
+        lines.push(match handed_on {
+            0 => "the next broker that starts takes the partitions".to_owned(),
+            count => format!("brokers that run have taken {}", counted(count as u64, "partition")),
+        });
+        if !left.others.is_empty() {
+            lines.push(format!("what waits to be recovered as well: {}", listed(&left.others)));
+        }
+        lines
+    }
+
+    fn log_lines(&self, outcomes: &BTreeMap<WalId, LogOutcome>) -> Vec<String> {
         let mut lines = Vec::new();
         for planned in &self.logs {
             let wal = planned.log.wal;
@@ -336,7 +439,7 @@ impl Plan {
                     continue;
                 }
                 None => {
-                    let why = planned.away.as_deref().unwrap_or("nothing was tried");
+                    let why = planned.why_not(self.older_too).unwrap_or("nothing was tried");
                     lines.push(format!("PROBLEM: {why}"));
                     continue;
                 }
@@ -350,14 +453,10 @@ impl Plan {
             };
             lines.extend(found.gaps.iter().map(gap));
         }
-        lines.push(match handed_on {
-            0 => "the next broker that starts takes the partitions".to_owned(),
-            count => format!("brokers that run have taken {}", counted(count, "partition")),
-        });
         lines
     }
 
-    fn json(&self, outcomes: &BTreeMap<WalId, LogOutcome>, handed_on: Option<usize>) -> Value {
+    fn json(&self, outcomes: &BTreeMap<WalId, LogOutcome>, done: Option<(usize, &Left)>) -> Value {
         let log = |planned: &Planned| {
             let outcome = outcomes.get(&planned.log.wal);
             let mut told = json!({
@@ -366,7 +465,8 @@ impl Plan {
                 "url": planned.log.url,
                 "standing": standing_word(&planned.log.standing),
                 "place": planned.ring.as_ref().map(|ring| ring.path.display().to_string()),
-                "problem": planned.away,
+                "problem": planned.why_not(self.older_too),
+                "older_copy": planned.older.is_some(),
                 "from": planned.log.from.0,
                 "groups": planned.holds.groups,
                 "records": planned.holds.records,
@@ -385,9 +485,12 @@ impl Plan {
             }
             told
         };
+        let texts = |wals: &BTreeSet<WalId>| wals.iter().map(ToString::to_string).collect::<Vec<_>>();
         json!({
-            "executed": handed_on.is_some(),
-            "handed_on": handed_on,
+            "executed": done.is_some(),
+            "handed_on": done.map(|(handed_on, _)| handed_on),
+            "left": done.map(|(_, left)| texts(&left.meant)),
+            "others_left": done.map(|(_, left)| texts(&left.others)),
             "logs": self.logs.iter().map(log).collect::<Vec<_>>(),
         })
     }
@@ -426,19 +529,64 @@ pub(super) fn standing_word(standing: &Standing) -> &'static str {
         Standing::Alive(_) => "silent",
         Standing::Dead => "dead",
         Standing::Orphaned => "orphaned",
+        Standing::Recovering(_) => "recovering",
+        Standing::Uploading(..) => "uploading",
     }
 }
 
 /// The same in a sentence about its broker.
 pub(super) fn standing_told(standing: &Standing) -> String {
     match standing {
+        Standing::Alive(address) if address.is_empty() => {
+            "it is the empty log of a recovery that was cut short, or is still at work and ends by this".to_owned()
+        }
         Standing::Alive(address) => format!("it was not stopped, and nobody answers at {address}"),
         Standing::Dead => "it is dead".to_owned(),
         Standing::Orphaned => "it is dead, and so is who recovered the log".to_owned(),
+        Standing::Recovering(start) => format!(
+            "it is dead; a recovery, start {start}, has sealed the log and was cut short, or is still at work and ends by this"
+        ),
+        Standing::Uploading(start, address) => format!(
+            "it is dead; start {start} has sealed the log and had yet to upload it, and nobody answers for that start at {address}: it is \
+             declared dead by this, and its own logs are then to be recovered too"
+        ),
     }
 }
 
 impl Planned {
+    /// Why it is left as it is.
+    fn why_not(&self, older_too: bool) -> Option<&str> {
+        self.away.as_deref().or_else(|| self.older.as_deref().filter(|_| !older_too))
+    }
+
+    /// What nobody but the operator knows of a ring.
+    fn ring_lines(&self, ring: &FoundRing) -> Vec<String> {
+        let mut lines = Vec::new();
+        if !ring.header.has_control {
+            lines.push(
+                "  only a lock on this very file or device keeps its broker from acknowledging more: make sure that no other host still has it, \
+                 and that it is no copy of one that is in use"
+                    .to_owned(),
+            );
+        }
+        let start = self.log.wal.node_epoch;
+        if !matches!(self.log.standing, Standing::Alive(_) | Standing::Dead) {
+            // Its end is fixed: a ring that does not reach it is refused.
+            return lines;
+        }
+        lines.push(match &self.older {
+            Some(why) => format!("  {why}"),
+            None if is_unbegun(&ring.header, self.log.wal) => format!(
+                "  start {start} has not begun this ring: it was cut short before it wrote anything, or this is a copy from before; nothing here \
+                 tells which: make sure that it is no copy"
+            ),
+            None => "  it lacks nothing that the ledger knows of, which does not prove that it is the newest: only the newest has what was \
+                     acknowledged since the last upload; make sure that it is no older copy, such as a snapshot"
+                .to_owned(),
+        });
+        lines
+    }
+
     fn line(&self) -> String {
         let DeadLog { wal, url, standing, from, .. } = &self.log;
         let broker =

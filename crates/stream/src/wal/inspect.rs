@@ -4,8 +4,9 @@ use super::WalOpenError;
 use super::object::position_of;
 use super::ring_file::{BLOCK, FILE_NAME, read_slots};
 use crate::keys::{wal_object_number, wal_prefix};
-use base::WalId;
+use base::{WalId, WalPosition};
 use bytes::Bytes;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use stream_core::DirectoryEntry;
@@ -27,6 +28,8 @@ pub struct RingDescription {
     pub header: Option<RingHeader>,
     /// Every whole group in the file, in file order: also those that are trimmed, sealed or of starts long gone.
     pub groups: Vec<GroupDescription>,
+    /// How far each log got, by the heads that stand in the file, whole or not: a writer placed a group up to there.
+    pub reached: BTreeMap<WalId, WalPosition>,
 }
 
 /// A group as it stands.
@@ -72,29 +75,31 @@ pub async fn inspect_ring(disk: &dyn Disk, place: &Path) -> Result<RingDescripti
         opened => (opened.map_err(cannot_read)?, in_folder.as_path()),
     };
     let header = read_slots(file.as_ref(), path).await?.header(path)?;
-    let mut groups = Vec::new();
+    let (mut groups, mut reached) = (Vec::new(), BTreeMap::new());
     if let Some(header) = header {
         let mut offset = 0;
         while offset < header.data_bytes {
             let bytes = read(file.as_ref(), &header, offset, READ_BYTES).await.map_err(cannot_read)?;
             let mut at = 0;
             while let Some(block) = bytes.get(at..at + BLOCK_BYTES) {
-                let step =
-                    match group_at(file.as_ref(), &header, offset + at as u64, block).await.map_err(cannot_read)? {
-                        Some(group) => {
-                            let total = group.total_len;
-                            groups.push(group);
-                            total
-                        }
-                        None => BLOCK,
-                    };
+                let step = match group_at(file.as_ref(), &header, offset + at as u64, block, &mut reached)
+                    .await
+                    .map_err(cannot_read)?
+                {
+                    Some(group) => {
+                        let total = group.total_len;
+                        groups.push(group);
+                        total
+                    }
+                    None => BLOCK,
+                };
                 at += usize::try_from(step).expect("a ring is smaller than the address space");
             }
             // At least one block: a group may reach beyond what was read.
             offset += (at as u64).max(BLOCK);
         }
     }
-    Ok(RingDescription { header, groups })
+    Ok(RingDescription { header, groups, reached })
 }
 
 /// The whole group that begins at `offset` of the data area with `block`.
@@ -103,6 +108,7 @@ async fn group_at(
     header: &RingHeader,
     offset: u64,
     block: &[u8],
+    reached: &mut BTreeMap<WalId, WalPosition>,
 ) -> Result<Option<GroupDescription>, DiskError> {
     let Ok(group) = decode_header(block) else { return Ok(None) };
     let total = group.total_len;
@@ -110,6 +116,8 @@ async fn group_at(
     if !placed || total == 0 || total % BLOCK != 0 || total > header.data_bytes - offset {
         return Ok(None);
     }
+    let end = reached.entry(group.place.wal).or_default();
+    *end = WalPosition(group.place.position.0.saturating_add(total)).max(*end);
     let bytes = read(file, header, offset, if group.kind == GroupKind::Data { total } else { BLOCK }).await?;
     Ok(decode_group(&bytes).ok().map(|group| {
         let whole = group.verify_payload(&bytes).is_ok();

@@ -101,7 +101,8 @@ impl RingWal {
         assert!(total <= self.capacity_bytes() / 2, "the caller keeps groups below group_bytes_max");
         let to_lap_end = self.capacity_bytes() - self.next.0 % self.capacity_bytes();
         let pad_bytes = if total > to_lap_end { to_lap_end } else { 0 };
-        let free = self.capacity_bytes() - self.used_bytes();
+        // A start begins a block beyond the one before it, also where that one left no room at all.
+        let free = self.capacity_bytes().saturating_sub(self.used_bytes());
         if pad_bytes + total > free {
             return Err(WalFull { needed: pad_bytes + total, free });
         }

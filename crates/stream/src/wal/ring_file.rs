@@ -188,6 +188,25 @@ impl RingFile {
         Ok(start)
     }
 
+    /// Where a new start's groups will begin: [`RingFile::next_start`], or beyond, as it is always beyond where every earlier start's did. Noted
+    /// in the header before the ledger hears of it, so that a copy of the ring from before is known for what it is.
+    ///
+    /// # Errors
+    /// As there, or the header could not be written.
+    pub async fn prepare_start(&self, world: &World, image: &Image) -> Result<WalPosition, WalOpenError> {
+        let start = self.next_start(world, image).await?;
+        let old = self.header();
+        // Nobody has begun it, so a copy from before lacks nothing.
+        if old.cluster_id == 0 {
+            return Ok(start);
+        }
+        let start = start.max(WalPosition(old.start.0 + BLOCK));
+        let header = RingHeader { generation: old.generation + 1, start, ..old };
+        write_header(self.inner.file.as_ref(), &header).await.map_err(|error| cannot("write the header of", &error))?;
+        *lock(&self.inner.header) = header;
+        Ok(start)
+    }
+
     /// The ring is not this cluster's to use, as `why` says: made anew where it is on a device whose operator gives up what it holds.
     /// `or_else`: what else can be done where it is a file.
     ///
@@ -311,7 +330,7 @@ impl RingFile {
         self.inner.clock.as_ref()
     }
 
-    pub(super) fn header(&self) -> RingHeader {
+    pub(crate) fn header(&self) -> RingHeader {
         *lock(&self.inner.header)
     }
 

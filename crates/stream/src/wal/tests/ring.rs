@@ -107,6 +107,36 @@ async fn a_bucket_that_is_older_than_the_ring_is_refused() {
 }
 
 #[tokio::test]
+async fn each_start_begins_beyond_the_one_before_it_and_the_ring_knows_before_the_ledger() {
+    let (disk, mut image) = (FakeDisk::new(), image());
+    let (_, mut wal) = begin(&disk, 1, RING_BYTES_MIN, &mut image, 1).await;
+    let mut random = Seed::new(5);
+    while let Ok((_, group)) = wal.place(&entries(&mut random, 1, 3000)) {
+        wal.write(group).await.unwrap();
+    }
+    let full = wal.next_position();
+    drop(wal);
+    // Starts that are cut short before they register, and one that is not: the log before them has the whole ring still.
+    for began in 0..4 {
+        let ring = RingFile::open(&world(2 + began, &disk), Path::new(DIR), RING_BYTES_MIN).await.unwrap();
+        let start = ring.prepare_start(&world(9, &disk), &image).await.unwrap();
+        assert_eq!(start, WalPosition(full.0 + began * 4096), "a block beyond, where nothing was written since");
+        drop(ring);
+        let ring = RingFile::open(&world(2 + began, &disk), Path::new(DIR), RING_BYTES_MIN).await.unwrap();
+        assert_eq!((ring.header().start, ring.header().wal), (start, wal_id(1)));
+        if began == 3 {
+            image.wals.insert(wal_id(2), Arc::new(record(ring.id(), start)));
+            image.next_node_epoch = NodeEpoch(3);
+            let mut wal = Wal::Ring(ring.begin(&image, wal_id(2), &WalOptions::default()).await.unwrap());
+            let refused = wal.place(&entries(&mut random, 1, 3000)).err().unwrap();
+            assert_eq!(refused.free, 0, "there is no room for it");
+            wal.trim(start);
+            wal.place(&entries(&mut random, 1, 3000)).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
 async fn no_space_is_one_clear_line_and_leaves_nothing_behind() {
     let disk = FakeDisk::new();
     disk.capacity.store(1 << 20, Ordering::Relaxed);
