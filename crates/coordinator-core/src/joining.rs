@@ -309,7 +309,7 @@ impl Work<'_> {
     }
 
     /// The next generation begins with those who have joined; static members keep their place until their session ends.
-    pub(crate) fn complete(&mut self) {
+    fn complete(&mut self) {
         self.cancel_timer(Timer::Join);
         let absent = |(_, member): &(&String, &Member)| member.joining.is_none() && member.instance_id.is_none();
         let absent: Vec<String> = self.group.members.iter().filter(absent).map(|(id, _)| id.clone()).collect();

@@ -106,8 +106,8 @@ impl Work<'_> {
             // Nothing is dealt out to an id that never joined: nobody is disturbed.
             State::Stable | State::CompletingRebalance if was_pending => {}
             State::Stable | State::CompletingRebalance => self.rebalance(),
-            State::PreparingRebalance if self.group.have_all_joined() => self.complete(),
-            State::PreparingRebalance | State::Empty => {}
+            State::PreparingRebalance => self.complete_if_all_joined(),
+            State::Empty => {}
         }
     }
 }

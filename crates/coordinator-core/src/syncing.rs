@@ -4,6 +4,7 @@ use crate::effects::{Effects, GroupError, SyncAnswer, Ticket};
 use crate::group::State;
 use crate::groups::{Groups, Now, Work, own};
 use crate::leaving::Membership;
+use crate::record::CoordinatorRecord;
 use crate::timers::Timer;
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -22,8 +23,9 @@ pub struct SyncRequest {
 impl Groups {
     /// A member asks for its assignment, the leader brings all; the answer comes by the ticket, now or when the leader has synced.
     pub fn sync(&mut self, now: Now, ticket: Ticket, request: &SyncRequest, fx: &mut Effects) {
+        let room = self.room;
         let refused = match self.work(&request.member.group, now, fx) {
-            Some(mut work) => work.sync(ticket, request),
+            Some(mut work) => work.sync(ticket, request, room),
             None if request.member.group.is_empty() => Err(GroupError::InvalidGroupId),
             None => Err(GroupError::UnknownMember),
         };
@@ -61,7 +63,7 @@ impl Groups {
 }
 
 impl Work<'_> {
-    fn sync(&mut self, ticket: Ticket, request: &SyncRequest) -> Result<(), GroupError> {
+    fn sync(&mut self, ticket: Ticket, request: &SyncRequest, room_bytes: usize) -> Result<(), GroupError> {
         let Membership { member_id, instance_id, generation, .. } = &request.member;
         self.group.check_member(member_id, instance_id.as_deref())?;
         if *generation != self.group.generation {
@@ -83,7 +85,7 @@ impl Work<'_> {
                     self.fx.sync(before, Err(GroupError::RebalanceInProgress));
                 }
                 if self.group.is_leader(member_id) {
-                    self.assign(&request.assignments);
+                    self.assign(&request.assignments, room_bytes);
                 }
                 Ok(())
             }
@@ -103,16 +105,17 @@ impl Work<'_> {
         }
     }
 
-    /// The leader's word: stored, and told to everybody who waits for it.
-    fn assign(&mut self, assignments: &[(String, Bytes)]) {
+    /// The leader's word: stored, and told to everybody who waits for it. Where there is no room for it nothing comes of this generation.
+    fn assign(&mut self, assignments: &[(String, Bytes)], room_bytes: usize) {
+        let before = self.group.bytes();
         let assignments: BTreeMap<&str, &Bytes> = assignments.iter().map(|(id, bytes)| (id.as_str(), bytes)).collect();
         for (member_id, member) in &mut self.group.members {
             member.assignment = assignments.get(member_id.as_str()).map(|bytes| own(bytes)).unwrap_or_default();
         }
         self.group.enter(State::Stable, self.now.wall);
         let record = self.record();
-        if record.len() > self.options.record_bytes_max {
-            self.refuse_syncs(GroupError::RecordTooLarge);
+        if let Err(error) = self.check_record(&record, before, room_bytes) {
+            self.refuse_syncs(error);
             return self.prepare_rebalance();
         }
         self.store(record);
@@ -124,6 +127,19 @@ impl Work<'_> {
                 self.renew_session(&member_id);
             }
             self.fx.sync(waiting, Ok(answer));
+        }
+    }
+
+    /// Whether the group may be stored as it is by now. An assignment is in the group and in its record; what it replaces is free.
+    fn check_record(&self, record: &CoordinatorRecord, before: usize, room_bytes: usize) -> Result<(), GroupError> {
+        let values = [&record.value, &self.group.stored].map(|value| value.as_ref().map_or(0, Bytes::len));
+        let after = self.group.bytes() + values[0] - values[1];
+        if record.len() > self.options.record_bytes_max {
+            Err(GroupError::RecordTooLarge)
+        } else if after.saturating_sub(before) > room_bytes {
+            Err(GroupError::Full)
+        } else {
+            Ok(())
         }
     }
 

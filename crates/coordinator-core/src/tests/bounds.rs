@@ -1,7 +1,7 @@
 //! What groups may take, whatever clients send.
 
 use super::bench::{Bench, GROUP, joiner, membership, nobody, protocol};
-use crate::{GroupError, GroupOptions, JoinRequest, LeavingMember, Protocol};
+use crate::{GroupError, GroupOptions, JoinRequest, LeavingMember, Protocol, SyncRequest};
 use bytes::Bytes;
 
 fn refusal(bench: &mut Bench, request: &JoinRequest) -> Option<GroupError> {
@@ -58,6 +58,40 @@ fn what_is_there_stays_where_nothing_more_fits() {
     assert_eq!(refusal(&mut bench, &grown), Some(GroupError::Full), "it says more of itself");
     let left: Vec<_> = bench.groups.describe(GROUP).unwrap().members;
     assert!(left.iter().all(|member| member.member_id != ids[0]), "its part goes to the others");
+}
+
+#[test]
+fn an_assignment_needs_room_beyond_what_it_replaces() {
+    let mut bench = Bench::new();
+    let ticket = bench.join(&joiner("a"));
+    bench.begin();
+    let id = bench.joined(ticket).unwrap().member_id;
+    let mut assign = |room: usize, generation: i32, bytes: usize| {
+        bench.groups.set_room(room);
+        let before = bench.groups.bytes();
+        let assignments = vec![(id.clone(), Bytes::from(vec![0; bytes]))];
+        let request = SyncRequest { member: membership(&id, generation), assignments, ..SyncRequest::default() };
+        let ticket = bench.sync(&request);
+        let outcome = bench.synced(ticket).unwrap().map(drop);
+        let grown = bench.groups.bytes().saturating_sub(before);
+        assert!(grown <= room, "{grown} bytes more in a room of {room}");
+        let log = bench.log.len();
+        let ticket = bench.join(&JoinRequest { member_id: id.clone(), ..joiner("a") });
+        bench.joined(ticket).unwrap();
+        (outcome, log)
+    };
+    let (refused, log_before) = assign(15_000, 1, 10_000);
+    assert_eq!(refused, Err(GroupError::Full), "it is in the group and in the group's record");
+    let (stored, log) = assign(25_000, 2, 10_000);
+    assert_eq!((stored, log), (Ok(()), log_before + 1), "what is refused is not stored");
+    let mut fits = |room, generation, bytes| assign(room, generation, bytes).0;
+    assert_eq!(fits(0, 3, 10_000), Ok(()), "it replaces as much");
+    assert_eq!(fits(0, 4, 10_001), Err(GroupError::Full));
+    assert_eq!(fits(10_000, 5, 10_000), Ok(()), "what was there of it is free again");
+    assert_eq!(fits(0, 6, 1_000), Ok(()));
+    assert_eq!(fits(10_000, 7, 10_000), Err(GroupError::Full));
+    bench.restart();
+    assert!(bench.groups.bytes() < 5_000, "nor is it there after a crash");
 }
 
 #[test]

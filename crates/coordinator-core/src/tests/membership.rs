@@ -85,6 +85,21 @@ fn an_id_that_nobody_came_back_with_disturbs_no_group() {
 }
 
 #[test]
+fn an_id_that_nobody_came_back_with_does_not_cut_the_first_wait_short() {
+    let options = GroupOptions { initial_rebalance_delay: Duration::from_secs(20), ..GroupOptions::default() };
+    let mut bench = Bench::with(options);
+    let ticket = bench.join(&JoinRequest { joins_in_two_steps: true, ..joiner("late") });
+    assert_eq!(bench.joined(ticket).unwrap().error, Some(GroupError::MemberIdRequired));
+    let first = bench.join(&joiner("a"));
+    bench.pass(Duration::from_secs(12));
+    assert_eq!(bench.joined(first), None, "the id is gone, and others may still come");
+    let second = bench.join(&joiner("b"));
+    bench.pass(Duration::from_secs(30));
+    assert_eq!(bench.joined(first).unwrap().members.len(), 2);
+    assert_eq!(bench.joined(second).unwrap().generation, 1);
+}
+
+#[test]
 fn what_can_not_join_is_told_why() {
     let mut bench = Bench::new();
     let mut error = |request: JoinRequest| {
