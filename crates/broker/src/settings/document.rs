@@ -23,7 +23,7 @@ Every setting of brokers, topics, groups and subscriptions to clients' metrics t
 
 - **Honoured**: the broker acts on it.
 - **Without object**: what it tunes does not exist here, or not yet; it is taken, kept and shown, one log line says so, and DescribeConfigs tells it in the setting's documentation.
-- **Refused**: taking it would break a promise; the reason says what to do. Kafka's own default may be given, since it asks for nothing.
+- **Refused**: taking it would break a promise; the reason says what to do. Kafka's own default may be given, as files made for Kafka do: it changes nothing, and one log line says so.
 
 A name that is none is refused with the nearest one that is.
 Settings of brokers are given to `millstream start` by `--set NAME=VALUE` or in the table `[settings]` of the file of `--config`.
