@@ -1,7 +1,7 @@
 //! Accepts connections, keeps their number within the bound, and closes the idle ones.
 //!
-//! Over the bound the newest is closed with a log line and all others are unharmed. One sweep serves all connections, so that an
-//! idle one costs no timer. What happens on a connection is left to `connection`.
+//! Over the bound the newest is closed, with a log line as often as `complaints` lets there be one, and all others are unharmed. One
+//! sweep serves all connections, so that an idle one costs no timer. What happens on a connection is left to `connection`.
 
 use crate::connection::{self, Activity};
 use crate::{BrokerOptions, Shared};
@@ -119,7 +119,12 @@ fn admit(broker: &Arc<Shared>, socket: Box<dyn Connection>, peer: SocketAddr) {
     let number = match broker.connections.insert(peer, activity.clone(), &broker.live()) {
         Ok(number) => number,
         Err(refused) => {
-            tracing::warn!(%peer, "connection refused: {refused}");
+            // One client can cause as many of these as it likes.
+            match broker.complaints.may_say(broker.clock.now()) {
+                Some(0) => tracing::warn!(%peer, "connection refused: {refused}"),
+                Some(unsaid) => tracing::warn!(%peer, unsaid, "connection refused: {refused}"),
+                None => tracing::debug!(%peer, "connection refused: {refused}"),
+            }
             return;
         }
     };

@@ -13,6 +13,8 @@ use std::time::Duration;
 /// What a broker needs to know besides its streams.
 #[derive(Debug, Clone)]
 pub struct BrokerOptions {
+    /// Where it listens: `host:port`.
+    pub listening: String,
     /// What Metadata tells clients: `host:port`.
     pub advertised: String,
     /// Create topics on first use (`auto.create.topics.enable`).
@@ -238,6 +240,7 @@ impl Default for BrokerOptions {
     fn default() -> Self {
         const MIB: usize = 1024 * 1024;
         BrokerOptions {
+            listening: "127.0.0.1:9092".to_owned(),
             advertised: "127.0.0.1:9092".to_owned(),
             auto_create_topics: true,
             num_partitions: 1,

@@ -234,9 +234,11 @@ fn raw(view: &View<'_>, name: &str) -> Option<(String, Source)> {
 fn from(view: &View<'_>, name: &str, source: Source) -> Option<String> {
     let of = |scope: SettingsScope| view.image.settings.get(&scope).and_then(|set| set.get(name)).cloned();
     match source {
+        // A setting of that name can only be Kafka's default, which changes nothing.
+        Source::Broker | Source::Brokers if by_option(view, name).is_some() => None,
         Source::Broker => of(SettingsScope::Broker(view.node_id)),
         Source::Brokers => of(SettingsScope::Brokers),
-        Source::Static => view.options.given.get(name).cloned().or_else(|| by_option(view, name)),
+        Source::Static => by_option(view, name).or_else(|| view.options.given.get(name).cloned()),
         Source::Default => {
             let ours = view.options.defaults.get(name).cloned();
             ours.or_else(|| Scope::Broker.find(name).and_then(|setting| setting.default).map(str::to_owned))
@@ -249,7 +251,8 @@ fn from(view: &View<'_>, name: &str, source: Source) -> Option<String> {
 fn by_option(view: &View<'_>, name: &str) -> Option<String> {
     match name {
         "node.id" | "broker.id" => Some(view.node_id.0.to_string()),
-        "listeners" | "advertised.listeners" => Some(format!("PLAINTEXT://{}", view.options.advertised)),
+        "listeners" => Some(format!("PLAINTEXT://{}", view.options.listening)),
+        "advertised.listeners" => Some(format!("PLAINTEXT://{}", view.options.advertised)),
         _ => None,
     }
 }

@@ -43,6 +43,24 @@ fn a_broker_tells_all_that_kafka_lists() {
 }
 
 #[test]
+fn what_an_option_says_is_told_whatever_setting_was_given() {
+    let given = [("listeners", "PLAINTEXT://:9092"), ("broker.id", "-1")];
+    let options =
+        BrokerOptions { listening: "10.0.0.1:9200".to_owned(), advertised: "host:9300".to_owned(), ..options(&given) };
+    let image = image(SettingsScope::Broker(NodeId(3)), "listeners", "PLAINTEXT://:9092");
+    let told = broker(&View { options: &options, image: &image, node_id: NodeId(3) });
+    for (name, value) in [
+        ("listeners", "PLAINTEXT://10.0.0.1:9200"),
+        ("advertised.listeners", "PLAINTEXT://host:9300"),
+        ("node.id", "3"),
+        ("broker.id", "3"),
+    ] {
+        let found = find(&told, name);
+        assert_eq!((found.value.as_deref(), found.source), (Some(value), Source::Static), "{name}");
+    }
+}
+
+#[test]
 fn a_topic_falls_back_on_the_brokers_setting() {
     let image = image(SettingsScope::Brokers, "log.retention.ms", "300000");
     let options = options(&[("log.segment.bytes", "2000000"), ("log.roll.hours", "2")]);

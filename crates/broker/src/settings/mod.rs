@@ -2,7 +2,7 @@
 //!
 //! Nothing is accepted that silently does nothing. A setting is *honoured*, or *without object here* (what it tunes does not exist
 //! in this architecture, or not yet: it is kept and shown, with one log line), or *refused* with the reason, unless it is given
-//! the value that it has anyway. Unknown names are refused with the nearest known one. `docs/configuration.md` is made from these
+//! Kafka's default, which changes nothing, with one log line too. Unknown names are refused with the nearest known one. `docs/configuration.md` is made from these
 //! tables.
 //!
 //! `honoured` puts values where they act, `value` reads them, `live` is what acts at the moment, `describe` tells it, `change` says
@@ -115,7 +115,8 @@ pub enum Fate {
     Honoured,
     /// What it tunes does not exist, for that reason.
     WithoutObject(&'static str),
-    /// Accepting it would break a promise; the text says what to do. Kafka's default may be given, as that asks for nothing.
+    /// Accepting it would break a promise; the text says what to do. Kafka's default may be given, as files made for Kafka do: it changes
+    /// nothing.
     Refused(&'static str),
 }
 
@@ -198,7 +199,8 @@ impl Setting {
     pub fn caveat(&self) -> Option<String> {
         match self.fate {
             Fate::WithoutObject(reason) => Some(format!("is kept and shown, but is without object here: {reason}")),
-            Fate::Honoured | Fate::Refused(_) => None,
+            Fate::Refused(reason) => Some(format!("is Kafka's default and changes nothing here: {reason}")),
+            Fate::Honoured => None,
         }
     }
 }

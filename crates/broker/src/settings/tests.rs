@@ -80,7 +80,9 @@ fn a_setting_is_honoured_without_object_or_refused_with_its_reason() {
     let listeners = Scope::Broker.find("listeners").unwrap();
     assert!(listeners.check("PLAINTEXT://a:1").unwrap_err().contains("--listen HOST:PORT"));
     let default = listeners.default.unwrap_or_default();
-    assert!(listeners.check(default).is_ok(), "that is what it is anyway");
+    assert!(listeners.check(default).is_ok(), "files made for Kafka have it");
+    let told = listeners.caveat().unwrap();
+    assert_eq!(told, "is Kafka's default and changes nothing here: use --listen HOST:PORT");
     let caveat = |name: &str| Scope::Topic.find(name).unwrap().caveat().is_some();
     assert_eq!(["cleanup.policy", "segment.ms", "segment.bytes"].map(caveat), [false, false, true]);
 }

@@ -138,7 +138,7 @@ async fn start_in(folder: TempDir, options: BrokerOptions, wal_bytes: u64, bulk:
         ledger_options: control::LedgerOptions::default(),
     };
     let store = Store::start(&world, gate.clone(), request).await.unwrap();
-    let options = BrokerOptions { advertised: address.clone(), ..options };
+    let options = BrokerOptions { listening: address.clone(), advertised: address.clone(), ..options };
     let broker = Broker::start(&world, listener, store.clone(), options.clone());
     Running { world, broker, store, address, gate, options, folder }
 }

@@ -34,7 +34,7 @@ pub struct NodeConfig {
     pub node_id: Option<NodeId>,
     /// Its write-ahead logs; the first one is for topics that don't choose.
     pub wals: Vec<NamedWal>,
-    /// The broker's bounds; what it advertises is filled in here.
+    /// The broker's bounds; where it listens and what it advertises is filled in here.
     pub broker: BrokerOptions,
     /// The storage library's bounds.
     pub stream: Options,
@@ -65,7 +65,8 @@ impl Node {
         let listener =
             world.network.listen(&listen).await.map_err(|error| cannot_listen("--listen", &listen, &error))?;
         let kafka = listener.local_addr().map_err(|error| cannot_listen("--listen", &listen, &error))?;
-        let advertised = advertise.unwrap_or_else(|| advertised_of(&listen, kafka));
+        let listening = with_port(&listen, kafka);
+        let advertised = advertise.unwrap_or_else(|| listening.clone());
 
         let registered = Arc::new(Notify::new());
         let request = StartRequest {
@@ -88,7 +89,7 @@ impl Node {
             store = Store::start(&world, objects, request) => store.map_err(|error| StartError(error.0))?,
             never = lives => match never {},
         };
-        let broker = Broker::start(&world, listener, store.clone(), BrokerOptions { advertised, ..broker });
+        let broker = Broker::start(&world, listener, store.clone(), BrokerOptions { listening, advertised, ..broker });
         Ok(Node { kafka, store, broker })
     }
 
@@ -135,7 +136,7 @@ pub fn cannot_listen(option: &str, address: &str, error: &std::io::Error) -> Sta
 }
 
 /// The host as written (a name stays a name), with the real port.
-fn advertised_of(listen: &str, kafka: SocketAddr) -> String {
+fn with_port(listen: &str, kafka: SocketAddr) -> String {
     match listen.rsplit_once(':') {
         Some((host, _)) => format!("{host}:{}", kafka.port()),
         None => kafka.to_string(),

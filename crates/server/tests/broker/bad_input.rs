@@ -2,7 +2,7 @@
 
 use crate::support::client::Client;
 use crate::support::process::{self, Broker};
-use crate::support::{eventually, from_environment};
+use crate::support::{eventually, from_environment, now};
 use base::Seed;
 use bytes::{BufMut, BytesMut};
 use std::io::{ErrorKind, Read, Write};
@@ -188,6 +188,24 @@ fn ten_thousand_idle_connections() {
     assert!(each <= 24, "an idle connection takes {each} KiB");
     drop(idle);
     client.produce("witness", 0, &[b"record".to_vec()]).unwrap().unwrap();
+}
+
+#[test]
+fn refused_connections_fill_no_log() {
+    let folder = TempDir::new().unwrap();
+    let broker = process::start_in(folder.path(), &["--set", "max.connections=1"]);
+    let _the_one = TcpStream::connect(broker.kafka).unwrap();
+    let refused = || assert!(is_closed(&mut TcpStream::connect(broker.kafka).unwrap()));
+    let told = || broker.log().lines().filter(|line| line.contains("connection refused")).count();
+    let began = now();
+    (0..300).for_each(|_| refused());
+    let seconds = usize::try_from(began.elapsed().as_secs()).unwrap() + 2;
+    assert!((1..=10 * seconds).contains(&told()), "{} lines in {seconds} s", told());
+    std::thread::sleep(Duration::from_secs(1));
+    refused();
+    eventually(Duration::from_secs(10), "those that were not told are counted", || {
+        broker.log().contains("unsaid").then_some(())
+    });
 }
 
 /// Raises this process's limit of open files; `None` where the host does not allow that many.
