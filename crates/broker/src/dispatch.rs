@@ -198,7 +198,11 @@ async fn handle(broker: &Shared, request: Request) -> Result<Answer, Unserved> {
             held.answer = memory;
             reply.encode(&response)
         }
-        ApiKey::ListGroups => reply.encode(&list_groups::handle(broker, reply.body(frame)?).await),
+        ApiKey::ListGroups => {
+            let (response, memory) = list_groups::handle(broker, reply.body(frame)?).await;
+            held.answer = memory;
+            reply.encode(&response)
+        }
         ApiKey::DeleteGroups => reply.encode(&delete_groups::handle(broker, reply.body(frame)?).await),
         ApiKey::CreateTopics => reply.encode(&create_topics::handle(broker, reply.body(frame)?).await),
         ApiKey::DeleteTopics => reply.encode(&delete_topics::handle(broker, reply.body(frame)?, version).await),
