@@ -204,7 +204,11 @@ async fn handle(broker: &Shared, request: Request) -> Result<Answer, Unserved> {
             reply.encode(&response)
         }
         ApiKey::DeleteGroups => reply.encode(&delete_groups::handle(broker, reply.body(frame)?).await),
-        ApiKey::CreateTopics => reply.encode(&create_topics::handle(broker, reply.body(frame)?).await),
+        ApiKey::CreateTopics => {
+            let (response, memory) = create_topics::handle(broker, reply.body(frame)?, version).await;
+            held.answer = memory;
+            reply.encode(&response)
+        }
         ApiKey::DeleteTopics => reply.encode(&delete_topics::handle(broker, reply.body(frame)?, version).await),
         ApiKey::DeleteRecords => reply.encode(&delete_records::handle(broker, reply.body(frame)?).await),
         ApiKey::AlterConfigs => reply.encode(&alter_configs::replace(broker, reply.body(frame)?).await),
