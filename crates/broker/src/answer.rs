@@ -31,6 +31,11 @@ impl Answer {
         self.held.answer = memory;
     }
 
+    /// What was got for it while it was made.
+    pub(crate) fn held(&mut self) -> Option<OwnedSemaphorePermit> {
+        self.held.answer.take()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.pieces.iter().map(Bytes::len).sum()
     }

@@ -15,7 +15,7 @@ use crate::handler::{
     offset_commit, offset_delete, offset_fetch, offset_for_leader_epoch, produce, sync_group,
 };
 use crate::hello::START_CLIENT_ID;
-use crate::memory::{self, FrameMemory};
+use crate::memory::{self, FrameMemory, SMALL_ANSWER_BYTES_MAX};
 use futures::future::BoxFuture;
 use protocol::api;
 use protocol::api_key::ApiKey;
@@ -27,10 +27,6 @@ use std::sync::Arc;
 /// Only produce requests carry bulk data. Any other frame above this is refused, because what it decodes to takes more memory
 /// than its bytes.
 const PLAIN_REQUEST_BYTES_MAX: usize = 16 * 1024 * 1024;
-
-/// An answer of so few bytes beyond its request is counted where there is room, and does not wait where there is none: a broker that
-/// starts must learn in time that this one lives.
-const SMALL_ANSWER_BYTES_MAX: usize = 4096;
 
 /// What a topic, and what a partition takes in an answer that tells of all, roughly, as values and as bytes.
 const TOPIC_ANSWER_BYTES: usize = 512;
@@ -138,6 +134,7 @@ async fn answer(broker: &Shared, request: Request) -> Result<Answer, Unserved> {
     }
     // The request's own memory is held as long.
     let beyond = answer.len().saturating_sub(frame_bytes);
+    let ahead = ahead.or_else(|| answer.held());
     answer.hold(match ahead {
         Some(mut ahead) => {
             memory::keep_only(&mut ahead, beyond);
@@ -149,8 +146,9 @@ async fn answer(broker: &Shared, request: Request) -> Result<Answer, Unserved> {
     Ok(answer)
 }
 
-/// What an answer that may tell of every topic takes while it is made, however small the question was. Others are counted when they
-/// are there: they are in proportion to their requests, which are counted.
+/// What an answer that may tell of every topic takes while it is made, however small the question was. Those about groups and about what
+/// was created take theirs in their handlers, which know of how much they tell. Others are counted when they are there: they are in
+/// proportion to their requests, which are counted.
 fn expected_bytes(broker: &Shared, key: ApiKey, frame_bytes: usize) -> usize {
     match key {
         ApiKey::Metadata | ApiKey::DescribeLogDirs | ApiKey::DescribeCluster | ApiKey::DescribeTopicPartitions => {
@@ -189,12 +187,28 @@ async fn handle(broker: &Shared, request: Request) -> Result<Answer, Unserved> {
         ApiKey::Heartbeat => reply.encode(&heartbeat::handle(broker, reply.body(frame)?).await),
         ApiKey::LeaveGroup => reply.encode(&leave_group::handle(broker, reply.body(frame)?, version).await),
         ApiKey::OffsetCommit => reply.encode(&offset_commit::handle(broker, reply.body(frame)?, version).await),
-        ApiKey::OffsetFetch => reply.encode(&offset_fetch::handle(broker, reply.body(frame)?, version).await),
+        ApiKey::OffsetFetch => {
+            let (response, memory) = offset_fetch::handle(broker, reply.body(frame)?, version).await;
+            held.answer = memory;
+            reply.encode(&response)
+        }
         ApiKey::OffsetDelete => reply.encode(&offset_delete::handle(broker, reply.body(frame)?).await),
-        ApiKey::DescribeGroups => reply.encode(&describe_groups::handle(broker, reply.body(frame)?, version).await),
-        ApiKey::ListGroups => reply.encode(&list_groups::handle(broker, reply.body(frame)?).await),
+        ApiKey::DescribeGroups => {
+            let (response, memory) = describe_groups::handle(broker, reply.body(frame)?, version).await;
+            held.answer = memory;
+            reply.encode(&response)
+        }
+        ApiKey::ListGroups => {
+            let (response, memory) = list_groups::handle(broker, reply.body(frame)?).await;
+            held.answer = memory;
+            reply.encode(&response)
+        }
         ApiKey::DeleteGroups => reply.encode(&delete_groups::handle(broker, reply.body(frame)?).await),
-        ApiKey::CreateTopics => reply.encode(&create_topics::handle(broker, reply.body(frame)?).await),
+        ApiKey::CreateTopics => {
+            let (response, memory) = create_topics::handle(broker, reply.body(frame)?, version).await;
+            held.answer = memory;
+            reply.encode(&response)
+        }
         ApiKey::DeleteTopics => reply.encode(&delete_topics::handle(broker, reply.body(frame)?, version).await),
         ApiKey::DeleteRecords => reply.encode(&delete_records::handle(broker, reply.body(frame)?).await),
         ApiKey::AlterConfigs => reply.encode(&alter_configs::replace(broker, reply.body(frame)?).await),

@@ -123,6 +123,11 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    /// What more is named than an answer may tell of.
+    pub(crate) fn too_much_for_one_answer() -> Failure {
+        Failure::InvalidRequest("the request names too much for one answer: ask for less at once".to_owned())
+    }
+
     /// Kafka's code.
     pub(crate) fn code(&self) -> ErrorCode {
         match self {

@@ -15,6 +15,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// An answer may have this part of the memory of all even while it is short.
 const LEAST_SHARE_PART: usize = 16;
 
+/// An answer of so few bytes beyond its request is counted where there is room, and does not wait where there is none: a broker that
+/// starts must learn in time that this one lives.
+pub(crate) const SMALL_ANSWER_BYTES_MAX: usize = 4096;
+
 /// Frames of at most so many bytes are medium; what clients send in practice mostly is.
 const MEDIUM_FRAME_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// And small.
@@ -164,6 +168,16 @@ impl AnswerMemory {
         let _waiting = Waiting(&self.waiting);
         let bytes = u32::try_from(bytes.min(self.total)).unwrap_or(u32::MAX);
         open(self.shared.clone().acquire_many_owned(bytes).await)
+    }
+
+    /// Waits for what an answer is expected to take; where that is little, it is counted when it is there.
+    pub(crate) async fn take_ahead(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        if bytes > SMALL_ANSWER_BYTES_MAX { Some(self.take(bytes).await) } else { None }
+    }
+
+    /// What there is of it.
+    pub(crate) fn total(&self) -> usize {
+        self.total
     }
 
     /// What a fetch may put into its answer now: less while others have much, so that a few who take their answers slowly do not

@@ -14,6 +14,12 @@ pub(crate) fn doubled<K: Ord + Clone>(named: impl Iterator<Item = K>) -> BTreeSe
     named.filter(|key| !seen.insert(key.clone())).collect()
 }
 
+/// What a request names, each once, at its first place: who asks for the same thing again gets no greater answer.
+pub(crate) fn once<T, K: Ord>(named: Vec<T>, key: impl Fn(&T) -> K) -> Vec<T> {
+    let mut seen = BTreeSet::new();
+    named.into_iter().filter(|it| seen.insert(key(it))).collect()
+}
+
 /// A request of a few bytes can ask for any number of partitions, each of which takes memory for good: nothing is done of one that
 /// asks for more than `most` in all.
 pub(crate) fn check_partitions(asked: impl Iterator<Item = i64>, most: i32) -> Result<(), Failure> {
@@ -91,5 +97,6 @@ mod tests {
     #[test]
     fn what_is_named_twice_is_told_once() {
         assert_eq!(doubled(["a", "b", "a", "a"].into_iter()), BTreeSet::from(["a"]));
+        assert_eq!(once(vec!["b", "a", "b", "c", "a"], |it| *it), ["b", "a", "c"]);
     }
 }

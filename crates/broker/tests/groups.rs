@@ -22,6 +22,7 @@ use protocol::messages::join_group_request::{JoinGroupRequest, JoinGroupRequestP
 use protocol::messages::join_group_response::JoinGroupResponse;
 use protocol::messages::leave_group_request::{LeaveGroupRequest, MemberIdentity};
 use protocol::messages::list_groups_request::ListGroupsRequest;
+use protocol::messages::metadata_request::MetadataRequestTopic;
 use protocol::messages::offset_commit_request::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
@@ -351,6 +352,56 @@ async fn groups_are_listed_described_and_deleted_in_every_version() {
         assert_eq!(codes, [68, 0, 69], "version {version}");
         assert_eq!(fetched(&mut client, 9, "simple", id).await.0, -1);
     }
+    running.broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_named_often_is_told_once() {
+    let (running, mut client, id) = started().await;
+    assert_eq!(commit(&mut client, 8, &commit_request("g", 8, id, 3)).await[0], 0);
+    let topic = |indexes: &[i32]| OffsetFetchRequestTopics {
+        name: "t".to_owned(),
+        partition_indexes: indexes.to_vec(),
+        ..OffsetFetchRequestTopics::default()
+    };
+    let group = |group: &str, topics: Option<Vec<OffsetFetchRequestTopics>>| OffsetFetchRequestGroup {
+        group_id: group.to_owned(),
+        topics,
+        ..OffsetFetchRequestGroup::default()
+    };
+    let several = vec![
+        group("h", None),
+        group("g", Some(vec![topic(&[1, 0, 0])])),
+        group("g", Some(vec![topic(&[0, 5]), topic(&[1])])),
+        group("h", Some(vec![topic(&[0])])),
+        group("all", Some(vec![topic(&[0])])),
+        group("all", None),
+    ];
+    let request = OffsetFetchRequest { groups: several, ..OffsetFetchRequest::default() };
+    let groups = client.call(8, &request).await.groups;
+    assert_eq!(groups.iter().map(|it| it.group_id.as_str()).collect::<Vec<_>>(), ["h", "g", "all"]);
+    let told: Vec<(i32, i64)> = groups[1]
+        .topics
+        .iter()
+        .flat_map(|it| &it.partitions)
+        .map(|it| (it.partition_index, it.committed_offset))
+        .collect();
+    assert_eq!((groups[1].topics.len(), told), (1, vec![(1, -1), (0, 3), (5, -1)]));
+    let topic = OffsetFetchRequestTopic { name: "t".to_owned(), partition_indexes: vec![0; 1000] };
+    let topics = Some(vec![topic; 10]);
+    let request = OffsetFetchRequest { group_id: "g".to_owned(), topics, ..OffsetFetchRequest::default() };
+    let topics = client.call(7, &request).await.topics;
+    assert_eq!((topics.len(), topics[0].partitions.len()), (1, 1));
+
+    let groups = ["g", "nobody", "g", "nobody"].map(str::to_owned).to_vec();
+    let request = DescribeGroupsRequest { groups, ..DescribeGroupsRequest::default() };
+    let described = client.call(5, &request).await.groups;
+    assert_eq!(described.iter().map(|it| it.group_id.as_str()).collect::<Vec<_>>(), ["g", "nobody"]);
+
+    let mut request = metadata_request("");
+    let by_id = |name: &str| MetadataRequestTopic { topic_id: id, name: Some(name.to_owned()) };
+    request.topics = Some(vec![by_id("a"), by_id("b"), by_id("c")]);
+    assert_eq!(client.call(12, &request).await.topics.len(), 1, "a name beside an id makes no other topic of it");
     running.broker.stop().await;
 }
 

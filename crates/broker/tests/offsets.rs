@@ -90,3 +90,24 @@ async fn of_names_that_collide_only_one_is_created_also_within_one_request_and_b
     assert!(image.topic("m.n").is_some() && image.topic("m_n").is_none() && image.topic("a_b7").is_none());
     running.broker.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn so_many_topics_are_told_their_settings_and_the_others_that_they_are_not() {
+    let running = start(BrokerOptions::default()).await;
+    let mut client = running.client().await;
+    let topic = |number: i32| CreatableTopic {
+        name: format!("t{number}"),
+        num_partitions: 1,
+        replication_factor: 1,
+        ..CreatableTopic::default()
+    };
+    let topics = (0..10_000).map(topic).collect();
+    let request = CreateTopicsRequest { topics, timeout_ms: 60_000, validate_only: true };
+    let answers = client.call(7, &request).await.topics;
+    assert!(answers.len() == 10_000 && answers.iter().all(|it| it.error_code == 0 && it.num_partitions == 1));
+    let told = answers.iter().take_while(|it| it.configs.is_some() && it.topic_config_error_code == 0).count();
+    assert!((1_000..10_000).contains(&told), "{told}");
+    let refused = ErrorCode::InvalidRequest.number();
+    assert!(answers[told..].iter().all(|it| it.configs.is_none() && it.topic_config_error_code == refused));
+    running.broker.stop().await;
+}

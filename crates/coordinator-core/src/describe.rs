@@ -1,7 +1,7 @@
 //! What administrators see of groups.
 
 use crate::effects::GroupError;
-use crate::group::{Group, Member, State};
+use crate::group::{ENTRY_BYTES, Group, Member, State};
 use crate::groups::Groups;
 use bytes::Bytes;
 
@@ -24,6 +24,19 @@ pub struct Description {
     pub members: Vec<MemberDescription>,
 }
 
+impl Description {
+    /// Bytes that it takes, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let of_member = |it: &MemberDescription| {
+            let texts = [&it.member_id, &it.client_id, &it.client_host].map(String::len).iter().sum::<usize>();
+            let instance_id = it.instance_id.as_ref().map_or(0, String::len);
+            ENTRY_BYTES + texts + instance_id + it.metadata.len() + it.assignment.len()
+        };
+        self.members.iter().map(of_member).sum()
+    }
+}
+
 /// A member of a described group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemberDescription {
@@ -43,6 +56,21 @@ impl Groups {
             protocol_type: group.protocol_type.clone().unwrap_or_default(),
             state: group.state,
         })
+    }
+
+    /// Bytes that a group's description takes, about.
+    #[must_use]
+    pub fn described_bytes(&self, id: &str) -> usize {
+        self.groups.get(id).map_or(0, Group::member_bytes)
+    }
+
+    /// Bytes that the list of all groups takes, about.
+    #[must_use]
+    pub fn listed_bytes(&self) -> usize {
+        let line = |(id, group): (&String, &Group)| {
+            ENTRY_BYTES + id.len() + group.protocol_type.as_ref().map_or(0, String::len)
+        };
+        self.groups.iter().map(line).sum()
     }
 
     /// One group.

@@ -19,6 +19,7 @@ use control_core::Reference;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use stream_core::cache::{Lookup, Place};
 use stream_core::object::BlockEntry;
 use stream_core::read::{BlockSpan, ReadAhead, ReadAheadLimits, blocks_for};
@@ -201,15 +202,20 @@ fn add_cut(
 
 async fn spilled(shared: &Shared, stream: StreamId, place: Place, range: OffsetRange) -> Result<Bytes, Fault> {
     let key = Key::Spilled(place.wal, place.position);
+    let clock = shared.world.clock.as_ref();
+    let deadline = clock.now().plus(shared.options.request_timeout);
     loop {
+        let left = deadline.since(clock.now());
         let claim = match shared.blocks.find(&[key], Visit::Begin) {
             // A run grows when its neighbour is spilled: an older, shorter one may be here.
             Found::Here(Value::Bytes(bytes)) if bytes.len() == place.len as usize => return Ok(bytes),
             Found::Here(_) => None,
             Found::Awaited(mut done) => {
                 // It ends with an error when the claim is dropped, which is the only end it has.
-                let _ended = done.changed().await;
-                continue;
+                match clock.timeout(left, done.changed()).await {
+                    Some(_ended) => continue,
+                    None => return Err(Fault::Error(ReadError::Trouble(no_answer(place.wal)))),
+                }
             }
             Found::Claimed(claim) => Some(claim),
         };
@@ -217,7 +223,7 @@ async fn spilled(shared: &Shared, stream: StreamId, place: Place, range: OffsetR
             lock(&shared.cold.spilled).remove(&place.wal);
             return Err(Fault::Stale(format!("write-ahead log {} is closed", place.wal)));
         };
-        let read = read_spilled(shared, place, reader).await;
+        let read = read_spilled(shared, place, reader, left).await;
         // What was read is only the run while the run stands: its place may have been written over meanwhile.
         let stands = lock(&shared.cache).stands(stream, place, range);
         return match read {
@@ -234,9 +240,9 @@ async fn spilled(shared: &Shared, stream: StreamId, place: Place, range: OffsetR
     }
 }
 
-/// Reads from a log, for as long as a request may take. A device that hangs holds a thread of those that all files share for each read
+/// Reads from a log, for as long as that. A device that hangs holds a thread of those that all files share for each read
 /// which it has been given: so it is given few, and who waits longer is told so.
-async fn read_spilled(shared: &Shared, place: Place, reader: WalReader) -> Result<Bytes, WalReadError> {
+async fn read_spilled(shared: &Shared, place: Place, reader: WalReader, left: Duration) -> Result<Bytes, WalReadError> {
     let places = shared.cold.spilled_of(place.wal);
     let (sender, receiver) = oneshot::channel();
     let clock = shared.world.clock.clone();
@@ -249,10 +255,14 @@ async fn read_spilled(shared: &Shared, place: Place, reader: WalReader) -> Resul
         drop(clock.spawn("read of a log", Box::pin(read)));
         receiver.await
     };
-    match clock.timeout(shared.options.request_timeout, read).await {
+    match clock.timeout(left, read).await {
         Some(Ok(read)) => read,
-        _ => Err(WalReadError::Trouble(format!("write-ahead log {} does not answer", place.wal))),
+        _ => Err(WalReadError::Trouble(no_answer(place.wal))),
     }
+}
+
+fn no_answer(wal: WalId) -> String {
+    format!("write-ahead log {wal} does not answer")
 }
 
 /// What it means that a WAL lacks a run that the log cache has there: a start that was declared dead while it was paused does not know

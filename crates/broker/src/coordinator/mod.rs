@@ -20,6 +20,7 @@ use crate::Shared;
 use crate::error::Failure;
 use base::{Micros, StreamId, TopicId};
 use control_core::Image;
+use coordinator_core::Groups;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -59,6 +60,15 @@ impl Coordinators {
         let number = partition_of(topic, group);
         let id = usize::try_from(number).ok().and_then(|number| topic.partitions.get(number));
         self.serving(broker, *id.ok_or(Failure::NotCoordinator)?).await
+    }
+
+    /// What there is of a group at this moment, confirmed or not; nothing where this broker does not serve it now.
+    pub(crate) fn look<T>(&self, broker: &Shared, group: &str, read: impl FnOnce(&Groups) -> T) -> Option<T> {
+        let image = broker.store.ledger().image();
+        let topic = topic::find(&image)?;
+        let number = usize::try_from(partition_of(topic, group)).ok()?;
+        let shard = lock(&self.shards).get(topic.partitions.get(number)?).cloned();
+        shard.filter(|shard| shard.is_serving()).map(|shard| shard.look(read))
     }
 
     /// All shards that this broker is to answer for.

@@ -339,6 +339,11 @@ impl Shard {
         Ok(value)
     }
 
+    /// Reads what is there now, confirmed or not: for what nobody is told.
+    pub(crate) fn look<T>(&self, read: impl FnOnce(&Groups) -> T) -> T {
+        read(&lock(&self.inner).groups)
+    }
+
     /// Reads what was true at some moment after this call began, whoever else may have taken the partition over before it: it is told
     /// only when something that was appended since the call is confirmed. What others append serves; else a record that
     /// says nothing is appended.

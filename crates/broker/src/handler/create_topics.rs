@@ -10,11 +10,20 @@ use base::NodeEpoch;
 use control_core::Image;
 use protocol::error_code::ErrorCode;
 use protocol::messages::create_topics_request::{CreatableReplicaAssignment, CreatableTopic, CreateTopicsRequest};
-use protocol::messages::create_topics_response::{CreatableTopicResult, CreateTopicsResponse};
-use std::collections::{BTreeMap, BTreeSet};
+use protocol::messages::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult, CreateTopicsResponse};
+use std::collections::BTreeMap;
 use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
 
-pub(crate) async fn handle(broker: &Shared, request: CreateTopicsRequest) -> CreateTopicsResponse {
+/// From this version on the answer tells of each topic's settings.
+const CONFIGS_VERSION: i16 = 5;
+
+/// Answers with the memory that was got for it.
+pub(crate) async fn handle(
+    broker: &Shared,
+    request: CreateTopicsRequest,
+    version: i16,
+) -> (CreateTopicsResponse, Option<OwnedSemaphorePermit>) {
     let limit = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
     let image = broker.store.ledger().image();
     let doubled = requests::doubled(request.topics.iter().map(|topic| topic.name.as_str()));
@@ -32,34 +41,75 @@ pub(crate) async fn handle(broker: &Shared, request: CreateTopicsRequest) -> Cre
         };
         (name, outcome)
     });
-    let mut answered = BTreeSet::new();
+    // A name that the request has twice gets one answer, as Kafka's does.
+    let outcomes = requests::once(futures::future::join_all(results).await, |(name, _)| name.clone());
+    let mut configs = NewConfigs { broker, left: describe_configs::ANSWER_BYTES_MAX };
+    let memory = if version >= CONFIGS_VERSION { configs.memory(&outcomes).await } else { None };
     let mut topics = Vec::new();
-    for (name, outcome) in futures::future::join_all(results).await {
-        // A name that the request has twice gets one answer, as Kafka's does.
-        if answered.insert(name.clone()) {
-            topics.push(match outcome {
-                Ok((checked, configs)) => CreatableTopicResult {
+    for (name, outcome) in outcomes {
+        topics.push(match outcome {
+            Ok((checked, set)) => {
+                let told = if version >= CONFIGS_VERSION { configs.of(&set) } else { Some(Vec::new()) };
+                let untold = if told.is_some() { ErrorCode::None } else { ErrorCode::InvalidRequest };
+                CreatableTopicResult {
                     name,
                     topic_id: checked.id.into(),
                     error_code: ErrorCode::None.number(),
                     error_message: None,
+                    topic_config_error_code: untold.number(),
                     num_partitions: checked.partitions,
                     replication_factor: checked.replication_factor,
-                    configs: Some(describe_configs::of_new_topic(broker, &configs)),
-                    ..CreatableTopicResult::default()
-                },
-                Err(failure) => CreatableTopicResult {
-                    name,
-                    error_code: failure.code().number(),
-                    error_message: Some(failure.to_string()),
-                    num_partitions: -1,
-                    replication_factor: -1,
-                    ..CreatableTopicResult::default()
-                },
-            });
-        }
+                    configs: told,
+                }
+            }
+            Err(failure) => CreatableTopicResult {
+                name,
+                error_code: failure.code().number(),
+                error_message: Some(failure.to_string()),
+                num_partitions: -1,
+                replication_factor: -1,
+                ..CreatableTopicResult::default()
+            },
+        });
+        tokio::task::yield_now().await;
     }
-    CreateTopicsResponse { topics, ..CreateTopicsResponse::default() }
+    (CreateTopicsResponse { topics, ..CreateTopicsResponse::default() }, memory)
+}
+
+/// What became of a topic of the request: what it is, and the settings that it was given.
+type Outcome = Result<(CheckedTopic, BTreeMap<String, String>), Failure>;
+
+/// Tells of new topics' settings, as far as there is room: a few bytes make a topic, which has all of them.
+struct NewConfigs<'a> {
+    broker: &'a Shared,
+    left: usize,
+}
+
+impl NewConfigs<'_> {
+    /// Waits for what they take in the answer.
+    async fn memory(&self, outcomes: &[(String, Outcome)]) -> Option<OwnedSemaphorePermit> {
+        let created = outcomes.iter().filter(|(_, outcome)| outcome.is_ok()).count();
+        // What they were given was in the request, whose memory is held.
+        let defaults =
+            if created == 0 { 0 } else { bytes_of(&describe_configs::of_new_topic(self.broker, &BTreeMap::new())) };
+        self.broker.answer_memory.take_ahead(created.saturating_mul(defaults).min(self.left)).await
+    }
+
+    /// None where there is no more room.
+    fn of(&mut self, set: &BTreeMap<String, String>) -> Option<Vec<CreatableTopicConfigs>> {
+        if self.left == 0 {
+            return None;
+        }
+        let configs = describe_configs::of_new_topic(self.broker, set);
+        self.left = self.left.saturating_sub(bytes_of(&configs));
+        Some(configs)
+    }
+}
+
+/// Bytes that settings take as values and as bytes, about.
+fn bytes_of(configs: &[CreatableTopicConfigs]) -> usize {
+    let texts = |it: &CreatableTopicConfigs| it.name.len() + it.value.as_ref().map_or(0, String::len);
+    configs.iter().map(|it| size_of::<CreatableTopicConfigs>() + 2 * texts(it)).sum()
 }
 
 /// How many partitions a topic asks for, as Kafka counts them before it looks at anything else.
@@ -77,7 +127,7 @@ async fn create(
     asked: &CreatableTopic,
     validate_only: bool,
     limit: Duration,
-) -> Result<(CheckedTopic, BTreeMap<String, String>), Failure> {
+) -> Outcome {
     if asked.name == topic_name::METADATA {
         return Err(Failure::InvalidRequest(format!("Creation of internal topic {} is prohibited.", asked.name)));
     }

@@ -48,11 +48,7 @@ pub(crate) async fn handle(broker: &Shared, request: DescribeConfigsRequest, ver
     let mut left = ANSWER_BYTES_MAX;
     let mut results = Vec::new();
     for resource in request.resources {
-        let told = if left == 0 {
-            Err(Failure::InvalidRequest("the request names too much for one answer: ask for less at once".to_owned()))
-        } else {
-            describe(&view, &resource, tell)
-        };
+        let told = if left == 0 { Err(Failure::too_much_for_one_answer()) } else { describe(&view, &resource, tell) };
         results.push(match told {
             Ok(configs) => {
                 left = left.saturating_sub(configs.iter().map(bytes_of).sum());

@@ -1,13 +1,15 @@
-//! DescribeGroups: a group's state and its members.
+//! DescribeGroups: a group's state and its members. A group is described once, however often it is named.
 
 use crate::Shared;
 use crate::authorized;
 use crate::error::Failure;
+use crate::requests;
 use coordinator_core::{Description, GroupError, MemberDescription};
 use protocol::api::Resource;
 use protocol::error_code::ErrorCode;
 use protocol::messages::describe_groups_request::DescribeGroupsRequest;
 use protocol::messages::describe_groups_response::{DescribeGroupsResponse, DescribedGroup, DescribedGroupMember};
+use tokio::sync::OwnedSemaphorePermit;
 
 /// From this version on a group that does not exist is an error; before, it is dead.
 const NOT_FOUND_VERSION: i16 = 6;
@@ -15,12 +17,28 @@ const NOT_FOUND_VERSION: i16 = 6;
 /// The state of a group that does not exist.
 const DEAD: &str = "Dead";
 
-pub(crate) async fn handle(broker: &Shared, request: DescribeGroupsRequest, version: i16) -> DescribeGroupsResponse {
+/// A description is made of values and of bytes.
+const COPIES: usize = 2;
+
+/// Answers with the memory that was got for it.
+pub(crate) async fn handle(
+    broker: &Shared,
+    request: DescribeGroupsRequest,
+    version: i16,
+) -> (DescribeGroupsResponse, Option<OwnedSemaphorePermit>) {
     let operations = authorized::field(request.include_authorized_operations, Resource::Group);
+    let ids = requests::once(request.groups, String::clone);
+    let sizes = ids.iter().filter_map(|id| broker.coordinators.look(broker, id, |groups| groups.described_bytes(id)));
+    let memory = broker.answer_memory.take_ahead(COPIES * sizes.sum::<usize>()).await;
+    let mut left = broker.answer_memory.total();
     let mut groups = Vec::new();
-    for id in request.groups {
-        let described = match describe(broker, &id).await {
-            Ok(description) => describe_group(id, description),
+    for id in ids {
+        let described = if left == 0 { Err(Failure::too_much_for_one_answer()) } else { describe(broker, &id).await };
+        let described = match described {
+            Ok(description) => {
+                left = left.saturating_sub(COPIES * description.bytes());
+                describe_group(id, description)
+            }
             Err(Failure::Group(GroupError::NotFound)) if version < NOT_FOUND_VERSION => {
                 DescribedGroup { group_id: id, group_state: DEAD.to_owned(), ..DescribedGroup::default() }
             }
@@ -39,7 +57,7 @@ pub(crate) async fn handle(broker: &Shared, request: DescribeGroupsRequest, vers
         };
         groups.push(DescribedGroup { authorized_operations: operations, ..described });
     }
-    DescribeGroupsResponse { groups, ..DescribeGroupsResponse::default() }
+    (DescribeGroupsResponse { groups, ..DescribeGroupsResponse::default() }, memory)
 }
 
 async fn describe(broker: &Shared, group: &str) -> Result<Description, Failure> {

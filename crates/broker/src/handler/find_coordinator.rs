@@ -5,7 +5,7 @@
 
 use crate::coordinator::{ensure_topic, find_topic, partition_of};
 use crate::error::Failure;
-use crate::{Shared, topics};
+use crate::{Shared, requests, topics};
 use protocol::error_code::ErrorCode;
 use protocol::messages::find_coordinator_request::FindCoordinatorRequest;
 use protocol::messages::find_coordinator_response::{Coordinator, FindCoordinatorResponse};
@@ -21,7 +21,7 @@ const SHARE: i8 = 2;
 pub(crate) async fn handle(broker: &Shared, request: FindCoordinatorRequest, version: i16) -> FindCoordinatorResponse {
     if version >= MANY_KEYS_VERSION {
         let mut coordinators = Vec::new();
-        for key in request.coordinator_keys {
+        for key in requests::once(request.coordinator_keys, String::clone) {
             coordinators.push(find(broker, request.key_type, key).await);
         }
         return FindCoordinatorResponse { coordinators, ..FindCoordinatorResponse::default() };

@@ -3,50 +3,97 @@
 use crate::Shared;
 use crate::coordinator::Shard;
 use crate::error::Failure;
-use coordinator_core::GroupSummary;
+use coordinator_core::{GroupSummary, Groups, State};
 use protocol::messages::list_groups_request::ListGroupsRequest;
 use protocol::messages::list_groups_response::{ListGroupsResponse, ListedGroup};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use tokio::sync::OwnedSemaphorePermit;
 
 /// The only type of group that is served.
 const CLASSIC: &str = "classic";
 
-pub(crate) async fn handle(broker: &Shared, request: ListGroupsRequest) -> ListGroupsResponse {
-    let allows =
-        |filter: &[String], it: &str| filter.is_empty() || filter.iter().any(|one| one.eq_ignore_ascii_case(it));
-    let groups = match list(broker).await {
-        Ok(groups) => groups,
-        Err(failure) => {
-            return ListGroupsResponse { error_code: failure.code().number(), ..ListGroupsResponse::default() };
-        }
+/// A list is made of values and of bytes.
+const COPIES: usize = 2;
+
+/// The states that a group can be in.
+const STATES: [State; 4] = [State::Empty, State::PreparingRebalance, State::CompletingRebalance, State::Stable];
+
+/// Answers with the memory that was got for it.
+pub(crate) async fn handle(
+    broker: &Shared,
+    request: ListGroupsRequest,
+) -> (ListGroupsResponse, Option<OwnedSemaphorePermit>) {
+    let wanted = wanted(&request);
+    let refused = |failure: Failure| ListGroupsResponse { error_code: failure.code().number(), ..Default::default() };
+    let shards = match broker.coordinators.all(broker).await {
+        Ok(shards) => shards,
+        Err(failure) => return (refused(failure), None),
     };
-    let wanted = |group: &GroupSummary| {
-        allows(&request.states_filter, group.state.name()) && allows(&request.types_filter, CLASSIC)
-    };
-    let groups = groups.into_iter().filter(wanted).map(|group| ListedGroup {
+    let mut bytes = 0;
+    for shard in &shards {
+        bytes += shard.look(Groups::listed_bytes);
+        tokio::task::yield_now().await;
+    }
+    let memory = broker.answer_memory.take_ahead(COPIES * bytes).await;
+    match list(broker, &shards, &wanted).await {
+        Ok(groups) => (ListGroupsResponse { groups, ..ListGroupsResponse::default() }, memory),
+        Err(failure) => (refused(failure), memory),
+    }
+}
+
+/// Which states are asked for, whatever the case of their letters, as in Kafka. However many filters there are, groups are held
+/// against these.
+fn wanted(request: &ListGroupsRequest) -> Vec<State> {
+    let lower = |filter: &[String]| -> BTreeSet<String> { filter.iter().map(|it| it.to_ascii_lowercase()).collect() };
+    let allows = |filter: &BTreeSet<String>, it: &str| filter.is_empty() || filter.contains(&it.to_ascii_lowercase());
+    let (states, types) = (lower(&request.states_filter), lower(&request.types_filter));
+    STATES.into_iter().filter(|state| allows(&types, CLASSIC) && allows(&states, state.name())).collect()
+}
+
+async fn list(broker: &Shared, shards: &[Arc<Shard>], wanted: &[State]) -> Result<Vec<ListedGroup>, Failure> {
+    let listed = |group: GroupSummary| ListedGroup {
         group_id: group.id,
         protocol_type: group.protocol_type,
         group_state: group.state.name().to_owned(),
         group_type: CLASSIC.to_owned(),
-    });
-    ListGroupsResponse { groups: groups.collect(), ..ListGroupsResponse::default() }
-}
-
-async fn list(broker: &Shared) -> Result<Vec<GroupSummary>, Failure> {
-    let mut by_log: BTreeMap<usize, Vec<Arc<Shard>>> = BTreeMap::new();
-    for shard in broker.coordinators.all(broker).await? {
+    };
+    let of_shard = |groups: &Groups| -> Vec<ListedGroup> {
+        groups.list().filter(|group| wanted.contains(&group.state)).map(listed).collect()
+    };
+    let mut all = Vec::new();
+    let mut by_log: BTreeMap<usize, Vec<&Shard>> = BTreeMap::new();
+    for shard in shards {
         by_log.entry(shard.partition().log_index()).or_default().push(shard);
     }
-    let mut listed = Vec::new();
     // Most often they lie in one. In several they lie while they move, and after a start with other logs than before.
     for shards in by_log.values() {
         let Some((first, others)) = shards.split_first() else { continue };
         for shard in others {
-            listed.extend(shard.peek(broker, |groups| groups.list().collect::<Vec<_>>()).await?);
+            all.extend(shard.peek(broker, of_shard).await?);
+            // What is confirmed already is not waited for.
+            tokio::task::yield_now().await;
         }
         // Last, so that it proves all of this write-ahead log.
-        listed.extend(first.read(broker, |groups| groups.list().collect::<Vec<_>>()).await?);
+        all.extend(first.read(broker, of_shard).await?);
     }
-    Ok(listed)
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(states: &[&str], types: &[&str]) -> Vec<State> {
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        wanted(&ListGroupsRequest { states_filter: owned(states), types_filter: owned(types) })
+    }
+
+    #[test]
+    fn filters_name_states_and_types_in_any_case() {
+        assert_eq!(of(&[], &[]), STATES);
+        assert_eq!(of(&["sTABLE", "Empty", "dead", "empty"], &["Classic", "share"]), [State::Empty, State::Stable]);
+        assert_eq!(of(&["dead"], &[]), []);
+        assert_eq!(of(&["stable"], &["consumer"]), []);
+    }
 }

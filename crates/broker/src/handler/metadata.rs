@@ -5,7 +5,7 @@
 
 use crate::error::Failure;
 use crate::topics::{self, NewTopic};
-use crate::{Shared, authorized, coordinator, topic_name};
+use crate::{Shared, authorized, coordinator, requests, topic_name};
 use base::{StreamId, TopicId};
 use control_core::{Image, Topic};
 use futures::stream::{self, StreamExt};
@@ -16,7 +16,7 @@ use protocol::messages::metadata_response::{
     MetadataResponse, MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
 };
 use protocol::wire::Uuid;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Before this version an empty list of topics asks for all.
@@ -80,10 +80,10 @@ async fn describe_asked(
     asked: Vec<MetadataRequestTopic>,
     may_create: bool,
 ) -> Vec<MetadataResponseTopic> {
-    let mut seen = BTreeSet::new();
-    let first = |topic: &MetadataRequestTopic| seen.insert((topic.topic_id, topic.name.clone()));
-    let asked: Vec<_> = asked.into_iter().filter(first).collect();
-    stream::iter(asked)
+    // Beside an id a name says nothing, so that it makes no other topic of it.
+    let is_named = |topic: &MetadataRequestTopic| TopicId::from(topic.topic_id) == TopicId::default();
+    let key = |topic: &MetadataRequestTopic| (topic.topic_id, topic.name.clone().filter(|_| is_named(topic)));
+    stream::iter(requests::once(asked, key))
         .map(|topic| describe_or_create(broker, topic, may_create))
         .buffered(CREATIONS_TOGETHER_MAX)
         .collect()

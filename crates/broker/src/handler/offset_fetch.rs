@@ -1,11 +1,13 @@
 //! OffsetFetch: how far a group has come. What was answered to a commit is never missing here, whoever owns the group by now.
+//!
+//! Each offset is told once, however often its group, topic and partition are named: it may take a thousand times what names it.
 
 use crate::Shared;
 use crate::error::Failure;
-use crate::topics;
+use crate::{requests, topics};
 use base::TopicId;
 use control_core::Image;
-use coordinator_core::{Committed, Offsets};
+use coordinator_core::{Committed, Groups, Offsets};
 use protocol::error_code::ErrorCode;
 use protocol::messages::offset_fetch_request::{
     OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
@@ -14,6 +16,8 @@ use protocol::messages::offset_fetch_response::{
     OffsetFetchResponse, OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
     OffsetFetchResponseTopic, OffsetFetchResponseTopics,
 };
+use std::collections::BTreeMap;
+use tokio::sync::OwnedSemaphorePermit;
 
 /// From this version on a request names several groups.
 const MANY_GROUPS_VERSION: i16 = 8;
@@ -26,13 +30,18 @@ const TOPIC_ID_VERSION: i16 = 10;
 const NO_OFFSET: i64 = -1;
 const NO_EPOCH: i32 = -1;
 
-pub(crate) async fn handle(broker: &Shared, request: OffsetFetchRequest, version: i16) -> OffsetFetchResponse {
+/// What an offset takes in an answer beyond its metadata, roughly, as values and as bytes.
+const OFFSET_BYTES: usize = 256;
+
+/// Answers with the memory that was got for it.
+pub(crate) async fn handle(
+    broker: &Shared,
+    request: OffsetFetchRequest,
+    version: i16,
+) -> (OffsetFetchResponse, Option<OwnedSemaphorePermit>) {
     if version >= MANY_GROUPS_VERSION {
-        let mut groups = Vec::new();
-        for group in request.groups {
-            groups.push(fetch_group(broker, group, version).await);
-        }
-        return OffsetFetchResponse { groups, ..OffsetFetchResponse::default() };
+        let (groups, memory) = fetch_groups(broker, merged(request.groups), version).await;
+        return (OffsetFetchResponse { groups, ..OffsetFetchResponse::default() }, memory);
     }
     let named = |topic: OffsetFetchRequestTopic| OffsetFetchRequestTopics {
         name: topic.name,
@@ -41,7 +50,8 @@ pub(crate) async fn handle(broker: &Shared, request: OffsetFetchRequest, version
     };
     let topics = request.topics.map(|topics| topics.into_iter().map(named).collect());
     let group = OffsetFetchRequestGroup { group_id: request.group_id, topics, ..OffsetFetchRequestGroup::default() };
-    let fetched = fetch_group(broker, group, version).await;
+    let (fetched, memory) = fetch_groups(broker, merged(vec![group]), version).await;
+    let error_code = fetched.first().map_or(0, |group| group.error_code);
     let plain = |it: OffsetFetchResponsePartitions| OffsetFetchResponsePartition {
         partition_index: it.partition_index,
         committed_offset: it.committed_offset,
@@ -49,21 +59,98 @@ pub(crate) async fn handle(broker: &Shared, request: OffsetFetchRequest, version
         metadata: it.metadata,
         error_code: it.error_code,
     };
-    let topics = fetched.topics.into_iter().map(|topic| OffsetFetchResponseTopic {
+    let topics = fetched.into_iter().flat_map(|group| group.topics).map(|topic| OffsetFetchResponseTopic {
         name: topic.name,
         partitions: topic.partitions.into_iter().map(plain).collect(),
     });
-    OffsetFetchResponse {
+    let response = OffsetFetchResponse {
         topics: topics.collect(),
-        error_code: if version >= TOP_LEVEL_ERROR_VERSION { fetched.error_code } else { 0 },
+        error_code: if version >= TOP_LEVEL_ERROR_VERSION { error_code } else { 0 },
         ..OffsetFetchResponse::default()
-    }
+    };
+    (response, memory)
 }
 
-async fn fetch_group(broker: &Shared, asked: OffsetFetchRequestGroup, version: i16) -> OffsetFetchResponseGroup {
+/// Each group once, with all that is asked of it, each topic of it once, and each partition of that.
+fn merged(asked: Vec<OffsetFetchRequestGroup>) -> Vec<OffsetFetchRequestGroup> {
+    let mut merged: Vec<OffsetFetchRequestGroup> = Vec::new();
+    let mut places: BTreeMap<String, usize> = BTreeMap::new();
+    for group in asked {
+        if let Some(place) = places.get(&group.group_id) {
+            let known = &mut merged[*place].topics;
+            // Who names no topics asks for all.
+            *known = known.take().zip(group.topics).map(|(known, more)| known.into_iter().chain(more).collect());
+        } else {
+            places.insert(group.group_id.clone(), merged.len());
+            merged.push(group);
+        }
+    }
+    for group in &mut merged {
+        group.topics = group.topics.take().map(merged_topics);
+    }
+    merged
+}
+
+fn merged_topics(asked: Vec<OffsetFetchRequestTopics>) -> Vec<OffsetFetchRequestTopics> {
+    let mut merged: Vec<OffsetFetchRequestTopics> = Vec::new();
+    let mut places: BTreeMap<_, usize> = BTreeMap::new();
+    for topic in asked {
+        let key = (topic.topic_id, topic.name.clone());
+        if let Some(place) = places.get(&key) {
+            merged[*place].partition_indexes.extend(topic.partition_indexes);
+        } else {
+            places.insert(key, merged.len());
+            merged.push(topic);
+        }
+    }
+    for topic in &mut merged {
+        topic.partition_indexes = requests::once(std::mem::take(&mut topic.partition_indexes), |index| *index);
+    }
+    merged
+}
+
+async fn fetch_groups(
+    broker: &Shared,
+    asked: Vec<OffsetFetchRequestGroup>,
+    version: i16,
+) -> (Vec<OffsetFetchResponseGroup>, Option<OwnedSemaphorePermit>) {
+    let mut bytes = 0;
+    for group in &asked {
+        let id = &group.group_id;
+        let wanted = wanted(broker, group.topics.as_deref());
+        let size = |groups: &Groups| groups.committed(id).map_or(0, |all| bytes_of(chosen(all, wanted.as_ref())));
+        bytes += broker.coordinators.look(broker, id, size).unwrap_or(0);
+    }
+    let memory = broker.answer_memory.take_ahead(bytes).await;
+    let mut left = broker.answer_memory.total();
+    let mut fetched = Vec::new();
+    for group in asked {
+        fetched.push(fetch_group(broker, group, version, &mut left).await);
+    }
+    (fetched, memory)
+}
+
+/// Bytes that offsets take in an answer, as values and as bytes, about.
+fn bytes_of<'a>(offsets: impl Iterator<Item = Chosen<'a>>) -> usize {
+    offsets.map(|(_, _, committed)| OFFSET_BYTES + 2 * committed.metadata.len()).sum()
+}
+
+async fn fetch_group(
+    broker: &Shared,
+    asked: OffsetFetchRequestGroup,
+    version: i16,
+    left: &mut usize,
+) -> OffsetFetchResponseGroup {
     let OffsetFetchRequestGroup { group_id, topics: asked, .. } = asked;
     let image = broker.store.ledger().image();
-    let committed = committed(broker, &group_id, asked.as_deref()).await;
+    let committed = if *left == 0 {
+        Err(Failure::too_much_for_one_answer())
+    } else {
+        committed(broker, &group_id, asked.as_deref()).await
+    };
+    if let Ok(committed) = &committed {
+        *left = left.saturating_sub(bytes_of(chosen(committed, None)));
+    }
     let (error_code, topics) = match (committed, asked) {
         (Ok(committed), Some(mut asked)) => {
             // Kafka answers what it doesn't know last.
@@ -96,24 +183,48 @@ async fn committed(
     asked: Option<&[OffsetFetchRequestTopics]>,
 ) -> Result<Offsets, Failure> {
     let shard = broker.coordinators.shard(broker, group).await?;
+    let wanted = wanted(broker, asked);
+    let read = |groups: &Groups| {
+        let Some(all) = groups.committed(group) else { return Offsets::new() };
+        let Some(wanted) = &wanted else { return all.clone() };
+        let mut offsets = Offsets::new();
+        for (name, index, committed) in chosen(all, Some(wanted)) {
+            offsets.entry(name.clone()).or_default().insert(index, committed.clone());
+        }
+        offsets
+    };
+    shard.read(broker, read).await
+}
+
+/// An offset with its topic and partition.
+type Chosen<'a> = (&'a String, i32, &'a Committed);
+
+/// Names of topics, and partitions of each.
+type Wanted<'a> = Vec<(String, &'a [i32])>;
+
+fn wanted<'a>(broker: &Shared, asked: Option<&'a [OffsetFetchRequestTopics]>) -> Option<Wanted<'a>> {
     let image = broker.store.ledger().image();
     let name_of = |topic: &OffsetFetchRequestTopics| {
         topics::find(&image, &topic.name, TopicId::from(topic.topic_id))
             .map_or(topic.name.clone(), |it| it.name.clone())
     };
-    let names: Option<Vec<String>> = asked.map(|asked| asked.iter().map(name_of).collect());
-    let group = group.to_owned();
-    let read = move |groups: &coordinator_core::Groups| {
-        let Some(all) = groups.committed(&group) else { return Offsets::new() };
-        match &names {
-            None => all.clone(),
-            Some(names) => {
-                let each = names.iter().filter_map(|name| all.get_key_value(name));
-                each.map(|(name, offsets)| (name.clone(), offsets.clone())).collect()
-            }
-        }
-    };
-    shard.read(broker, read).await
+    asked.map(|asked| asked.iter().map(|topic| (name_of(topic), topic.partition_indexes.as_slice())).collect())
+}
+
+/// Those of the offsets that are wanted, or all.
+fn chosen<'a>(all: &'a Offsets, wanted: Option<&'a Wanted<'a>>) -> Box<dyn Iterator<Item = Chosen<'a>> + 'a> {
+    match wanted {
+        None => Box::new(
+            all.iter()
+                .flat_map(|(name, offsets)| offsets.iter().map(move |(index, committed)| (name, *index, committed))),
+        ),
+        Some(wanted) => Box::new(wanted.iter().flat_map(move |(name, indexes)| {
+            let known = all.get_key_value(name).into_iter();
+            known.flat_map(move |(name, offsets)| {
+                indexes.iter().filter_map(move |index| Some((name, *index, offsets.get(index)?)))
+            })
+        })),
+    }
 }
 
 /// Whether a topic is asked for by an id that there is not.
@@ -147,7 +258,7 @@ fn describe(
 }
 
 fn describe_all(image: &Image, committed: Offsets, version: i16) -> Vec<OffsetFetchResponseTopics> {
-    let describe = |(name, partitions): (String, std::collections::BTreeMap<i32, Committed>)| {
+    let describe = |(name, partitions): (String, BTreeMap<i32, Committed>)| {
         let id = image.topic_names.get(&name).copied();
         // A topic that is gone has no id to name it by; its offsets are about to go as well.
         let topic_id = if version >= TOPIC_ID_VERSION { id?.into() } else { protocol::wire::Uuid::ZERO };
