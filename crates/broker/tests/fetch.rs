@@ -354,6 +354,42 @@ async fn peers_that_do_not_take_their_answers_do_not_keep_others_from_theirs() {
     running.broker.stop().await;
 }
 
+/// They hold no more than what they have read, and answer with that where there is no memory to read on.
+#[tokio::test(flavor = "multi_thread")]
+async fn consumers_that_wait_for_more_leave_others_the_memory_of_answers() {
+    let options = BrokerOptions { answers_bytes_max: 4 << 20, ..BrokerOptions::default() };
+    let running = start(options).await;
+    let mut client = running.client().await;
+    assert_eq!(client.create("t", 1, &[]).await, 0);
+    assert_eq!(client.create("other", 1, &[]).await, 0);
+    produce(&mut client, "t", 0, "first").await;
+    produce(&mut client, "other", 0, "x").await;
+    let mut patient = fetch_request("t", 0, 20_000);
+    patient.min_bytes = 1_000_000;
+    let mut parked = Vec::new();
+    for _ in 0..10 {
+        let mut consumer = running.client().await;
+        consumer.send(12, &patient).await;
+        parked.push(consumer);
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let began = running.world.clock.now();
+    let answer = client.call(12, &fetch_request("other", 0, 500)).await;
+    assert_eq!(found(&answer), [(0, 0, vec![0])]);
+    assert_eq!(client.call(12, &metadata_request("other")).await.topics[0].error_code, 0);
+    let took = running.world.clock.now().since(began);
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    // All of them are woken together, and not all find the memory to read anew.
+    produce(&mut client, "t", 0, &"x".repeat(1_000_000)).await;
+    for mut consumer in parked {
+        let answer = found(&consumer.receive::<FetchRequest>(12).await.1);
+        assert!(answer == [(0, 0, vec![0, 1])] || answer == [(0, 0, vec![0])], "{answer:?}");
+    }
+    let took = running.world.clock.now().since(began);
+    assert!(took < Duration::from_secs(15), "{took:?}");
+    running.broker.stop().await;
+}
+
 /// Whoever reads at the end, as records come, is at the end or below it: never beyond.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_at_the_end_is_not_beyond_it_when_records_come() {

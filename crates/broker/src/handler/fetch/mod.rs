@@ -142,7 +142,8 @@ fn find(broker: &Shared, image: &Image, asked: &Asked) -> Result<(Partition, usi
     Ok((partition, own_max.unwrap_or(0)))
 }
 
-/// Waits until there is enough, reading has met an error, or time is up.
+/// Waits until there is enough, reading has met an error, time is up, or there is no memory to read what has come. Meanwhile others have
+/// what memory it does not fill.
 async fn park(broker: &Shared, slots: &mut [Slot], progress: &mut Progress, deadline: Micros) {
     if progress.readable >= progress.bytes_min || slots.iter().all(|slot| slot.is_absent) {
         return;
@@ -152,14 +153,17 @@ async fn park(broker: &Shared, slots: &mut [Slot], progress: &mut Progress, dead
         watch(&mut waiter, index, slot);
     }
     let mut stopping = broker.stopping.subscribe();
-    while progress.readable < progress.bytes_min && !slots.iter().any(Slot::is_news) {
+    while progress.readable < progress.bytes_min && !progress.is_short && !slots.iter().any(Slot::is_news) {
         let left = deadline.since(broker.clock.now());
         if left.is_zero() {
             return;
         }
         if progress.bytes == 0 {
-            // Parked without data: others may use the memory.
+            // And with none it may wait for as much as it needs.
             progress.memory = None;
+        }
+        if let Some(memory) = &mut progress.memory {
+            memory::keep_only(memory, progress.bytes);
         }
         let woken = tokio::select! {
             biased;

@@ -6,7 +6,8 @@
 //! beside each other, [`READS_TOGETHER_MAX`] at most.
 //!
 //! Memory: record data is shared with the caches, never copied, and counted in the broker's answer memory until it is written. A
-//! fetch waits for that memory only while it holds none, so fetches never wait for one another in a circle.
+//! fetch waits for that memory only while it holds none, so fetches never wait for one another in a circle. What was read of a
+//! partition stays until it has been read anew, so a fetch that finds no memory for that can answer with what it has.
 
 use super::Slot;
 use crate::Shared;
@@ -41,6 +42,8 @@ pub(super) struct Progress {
     /// more than its bounds let through.
     pub(super) readable: usize,
     pub(super) memory: Option<OwnedSemaphorePermit>,
+    /// Something was not read for want of memory.
+    pub(super) is_short: bool,
     bytes_max: usize,
     read_deadline: Micros,
     others_deadline: Micros,
@@ -80,6 +83,7 @@ impl Progress {
             bytes: 0,
             readable: 0,
             memory: None,
+            is_short: false,
             bytes_max,
             read_deadline: now.plus(wait.max(READ_WAIT_MAX)),
             others_deadline: now.plus(wait.max(OTHERS_WAIT_MAX)),
@@ -94,42 +98,46 @@ impl Progress {
         self.reserved_memory -= read.memory;
         match result {
             Ok(batches) => {
+                self.readable -= slot.readable;
                 let goes_on = batches.next < slot.seen;
                 slot.readable = if goes_on { read.bytes_max.max(batches.bytes) } else { batches.bytes };
                 self.readable += slot.readable;
-                let fits = batches.bytes <= read.bytes_max && self.bytes + batches.bytes <= self.bytes_max;
-                if fits || (self.bytes == 0 && is_alone) {
-                    self.bytes += batches.bytes;
+                let of_others = self.bytes - slot.records.len();
+                let fits = batches.bytes <= read.bytes_max && of_others + batches.bytes <= self.bytes_max;
+                if fits || (of_others == 0 && is_alone) {
+                    self.bytes = of_others + batches.bytes;
                     slot.records = batches.pieces.into_iter().collect();
                 } else if self.bytes == 0 {
                     self.too_large = Some(self.too_large.map_or(read.index, |first| first.min(read.index)));
                 }
                 // Otherwise a batch larger than what is left: it comes first in another answer.
             }
-            Err(error) => slot.found = Err(error.into()),
+            Err(error) => self.refuse(slot, error.into()),
         }
+    }
+
+    fn refuse(&mut self, slot: &mut Slot, failure: Failure) {
+        self.forget(slot);
+        slot.found = Err(failure);
+    }
+
+    /// Gives up what was read of a partition.
+    fn forget(&mut self, slot: &mut Slot) {
+        self.bytes -= std::mem::take(&mut slot.records).len();
+        self.readable -= std::mem::take(&mut slot.readable);
     }
 }
 
 /// Reads what these partitions have, in their order, in place of what was read of them before.
 pub(super) async fn read_all(broker: &Shared, slots: &mut [Slot], indexes: &[usize], progress: &mut Progress) {
-    for index in indexes {
-        progress.bytes -= slots[*index].records.len();
-        slots[*index].records = Default::default();
-        forget_readable(&mut slots[*index], progress);
-    }
+    progress.is_short = false;
     read_side_by_side(broker, slots, indexes, progress).await;
     if let Some(index) = progress.too_large.take()
         && progress.bytes == 0
     {
         // Nothing smaller has come: now it is alone.
-        forget_readable(&mut slots[index], progress);
         read_side_by_side(broker, slots, &[index], progress).await;
     }
-}
-
-fn forget_readable(slot: &mut Slot, progress: &mut Progress) {
-    progress.readable -= std::mem::take(&mut slot.readable);
 }
 
 async fn read_side_by_side(broker: &Shared, slots: &mut [Slot], indexes: &[usize], progress: &mut Progress) {
@@ -182,18 +190,20 @@ async fn next(broker: &Shared, slot: &mut Slot, index: usize, is_alone: bool, pr
     let from = match check(broker, &partition, slot) {
         Ok(from) => from,
         Err(failure) => {
-            slot.found = Err(failure);
+            progress.refuse(slot, failure);
             return Next::Pass;
         }
     };
     slot.seen = partition.high_watermark().max(from);
     if slot.diverging.is_some() || from >= partition.high_watermark() {
+        progress.forget(slot);
         return Next::Pass;
     }
     let of_partition = usize::try_from(slot.asked.bytes_max).unwrap_or(0);
-    let left = progress.bytes_max.saturating_sub(progress.bytes + progress.reserved);
+    let of_others = progress.bytes - slot.records.len();
+    let left = progress.bytes_max.saturating_sub(of_others + progress.reserved);
     let bytes_max = of_partition.min(left);
-    if bytes_max == 0 && progress.bytes > 0 && (is_alone || of_partition == 0) {
+    if bytes_max == 0 && of_others > 0 && (is_alone || of_partition == 0) {
         return Next::Pass;
     }
     if bytes_max == 0 && !is_alone {
@@ -203,7 +213,11 @@ async fn next(broker: &Shared, slot: &mut Slot, index: usize, is_alone: bool, pr
     let batch_bytes_max = broker.options.batch_bytes_max.max(broker.live().batch_bytes_max).max(slot.batch_bytes_max);
     let memory = bytes_max.max(batch_bytes_max);
     if !take_memory(broker, progress, memory).await {
-        return if is_alone { Next::Pass } else { Next::Later };
+        if !is_alone {
+            return Next::Later;
+        }
+        progress.is_short = true;
+        return Next::Pass;
     }
     progress.reserved += bytes_max;
     progress.reserved_memory += memory;
