@@ -5,14 +5,15 @@ use crate::BrokerOptions;
 use std::fmt::Write;
 
 /// Defaults that are not Kafka's, and why.
-static OURS: [(&str, &str); 7] = [
+static OURS: [(&str, &str); 8] = [
     ("fetch.max.bytes", "less where the memory for answers, a part of `--memory`, bounds them first"),
     ("log.cleaner.dedupe.buffer.size", "within the memory for log compaction, a part of `--memory`"),
     ("max.connections", "each takes memory and a file descriptor; `ulimit -n` bounds it too"),
     ("max.decompressed.message.bytes", "the most that the broker decompresses; greater values act as this one"),
     ("group.max.size", "each member takes memory"),
     ("queued.max.request.bytes", "the memory for requests, a part of `--memory`"),
-    ("socket.request.max.bytes", "within half of the memory for requests"),
+    ("message.max.bytes", "less where a request, or a write-ahead log's part of the memory, is smaller"),
+    ("socket.request.max.bytes", "within half of `queued.max.request.bytes`"),
 ];
 
 const HEAD: &str = "# Settings

@@ -224,18 +224,9 @@ fn broker_options(
         ..defaults
     };
     broker::settings::apply(given, &mut options).map_err(ConfigError)?;
-    let fits = |name: &str, value: usize, bound: usize, of: &str| {
-        if value <= bound {
-            return Ok(());
-        }
-        Err(ConfigError(format!("{name}={value} does not fit {of} ({bound} bytes): lower it or raise --memory")))
-    };
-    fits("queued.max.request.bytes", options.requests_bytes_max, requests, "the memory for requests")?;
-    let half = options.requests_bytes_max / 2;
-    fits("socket.request.max.bytes", options.request_bytes_max, half, "half of the memory for requests")?;
-    fits("message.max.bytes", options.batch_bytes_max, options.request_bytes_max, "a request")?;
     let appends = bytes(Options::for_memory(memory.streams_bytes).append_bytes_max) / wals.max(1);
-    fits("message.max.bytes", options.batch_bytes_max, appends, "a write-ahead log's part of the memory for appends")?;
+    give_way(given, &mut options, appends);
+    check_fits(given, &options, requests, appends)?;
     if options.fetch_bytes_max > options.answers_bytes_max {
         // Kafka's own tests give the greatest number there is, for "no bound".
         let (value, bound) = (options.fetch_bytes_max, options.answers_bytes_max);
@@ -244,6 +235,59 @@ fn broker_options(
         );
     }
     Ok(options)
+}
+
+const QUEUED: &str = "queued.max.request.bytes";
+const REQUEST: &str = "socket.request.max.bytes";
+const BATCH: &str = "message.max.bytes";
+/// The least that is left for a request: every API must be served.
+const REQUEST_BYTES_MIN: usize = 64 * 1024;
+
+/// What was not given becomes as small as what was given wants it.
+fn give_way(given: &BTreeMap<String, String>, options: &mut BrokerOptions, appends: usize) {
+    let half = options.requests_bytes_max / 2;
+    options.pipeline_bytes_max = options.pipeline_bytes_max.min(half);
+    if !given.contains_key(REQUEST) {
+        options.request_bytes_max = options.request_bytes_max.min(half);
+        options.defaults.insert(REQUEST, options.request_bytes_max.to_string());
+    }
+    if !given.contains_key(BATCH) {
+        options.batch_bytes_max = options.batch_bytes_max.min(options.request_bytes_max).min(appends);
+        options.defaults.insert(BATCH, options.batch_bytes_max.to_string());
+    }
+}
+
+/// Whether what was given fits what bounds it, which is named: another setting, whoever said it, or a part of the memory.
+fn check_fits(
+    given: &BTreeMap<String, String>,
+    options: &BrokerOptions,
+    requests: usize,
+    appends: usize,
+) -> Result<(), ConfigError> {
+    let fits = |name: &str, value: usize, bound: usize, of: &dyn Fn() -> String, raise: &str| {
+        if value <= bound {
+            return Ok(());
+        }
+        Err(ConfigError(format!("{name}={value} does not fit {}: lower it or raise {raise}", of())))
+    };
+    let said = |name: &str, value: usize| {
+        let by_default = if given.contains_key(name) { "" } else { " (the default)" };
+        format!("{name}={value}{by_default}")
+    };
+    let (queued, request, batch) = (options.requests_bytes_max, options.request_bytes_max, options.batch_bytes_max);
+    let part = |what: &str, bytes: usize| format!("{what} ({bytes} bytes)");
+    fits(QUEUED, queued, requests, &|| part("the memory for requests", requests), "--memory")?;
+    let raise = if given.contains_key(QUEUED) { QUEUED } else { "--memory" };
+    fits(REQUEST, request, queued / 2, &|| format!("half of {}", said(QUEUED, queued)), raise)?;
+    if queued / 2 < REQUEST_BYTES_MIN {
+        let least = 2 * REQUEST_BYTES_MIN;
+        return Err(ConfigError(format!("{QUEUED}={queued} is too little: say at least {least}, or -1 for no limit")));
+    }
+    // By default it is as great as it can be, but for Kafka's own default.
+    let raise = if given.contains_key(REQUEST) || batch <= queued / 2 { REQUEST } else { raise };
+    fits(BATCH, batch, request, &|| said(REQUEST, request), raise)?;
+    let of = || part("a write-ahead log's part of the memory for appends", appends);
+    fits(BATCH, batch, appends, &of, "--memory")
 }
 
 #[cfg(test)]

@@ -126,6 +126,41 @@ fn a_small_budget_shrinks_defaults_and_refuses_what_was_asked_for() {
 }
 
 #[test]
+fn what_was_not_given_gives_way_to_what_was() {
+    let broker = |settings: &[&str]| {
+        let words = settings.iter().flat_map(|pair| ["--set", pair]);
+        resolved(&["--memory", "1GiB"].into_iter().chain(words).collect::<Vec<_>>()).map(|config| config.broker)
+    };
+    let options = broker(&["queued.max.request.bytes=50000000"]).unwrap();
+    assert_eq!((options.requests_bytes_max, options.request_bytes_max), (50_000_000, 25_000_000));
+    assert_eq!(options.pipeline_bytes_max, 25_000_000);
+    assert_eq!(options.defaults["socket.request.max.bytes"], "25000000", "DescribeConfigs tells it");
+    let options = broker(&["socket.request.max.bytes=1000000"]).unwrap();
+    assert_eq!((options.request_bytes_max, options.batch_bytes_max), (1_000_000, 1_000_000));
+    assert_eq!(options.defaults["message.max.bytes"], "1000000");
+    let options = broker(&[]).unwrap();
+    assert_eq!(options.defaults["message.max.bytes"], "1048588");
+
+    let wrong = |settings: &[&str]| broker(settings).unwrap_err();
+    let error = wrong(&["queued.max.request.bytes=50000000", "socket.request.max.bytes=30000000"]);
+    let told = "socket.request.max.bytes=30000000 does not fit half of queued.max.request.bytes=50000000: \
+                lower it or raise queued.max.request.bytes";
+    assert_eq!(error, told);
+    let error = wrong(&["socket.request.max.bytes=99999999"]);
+    assert!(error.contains("half of queued.max.request.bytes=") && error.contains("(the default)"), "{error}");
+    assert!(error.ends_with("raise --memory"), "{error}");
+    let error = wrong(&["message.max.bytes=99999999"]);
+    assert!(error.contains("does not fit socket.request.max.bytes=") && error.contains("(the default)"), "{error}");
+    assert!(error.ends_with("raise --memory"), "{error}");
+    let error = wrong(&["message.max.bytes=9999999", "socket.request.max.bytes=5000000"]);
+    assert!(error.ends_with("raise socket.request.max.bytes"), "{error}");
+    let error = wrong(&["queued.max.request.bytes=9999999999"]);
+    assert!(error.contains("does not fit the memory for requests"), "{error}");
+    let error = wrong(&["queued.max.request.bytes=0"]);
+    assert!(error.contains("say at least 131072, or -1"), "{error}");
+}
+
+#[test]
 fn says_what_is_wrong_with_a_setting() {
     assert!(resolved(&["--set", "num.partitions"]).unwrap_err().contains("write --set KEY=VALUE"));
     assert!(resolved(&["--set", "num.partitons=1"]).unwrap_err().contains("did you mean num.partitions?"));
