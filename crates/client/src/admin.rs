@@ -2,6 +2,7 @@
 
 use crate::cluster::Cluster;
 use crate::error::ClientError;
+use protocol::error_code::ErrorCode;
 use protocol::messages::create_partitions_request::{CreatePartitionsRequest, CreatePartitionsTopic};
 use protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest};
 use protocol::messages::delete_topics_request::DeleteTopicsRequest;
@@ -53,7 +54,7 @@ pub enum SettingChange {
 }
 
 impl Cluster {
-    /// Makes a topic.
+    /// Makes a topic. Where a try was not answered, a topic that is there at the next one is taken for that try's.
     ///
     /// # Errors
     /// It exists, its name or a setting is not valid, or no broker answers in time.
@@ -68,16 +69,17 @@ impl Cluster {
             ..CreatableTopic::default()
         };
         let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: self.broker_ms(), validate_only: false };
-        let answer = self.call_any(&request).await?;
+        let (answer, is_repeat) = self.call_repeated(&request).await?;
         for topic in &answer.topics {
             let about = || format!("create topic {}", new.name);
-            ClientError::check(topic.error_code, topic.error_message.as_deref(), about)?;
+            let outcome = ClientError::check(topic.error_code, topic.error_message.as_deref(), about);
+            done_if(outcome, |code| is_repeat && code == ErrorCode::TopicAlreadyExists)?;
         }
         // Whoever writes to it next finds leaders.
         self.topic(&new.name).await.map(drop)
     }
 
-    /// Deletes a topic with all its records.
+    /// Deletes a topic with all its records. Where a try was not answered, a topic that is gone at the next one was deleted by it.
     ///
     /// # Errors
     /// It does not exist, or no broker answers in time.
@@ -87,15 +89,16 @@ impl Cluster {
             timeout_ms: self.broker_ms(),
             ..DeleteTopicsRequest::default()
         };
-        let answer = self.call_any(&request).await?;
+        let (answer, is_repeat) = self.call_repeated(&request).await?;
         for topic in &answer.responses {
             let about = || format!("delete topic {name}");
-            ClientError::check(topic.error_code, topic.error_message.as_deref(), about)?;
+            let outcome = ClientError::check(topic.error_code, topic.error_message.as_deref(), about);
+            done_if(outcome, |code| is_repeat && code == ErrorCode::UnknownTopicOrPartition)?;
         }
         Ok(())
     }
 
-    /// Gives a topic more partitions: `count` in all.
+    /// Gives a topic more partitions: `count` in all. Where a try was not answered, so many at the next one are that try's.
     ///
     /// # Errors
     /// It has as many or more, it does not exist, or no broker answers in time.
@@ -114,11 +117,15 @@ impl Cluster {
     async fn growth(&self, name: &str, count: i32, validate_only: bool) -> Result<(), ClientError> {
         let topic = CreatePartitionsTopic { name: name.to_owned(), count, assignments: None };
         let request = CreatePartitionsRequest { topics: vec![topic], timeout_ms: self.broker_ms(), validate_only };
-        let answer = self.call_any(&request).await?;
+        let (answer, is_repeat) = self.call_repeated(&request).await?;
         for topic in &answer.results {
             let partitions = if count == 1 { "partition" } else { "partitions" };
             let about = || format!("give topic {name} {count} {partitions}");
-            ClientError::check(topic.error_code, topic.error_message.as_deref(), about)?;
+            let outcome = ClientError::check(topic.error_code, topic.error_message.as_deref(), about);
+            let may_be_done = is_repeat && !validate_only && topic.error_code == ErrorCode::InvalidPartitions.number();
+            let is_done =
+                may_be_done && self.look_up(name).await?.partitions.len() == usize::try_from(count).unwrap_or(0);
+            done_if(outcome, |_| is_done)?;
         }
         Ok(())
     }
@@ -197,3 +204,15 @@ impl Cluster {
         i32::try_from(half.as_millis()).unwrap_or(i32::MAX)
     }
 }
+
+/// No error where the code says that what was asked for is so already, and it may be so by our own doing.
+fn done_if(outcome: Result<(), ClientError>, is_done: impl FnOnce(ErrorCode) -> bool) -> Result<(), ClientError> {
+    match outcome {
+        Err(error) if error.code().is_some_and(is_done) => Ok(()),
+        outcome => outcome,
+    }
+}
+
+#[cfg(test)]
+#[path = "admin_tests.rs"]
+mod tests;

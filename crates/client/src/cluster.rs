@@ -194,20 +194,28 @@ impl Cluster {
     /// Sends `request` to any broker, and again until it is answered or the time is over. For requests that may be repeated. Where
     /// nobody can be reached it is told at once: most often the address is wrong.
     pub(crate) async fn call_any<R: Request>(&self, request: &R) -> Result<R::Response, ClientError> {
+        self.call_repeated(request).await.map(|(answer, _)| answer)
+    }
+
+    /// The same for what changes something, where a repeat may be told that it is done already: also whether the request was sent before
+    /// the try that was answered, and may have been carried out then.
+    pub(crate) async fn call_repeated<R: Request>(&self, request: &R) -> Result<(R::Response, bool), ClientError> {
         let began = self.0.world.clock.now();
+        let mut is_repeat = false;
         let mut backoff = Backoff::up_to(RETRY_WAIT_MAX);
         loop {
             let left = || self.left_of(self.0.options.call_within, began);
             let connection = self.any(left()).await?;
             match connection.call(request, left()).await {
                 Err(error) if error.is_retriable() && !left().is_zero() => {
+                    is_repeat = true;
                     backoff.wait(self.0.world.clock.as_ref()).await;
                     // What went wrong says more than that no time is left.
                     if left().is_zero() {
                         return Err(error);
                     }
                 }
-                done => return done,
+                done => return done.map(|answer| (answer, is_repeat)),
             }
         }
     }
