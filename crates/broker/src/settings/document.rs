@@ -16,6 +16,30 @@ static OURS: [(&str, &str); 8] = [
     ("socket.request.max.bytes", "within half of `queued.max.request.bytes`"),
 ];
 
+/// Honoured numbers that are taken in a narrower range than Kafka's tables say.
+static NARROWER: [(&str, Values); 15] = [
+    ("connections.max.idle.ms", Values::From(-1)),
+    ("default.replication.factor", Values::Within(1, 32_767)),
+    ("group.initial.rebalance.delay.ms", Values::From(0)),
+    ("group.max.session.timeout.ms", Values::From(1)),
+    ("group.min.session.timeout.ms", Values::From(1)),
+    ("log.cleaner.dedupe.buffer.size", Values::From(1)),
+    ("log.cleaner.io.max.bytes.per.second", Values::From(1)),
+    ("log.retention.hours", Values::From(-1)),
+    ("log.retention.minutes", Values::From(-1)),
+    ("log.retention.ms", Values::From(-1)),
+    ("max.connections", Values::From(1)),
+    ("num.partitions", Values::Within(1, 10_000)),
+    ("offset.metadata.max.bytes", Values::From(0)),
+    ("offsets.topic.num.partitions", Values::Within(1, 10_000)),
+    ("queued.max.request.bytes", Values::From(-1)),
+];
+
+/// The range that is taken here, where it is another one.
+fn narrower(name: &str) -> Option<Values> {
+    NARROWER.iter().find(|(of, _)| *of == name).map(|(_, values)| *values)
+}
+
 const HEAD: &str = "# Settings
 
 This page is made from the tables in `crates/broker/src/settings/table`: `cargo run -p broker --example configuration`.
@@ -104,7 +128,7 @@ fn default_of(setting: &Setting) -> String {
 fn values_of(setting: &Setting) -> String {
     let kind = format!("{:?}", setting.kind).to_lowercase();
     let names = |names: &[&str]| names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-    match setting.values {
+    let theirs = match setting.values {
         Values::Any | Values::NotEmpty => kind,
         Values::From(low) => format!("{kind}, from {low}"),
         Values::Within(low, high) => format!("{kind}, {low} to {high}"),
@@ -113,6 +137,11 @@ fn values_of(setting: &Setting) -> String {
         Values::GzipLevel => format!("{kind}, 1 to 9 or -1"),
         Values::ThrottledReplicas => format!("{kind} of `partition:broker`, or `*`"),
         Values::OffsetReset => format!("{kind}: `latest`, `earliest`, `by_duration:DURATION`"),
+    };
+    match narrower(setting.name).filter(|_| setting.fate == Fate::Honoured) {
+        Some(Values::From(low)) => format!("{theirs} (here from {low})"),
+        Some(Values::Within(low, high)) => format!("{theirs} (here {low} to {high})"),
+        _ => theirs,
     }
 }
 
@@ -127,11 +156,43 @@ fn fate_of(setting: &Setting) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::Kind;
 
     #[test]
     fn the_page_in_docs_is_what_the_tables_say() {
         let there = include_str!("../../../../docs/configuration.md");
         assert!(there == page(), "run: cargo run -p broker --example configuration > docs/configuration.md");
+    }
+
+    #[test]
+    fn the_ends_of_every_honoured_number_that_the_page_tells_are_taken() {
+        for setting in table::BROKER.iter().flat_map(|(_, settings)| *settings) {
+            let (least, most) = match setting.kind {
+                Kind::Int => (i64::from(i32::MIN), i64::from(i32::MAX)),
+                Kind::Short => (i64::from(i16::MIN), i64::from(i16::MAX)),
+                Kind::Long | Kind::Double => (i64::MIN, i64::MAX),
+                _ => continue,
+            };
+            let (low, high) = match narrower(setting.name).unwrap_or(setting.values) {
+                Values::Any => (least, most),
+                Values::From(low) => (low, most),
+                Values::Within(low, high) => (low, high),
+                Values::Fraction(..) => (0, 1),
+                Values::GzipLevel => (-1, 9),
+                other => panic!("{}: {other:?} is no number's", setting.name),
+            };
+            for end in [low, high].map(|end| end.to_string()).iter().filter(|_| setting.fate == Fate::Honoured) {
+                assert_eq!(setting.check(end), Ok(Fate::Honoured));
+                // These two bound each other.
+                let of = if setting.name.ends_with("session.timeout.ms") {
+                    &["group.min.session.timeout.ms", "group.max.session.timeout.ms"][..]
+                } else {
+                    &[setting.name]
+                };
+                let given = of.iter().map(|name| ((*name).to_owned(), end.clone())).collect();
+                assert_eq!(honoured::put(&given, &mut BrokerOptions::default()), Ok(()), "{}", setting.name);
+            }
+        }
     }
 
     #[test]

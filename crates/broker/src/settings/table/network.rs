@@ -45,7 +45,7 @@ pub(crate) static NETWORK: &[Setting] = settings! {
     "producer.purgatory.purge.interval.requests": Int = Some("1000"), Any, ReadOnly, listed, WithoutObject(PURGATORY);
         "After how many requests produces that no longer wait are dropped from a list.";
     "queued.max.request.bytes": Long = Some("-1"), Any, ReadOnly, listed, Honoured;
-        "Memory for all requests; beyond it sockets are not read.";
+        "Memory for all requests, at least 131072 bytes; beyond it sockets are not read.";
     "queued.max.requests": Int = Some("500"), From(1), ReadOnly, listed, WithoutObject(QUEUE);
         "Requests that may wait for a thread.";
     "security.inter.broker.protocol": String = Some("PLAINTEXT"), OneOf(&["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]), ReadOnly, listed, Refused(NO_AUTH);
