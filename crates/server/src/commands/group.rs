@@ -3,7 +3,7 @@
 //! `reset` only shows what it would do, unless it is told to `--execute`, as Kafka's own tool does.
 
 use super::cluster::connect;
-use super::several::{Done, each};
+use super::several::{Done, each, told_all};
 use super::time::When;
 use super::{CommandError, counted, no_such_partition, say, say_all, say_json};
 use crate::args::client::{Group, GroupDelete, GroupDescribe, GroupList, GroupReset};
@@ -78,39 +78,47 @@ impl Progress {
 
 fn describe(args: &GroupDescribe) -> Result<(), CommandError> {
     let (runtime, cluster) = connect(&args.cluster)?;
-    let mut described = Vec::new();
-    for group in &args.groups {
-        described.push(runtime.block_on(look(&cluster, group))?);
-    }
-    if args.cluster.json {
-        let groups = described.iter().map(|(group, progress)| {
-            let members = group.members.iter().map(member_json);
-            json!({
-                "group": group.group,
-                "state": group.state,
-                "protocol_type": group.protocol_type,
-                "assignor": group.assignor,
-                "members": members.collect::<Vec<_>>(),
-                "partitions": progress.iter().map(Progress::json).collect::<Vec<_>>(),
-            })
+    let looked = args.groups.iter().map(|group| (group, runtime.block_on(look(&cluster, group))));
+    let looked: Vec<_> = looked.collect();
+    let told = if args.cluster.json {
+        let groups = looked.iter().map(|(name, outcome)| match outcome {
+            Ok((group, progress)) => described_json(group, progress),
+            Err(error) => json!({ "group": name, "error": error.line }),
         });
-        return say_json(&groups.collect::<Vec<_>>());
+        say_json(&groups.collect::<Vec<_>>())
+    } else {
+        let mut found = looked.iter().filter_map(|(_, outcome)| outcome.as_ref().ok());
+        found.try_for_each(|(group, progress)| say_described(group, progress))
+    };
+    let failed = looked.into_iter().filter_map(|(_, outcome)| outcome.err()).collect();
+    told_all("group", args.groups.len(), failed, told)
+}
+
+fn described_json(group: &GroupDescription, progress: &[Progress]) -> Value {
+    let members = group.members.iter().map(member_json);
+    json!({
+        "group": group.group,
+        "state": group.state,
+        "protocol_type": group.protocol_type,
+        "assignor": group.assignor,
+        "members": members.collect::<Vec<_>>(),
+        "partitions": progress.iter().map(Progress::json).collect::<Vec<_>>(),
+    })
+}
+
+fn say_described(group: &GroupDescription, progress: &[Progress]) -> Result<(), CommandError> {
+    say(format!("{}: {}, {}", group.group, group.state, counted(group.members.len(), "member")))?;
+    for member in &group.members {
+        let instance = member.instance_id.as_ref().map_or(String::new(), |id| format!(", instance {id}"));
+        say(format!(
+            "  member {}{instance}, client {} at {}: {}",
+            member.member_id,
+            member.client_id,
+            member.host,
+            counted(member.partitions.len(), "partition")
+        ))?;
     }
-    for (group, progress) in &described {
-        say(format!("{}: {}, {}", group.group, group.state, counted(group.members.len(), "member")))?;
-        for member in &group.members {
-            let instance = member.instance_id.as_ref().map_or(String::new(), |id| format!(", instance {id}"));
-            say(format!(
-                "  member {}{instance}, client {} at {}: {}",
-                member.member_id,
-                member.client_id,
-                member.host,
-                counted(member.partitions.len(), "partition")
-            ))?;
-        }
-        say_all(progress.iter().map(Progress::line))?;
-    }
-    Ok(())
+    say_all(progress.iter().map(Progress::line))
 }
 
 fn member_json(member: &GroupMember) -> Value {

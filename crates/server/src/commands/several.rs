@@ -32,12 +32,25 @@ pub(super) fn each(
         });
         failed.extend(outcome.err());
     }
+    told_all(what, names.len(), failed, told)
+}
+
+/// How such a command ends, which `asked` for so many.
+///
+/// # Errors
+/// As [`each`] does.
+pub(super) fn told_all(
+    what: &str,
+    asked: usize,
+    mut failed: Vec<CommandError>,
+    told: Result<(), CommandError>,
+) -> Result<(), CommandError> {
     match failed.len() {
         0 => told,
-        1 if names.len() == 1 => failed.pop().map_or(told, Err),
+        1 if asked == 1 => failed.pop().map_or(told, Err),
         count => {
             let lines: Vec<String> = failed.into_iter().map(|error| error.line).collect();
-            Err(CommandError::failed(format!("{count} of {} {what}s failed: {}", names.len(), lines.join("; "))))
+            Err(CommandError::failed(format!("{count} of {asked} {what}s failed: {}", lines.join("; "))))
         }
     }
 }

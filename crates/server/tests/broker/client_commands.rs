@@ -317,6 +317,16 @@ fn a_group_goes_on_where_it_was_is_described_set_back_and_deleted() {
     let sum = |what: &str| partitions.iter().map(|it| it[what].as_i64().unwrap()).sum::<i64>();
     assert_eq!((partitions.len(), sum("committed"), sum("end"), sum("lag")), (2, 101, 101, 0), "{described}");
 
+    // One that is not there hides none that is.
+    let both = ["group", "describe", "gone", "billing"];
+    let (code, out, err) = run(&cluster.arguments(&both));
+    assert!(out.starts_with("billing: Empty, 0 members\n") && out.lines().count() == 3, "{out}");
+    assert!(code == Some(1) && one_line(&err).contains("1 of 2 groups failed: ") && err.contains("gone"), "{err}");
+    let (code, out, err) = run(&cluster.arguments(&[&both[..], &["--json"]].concat()));
+    let told = json(&out);
+    assert!(code == Some(1) && one_line(&err).contains("gone"), "{err}");
+    assert!(told[0]["group"] == "gone" && told[0]["error"].is_string() && told[1]["state"] == "Empty", "{told}");
+
     // Shown, and not done.
     let set_back = ["group", "reset", "billing", "--shift-by", "-1", "--topic", "orders:1"];
     let told = cluster.ok(&set_back);
@@ -360,7 +370,7 @@ fn two_members_share_a_topic_and_one_takes_over_from_the_other() {
         eventually(Duration::from_secs(30), "the partitions are shared", || {
             let (_, told, _) = run(&cluster.arguments(&["group", "describe", "pair", "--json"]));
             let told: serde_json::Value = serde_json::from_str(&told).ok()?;
-            let members = told[0]["members"].as_array().unwrap();
+            let members = told[0]["members"].as_array()?;
             let mut shares: Vec<usize> =
                 members.iter().map(|member| member["partitions"].as_array().unwrap().len()).collect();
             shares.sort_unstable();
