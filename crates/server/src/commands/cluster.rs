@@ -66,8 +66,11 @@ fn is_operators_mistake(code: ErrorCode) -> bool {
     )
 }
 
-/// As Kafka's brokers word it.
-fn wants_a_key(message: &str) -> bool {
+/// Whether a record was refused since its topic is compacted and it has no key, as Kafka's brokers word it.
+pub(super) fn wants_a_key(error: &ClientError) -> bool {
+    let ClientError::Refused { code: ErrorCode::InvalidRecord, message: Some(message), .. } = error else {
+        return false;
+    };
     message.contains("without key")
 }
 
@@ -82,10 +85,10 @@ fn advice(error: &ClientError) -> Option<&'static str> {
         }
         ClientError::TimedOut { .. } => Some("look at the broker's log, or give it longer with --timeout SECONDS"),
         ClientError::Unserved { .. } => Some("that broker is too old or too young for this command"),
-        ClientError::Refused { code, message, .. } => match code {
-            ErrorCode::InvalidRecord if message.as_deref().is_some_and(wants_a_key) => {
-                Some("the topic is compacted: give keys, with --key-separator TEXT between key and value")
-            }
+        error if wants_a_key(error) => {
+            Some("the topic is compacted: give keys, with --key-separator TEXT between key and value")
+        }
+        ClientError::Refused { code, .. } => match code {
             ErrorCode::CorruptMessage => Some(
                 "records are damaged, where they are stored or on the way: the broker's log says which, `millstream fsck` checks the bucket",
             ),

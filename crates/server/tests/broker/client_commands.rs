@@ -427,6 +427,9 @@ fn a_bench_counts_every_record_that_was_due() {
     assert!(code == Some(1) && line.contains("--console"), "{line}");
     let (code, line) = cluster.fails(&["bench", "produce", "nowhere"], b"");
     assert!(code == Some(1) && line.contains("millstream topic create"), "{line}");
+    cluster.ok(&["topic", "create", "compacted", "--set", "cleanup.policy=compact"]);
+    let (code, line) = cluster.fails(&["bench", "produce", "compacted", "--rate", "10", "--duration", "1"], b"");
+    assert!(code == Some(1) && line.contains("bench writes no keys") && !line.contains("--key-separator"), "{line}");
     cluster.ok(&["topic", "create", "empty"]);
     let (code, line) = cluster.fails(&["bench", "consume", "empty"], b"");
     assert!(code == Some(1) && line.contains("holds no records"), "{line}");

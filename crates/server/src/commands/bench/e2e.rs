@@ -91,7 +91,7 @@ async fn read(
         for due in values.filter_map(|value| due_of(value, run_id)) {
             received.records += 1;
             received.last = now;
-            if due >= schedule.counted_from {
+            if schedule.counts(due) {
                 received.latencies.record(now.since(due));
             }
         }

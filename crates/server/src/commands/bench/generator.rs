@@ -1,11 +1,12 @@
 //! Gives records to a producer when they are due. Runs on the main thread, which sleeps more exactly than a runtime's timer.
 
 use super::super::CommandError;
+use super::super::cluster::wants_a_key;
 use super::super::progress::{self, Unit};
 use super::report::Latencies;
 use crate::args::client::Load;
 use base::{Micros, Seed};
-use client::{Cluster, OnDelivery, OutRecord, Producer, ProducerOptions};
+use client::{ClientError, Cluster, OnDelivery, OutRecord, Producer, ProducerOptions};
 use std::time::Duration;
 use tokio::runtime::Runtime;
 use world::ClockExt;
@@ -34,6 +35,11 @@ impl Schedule {
         Schedule { begin: now, counted_from, end, rate: load.rate }
     }
 
+    /// Whether a record that is due then counts.
+    pub(super) fn counts(&self, due: Micros) -> bool {
+        due >= self.counted_from
+    }
+
     /// When record `n` is due; `None` where it is due as soon as it is taken.
     fn due(&self, n: u64) -> Option<Micros> {
         let rate = u128::from(self.rate?);
@@ -47,7 +53,7 @@ impl Schedule {
 pub(super) struct Generated {
     /// Records given to the producer.
     pub(super) records: u64,
-    /// How long after they were due.
+    /// How long after they were due, of those that count.
     pub(super) late: Latencies,
 }
 
@@ -105,10 +111,12 @@ pub(super) fn generate(
         if due >= schedule.end {
             break;
         }
-        generated.late.record(now.since(due));
+        if schedule.counts(due) {
+            generated.late.record(now.since(due));
+        }
         let partition = i32::try_from(n % partitions).unwrap_or(0);
         let record = OutRecord { key: None, value: Some(values.next(due)), due };
-        runtime.block_on(producer.send(Some(partition), &record))?;
+        runtime.block_on(producer.send(Some(partition), &record)).map_err(refused)?;
         generated.records += 1;
         bar.set_position(now.since(schedule.begin).as_secs());
     }
@@ -116,10 +124,19 @@ pub(super) fn generate(
     let flushed = runtime.block_on(async { clock.timeout(within, producer.flush()).await });
     bar.finish_and_clear();
     match flushed {
-        Some(flushed) => flushed?,
+        Some(flushed) => flushed.map_err(refused)?,
         None => return Err(CommandError::failed(format!("not everything was acknowledged {within:?} after the end"))),
     }
     Ok(generated)
+}
+
+/// What `millstream produce` is advised to do can't be done here.
+fn refused(error: ClientError) -> CommandError {
+    if wants_a_key(&error) {
+        let advice = "the topic is compacted, and bench writes no keys: use a topic without compact";
+        return CommandError::failed(format!("{error}: {advice}"));
+    }
+    error.into()
 }
 
 /// Values of one size, each with its stamp.
@@ -162,10 +179,11 @@ mod tests {
     fn records_are_due_evenly_whatever_happens() {
         let second = |n: u64| Micros(n * 1_000_000);
         let mut schedule = Schedule { begin: second(5), counted_from: second(6), end: second(9), rate: Some(3) };
-        let due: Vec<u64> = (0..4).map(|n| schedule.due(n).unwrap().0).collect();
+        let due = [0, 1, 2, 3].map(|n| schedule.due(n).unwrap().0);
         assert_eq!(due, [5_000_000, 5_333_333, 5_666_666, 6_000_000]);
         // Years later, still without an error that has added up.
         assert_eq!(schedule.due(3_000_000_000), Some(second(1_000_000_005)));
+        assert_eq!(due.map(|due| schedule.counts(Micros(due))), [false, false, false, true]);
         schedule.rate = None;
         assert_eq!(schedule.due(7), None);
     }
