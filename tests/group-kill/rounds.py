@@ -11,9 +11,9 @@ else asks again and again what is committed. Between all that the broker is kill
 
 import os
 import random
+import shutil
 import socket
 import struct
-import subprocess
 import sys
 import tempfile
 import threading
@@ -24,10 +24,12 @@ from pathlib import Path
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "compat"))
+from broker import Millstream  # noqa: E402
+
 BINARY = os.environ["MILLSTREAM_BINARY"]
 KILLS = int(os.environ.get("MILLSTREAM_KILLS", "10"))
 TOPIC, GROUP, PARTITIONS, MEMBERS = "killed", "survivors", 3, 2
-READY_SECONDS_MAX = 60
 # From the last start to when everybody has caught up.
 QUIET_SECONDS_MAX = 120
 INIT_PRODUCER_ID = 22
@@ -35,40 +37,18 @@ INIT_PRODUCER_ID = 22
 QUIET = {"log_level": 0}
 
 
-class Broker:
+class Broker(Millstream):
     """Killed and started again at the same address. With its log in the bucket it starts in an empty folder each time."""
 
     def __init__(self, folder, log_in_bucket):
-        self.folder, self.log_in_bucket, self.starts = folder, log_in_bucket, 0
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.address = "127.0.0.1:%d" % probe.getsockname()[1]
-        self.start()
+        self.data = log_in_bucket and folder / "data"
+        options = ["--storage", f"file://{folder}/bucket", "--wal", "storage"] if log_in_bucket else []
+        super().__init__(folder, BINARY, options=["--memory", "128MiB", *options])
 
     def start(self):
-        self.starts += 1
-        arguments = ["start", "--listen", self.address, "--console", "127.0.0.1:0", "--memory", "128MiB"]
-        if self.log_in_bucket:
-            arguments += ["--data", self.folder / f"start{self.starts}", "--storage", f"file://{self.folder}/bucket", "--wal", "storage"]
-        else:
-            arguments += ["--data", self.folder / "data"]
-        out = open(self.folder / "ready", "w+")
-        log = open(self.folder / "log", "a")
-        self.process = subprocess.Popen([BINARY, *arguments], stdin=subprocess.DEVNULL, stdout=out, stderr=log)
-        deadline = time.monotonic() + READY_SECONDS_MAX
-        while "ready kafka=" not in (self.folder / "ready").read_text():
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                sys.exit(f"the broker is not ready: {(self.folder / 'log').read_text()[-2000:]}")
-            time.sleep(0.02)
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
-
-    def stop(self):
-        self.process.terminate()
-        if self.process.wait(timeout=30) != 0:
-            raise AssertionError("the broker did not stop cleanly")
+        if self.data:
+            shutil.rmtree(self.data, ignore_errors=True)
+        super().start()
 
 
 def serves(address, api):
@@ -250,7 +230,7 @@ class Run:
 
 def rounds(what, log_in_bucket):
     with tempfile.TemporaryDirectory() as folder:
-        broker = Broker(Path(folder), log_in_bucket)
+        broker = Broker(Path(folder) / "broker", log_in_bucket)
         run = Run(broker)
         run.start()
         chance = random.Random(KILLS)
@@ -258,16 +238,17 @@ def rounds(what, log_in_bucket):
             time.sleep(chance.uniform(0.2, 2.0))
             if run.wrong:
                 break
-            broker.kill()
-            broker.start()
+            broker.restart()
         time.sleep(1)
         run.finish()
         total, repeated = run.verify() if not run.wrong else (0, 0)
         if run.wrong:
-            print(f"FAILED {what}: {'; '.join(run.wrong[:5])}\n{(Path(folder) / 'log').read_text()[-3000:]}", file=sys.stderr)
-            broker.kill()
+            print(f"FAILED {what}: {'; '.join(run.wrong[:5])}\n{broker.log_path.read_text()[-3000:]}", file=sys.stderr)
+            broker.process.kill()
             return False
         broker.stop()
+        if broker.process.returncode != 0:
+            raise AssertionError(f"the broker did not stop cleanly: {broker.process.returncode}")
         kind = "idempotent producer" if run.idempotent else f"producer without ids, {repeated} records repeated"
         print(
             f"{what}: killed {KILLS} times; {kind}; {total} records, {run.commits} commits and {run.questions} fetched offsets checked"
