@@ -15,6 +15,9 @@ use protocol::messages::delete_topics_request::{DeleteTopicState, DeleteTopicsRe
 use protocol::messages::describe_groups_request::DescribeGroupsRequest;
 use protocol::messages::find_coordinator_request::FindCoordinatorRequest;
 use protocol::messages::heartbeat_request::HeartbeatRequest;
+use protocol::messages::incremental_alter_configs_request::{
+    AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
+};
 use protocol::messages::join_group_request::{JoinGroupRequest, JoinGroupRequestProtocol};
 use protocol::messages::join_group_response::JoinGroupResponse;
 use protocol::messages::leave_group_request::{LeaveGroupRequest, MemberIdentity};
@@ -34,7 +37,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use support::{Client, Running, batch, metadata_request, produce_request, start};
+use support::{Client, Running, batch, metadata_request, produce_request, start, start_with_bulk};
 
 const UNKNOWN_MEMBER: i16 = 25;
 
@@ -458,6 +461,55 @@ async fn answers_leave_only_when_the_log_has_confirmed() {
     let (_, answer) = client.receive::<OffsetCommitRequest>(8).await;
     assert_eq!(answer.topics[0].partitions[0].error_code, 0);
     assert_eq!(fetched(&mut client, 7, "g", id).await.0, 2);
+    running.broker.stop().await;
+}
+
+/// While the partitions of groups move from one log to another, one that has moved proves nothing of one that has not.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_list_of_groups_waits_for_every_log_that_they_lie_in() {
+    const GROUPS: &str = "__consumer_offsets";
+    let running = start_with_bulk(options()).await;
+    let mut client = running.client().await;
+    assert_eq!(client.create(GROUPS, 2, &[]).await, 0);
+    assert_eq!(client.create("t", 2, &[]).await, 0);
+    let id = client.call(12, &metadata_request("t")).await.topics[0].topic_id;
+    // Of partition 1.
+    find(&mut client, "a").await;
+    assert_eq!(commit(&mut client, 8, &commit_request("a", 8, id, 1)).await[0], 0);
+    let logs = || {
+        let image = running.store.ledger().image();
+        let owner = |stream| image.streams[stream].owner().unwrap().wal.index.0;
+        image.topic(GROUPS).unwrap().partitions.iter().map(owner).collect::<Vec<_>>()
+    };
+    // It can't leave a log that does not acknowledge; the other one can.
+    running.close_gate();
+    client.send(8, &commit_request("a", 8, id, 2)).await;
+    while running.store.gauges().wals[0].append_bytes == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let set =
+        AlterableConfig { name: "millstream.wal".to_owned(), config_operation: 0, value: Some("bulk".to_owned()) };
+    let resource = AlterConfigsResource { resource_type: 2, resource_name: GROUPS.to_owned(), configs: vec![set] };
+    let request = IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false };
+    let mut admin = running.client().await;
+    assert_eq!(admin.call(1, &request).await.responses[0].error_code, 0);
+    while logs() != [1, 0] {
+        assert_eq!(logs(), [0, 0]);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    running.open_gate();
+    client.receive::<OffsetCommitRequest>(8).await;
+    running.close_gate();
+    admin.send(4, &ListGroupsRequest::default()).await;
+    let answer = tokio::time::timeout(Duration::from_millis(300), admin.receive::<ListGroupsRequest>(4)).await;
+    if let Ok((_, answer)) = answer {
+        // It is asked to move again some seconds later, which this may have taken here.
+        assert!(answer.error_code != 0 || logs() == [1, 1], "told what the log of partition 1 has not proved");
+        return running.open_gate();
+    }
+    running.open_gate();
+    let (_, answer) = admin.receive::<ListGroupsRequest>(4).await;
+    assert_eq!((answer.error_code, answer.groups.len()), (0, 1));
     running.broker.stop().await;
 }
 

@@ -366,7 +366,8 @@ impl Shard {
         Ok(value)
     }
 
-    /// Reads what is confirmed. Only beside a [`Shard::read`] of another shard, which proves that this start still owns its log.
+    /// Reads what is confirmed. Only before a [`Shard::read`] of another shard in the same write-ahead log, which proves that this start still
+    /// owns that log.
     pub(crate) async fn peek<T: Send>(
         &self,
         broker: &Shared,

@@ -1,10 +1,13 @@
 //! ListGroups: the groups that this broker answers for.
 
 use crate::Shared;
+use crate::coordinator::Shard;
 use crate::error::Failure;
 use coordinator_core::GroupSummary;
 use protocol::messages::list_groups_request::ListGroupsRequest;
 use protocol::messages::list_groups_response::{ListGroupsResponse, ListedGroup};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The only type of group that is served.
 const CLASSIC: &str = "classic";
@@ -31,13 +34,19 @@ pub(crate) async fn handle(broker: &Shared, request: ListGroupsRequest) -> ListG
 }
 
 async fn list(broker: &Shared) -> Result<Vec<GroupSummary>, Failure> {
-    let mut listed = Vec::new();
-    let shards = broker.coordinators.all(broker).await?;
-    let Some((first, others)) = shards.split_first() else { return Ok(listed) };
-    for shard in others {
-        listed.extend(shard.peek(broker, |groups| groups.list().collect::<Vec<_>>()).await?);
+    let mut by_log: BTreeMap<usize, Vec<Arc<Shard>>> = BTreeMap::new();
+    for shard in broker.coordinators.all(broker).await? {
+        by_log.entry(shard.partition().log_index()).or_default().push(shard);
     }
-    // Last, so that it proves all of them: they lie in the same write-ahead log.
-    listed.extend(first.read(broker, |groups| groups.list().collect::<Vec<_>>()).await?);
+    let mut listed = Vec::new();
+    // Most often they lie in one. In several they lie while they move, and after a start with other logs than before.
+    for shards in by_log.values() {
+        let Some((first, others)) = shards.split_first() else { continue };
+        for shard in others {
+            listed.extend(shard.peek(broker, |groups| groups.list().collect::<Vec<_>>()).await?);
+        }
+        // Last, so that it proves all of this write-ahead log.
+        listed.extend(first.read(broker, |groups| groups.list().collect::<Vec<_>>()).await?);
+    }
     Ok(listed)
 }
