@@ -283,7 +283,9 @@ fn check_fits(
         let least = 2 * REQUEST_BYTES_MIN;
         return Err(ConfigError(format!("{QUEUED}={queued} is too little: say at least {least}, or -1 for no limit")));
     }
-    fits(BATCH, batch, request, &|| said(REQUEST, request), REQUEST)?;
+    // By default it is as great as it can be, but for Kafka's own default.
+    let raise = if given.contains_key(REQUEST) || batch <= queued / 2 { REQUEST } else { raise };
+    fits(BATCH, batch, request, &|| said(REQUEST, request), raise)?;
     let of = || part("a write-ahead log's part of the memory for appends", appends);
     fits(BATCH, batch, appends, &of, "--memory")
 }

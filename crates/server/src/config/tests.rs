@@ -151,6 +151,9 @@ fn what_was_not_given_gives_way_to_what_was() {
     assert!(error.ends_with("raise --memory"), "{error}");
     let error = wrong(&["message.max.bytes=99999999"]);
     assert!(error.contains("does not fit socket.request.max.bytes=") && error.contains("(the default)"), "{error}");
+    assert!(error.ends_with("raise --memory"), "{error}");
+    let error = wrong(&["message.max.bytes=9999999", "socket.request.max.bytes=5000000"]);
+    assert!(error.ends_with("raise socket.request.max.bytes"), "{error}");
     let error = wrong(&["queued.max.request.bytes=9999999999"]);
     assert!(error.contains("does not fit the memory for requests"), "{error}");
     let error = wrong(&["queued.max.request.bytes=0"]);
