@@ -200,7 +200,9 @@ async fn handle(broker: &Shared, request: Request) -> Result<Answer, Unserved> {
         ApiKey::AlterConfigs => reply.encode(&alter_configs::replace(broker, reply.body(frame)?).await),
         ApiKey::IncrementalAlterConfigs => reply.encode(&alter_configs::change(broker, reply.body(frame)?).await),
         ApiKey::DescribeConfigs => reply.encode(&describe_configs::handle(broker, reply.body(frame)?, version).await),
-        ApiKey::OffsetForLeaderEpoch => reply.encode(&offset_for_leader_epoch::handle(broker, reply.body(frame)?)),
+        ApiKey::OffsetForLeaderEpoch => {
+            reply.encode(&offset_for_leader_epoch::handle(broker, reply.body(frame)?).await)
+        }
         ApiKey::CreatePartitions => reply.encode(&create_partitions::handle(broker, reply.body(frame)?).await),
         ApiKey::DescribeLogDirs => reply.encode(&describe_log_dirs::handle(broker, reply.body(frame)?)),
         ApiKey::DescribeCluster => reply.encode(&describe_cluster::handle(broker, &reply.body(frame)?, version)),

@@ -3,12 +3,13 @@
 //! A partition whose owner is dead, or that nobody can recover now, is reported without a leader (LEADER_NOT_AVAILABLE) and with
 //! its last owner as an offline replica, so that clients keep asking instead of giving up.
 
+use crate::checks::in_steps;
 use crate::error::Failure;
 use crate::topics::{self, NewTopic};
 use crate::{Shared, authorized, coordinator, topic_name};
 use base::{StreamId, TopicId};
 use control_core::{Image, Topic};
-use futures::stream::{self, StreamExt};
+use futures::stream::StreamExt;
 use protocol::api::Resource;
 use protocol::error_code::ErrorCode;
 use protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
@@ -83,7 +84,7 @@ async fn describe_asked(
     let mut seen = BTreeSet::new();
     let first = |topic: &MetadataRequestTopic| seen.insert((topic.topic_id, topic.name.clone()));
     let asked: Vec<_> = asked.into_iter().filter(first).collect();
-    stream::iter(asked)
+    in_steps(asked)
         .map(|topic| describe_or_create(broker, topic, may_create))
         .buffered(CREATIONS_TOGETHER_MAX)
         .collect()
