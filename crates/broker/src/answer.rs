@@ -14,8 +14,7 @@ pub(crate) struct Answer {
 /// Given back when the answer has been written.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
-    /// The request's frame.
-    #[expect(dead_code, reason = "held for what its drop gives back")]
+    /// The request's frame, or what is kept of it.
     pub(crate) frame: FrameMemory,
     /// What the answer itself takes.
     pub(crate) answer: Option<OwnedSemaphorePermit>,

@@ -10,6 +10,7 @@
 use crate::error::Failure;
 use base::Micros;
 use futures::FutureExt;
+use futures::stream::{self, Stream};
 use protocol::record_batch::{
     BatchError, Level, Pace, RecompressBounds, RecordBatch, RecordHead, RecordWalk, recompressed,
 };
@@ -70,6 +71,32 @@ impl Work {
             tokio::task::yield_now().await;
         }
     }
+}
+
+/// Names of a request that are looked at in one go: about 1 ms of a worker.
+const STEPS_TOGETHER: usize = 2048;
+
+/// A walk over all that a request names, which may be millions: others get their turn now and then.
+#[derive(Default)]
+pub(crate) struct Steps(usize);
+
+impl Steps {
+    /// One name more; lets others run if it is time.
+    pub(crate) async fn next(&mut self) {
+        self.0 += 1;
+        if self.0.is_multiple_of(STEPS_TOGETHER) {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// These one after the other, in such steps.
+pub(crate) fn in_steps<T: Send>(items: Vec<T>) -> impl Stream<Item = T> + Send {
+    stream::unfold((items.into_iter(), Steps::default()), |(mut items, mut steps)| async move {
+        let item = items.next()?;
+        steps.next().await;
+        Some((item, (items, steps)))
+    })
 }
 
 /// Gives up where the work turns out to be heavy.

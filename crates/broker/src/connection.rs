@@ -3,7 +3,8 @@
 //! The pipelining rule: the produce requests of a connection start in order and run together, bounded by count and bytes, and are
 //! answered in order; any other request starts when all earlier ones are answered, and nothing starts beside it. *Starting* a
 //! produce means that its batches have their offsets and are on the way to the WAL, so what a client sent first is stored first.
-//! While requests run, one more frame is read ahead, which also notices when the peer goes away.
+//! While requests run, one more frame is read ahead, which also notices when the peer goes away; behind another request than a produce no
+//! more than its first piece, as that request may wait for long.
 //!
 //! Guarantees: answers leave in request order; an idle connection holds no buffer and no timer; what runs is bounded. Malformed
 //! input closes this connection with one log line and harms no other. What a request means is left to `dispatch`.
@@ -173,6 +174,7 @@ impl Requests {
 
     async fn step(&mut self, socket: &mut Box<dyn Connection>) -> Step {
         let reads = self.next.is_none() && !self.draining;
+        self.reader.hold_back(!self.only_produces && !self.is_idle());
         let starting = match &mut self.starting {
             Some(starting) => starting.left_future(),
             None => futures::future::pending().right_future(),

@@ -132,7 +132,8 @@ async fn answer(broker: &Shared, request: Request) -> Result<Answer, Unserved> {
     if key == ApiKey::Fetch {
         return Ok(answer);
     }
-    // The request's own memory is held as long.
+    // The request's own memory is held as long, but for those that have waited for others.
+    let frame_bytes = if matches!(key, ApiKey::JoinGroup | ApiKey::SyncGroup) { 0 } else { frame_bytes };
     let beyond = answer.len().saturating_sub(frame_bytes);
     let ahead = ahead.or_else(|| answer.held());
     answer.hold(match ahead {
@@ -172,7 +173,7 @@ async fn handle(broker: &Shared, request: Request) -> Result<Answer, Unserved> {
     let version = reply.version;
     let rope = match reply.key {
         ApiKey::Fetch => {
-            let (response, records) = fetch::handle(broker, reply.body(frame)?, version).await;
+            let (response, records) = fetch::handle(broker, reply.body(frame)?, version, &mut held.frame).await;
             held.answer = records;
             reply.encode(&response)
         }
@@ -180,10 +181,14 @@ async fn handle(broker: &Shared, request: Request) -> Result<Answer, Unserved> {
         ApiKey::Metadata => reply.encode(&metadata::handle(broker, reply.body(frame)?, version).await),
         ApiKey::FindCoordinator => reply.encode(&find_coordinator::handle(broker, reply.body(frame)?, version).await),
         ApiKey::JoinGroup => {
-            let client_id = frame.header.client_id.clone();
-            reply.encode(&join_group::handle(broker, reply.body(frame)?, version, client_id, peer).await)
+            let client = (frame.header.client_id.clone(), peer);
+            let memory = std::mem::take(&mut held.frame);
+            reply.encode(&join_group::handle(broker, reply.body(frame)?, version, client, memory).await)
         }
-        ApiKey::SyncGroup => reply.encode(&sync_group::handle(broker, reply.body(frame)?, version).await),
+        ApiKey::SyncGroup => {
+            let memory = std::mem::take(&mut held.frame);
+            reply.encode(&sync_group::handle(broker, reply.body(frame)?, version, memory).await)
+        }
         ApiKey::Heartbeat => reply.encode(&heartbeat::handle(broker, reply.body(frame)?).await),
         ApiKey::LeaveGroup => reply.encode(&leave_group::handle(broker, reply.body(frame)?, version).await),
         ApiKey::OffsetCommit => reply.encode(&offset_commit::handle(broker, reply.body(frame)?, version).await),
@@ -214,7 +219,9 @@ async fn handle(broker: &Shared, request: Request) -> Result<Answer, Unserved> {
         ApiKey::AlterConfigs => reply.encode(&alter_configs::replace(broker, reply.body(frame)?).await),
         ApiKey::IncrementalAlterConfigs => reply.encode(&alter_configs::change(broker, reply.body(frame)?).await),
         ApiKey::DescribeConfigs => reply.encode(&describe_configs::handle(broker, reply.body(frame)?, version).await),
-        ApiKey::OffsetForLeaderEpoch => reply.encode(&offset_for_leader_epoch::handle(broker, reply.body(frame)?)),
+        ApiKey::OffsetForLeaderEpoch => {
+            reply.encode(&offset_for_leader_epoch::handle(broker, reply.body(frame)?).await)
+        }
         ApiKey::CreatePartitions => reply.encode(&create_partitions::handle(broker, reply.body(frame)?).await),
         ApiKey::DescribeLogDirs => reply.encode(&describe_log_dirs::handle(broker, reply.body(frame)?)),
         ApiKey::DescribeCluster => reply.encode(&describe_cluster::handle(broker, &reply.body(frame)?, version)),

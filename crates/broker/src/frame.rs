@@ -84,9 +84,15 @@ pub(crate) struct FrameReader {
     memory: FrameMemory,
     /// How long the body's bytes let their reader wait. Waits that a dropped call cut short are not in it.
     waited: Duration,
+    holds_back: bool,
 }
 
 impl FrameReader {
+    /// Whether to read no further than the first piece: a frame behind a request that waits for others would keep its memory as long.
+    pub(crate) fn hold_back(&mut self, holds_back: bool) {
+        self.holds_back = holds_back;
+    }
+
     /// The next frame. Cancel-safe.
     pub(crate) async fn next(
         &mut self,
@@ -100,6 +106,9 @@ impl FrameReader {
                 let factor = if has < GROWS_FAST_UNTIL_BYTES { 4 } else { 2 };
                 let target = length.min((has * factor).max(FIRST_BYTES));
                 if target > FIRST_BYTES {
+                    if self.holds_back {
+                        return futures::future::pending().await;
+                    }
                     limits.memory.grow(&mut self.memory, length, target - has.max(FIRST_BYTES)).await;
                 }
                 self.body.reserve_exact(target - has);
@@ -231,8 +240,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_silent_frame_that_others_wait_for_gives_its_memory_back() {
-        // Room for three times the second piece of such frames, and for a finisher.
-        let memory = RequestMemory::new((4 + 1) * 3 * FIRST_BYTES, 3 * FIRST_BYTES, 1);
+        // Room for three times the second piece of such frames, beside what parked requests keep, and for a finisher.
+        let memory = RequestMemory::new(4 * 3 * FIRST_BYTES * 8 / 7 + 3 * FIRST_BYTES, 3 * FIRST_BYTES, 1);
         let limits = FrameLimits { memory, silence_max: Duration::from_millis(20), ..limits(1 << 20) };
         let mut peers = Vec::new();
         let mut readers = Vec::new();

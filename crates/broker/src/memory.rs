@@ -6,6 +6,9 @@
 //! shared parts there is a reserve of one greatest frame for one *finisher* at a time: a frame that needs more while there is none
 //! becomes the finisher, ends, is answered, and hands the reserve to the next. Hence every frame ends some time and all parts
 //! together bound the memory (docs/adr/0050-request-memory.md).
+//!
+//! That holds for requests that end by themselves. One that waits for others, as a parked fetch does, gives its frame's memory back
+//! before: see [`FrameMemory::park`].
 
 use futures::future::{Either, select, select_all};
 use std::sync::Arc;
@@ -27,10 +30,14 @@ const SMALL_FRAME_BYTES_MAX: usize = 64 * 1024;
 /// The shared parts: the first is for all frames, the second for medium and small ones, the third for small ones.
 const PARTS: usize = 3;
 
+/// This part of the shared memory is for what parked requests keep.
+const PARKED_PART: usize = 8;
+
 /// Memory for request frames.
 #[derive(Debug)]
 pub(crate) struct RequestMemory {
     parts: [Arc<Semaphore>; PARTS],
+    parked: Arc<Semaphore>,
     finisher: Arc<Semaphore>,
     /// Frames that wait for memory.
     waiting: AtomicUsize,
@@ -65,16 +72,32 @@ impl Drop for Waiting<'_> {
 #[derive(Debug, Default)]
 pub(crate) struct FrameMemory {
     parts: [Option<OwnedSemaphorePermit>; PARTS],
+    #[expect(dead_code, reason = "held for what its drop gives back")]
+    parked: Option<OwnedSemaphorePermit>,
     finisher: Option<OwnedSemaphorePermit>,
+}
+
+/// How long a request may wait for others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Parking {
+    /// As long as it likes: it holds nothing that frames wait for.
+    Free,
+    /// Not for long: it has a frame's memory still.
+    Brief,
+    /// Not at all: it is the finisher.
+    Never,
 }
 
 impl RequestMemory {
     /// Bounds all frames to about `requests_bytes_max`, of which one frame's greatest length is the reserve. They are written to so many `logs`.
     pub(crate) fn new(requests_bytes_max: usize, request_bytes_max: usize, logs: usize) -> RequestMemory {
-        let shared = requests_bytes_max.saturating_sub(request_bytes_max).min(Semaphore::MAX_PERMITS);
+        let all = requests_bytes_max.saturating_sub(request_bytes_max).min(Semaphore::MAX_PERMITS);
+        let parked = all / PARKED_PART;
+        let shared = all - parked;
         let part = |bytes: usize| Arc::new(Semaphore::new(bytes.max(1)));
         RequestMemory {
             parts: [part(shared / 2), part(shared / 4), part(shared / 4)],
+            parked: part(parked),
             finisher: Arc::new(Semaphore::new(1)),
             waiting: AtomicUsize::new(0),
             open_bytes: [shared / 2, shared / 4 * 3, shared],
@@ -129,6 +152,23 @@ fn part_of(length: usize) -> usize {
 }
 
 impl FrameMemory {
+    /// For a request that is about to wait for others, and `keeps` so many bytes while it does but nothing of its frame: gives the frame's
+    /// memory back, where there is room for what is kept. Never waits.
+    pub(crate) fn park(&mut self, memory: &RequestMemory, keeps: usize) -> Parking {
+        if self.finisher.is_none() && self.parts.iter().all(Option::is_none) {
+            return Parking::Free;
+        }
+        let keeps = u32::try_from(keeps).unwrap_or(u32::MAX);
+        match memory.parked.clone().try_acquire_many_owned(keeps) {
+            Ok(parked) => {
+                *self = FrameMemory { parked: Some(parked), ..FrameMemory::default() };
+                Parking::Free
+            }
+            Err(_) if self.finisher.is_some() => Parking::Never,
+            Err(_) => Parking::Brief,
+        }
+    }
+
     fn add(&mut self, part: usize, permit: OwnedSemaphorePermit) {
         match &mut self.parts[part] {
             Some(held) => held.merge(permit),
@@ -217,7 +257,7 @@ mod tests {
     #[tokio::test]
     async fn half_read_frames_that_hold_everything_still_end_one_after_another() {
         const LARGE: usize = MEDIUM_FRAME_BYTES_MAX + 1;
-        let memory = RequestMemory::new(200 + 50, 50, 1);
+        let memory = RequestMemory::new(228 + 50, 50, 1);
         let mut frames: Vec<FrameMemory> = Vec::new();
         for _ in 0..10 {
             let mut frame = FrameMemory::default();
@@ -240,7 +280,7 @@ mod tests {
 
     #[tokio::test]
     async fn larger_frames_leave_smaller_ones_their_part_which_may_have_all() {
-        let memory = RequestMemory::new(400 + 1, 1, 1);
+        let memory = RequestMemory::new(457 + 1, 1, 1);
         let lengths = [MEDIUM_FRAME_BYTES_MAX + 1, SMALL_FRAME_BYTES_MAX + 1, SMALL_FRAME_BYTES_MAX];
         let mut held = Vec::new();
         let mut counts = Vec::new();
@@ -274,15 +314,38 @@ mod tests {
         assert!(next.parts[0].is_some());
     }
 
+    #[tokio::test]
+    async fn a_request_that_waits_for_others_gives_its_frames_memory_back_or_does_not_wait_long() {
+        let memory = RequestMemory::new(80 + 10, 10, 1);
+        assert_eq!(FrameMemory::default().park(&memory, 1_000), Parking::Free, "it holds nothing");
+        let mut frames = Vec::new();
+        for _ in 0..5 {
+            let mut frame = FrameMemory::default();
+            memory.grow(&mut frame, 70, 17).await;
+            frames.push(frame);
+        }
+        assert!(frames[4].finisher.is_some());
+        assert_eq!(frames[4].park(&memory, 11), Parking::Never);
+        assert_eq!(frames[4].park(&memory, 4), Parking::Free);
+        assert!(frames[4].finisher.is_none());
+        assert_eq!((frames[0].park(&memory, 7), frames[0].park(&memory, 6)), (Parking::Brief, Parking::Free));
+        let mut next = FrameMemory::default();
+        memory.grow(&mut next, 70, 17).now_or_never().expect("there is room again");
+        assert!(next.finisher.is_none());
+        assert_eq!(next.park(&memory, 1), Parking::Brief);
+        frames.clear();
+        assert_eq!(next.park(&memory, 10), Parking::Free);
+    }
+
     #[test]
     fn produces_that_wait_for_one_log_leave_the_others_theirs() {
-        let memory = RequestMemory::new(400 + 1, 1, 2);
+        let memory = RequestMemory::new(457 + 1, 1, 2);
         let mut waits: Vec<LogWait<'_>> = std::iter::from_fn(|| memory.wait_for_log(0, 20)).take(100).collect();
         assert_eq!(waits.len(), 5, "of 400 bytes, half, with the frame behind each");
         assert!(memory.wait_for_log(1, 20).is_some());
         waits.pop();
         assert!(memory.wait_for_log(0, 20).is_some());
-        let alone = RequestMemory::new(400 + 1, 1, 1);
+        let alone = RequestMemory::new(457 + 1, 1, 1);
         assert_eq!(std::iter::from_fn(|| alone.wait_for_log(0, 20)).take(100).count(), 100);
     }
 

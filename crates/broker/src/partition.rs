@@ -176,14 +176,22 @@ impl Partition {
             return Some((epoch, self.stream.next()));
         }
         let record = image.streams.get(&self.stream.id())?;
-        let mut first_offsets: BTreeMap<i32, Offset> = record.epochs.iter().map(|(it, first)| (it.0, *first)).collect();
-        // Those whose records are not committed to objects yet, and the present one.
-        for tenure in record.tenures.iter().filter(|tenure| tenure.end != Some(tenure.start)) {
-            first_offsets.entry(tenure.stream_epoch.0).or_insert(tenure.start.max(record.start));
+        // Those that have an end here; and those whose records are not committed to objects yet, with the present one. Where both know
+        // an epoch, the former say where it begins.
+        let committed = record.epochs.iter().map(|(it, first)| (it.0, *first));
+        let tenures = record.tenures.iter().filter(|tenure| tenure.end != Some(tenure.start));
+        let first_offsets =
+            committed.chain(tenures.map(|tenure| (tenure.stream_epoch.0, tenure.start.max(record.start))));
+        let (mut known, mut next) = (None, None::<(i32, Offset)>);
+        for (it, first) in first_offsets {
+            if it <= epoch {
+                known = known.max(Some(it));
+            } else if next.is_none_or(|(nearest, _)| it < nearest) {
+                next = Some((it, first));
+            }
         }
-        let (_, end) = first_offsets.range(epoch.checked_add(1)?..).next()?;
-        let known = first_offsets.range(..=epoch).next_back();
-        Some((known.map_or(epoch, |(known, _)| *known), *end))
+        let (_, end) = next?;
+        Some((known.unwrap_or(epoch), end))
     }
 
     /// Bytes of its records, in objects and on their way there.

@@ -1,4 +1,4 @@
-//! Requests that are much more work than they look like, and what other clients notice of them.
+//! Requests that are much more work than they look like or wait for long, and what other clients notice of them.
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
@@ -6,10 +6,17 @@ mod support;
 
 use broker::BrokerOptions;
 use bytes::Bytes;
+use coordinator_core::GroupOptions;
+use protocol::messages::find_coordinator_request::FindCoordinatorRequest;
+use protocol::messages::join_group_request::{JoinGroupRequest, JoinGroupRequestProtocol};
 use protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
+use protocol::messages::offset_for_leader_epoch_request::{
+    OffsetForLeaderEpochRequest, OffsetForLeaderPartition, OffsetForLeaderTopic,
+};
 use protocol::messages::produce_request::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use protocol::record_batch::{BatchBuilder, Compression, NewRecord};
-use support::{metadata_request, start};
+use std::time::Duration;
+use support::{Client, Running, batch, fetch_request, metadata_request, produce_request, start};
 use tokio::io::AsyncReadExt;
 
 const MIB: usize = 1024 * 1024;
@@ -65,5 +72,119 @@ async fn others_are_served_while_a_request_decompresses_and_while_a_search_does(
     let topic = ListOffsetsTopic { name: "heavy".to_owned(), partitions: vec![partition] };
     let search = ListOffsetsRequest { replica_id: -1, topics: vec![topic], ..ListOffsetsRequest::default() };
     assert_eq!(heavy.call(5, &search).await.topics[0].partitions[0].offset, 0);
+    running.broker.stop().await;
+}
+
+/// The same for what names very many partitions.
+#[tokio::test]
+async fn others_are_served_while_partitions_by_the_hundred_thousand_are_looked_for() {
+    const MANY: i32 = 300_000;
+    let running = start(BrokerOptions::default()).await;
+    let mut heavy = running.client().await;
+    assert_eq!(heavy.create("heavy", 1, &[]).await, 0);
+    let mut other = running.client().await;
+
+    let data = |index| PartitionProduceData { index, records: None };
+    let partition_data = (1..=MANY).map(data).collect();
+    let topic = TopicProduceData { name: "heavy".to_owned(), partition_data, ..TopicProduceData::default() };
+    let request = ProduceRequest { acks: -1, timeout_ms: 60_000, topic_data: vec![topic], ..ProduceRequest::default() };
+    heavy.send(8, &request).await;
+    serves(&mut other, &mut heavy).await;
+    let (_, answer) = heavy.receive::<ProduceRequest>(8).await;
+    let partitions = &answer.responses[0].partition_responses;
+    assert!(partitions.iter().map(|it| (it.index, it.error_code)).eq((1..=MANY).map(|index| (index, 3))));
+    let told = partitions.iter().take_while(|it| it.error_message.is_some()).count();
+    assert_eq!((told, partitions[told..].iter().any(|it| it.error_message.is_some())), (1000, false));
+
+    let data = |partition| OffsetForLeaderPartition { partition, current_leader_epoch: -1, leader_epoch: 7 };
+    let topic = OffsetForLeaderTopic { topic: "heavy".to_owned(), partitions: (0..MANY).map(data).collect() };
+    heavy.send(3, &OffsetForLeaderEpochRequest { topics: vec![topic], ..Default::default() }).await;
+    serves(&mut other, &mut heavy).await;
+    let (_, answer) = heavy.receive::<OffsetForLeaderEpochRequest>(3).await;
+    assert_eq!(answer.topics[0].partitions.len(), usize::try_from(MANY).unwrap());
+    running.broker.stop().await;
+}
+
+async fn serves(other: &mut Client, heavy: &mut Client) {
+    for _ in 0..3 {
+        assert_eq!(other.call(9, &metadata_request("heavy")).await.topics[0].error_code, 0);
+    }
+    let early = futures::FutureExt::now_or_never(heavy.socket.read_u8());
+    assert!(early.is_none(), "it was answered before three small requests were");
+}
+
+/// Room for a dozen frames of 60 KB.
+fn narrow(groups: GroupOptions) -> BrokerOptions {
+    BrokerOptions { request_bytes_max: MIB / 4, requests_bytes_max: MIB, groups, ..BrokerOptions::default() }
+}
+
+async fn produces_at_once(running: &Running) {
+    let mut producer = running.client().await;
+    let began = running.world.clock.now();
+    let answer = producer.produce("t", batch(&[(1, &"x".repeat(20_000))])).await;
+    let took = running.world.clock.now().since(began);
+    assert!(answer.error_code == 0 && took < Duration::from_secs(5), "{} after {took:?}", answer.error_code);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parked_fetches_do_not_keep_the_memory_of_their_frames() {
+    let running = start(narrow(GroupOptions::default())).await;
+    let mut client = running.client().await;
+    assert_eq!(client.create("t", 1, &[]).await, 0);
+    assert_eq!(client.create("quiet", 1, &[]).await, 0);
+    let mut request = fetch_request("quiet", 0, 20_000);
+    request.rack_id = "r".repeat(60_000);
+    let mut parked = Vec::new();
+    for _ in 0..20 {
+        let mut consumer = running.client().await;
+        consumer.send(12, &request).await;
+        // And one behind it.
+        consumer.send(12, &request).await;
+        parked.push(consumer);
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    produces_at_once(&running).await;
+    running.broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_that_wait_for_others_do_not_keep_the_memory_of_their_frames() {
+    let groups = GroupOptions { initial_rebalance_delay: Duration::from_secs(20), ..GroupOptions::default() };
+    let running = start(narrow(groups)).await;
+    let mut client = running.client().await;
+    assert_eq!(client.create("t", 1, &[]).await, 0);
+    let find = FindCoordinatorRequest { coordinator_keys: vec!["g".to_owned()], ..Default::default() };
+    assert_eq!(client.call(4, &find).await.coordinators[0].error_code, 0);
+    let mut parked = Vec::new();
+    for number in 0..20 {
+        let protocol = JoinGroupRequestProtocol { name: "range".to_owned(), metadata: vec![0; 60_000].into() };
+        let request = JoinGroupRequest {
+            group_id: format!("g{number}"),
+            session_timeout_ms: 30_000,
+            rebalance_timeout_ms: 60_000,
+            protocol_type: "other".to_owned(),
+            protocols: vec![protocol],
+            ..JoinGroupRequest::default()
+        };
+        let mut member = running.client().await;
+        member.send(3, &request).await;
+        parked.push(member);
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    produces_at_once(&running).await;
+    running.broker.stop().await;
+}
+
+/// Kafka's timeout is for other replicas, of which there are none.
+#[tokio::test]
+async fn a_producer_that_gives_no_time_is_told_that_its_batch_is_there() {
+    let running = start(BrokerOptions::default()).await;
+    let mut client = running.client().await;
+    assert_eq!(client.create("t", 1, &[]).await, 0);
+    for timeout_ms in [0, -1, i32::MIN] {
+        let request = ProduceRequest { timeout_ms, ..produce_request("t", batch(&[(1, "x")]), -1) };
+        let answer = client.call(9, &request).await;
+        assert_eq!(answer.responses[0].partition_responses[0].error_code, 0);
+    }
     running.broker.stop().await;
 }

@@ -4,12 +4,13 @@
 //! committed to objects, up to the high watermark; what the WAL still holds below it needs no upload any more.
 
 use crate::Shared;
+use crate::checks::in_steps;
 use crate::error::Failure;
 use crate::topic_settings::TopicSettings;
 use crate::topics;
 use base::{Offset, TopicId};
 use control_core::Image;
-use futures::stream::{self, StreamExt};
+use futures::stream::StreamExt;
 use protocol::error_code::ErrorCode;
 use protocol::messages::delete_records_request::DeleteRecordsRequest;
 use protocol::messages::delete_records_response::{
@@ -43,7 +44,7 @@ pub(crate) async fn handle(broker: &Shared, request: DeleteRecordsRequest) -> De
     for (name, partitions) in &asked {
         deletions.extend(partitions.iter().map(|(partition, offset)| (name.clone(), *partition, *offset)));
     }
-    let results: Vec<DeleteRecordsPartitionResult> = stream::iter(deletions)
+    let results: Vec<DeleteRecordsPartitionResult> = in_steps(deletions)
         .map(async |(name, partition, offset)| {
             let limit = until.since(broker.clock.now());
             let outcome = broker.clock.timeout(limit, delete(broker, image, &name, partition, offset)).await;

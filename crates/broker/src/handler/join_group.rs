@@ -2,7 +2,8 @@
 
 use crate::Shared;
 use crate::error::Failure;
-use coordinator_core::{Answer, GroupError, JoinAnswer, JoinRequest, Protocol};
+use crate::memory::FrameMemory;
+use coordinator_core::{Answer, Effects, GroupError, Groups, JoinAnswer, JoinRequest, Protocol};
 use protocol::error_code::ErrorCode;
 use protocol::messages::join_group_request::JoinGroupRequest;
 use protocol::messages::join_group_response::{JoinGroupResponse, JoinGroupResponseMember};
@@ -17,15 +18,16 @@ const NULL_PROTOCOL_VERSION: i16 = 7;
 /// From this version on a leader can be told not to assign.
 const SKIP_ASSIGNMENT_VERSION: i16 = 9;
 
+/// `memory` is that of the request's frame. It is held until the group has copied what it keeps, and not while others are waited for.
 pub(crate) async fn handle(
     broker: &Shared,
     request: JoinGroupRequest,
     version: i16,
-    client_id: Option<String>,
-    peer: SocketAddr,
+    client: (Option<String>, SocketAddr),
+    memory: FrameMemory,
 ) -> JoinGroupResponse {
     let member_id = request.member_id.clone();
-    let answer = join(broker, request, version, client_id.unwrap_or_default(), peer).await;
+    let answer = join(broker, request, version, client, memory).await;
     let (error_code, answer) = match answer {
         Ok(answer) => (answer.error.map_or(ErrorCode::None, |error| Failure::Group(error).code()), answer),
         Err(failure) => (failure.code(), JoinAnswer { generation: -1, member_id, ..JoinAnswer::default() }),
@@ -52,8 +54,8 @@ async fn join(
     broker: &Shared,
     request: JoinGroupRequest,
     version: i16,
-    client_id: String,
-    peer: SocketAddr,
+    (client_id, peer): (Option<String>, SocketAddr),
+    memory: FrameMemory,
 ) -> Result<JoinAnswer, Failure> {
     if request.group_id.is_empty() {
         return Err(GroupError::InvalidGroupId.into());
@@ -66,7 +68,7 @@ async fn join(
         group: request.group_id,
         member_id: request.member_id,
         instance_id: request.group_instance_id,
-        client_id,
+        client_id: client_id.unwrap_or_default(),
         client_host: format!("/{}", peer.ip()),
         session_timeout_ms: request.session_timeout_ms,
         rebalance_timeout_ms,
@@ -76,7 +78,11 @@ async fn join(
         may_skip_assignment: version >= SKIP_ASSIGNMENT_VERSION,
         unique: unique(broker),
     };
-    let answer = shard.ask(broker, move |groups, now, ticket, fx| groups.join(now, ticket, &request, fx)).await?;
+    let decide = move |groups: &mut Groups, now, ticket, fx: &mut Effects| {
+        groups.join(now, ticket, &request, fx);
+        drop((request, memory));
+    };
+    let answer = shard.ask(broker, decide).await?;
     match answer {
         Answer::Join(answer) => Ok(answer),
         Answer::Sync(answer) => Err(Failure::Unexpected(format!("a join was answered by {answer:?}"))),

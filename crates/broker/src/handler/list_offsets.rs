@@ -4,7 +4,7 @@
 //! timestamps may be out of order there as well.
 
 use crate::Shared;
-use crate::checks::Work;
+use crate::checks::{Steps, Work};
 use crate::error::Failure;
 use crate::partition::Partition;
 use crate::requests;
@@ -66,9 +66,11 @@ pub(crate) async fn handle(broker: &Shared, request: ListOffsetsRequest, version
     // What is stored was checked when it came, so its sum has no bound here.
     let mut work = Work::of(0, usize::MAX, broker.clock.now().plus(SEARCH_WAIT_MAX));
     let mut topics = Vec::new();
+    let mut steps = Steps::default();
     for topic in &request.topics {
-        let mut partitions = Vec::new();
+        let mut partitions = Vec::with_capacity(topic.partitions.len());
         for asked in &topic.partitions {
+            steps.next().await;
             let found = if doubled.contains(&(topic.name.as_str(), asked.partition_index)) {
                 Err(Failure::InvalidRequest("the request names this partition more than once".to_owned()))
             } else {

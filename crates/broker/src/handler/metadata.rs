@@ -3,12 +3,13 @@
 //! A partition whose owner is dead, or that nobody can recover now, is reported without a leader (LEADER_NOT_AVAILABLE) and with
 //! its last owner as an offline replica, so that clients keep asking instead of giving up.
 
+use crate::checks::in_steps;
 use crate::error::Failure;
 use crate::topics::{self, NewTopic};
 use crate::{Shared, authorized, coordinator, requests, topic_name};
 use base::{StreamId, TopicId};
 use control_core::{Image, Topic};
-use futures::stream::{self, StreamExt};
+use futures::stream::StreamExt;
 use protocol::api::Resource;
 use protocol::error_code::ErrorCode;
 use protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
@@ -83,7 +84,7 @@ async fn describe_asked(
     // Beside an id a name says nothing, so that it makes no other topic of it.
     let is_named = |topic: &MetadataRequestTopic| TopicId::from(topic.topic_id) == TopicId::default();
     let key = |topic: &MetadataRequestTopic| (topic.topic_id, topic.name.clone().filter(|_| is_named(topic)));
-    stream::iter(requests::once(asked, key))
+    in_steps(requests::once(asked, key))
         .map(|topic| describe_or_create(broker, topic, may_create))
         .buffered(CREATIONS_TOGETHER_MAX)
         .collect()

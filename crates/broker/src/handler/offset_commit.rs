@@ -1,6 +1,7 @@
 //! OffsetCommit: how far a group has come; answered when that is durable.
 
 use crate::Shared;
+use crate::checks::Steps;
 use crate::error::Failure;
 use crate::topics;
 use base::{TopicId, UnixMillis};
@@ -28,8 +29,10 @@ pub(crate) async fn handle(broker: &Shared, request: OffsetCommitRequest, versio
     let mut offsets = Vec::new();
     // What becomes of each partition; none yet for those that the group is asked about.
     let mut outcomes: Vec<Option<Failure>> = Vec::new();
+    let mut steps = Steps::default();
     for topic in &request.topics {
         for partition in &topic.partitions {
+            steps.next().await;
             match known(&image, topic, partition) {
                 Ok((name, id)) => {
                     offsets.push(new_offset(name, id, partition, now, expires_at));

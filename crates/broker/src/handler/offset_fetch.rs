@@ -3,6 +3,7 @@
 //! Each offset is told once, however often its group, topic and partition are named: it may take a thousand times what names it.
 
 use crate::Shared;
+use crate::checks::Steps;
 use crate::error::Failure;
 use crate::{requests, topics};
 use base::TopicId;
@@ -155,8 +156,12 @@ async fn fetch_group(
         (Ok(committed), Some(mut asked)) => {
             // Kafka answers what it doesn't know last.
             asked.sort_by_cached_key(|topic| is_unknown_id(&image, topic, version));
-            let topics = asked.into_iter().map(|topic| describe(&image, topic, &committed, version));
-            (ErrorCode::None, topics.collect())
+            let mut topics = Vec::with_capacity(asked.len());
+            let mut steps = Steps::default();
+            for topic in asked {
+                topics.push(describe(&image, topic, (&committed, &mut steps), version).await);
+            }
+            (ErrorCode::None, topics)
         }
         (Ok(committed), None) => (ErrorCode::None, describe_all(&image, committed, version)),
         (Err(failure), asked) => {
@@ -232,10 +237,10 @@ fn is_unknown_id(image: &Image, asked: &OffsetFetchRequestTopics, version: i16) 
     version >= TOPIC_ID_VERSION && topics::find(image, &asked.name, TopicId::from(asked.topic_id)).is_err()
 }
 
-fn describe(
+async fn describe(
     image: &Image,
     asked: OffsetFetchRequestTopics,
-    committed: &Offsets,
+    (committed, steps): (&Offsets, &mut Steps),
     version: i16,
 ) -> OffsetFetchResponseTopics {
     let found = topics::find(image, &asked.name, TopicId::from(asked.topic_id));
@@ -253,7 +258,11 @@ fn describe(
         let offset = of_topic.and_then(|partitions| partitions.get(&index)).filter(is_same);
         offset.map_or_else(|| none(index, ErrorCode::None), |offset| some(index, offset))
     };
-    let partitions = asked.partition_indexes.into_iter().map(partition).collect();
+    let mut partitions = Vec::with_capacity(asked.partition_indexes.len());
+    for index in &asked.partition_indexes {
+        steps.next().await;
+        partitions.push(partition(*index));
+    }
     OffsetFetchResponseTopics { name: asked.name.clone(), topic_id: asked.topic_id, partitions }
 }
 

@@ -2,6 +2,7 @@
 //! part of the log.
 
 use crate::Shared;
+use crate::checks::Steps;
 use crate::error::Failure;
 use crate::topics;
 use base::{Offset, TopicId};
@@ -15,13 +16,16 @@ use protocol::messages::offset_for_leader_epoch_response::{
 /// The epoch that stands for none.
 const NO_EPOCH: i32 = -1;
 
-pub(crate) fn handle(broker: &Shared, request: OffsetForLeaderEpochRequest) -> OffsetForLeaderEpochResponse {
+pub(crate) async fn handle(broker: &Shared, request: OffsetForLeaderEpochRequest) -> OffsetForLeaderEpochResponse {
     let image = broker.store.ledger().image();
     let mut topics = Vec::new();
+    let mut steps = Steps::default();
     for topic in request.topics {
-        let asked = topic.partitions.into_iter();
-        let partitions =
-            asked.map(|asked| describe(asked.partition, find(broker, &image, &topic.topic, &asked))).collect();
+        let mut partitions = Vec::with_capacity(topic.partitions.len());
+        for asked in topic.partitions {
+            steps.next().await;
+            partitions.push(describe(asked.partition, find(broker, &image, &topic.topic, &asked)));
+        }
         topics.push(OffsetForLeaderTopicResult { topic: topic.topic, partitions });
     }
     OffsetForLeaderEpochResponse { topics, ..OffsetForLeaderEpochResponse::default() }

@@ -11,12 +11,12 @@
 
 use crate::Shared;
 use crate::batch_check::{self, CheckedBatch, Checking, DECOMPRESSED_BYTES_MAX};
-use crate::checks::Work;
-use crate::error::{Failure, kafka_offset};
+use crate::checks::{Steps, Work};
+use crate::error::Failure;
 use crate::partition::{Appended, Partition};
 use crate::topic_settings::TopicSettings;
 use crate::topics;
-use base::{Micros, Offset, TopicId, UnixMillis};
+use base::{Micros, TopicId};
 use control_core::{Image, Topic};
 use futures::future::join_all;
 use protocol::error_code::ErrorCode;
@@ -37,20 +37,30 @@ const NONE: i64 = -1;
 /// From this version on topics are named by their ids alone (KIP-516).
 const TOPIC_ID_VERSION: i16 = 13;
 
-/// What became of one partition's batch.
-struct Outcome {
-    index: i32,
-    log_start: Option<Offset>,
-    stamped: Option<UnixMillis>,
-    appended: Result<Appended, Failure>,
-    /// Where it was to be appended; its log tells how busy it is.
-    partition: Option<Partition>,
+/// A write to a log takes so long at the most while all is well, be it in the bucket. Kafka's timeout is for what follows its own: with one
+/// replica there is nothing to wait for, so a producer whose timeout is 0 is told that its batch is there. Here as well, then.
+const WAIT_LEAST: Duration = Duration::from_secs(1);
+
+/// Refused partitions of one request that are told in words why; beyond, the code says enough.
+const REASONS_TOLD_MAX: usize = 1000;
+
+/// A batch on its way, by the place of its partition in the answer.
+struct Enqueued {
+    topic: usize,
+    place: usize,
+    appended: Appended,
 }
 
-/// The partitions of one topic, as named by the request.
-struct TopicOutcome {
-    asked: TopicProduceData,
-    partitions: Vec<Outcome>,
+/// What comes of a request: its answer as it is if all that is enqueued becomes durable.
+#[derive(Default)]
+struct Outcome {
+    responses: Vec<TopicProduceResponse>,
+    enqueued: Vec<Enqueued>,
+    /// Where batches were to be appended; their logs tell how busy they are.
+    partitions: Vec<Partition>,
+    /// The first refusal.
+    refusal: Option<String>,
+    refusals: usize,
 }
 
 /// Enqueues the request's batches in order. The future that it returns waits until they are durable: `None` is acks=0 and all
@@ -64,8 +74,10 @@ pub(crate) async fn start(
     let began = broker.clock.now();
     let asked = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
     // Kafka's timeout is for waiting on other replicas, so acks=1 never had one.
-    let limit =
-        if request.acks == -1 { asked.min(broker.options.produce_wait_max) } else { broker.options.produce_wait_max };
+    let limit = match request.acks {
+        -1 => asked.max(WAIT_LEAST).min(broker.options.produce_wait_max),
+        _ => broker.options.produce_wait_max,
+    };
     let deadline = began.plus(limit);
     let acks = request.acks;
     // A setting that may change; what it acts on is looked at nowhere but by produces and after them.
@@ -84,20 +96,39 @@ pub(crate) async fn start(
         work: Work::of(frame_bytes, DECOMPRESSED_BYTES_MAX, deadline),
         told_left: batch_check::REFUSED_RECORDS_TOLD_MAX,
     };
-    let mut outcomes = Vec::new();
+    let mut outcome = Outcome::default();
+    let mut steps = Steps::default();
     for mut asked in std::mem::take(&mut request.topic_data) {
-        let mut partitions = Vec::new();
-        for data in std::mem::take(&mut asked.partition_data) {
-            partitions.push(enqueue(&broker, (&check, &mut checking), &asked, data).await);
+        let data = std::mem::take(&mut asked.partition_data);
+        let mut answers = Vec::with_capacity(data.len());
+        for data in data {
+            steps.next().await;
+            let place = (outcome.responses.len(), answers.len());
+            answers.push(enqueue(&broker, (&check, &mut checking), (&asked, data), (&mut outcome, place)).await);
         }
-        outcomes.push(TopicOutcome { asked, partitions });
+        outcome.responses.push(TopicProduceResponse {
+            name: asked.name,
+            topic_id: asked.topic_id,
+            partition_responses: answers,
+        });
     }
     async move {
-        let partitions = outcomes.iter_mut().flat_map(|topic| &mut topic.partitions);
-        let partitions: Vec<Partition> = partitions.filter_map(|outcome| outcome.partition.take()).collect();
-        let responses = join_all(outcomes.into_iter().map(|topic| confirm_topic(&broker, topic, deadline))).await;
+        let enqueued = std::mem::take(&mut outcome.enqueued).into_iter();
+        let waits = enqueued.map(async |it| (it.topic, it.place, confirm(&broker, it.appended, deadline).await));
+        for (topic, place, confirmed) in join_all(waits).await {
+            let Err(failure) = confirmed else { continue };
+            let (name, answer) = {
+                let topic = &outcome.responses[topic];
+                (topic.name.clone(), &topic.partition_responses[place])
+            };
+            let (index, log_start_offset) = (answer.index, answer.log_start_offset);
+            let refused = outcome.refuse(&name, index, log_start_offset, failure);
+            outcome.responses[topic].partition_responses[place] = refused;
+        }
+        let Outcome { responses, partitions, refusal, .. } = outcome;
         if acks == 0 {
-            return refused_partition(&responses);
+            // It is not answered: the connection is closed with the first refusal.
+            return refusal.map_or(Ok(None), |reason| Err(Failure::InvalidRequest(reason)));
         }
         // A client that heeds it sends nothing for so long; one that does not soon meets a broker that does not read on.
         let throttle = partitions.iter().map(Partition::throttle).max().unwrap_or_default();
@@ -136,33 +167,47 @@ fn keeps_too_much(request: &ProduceRequest, frame_bytes: usize) -> bool {
     batches < frame_bytes / 2
 }
 
+/// Enqueues one partition's batch; the answer, if what is enqueued becomes durable. A request may name a million partitions that are not
+/// there, so what is refused costs no more than that.
 async fn enqueue(
     broker: &Shared,
     (check, checking): (&Check, &mut Checking<'_>),
-    topic: &TopicProduceData,
-    data: PartitionProduceData,
-) -> Outcome {
+    (topic, data): (&TopicProduceData, PartitionProduceData),
+    (outcome, (topic_place, place)): (&mut Outcome, (usize, usize)),
+) -> PartitionProduceResponse {
     let index = data.index;
-    let appended = Err(Failure::UnknownPartition);
-    let mut outcome = Outcome { index, log_start: None, stamped: None, appended, partition: None };
     let checked = match &check.refused {
         Some(refused) => Err(refused.clone()),
         None => check_partition(broker, (check, checking), topic, data).await,
     };
-    match checked {
-        Ok((partition, batch)) => {
-            outcome.log_start = Some(partition.log_start());
-            outcome.stamped = batch.stamped();
-            let mut partition = partition;
-            outcome.appended = append(broker, &mut partition, &batch, check).await;
-            // Kafka answers a repeat with the original's time, also where it is the producer's.
-            let repeats = outcome.appended.as_ref().ok().and_then(|appended| appended.repeats);
-            outcome.stamped = repeats.or(outcome.stamped);
-            outcome.partition = Some(partition);
+    let mut log_start_offset = NONE;
+    let appended = match checked {
+        Ok((mut partition, batch)) => {
+            log_start_offset = partition.log_start().to_kafka();
+            let appended = append(broker, &mut partition, &batch, check).await;
+            outcome.partitions.push(partition);
+            appended.map(|appended| (batch.stamped(), appended))
         }
-        Err(failure) => outcome.appended = Err(failure),
+        Err(failure) => Err(failure),
+    };
+    match appended {
+        Ok((stamped, appended)) => {
+            // Kafka answers a repeat with the original's time, also where it is the producer's.
+            let stamped = appended.repeats.or(stamped);
+            let base_offset = appended.base.to_kafka();
+            outcome.enqueued.push(Enqueued { topic: topic_place, place, appended });
+            PartitionProduceResponse {
+                index,
+                error_code: ErrorCode::None.number(),
+                base_offset,
+                // A repeat's original may have no time.
+                log_append_time_ms: stamped.map_or(NONE, |stamp| stamp.0.max(NONE)),
+                log_start_offset,
+                ..PartitionProduceResponse::default()
+            }
+        }
+        Err(failure) => outcome.refuse(&topic.name, index, log_start_offset, failure),
     }
-    outcome
 }
 
 async fn check_partition(
@@ -248,49 +293,31 @@ async fn append(
     }
 }
 
-async fn confirm_topic(broker: &Shared, topic: TopicOutcome, deadline: Micros) -> TopicProduceResponse {
-    let confirmed = topic.partitions.into_iter().map(|outcome| confirm(broker, outcome, deadline));
-    TopicProduceResponse {
-        name: topic.asked.name,
-        topic_id: topic.asked.topic_id,
-        partition_responses: join_all(confirmed).await,
+/// Waits until the batch is durable.
+async fn confirm(broker: &Shared, appended: Appended, deadline: Micros) -> Result<(), Failure> {
+    let left = deadline.since(broker.clock.now());
+    match broker.clock.timeout(left, appended.confirmed()).await {
+        Some(true) => Ok(()),
+        Some(false) => Err(Failure::Unconfirmed),
+        None => Err(Failure::TimedOut),
     }
 }
 
-async fn confirm(broker: &Shared, outcome: Outcome, deadline: Micros) -> PartitionProduceResponse {
-    let log_start_offset = kafka_offset(outcome.log_start);
-    let confirmed = match outcome.appended {
-        Err(failure) => Err(failure),
-        Ok(appended) => {
-            let left = deadline.since(broker.clock.now());
-            let base = appended.base;
-            match broker.clock.timeout(left, appended.confirmed()).await {
-                Some(true) => Ok(base),
-                Some(false) => Err(Failure::Unconfirmed),
-                None => Err(Failure::TimedOut),
-            }
-        }
-    };
-    match confirmed {
-        Ok(base) => PartitionProduceResponse {
-            index: outcome.index,
-            error_code: ErrorCode::None.number(),
-            base_offset: base.to_kafka(),
-            // A repeat's original may have no time.
-            log_append_time_ms: outcome.stamped.map_or(NONE, |stamp| stamp.0.max(NONE)),
-            log_start_offset,
-            ..PartitionProduceResponse::default()
-        },
-        Err(failure) => PartitionProduceResponse {
-            index: outcome.index,
+impl Outcome {
+    /// The answer for a partition whose batch is not there.
+    fn refuse(&mut self, topic: &str, index: i32, log_start_offset: i64, failure: Failure) -> PartitionProduceResponse {
+        self.refusals += 1;
+        self.refusal.get_or_insert_with(|| format!("produce with acks=0 to '{topic}' partition {index}: {failure}"));
+        PartitionProduceResponse {
+            index,
             error_code: failure.code().number(),
             base_offset: NONE,
             log_append_time_ms: NONE,
             log_start_offset,
-            error_message: Some(failure.to_string()),
+            error_message: (self.refusals <= REASONS_TOLD_MAX).then(|| failure.to_string()),
             record_errors: refused_records(failure),
             ..PartitionProduceResponse::default()
-        },
+        }
     }
 }
 
@@ -298,14 +325,4 @@ fn refused_records(failure: Failure) -> Vec<BatchIndexAndErrorMessage> {
     let Failure::Records { records, .. } = failure else { return Vec::new() };
     let tell = |(batch_index, why)| BatchIndexAndErrorMessage { batch_index, batch_index_error_message: Some(why) };
     records.into_iter().map(tell).collect()
-}
-
-/// The first refusal, told as a failure: what acks=0 closes the connection with.
-fn refused_partition(responses: &[TopicProduceResponse]) -> Result<Option<ProduceResponse>, Failure> {
-    let refused = responses.iter().find_map(|topic| {
-        let wrong = topic.partition_responses.iter().find(|it| it.error_code != ErrorCode::None.number())?;
-        let reason = wrong.error_message.as_deref().unwrap_or_default();
-        Some(format!("produce with acks=0 to '{}' partition {}: {reason}", topic.name, wrong.index))
-    });
-    refused.map_or(Ok(None), |reason| Err(Failure::InvalidRequest(reason)))
 }

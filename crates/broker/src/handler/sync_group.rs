@@ -2,7 +2,8 @@
 
 use crate::Shared;
 use crate::error::Failure;
-use coordinator_core::{Answer, GroupError, Membership, SyncAnswer, SyncRequest};
+use crate::memory::FrameMemory;
+use coordinator_core::{Answer, Effects, GroupError, Groups, Membership, SyncAnswer, SyncRequest};
 use protocol::error_code::ErrorCode;
 use protocol::messages::sync_group_request::SyncGroupRequest;
 use protocol::messages::sync_group_response::SyncGroupResponse;
@@ -10,8 +11,14 @@ use protocol::messages::sync_group_response::SyncGroupResponse;
 /// From this version on a request must say what it believes the group's protocol to be.
 const PROTOCOL_VERSION: i16 = 5;
 
-pub(crate) async fn handle(broker: &Shared, request: SyncGroupRequest, version: i16) -> SyncGroupResponse {
-    match sync(broker, request, version).await {
+/// `memory` is that of the request's frame. It is held until the group has copied what it keeps, and not while the leader is waited for.
+pub(crate) async fn handle(
+    broker: &Shared,
+    request: SyncGroupRequest,
+    version: i16,
+    memory: FrameMemory,
+) -> SyncGroupResponse {
+    match sync(broker, request, version, memory).await {
         Ok(answer) => SyncGroupResponse {
             error_code: ErrorCode::None.number(),
             protocol_type: answer.protocol_type,
@@ -23,7 +30,12 @@ pub(crate) async fn handle(broker: &Shared, request: SyncGroupRequest, version: 
     }
 }
 
-async fn sync(broker: &Shared, request: SyncGroupRequest, version: i16) -> Result<SyncAnswer, Failure> {
+async fn sync(
+    broker: &Shared,
+    request: SyncGroupRequest,
+    version: i16,
+    memory: FrameMemory,
+) -> Result<SyncAnswer, Failure> {
     if request.group_id.is_empty() {
         return Err(GroupError::InvalidGroupId.into());
     }
@@ -42,7 +54,11 @@ async fn sync(broker: &Shared, request: SyncGroupRequest, version: i16) -> Resul
         protocol: request.protocol_name,
         assignments: request.assignments.into_iter().map(|it| (it.member_id, it.assignment)).collect(),
     };
-    let answer = shard.ask(broker, move |groups, now, ticket, fx| groups.sync(now, ticket, &request, fx)).await?;
+    let decide = move |groups: &mut Groups, now, ticket, fx: &mut Effects| {
+        groups.sync(now, ticket, &request, fx);
+        drop((request, memory));
+    };
+    let answer = shard.ask(broker, decide).await?;
     match answer {
         Answer::Sync(answer) => Ok(answer?),
         Answer::Join(answer) => Err(Failure::Unexpected(format!("a sync was answered by {answer:?}"))),

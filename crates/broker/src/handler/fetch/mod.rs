@@ -4,15 +4,18 @@
 //! until it has `min_bytes`, an error that reading met, or its time is up. A partition that is not there delays and hastens nothing
 //! unless it is all that is asked for, as in Kafka: a client that goes on asking for it must not be answered at once each time.
 //!
+//! What the request was made of is not kept while it waits, and the memory of its frame is given back: others need it.
+//!
 //! There are no transactions yet, so the last stable offset is the high watermark and no transaction was aborted.
 
 mod read;
 
 use self::read::{Progress, read_all};
 use crate::Shared;
+use crate::checks::Steps;
 use crate::error::{Failure, kafka_offset};
 use crate::fetch_session::{Asked, Told, TopicKey};
-use crate::memory;
+use crate::memory::{self, FrameMemory, Parking};
 use crate::partition::Partition;
 use crate::topics;
 use crate::waiter::Waiter;
@@ -29,6 +32,13 @@ use tokio::sync::OwnedSemaphorePermit;
 
 /// The isolation level of clients that want to see committed transactions only.
 const READ_COMMITTED: i8 = 1;
+
+/// The longest that a fetch waits while it holds the memory of its frame, because parked ones keep all that they may: Kafka's default of
+/// `fetch.max.wait.ms`.
+const CROWDED_WAIT_MAX: Duration = Duration::from_millis(500);
+
+/// What waking by a partition takes, roughly.
+const WATCH_BYTES: usize = 256;
 
 /// One partition of the request and what has been read of it.
 struct Slot {
@@ -47,25 +57,33 @@ struct Slot {
     seen: Offset,
 }
 
+/// `frame` is the memory of the request's frame: what is kept of it is counted there.
 pub(crate) async fn handle(
     broker: &Shared,
     request: FetchRequest,
     version: i16,
+    frame: &mut FrameMemory,
 ) -> (FetchResponse, Option<OwnedSemaphorePermit>) {
     let now = broker.clock.now();
     let (context, asked) = match broker.sessions.begin(now, &request, version) {
         Ok(begun) => begun,
         Err(failure) => return (refusal(0, &failure), None),
     };
-    let wait =
-        Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)).min(broker.options.fetch_wait_max);
+    let mut slots = resolve(broker, asked, context.keeps()).await;
+    let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
+    let wait = wait.min(match frame.park(&broker.frames.memory, kept_bytes(&request, &slots)) {
+        Parking::Free => broker.options.fetch_wait_max,
+        Parking::Brief => CROWDED_WAIT_MAX,
+        Parking::Never => Duration::ZERO,
+    });
     let mut progress = Progress::new(broker, &request, now, wait);
-    let mut slots = resolve(broker, asked, context.keeps());
+    let isolation_level = request.isolation_level;
+    drop(request);
     let everything: Vec<usize> = (0..slots.len()).collect();
     read_all(broker, &mut slots, &everything, &mut progress).await;
     park(broker, &mut slots, &mut progress, now.plus(wait)).await;
     let mut answers: Vec<(Asked, PartitionData)> =
-        slots.into_iter().map(|slot| describe_partition(slot, request.isolation_level)).collect();
+        slots.into_iter().map(|slot| describe_partition(slot, isolation_level)).collect();
     let random = || broker.clock.random();
     let session = context.finish(&broker.sessions, broker.clock.now(), &mut answers, |it| (&it.0, told(&it.1)), random);
     let session_id = match session {
@@ -78,14 +96,23 @@ pub(crate) async fn handle(
     (FetchResponse { session_id, responses: by_topic(answers), ..FetchResponse::default() }, progress.memory)
 }
 
+/// What a fetch takes while it waits, roughly.
+fn kept_bytes(request: &FetchRequest, slots: &[Slot]) -> usize {
+    let names: usize = request.topics.iter().map(|topic| topic.topic.len()).sum();
+    names + slots.len() * (size_of::<Slot>() + WATCH_BYTES)
+}
+
 fn refusal(session_id: i32, failure: &Failure) -> FetchResponse {
     FetchResponse { error_code: failure.code().number(), session_id, ..FetchResponse::default() }
 }
 
-fn resolve(broker: &Shared, asked: Vec<Asked>, keeps_names: bool) -> Vec<Slot> {
+async fn resolve(broker: &Shared, asked: Vec<Asked>, keeps_names: bool) -> Vec<Slot> {
     let image = broker.store.ledger().image();
     let mut last_name = None;
-    let slot = |mut asked: Asked| {
+    let mut slots = Vec::with_capacity(asked.len());
+    let mut steps = Steps::default();
+    for mut asked in asked {
+        steps.next().await;
         if keeps_names {
             remember_name(&image, &mut asked, &mut last_name);
         }
@@ -93,7 +120,7 @@ fn resolve(broker: &Shared, asked: Vec<Asked>, keeps_names: bool) -> Vec<Slot> {
             Ok((partition, batch_bytes_max)) => (Ok(Arc::new(partition)), batch_bytes_max),
             Err(failure) => (Err(failure), 0),
         };
-        Slot {
+        slots.push(Slot {
             batch_bytes_max,
             is_absent: matches!(found, Err(Failure::UnknownPartition | Failure::UnknownTopicId)),
             found,
@@ -102,9 +129,9 @@ fn resolve(broker: &Shared, asked: Vec<Asked>, keeps_names: bool) -> Vec<Slot> {
             diverging: None,
             seen: Offset::from_kafka(asked.offset).unwrap_or_default(),
             asked,
-        }
-    };
-    asked.into_iter().map(slot).collect()
+        });
+    }
+    slots
 }
 
 /// Partitions of one topic stand together and share its name.
