@@ -23,6 +23,7 @@ use protocol::frame::{self, RequestFrame, RequestHeader};
 use protocol::wire::{DecodeError, EncodeError, Message, Rope};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use tokio::sync::OwnedSemaphorePermit;
 
 /// Only produce requests carry bulk data. Any other frame above this is refused, because what it decodes to takes more memory
 /// than its bytes.
@@ -173,9 +174,8 @@ async fn handle(broker: &Shared, request: Request) -> Result<Answer, Unserved> {
     let version = reply.version;
     let rope = match reply.key {
         ApiKey::Fetch => {
-            let (response, records) = fetch::handle(broker, reply.body(frame)?, version, &mut held.frame).await;
-            held.answer = records;
-            reply.encode(&response)
+            let answered = fetch::handle(broker, reply.body(frame)?, version, &mut held.frame).await;
+            reply.encode_held(answered, &mut held)
         }
         ApiKey::ListOffsets => reply.encode(&list_offsets::handle(broker, reply.body(frame)?, version).await),
         ApiKey::Metadata => reply.encode(&metadata::handle(broker, reply.body(frame)?, version).await),
@@ -193,26 +193,16 @@ async fn handle(broker: &Shared, request: Request) -> Result<Answer, Unserved> {
         ApiKey::LeaveGroup => reply.encode(&leave_group::handle(broker, reply.body(frame)?, version).await),
         ApiKey::OffsetCommit => reply.encode(&offset_commit::handle(broker, reply.body(frame)?, version).await),
         ApiKey::OffsetFetch => {
-            let (response, memory) = offset_fetch::handle(broker, reply.body(frame)?, version).await;
-            held.answer = memory;
-            reply.encode(&response)
+            reply.encode_held(offset_fetch::handle(broker, reply.body(frame)?, version).await, &mut held)
         }
         ApiKey::OffsetDelete => reply.encode(&offset_delete::handle(broker, reply.body(frame)?).await),
         ApiKey::DescribeGroups => {
-            let (response, memory) = describe_groups::handle(broker, reply.body(frame)?, version).await;
-            held.answer = memory;
-            reply.encode(&response)
+            reply.encode_held(describe_groups::handle(broker, reply.body(frame)?, version).await, &mut held)
         }
-        ApiKey::ListGroups => {
-            let (response, memory) = list_groups::handle(broker, reply.body(frame)?).await;
-            held.answer = memory;
-            reply.encode(&response)
-        }
+        ApiKey::ListGroups => reply.encode_held(list_groups::handle(broker, reply.body(frame)?).await, &mut held),
         ApiKey::DeleteGroups => reply.encode(&delete_groups::handle(broker, reply.body(frame)?).await),
         ApiKey::CreateTopics => {
-            let (response, memory) = create_topics::handle(broker, reply.body(frame)?, version).await;
-            held.answer = memory;
-            reply.encode(&response)
+            reply.encode_held(create_topics::handle(broker, reply.body(frame)?, version).await, &mut held)
         }
         ApiKey::DeleteTopics => reply.encode(&delete_topics::handle(broker, reply.body(frame)?, version).await),
         ApiKey::DeleteRecords => reply.encode(&delete_records::handle(broker, reply.body(frame)?).await),
@@ -257,6 +247,16 @@ impl Reply {
 
     fn body<R: protocol::wire::Request>(&self, frame: RequestFrame) -> Result<R, Unserved> {
         frame.body().map_err(|error| Unserved::Body { key: self.key, version: self.version, error })
+    }
+
+    /// The same with the memory that was got for it.
+    fn encode_held<M: Message>(
+        &self,
+        (response, memory): (M, Option<OwnedSemaphorePermit>),
+        held: &mut Held,
+    ) -> Result<Rope, Unserved> {
+        held.answer = memory;
+        self.encode(&response)
     }
 
     fn encode<M: Message>(&self, response: &M) -> Result<Rope, Unserved> {
