@@ -454,12 +454,14 @@ impl Stream {
         if bytes > log.batch_bytes_max {
             return Err(AppendError::TooLarge { bytes, bytes_max: log.batch_bytes_max });
         }
+        // Where this start has ended nobody makes room any more, so that whoever came back would come back for ever.
+        let later = |error| if shared.has_stopped() { AppendError::NotOwner } else { error };
         let mut front = lock(&log.front);
         if self.stream.is_over() {
             return Err(AppendError::NotOwner);
         }
         if self.stream.is_moving.load(Ordering::Acquire) || log.has_failed() {
-            return Err(AppendError::Busy);
+            return Err(later(AppendError::Busy));
         }
         if front.closed {
             return Err(AppendError::NotOwner);
@@ -476,17 +478,17 @@ impl Stream {
             return Ok(Appended::Repeat(original));
         }
         if log.is_full.load(Ordering::Acquire) {
-            return Err(AppendError::Busy);
+            return Err(later(AppendError::Busy));
         }
         let after = batch.range.next;
         if !self.may_give_out_below(after) && planted!("numbered beyond the ceiling", true, false) {
-            return Err(AppendError::TooFarAhead);
+            return Err(later(AppendError::TooFarAhead));
         }
         let entry = WalEntry { stream: self.stream.id, stream_epoch: self.stream.epoch, batch };
         let waited = front.appender.waiting_bytes();
         if front.appender.accept(shared.world.clock.now(), entry).is_err() {
             front.refused_bytes = front.refused_bytes.max(bytes);
-            return Err(AppendError::Busy);
+            return Err(later(AppendError::Busy));
         }
         let (confirms, confirmation) = oneshot::channel();
         front.confirmations.push_back(confirms);

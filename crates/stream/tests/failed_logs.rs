@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use stream::wal::WalOptions;
-use stream::{Appended, NamedWal, Options, ReadError, Store, WalTarget};
+use stream::{AppendError, Appended, NamedWal, Options, ReadError, Store, WalTarget};
 use stream_core::testing::batch;
 use world::World;
 
@@ -182,9 +182,12 @@ fn a_start_whose_only_log_fails_uploads_what_is_in_memory() {
         let world = on_device(world, root, &device);
         let only = vec![NamedWal::default_of(ring(root, "fast"))];
         let (store, ids) = spilled_and_not(&world, root, only).await;
+        let stream = store.stream(ids[2]).unwrap();
         device.fail();
-        assert!(enqueue(&store.stream(ids[2]).unwrap(), batch(0, 1, 700)).await.is_err(), "its fate is unknown");
+        assert!(enqueue(&stream, batch(0, 1, 700)).await.is_err(), "its fate is unknown");
         assert!(store.stopped().await.contains("the device is gone"));
+        let after = stream.append(batch(0, 1, 700));
+        assert!(matches!(after, Err(AppendError::NotOwner)), "nobody comes back for it: {after:?}");
         store.drain(Duration::from_secs(10)).await;
         assert_eq!(in_bucket(&store, ids[1]), Offset(10));
     });

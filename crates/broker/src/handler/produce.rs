@@ -255,9 +255,11 @@ async fn append(
                     return Err(error.into());
                 };
                 let left = deadline.since(broker.clock.now());
-                if broker.clock.timeout(left, partition.room()).await.is_none() {
+                if left.is_zero() || broker.clock.timeout(left, partition.room()).await.is_none() {
                     return Err(error.into());
                 }
+                // There may be room for less than this batch: whoever makes more must have a turn.
+                tokio::task::yield_now().await;
             }
             Err(AppendError::ProducersAway) => {
                 let left = deadline.since(broker.clock.now());
