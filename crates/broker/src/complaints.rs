@@ -1,6 +1,8 @@
 //! Log lines that a peer can cause in any number: a few a second, and how many more there were.
 
 use base::Micros;
+use std::fmt::Display;
+use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::time::Duration;
 use world::lock;
@@ -23,8 +25,17 @@ struct Lines {
 }
 
 impl Complaints {
+    /// Says what became of a peer's connection, as a warning where a line may be written.
+    pub(crate) fn tell(&self, now: Micros, peer: SocketAddr, what: impl Display) {
+        match self.may_say(now) {
+            Some(0) => tracing::warn!(%peer, "connection {what}"),
+            Some(unsaid) => tracing::warn!(%peer, unsaid, "connection {what}"),
+            None => tracing::debug!(%peer, "connection {what}"),
+        }
+    }
+
     /// Whether a line may be written now; if so, how many were left out since the last one that was.
-    pub(crate) fn may_say(&self, now: Micros) -> Option<u64> {
+    fn may_say(&self, now: Micros) -> Option<u64> {
         let mut lines = lock(&self.second);
         if now.since(lines.began) >= SECOND {
             (lines.began, lines.said) = (now, 0);

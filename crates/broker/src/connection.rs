@@ -89,11 +89,7 @@ pub(crate) async fn serve(
         | Ended::Unserved(_)
         | Ended::Write(WriteError::Stalled | WriteError::GaveWay) => {
             // One client can cause as many of these as it likes.
-            match broker.complaints.may_say(broker.clock.now()) {
-                Some(0) => tracing::warn!(%peer, "connection closed: {ended}"),
-                Some(unsaid) => tracing::warn!(%peer, unsaid, "connection closed: {ended}"),
-                None => tracing::debug!(%peer, "connection closed: {ended}"),
-            }
+            broker.complaints.tell(broker.clock.now(), peer, format_args!("closed: {ended}"));
         }
     }
 }

@@ -120,11 +120,7 @@ fn admit(broker: &Arc<Shared>, socket: Box<dyn Connection>, peer: SocketAddr) {
         Ok(number) => number,
         Err(refused) => {
             // One client can cause as many of these as it likes.
-            match broker.complaints.may_say(broker.clock.now()) {
-                Some(0) => tracing::warn!(%peer, "connection refused: {refused}"),
-                Some(unsaid) => tracing::warn!(%peer, unsaid, "connection refused: {refused}"),
-                None => tracing::debug!(%peer, "connection refused: {refused}"),
-            }
+            broker.complaints.tell(broker.clock.now(), peer, format_args!("refused: {refused}"));
             return;
         }
     };
