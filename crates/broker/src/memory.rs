@@ -22,6 +22,9 @@ const LEAST_SHARE_PART: usize = 16;
 /// starts must learn in time that this one lives.
 pub(crate) const SMALL_ANSWER_BYTES_MAX: usize = 4096;
 
+/// An answer is made of values and of bytes: what it tells is there so often.
+pub(crate) const COPIES: usize = 2;
+
 /// Frames of at most so many bytes are medium; what clients send in practice mostly is.
 const MEDIUM_FRAME_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// And small.

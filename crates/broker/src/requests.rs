@@ -5,6 +5,7 @@
 use crate::error::Failure;
 use base::{NodeEpoch, NodeId};
 use control_core::Node;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -16,8 +17,23 @@ pub(crate) fn doubled<K: Ord + Clone>(named: impl Iterator<Item = K>) -> BTreeSe
 
 /// What a request names, each once, at its first place: who asks for the same thing again gets no greater answer.
 pub(crate) fn once<T, K: Ord>(named: Vec<T>, key: impl Fn(&T) -> K) -> Vec<T> {
-    let mut seen = BTreeSet::new();
-    named.into_iter().filter(|it| seen.insert(key(it))).collect()
+    merged(named, key, |_, _| ())
+}
+
+/// The same, where `join` adds to the first what else is asked of it.
+pub(crate) fn merged<T, K: Ord>(named: Vec<T>, key: impl Fn(&T) -> K, join: impl Fn(&mut T, T)) -> Vec<T> {
+    let mut merged: Vec<T> = Vec::new();
+    let mut places = BTreeMap::new();
+    for it in named {
+        match places.entry(key(&it)) {
+            Entry::Occupied(place) => join(&mut merged[*place.get()], it),
+            Entry::Vacant(place) => {
+                place.insert(merged.len());
+                merged.push(it);
+            }
+        }
+    }
+    merged
 }
 
 /// A request of a few bytes can ask for any number of partitions, each of which takes memory for good: nothing is done of one that

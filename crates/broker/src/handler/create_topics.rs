@@ -3,6 +3,7 @@
 use crate::Shared;
 use crate::error::Failure;
 use crate::handler::describe_configs;
+use crate::memory::COPIES;
 use crate::requests;
 use crate::topic_name;
 use crate::topics::{self, CheckedTopic, NewTopic};
@@ -109,7 +110,7 @@ impl NewConfigs<'_> {
 /// Bytes that settings take as values and as bytes, about.
 fn bytes_of(configs: &[CreatableTopicConfigs]) -> usize {
     let texts = |it: &CreatableTopicConfigs| it.name.len() + it.value.as_ref().map_or(0, String::len);
-    configs.iter().map(|it| size_of::<CreatableTopicConfigs>() + 2 * texts(it)).sum()
+    configs.iter().map(|it| size_of::<CreatableTopicConfigs>() + COPIES * texts(it)).sum()
 }
 
 /// How many partitions a topic asks for, as Kafka counts them before it looks at anything else.

@@ -3,6 +3,7 @@
 use crate::Shared;
 use crate::authorized;
 use crate::error::Failure;
+use crate::memory::COPIES;
 use crate::requests;
 use coordinator_core::{Description, GroupError, MemberDescription};
 use protocol::api::Resource;
@@ -16,9 +17,6 @@ const NOT_FOUND_VERSION: i16 = 6;
 
 /// The state of a group that does not exist.
 const DEAD: &str = "Dead";
-
-/// A description is made of values and of bytes.
-const COPIES: usize = 2;
 
 /// Answers with the memory that was got for it.
 pub(crate) async fn handle(

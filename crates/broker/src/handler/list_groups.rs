@@ -3,6 +3,7 @@
 use crate::Shared;
 use crate::coordinator::Shard;
 use crate::error::Failure;
+use crate::memory::COPIES;
 use coordinator_core::{GroupSummary, Groups, State};
 use protocol::messages::list_groups_request::ListGroupsRequest;
 use protocol::messages::list_groups_response::{ListGroupsResponse, ListedGroup};
@@ -12,9 +13,6 @@ use tokio::sync::OwnedSemaphorePermit;
 
 /// The only type of group that is served.
 const CLASSIC: &str = "classic";
-
-/// A list is made of values and of bytes.
-const COPIES: usize = 2;
 
 /// The states that a group can be in.
 const STATES: [State; 4] = [State::Empty, State::PreparingRebalance, State::CompletingRebalance, State::Stable];

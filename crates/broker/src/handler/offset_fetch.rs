@@ -5,6 +5,7 @@
 use crate::Shared;
 use crate::checks::Steps;
 use crate::error::Failure;
+use crate::memory::COPIES;
 use crate::{requests, topics};
 use base::TopicId;
 use control_core::Image;
@@ -74,18 +75,13 @@ pub(crate) async fn handle(
 
 /// Each group once, with all that is asked of it, each topic of it once, and each partition of that.
 fn merged(asked: Vec<OffsetFetchRequestGroup>) -> Vec<OffsetFetchRequestGroup> {
-    let mut merged: Vec<OffsetFetchRequestGroup> = Vec::new();
-    let mut places: BTreeMap<String, usize> = BTreeMap::new();
-    for group in asked {
-        if let Some(place) = places.get(&group.group_id) {
-            let known = &mut merged[*place].topics;
+    let join =
+        |known: &mut OffsetFetchRequestGroup, more: OffsetFetchRequestGroup| match (&mut known.topics, more.topics) {
+            (Some(known), Some(more)) => known.extend(more),
             // Who names no topics asks for all.
-            *known = known.take().zip(group.topics).map(|(known, more)| known.into_iter().chain(more).collect());
-        } else {
-            places.insert(group.group_id.clone(), merged.len());
-            merged.push(group);
-        }
-    }
+            (known, _) => *known = None,
+        };
+    let mut merged = requests::merged(asked, |group| group.group_id.clone(), join);
     for group in &mut merged {
         group.topics = group.topics.take().map(merged_topics);
     }
@@ -93,17 +89,10 @@ fn merged(asked: Vec<OffsetFetchRequestGroup>) -> Vec<OffsetFetchRequestGroup> {
 }
 
 fn merged_topics(asked: Vec<OffsetFetchRequestTopics>) -> Vec<OffsetFetchRequestTopics> {
-    let mut merged: Vec<OffsetFetchRequestTopics> = Vec::new();
-    let mut places: BTreeMap<_, usize> = BTreeMap::new();
-    for topic in asked {
-        let key = (topic.topic_id, topic.name.clone());
-        if let Some(place) = places.get(&key) {
-            merged[*place].partition_indexes.extend(topic.partition_indexes);
-        } else {
-            places.insert(key, merged.len());
-            merged.push(topic);
-        }
-    }
+    let join = |known: &mut OffsetFetchRequestTopics, more: OffsetFetchRequestTopics| {
+        known.partition_indexes.extend(more.partition_indexes);
+    };
+    let mut merged = requests::merged(asked, |topic| (topic.topic_id, topic.name.clone()), join);
     for topic in &mut merged {
         topic.partition_indexes = requests::once(std::mem::take(&mut topic.partition_indexes), |index| *index);
     }
@@ -133,7 +122,7 @@ async fn fetch_groups(
 
 /// Bytes that offsets take in an answer, as values and as bytes, about.
 fn bytes_of<'a>(offsets: impl Iterator<Item = Chosen<'a>>) -> usize {
-    offsets.map(|(_, _, committed)| OFFSET_BYTES + 2 * committed.metadata.len()).sum()
+    offsets.map(|(_, _, committed)| OFFSET_BYTES + COPIES * committed.metadata.len()).sum()
 }
 
 async fn fetch_group(
