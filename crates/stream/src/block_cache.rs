@@ -20,6 +20,9 @@ use world::lock;
 /// What an entry costs besides its bytes, roughly.
 const ENTRY_OVERHEAD_BYTES: u64 = 200;
 
+/// So many readers that have begun an entry make it a shared one.
+const SHARED_BY: u32 = 2;
+
 /// What is cached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Key {
@@ -62,11 +65,16 @@ pub(crate) struct BlockCache(Arc<Mutex<State>>);
 struct State {
     bytes_max: u64,
     entries: BTreeMap<Key, Entry>,
-    /// By the time of the last read: what several readers have begun, and the rest.
-    shared: Segment,
-    rest: Segment,
+    segments: Segments,
     clock: u64,
     claimed: BTreeMap<Key, watch::Receiver<()>>,
+}
+
+/// By the time of the last read: what several readers have begun, and the rest.
+#[derive(Default)]
+struct Segments {
+    shared: Segment,
+    rest: Segment,
 }
 
 /// Entries of one kind; the first leaves first.
@@ -81,7 +89,6 @@ struct Entry {
     bytes: u64,
     /// Readers that have begun it.
     readers: u32,
-    is_shared: bool,
     age: u64,
 }
 
@@ -99,8 +106,7 @@ impl BlockCache {
         BlockCache(Arc::new(Mutex::new(State {
             bytes_max,
             entries: BTreeMap::new(),
-            shared: Segment::default(),
-            rest: Segment::default(),
+            segments: Segments::default(),
             clock: 0,
             claimed: BTreeMap::new(),
         })))
@@ -159,13 +165,15 @@ impl State {
     fn touch(&mut self, key: Key, visit: Visit) -> Option<Value> {
         self.clock += 1;
         let entry = self.entries.get_mut(&key)?;
-        let segment = if entry.is_shared { &mut self.shared } else { &mut self.rest };
-        segment.remove(entry);
-        entry.readers = entry.readers.saturating_add(u32::from(visit == Visit::Begin));
-        entry.is_shared = entry.readers > 1 || matches!(entry.value, Value::Index(_));
+        self.segments.of(entry).remove(entry);
+        let begun = match entry.value {
+            // Whoever reads an object reads its index.
+            Value::Index(_) => SHARED_BY,
+            Value::Bytes(_) => u32::from(visit == Visit::Begin),
+        };
+        entry.readers = entry.readers.saturating_add(begun);
         entry.age = self.clock;
-        let segment = if entry.is_shared { &mut self.shared } else { &mut self.rest };
-        segment.add(entry, key);
+        self.segments.of(entry).add(entry, key);
         let value = entry.value.clone();
         self.make_room();
         Some(value)
@@ -178,32 +186,36 @@ impl State {
                 Value::Bytes(bytes) => bytes.len() as u64,
             };
         self.clock += 1;
-        let entry = Entry { value, bytes, readers: 0, is_shared: false, age: self.clock };
-        self.rest.add(&entry, key);
+        let entry = Entry { value, bytes, readers: 0, age: self.clock };
+        self.segments.of(&entry).add(&entry, key);
         if let Some(old) = self.entries.insert(key, entry) {
-            let segment = if old.is_shared { &mut self.shared } else { &mut self.rest };
-            segment.remove(&old);
+            self.segments.of(&old).remove(&old);
         }
         self.make_room();
     }
 
     fn make_room(&mut self) {
-        while self.shared.bytes > self.bytes_max / 2 {
-            let Some((_, key)) = self.shared.by_age.first_key_value() else { break };
+        while self.segments.shared.bytes > self.bytes_max / 2 {
+            let Some((_, key)) = self.segments.shared.by_age.first_key_value() else { break };
             let key = *key;
             let Some(entry) = self.entries.get_mut(&key) else { break };
-            self.shared.remove(entry);
-            // It has to be begun twice again.
-            (entry.readers, entry.is_shared) = (0, false);
+            self.segments.shared.remove(entry);
             self.clock += 1;
-            entry.age = self.clock;
-            self.rest.add(entry, key);
+            // It has to be begun twice again.
+            (entry.readers, entry.age) = (0, self.clock);
+            self.segments.rest.add(entry, key);
         }
-        while self.shared.bytes + self.rest.bytes > self.bytes_max {
-            let Some((_, oldest)) = self.rest.by_age.first_key_value() else { break };
+        while self.segments.shared.bytes + self.segments.rest.bytes > self.bytes_max {
+            let Some((_, oldest)) = self.segments.rest.by_age.first_key_value() else { break };
             let Some(gone) = self.entries.remove(oldest) else { break };
-            self.rest.remove(&gone);
+            self.segments.rest.remove(&gone);
         }
+    }
+}
+
+impl Segments {
+    fn of(&mut self, entry: &Entry) -> &mut Segment {
+        if entry.readers >= SHARED_BY { &mut self.shared } else { &mut self.rest }
     }
 }
 
@@ -238,8 +250,9 @@ mod tests {
     fn held(cache: &BlockCache) -> u64 {
         let state = lock(&cache.0);
         let sum: u64 = state.entries.values().map(|entry| entry.bytes).sum();
-        assert_eq!(sum, state.shared.bytes + state.rest.bytes);
-        assert_eq!(state.entries.len(), state.shared.by_age.len() + state.rest.by_age.len());
+        let Segments { shared, rest } = &state.segments;
+        assert_eq!(sum, shared.bytes + rest.bytes);
+        assert_eq!(state.entries.len(), shared.by_age.len() + rest.by_age.len());
         sum
     }
 
