@@ -207,7 +207,7 @@ impl CompactionOptions {
 }
 
 /// Bytes that are held in memory.
-fn in_memory(bytes: u64) -> usize {
+pub(crate) fn in_memory(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 

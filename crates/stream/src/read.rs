@@ -9,14 +9,14 @@ use crate::block_cache::{Claim, Found, Key, Value, Visit};
 use crate::keys::data_key;
 use crate::object_index::read_index_by;
 use crate::open_stream::OpenStream;
-use crate::shared::{Shared, committed_in};
+use crate::options::in_memory;
+use crate::shared::{LogReader, Shared, committed_in};
 use crate::store::{ReadBatches, ReadError};
-use crate::wal::{WalReadError, WalReader, WalSpan};
+use crate::wal::{WalReadError, WalSpan};
 use base::{ObjectId, Offset, OffsetRange, StreamId, WalId, planted};
 use bytes::Bytes;
 use control::LedgerError;
 use control_core::Reference;
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -33,9 +33,6 @@ const READERS_MAX: usize = 4096;
 /// What is read ahead for all readers is at most this part of the block cache: with it, what lies between them has room as well.
 const READ_AHEAD_PART: u64 = 4;
 
-/// Reads of one log at a time.
-const SPILLED_READS_MAX: usize = 2;
-
 /// How often a plan is made anew before the reader is told to come again.
 const PLANS_MAX: usize = 8;
 
@@ -49,8 +46,6 @@ pub(crate) struct ColdReads {
     gets: Semaphore,
     /// Bounds GETs that nobody waits for yet.
     prefetches: Arc<Semaphore>,
-    /// Bounds reads of each log.
-    spilled: Mutex<BTreeMap<WalId, Arc<Semaphore>>>,
     /// Reads that met what is not what was written.
     pub(crate) corrupt: AtomicU64,
 }
@@ -64,7 +59,6 @@ enum Fault {
 
 impl ColdReads {
     pub(crate) fn new(options: &crate::Options) -> ColdReads {
-        let in_memory = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
         let requests_max = options.requests_max.max(1);
         let ahead = ReadAheadLimits {
             bytes_max: in_memory(options.read_ahead_bytes_max),
@@ -76,13 +70,8 @@ impl ColdReads {
             ahead: Mutex::new(ReadAhead::new(ahead)),
             gets: Semaphore::new(requests_max),
             prefetches: Arc::new(Semaphore::new(requests_max)),
-            spilled: Mutex::default(),
             corrupt: AtomicU64::new(0),
         }
-    }
-
-    fn spilled_of(&self, wal: WalId) -> Arc<Semaphore> {
-        lock(&self.spilled).entry(wal).or_insert_with(|| Arc::new(Semaphore::new(SPILLED_READS_MAX))).clone()
     }
 
     /// Tells the operator: a client is told by an error code, and may pass it over. Clients ask again and again.
@@ -219,8 +208,7 @@ async fn spilled(shared: &Shared, stream: StreamId, place: Place, range: OffsetR
             }
             Found::Claimed(claim) => Some(claim),
         };
-        let Some(reader) = shared.reader(place.wal) else {
-            lock(&shared.cold.spilled).remove(&place.wal);
+        let Some(reader) = shared.log_reader(place.wal) else {
             return Err(Fault::Stale(format!("write-ahead log {} is closed", place.wal)));
         };
         let read = read_spilled(shared, place, reader, left).await;
@@ -240,10 +228,9 @@ async fn spilled(shared: &Shared, stream: StreamId, place: Place, range: OffsetR
     }
 }
 
-/// Reads from a log, for as long as that. A device that hangs holds a thread of those that all files share for each read
-/// which it has been given: so it is given few, and who waits longer is told so.
-async fn read_spilled(shared: &Shared, place: Place, reader: WalReader, left: Duration) -> Result<Bytes, WalReadError> {
-    let places = shared.cold.spilled_of(place.wal);
+/// Reads from a log, for as long as that; who waits longer is told so. The read holds its place until it ends, whoever waits for it.
+async fn read_spilled(shared: &Shared, place: Place, log: LogReader, left: Duration) -> Result<Bytes, WalReadError> {
+    let LogReader { reader, places } = log;
     let (sender, receiver) = oneshot::channel();
     let clock = shared.world.clock.clone();
     let read = async {
@@ -299,8 +286,9 @@ async fn cold(
         Ok(index) => blocks_of(&index, stream),
         Err(error) => return Err(resolve(shared, stream, from, reference.object, error).await),
     };
-    let at_once = usize::try_from(shared.options.read_ahead_bytes_max).unwrap_or(usize::MAX);
-    let wanted = blocks_for(&spans(&blocks), from, room.min(at_once));
+    let at_once = in_memory(shared.options.read_ahead_bytes_max);
+    let spans = spans(&blocks);
+    let wanted = blocks_for(&spans, from, room.min(at_once));
     let Some(first) = blocks.get(wanted.start).filter(|block| block.range.contains(from)) else {
         return Err(Fault::Error(ReadError::Corrupt(format!(
             "object {} holds nothing of stream {stream} at offset {from}, which it is referenced for",
@@ -319,7 +307,7 @@ async fn cold(
         Added::Some => {}
     }
     let ahead = lock(&shared.cold.ahead).advance(stream, from, batches.next);
-    read_ahead(shared, reference.object, &blocks, batches.next, ahead);
+    read_ahead(shared, reference.object, (&blocks, &spans), batches.next, ahead);
     Ok(true)
 }
 
@@ -459,11 +447,17 @@ fn is_worth_another_try<T>(read: &Result<T, StoreFault>, tries: &mut usize) -> b
 }
 
 /// Fetches what a sequential reader will ask for next, unless enough of that is under way.
-fn read_ahead(shared: &Arc<Shared>, object: ObjectId, blocks: &[BlockEntry], next: Offset, bytes: usize) {
+fn read_ahead(
+    shared: &Arc<Shared>,
+    object: ObjectId,
+    (blocks, spans): (&[BlockEntry], &[BlockSpan]),
+    next: Offset,
+    bytes: usize,
+) {
     if bytes == 0 {
         return;
     }
-    let range = blocks_for(&spans(blocks), next, bytes);
+    let range = blocks_for(spans, next, bytes);
     let is_here = |block: &&BlockEntry| shared.blocks.has(Key::Block(object, block.position));
     let here = blocks[range.clone()].iter().take_while(is_here);
     let (count, held) = here.fold((0, 0), |(count, held), block| (count + 1, held + block.len as usize));

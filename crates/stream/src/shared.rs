@@ -35,6 +35,23 @@ use stream_core::cache::LogCache;
 use tokio::sync::{Notify, Semaphore, watch};
 use world::{World, lock};
 
+/// Reads of one log that clients wait for, at a time.
+const CLIENTS_READS_MAX: usize = 2;
+
+/// Where spilled runs of a log are read.
+#[derive(Clone)]
+pub(crate) struct LogReader {
+    pub(crate) reader: WalReader,
+    /// Bounds what is read for clients: a device that hangs holds a thread of those that all files share for each read which it was given.
+    pub(crate) places: Arc<Semaphore>,
+}
+
+impl LogReader {
+    pub(crate) fn of(reader: WalReader) -> LogReader {
+        LogReader { reader, places: Arc::new(Semaphore::new(CLIENTS_READS_MAX)) }
+    }
+}
+
 /// One start of one broker.
 pub(crate) struct Shared {
     pub(crate) world: World,
@@ -53,7 +70,7 @@ pub(crate) struct Shared {
     pub(crate) cache: Mutex<LogCache>,
     pub(crate) streams: Mutex<BTreeMap<StreamId, Arc<OpenStream>>>,
     /// By WAL, this start's own and those that it recovers: where spilled runs are read.
-    pub(crate) readers: Mutex<BTreeMap<WalId, WalReader>>,
+    pub(crate) readers: Mutex<BTreeMap<WalId, LogReader>>,
     pub(crate) dead: DeadWals,
     pub(crate) counters: Mutex<Counters>,
     pub(crate) blocks: BlockCache,
@@ -164,6 +181,10 @@ impl Shared {
     }
 
     pub(crate) fn reader(&self, wal: WalId) -> Option<WalReader> {
+        self.log_reader(wal).map(|it| it.reader)
+    }
+
+    pub(crate) fn log_reader(&self, wal: WalId) -> Option<LogReader> {
         lock(&self.readers).get(&wal).cloned()
     }
 }

@@ -14,7 +14,7 @@ use crate::options::{Options, StoreProbe};
 use crate::producers::ProducerMemory;
 use crate::read::ColdReads;
 use crate::recover::{self, Recovery};
-use crate::shared::Shared;
+use crate::shared::{LogReader, Shared};
 use crate::store::{NamedWal, StartError, StartRequest, WalTarget, index_of};
 use crate::take_over::DeadWals;
 use crate::wal::{self, ObjectWal, Patience, Recovered, RingFile, Wal, WalOpenError, WalOptions};
@@ -333,7 +333,7 @@ pub(crate) fn share_of(
     logs: Vec<Arc<Log>>,
 ) -> Arc<Shared> {
     let options = request.options.clone();
-    let readers = logs.iter().map(|log| (log.id, world::lock(&log.wal).reader())).collect();
+    let readers = logs.iter().map(|log| (log.id, LogReader::of(world::lock(&log.wal).reader()))).collect();
     Arc::new(Shared {
         world: world.clone(),
         objects: Objects::of(objects),

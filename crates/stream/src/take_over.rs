@@ -4,7 +4,7 @@
 //! adopted in memory counts for nothing in this. Its fences stay (B5). One task for each WAL; they take turns at reading their tails.
 
 use crate::recover::tenures;
-use crate::shared::Shared;
+use crate::shared::{LogReader, Shared};
 use crate::upload::{self, Source, UploadEnd};
 use crate::wal::{self, WalReader};
 use base::{Offset, StreamEpoch, StreamId, WalId, WalPosition, planted};
@@ -63,7 +63,7 @@ pub(crate) fn take_over(shared: &Arc<Shared>, adopted: Adopted) {
             return;
         }
     };
-    lock(&shared.readers).extend(reader.map(|reader| (wal, reader)));
+    lock(&shared.readers).extend(reader.map(|reader| (wal, LogReader::of(reader))));
     let below_end = found.iter().take_while(|group| group.end <= end);
     let parts = fold_producers(below_end, |stream, epoch| bound(&image, stream, epoch), shared.world.clock.wall());
     shared.producers.adopt(wal, planted!("producers of a dead log forgotten", parts, BTreeMap::new()));
