@@ -16,6 +16,7 @@ use crate::keys::data_key;
 use crate::options::Options;
 use crate::quarantine;
 use crate::recover::tenures;
+use crate::recover_alone::{Standing, logs_left};
 use crate::shared::Shared;
 use crate::store::{StartError, WalChoice};
 use crate::upload::{put_for_ever, submit_for_ever};
@@ -106,9 +107,13 @@ pub async fn abandon_logs(
         rings.push(RingFile::open_found(world, &patience, found).await.map_err(|error| failed(&error))?);
     }
     // Recoveries that were cut short: their caller knows of them. One that seals a log from here on lives.
-    let cut_short = alone::recoverers_alone(&ledger.image(), &request.wals);
+    let meant = logs_left(&ledger.image()).into_iter().filter(|log| request.wals.contains(&log.wal));
+    let cut_short = meant.filter_map(|log| match log.standing {
+        Standing::Recovering(start) => Some(start),
+        _ => None,
+    });
     let (node_id, node_epoch) = alone::register(world, &objects, &ledger).await?;
-    alone::declare_dead(&ledger, cut_short.into_iter()).await?;
+    alone::declare_dead(&ledger, cut_short).await?;
     if let Some(why) = in_use(&ledger.image(), &request) {
         return Err(StartError(why));
     }

@@ -89,17 +89,6 @@ pub(crate) fn share(
     shared
 }
 
-/// Those of its kind that the ledger takes for alive and that have sealed one of these logs.
-pub(crate) fn recoverers_alone(image: &Image, wals: &BTreeSet<WalId>) -> BTreeSet<NodeEpoch> {
-    let sealed_by = |wal| match image.wals.get(wal)?.state {
-        WalState::Sealed { recoverer, .. } => Some(recoverer),
-        WalState::Open => None,
-    };
-    let is_alone =
-        |start: &NodeEpoch| image.is_alive(*start) && image.nodes.get(start).is_some_and(|node| !node.is_broker());
-    wals.iter().filter_map(sealed_by).filter(is_alone).collect()
-}
-
 /// Its work is done: gives the streams to brokers that live, answers how many, and is no more.
 pub(crate) async fn hand_on_and_leave(shared: &Shared, streams: &BTreeSet<StreamId>) -> Result<usize, StartError> {
     let handed_on = hand_on(shared, streams).await?;

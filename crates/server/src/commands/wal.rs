@@ -134,7 +134,11 @@ impl Left {
 }
 
 fn listed(wals: &BTreeSet<WalId>) -> String {
-    wals.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    texts(wals).join(", ")
+}
+
+fn texts(wals: &BTreeSet<WalId>) -> Vec<String> {
+    wals.iter().map(ToString::to_string).collect()
 }
 
 /// Addresses of those whom the ledger takes for alive that somebody answers at.
@@ -485,7 +489,6 @@ impl Plan {
             }
             told
         };
-        let texts = |wals: &BTreeSet<WalId>| wals.iter().map(ToString::to_string).collect::<Vec<_>>();
         json!({
             "executed": done.is_some(),
             "handed_on": done.map(|(handed_on, _)| handed_on),
