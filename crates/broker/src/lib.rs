@@ -19,6 +19,7 @@ mod coordinator;
 mod dispatch;
 mod error;
 mod fetch_session;
+mod flat_names;
 mod frame;
 mod handler;
 mod hello;

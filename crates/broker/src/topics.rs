@@ -6,6 +6,7 @@
 //! are placements, not copies.
 
 use crate::error::Failure;
+use crate::flat_names::FlatNames;
 use crate::settings::Scope;
 use crate::{Shared, requests, topic_name, topic_settings, uuid, wals};
 use base::{NodeEpoch, NodeId, StreamId, TopicId, WalIndex};
@@ -47,7 +48,7 @@ pub(crate) fn check(broker: &Shared, image: &Image, topic: &NewTopic) -> Result<
     if image.topic(&topic.name).is_some() {
         return Err(Failure::TopicExists(topic.name.clone()));
     }
-    check_collision(&topic.name, image)?;
+    broker.creating.check_collision(&topic.name, image)?;
     let partitions = if topic.partitions == -1 { broker.options.num_partitions } else { topic.partitions };
     if partitions < 1 {
         return Err(Failure::InvalidPartitions(format!("a topic has at least 1 partition, not {partitions}")));
@@ -91,10 +92,6 @@ fn count(partitions: i32) -> usize {
     usize::try_from(partitions).unwrap_or(0)
 }
 
-fn check_collision(name: &str, image: &Image) -> Result<(), Failure> {
-    topic_name::collision(name, image.topic_names.keys()).map_or(Ok(()), |other| Err(collides(name, other)))
-}
-
 fn collides(name: &str, other: &str) -> Failure {
     Failure::InvalidTopic(format!(
         "'{name}' collides with the topic '{other}': '.' and '_' are the same in metric names"
@@ -106,6 +103,8 @@ fn collides(name: &str, other: &str) -> Failure {
 pub(crate) struct Creating {
     /// Names, by what they are in metric names.
     names: Mutex<BTreeMap<String, String>>,
+    /// Those that an image shows.
+    present: FlatNames,
     /// Partitions.
     partitions: Mutex<usize>,
 }
@@ -129,6 +128,10 @@ struct Claim<'a> {
 }
 
 impl Creating {
+    fn check_collision(&self, name: &str, image: &Image) -> Result<(), Failure> {
+        self.present.collision(name, image).map_or(Ok(()), |other| Err(collides(name, &other)))
+    }
+
     /// Whether the cluster may have so many more partitions. What others are creating counts only for [`Creating::take_room`].
     pub(crate) fn check_room(&self, broker: &Shared, image: &Image, asked: usize) -> Result<(), Failure> {
         let (present, most) = (image.streams.len(), broker.options.cluster_partitions_max);
@@ -176,7 +179,7 @@ pub(crate) async fn create(
     let _claim = broker.creating.claim(&topic.name)?;
     let _room = broker.creating.take_room(broker, count(checked.partitions))?;
     // What has been created between the check and the claim is in the image now.
-    check_collision(&topic.name, &broker.store.ledger().image())?;
+    broker.creating.check_collision(&topic.name, &broker.store.ledger().image())?;
     for (name, value) in &topic.configs {
         if let Some(caveat) = Scope::Topic.find(name).and_then(|setting| setting.caveat()) {
             tracing::info!(topic = %topic.name, "{name}={value} {caveat}");

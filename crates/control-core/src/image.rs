@@ -35,7 +35,7 @@ pub struct Image {
     /// Topics by id.
     pub topics: OrdMap<TopicId, Arc<Topic>>,
     /// Topic ids by name.
-    pub topic_names: OrdMap<String, TopicId>,
+    pub topic_names: TopicNames,
     /// Last stream epoch of each deleted topic's partitions by name, so that a new one of that name starts no lower. Bounded.
     pub deleted_epochs: OrdMap<String, StreamEpoch>,
     /// What a new topic of a name that `deleted_epochs` does not know starts at: no lower than any epoch that was dropped from there.
@@ -53,6 +53,9 @@ pub struct Image {
     /// Next to hand out; never one twice.
     pub next_producer_id: i64,
 }
+
+/// Topic ids by name.
+pub type TopicNames = OrdMap<String, TopicId>;
 
 /// Settings by Kafka's names, by whose they are.
 pub type Settings = OrdMap<SettingsScope, Arc<BTreeMap<String, String>>>;

@@ -3,8 +3,9 @@
 //! What may be built upon outside the ledger are answers that no later image takes back: dead, deleted, sealed, committed,
 //! trimmed, orphaned. An answer such as "alive" or "ownerless" is a hint for what to ask the ledger next.
 
-use crate::{Image, Node, NodeState, StreamRecord, Tenure, Topic, WalRecord, WalState};
+use crate::{Image, Node, NodeState, StreamRecord, Tenure, Topic, TopicNames, WalRecord, WalState};
 use base::{NodeEpoch, NodeId, ObjectId, OffsetRange, StreamEpoch, StreamId, TopicId, WalId, planted};
+use imbl::ordmap::DiffItem;
 use std::sync::Arc;
 
 impl Image {
@@ -114,6 +115,15 @@ impl Image {
     #[must_use]
     pub fn topic(&self, name: &str) -> Option<&Arc<Topic>> {
         self.topic_names.get(name).and_then(|id| self.topics.get(id))
+    }
+
+    /// What names of topics have come (true) and gone (false) since `before`. Costs what has changed, not what there is.
+    pub fn changed_names<'a>(&'a self, before: &'a TopicNames) -> impl Iterator<Item = (&'a String, bool)> {
+        before.diff(&self.topic_names).filter_map(|change| match change {
+            DiffItem::Add(name, _) => Some((name, true)),
+            DiffItem::Remove(name, _) => Some((name, false)),
+            DiffItem::Update { .. } => None,
+        })
     }
 
     /// A topic's streams by partition number; empty for an unknown topic.
