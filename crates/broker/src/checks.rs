@@ -91,7 +91,10 @@ impl Steps {
 }
 
 /// These one after the other, in such steps.
-pub(crate) fn in_steps<T: Send>(items: Vec<T>) -> impl Stream<Item = T> + Send {
+pub(crate) fn in_steps<I>(items: I) -> impl Stream<Item = I::Item> + Send
+where
+    I: IntoIterator<Item: Send, IntoIter: Send>,
+{
     stream::unfold((items.into_iter(), Steps::default()), |(mut items, mut steps)| async move {
         let item = items.next()?;
         steps.next().await;

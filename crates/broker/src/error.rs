@@ -30,6 +30,8 @@ pub(crate) enum Failure {
     InvalidPartitions(String),
     #[error("one request may create at most {most} partitions")]
     TooManyPartitions { most: i32 },
+    #[error("one request may name at most {most}")]
+    TooManyNames { most: usize },
     #[error(
         "the cluster has {present} partitions, and {asked} more would be above the {most} that this broker's memory allows: delete \
          topics, or give the brokers more --memory"
@@ -136,9 +138,10 @@ impl Failure {
             Failure::InvalidTopic(_) => ErrorCode::InvalidTopicException,
             Failure::TopicExists(_) => ErrorCode::TopicAlreadyExists,
             Failure::InvalidPartitions(_) => ErrorCode::InvalidPartitions,
-            Failure::TooManyPartitions { .. } | Failure::ClusterFull { .. } | Failure::DeletionByPolicy => {
-                ErrorCode::PolicyViolation
-            }
+            Failure::TooManyPartitions { .. }
+            | Failure::TooManyNames { .. }
+            | Failure::ClusterFull { .. }
+            | Failure::DeletionByPolicy => ErrorCode::PolicyViolation,
             Failure::InvalidReplicationFactor(_) => ErrorCode::InvalidReplicationFactor,
             Failure::InvalidAssignment(_) => ErrorCode::InvalidReplicaAssignment,
             Failure::InvalidConfig(_) => ErrorCode::InvalidConfig,

@@ -2,17 +2,116 @@
 //!
 //! Refusals are Kafka's words where it has some.
 
+use crate::checks::Steps;
 use crate::error::Failure;
 use base::{NodeEpoch, NodeId};
 use control_core::Node;
+use protocol::error_code::ErrorCode;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// What a request names more than once. Who reads the answer could not tell which question it belongs to.
 pub(crate) fn doubled<K: Ord + Clone>(named: impl Iterator<Item = K>) -> BTreeSet<K> {
     let mut seen = BTreeSet::new();
     named.filter(|key| !seen.insert(key.clone())).collect()
+}
+
+/// Names of topics, or resources, in one request of an administrator at the most. Kafka's controller makes so many records of one request.
+pub(crate) const NAMES_MAX: usize = 10_000;
+
+/// Changes of one request that are asked of the ledger at the same time: it puts so many into one entry.
+pub(crate) const CHANGES_TOGETHER_MAX: usize = control_core::ANSWERED_MAX;
+
+/// Refusals of one request that are told in words; beyond, the code says enough: a request may name a million things that are not there.
+const REASONS_TOLD_MAX: usize = 1000;
+
+/// The reasons that an answer tells.
+#[derive(Debug, Default)]
+pub(crate) struct Reasons(usize);
+
+impl Reasons {
+    /// One refusal more, in words where there is room.
+    pub(crate) fn tell(&mut self, failure: &Failure) -> Option<String> {
+        self.0 += 1;
+        (self.0 <= REASONS_TOLD_MAX).then(|| failure.to_string())
+    }
+
+    /// A result's code and words.
+    pub(crate) fn of<T>(&mut self, outcome: &Result<T, Failure>) -> (i16, Option<String>) {
+        match outcome {
+            Ok(_) => (ErrorCode::None.number(), None),
+            Err(failure) => (failure.code().number(), self.tell(failure)),
+        }
+    }
+}
+
+/// What an answer may take yet while it is made in several places at once.
+#[derive(Debug)]
+pub(crate) struct Left(AtomicUsize);
+
+impl Left {
+    pub(crate) fn new(bytes: usize) -> Left {
+        Left(AtomicUsize::new(bytes))
+    }
+
+    /// Whether there is anything left.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        if self.0.load(Ordering::Relaxed) == 0 { Err(Failure::too_much_for_one_answer()) } else { Ok(()) }
+    }
+
+    /// So much less. Only one request has it, and does one thing at a time.
+    pub(crate) fn spend(&self, bytes: usize) {
+        self.0.store(self.0.load(Ordering::Relaxed).saturating_sub(bytes), Ordering::Relaxed);
+    }
+}
+
+/// How often a request names the thing at this place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Named {
+    Once,
+    /// The first of several times.
+    First,
+    /// It has been named before.
+    Again,
+}
+
+/// The same of each place, in their order. Others have their turns meanwhile.
+pub(crate) async fn named<K: Ord + Send>(keys: Vec<K>) -> Vec<Named> {
+    let (mut places, mut named, mut steps) = (BTreeMap::new(), Vec::new(), Steps::default());
+    for key in keys {
+        steps.next().await;
+        let it = match places.entry(key) {
+            Entry::Occupied(first) => {
+                named[*first.get()] = Named::First;
+                Named::Again
+            }
+            Entry::Vacant(free) => {
+                free.insert(named.len());
+                Named::Once
+            }
+        };
+        named.push(it);
+    }
+    named
+}
+
+/// These names, each once, at its first place; with turns for others.
+pub(crate) async fn once_each(names: Vec<String>) -> Vec<String> {
+    let named = named(names.iter().collect()).await;
+    names.into_iter().zip(named).filter(|(_, named)| *named != Named::Again).map(|(name, _)| name).collect()
+}
+
+/// What becomes of what a request names, where only the first of it was looked for.
+pub(crate) fn rest_too_much<T>(first: Vec<Result<T, Failure>>) -> impl Iterator<Item = Result<T, Failure>> {
+    first.into_iter().chain(std::iter::repeat_with(|| Err(Failure::too_much_for_one_answer())))
+}
+
+/// Nothing is done of a request that names too much.
+pub(crate) fn check_names(named: &[Named]) -> Result<(), Failure> {
+    let different = named.iter().filter(|it| **it != Named::Again).count();
+    if different > NAMES_MAX { Err(Failure::TooManyNames { most: NAMES_MAX }) } else { Ok(()) }
 }
 
 /// What a request names, each once, at its first place: who asks for the same thing again gets no greater answer.
@@ -108,6 +207,18 @@ mod tests {
         assert!(check_partitions([4, -1, 7].into_iter(), 10).is_err());
         assert!(check_partitions([11].into_iter(), 10).is_err());
         assert!(check_partitions([i64::MAX, i64::MAX].into_iter(), 10).is_err());
+    }
+
+    #[tokio::test]
+    async fn names_are_counted_once_however_often_they_stand_there() {
+        assert_eq!(named(vec![1, 2, 1, 1]).await, [Named::First, Named::Once, Named::Again, Named::Again]);
+        let all = (0..NAMES_MAX).chain([0, 1]);
+        assert!(check_names(&named(all.clone().collect()).await).is_ok());
+        let refused = check_names(&named(all.chain([NAMES_MAX]).collect()).await).unwrap_err();
+        assert_eq!(refused.code(), ErrorCode::PolicyViolation);
+        let mut reasons = Reasons::default();
+        let told = (0..=REASONS_TOLD_MAX).filter(|_| reasons.tell(&refused).is_some()).count();
+        assert_eq!(told, REASONS_TOLD_MAX);
     }
 
     #[test]

@@ -515,6 +515,48 @@ async fn answers_leave_only_when_the_log_has_confirmed() {
     running.broker.stop().await;
 }
 
+/// Many groups of one request wait for the log together, whatever is asked of them, and are told in their order.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_about_many_groups_writes_to_the_log_once_for_each_partition() {
+    const GROUPS: usize = 60;
+    let (running, mut client, id) = started().await;
+    let names: Vec<String> = (0..GROUPS).map(|number| format!("g{number}")).collect();
+    for name in names.iter().step_by(2) {
+        assert_eq!(commit(&mut client, 8, &commit_request(name, 8, id, 7)).await[0], 0);
+    }
+    let puts = || running.gate.wal_puts.load(Ordering::Relaxed);
+    let is_there = |place: usize| place.is_multiple_of(2);
+
+    let before = puts();
+    let request = DescribeGroupsRequest { groups: names.clone(), ..DescribeGroupsRequest::default() };
+    let described = client.call(6, &request).await.groups;
+    assert!(described.iter().map(|it| &it.group_id).eq(&names));
+    let expected = (0..GROUPS).map(|place| if is_there(place) { (0, "Empty") } else { (69, "Dead") });
+    assert!(described.iter().map(|it| (it.error_code, it.group_state.as_str())).eq(expected));
+    assert_eq!(described[1].error_message.as_deref(), Some("Group g1 not found."));
+    let all_described = puts();
+    assert!((1..20).contains(&(all_described - before)), "{} writes", all_described - before);
+
+    let group = |name: &String| OffsetFetchRequestGroup { group_id: name.clone(), ..Default::default() };
+    let groups = names.iter().map(|name| OffsetFetchRequestGroup { topics: None, ..group(name) }).collect();
+    let fetched = client.call(8, &OffsetFetchRequest { groups, ..OffsetFetchRequest::default() }).await.groups;
+    assert!(fetched.iter().map(|it| &it.group_id).eq(&names));
+    let expected = (0..GROUPS).map(|place| (0, usize::from(is_there(place))));
+    assert!(fetched.iter().map(|it| (it.error_code, it.topics.len())).eq(expected));
+    let all_fetched = puts();
+    assert!((1..20).contains(&(all_fetched - all_described)), "{} writes", all_fetched - all_described);
+
+    let request = DeleteGroupsRequest { groups_names: names.clone() };
+    let results = client.call(2, &request).await.results;
+    assert!(results.iter().map(|it| &it.group_id).eq(&names));
+    let expected = (0..GROUPS).map(|place| if is_there(place) { 0 } else { 69 });
+    assert!(results.iter().map(|it| it.error_code).eq(expected));
+    let all_deleted = puts();
+    assert!((1..20).contains(&(all_deleted - all_fetched)), "{} writes", all_deleted - all_fetched);
+    assert!(client.call(2, &request).await.results.iter().all(|it| it.error_code == 69));
+    running.broker.stop().await;
+}
+
 /// While the partitions of groups move from one log to another, one that has moved proves nothing of one that has not.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_list_of_groups_waits_for_every_log_that_they_lie_in() {

@@ -7,7 +7,13 @@ mod support;
 use broker::BrokerOptions;
 use bytes::Bytes;
 use coordinator_core::GroupOptions;
+use protocol::messages::create_partitions_request::{CreatePartitionsRequest, CreatePartitionsTopic};
+use protocol::messages::create_topics_request::{CreatableTopic, CreateTopicsRequest};
+use protocol::messages::delete_groups_request::DeleteGroupsRequest;
+use protocol::messages::delete_topics_request::{DeleteTopicState, DeleteTopicsRequest};
+use protocol::messages::describe_groups_request::DescribeGroupsRequest;
 use protocol::messages::find_coordinator_request::FindCoordinatorRequest;
+use protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, IncrementalAlterConfigsRequest};
 use protocol::messages::join_group_request::{JoinGroupRequest, JoinGroupRequestProtocol};
 use protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
 use protocol::messages::offset_for_leader_epoch_request::{
@@ -103,6 +109,85 @@ async fn others_are_served_while_partitions_by_the_hundred_thousand_are_looked_f
     let (_, answer) = heavy.receive::<OffsetForLeaderEpochRequest>(3).await;
     assert_eq!(answer.topics[0].partitions.len(), usize::try_from(MANY).unwrap());
     running.broker.stop().await;
+}
+
+/// The same for administrators: what Kafka's controller would not do in one go is not begun, and costs little for each name.
+#[tokio::test]
+async fn others_are_served_while_administrators_name_a_hundred_thousand_things() {
+    const MANY: usize = 100_000;
+    const VIOLATION: i16 = 44;
+    let running = start(BrokerOptions::default()).await;
+    let mut heavy = running.client().await;
+    assert_eq!(heavy.create("heavy", 1, &[]).await, 0);
+    let mut other = running.client().await;
+    let name = |number: usize| format!("t.{number}");
+
+    let topic = |number| CreatableTopic { name: name(number), num_partitions: 0, ..CreatableTopic::default() };
+    let request = CreateTopicsRequest { topics: (0..MANY).map(topic).collect(), ..CreateTopicsRequest::default() };
+    heavy.send(7, &request).await;
+    serves(&mut other, &mut heavy).await;
+    let (_, answer) = heavy.receive::<CreateTopicsRequest>(7).await;
+    refused(answer.topics.iter().map(|it| (it.error_code, it.error_message.as_ref())), &[(VIOLATION, MANY)]);
+
+    let topic = |number| CreatePartitionsTopic { name: name(number), count: 2, assignments: None };
+    let topics = (0..MANY).map(topic).collect();
+    heavy.send(3, &CreatePartitionsRequest { topics, ..CreatePartitionsRequest::default() }).await;
+    serves(&mut other, &mut heavy).await;
+    let (_, answer) = heavy.receive::<CreatePartitionsRequest>(3).await;
+    refused(answer.results.iter().map(|it| (it.error_code, it.error_message.as_ref())), &[(VIOLATION, MANY)]);
+
+    let topic = |number| DeleteTopicState { name: Some(name(number)), ..DeleteTopicState::default() };
+    let topics = (0..MANY).map(topic).collect();
+    heavy.send(6, &DeleteTopicsRequest { topics, ..DeleteTopicsRequest::default() }).await;
+    serves(&mut other, &mut heavy).await;
+    let (_, answer) = heavy.receive::<DeleteTopicsRequest>(6).await;
+    refused(answer.responses.iter().map(|it| (it.error_code, it.error_message.as_ref())), &[(VIOLATION, MANY)]);
+
+    let resource =
+        |number| AlterConfigsResource { resource_type: 32, resource_name: name(number), ..Default::default() };
+    let resources = (0..MANY).map(resource).collect();
+    heavy.send(1, &IncrementalAlterConfigsRequest { resources, validate_only: false }).await;
+    serves(&mut other, &mut heavy).await;
+    let (_, answer) = heavy.receive::<IncrementalAlterConfigsRequest>(1).await;
+    refused(answer.responses.iter().map(|it| (it.error_code, it.error_message.as_ref())), &[(VIOLATION, MANY)]);
+    running.broker.stop().await;
+}
+
+#[tokio::test]
+async fn others_are_served_while_groups_by_the_hundred_thousand_are_looked_for() {
+    const MANY: usize = 110_000;
+    const ABSENT: i16 = 69;
+    const INVALID: i16 = 42;
+    let running = start(BrokerOptions { offsets_topic_partitions: 3, ..BrokerOptions::default() }).await;
+    let mut heavy = running.client().await;
+    assert_eq!(heavy.create("heavy", 1, &[]).await, 0);
+    let find = FindCoordinatorRequest { coordinator_keys: vec!["g".to_owned()], ..Default::default() };
+    assert_eq!(heavy.call(4, &find).await.coordinators[0].error_code, 0);
+    let mut other = running.client().await;
+    let groups: Vec<String> = (0..MANY).map(|number| format!("g{number}")).collect();
+    heavy.send(6, &DescribeGroupsRequest { groups: groups.clone(), ..DescribeGroupsRequest::default() }).await;
+    serves(&mut other, &mut heavy).await;
+    let (_, answer) = heavy.receive::<DescribeGroupsRequest>(6).await;
+    let expected = [(ABSENT, 100_000), (INVALID, MANY - 100_000)];
+    refused(answer.groups.iter().map(|it| (it.error_code, it.error_message.as_ref())), &expected);
+
+    heavy.send(2, &DeleteGroupsRequest { groups_names: groups }).await;
+    serves(&mut other, &mut heavy).await;
+    let (_, answer) = heavy.receive::<DeleteGroupsRequest>(2).await;
+    assert!(answer.results.iter().map(|it| it.error_code).eq(codes(&expected)));
+    running.broker.stop().await;
+}
+
+/// So many times each code, one after the other.
+fn codes(expected: &[(i16, usize)]) -> impl Iterator<Item = i16> {
+    expected.iter().flat_map(|(code, count)| std::iter::repeat_n(*code, *count))
+}
+
+/// All are refused, and the first thousand in words.
+fn refused<'a>(told: impl Iterator<Item = (i16, Option<&'a String>)> + Clone, expected: &[(i16, usize)]) {
+    assert!(told.clone().map(|(code, _)| code).eq(codes(expected)));
+    let worded = told.clone().take_while(|(_, why)| why.is_some()).count();
+    assert_eq!((worded, told.skip(worded).any(|(_, why)| why.is_some())), (1000, false));
 }
 
 async fn serves(other: &mut Client, heavy: &mut Client) {

@@ -9,10 +9,12 @@
 //! keeps the groups' time, and has logs that have become long copied (`compact`). Nothing here decides about safety by a clock.
 
 mod compact;
+mod each;
 mod load;
 mod shard;
 mod topic;
 
+pub(crate) use each::GROUPS_MAX;
 pub(crate) use shard::{GroupMemory, Shard};
 pub(crate) use topic::{NAME as TOPIC_NAME, ensure as ensure_topic, find as find_topic, partition_of};
 

@@ -6,13 +6,15 @@
 //! addition; where two brokers change one list at once, the later one counts.
 
 use crate::Shared;
+use crate::checks::in_steps;
 use crate::error::Failure;
 use crate::handler::describe_configs::{self, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP, TOPIC};
+use crate::requests::{self, Named, Reasons};
 use crate::settings::{self, Change, Changes, Described, Operation, Scope, Update, View, Wanted, Wrong, change};
-use crate::{requests, topic_name, topic_settings, topics, wals};
+use crate::{topic_name, topic_settings, topics, wals};
 use base::{NodeEpoch, TopicId};
 use control_core::{Command, Image, SettingsScope};
-use protocol::error_code::ErrorCode;
+use futures::stream::StreamExt;
 use protocol::messages::alter_configs_request::AlterConfigsRequest;
 use protocol::messages::alter_configs_response::{AlterConfigsResourceResponse, AlterConfigsResponse};
 use protocol::messages::incremental_alter_configs_request::IncrementalAlterConfigsRequest;
@@ -20,6 +22,7 @@ use protocol::messages::incremental_alter_configs_response::{
     AlterConfigsResourceResponse as ChangedResource, IncrementalAlterConfigsResponse,
 };
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
 use std::time::Duration;
 
 /// The requests name no timeout of their own.
@@ -33,16 +36,18 @@ type Resource = (i8, String);
 
 /// Says all settings that a resource shall have.
 pub(crate) async fn replace(broker: &Shared, request: AlterConfigsRequest) -> AlterConfigsResponse {
-    let wanted = request.resources.into_iter().map(|resource| {
+    let wanted = in_steps(request.resources).map(|resource| {
         let pairs = resource.configs.into_iter().map(|config| (config.name, config.value)).collect();
         ((resource.resource_type, resource.resource_name), Ok(Wanted::Exactly(pairs)))
     });
-    let outcomes = alter(broker, wanted.collect(), request.validate_only).await;
-    let responses = outcomes.into_iter().map(|((resource_type, resource_name), outcome)| {
-        let (error_code, error_message) = told(outcome);
-        AlterConfigsResourceResponse { error_code, error_message, resource_type, resource_name }
-    });
-    AlterConfigsResponse { responses: responses.collect(), ..AlterConfigsResponse::default() }
+    let answer = |(resource_type, resource_name), (error_code, error_message)| AlterConfigsResourceResponse {
+        error_code,
+        error_message,
+        resource_type,
+        resource_name,
+    };
+    let responses = alter(broker, wanted.collect().await, request.validate_only, answer).await;
+    AlterConfigsResponse { responses, ..AlterConfigsResponse::default() }
 }
 
 /// Says what changes.
@@ -50,7 +55,7 @@ pub(crate) async fn change(
     broker: &Shared,
     request: IncrementalAlterConfigsRequest,
 ) -> IncrementalAlterConfigsResponse {
-    let wanted = request.resources.into_iter().map(|resource| {
+    let wanted = in_steps(request.resources).map(|resource| {
         let change = |config: protocol::messages::incremental_alter_configs_request::AlterableConfig| {
             let unknown = || Failure::InvalidRequest(format!("Unknown operation {}", config.config_operation));
             let operation = Operation::of(config.config_operation).ok_or_else(unknown)?;
@@ -59,46 +64,55 @@ pub(crate) async fn change(
         let changes: Result<Vec<Change>, Failure> = resource.configs.into_iter().map(change).collect();
         ((resource.resource_type, resource.resource_name), changes.map(Wanted::Changes))
     });
-    let outcomes = alter(broker, wanted.collect(), request.validate_only).await;
-    let responses = outcomes.into_iter().map(|((resource_type, resource_name), outcome)| {
-        let (error_code, error_message) = told(outcome);
-        ChangedResource { error_code, error_message, resource_type, resource_name }
-    });
-    IncrementalAlterConfigsResponse { responses: responses.collect(), ..IncrementalAlterConfigsResponse::default() }
+    let answer = |(resource_type, resource_name), (error_code, error_message)| ChangedResource {
+        error_code,
+        error_message,
+        resource_type,
+        resource_name,
+    };
+    let responses = alter(broker, wanted.collect().await, request.validate_only, answer).await;
+    IncrementalAlterConfigsResponse { responses, ..IncrementalAlterConfigsResponse::default() }
 }
 
-fn told(outcome: Result<(), Failure>) -> (i16, Option<String>) {
-    match outcome {
-        Ok(()) => (ErrorCode::None.number(), None),
-        Err(failure) => (failure.code().number(), Some(failure.to_string())),
-    }
-}
-
-async fn alter(
+/// `answer` is given each resource with what became of it: its code, and why in words.
+async fn alter<A>(
     broker: &Shared,
     wanted: Vec<(Resource, Result<Wanted, Failure>)>,
     validate_only: bool,
-) -> Vec<(Resource, Result<(), Failure>)> {
-    let doubled = requests::doubled(wanted.iter().map(|(resource, _)| resource));
-    let doubled: BTreeSet<Resource> = doubled.into_iter().cloned().collect();
+    answer: impl Fn(Resource, (i16, Option<String>)) -> A,
+) -> Vec<A> {
+    let named = requests::named(wanted.iter().map(|(resource, _)| resource).collect()).await;
+    let checked = requests::check_names(&named);
+    let mut reasons = Reasons::default();
+    let mut wanted = pin!(in_steps(wanted.into_iter().zip(named)));
+    let mut answers = Vec::new();
+    if checked.is_err() {
+        while let Some(((resource, _), _)) = wanted.next().await {
+            answers.push(answer(resource, reasons.of(&checked)));
+        }
+        return answers;
+    }
     let _one_at_a_time = broker.altering.lock().await;
-    let image = broker.store.ledger().image();
-    let outcomes = wanted.into_iter().map(|(resource, wanted)| {
-        let planned = if doubled.contains(&resource) {
-            Err(Failure::InvalidRequest("Each resource must appear at most once.".to_owned()))
-        } else {
-            wanted.and_then(|wanted| plan(broker, &image, &resource, wanted))
-        };
-        async move {
+    let image = &broker.store.ledger().image();
+    let mut outcomes = wanted
+        .map(async |((resource, wanted), named)| {
+            let planned = if named == Named::Once {
+                wanted.and_then(|wanted| plan(broker, image, &resource, wanted))
+            } else {
+                Err(Failure::InvalidRequest("Each resource must appear at most once.".to_owned()))
+            };
             let outcome = match planned {
                 Ok(command) if !validate_only => topics::submit(broker, command, ALTER_WAIT_MAX).await,
                 Ok(_) => Ok(()),
                 Err(failure) => Err(failure),
             };
             (resource, outcome)
-        }
-    });
-    futures::future::join_all(outcomes).await
+        })
+        .buffered(requests::CHANGES_TOGETHER_MAX);
+    while let Some((resource, outcome)) = outcomes.next().await {
+        answers.push(answer(resource, reasons.of(&outcome)));
+    }
+    answers
 }
 
 fn plan(broker: &Shared, image: &Image, resource: &Resource, wanted: Wanted) -> Result<Command, Failure> {

@@ -3,36 +3,46 @@
 //! The ledger adds the partitions only where the topic still has as many as this broker saw, so that requests which cross each other
 //! are judged one after the other. Refusals are in Kafka's words.
 
+use crate::checks::in_steps;
 use crate::error::Failure;
-use crate::{Shared, requests, topic_name, topics};
-use base::{NodeEpoch, TopicId};
+use crate::requests::{self, Named, Reasons};
+use crate::{Shared, topic_name, topics};
+use base::{Micros, NodeEpoch, TopicId};
 use control_core::Image;
-use futures::future::join_all;
-use protocol::error_code::ErrorCode;
+use futures::stream::StreamExt;
 use protocol::messages::create_partitions_request::{
     CreatePartitionsAssignment, CreatePartitionsRequest, CreatePartitionsTopic,
 };
 use protocol::messages::create_partitions_response::{CreatePartitionsResponse, CreatePartitionsTopicResult};
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 pub(crate) async fn handle(broker: &Shared, request: CreatePartitionsRequest) -> CreatePartitionsResponse {
     let limit = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
-    let image = broker.store.ledger().image();
-    let doubled = requests::doubled(request.topics.iter().map(|topic| topic.name.as_str()));
-    let more = request.topics.iter().map(|asked| more_partitions(&image, asked));
-    let checked = requests::check_partitions(more, broker.options.topic_partitions_max);
-    let mut answered = BTreeSet::new();
-    let results = request.topics.iter().filter_map(|asked| {
-        let checked = if doubled.contains(asked.name.as_str()) {
-            Err(Failure::InvalidRequest("Duplicate topic name.".to_owned()))
-        } else {
-            checked.clone()
-        };
-        // A name that the request has twice gets one answer, as Kafka's does.
-        answered.insert(asked.name.as_str()).then(|| grow(broker, asked, checked, request.validate_only, limit))
+    let until = broker.clock.now().plus(limit);
+    let named = requests::named(request.topics.iter().map(|topic| topic.name.as_str()).collect()).await;
+    let checked = &requests::check_names(&named).and_then(|()| {
+        let image = broker.store.ledger().image();
+        let more = request.topics.iter().map(|asked| more_partitions(&image, asked));
+        requests::check_partitions(more, broker.options.topic_partitions_max)
     });
-    CreatePartitionsResponse { results: join_all(results).await, ..CreatePartitionsResponse::default() }
+    let mut reasons = Reasons::default();
+    // A name that the request has twice gets one answer, as Kafka's does.
+    let asked = in_steps(request.topics.into_iter().zip(named).filter(|(_, named)| *named != Named::Again));
+    let results = asked
+        .map(async |(asked, named)| {
+            let outcome = match checked {
+                Err(failure) => Err(failure.clone()),
+                Ok(()) if named == Named::First => Err(Failure::InvalidRequest("Duplicate topic name.".to_owned())),
+                Ok(()) => grow_to(broker, &asked, request.validate_only, until).await,
+            };
+            (asked.name, outcome)
+        })
+        .buffered(requests::CHANGES_TOGETHER_MAX)
+        .map(|(name, outcome)| {
+            let (error_code, error_message) = reasons.of(&outcome);
+            CreatePartitionsTopicResult { name, error_code, error_message }
+        });
+    CreatePartitionsResponse { results: results.collect().await, ..CreatePartitionsResponse::default() }
 }
 
 /// How many partitions a topic is to have beyond those that it has.
@@ -41,31 +51,12 @@ fn more_partitions(image: &Image, asked: &CreatePartitionsTopic) -> i64 {
     i64::from(asked.count).saturating_sub(i64::try_from(topic.partitions.len()).unwrap_or(i64::MAX))
 }
 
-async fn grow(
-    broker: &Shared,
-    asked: &CreatePartitionsTopic,
-    checked: Result<(), Failure>,
-    validate_only: bool,
-    limit: Duration,
-) -> CreatePartitionsTopicResult {
-    let outcome = match checked {
-        Err(failure) => Err(failure),
-        Ok(()) => grow_to(broker, asked, validate_only, limit).await,
-    };
-    let (error_code, error_message) = match outcome {
-        Ok(()) => (ErrorCode::None.number(), None),
-        Err(failure) => (failure.code().number(), Some(failure.to_string())),
-    };
-    CreatePartitionsTopicResult { name: asked.name.clone(), error_code, error_message }
-}
-
 async fn grow_to(
     broker: &Shared,
     asked: &CreatePartitionsTopic,
     validate_only: bool,
-    limit: Duration,
+    until: Micros,
 ) -> Result<(), Failure> {
-    let until = broker.clock.now().plus(limit);
     loop {
         let image = broker.store.ledger().image();
         let growth = check(&image, broker.store.node_epoch(), asked)?;

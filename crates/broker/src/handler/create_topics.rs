@@ -1,18 +1,21 @@
 //! CreateTopics: checks each topic of the request on its own, creates those that pass in one go, answers topic by topic.
 
 use crate::Shared;
+use crate::checks::in_steps;
 use crate::error::Failure;
 use crate::handler::describe_configs;
 use crate::memory::COPIES;
-use crate::requests;
+use crate::requests::{self, Named, Reasons};
 use crate::topic_name;
 use crate::topics::{self, CheckedTopic, NewTopic};
-use base::NodeEpoch;
+use base::{Micros, NodeEpoch};
 use control_core::Image;
+use futures::stream::StreamExt;
 use protocol::error_code::ErrorCode;
 use protocol::messages::create_topics_request::{CreatableReplicaAssignment, CreatableTopic, CreateTopicsRequest};
 use protocol::messages::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult, CreateTopicsResponse};
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -26,24 +29,34 @@ pub(crate) async fn handle(
     version: i16,
 ) -> (CreateTopicsResponse, Option<OwnedSemaphorePermit>) {
     let limit = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
-    let image = broker.store.ledger().image();
-    let doubled = requests::doubled(request.topics.iter().map(|topic| topic.name.as_str()));
+    let until = broker.clock.now().plus(limit);
+    let named = requests::named(request.topics.iter().map(|topic| topic.name.as_str()).collect()).await;
     // One topic, too: as in Kafka.
     let asked = request.topics.iter().map(|topic| asked_partitions(broker, topic));
-    let checked = requests::check_partitions(asked, broker.options.topic_partitions_max);
-    let results = request.topics.iter().map(async |asked| {
-        let name = asked.name.clone();
-        let outcome = if let Err(refused) = &checked {
-            Err(refused.clone())
-        } else if doubled.contains(name.as_str()) {
-            Err(Failure::InvalidRequest(format!("the request names topic '{name}' more than once")))
-        } else {
-            create(broker, &image, asked, request.validate_only, limit).await
-        };
-        (name, outcome)
-    });
+    let checked = requests::check_names(&named)
+        .and_then(|()| requests::check_partitions(asked, broker.options.topic_partitions_max));
+    let mut reasons = Reasons::default();
     // A name that the request has twice gets one answer, as Kafka's does.
-    let outcomes = requests::once(futures::future::join_all(results).await, |(name, _)| name.clone());
+    let mut asked = pin!(in_steps(request.topics.into_iter().zip(named).filter(|(_, named)| *named != Named::Again)));
+    if let Err(failure) = checked {
+        let mut topics = Vec::new();
+        while let Some((topic, _)) = asked.next().await {
+            topics.push(refuse(topic.name, &failure, &mut reasons));
+        }
+        return (CreateTopicsResponse { topics, ..CreateTopicsResponse::default() }, None);
+    }
+    let outcomes: Vec<(String, Outcome)> = asked
+        .map(async |(asked, named)| {
+            let outcome = if named == Named::First {
+                Err(Failure::InvalidRequest(format!("the request names topic '{}' more than once", asked.name)))
+            } else {
+                create(broker, &asked, request.validate_only, until).await
+            };
+            (asked.name, outcome)
+        })
+        .buffered(requests::CHANGES_TOGETHER_MAX)
+        .collect()
+        .await;
     let mut configs = NewConfigs { broker, left: describe_configs::ANSWER_BYTES_MAX };
     let memory = if version >= CONFIGS_VERSION { configs.memory(&outcomes).await } else { None };
     let mut topics = Vec::new();
@@ -63,18 +76,22 @@ pub(crate) async fn handle(
                     configs: told,
                 }
             }
-            Err(failure) => CreatableTopicResult {
-                name,
-                error_code: failure.code().number(),
-                error_message: Some(failure.to_string()),
-                num_partitions: -1,
-                replication_factor: -1,
-                ..CreatableTopicResult::default()
-            },
+            Err(failure) => refuse(name, &failure, &mut reasons),
         });
         tokio::task::yield_now().await;
     }
     (CreateTopicsResponse { topics, ..CreateTopicsResponse::default() }, memory)
+}
+
+fn refuse(name: String, failure: &Failure, reasons: &mut Reasons) -> CreatableTopicResult {
+    CreatableTopicResult {
+        name,
+        error_code: failure.code().number(),
+        error_message: reasons.tell(failure),
+        num_partitions: -1,
+        replication_factor: -1,
+        ..CreatableTopicResult::default()
+    }
 }
 
 /// What became of a topic of the request: what it is, and the settings that it was given.
@@ -122,17 +139,13 @@ fn asked_partitions(broker: &Shared, topic: &CreatableTopic) -> i64 {
     }
 }
 
-async fn create(
-    broker: &Shared,
-    image: &Image,
-    asked: &CreatableTopic,
-    validate_only: bool,
-    limit: Duration,
-) -> Outcome {
+async fn create(broker: &Shared, asked: &CreatableTopic, validate_only: bool, until: Micros) -> Outcome {
     if asked.name == topic_name::METADATA {
         return Err(Failure::InvalidRequest(format!("Creation of internal topic {} is prohibited.", asked.name)));
     }
-    let Shape { partitions, replication_factor, leaders } = shape(image, asked)?;
+    // Of this moment: others of the request may have been made by now.
+    let image = broker.store.ledger().image();
+    let Shape { partitions, replication_factor, leaders } = shape(&image, asked)?;
     let mut configs = BTreeMap::new();
     for config in &asked.configs {
         let Some(value) = &config.value else {
@@ -142,9 +155,9 @@ async fn create(
     }
     let topic =
         NewTopic { name: asked.name.clone(), partitions, replication_factor, leaders, configs: configs.clone() };
-    let checked = topics::check(broker, image, &topic)?;
+    let checked = topics::check(broker, &image, &topic)?;
     if !validate_only {
-        topics::create(broker, topic, &checked, limit).await?;
+        topics::create(broker, topic, &checked, until.since(broker.clock.now())).await?;
     }
     Ok((checked, configs))
 }

@@ -1,11 +1,12 @@
 //! DeleteTopics: by name and, from version 6 on, by name or id.
 
+use crate::checks::in_steps;
 use crate::error::Failure;
-use crate::{Shared, requests, topics};
+use crate::requests::{self, Named, Reasons};
+use crate::{Shared, topics};
 use base::TopicId;
-use control_core::Image;
-use futures::future::join_all;
-use protocol::error_code::ErrorCode;
+use control_core::{Image, Topic};
+use futures::stream::StreamExt;
 use protocol::messages::delete_topics_request::{DeleteTopicState, DeleteTopicsRequest};
 use protocol::messages::delete_topics_response::{DeletableTopicResult, DeleteTopicsResponse};
 use std::collections::BTreeSet;
@@ -23,44 +24,51 @@ pub(crate) async fn handle(broker: &Shared, request: DeleteTopicsRequest, versio
         request.topic_names.into_iter().map(by_name).collect()
     };
     if !broker.options.delete_topics {
-        return disabled(asked, version);
+        return disabled(asked, version).await;
     }
-    let image = broker.store.ledger().image();
-    let doubled = requests::doubled(asked.iter().map(key));
-    let named_twice = doubled_topics(&image, &asked);
-    let mut answered = BTreeSet::new();
-    let deletions = asked.into_iter().filter_map(|state| {
-        let key = key(&state);
-        let refused = if doubled.contains(&key) {
-            Some(if state.name.is_some() { "Duplicate topic name." } else { "Duplicate topic id." })
-        } else {
-            let is_twice = resolve(&image, &state).is_some_and(|id| named_twice.contains(&id));
-            is_twice.then_some("The provided topic name maps to an ID that was already supplied.")
-        };
-        // What the request has twice is not touched and gets one answer, as Kafka's does.
-        answered.insert(key).then(|| delete(broker, &image, state, refused, limit))
-    });
-    let responses = join_all(deletions).await;
-    DeleteTopicsResponse { responses, ..DeleteTopicsResponse::default() }
+    let until = broker.clock.now().plus(limit);
+    let image = &broker.store.ledger().image();
+    let named = requests::named(asked.iter().map(key).collect()).await;
+    let checked = &requests::check_names(&named);
+    let named_twice = &if checked.is_ok() { doubled_topics(image, &asked) } else { BTreeSet::new() };
+    let mut reasons = Reasons::default();
+    // What the request has twice is not touched and gets one answer, as Kafka's does.
+    let asked = in_steps(asked.into_iter().zip(named).filter(|(_, named)| *named != Named::Again));
+    let responses = asked
+        .map(async |(state, named)| match find(image, &state, (checked, named), named_twice) {
+            Ok(topic) => {
+                let outcome = topics::delete(broker, topic.id, until.since(broker.clock.now())).await;
+                (state.name.or_else(|| Some(topic.name.clone())), topic.id.into(), outcome)
+            }
+            Err(failure) => (state.name, state.topic_id, Err(failure)),
+        })
+        .buffered(requests::CHANGES_TOGETHER_MAX)
+        .map(|(name, topic_id, outcome)| {
+            let (error_code, error_message) = reasons.of(&outcome);
+            DeletableTopicResult { name, topic_id, error_code, error_message }
+        });
+    DeleteTopicsResponse { responses: responses.collect().await, ..DeleteTopicsResponse::default() }
 }
 
 /// Older clients don't know the code that says so.
-fn disabled(asked: Vec<DeleteTopicState>, version: i16) -> DeleteTopicsResponse {
+async fn disabled(asked: Vec<DeleteTopicState>, version: i16) -> DeleteTopicsResponse {
     let failure = match version {
         0..=2 => Failure::InvalidRequest("delete.topic.enable is false".to_owned()),
         _ => Failure::DeletionDisabled,
     };
+    let mut reasons = Reasons::default();
     let refused = |state: DeleteTopicState| DeletableTopicResult {
         name: state.name,
         topic_id: state.topic_id,
         error_code: failure.code().number(),
-        error_message: Some(failure.to_string()),
+        error_message: reasons.tell(&failure),
     };
-    DeleteTopicsResponse { responses: asked.into_iter().map(refused).collect(), ..DeleteTopicsResponse::default() }
+    let responses = in_steps(asked).map(refused).collect().await;
+    DeleteTopicsResponse { responses, ..DeleteTopicsResponse::default() }
 }
 
-fn key(state: &DeleteTopicState) -> (Option<String>, TopicId) {
-    (state.name.clone(), TopicId::from(state.topic_id))
+fn key(state: &DeleteTopicState) -> (Option<&str>, TopicId) {
+    (state.name.as_deref(), TopicId::from(state.topic_id))
 }
 
 /// Topics that the request has both by name and by id.
@@ -75,35 +83,27 @@ fn resolve(image: &Image, state: &DeleteTopicState) -> Option<TopicId> {
     topics::find(image, name, TopicId::from(state.topic_id)).ok().map(|topic| topic.id)
 }
 
-async fn delete(
-    broker: &Shared,
-    image: &Image,
-    state: DeleteTopicState,
-    refused: Option<&str>,
-    limit: Duration,
-) -> DeletableTopicResult {
+/// The topic that is to go.
+fn find<'a>(
+    image: &'a Image,
+    state: &DeleteTopicState,
+    (checked, named): (&Result<(), Failure>, Named),
+    named_twice: &BTreeSet<TopicId>,
+) -> Result<&'a Topic, Failure> {
+    checked.clone()?;
     let id = TopicId::from(state.topic_id);
     let refuse = |why: &str| Err(Failure::InvalidRequest(why.to_owned()));
-    let found = match (&state.name, id != TopicId::default()) {
+    match (&state.name, id != TopicId::default()) {
         (Some(_), true) => refuse("You may not specify both topic name and topic id."),
         (None, false) => refuse("Neither topic name nor id were specified."),
-        (name, _) => match refused {
-            Some(why) => refuse(why),
-            None => topics::find(image, name.as_deref().unwrap_or_default(), id).cloned(),
-        },
-    };
-    let outcome = match &found {
-        Ok(topic) => topics::delete(broker, topic.id, limit).await,
-        Err(failure) => Err(failure.clone()),
-    };
-    let (error_code, error_message) = match outcome {
-        Ok(()) => (ErrorCode::None.number(), None),
-        Err(failure) => (failure.code().number(), Some(failure.to_string())),
-    };
-    DeletableTopicResult {
-        name: state.name.or_else(|| found.as_ref().ok().map(|topic| topic.name.clone())),
-        topic_id: found.map_or(state.topic_id, |topic| topic.id.into()),
-        error_code,
-        error_message,
+        (Some(_), _) if named == Named::First => refuse("Duplicate topic name."),
+        (None, _) if named == Named::First => refuse("Duplicate topic id."),
+        (name, _) => {
+            let topic = topics::find(image, name.as_deref().unwrap_or_default(), id)?;
+            if named_twice.contains(&topic.id) {
+                return refuse("The provided topic name maps to an ID that was already supplied.");
+            }
+            Ok(topic)
+        }
     }
 }

@@ -2,10 +2,13 @@
 
 use crate::Shared;
 use crate::authorized;
+use crate::checks::{Steps, in_steps};
+use crate::coordinator::GROUPS_MAX;
 use crate::error::Failure;
 use crate::memory::COPIES;
-use crate::requests;
-use coordinator_core::{Description, GroupError, MemberDescription};
+use crate::requests::{self, Left, Reasons};
+use coordinator_core::{Description, GroupError, Groups, MemberDescription};
+use futures::stream::StreamExt;
 use protocol::api::Resource;
 use protocol::error_code::ErrorCode;
 use protocol::messages::describe_groups_request::DescribeGroupsRequest;
@@ -25,42 +28,49 @@ pub(crate) async fn handle(
     version: i16,
 ) -> (DescribeGroupsResponse, Option<OwnedSemaphorePermit>) {
     let operations = authorized::field(request.include_authorized_operations, Resource::Group);
-    let ids = requests::once(request.groups, String::clone);
-    let sizes = ids.iter().filter_map(|id| broker.coordinators.look(broker, id, |groups| groups.described_bytes(id)));
-    let memory = broker.answer_memory.take_ahead(COPIES * sizes.sum::<usize>()).await;
-    let mut left = broker.answer_memory.total();
-    let mut groups = Vec::new();
-    for id in ids {
-        let described = if left == 0 { Err(Failure::too_much_for_one_answer()) } else { describe(broker, &id).await };
-        let described = match described {
-            Ok(description) => {
-                left = left.saturating_sub(COPIES * description.bytes());
-                describe_group(id, description)
-            }
+    let ids = requests::once_each(request.groups).await;
+    let (mut bytes, mut steps) = (ids.len() * size_of::<DescribedGroup>(), Steps::default());
+    for id in ids.iter().take(GROUPS_MAX) {
+        let of_group = broker.coordinators.look(broker, id, |groups| groups.described_bytes(id));
+        bytes += COPIES * of_group.unwrap_or(0);
+        steps.next().await;
+    }
+    let memory = broker.answer_memory.take_ahead(bytes).await;
+    let left = Left::new(broker.answer_memory.total());
+    let describe = |groups: &Groups, place: usize| -> Result<Description, Failure> {
+        left.check()?;
+        let description = groups.describe(&ids[place])?;
+        left.spend(COPIES * description.bytes());
+        Ok(description)
+    };
+    let names: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let described = broker.coordinators.read_each(broker, &names, describe).await;
+    let mut reasons = Reasons::default();
+    let groups = in_steps(ids.into_iter().zip(requests::rest_too_much(described))).map(|(id, described)| {
+        let described = match described.and_then(|described| described) {
+            Ok(description) => describe_group(id, description),
             Err(Failure::Group(GroupError::NotFound)) if version < NOT_FOUND_VERSION => {
                 DescribedGroup { group_id: id, group_state: DEAD.to_owned(), ..DescribedGroup::default() }
             }
-            Err(failure) => {
-                let is_absent = matches!(failure, Failure::Group(GroupError::NotFound));
-                // Kafka's words, which tools show as they are.
-                let message = if is_absent { format!("Group {id} not found.") } else { failure.to_string() };
-                DescribedGroup {
-                    error_code: failure.code().number(),
-                    error_message: Some(message),
-                    group_id: id,
-                    group_state: if is_absent { DEAD.to_owned() } else { String::new() },
-                    ..DescribedGroup::default()
-                }
-            }
+            Err(failure) => refuse(id, &failure, &mut reasons),
         };
-        groups.push(DescribedGroup { authorized_operations: operations, ..described });
-    }
-    (DescribeGroupsResponse { groups, ..DescribeGroupsResponse::default() }, memory)
+        DescribedGroup { authorized_operations: operations, ..described }
+    });
+    (DescribeGroupsResponse { groups: groups.collect().await, ..DescribeGroupsResponse::default() }, memory)
 }
 
-async fn describe(broker: &Shared, group: &str) -> Result<Description, Failure> {
-    let shard = broker.coordinators.shard(broker, group).await?;
-    Ok(shard.read(broker, |groups| groups.describe(group)).await??)
+fn refuse(group_id: String, failure: &Failure, reasons: &mut Reasons) -> DescribedGroup {
+    let is_absent = matches!(failure, Failure::Group(GroupError::NotFound));
+    let reason = reasons.tell(failure);
+    // Kafka's words, which tools show as they are.
+    let error_message = reason.map(|reason| if is_absent { format!("Group {group_id} not found.") } else { reason });
+    DescribedGroup {
+        error_code: failure.code().number(),
+        error_message,
+        group_id,
+        group_state: if is_absent { DEAD.to_owned() } else { String::new() },
+        ..DescribedGroup::default()
+    }
 }
 
 fn describe_group(group_id: String, description: Description) -> DescribedGroup {

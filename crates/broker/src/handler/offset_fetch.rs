@@ -4,9 +4,11 @@
 
 use crate::Shared;
 use crate::checks::Steps;
+use crate::coordinator::GROUPS_MAX;
 use crate::error::Failure;
 use crate::memory::COPIES;
-use crate::{requests, topics};
+use crate::requests::{self, Left};
+use crate::topics;
 use base::TopicId;
 use control_core::Image;
 use coordinator_core::{Committed, Groups, Offsets};
@@ -104,20 +106,39 @@ async fn fetch_groups(
     asked: Vec<OffsetFetchRequestGroup>,
     version: i16,
 ) -> (Vec<OffsetFetchResponseGroup>, Option<OwnedSemaphorePermit>) {
-    let mut bytes = 0;
-    for group in &asked {
+    let (committed, memory) = all_committed(broker, &asked).await;
+    let image = broker.store.ledger().image();
+    let (mut fetched, mut steps) = (Vec::with_capacity(asked.len()), Steps::default());
+    for (group, committed) in asked.into_iter().zip(requests::rest_too_much(committed)) {
+        fetched.push(describe_group(&image, group, (committed.and_then(|it| it), &mut steps), version).await);
+    }
+    (fetched, memory)
+}
+
+/// What each group has committed of what is asked of it, with the memory for telling it.
+async fn all_committed(
+    broker: &Shared,
+    asked: &[OffsetFetchRequestGroup],
+) -> (Vec<Result<Result<Offsets, Failure>, Failure>>, Option<OwnedSemaphorePermit>) {
+    let (mut all_wanted, mut bytes, mut steps) = (Vec::new(), 0, Steps::default());
+    for group in asked.iter().take(GROUPS_MAX) {
         let id = &group.group_id;
         let wanted = wanted(broker, group.topics.as_deref());
         let size = |groups: &Groups| groups.committed(id).map_or(0, |all| bytes_of(chosen(all, wanted.as_ref())));
         bytes += broker.coordinators.look(broker, id, size).unwrap_or(0);
+        all_wanted.push(wanted);
+        steps.next().await;
     }
     let memory = broker.answer_memory.take_ahead(bytes).await;
-    let mut left = broker.answer_memory.total();
-    let mut fetched = Vec::new();
-    for group in asked {
-        fetched.push(fetch_group(broker, group, version, &mut left).await);
-    }
-    (fetched, memory)
+    let left = Left::new(broker.answer_memory.total());
+    let read = |groups: &Groups, place: usize| -> Result<Offsets, Failure> {
+        left.check()?;
+        let committed = committed(groups, &asked[place].group_id, all_wanted[place].as_ref());
+        left.spend(bytes_of(chosen(&committed, None)));
+        Ok(committed)
+    };
+    let ids: Vec<&str> = asked.iter().map(|group| group.group_id.as_str()).collect();
+    (broker.coordinators.read_each(broker, &ids, read).await, memory)
 }
 
 /// Bytes that offsets take in an answer, as values and as bytes, about.
@@ -125,34 +146,25 @@ fn bytes_of<'a>(offsets: impl Iterator<Item = Chosen<'a>>) -> usize {
     offsets.map(|(_, _, committed)| OFFSET_BYTES + COPIES * committed.metadata.len()).sum()
 }
 
-async fn fetch_group(
-    broker: &Shared,
+async fn describe_group(
+    image: &Image,
     asked: OffsetFetchRequestGroup,
+    (committed, steps): (Result<Offsets, Failure>, &mut Steps),
     version: i16,
-    left: &mut usize,
 ) -> OffsetFetchResponseGroup {
     let OffsetFetchRequestGroup { group_id, topics: asked, .. } = asked;
-    let image = broker.store.ledger().image();
-    let committed = if *left == 0 {
-        Err(Failure::too_much_for_one_answer())
-    } else {
-        committed(broker, &group_id, asked.as_deref()).await
-    };
-    if let Ok(committed) = &committed {
-        *left = left.saturating_sub(bytes_of(chosen(committed, None)));
-    }
+    steps.next().await;
     let (error_code, topics) = match (committed, asked) {
         (Ok(committed), Some(mut asked)) => {
             // Kafka answers what it doesn't know last.
-            asked.sort_by_cached_key(|topic| is_unknown_id(&image, topic, version));
+            asked.sort_by_cached_key(|topic| is_unknown_id(image, topic, version));
             let mut topics = Vec::with_capacity(asked.len());
-            let mut steps = Steps::default();
             for topic in asked {
-                topics.push(describe(&image, topic, (&committed, &mut steps), version).await);
+                topics.push(describe(image, topic, (&committed, &mut *steps), version).await);
             }
             (ErrorCode::None, topics)
         }
-        (Ok(committed), None) => (ErrorCode::None, describe_all(&image, committed, version)),
+        (Ok(committed), None) => (ErrorCode::None, describe_all(image, committed, version)),
         (Err(failure), asked) => {
             let code = code_of(&failure);
             let topics = if version < TOP_LEVEL_ERROR_VERSION { refused(asked, code) } else { Vec::new() };
@@ -170,24 +182,15 @@ fn code_of(failure: &Failure) -> ErrorCode {
     }
 }
 
-/// The group's offsets of the topics that were asked for, or of all.
-async fn committed(
-    broker: &Shared,
-    group: &str,
-    asked: Option<&[OffsetFetchRequestTopics]>,
-) -> Result<Offsets, Failure> {
-    let shard = broker.coordinators.shard(broker, group).await?;
-    let wanted = wanted(broker, asked);
-    let read = |groups: &Groups| {
-        let Some(all) = groups.committed(group) else { return Offsets::new() };
-        let Some(wanted) = &wanted else { return all.clone() };
-        let mut offsets = Offsets::new();
-        for (name, index, committed) in chosen(all, Some(wanted)) {
-            offsets.entry(name.clone()).or_default().insert(index, committed.clone());
-        }
-        offsets
-    };
-    shard.read(broker, read).await
+/// The group's offsets of what is wanted, or all.
+fn committed(groups: &Groups, group: &str, wanted: Option<&Wanted<'_>>) -> Offsets {
+    let Some(all) = groups.committed(group) else { return Offsets::new() };
+    let Some(wanted) = wanted else { return all.clone() };
+    let mut offsets = Offsets::new();
+    for (name, index, committed) in chosen(all, Some(wanted)) {
+        offsets.entry(name.clone()).or_default().insert(index, committed.clone());
+    }
+    offsets
 }
 
 /// An offset with its topic and partition.

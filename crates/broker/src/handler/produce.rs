@@ -14,6 +14,7 @@ use crate::batch_check::{self, CheckedBatch, Checking, DECOMPRESSED_BYTES_MAX};
 use crate::checks::{Steps, Work};
 use crate::error::Failure;
 use crate::partition::{Appended, Partition};
+use crate::requests::Reasons;
 use crate::topic_settings::TopicSettings;
 use crate::topics;
 use base::{Micros, TopicId};
@@ -41,9 +42,6 @@ const TOPIC_ID_VERSION: i16 = 13;
 /// replica there is nothing to wait for, so a producer whose timeout is 0 is told that its batch is there. Here as well, then.
 const WAIT_LEAST: Duration = Duration::from_secs(1);
 
-/// Refused partitions of one request that are told in words why; beyond, the code says enough.
-const REASONS_TOLD_MAX: usize = 1000;
-
 /// A batch on its way, by the place of its partition in the answer.
 struct Enqueued {
     topic: usize,
@@ -60,7 +58,7 @@ struct Outcome {
     partitions: Vec<Partition>,
     /// The first refusal.
     refusal: Option<String>,
-    refusals: usize,
+    reasons: Reasons,
 }
 
 /// Enqueues the request's batches in order. The future that it returns waits until they are durable: `None` is acks=0 and all
@@ -308,7 +306,6 @@ async fn confirm(broker: &Shared, appended: Appended, deadline: Micros) -> Resul
 impl Outcome {
     /// The answer for a partition whose batch is not there.
     fn refuse(&mut self, topic: &str, index: i32, log_start_offset: i64, failure: Failure) -> PartitionProduceResponse {
-        self.refusals += 1;
         self.refusal.get_or_insert_with(|| format!("produce with acks=0 to '{topic}' partition {index}: {failure}"));
         PartitionProduceResponse {
             index,
@@ -316,7 +313,7 @@ impl Outcome {
             base_offset: NONE,
             log_append_time_ms: NONE,
             log_start_offset,
-            error_message: (self.refusals <= REASONS_TOLD_MAX).then(|| failure.to_string()),
+            error_message: self.reasons.tell(&failure),
             record_errors: refused_records(failure),
             ..PartitionProduceResponse::default()
         }

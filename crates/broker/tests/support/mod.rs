@@ -35,6 +35,8 @@ pub struct Gate {
     pub closed: AtomicBool,
     /// While true, no data object is written.
     pub data_closed: AtomicBool,
+    /// Objects of the write-ahead log that were to be written so far.
+    pub wal_puts: AtomicUsize,
     /// Reads of data objects so far.
     pub gets: AtomicUsize,
     /// Each of them takes so long.
@@ -44,6 +46,9 @@ pub struct Gate {
 #[async_trait]
 impl ObjectStore for Gate {
     async fn put_if_absent(&self, key: &str, parts: Vec<Bytes>) -> Result<PutOutcome, StoreError> {
+        if key.starts_with("wal/") {
+            self.wal_puts.fetch_add(1, Ordering::Relaxed);
+        }
         while key.starts_with("wal/") && self.closed.load(Ordering::Relaxed) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -113,6 +118,7 @@ async fn start_in(folder: TempDir, options: BrokerOptions, wal_bytes: u64, bulk:
         inner,
         closed: AtomicBool::new(false),
         data_closed: AtomicBool::new(false),
+        wal_puts: AtomicUsize::new(0),
         gets: AtomicUsize::new(0),
         get_delay_ms: AtomicU64::new(0),
     });
