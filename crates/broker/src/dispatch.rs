@@ -29,10 +29,6 @@ use tokio::sync::OwnedSemaphorePermit;
 /// than its bytes.
 const PLAIN_REQUEST_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// What a topic, and what a partition takes in an answer that tells of all, roughly, as values and as bytes.
-const TOPIC_ANSWER_BYTES: usize = 512;
-const PARTITION_ANSWER_BYTES: usize = 256;
-
 /// What naming something that has settings takes at least, and what an answer about it takes at the most, roughly.
 const RESOURCE_BYTES_MIN: usize = 8;
 const RESOURCE_ANSWER_BYTES: usize = 128 * 1024;
@@ -125,7 +121,7 @@ async fn start_produce(broker: Arc<Shared>, request: Request) -> Result<Running,
 /// Answers a request, and counts the answer's memory until it is written. A fetch counts its own.
 async fn answer(broker: &Shared, request: Request) -> Result<Answer, Unserved> {
     let (key, frame_bytes) = (request.frame.header.key, request.frame_bytes);
-    let ahead = match expected_bytes(broker, key, frame_bytes) {
+    let ahead = match expected_bytes(key, frame_bytes) {
         0 => None,
         expected => Some(broker.answer_memory.take(expected).await),
     };
@@ -148,15 +144,11 @@ async fn answer(broker: &Shared, request: Request) -> Result<Answer, Unserved> {
     Ok(answer)
 }
 
-/// What an answer that may tell of every topic takes while it is made, however small the question was. Those about groups and about what
-/// was created take theirs in their handlers, which know of how much they tell. Others are counted when they are there: they are in
+/// What an answer that may be much greater than its question takes while it is made. Those about topics and groups, and about what
+/// was created, take theirs when it is known of how much they tell. Others are counted when they are there: they are in
 /// proportion to their requests, which are counted.
-fn expected_bytes(broker: &Shared, key: ApiKey, frame_bytes: usize) -> usize {
+fn expected_bytes(key: ApiKey, frame_bytes: usize) -> usize {
     match key {
-        ApiKey::Metadata | ApiKey::DescribeLogDirs | ApiKey::DescribeCluster | ApiKey::DescribeTopicPartitions => {
-            let image = broker.store.ledger().image();
-            image.topics.len() * TOPIC_ANSWER_BYTES + image.streams.len() * PARTITION_ANSWER_BYTES
-        }
         // A few bytes name a broker with all its settings.
         ApiKey::DescribeConfigs => {
             let named = frame_bytes / RESOURCE_BYTES_MIN;
@@ -178,7 +170,7 @@ async fn handle(broker: &Shared, request: Request) -> Result<Answer, Unserved> {
             reply.encode_held(answered, &mut held)
         }
         ApiKey::ListOffsets => reply.encode(&list_offsets::handle(broker, reply.body(frame)?, version).await),
-        ApiKey::Metadata => reply.encode(&metadata::handle(broker, reply.body(frame)?, version).await),
+        ApiKey::Metadata => reply.encode_held(metadata::handle(broker, reply.body(frame)?, version).await, &mut held),
         ApiKey::FindCoordinator => reply.encode(&find_coordinator::handle(broker, reply.body(frame)?, version).await),
         ApiKey::JoinGroup => {
             let client = (frame.header.client_id.clone(), peer);
@@ -213,9 +205,13 @@ async fn handle(broker: &Shared, request: Request) -> Result<Answer, Unserved> {
             reply.encode(&offset_for_leader_epoch::handle(broker, reply.body(frame)?).await)
         }
         ApiKey::CreatePartitions => reply.encode(&create_partitions::handle(broker, reply.body(frame)?).await),
-        ApiKey::DescribeLogDirs => reply.encode(&describe_log_dirs::handle(broker, reply.body(frame)?)),
+        ApiKey::DescribeLogDirs => {
+            reply.encode_held(describe_log_dirs::handle(broker, reply.body(frame)?).await, &mut held)
+        }
         ApiKey::DescribeCluster => reply.encode(&describe_cluster::handle(broker, &reply.body(frame)?, version)),
-        ApiKey::DescribeTopicPartitions => reply.encode(&describe_topic_partitions::handle(broker, reply.body(frame)?)),
+        ApiKey::DescribeTopicPartitions => {
+            reply.encode_held(describe_topic_partitions::handle(broker, reply.body(frame)?).await, &mut held)
+        }
         ApiKey::InitProducerId => reply.encode(&init_producer_id::handle(broker, reply.body(frame)?).await),
         ApiKey::ApiVersions if frame.header.client_id.as_deref() == Some(START_CLIENT_ID) => {
             broker.said_hello.notify_one();

@@ -209,6 +209,8 @@ fn of_group(error: GroupError) -> ErrorCode {
         GroupError::Subscribed => ErrorCode::GroupSubscribedToTopic,
         GroupError::MetadataTooLarge => ErrorCode::OffsetMetadataTooLarge,
         GroupError::NoRoom => ErrorCode::InvalidCommitOffsetSize,
+        // Kafka's for a group that could not be stored: its members try again, and none takes it for the end.
+        GroupError::NoRoomForAssignment => ErrorCode::CoordinatorNotAvailable,
         GroupError::RecordTooLarge => ErrorCode::UnknownServerError,
     }
 }

@@ -13,7 +13,7 @@
 use futures::future::{Either, select, select_all};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 /// An answer may have this part of the memory of all even while it is short.
 const LEAST_SHARE_PART: usize = 16;
@@ -35,12 +35,18 @@ const PARTS: usize = 3;
 
 /// This part of the shared memory is for what parked requests keep.
 const PARKED_PART: usize = 8;
+/// A request whose frame holds nothing keeps up to so many bytes uncounted.
+const FREE_KEEPS_MAX: usize = 4096;
+/// One that would keep more than this part of what there is for all does not wait where there is no room for it.
+const GREAT_PART: usize = 16;
 
 /// Memory for request frames.
 #[derive(Debug)]
 pub(crate) struct RequestMemory {
     parts: [Arc<Semaphore>; PARTS],
     parked: Arc<Semaphore>,
+    /// What parked requests may keep in all.
+    parked_bytes: usize,
     finisher: Arc<Semaphore>,
     /// Frames that wait for memory.
     waiting: AtomicUsize,
@@ -85,9 +91,9 @@ pub(crate) struct FrameMemory {
 pub(crate) enum Parking {
     /// As long as it likes: it holds nothing that frames wait for.
     Free,
-    /// Not for long: it has a frame's memory still.
+    /// Not for long: it has a frame's memory still, or keeps what is not counted.
     Brief,
-    /// Not at all: it is the finisher.
+    /// Not at all: it is the finisher, or keeps too much that is not counted.
     Never,
 }
 
@@ -101,6 +107,7 @@ impl RequestMemory {
         RequestMemory {
             parts: [part(shared / 2), part(shared / 4), part(shared / 4)],
             parked: part(parked),
+            parked_bytes: parked,
             finisher: Arc::new(Semaphore::new(1)),
             waiting: AtomicUsize::new(0),
             open_bytes: [shared / 2, shared / 4 * 3, shared],
@@ -157,17 +164,22 @@ fn part_of(length: usize) -> usize {
 impl FrameMemory {
     /// For a request that is about to wait for others, and `keeps` so many bytes while it does but nothing of its frame: gives the frame's
     /// memory back, where there is room for what is kept. Never waits.
+    ///
+    /// A frame that holds nothing may still keep much: a few bytes name a fetch session of very many partitions.
     pub(crate) fn park(&mut self, memory: &RequestMemory, keeps: usize) -> Parking {
-        if self.finisher.is_none() && self.parts.iter().all(Option::is_none) {
+        let holds_nothing = self.finisher.is_none() && self.parts.iter().all(Option::is_none);
+        if holds_nothing && keeps <= FREE_KEEPS_MAX {
             return Parking::Free;
         }
-        let keeps = u32::try_from(keeps).unwrap_or(u32::MAX);
-        match memory.parked.clone().try_acquire_many_owned(keeps) {
+        let permits = u32::try_from(keeps).unwrap_or(u32::MAX);
+        match memory.parked.clone().try_acquire_many_owned(permits) {
             Ok(parked) => {
                 *self = FrameMemory { parked: Some(parked), ..FrameMemory::default() };
                 Parking::Free
             }
-            Err(_) if self.finisher.is_some() => Parking::Never,
+            Err(_) if self.finisher.is_some() || (holds_nothing && keeps > memory.parked_bytes / GREAT_PART) => {
+                Parking::Never
+            }
             Err(_) => Parking::Brief,
         }
     }
@@ -183,23 +195,43 @@ impl FrameMemory {
 /// Memory for answers until they are written: the record data of fetches, and whatever else is greater than its request.
 ///
 /// Whoever waits for it holds none of it, and who holds some writes, or reads with a deadline; a peer that keeps it by not taking its
-/// answer gives way while somebody waits (`connection`). Hence everybody gets some in time.
+/// answer gives way while somebody waits (`connection`), and so does a fetch that waits for more ([`AnswerMemory::becomes_short`]).
+/// Hence everybody gets some in time.
 #[derive(Debug)]
 pub(crate) struct AnswerMemory {
     shared: Arc<Semaphore>,
     total: usize,
     waiting: AtomicUsize,
+    shortage: Notify,
 }
 
 impl AnswerMemory {
     pub(crate) fn new(answers_bytes_max: usize) -> AnswerMemory {
         let total = answers_bytes_max.clamp(1, Semaphore::MAX_PERMITS);
-        AnswerMemory { shared: Arc::new(Semaphore::new(total)), total, waiting: AtomicUsize::new(0) }
+        AnswerMemory {
+            shared: Arc::new(Semaphore::new(total)),
+            total,
+            waiting: AtomicUsize::new(0),
+            shortage: Notify::new(),
+        }
     }
 
     /// Whether an answer waits for memory, so that whoever holds it without need harms another.
     pub(crate) fn is_short(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) > 0
+    }
+
+    /// Waits until an answer waits for memory.
+    pub(crate) async fn becomes_short(&self) {
+        loop {
+            // Who begins to wait counts itself before it notifies, and this listens before it looks.
+            let mut notified = std::pin::pin!(self.shortage.notified());
+            notified.as_mut().enable();
+            if self.is_short() {
+                return;
+            }
+            notified.await;
+        }
     }
 
     /// Waits until `bytes` (at most all there is) may be used; they are given back when the permit is dropped.
@@ -209,6 +241,7 @@ impl AnswerMemory {
         }
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let _waiting = Waiting(&self.waiting);
+        self.shortage.notify_waiters();
         let bytes = u32::try_from(bytes.min(self.total)).unwrap_or(u32::MAX);
         open(self.shared.clone().acquire_many_owned(bytes).await)
     }
@@ -320,7 +353,8 @@ mod tests {
     #[tokio::test]
     async fn a_request_that_waits_for_others_gives_its_frames_memory_back_or_does_not_wait_long() {
         let memory = RequestMemory::new(80 + 10, 10, 1);
-        assert_eq!(FrameMemory::default().park(&memory, 1_000), Parking::Free, "it holds nothing");
+        assert_eq!(FrameMemory::default().park(&memory, FREE_KEEPS_MAX), Parking::Free, "it holds nothing");
+        assert_eq!(FrameMemory::default().park(&memory, FREE_KEEPS_MAX + 1), Parking::Never, "but keeps too much");
         let mut frames = Vec::new();
         for _ in 0..5 {
             let mut frame = FrameMemory::default();
@@ -360,6 +394,19 @@ mod tests {
         assert!(!memory.is_short() && other.as_mut().now_or_never().is_none() && memory.is_short());
         assert_eq!((give_back(&mut large, 30), give_back(&mut large, 100)), (30, 70));
         assert!(other.now_or_never().is_some() && !memory.is_short());
+    }
+
+    #[tokio::test]
+    async fn who_keeps_memory_without_need_hears_when_it_is_short() {
+        let memory = AnswerMemory::new(100);
+        let held = memory.take(80).await;
+        let mut hears = Box::pin(memory.becomes_short());
+        assert!(hears.as_mut().now_or_never().is_none());
+        let mut waits = Box::pin(memory.take(30));
+        assert!(waits.as_mut().now_or_never().is_none());
+        assert!(hears.now_or_never().is_some() && memory.becomes_short().now_or_never().is_some());
+        drop(held);
+        assert!(waits.now_or_never().is_some() && memory.becomes_short().now_or_never().is_none());
     }
 
     #[tokio::test]

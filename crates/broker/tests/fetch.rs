@@ -390,6 +390,36 @@ async fn consumers_that_wait_for_more_leave_others_the_memory_of_answers() {
     running.broker.stop().await;
 }
 
+/// What they have read may be nearly all that they want, and all the memory that there is; they answer with it where another needs some.
+#[tokio::test(flavor = "multi_thread")]
+async fn consumers_that_have_read_much_give_way_while_they_wait_for_more() {
+    let options = BrokerOptions { answers_bytes_max: 4 << 20, ..BrokerOptions::default() };
+    let running = start(options).await;
+    let mut client = running.client().await;
+    assert_eq!(client.create("t", 1, &[]).await, 0);
+    assert_eq!(client.create("other", 1, &[]).await, 0);
+    produce(&mut client, "t", 0, &"x".repeat(200_000)).await;
+    produce(&mut client, "other", 0, "x").await;
+    let mut patient = fetch_request("t", 0, 60_000);
+    patient.min_bytes = 1_000_000;
+    let mut parked = Vec::new();
+    for _ in 0..20 {
+        let mut consumer = running.client().await;
+        consumer.send(12, &patient).await;
+        parked.push(consumer);
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let began = running.world.clock.now();
+    let answer = client.call(12, &fetch_request("other", 0, 500)).await;
+    assert_eq!(found(&answer), [(0, 0, vec![0])]);
+    let took = running.world.clock.now().since(began);
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    for mut consumer in parked.drain(..1) {
+        assert_eq!(found(&consumer.receive::<FetchRequest>(12).await.1), [(0, 0, vec![0])]);
+    }
+    running.broker.stop().await;
+}
+
 /// Whoever reads at the end, as records come, is at the end or below it: never beyond.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_at_the_end_is_not_beyond_it_when_records_come() {

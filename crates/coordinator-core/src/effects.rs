@@ -95,6 +95,10 @@ pub enum GroupError {
         "this coordinator holds as much of groups as it may: delete groups that nobody uses, or give it more --memory"
     )]
     NoRoom,
+    #[error(
+        "this coordinator holds as much of groups as it may, and the assignment needs more: delete groups that nobody uses, or give it more --memory"
+    )]
+    NoRoomForAssignment,
     #[error("the group is too large to be stored in one record")]
     RecordTooLarge,
 }

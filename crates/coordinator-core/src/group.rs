@@ -278,6 +278,12 @@ impl Group {
         self.members.iter().map(|(id, member)| id.len() + member.bytes()).sum()
     }
 
+    /// Bytes of a member's assignment, as they are on the average.
+    pub(crate) fn usual_assignment_bytes(&self) -> usize {
+        let all: usize = self.members.values().map(|member| member.assignment.len()).sum();
+        all / self.members.len().max(1)
+    }
+
     /// Bytes that it takes in all, about.
     pub(crate) fn bytes(&self) -> usize {
         let pending: usize = self.pending.iter().map(|id| id.len() + ENTRY_BYTES).sum();

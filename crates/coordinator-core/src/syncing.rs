@@ -137,7 +137,7 @@ impl Work<'_> {
         if record.len() > self.options.record_bytes_max {
             Err(GroupError::RecordTooLarge)
         } else if after.saturating_sub(before) > room_bytes {
-            Err(GroupError::Full)
+            Err(GroupError::NoRoomForAssignment)
         } else {
             Ok(())
         }

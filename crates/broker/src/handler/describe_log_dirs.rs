@@ -4,7 +4,7 @@
 //! Each broker tells of the partitions that it owns, so that whoever asks all of them and adds up counts each once. Sizes come from the
 //! ledger and the log cache; the bucket is not asked. It has no size of its own to tell.
 
-use crate::Shared;
+use crate::{Shared, answer_size};
 use control_core::Topic;
 use protocol::error_code::ErrorCode;
 use protocol::messages::describe_log_dirs_request::DescribeLogDirsRequest;
@@ -12,8 +12,29 @@ use protocol::messages::describe_log_dirs_response::{
     DescribeLogDirsPartition, DescribeLogDirsResponse, DescribeLogDirsResult, DescribeLogDirsTopic,
 };
 use std::collections::{BTreeMap, BTreeSet};
+use tokio::sync::OwnedSemaphorePermit;
 
-pub(crate) fn handle(broker: &Shared, request: DescribeLogDirsRequest) -> DescribeLogDirsResponse {
+/// What the answer takes while it is made.
+fn answer_bytes(broker: &Shared, request: &DescribeLogDirsRequest) -> usize {
+    let image = broker.store.ledger().image();
+    match &request.topics {
+        None => answer_size::of_all(&image),
+        Some(asked) => {
+            let known = asked.iter().filter_map(|topic| image.topic(&topic.topic));
+            answer_size::of_topics(&image, known.map(AsRef::as_ref))
+        }
+    }
+}
+
+pub(crate) async fn handle(
+    broker: &Shared,
+    request: DescribeLogDirsRequest,
+) -> (DescribeLogDirsResponse, Option<OwnedSemaphorePermit>) {
+    let memory = broker.answer_memory.take_ahead(answer_bytes(broker, &request)).await;
+    (describe_all(broker, request), memory)
+}
+
+fn describe_all(broker: &Shared, request: DescribeLogDirsRequest) -> DescribeLogDirsResponse {
     let image = broker.store.ledger().image();
     let topics = match request.topics {
         None => image.topics.values().map(|topic| describe(broker, topic, |_| true)).collect(),

@@ -3,7 +3,7 @@
 
 use crate::error::Failure;
 use crate::topics::{self, Placement};
-use crate::{Shared, authorized, topic_name};
+use crate::{Shared, answer_size, authorized, topic_name};
 use control_core::{Image, Topic};
 use protocol::api::Resource;
 use protocol::error_code::ErrorCode;
@@ -13,8 +13,29 @@ use protocol::messages::describe_topic_partitions_response::{
     DescribeTopicPartitionsResponseTopic,
 };
 use std::collections::BTreeSet;
+use tokio::sync::OwnedSemaphorePermit;
 
-pub(crate) fn handle(broker: &Shared, request: DescribeTopicPartitionsRequest) -> DescribeTopicPartitionsResponse {
+/// What the answer takes while it is made, but for the names that nothing is known of.
+fn answer_bytes(broker: &Shared, request: &DescribeTopicPartitionsRequest) -> usize {
+    let room = room(broker, request.response_partition_limit);
+    answer_size::of_page(room, room).min(answer_size::of_all(&broker.store.ledger().image()))
+}
+
+/// Partitions of one page.
+fn room(broker: &Shared, limit: i32) -> usize {
+    let limit = usize::try_from(limit).unwrap_or(0);
+    limit.min(broker.options.described_partitions_max).max(1)
+}
+
+pub(crate) async fn handle(
+    broker: &Shared,
+    request: DescribeTopicPartitionsRequest,
+) -> (DescribeTopicPartitionsResponse, Option<OwnedSemaphorePermit>) {
+    let memory = broker.answer_memory.take_ahead(answer_bytes(broker, &request)).await;
+    (describe_page(broker, request), memory)
+}
+
+fn describe_page(broker: &Shared, request: DescribeTopicPartitionsRequest) -> DescribeTopicPartitionsResponse {
     let image = broker.store.ledger().image();
     let asked: BTreeSet<String> = request.topics.into_iter().map(|topic| topic.name).collect();
     let start = match start(request.cursor.map(|it| (it.topic_name, it.partition_index)), &asked) {
@@ -24,8 +45,7 @@ pub(crate) fn handle(broker: &Shared, request: DescribeTopicPartitionsRequest) -
             return DescribeTopicPartitionsResponse { topics: refused, ..DescribeTopicPartitionsResponse::default() };
         }
     };
-    let limit = usize::try_from(request.response_partition_limit).unwrap_or(0);
-    let room = limit.min(broker.options.described_partitions_max).max(1);
+    let room = room(broker, request.response_partition_limit);
     if asked.is_empty() {
         let names = image.topic_names.range(start.0.clone()..).map(|(name, _)| name.as_str());
         page(&image, names, &start, room)

@@ -6,7 +6,7 @@
 use crate::checks::in_steps;
 use crate::error::Failure;
 use crate::topics::{self, NewTopic};
-use crate::{Shared, authorized, coordinator, requests, topic_name};
+use crate::{Shared, answer_size, authorized, coordinator, requests, topic_name};
 use base::{StreamId, TopicId};
 use control_core::{Image, Topic};
 use futures::stream::StreamExt;
@@ -19,6 +19,7 @@ use protocol::messages::metadata_response::{
 use protocol::wire::Uuid;
 use std::collections::BTreeMap;
 use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
 
 /// Before this version an empty list of topics asks for all.
 const NULL_MEANS_ALL_VERSION: i16 = 1;
@@ -31,7 +32,31 @@ const CREATIONS_TOGETHER_MAX: usize = 256;
 /// Before this version topics are asked for by name only, although the field for their ids is there a little longer.
 const TOPIC_ID_VERSION: i16 = 12;
 
-pub(crate) async fn handle(broker: &Shared, request: MetadataRequest, version: i16) -> MetadataResponse {
+/// What the answer takes while it is made.
+fn answer_bytes(broker: &Shared, request: &MetadataRequest, version: i16) -> usize {
+    let image = broker.store.ledger().image();
+    match &request.topics {
+        Some(asked) if version >= NULL_MEANS_ALL_VERSION || !asked.is_empty() => {
+            let find = |topic: &MetadataRequestTopic| {
+                let name = topic.name.as_deref().unwrap_or_default();
+                topics::find(&image, name, TopicId::from(topic.topic_id)).ok().map(AsRef::as_ref)
+            };
+            answer_size::of_topics(&image, asked.iter().filter_map(find))
+        }
+        _ => answer_size::of_all(&image),
+    }
+}
+
+pub(crate) async fn handle(
+    broker: &Shared,
+    request: MetadataRequest,
+    version: i16,
+) -> (MetadataResponse, Option<OwnedSemaphorePermit>) {
+    let memory = broker.answer_memory.take_ahead(answer_bytes(broker, &request, version)).await;
+    (describe_all(broker, request, version).await, memory)
+}
+
+async fn describe_all(broker: &Shared, request: MetadataRequest, version: i16) -> MetadataResponse {
     let asked = request.topics.filter(|topics| version >= NULL_MEANS_ALL_VERSION || !topics.is_empty());
     let may_create = version < CREATION_FLAG_VERSION || request.allow_auto_topic_creation;
     let mut topics: Vec<MetadataResponseTopic> = match asked {

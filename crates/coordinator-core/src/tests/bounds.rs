@@ -81,17 +81,33 @@ fn an_assignment_needs_room_beyond_what_it_replaces() {
         (outcome, log)
     };
     let (refused, log_before) = assign(15_000, 1, 10_000);
-    assert_eq!(refused, Err(GroupError::Full), "it is in the group and in the group's record");
+    assert_eq!(refused, Err(GroupError::NoRoomForAssignment), "it is in the group and in the group's record");
     let (stored, log) = assign(25_000, 2, 10_000);
     assert_eq!((stored, log), (Ok(()), log_before + 1), "what is refused is not stored");
     let mut fits = |room, generation, bytes| assign(room, generation, bytes).0;
     assert_eq!(fits(0, 3, 10_000), Ok(()), "it replaces as much");
-    assert_eq!(fits(0, 4, 10_001), Err(GroupError::Full));
+    assert_eq!(fits(0, 4, 10_001), Err(GroupError::NoRoomForAssignment));
     assert_eq!(fits(10_000, 5, 10_000), Ok(()), "what was there of it is free again");
     assert_eq!(fits(0, 6, 1_000), Ok(()));
-    assert_eq!(fits(10_000, 7, 10_000), Err(GroupError::Full));
+    assert_eq!(fits(10_000, 7, 10_000), Err(GroupError::NoRoomForAssignment));
     bench.restart();
     assert!(bench.groups.bytes() < 5_000, "nor is it there after a crash");
+}
+
+#[test]
+fn a_new_member_needs_room_for_an_assignment_like_those_of_the_others() {
+    let mut bench = Bench::new();
+    let ticket = bench.join(&joiner("a"));
+    bench.begin();
+    let id = bench.joined(ticket).unwrap().member_id;
+    let assignments = vec![(id.clone(), Bytes::from(vec![0; 10_000]))];
+    let ticket = bench.sync(&SyncRequest { member: membership(&id, 1), assignments, ..SyncRequest::default() });
+    bench.synced(ticket).unwrap().unwrap();
+    bench.groups.set_room(15_000);
+    assert_eq!(refusal(&mut bench, &joiner("b")), Some(GroupError::Full), "the group is as it was");
+    assert_eq!(refusal(&mut bench, &JoinRequest { group: "other".to_owned(), ..joiner("b") }), None);
+    bench.groups.set_room(25_000);
+    assert_eq!(refusal(&mut bench, &joiner("b")), None);
 }
 
 #[test]

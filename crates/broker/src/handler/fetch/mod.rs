@@ -170,7 +170,7 @@ fn find(broker: &Shared, image: &Image, asked: &Asked) -> Result<(Partition, usi
 }
 
 /// Waits until there is enough, reading has met an error, time is up, or there is no memory to read what has come. Meanwhile others have
-/// what memory it does not fill.
+/// what memory it does not fill; and where that is not enough for one of them, the wait is over: what there is is answered.
 async fn park(broker: &Shared, slots: &mut [Slot], progress: &mut Progress, deadline: Micros) {
     if progress.readable >= progress.bytes_min || slots.iter().all(|slot| slot.is_absent) {
         return;
@@ -197,6 +197,7 @@ async fn park(broker: &Shared, slots: &mut [Slot], progress: &mut Progress, dead
             _ = stopping.wait_for(|stopping| *stopping) => return,
             index = waiter.next() => index,
             () = broker.clock.sleep(left) => return,
+            () = broker.answer_memory.becomes_short(), if progress.memory.is_some() => return,
         };
         let mut all_woken = vec![woken];
         while let Some(index) = waiter.next().now_or_never() {
