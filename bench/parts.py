@@ -19,6 +19,7 @@ BACKLOG_SECONDS = 10
 COLD_GIB = float(os.environ.get("BENCH_COLD_GIB", "10"))
 COLD_READERS = 32
 COLD_SECONDS = 30
+COLD_PACED_MIB = 300
 COLD_SETTLES_SECONDS = 60
 
 
@@ -128,6 +129,16 @@ def catch_up(system, folder):
         }
 
 
+def write_old(running):
+    """Old data that no cache holds."""
+    written = 0
+    while written < COLD_GIB * GIB:
+        written += load(running, "produce", "old", rate=None, seconds=10, linger=5)["bytes"]
+    running.forget_caches()
+    # What was written is merged, or flushed, for a while.
+    time.sleep(COLD_SETTLES_SECONDS)
+
+
 def cold(system, folder):
     """32 readers begin at old data that no cache holds, while others go on publishing at 5 MB/s; BENCH_COLD_GIB of it, 10 unless told.
 
@@ -136,12 +147,7 @@ def cold(system, folder):
     with system.started(folder) as running:
         running.create("old", 16)
         running.create("load", 16)
-        written = 0
-        while written < COLD_GIB * GIB:
-            written += load(running, "produce", "old", rate=None, seconds=10, linger=5)["bytes"]
-        running.forget_caches()
-        # What was written is merged, or flushed, for a while.
-        time.sleep(COLD_SETTLES_SECONDS)
+        write_old(running)
         shape = {"rate": 5000, "size": 1000, "seconds": COLD_SECONDS, "warmup": 5}
         alone = load(running, "produce", "load", **shape)
         reader = running.begin("bench", "consume", "old", "--readers", COLD_READERS, "--duration", COLD_SECONDS + 10, nice=19)
@@ -155,6 +161,30 @@ def cold(system, folder):
             "publish P99 alone": (before["p99"], "ms"),
             "publish P99 beside 32 cold readers": (after["p99"], "ms"),
             "memory after it": (running.rss_mib(), "MiB"),
+        }
+
+
+def cold_paced(system, folder):
+    """The same with readers that take COLD_PACED_MIB a second in all, so that the processors which they share with the rest are not the
+    limit: what is left is what cold reads do to a producer.
+    """
+    with system.started(folder) as running:
+        running.create("old", 16)
+        running.create("load", 16)
+        write_old(running)
+        shape = {"rate": 5000, "size": 1000, "seconds": COLD_SECONDS, "warmup": 5}
+        alone = load(running, "produce", "load", **shape)
+        words = ["--readers", COLD_READERS, "--rate", COLD_PACED_MIB, "--duration", COLD_SECONDS + 10]
+        reader = running.begin("bench", "consume", "old", *words, nice=19)
+        beside = load(running, "produce", "load", **shape)
+        read = json.loads(reader.communicate()[0])
+        before, after = alone["latency_ms"], beside["latency_ms"]
+        return {
+            "old data read at": (read["mib_per_second"], "MiB/s"),
+            "publish P50 alone": (before["p50"], "ms"),
+            "publish P50 beside 32 paced cold readers": (after["p50"], "ms"),
+            "publish P99 alone": (before["p99"], "ms"),
+            "publish P99 beside 32 paced cold readers": (after["p99"], "ms"),
         }
 
 
@@ -192,6 +222,7 @@ ALL = {
     "e2e-5": end_to_end(5),
     "catch-up": catch_up,
     "cold": cold,
+    "cold-paced": cold_paced,
     "fresh": fresh,
     "many": many,
 }

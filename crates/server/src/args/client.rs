@@ -387,6 +387,9 @@ pub struct BenchConsume {
     /// Each reads this many records at the most
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub max: Option<u64>,
+    /// Read no more than so many MiB a second, all of them together [default: as fast as possible]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub rate: Option<u32>,
     /// Stop after this time, wherever the readers are [default: read to the end]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub duration: Option<u64>,

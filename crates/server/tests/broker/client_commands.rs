@@ -414,6 +414,9 @@ fn a_bench_counts_every_record_that_was_due() {
         let read = json(&cluster.ok(&many));
         assert_eq!((&read["records"], &read["bytes"]), (&(3 * written).into(), &(written * 300).into()), "{read}");
     }
+    cluster.ok(&["bench", "produce", "load", "--rate", "2000", "--duration", "1", "--warmup", "0", "--size", "1000"]);
+    let read = json(&cluster.ok(&["bench", "consume", "load", "--readers", "2", "--rate", "1", "--json"]));
+    assert!(read["mib_per_second"].as_f64().unwrap() <= 1.0, "{read}");
     let console = cluster.broker.console.to_string();
     let words = ["bench", "produce", "load", "--duration", "1", "--warmup", "0", "--console", &console];
     let report = json(&cluster.ok(&[&words[..], &["--rate", "500", "--json"]].concat()));

@@ -5,6 +5,7 @@ use super::super::cluster::{connect, connect_on};
 use super::super::progress::{self, Unit};
 use super::report::Report;
 use crate::args::client::BenchConsume;
+use base::Micros;
 use client::{AT_BEGINNING, AT_END, ClientError, Cluster, Consumer, ConsumerOptions};
 use futures::future::join_all;
 use std::collections::BTreeMap;
@@ -12,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::runtime::Runtime;
-use world::{ClockExt, lock};
+use world::{Clock, ClockExt, lock};
 
 /// What all readers have read.
 #[derive(Default)]
@@ -21,6 +22,22 @@ struct Counts {
     /// Of keys and values.
     bytes: AtomicU64,
     failure: Mutex<Option<ClientError>>,
+}
+
+/// How fast all readers together may go: who has read waits until as much is due.
+#[derive(Clone)]
+struct Pace {
+    clock: Arc<dyn Clock>,
+    began: Micros,
+    bytes_per_second: u64,
+}
+
+impl Pace {
+    async fn wait_for(&self, bytes: u64) {
+        let due_micros = u128::from(bytes) * 1_000_000 / u128::from(self.bytes_per_second);
+        let due = self.began.plus(Duration::from_micros(u64::try_from(due_micros).unwrap_or(u64::MAX)));
+        self.clock.sleep(due.since(self.clock.now())).await;
+    }
 }
 
 /// What there is to read: by partition, the first offset and the one behind the last. Partitions without records are left out.
@@ -88,13 +105,18 @@ fn read_all(
     let max = args.max.unwrap_or(u64::MAX);
     let bar = progress::bar(extent.records().min(max) * u64::from(args.readers), Unit::Records);
     let clock = readers[0].world().clock.clone();
+    let pace = args.rate.map(|rate| Pace {
+        clock: clock.clone(),
+        began: clock.now(),
+        bytes_per_second: u64::from(rate) << 20,
+    });
     let ended = runtime.block_on(async {
         let reads = readers.iter().map(|cluster| {
             let (reader, extent, counts, bar) = (cluster.clone(), extent.clone(), counts.clone(), bar.clone());
-            let topic = args.topic.clone();
+            let (topic, pace) = (args.topic.clone(), pace.clone());
             let reading = async move {
                 let tell = || bar.set_position(counts.records.load(Ordering::Relaxed));
-                if let Err(error) = read(reader, &topic, &extent, max, &counts, tell).await {
+                if let Err(error) = read(reader, &topic, &extent, (max, pace.as_ref()), &counts, tell).await {
                     lock(&counts.failure).get_or_insert(error);
                 }
             };
@@ -116,12 +138,12 @@ fn read_all(
     Ok((counts.records.load(Ordering::Relaxed), counts.bytes.load(Ordering::Relaxed)))
 }
 
-/// One reader's way from the beginning to the end, or until it has `max` records.
+/// One reader's way from the beginning to the end, or until it has `max` records, no faster than `pace`.
 async fn read(
     cluster: Cluster,
     topic: &str,
     extent: &Extent,
-    max: u64,
+    (max, pace): (u64, Option<&Pace>),
     counts: &Counts,
     tell: impl Fn(),
 ) -> Result<(), ClientError> {
@@ -140,8 +162,11 @@ async fn read(
         }
         records += read;
         counts.records.fetch_add(read, Ordering::Relaxed);
-        counts.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let all_bytes = counts.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         tell();
+        if let Some(pace) = pace {
+            pace.wait_for(all_bytes).await;
+        }
         if fetched.next_offset >= end {
             ends.remove(&fetched.partition);
             consumer.leave(fetched.partition);
