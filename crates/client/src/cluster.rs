@@ -206,9 +206,14 @@ impl Cluster {
         loop {
             let left = || self.left_of(self.0.options.call_within, began);
             let connection = self.any(left()).await?;
-            match connection.call(request, left()).await {
+            // What could not be queued was not sent.
+            let (answered, was_sent) = match connection.begin(request, left()).await {
+                Ok(answer) => (answer.await, true),
+                Err(error) => (Err(error), false),
+            };
+            match answered {
                 Err(error) if error.is_retriable() && !left().is_zero() => {
-                    is_repeat = true;
+                    is_repeat |= was_sent;
                     backoff.wait(self.0.world.clock.as_ref()).await;
                     // What went wrong says more than that no time is left.
                     if left().is_zero() {
