@@ -78,6 +78,8 @@ pub(crate) enum Measurement {
     /// A simulated day of 10,000 partitions that are written evenly, and of 100,000 that trickle: objects, requests, and the ledger's
     /// size within their budgets, and an empty bucket once all topics are gone.
     Day,
+    /// Half an hour of the same loads on real brokers: `bench/half-hour`.
+    HalfHour,
     /// Millstream and Apache Kafka under the same load, in turn: `bench/run`.
     Bench,
 }
@@ -116,6 +118,7 @@ pub(crate) fn measure(root: &Path, what: Measurement, runs: u64) -> Result<()> {
         Measurement::Recovery => tests(root, &["measure::recovery", "--ignored", "--exact"], &runs),
         Measurement::Compacted => compacted(root),
         Measurement::Day => ["even", "trickle"].into_iter().try_for_each(|load| day(root, load)),
+        Measurement::HalfHour => script(root, "bench/half-hour", &[]),
         Measurement::Size => size(root),
         Measurement::ObjectWal => script(root, "tests/s3/run", &[("MILLSTREAM_S3_MEASURE", "object-wal".to_owned())]),
         Measurement::Bench => script(root, "bench/run", &[]),
