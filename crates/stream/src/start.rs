@@ -117,19 +117,25 @@ async fn open_rings(world: &World, wals: &[NamedWal], image: &Image) -> Result<V
     // All of them before the first ring is made, or one of this start's would be taken for another's that was left.
     for named in wals {
         if let WalTarget::Shared { dir, .. } = &named.target {
-            wal::sweep_unbegun(world, dir, image).await;
+            let what = format!("looking into {}", dir.display());
+            wal::told_while_waiting(world.clock.as_ref(), &what, wal::sweep_unbegun(world, dir, image)).await;
         }
     }
     let mut rings = Vec::new();
     for named in wals {
-        rings.push(match &named.target {
-            WalTarget::File { dir, bytes } => Some(RingFile::open(world, dir, *bytes).await?),
-            WalTarget::Device { path, give_up } => Some(RingFile::open_device(world, path, give_up.as_deref()).await?),
-            WalTarget::Shared { dir, bytes } => Some(RingFile::create_shared(world, dir, *bytes).await?),
-            WalTarget::Storage => None,
-        });
+        let what = format!("opening write-ahead log '{}'", named.name);
+        rings.push(wal::told_while_waiting(world.clock.as_ref(), &what, open_ring(world, &named.target)).await?);
     }
     Ok(rings)
+}
+
+async fn open_ring(world: &World, target: &WalTarget) -> Result<Option<RingFile>, WalOpenError> {
+    Ok(match target {
+        WalTarget::File { dir, bytes } => Some(RingFile::open(world, dir, *bytes).await?),
+        WalTarget::Device { path, give_up } => Some(RingFile::open_device(world, path, give_up.as_deref()).await?),
+        WalTarget::Shared { dir, bytes } => Some(RingFile::create_shared(world, dir, *bytes).await?),
+        WalTarget::Storage => None,
+    })
 }
 
 /// A ring that was given up is not used again (rule D-10); on a device it is made anew where the device's operator says so. Before this start

@@ -50,7 +50,7 @@ pub use object::{ObjectWal, ObjectWalReader};
 pub use object_put::PutCounts;
 pub use object_recover::{delete_dead_objects, recover_objects};
 pub(crate) use object_recover::{is_fence, object_ends_by};
-pub(crate) use patience::{Patience, within};
+pub(crate) use patience::{Patience, told_while_waiting, within};
 pub use ring::RingWal;
 pub use ring_device::device_ring_bytes;
 pub use ring_file::{RING_BYTES_MIN, RingFile, default_ring_bytes, existing_ring_bytes};

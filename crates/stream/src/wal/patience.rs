@@ -19,6 +19,10 @@ use world::{AlignedBuf, Clock, ClockExt, DiskError, File, OpenMode, World, lock}
 /// A limit goes by in so many parts.
 const PARTS: u32 = 6;
 
+/// The first word about what a start waits for, and how often another at the least.
+const TOLD_AFTER: Duration = Duration::from_secs(10);
+const TOLD_EVERY_MAX: Duration = Duration::from_secs(120);
+
 /// `work`'s output; `None` where it had `limit` for it. Of a pause of this process or its machine, in which timers run on and nothing
 /// else does, no more than a part of the limit counts: the device may have answered long ago.
 pub(crate) async fn within<F>(clock: &dyn Clock, limit: Duration, work: F) -> Option<F::Output>
@@ -34,6 +38,24 @@ where
         }
     }
     None
+}
+
+/// `work`'s output, however long it takes; while it does, the operator is told what is waited for: a disk, or a mount, that hangs would keep
+/// a start without a word.
+pub(crate) async fn told_while_waiting<F>(clock: &dyn Clock, what: &str, work: F) -> F::Output
+where
+    F: Future + Send,
+    F::Output: Send,
+{
+    let mut work = pin!(work);
+    let mut wait = TOLD_AFTER;
+    loop {
+        if let Some(output) = clock.timeout(wait, work.as_mut()).await {
+            return output;
+        }
+        tracing::warn!("{what} takes long: its disk is slow, or does not answer; waiting for it");
+        wait = (wait * 2).min(TOLD_EVERY_MAX);
+    }
 }
 
 /// How long a start waits for files of dead rings, and which have kept it waiting.

@@ -19,6 +19,20 @@ use stream_core::{BatchBytes, NumberedBatch};
 
 const CLUSTER: u128 = 77;
 
+/// What is only slow is not given up, however often its limit goes by.
+#[tokio::test]
+async fn a_start_waits_for_a_slow_disk_past_every_word_about_it() {
+    let world = fakes::world(1, &Arc::new(fakes::FakeDisk::default()));
+    let slow = async {
+        for _ in 0..10 * fakes::LIMIT_TURNS {
+            tokio::task::yield_now().await;
+        }
+        "opened"
+    };
+    let waited = patience::told_while_waiting(world.clock.as_ref(), "opening it", slow);
+    assert_eq!(waited.await, "opened");
+}
+
 /// As a start is with dead rings.
 fn patient(world: &world::World) -> Arc<Patience> {
     Patience::new(world, WalOptions::default().dead_ring_stalled_max)
