@@ -30,7 +30,7 @@ pub(crate) enum Failure {
     InvalidPartitions(String),
     #[error("one request may create at most {most} partitions")]
     TooManyPartitions { most: i32 },
-    #[error("one request may name at most {most}")]
+    #[error("one request may change at most {most} topics or resources: send several")]
     TooManyNames { most: usize },
     #[error(
         "the cluster has {present} partitions, and {asked} more would be above the {most} that this broker's memory allows: delete \
@@ -127,7 +127,7 @@ pub(crate) enum Failure {
 impl Failure {
     /// What more is named than an answer may tell of.
     pub(crate) fn too_much_for_one_answer() -> Failure {
-        Failure::InvalidRequest("the request names too much for one answer: ask for less at once".to_owned())
+        Failure::InvalidRequest("the request names too much to be served at once: send several".to_owned())
     }
 
     /// Kafka's code.

@@ -8,6 +8,7 @@
 //! while a large frame grows and where it gets its timestamp here.
 
 mod answer;
+mod answer_bounds;
 mod answer_size;
 mod answer_writer;
 mod authorized;

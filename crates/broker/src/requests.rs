@@ -1,16 +1,16 @@
-//! Checks that several requests share: what is named twice, how many partitions one may make, who is to lead them. Pure.
+//! Checks that several requests share: what is named twice, how many names one may have and partitions it may make, who is to lead them.
 //!
 //! Refusals are Kafka's words where it has some.
 
+use crate::Shared;
 use crate::checks::Steps;
 use crate::error::Failure;
-use base::{NodeEpoch, NodeId};
+use base::{Micros, NodeEpoch, NodeId};
 use control_core::Node;
-use protocol::error_code::ErrorCode;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// What a request names more than once. Who reads the answer could not tell which question it belongs to.
 pub(crate) fn doubled<K: Ord + Clone>(named: impl Iterator<Item = K>) -> BTreeSet<K> {
@@ -23,49 +23,6 @@ pub(crate) const NAMES_MAX: usize = 10_000;
 
 /// Changes of one request that are asked of the ledger at the same time: it puts so many into one entry.
 pub(crate) const CHANGES_TOGETHER_MAX: usize = control_core::ANSWERED_MAX;
-
-/// Refusals of one request that are told in words; beyond, the code says enough: a request may name a million things that are not there.
-const REASONS_TOLD_MAX: usize = 1000;
-
-/// The reasons that an answer tells.
-#[derive(Debug, Default)]
-pub(crate) struct Reasons(usize);
-
-impl Reasons {
-    /// One refusal more, in words where there is room.
-    pub(crate) fn tell(&mut self, failure: &Failure) -> Option<String> {
-        self.0 += 1;
-        (self.0 <= REASONS_TOLD_MAX).then(|| failure.to_string())
-    }
-
-    /// A result's code and words.
-    pub(crate) fn of<T>(&mut self, outcome: &Result<T, Failure>) -> (i16, Option<String>) {
-        match outcome {
-            Ok(_) => (ErrorCode::None.number(), None),
-            Err(failure) => (failure.code().number(), self.tell(failure)),
-        }
-    }
-}
-
-/// What an answer may take yet while it is made in several places at once.
-#[derive(Debug)]
-pub(crate) struct Left(AtomicUsize);
-
-impl Left {
-    pub(crate) fn new(bytes: usize) -> Left {
-        Left(AtomicUsize::new(bytes))
-    }
-
-    /// Whether there is anything left.
-    pub(crate) fn check(&self) -> Result<(), Failure> {
-        if self.0.load(Ordering::Relaxed) == 0 { Err(Failure::too_much_for_one_answer()) } else { Ok(()) }
-    }
-
-    /// So much less. Only one request has it, and does one thing at a time.
-    pub(crate) fn spend(&self, bytes: usize) {
-        self.0.store(self.0.load(Ordering::Relaxed).saturating_sub(bytes), Ordering::Relaxed);
-    }
-}
 
 /// How often a request names the thing at this place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,27 +60,35 @@ pub(crate) async fn once_each(names: Vec<String>) -> Vec<String> {
     names.into_iter().zip(named).filter(|(_, named)| *named != Named::Again).map(|(name, _)| name).collect()
 }
 
-/// What becomes of what a request names, where only the first of it was looked for.
-pub(crate) fn rest_too_much<T>(first: Vec<Result<T, Failure>>) -> impl Iterator<Item = Result<T, Failure>> {
-    first.into_iter().chain(std::iter::repeat_with(|| Err(Failure::too_much_for_one_answer())))
-}
-
 /// Nothing is done of a request that names too much.
 pub(crate) fn check_names(named: &[Named]) -> Result<(), Failure> {
     let different = named.iter().filter(|it| **it != Named::Again).count();
     if different > NAMES_MAX { Err(Failure::TooManyNames { most: NAMES_MAX }) } else { Ok(()) }
 }
 
-/// What a request names, each once, at its first place: who asks for the same thing again gets no greater answer.
-pub(crate) fn once<T, K: Ord>(named: Vec<T>, key: impl Fn(&T) -> K) -> Vec<T> {
-    merged(named, key, |_, _| ())
+/// How long the change at this place of a request may take, of a time that all of it has. Where that is over already it is not begun, so
+/// that nothing is done of which the client was told that it was not; but the first ones are begun whatever the client's timeout, as in
+/// Kafka.
+pub(crate) fn time_left(broker: &Shared, until: Micros, place: usize) -> Result<Duration, Failure> {
+    let left = until.since(broker.clock.now());
+    if left.is_zero() && place >= CHANGES_TOGETHER_MAX { Err(Failure::TimedOut) } else { Ok(left) }
+}
+
+/// What a request names, each once, at its first place: who asks for the same thing again gets no greater answer. With turns for others.
+pub(crate) async fn once<T: Send, K: Ord + Send>(named: Vec<T>, key: impl Fn(&T) -> K + Send) -> Vec<T> {
+    merged(named, key, |_, _| ()).await
 }
 
 /// The same, where `join` adds to the first what else is asked of it.
-pub(crate) fn merged<T, K: Ord>(named: Vec<T>, key: impl Fn(&T) -> K, join: impl Fn(&mut T, T)) -> Vec<T> {
+pub(crate) async fn merged<T: Send, K: Ord + Send>(
+    named: Vec<T>,
+    key: impl Fn(&T) -> K + Send,
+    join: impl Fn(&mut T, T) + Send,
+) -> Vec<T> {
     let mut merged: Vec<T> = Vec::new();
-    let mut places = BTreeMap::new();
+    let (mut places, mut steps) = (BTreeMap::new(), Steps::default());
     for it in named {
+        steps.next().await;
         match places.entry(key(&it)) {
             Entry::Occupied(place) => join(&mut merged[*place.get()], it),
             Entry::Vacant(place) => {
@@ -215,15 +180,12 @@ mod tests {
         let all = (0..NAMES_MAX).chain([0, 1]);
         assert!(check_names(&named(all.clone().collect()).await).is_ok());
         let refused = check_names(&named(all.chain([NAMES_MAX]).collect()).await).unwrap_err();
-        assert_eq!(refused.code(), ErrorCode::PolicyViolation);
-        let mut reasons = Reasons::default();
-        let told = (0..=REASONS_TOLD_MAX).filter(|_| reasons.tell(&refused).is_some()).count();
-        assert_eq!(told, REASONS_TOLD_MAX);
+        assert_eq!(refused.code(), protocol::error_code::ErrorCode::PolicyViolation);
     }
 
-    #[test]
-    fn what_is_named_twice_is_told_once() {
+    #[tokio::test]
+    async fn what_is_named_twice_is_told_once() {
         assert_eq!(doubled(["a", "b", "a", "a"].into_iter()), BTreeSet::from(["a"]));
-        assert_eq!(once(vec!["b", "a", "b", "c", "a"], |it| *it), ["b", "a", "c"]);
+        assert_eq!(once(vec!["b", "a", "b", "c", "a"], |it| *it).await, ["b", "a", "c"]);
     }
 }

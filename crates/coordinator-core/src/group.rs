@@ -123,6 +123,8 @@ pub(crate) struct Group {
     pub(crate) offset_bytes: usize,
     /// The value of its record as it was stored last; none where nobody ever joined.
     pub(crate) stored: Option<Bytes>,
+    /// Bytes of a member's assignment on the average, when the leader brought them last.
+    pub(crate) brought_assignment: usize,
     /// What [`crate::Groups`] counts of it.
     pub(crate) counted: usize,
 }
@@ -278,10 +280,20 @@ impl Group {
         self.members.iter().map(|(id, member)| id.len() + member.bytes()).sum()
     }
 
-    /// Bytes of a member's assignment, as they are on the average.
+    /// Bytes of a member's assignment on the average: as they are, or as the leader brought them last, stored or not.
     pub(crate) fn usual_assignment_bytes(&self) -> usize {
+        self.brought_assignment.max(self.mean_assignment_bytes())
+    }
+
+    pub(crate) fn mean_assignment_bytes(&self) -> usize {
         let all: usize = self.members.values().map(|member| member.assignment.len()).sum();
         all / self.members.len().max(1)
+    }
+
+    /// What members will need who have none yet.
+    pub(crate) fn missing_assignment_bytes(&self) -> usize {
+        let missing = self.members.values().filter(|member| member.assignment.is_empty()).count();
+        missing * self.usual_assignment_bytes()
     }
 
     /// Bytes that it takes in all, about.

@@ -104,7 +104,11 @@ impl Work<'_> {
         let bytes = group.member_bytes() - before + after;
         // What it says is in the group's record as well, and so is what it will be assigned: had that no room, the whole group would be
         // refused instead of the one that comes.
-        let entry = if known.is_some() { 0 } else { ENTRY_BYTES + 2 * group.usual_assignment_bytes() };
+        let entry = if known.is_some() {
+            0
+        } else {
+            ENTRY_BYTES + 2 * (group.usual_assignment_bytes() + group.missing_assignment_bytes())
+        };
         let grows = 2 * after.saturating_sub(before) + entry;
         let handed_out = group.pending.len() < self.options.members_max || is_known;
         let room = match group.state {

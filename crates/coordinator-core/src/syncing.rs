@@ -112,6 +112,7 @@ impl Work<'_> {
         for (member_id, member) in &mut self.group.members {
             member.assignment = assignments.get(member_id.as_str()).map(|bytes| own(bytes)).unwrap_or_default();
         }
+        self.group.brought_assignment = self.group.mean_assignment_bytes();
         self.group.enter(State::Stable, self.now.wall);
         let record = self.record();
         if let Err(error) = self.check_record(&record, before, room_bytes) {

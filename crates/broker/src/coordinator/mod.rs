@@ -57,19 +57,14 @@ impl Coordinators {
 
     /// The shard that a group belongs to, ready to serve.
     pub(crate) async fn shard(&self, broker: &Shared, group: &str) -> Result<Arc<Shard>, Failure> {
-        let image = broker.store.ledger().image();
-        let topic = topic::find(&image).ok_or(Failure::NotCoordinator)?;
-        let number = partition_of(topic, group);
-        let id = usize::try_from(number).ok().and_then(|number| topic.partitions.get(number));
-        self.serving(broker, *id.ok_or(Failure::NotCoordinator)?).await
+        let id = topic::stream_of_group(&broker.store.ledger().image(), group);
+        self.serving(broker, id.ok_or(Failure::NotCoordinator)?).await
     }
 
     /// What there is of a group at this moment, confirmed or not; nothing where this broker does not serve it now.
     pub(crate) fn look<T>(&self, broker: &Shared, group: &str, read: impl FnOnce(&Groups) -> T) -> Option<T> {
-        let image = broker.store.ledger().image();
-        let topic = topic::find(&image)?;
-        let number = usize::try_from(partition_of(topic, group)).ok()?;
-        let shard = lock(&self.shards).get(topic.partitions.get(number)?).cloned();
+        let id = topic::stream_of_group(&broker.store.ledger().image(), group)?;
+        let shard = lock(&self.shards).get(&id).cloned();
         shard.filter(|shard| shard.is_serving()).map(|shard| shard.look(read))
     }
 

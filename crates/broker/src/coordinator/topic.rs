@@ -3,6 +3,7 @@
 use crate::error::Failure;
 use crate::topics::{self, NewTopic};
 use crate::{Shared, uuid};
+use base::StreamId;
 use control_core::{Image, Topic};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,6 +22,13 @@ pub(crate) fn find(image: &Image) -> Option<&Topic> {
 pub(crate) fn partition_of(topic: &Topic, group: &str) -> u32 {
     let partitions = u32::try_from(topic.partitions.len()).unwrap_or(u32::MAX);
     coordinator_core::partition_of(group, partitions)
+}
+
+/// The partition that a group belongs to, as a stream.
+pub(crate) fn stream_of_group(image: &Image, group: &str) -> Option<StreamId> {
+    let topic = find(image)?;
+    let number = usize::try_from(partition_of(topic, group)).ok()?;
+    topic.partitions.get(number).copied()
 }
 
 /// Makes it where it is not there yet.

@@ -6,10 +6,11 @@
 //! addition; where two brokers change one list at once, the later one counts.
 
 use crate::Shared;
+use crate::answer_bounds::Reasons;
 use crate::checks::in_steps;
 use crate::error::Failure;
 use crate::handler::describe_configs::{self, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP, TOPIC};
-use crate::requests::{self, Named, Reasons};
+use crate::requests::{self, Named};
 use crate::settings::{self, Change, Changes, Described, Operation, Scope, Update, View, Wanted, Wrong, change};
 use crate::{topic_name, topic_settings, topics, wals};
 use base::{NodeEpoch, TopicId};
@@ -93,16 +94,21 @@ async fn alter<A>(
         return answers;
     }
     let _one_at_a_time = broker.altering.lock().await;
+    let until = broker.clock.now().plus(ALTER_WAIT_MAX);
     let image = &broker.store.ledger().image();
     let mut outcomes = wanted
-        .map(async |((resource, wanted), named)| {
+        .enumerate()
+        .map(async |(place, ((resource, wanted), named))| {
             let planned = if named == Named::Once {
                 wanted.and_then(|wanted| plan(broker, image, &resource, wanted))
             } else {
                 Err(Failure::InvalidRequest("Each resource must appear at most once.".to_owned()))
             };
             let outcome = match planned {
-                Ok(command) if !validate_only => topics::submit(broker, command, ALTER_WAIT_MAX).await,
+                Ok(command) if !validate_only => match requests::time_left(broker, until, place) {
+                    Ok(left) => topics::submit(broker, command, left).await,
+                    Err(failure) => Err(failure),
+                },
                 Ok(_) => Ok(()),
                 Err(failure) => Err(failure),
             };

@@ -3,9 +3,10 @@
 //! The ledger adds the partitions only where the topic still has as many as this broker saw, so that requests which cross each other
 //! are judged one after the other. Refusals are in Kafka's words.
 
+use crate::answer_bounds::Reasons;
 use crate::checks::in_steps;
 use crate::error::Failure;
-use crate::requests::{self, Named, Reasons};
+use crate::requests::{self, Named};
 use crate::{Shared, topic_name, topics};
 use base::{Micros, NodeEpoch, TopicId};
 use control_core::Image;
@@ -29,11 +30,12 @@ pub(crate) async fn handle(broker: &Shared, request: CreatePartitionsRequest) ->
     // A name that the request has twice gets one answer, as Kafka's does.
     let asked = in_steps(request.topics.into_iter().zip(named).filter(|(_, named)| *named != Named::Again));
     let results = asked
-        .map(async |(asked, named)| {
+        .enumerate()
+        .map(async |(place, (asked, named))| {
             let outcome = match checked {
                 Err(failure) => Err(failure.clone()),
                 Ok(()) if named == Named::First => Err(Failure::InvalidRequest("Duplicate topic name.".to_owned())),
-                Ok(()) => grow_to(broker, &asked, request.validate_only, until).await,
+                Ok(()) => grow_to(broker, &asked, request.validate_only, (until, place)).await,
             };
             (asked.name, outcome)
         })
@@ -55,7 +57,7 @@ async fn grow_to(
     broker: &Shared,
     asked: &CreatePartitionsTopic,
     validate_only: bool,
-    until: Micros,
+    (until, place): (Micros, usize),
 ) -> Result<(), Failure> {
     loop {
         let image = broker.store.ledger().image();
@@ -66,7 +68,7 @@ async fn grow_to(
             return Ok(());
         }
         // Somebody else's request came first where this is refused; then the image shows it.
-        if topics::grow(broker, topic, first, leaders, until.since(broker.clock.now())).await? {
+        if topics::grow(broker, topic, first, leaders, requests::time_left(broker, until, place)?).await? {
             return Ok(());
         }
     }

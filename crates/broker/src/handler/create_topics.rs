@@ -1,11 +1,12 @@
 //! CreateTopics: checks each topic of the request on its own, creates those that pass in one go, answers topic by topic.
 
 use crate::Shared;
+use crate::answer_bounds::Reasons;
 use crate::checks::in_steps;
 use crate::error::Failure;
 use crate::handler::describe_configs;
 use crate::memory::COPIES;
-use crate::requests::{self, Named, Reasons};
+use crate::requests::{self, Named};
 use crate::topic_name;
 use crate::topics::{self, CheckedTopic, NewTopic};
 use base::{Micros, NodeEpoch};
@@ -46,11 +47,12 @@ pub(crate) async fn handle(
         return (CreateTopicsResponse { topics, ..CreateTopicsResponse::default() }, None);
     }
     let outcomes: Vec<(String, Outcome)> = asked
-        .map(async |(asked, named)| {
+        .enumerate()
+        .map(async |(place, (asked, named))| {
             let outcome = if named == Named::First {
                 Err(Failure::InvalidRequest(format!("the request names topic '{}' more than once", asked.name)))
             } else {
-                create(broker, &asked, request.validate_only, until).await
+                create(broker, &asked, request.validate_only, (until, place)).await
             };
             (asked.name, outcome)
         })
@@ -139,7 +141,12 @@ fn asked_partitions(broker: &Shared, topic: &CreatableTopic) -> i64 {
     }
 }
 
-async fn create(broker: &Shared, asked: &CreatableTopic, validate_only: bool, until: Micros) -> Outcome {
+async fn create(
+    broker: &Shared,
+    asked: &CreatableTopic,
+    validate_only: bool,
+    (until, place): (Micros, usize),
+) -> Outcome {
     if asked.name == topic_name::METADATA {
         return Err(Failure::InvalidRequest(format!("Creation of internal topic {} is prohibited.", asked.name)));
     }
@@ -157,7 +164,7 @@ async fn create(broker: &Shared, asked: &CreatableTopic, validate_only: bool, un
         NewTopic { name: asked.name.clone(), partitions, replication_factor, leaders, configs: configs.clone() };
     let checked = topics::check(broker, &image, &topic)?;
     if !validate_only {
-        topics::create(broker, topic, &checked, until.since(broker.clock.now())).await?;
+        topics::create(broker, topic, &checked, requests::time_left(broker, until, place)?).await?;
     }
     Ok((checked, configs))
 }

@@ -1,8 +1,9 @@
 //! DeleteTopics: by name and, from version 6 on, by name or id.
 
-use crate::checks::in_steps;
+use crate::answer_bounds::Reasons;
+use crate::checks::{Steps, in_steps};
 use crate::error::Failure;
-use crate::requests::{self, Named, Reasons};
+use crate::requests::{self, Named};
 use crate::{Shared, topics};
 use base::TopicId;
 use control_core::{Image, Topic};
@@ -30,14 +31,18 @@ pub(crate) async fn handle(broker: &Shared, request: DeleteTopicsRequest, versio
     let image = &broker.store.ledger().image();
     let named = requests::named(asked.iter().map(key).collect()).await;
     let checked = &requests::check_names(&named);
-    let named_twice = &if checked.is_ok() { doubled_topics(image, &asked) } else { BTreeSet::new() };
+    let named_twice = &if checked.is_ok() { doubled_topics(image, &asked).await } else { BTreeSet::new() };
     let mut reasons = Reasons::default();
     // What the request has twice is not touched and gets one answer, as Kafka's does.
     let asked = in_steps(asked.into_iter().zip(named).filter(|(_, named)| *named != Named::Again));
     let responses = asked
-        .map(async |(state, named)| match find(image, &state, (checked, named), named_twice) {
+        .enumerate()
+        .map(async |(place, (state, named))| match find(image, &state, (checked, named), named_twice) {
             Ok(topic) => {
-                let outcome = topics::delete(broker, topic.id, until.since(broker.clock.now())).await;
+                let outcome = match requests::time_left(broker, until, place) {
+                    Ok(left) => topics::delete(broker, topic.id, left).await,
+                    Err(failure) => Err(failure),
+                };
                 (state.name.or_else(|| Some(topic.name.clone())), topic.id.into(), outcome)
             }
             Err(failure) => (state.name, state.topic_id, Err(failure)),
@@ -72,8 +77,12 @@ fn key(state: &DeleteTopicState) -> (Option<&str>, TopicId) {
 }
 
 /// Topics that the request has both by name and by id.
-fn doubled_topics(image: &Image, asked: &[DeleteTopicState]) -> BTreeSet<TopicId> {
-    let distinct: BTreeSet<_> = asked.iter().map(|state| (resolve(image, state), state.name.is_some())).collect();
+async fn doubled_topics(image: &Image, asked: &[DeleteTopicState]) -> BTreeSet<TopicId> {
+    let (mut distinct, mut steps) = (BTreeSet::new(), Steps::default());
+    for state in asked {
+        steps.next().await;
+        distinct.insert((resolve(image, state), state.name.is_some()));
+    }
     requests::doubled(distinct.into_iter().filter_map(|(id, _)| id))
 }
 

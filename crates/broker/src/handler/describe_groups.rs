@@ -1,12 +1,13 @@
 //! DescribeGroups: a group's state and its members. A group is described once, however often it is named.
 
 use crate::Shared;
+use crate::answer_bounds::{self, Left, Reasons};
 use crate::authorized;
 use crate::checks::{Steps, in_steps};
 use crate::coordinator::GROUPS_MAX;
 use crate::error::Failure;
 use crate::memory::COPIES;
-use crate::requests::{self, Left, Reasons};
+use crate::requests;
 use coordinator_core::{Description, GroupError, Groups, MemberDescription};
 use futures::stream::StreamExt;
 use protocol::api::Resource;
@@ -46,7 +47,7 @@ pub(crate) async fn handle(
     let names: Vec<&str> = ids.iter().map(String::as_str).collect();
     let described = broker.coordinators.read_each(broker, &names, describe).await;
     let mut reasons = Reasons::default();
-    let groups = in_steps(ids.into_iter().zip(requests::rest_too_much(described))).map(|(id, described)| {
+    let groups = in_steps(ids.into_iter().zip(answer_bounds::rest_too_much(described))).map(|(id, described)| {
         let described = match described.and_then(|described| described) {
             Ok(description) => describe_group(id, description),
             Err(Failure::Group(GroupError::NotFound)) if version < NOT_FOUND_VERSION => {

@@ -21,7 +21,7 @@ const SHARE: i8 = 2;
 pub(crate) async fn handle(broker: &Shared, request: FindCoordinatorRequest, version: i16) -> FindCoordinatorResponse {
     if version >= MANY_KEYS_VERSION {
         let mut coordinators = Vec::new();
-        for key in requests::once(request.coordinator_keys, String::clone) {
+        for key in requests::once(request.coordinator_keys, String::clone).await {
             coordinators.push(find(broker, request.key_type, key).await);
         }
         return FindCoordinatorResponse { coordinators, ..FindCoordinatorResponse::default() };

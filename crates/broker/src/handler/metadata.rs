@@ -29,14 +29,17 @@ const CREATION_FLAG_VERSION: i16 = 4;
 const CREATION_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Topics created on first use travel to the ledger together: one after the other, a request of many would outlast its client.
 const CREATIONS_TOGETHER_MAX: usize = 256;
+/// Names that are looked up to reckon what an answer takes.
+const SIZED_NAMES_MAX: usize = 1000;
 /// Before this version topics are asked for by name only, although the field for their ids is there a little longer.
 const TOPIC_ID_VERSION: i16 = 12;
 
-/// What the answer takes while it is made.
+/// What the answer takes while it is made, or more where very much is asked for.
 fn answer_bytes(broker: &Shared, request: &MetadataRequest, version: i16) -> usize {
     let image = broker.store.ledger().image();
     match &request.topics {
-        Some(asked) if version >= NULL_MEANS_ALL_VERSION || !asked.is_empty() => {
+        // Very many names are not looked up for this.
+        Some(asked) if asked.len() <= SIZED_NAMES_MAX && (version >= NULL_MEANS_ALL_VERSION || !asked.is_empty()) => {
             let find = |topic: &MetadataRequestTopic| {
                 let name = topic.name.as_deref().unwrap_or_default();
                 topics::find(&image, name, TopicId::from(topic.topic_id)).ok().map(AsRef::as_ref)
@@ -109,7 +112,7 @@ async fn describe_asked(
     // Beside an id a name says nothing, so that it makes no other topic of it.
     let is_named = |topic: &MetadataRequestTopic| TopicId::from(topic.topic_id) == TopicId::default();
     let key = |topic: &MetadataRequestTopic| (topic.topic_id, topic.name.clone().filter(|_| is_named(topic)));
-    in_steps(requests::once(asked, key))
+    in_steps(requests::once(asked, key).await)
         .map(|topic| describe_or_create(broker, topic, may_create))
         .buffered(CREATIONS_TOGETHER_MAX)
         .collect()

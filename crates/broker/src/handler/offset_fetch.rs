@@ -3,11 +3,12 @@
 //! Each offset is told once, however often its group, topic and partition are named: it may take a thousand times what names it.
 
 use crate::Shared;
+use crate::answer_bounds::{self, Left};
 use crate::checks::Steps;
 use crate::coordinator::GROUPS_MAX;
 use crate::error::Failure;
 use crate::memory::COPIES;
-use crate::requests::{self, Left};
+use crate::requests;
 use crate::topics;
 use base::TopicId;
 use control_core::Image;
@@ -44,7 +45,7 @@ pub(crate) async fn handle(
     version: i16,
 ) -> (OffsetFetchResponse, Option<OwnedSemaphorePermit>) {
     if version >= MANY_GROUPS_VERSION {
-        let (groups, memory) = fetch_groups(broker, merged(request.groups), version).await;
+        let (groups, memory) = fetch_groups(broker, merged(request.groups).await, version).await;
         return (OffsetFetchResponse { groups, ..OffsetFetchResponse::default() }, memory);
     }
     let named = |topic: OffsetFetchRequestTopic| OffsetFetchRequestTopics {
@@ -54,7 +55,7 @@ pub(crate) async fn handle(
     };
     let topics = request.topics.map(|topics| topics.into_iter().map(named).collect());
     let group = OffsetFetchRequestGroup { group_id: request.group_id, topics, ..OffsetFetchRequestGroup::default() };
-    let (fetched, memory) = fetch_groups(broker, merged(vec![group]), version).await;
+    let (fetched, memory) = fetch_groups(broker, merged(vec![group]).await, version).await;
     let error_code = fetched.first().map_or(0, |group| group.error_code);
     let plain = |it: OffsetFetchResponsePartitions| OffsetFetchResponsePartition {
         partition_index: it.partition_index,
@@ -76,27 +77,29 @@ pub(crate) async fn handle(
 }
 
 /// Each group once, with all that is asked of it, each topic of it once, and each partition of that.
-fn merged(asked: Vec<OffsetFetchRequestGroup>) -> Vec<OffsetFetchRequestGroup> {
+async fn merged(asked: Vec<OffsetFetchRequestGroup>) -> Vec<OffsetFetchRequestGroup> {
     let join =
         |known: &mut OffsetFetchRequestGroup, more: OffsetFetchRequestGroup| match (&mut known.topics, more.topics) {
             (Some(known), Some(more)) => known.extend(more),
             // Who names no topics asks for all.
             (known, _) => *known = None,
         };
-    let mut merged = requests::merged(asked, |group| group.group_id.clone(), join);
+    let mut merged = requests::merged(asked, |group| group.group_id.clone(), join).await;
     for group in &mut merged {
-        group.topics = group.topics.take().map(merged_topics);
+        if let Some(topics) = group.topics.take() {
+            group.topics = Some(merged_topics(topics).await);
+        }
     }
     merged
 }
 
-fn merged_topics(asked: Vec<OffsetFetchRequestTopics>) -> Vec<OffsetFetchRequestTopics> {
+async fn merged_topics(asked: Vec<OffsetFetchRequestTopics>) -> Vec<OffsetFetchRequestTopics> {
     let join = |known: &mut OffsetFetchRequestTopics, more: OffsetFetchRequestTopics| {
         known.partition_indexes.extend(more.partition_indexes);
     };
-    let mut merged = requests::merged(asked, |topic| (topic.topic_id, topic.name.clone()), join);
+    let mut merged = requests::merged(asked, |topic| (topic.topic_id, topic.name.clone()), join).await;
     for topic in &mut merged {
-        topic.partition_indexes = requests::once(std::mem::take(&mut topic.partition_indexes), |index| *index);
+        topic.partition_indexes = requests::once(std::mem::take(&mut topic.partition_indexes), |index| *index).await;
     }
     merged
 }
@@ -109,7 +112,7 @@ async fn fetch_groups(
     let (committed, memory) = all_committed(broker, &asked).await;
     let image = broker.store.ledger().image();
     let (mut fetched, mut steps) = (Vec::with_capacity(asked.len()), Steps::default());
-    for (group, committed) in asked.into_iter().zip(requests::rest_too_much(committed)) {
+    for (group, committed) in asked.into_iter().zip(answer_bounds::rest_too_much(committed)) {
         fetched.push(describe_group(&image, group, (committed.and_then(|it| it), &mut steps), version).await);
     }
     (fetched, memory)

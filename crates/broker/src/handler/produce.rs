@@ -10,11 +10,11 @@
 //! the others have memory left; the rest are told to come again at once.
 
 use crate::Shared;
+use crate::answer_bounds::Reasons;
 use crate::batch_check::{self, CheckedBatch, Checking, DECOMPRESSED_BYTES_MAX};
 use crate::checks::{Steps, Work};
 use crate::error::Failure;
 use crate::partition::{Appended, Partition};
-use crate::requests::Reasons;
 use crate::topic_settings::TopicSettings;
 use crate::topics;
 use base::{Micros, TopicId};

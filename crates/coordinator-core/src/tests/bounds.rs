@@ -108,6 +108,10 @@ fn a_new_member_needs_room_for_an_assignment_like_those_of_the_others() {
     assert_eq!(refusal(&mut bench, &JoinRequest { group: "other".to_owned(), ..joiner("b") }), None);
     bench.groups.set_room(25_000);
     assert_eq!(refusal(&mut bench, &joiner("b")), None);
+    // The one that has come has none yet, and will need as much as the first.
+    assert_eq!(refusal(&mut bench, &joiner("c")), Some(GroupError::Full));
+    bench.groups.set_room(55_000);
+    assert_eq!(refusal(&mut bench, &joiner("c")), None);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use std::time::Duration;
 use stream::{NamedWal, Options, StoreProbe, WalTarget};
 use stream_core::pace::{PaceLimits, object_bytes_for};
 use tokio::signal::unix::{SignalKind, signal};
-use world::{ClockExt, Metered, Paced, World};
+use world::{ClockExt, DiskError, Metered, Paced, World};
 
 /// A stop takes no longer: what is not uploaded by then stays in the write-ahead log.
 const STOP_MAX: Duration = Duration::from_secs(3);
@@ -56,7 +56,12 @@ async fn serve(config: Config) -> Result<(), CommandError> {
 
     let metered = Arc::new(Metered::new(outside::object_store(&world, &config.storage).await?));
     let objects = Arc::new(Paced::new(metered.clone(), world.clock.clone()));
-    let wals = named_wals(&world, &config).await?;
+    let wals = tokio::select! {
+        biased;
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+        wals = named_wals(&world, &config) => wals?,
+    };
     let refused = |error| cannot_listen("--console", &config.console, &error);
     let listener = world.network.listen(&config.console).await.map_err(refused)?;
     let console_addr = listener.local_addr().map_err(refused)?;
@@ -139,7 +144,9 @@ async fn named_wals(world: &World, config: &Config) -> Result<Vec<NamedWal>, Com
             WalChoice::Storage(puts) => Some(pace(&config.storage, *puts, default.clone())),
             _ => None,
         };
-        let target = wal_target(world, choice.clone(), config.broker.batch_bytes_max).await?;
+        let what = format!("looking at write-ahead log '{name}'");
+        let target = wal_target(world, choice.clone(), config.broker.batch_bytes_max);
+        let target = stream::wal::told_while_waiting(world.clock.as_ref(), &what, target).await?;
         named.push(NamedWal { name: name.clone(), target, pace });
     }
     Ok(named)
@@ -195,8 +202,14 @@ fn batch_fits(batch_bytes_max: usize, ring_bytes: u64, otherwise: &str) -> Resul
 
 /// Of the file system that `dir` is on, or will be.
 async fn free_bytes(world: &World, dir: &Path) -> Result<u64, CommandError> {
-    let existing = dir.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
-    world.disk.free_bytes(existing).await.map_err(|error| CommandError::failed(format!("look for free space: {error}")))
+    let mut free = Err(DiskError::NotFound(dir.to_owned()));
+    for folder in dir.ancestors().filter(|folder| !folder.as_os_str().is_empty()).chain([Path::new("/")]) {
+        free = world.disk.free_bytes(folder).await;
+        if !matches!(free, Err(DiskError::NotFound(_))) {
+            break;
+        }
+    }
+    free.map_err(|error| CommandError::failed(format!("look for free space: {error}")))
 }
 
 /// Raises the soft limit of open files to the hard one, and answers how many connections fit below it; a line is

@@ -42,7 +42,17 @@ where
 
 /// `work`'s output, however long it takes; while it does, the operator is told what is waited for: a disk, or a mount, that hangs would keep
 /// a start without a word.
-pub(crate) async fn told_while_waiting<F>(clock: &dyn Clock, what: &str, work: F) -> F::Output
+pub async fn told_while_waiting<F>(clock: &dyn Clock, what: &str, work: F) -> F::Output
+where
+    F: Future + Send,
+    F::Output: Send,
+{
+    let tell = || tracing::warn!("{what} takes long: its disk is slow, or does not answer; waiting for it");
+    telling_while_waiting(clock, tell, work).await
+}
+
+/// The same, told in whatever way.
+pub(super) async fn telling_while_waiting<F>(clock: &dyn Clock, mut tell: impl FnMut() + Send, work: F) -> F::Output
 where
     F: Future + Send,
     F::Output: Send,
@@ -53,7 +63,7 @@ where
         if let Some(output) = clock.timeout(wait, work.as_mut()).await {
             return output;
         }
-        tracing::warn!("{what} takes long: its disk is slow, or does not answer; waiting for it");
+        tell();
         wait = (wait * 2).min(TOLD_EVERY_MAX);
     }
 }

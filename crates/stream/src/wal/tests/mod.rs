@@ -23,14 +23,21 @@ const CLUSTER: u128 = 77;
 #[tokio::test]
 async fn a_start_waits_for_a_slow_disk_past_every_word_about_it() {
     let world = fakes::world(1, &Arc::new(fakes::FakeDisk::default()));
-    let slow = async {
-        for _ in 0..10 * fakes::LIMIT_TURNS {
-            tokio::task::yield_now().await;
-        }
-        "opened"
-    };
-    let waited = patience::told_while_waiting(world.clock.as_ref(), "opening it", slow);
-    assert_eq!(waited.await, "opened");
+    let mut words = Vec::new();
+    // The clock's thirty seconds, ten and twenty seconds after which there is a word, and what is left for no third one.
+    for turns in [fakes::LIMIT_TURNS / 4, fakes::LIMIT_TURNS / 2, 3 * fakes::LIMIT_TURNS / 2] {
+        let slow = async {
+            for _ in 0..turns {
+                tokio::task::yield_now().await;
+            }
+            "opened"
+        };
+        let mut told = 0;
+        let waited = patience::telling_while_waiting(world.clock.as_ref(), || told += 1, slow);
+        assert_eq!(waited.await, "opened");
+        words.push(told);
+    }
+    assert_eq!(words, [0, 1, 2]);
 }
 
 /// As a start is with dead rings.
