@@ -1,6 +1,7 @@
-//! The group coordinator's decisions: who is in a group, who leads it, which generation it is in, what it has committed.
+//! The coordinators' decisions: who is in a group, who leads it, which generation it is in, what it has committed; and who produces under a
+//! transactional id, what its transaction has written to, how it ends.
 //!
-//! The walk: a request goes to [`Groups`], the groups of one partition of `__consumer_offsets` → `joining`, `syncing` or `offsets` →
+//! The walk of groups (that of transactions stands in `transactions`): a request goes to [`Groups`], the groups of one partition of `__consumer_offsets` → `joining`, `syncing` or `offsets` →
 //! [`Effects`]: records that make the change last, and answers to those who waited. The broker's `coordinator` appends the
 //! records and lets answers out when they are confirmed (*apply on enqueue, expose on confirm*); after a takeover it hands
 //! the same records to [`Groups::replay`].
@@ -22,6 +23,7 @@ mod partition;
 mod record;
 mod syncing;
 mod timers;
+mod transactions;
 
 #[cfg(test)]
 mod tests;
@@ -37,3 +39,9 @@ pub use offsets::{CommitRequest, Committed, NewOffset, Offsets};
 pub use partition::partition_of;
 pub use record::{CoordinatorRecord, RecordError};
 pub use syncing::SyncRequest;
+pub use transactions::{
+    AddRequest, ClientVersion, EndRequest, InitRequest, ListFilter, Marker, MarkerOutcome, OFFSETS_TOPIC, Partitions,
+    Producer, TransactionCursor, TransactionDescription, TransactionEffects, TransactionError, TransactionList,
+    TransactionOptions, TransactionRecordError, TransactionState, TransactionSummary, Transactions,
+    transaction_record_of_nothing,
+};
