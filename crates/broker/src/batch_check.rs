@@ -16,7 +16,7 @@ use protocol::record_batch::{
 };
 use protocol::wire::Records;
 use std::ops::{ControlFlow, RangeInclusive};
-use stream::{BatchBytes, ProducerDelta, last_sequence};
+use stream::{BatchBytes, BatchKind, ProducerDelta, last_sequence};
 use world::Clock;
 
 /// From this version on producers may compress with Zstandard.
@@ -204,7 +204,7 @@ impl CheckedBatch {
             producer_epoch: self.batch.producer_epoch(),
             first_sequence: self.batch.base_sequence(),
             last_sequence: last_sequence(self.batch.base_sequence(), self.records),
-            transactional: false,
+            kind: BatchKind::Plain,
         })
     }
 

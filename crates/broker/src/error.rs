@@ -186,6 +186,10 @@ fn of_append(error: &AppendError) -> ErrorCode {
         AppendError::TooFarAhead => ErrorCode::KafkaStorageError,
         AppendError::Sequence(SequenceError::OutOfOrder { .. }) => ErrorCode::OutOfOrderSequenceNumber,
         AppendError::Sequence(SequenceError::StaleEpoch { .. }) => ErrorCode::InvalidProducerEpoch,
+        AppendError::Sequence(SequenceError::InTransaction { .. } | SequenceError::NeedsGrant { .. }) => {
+            ErrorCode::InvalidTxnState
+        }
+        AppendError::Sequence(SequenceError::StaleCoordinator { .. }) => ErrorCode::TransactionCoordinatorFenced,
         AppendError::NotOwner => ErrorCode::NotLeaderOrFollower,
         AppendError::TooLarge { .. } => ErrorCode::MessageTooLarge,
         AppendError::Gap { .. } => ErrorCode::UnknownServerError,

@@ -84,13 +84,13 @@ pub const NAMES: [&str; 65] = [
 /// `crates/control-core/src/apply/tests/replace.rs` tells both stories.
 ///
 /// Nobody writes transactions yet, so no cleaning meets an aborted one or a marker; `crates/broker/src/cleaner/filter_tests.rs` finds both
-/// bugs.
+/// bugs. `crates/stream-core/src/producers/tests/histories.rs` finds those of the partition's side: F5, F6, F8, F9, F13.
 ///
 /// A start that waits for a dead log which others have deleted goes on after half a minute, which the storms mostly outlast;
 /// `crates/stream/tests/recoverers.rs` finds it.
 ///
 /// Nobody gives a log up in the storms, nor comes 2^36 offsets ahead of the bucket; `crates/stream/tests/abandon.rs` finds both bugs.
-pub const NOT_FOUND_YET: [&str; 9] = [
+pub const NOT_FOUND_YET: [&str; 14] = [
     "G2",
     "producer state beyond what is confirmed",
     "R1",
@@ -100,6 +100,11 @@ pub const NOT_FOUND_YET: [&str; 9] = [
     "a dead log waited for that others have deleted",
     "numbered beyond the ceiling",
     "abandoned at the committed end",
+    "F5",
+    "F6",
+    "F8",
+    "F9",
+    "F13",
 ];
 
 /// Seeds that a planted bug may take at the most.

@@ -55,12 +55,75 @@ pub struct NumberedBatch {
 pub struct ProducerDelta {
     /// Kafka's producer id.
     pub producer_id: i64,
-    /// Its epoch.
+    /// Its epoch; of a marker the one that the marker raises the producer to.
     pub producer_epoch: i16,
-    /// Sequence of the first record.
+    /// Sequence of the first record; [`NO_SEQUENCE`] for a marker, and for what a coordinator writes in its client's transaction.
     pub first_sequence: i32,
     /// Sequence of the last record.
     pub last_sequence: i32,
-    /// Part of a transaction.
-    pub transactional: bool,
+    /// What it is to its producer's transactions.
+    pub kind: BatchKind,
+}
+
+/// The sequence of what has none.
+pub const NO_SEQUENCE: i32 = -1;
+
+/// What a batch is to its producer's transactions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BatchKind {
+    /// Nothing: an idempotent producer's.
+    Plain,
+    /// A part of one; the first part begins it here.
+    Transactional,
+    /// The control batch that ends one.
+    Marker(Marker),
+}
+
+/// What the control batch says that ends a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Marker {
+    /// How it ends.
+    pub ending: Ending,
+    /// Epoch of the coordinator that decided it: one that was deposed has a lower one.
+    pub coordinator_epoch: i32,
+}
+
+/// How a transaction ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// What it wrote counts for nothing.
+    Abort,
+    /// What it wrote counts.
+    Commit,
+}
+
+/// How a transaction ends, as Kafka's markers and the formats say it.
+pub(crate) fn ending_number(ending: Ending) -> u16 {
+    match ending {
+        Ending::Abort => 0,
+        Ending::Commit => 1,
+    }
+}
+
+/// The ending of that number; `None`: there is none.
+pub(crate) fn ending_of(number: u16) -> Option<Ending> {
+    match number {
+        0 => Some(Ending::Abort),
+        1 => Some(Ending::Commit),
+        _ => None,
+    }
+}
+
+impl ProducerDelta {
+    /// A marker's.
+    #[must_use]
+    pub fn marker(producer_id: i64, producer_epoch: i16, marker: Marker) -> ProducerDelta {
+        ProducerDelta {
+            producer_id,
+            producer_epoch,
+            first_sequence: NO_SEQUENCE,
+            last_sequence: NO_SEQUENCE,
+            kind: BatchKind::Marker(marker),
+        }
+    }
 }

@@ -5,7 +5,7 @@
 //! | [`append`] | what is accepted, what a WAL group holds, when it goes, when it is acknowledged |
 //! | [`pace`] | how an object WAL spends its puts: when, how large, how many at once, which twice |
 //! | [`pressure`] | how much producers are slowed before they have to wait |
-//! | [`producers`] | which batches of idempotent producers are new, which are repeats |
+//! | [`producers`] | which batches of producers are new, which are repeats; which transactions are open, which were aborted |
 //! | [`cache`] | what of the tail is in memory, what is spilled to the WAL, what may be forgotten |
 //! | [`upload`] | when the tail is worth objects, which, in what order they are committed, when the WAL is trimmed |
 //! | [`compact`] | which objects are worth merging, joining, writing anew |
@@ -38,5 +38,5 @@ pub mod upload;
 pub mod wal_group;
 pub mod walk;
 
-pub use batch::{BatchBytes, NumberedBatch, ProducerDelta};
+pub use batch::{BatchBytes, BatchKind, Ending, Marker, NO_SEQUENCE, NumberedBatch, ProducerDelta};
 pub use wal_group::{DirectoryEntry, WalEntry};

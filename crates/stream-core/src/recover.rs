@@ -10,9 +10,8 @@
 //! - The recovered end itself (rule D-6: the greatest of tenure start, committed end, stream start and what the WAL holds) is the
 //!   ledger's decision; what the WAL holds is told here.
 
-use crate::ProducerDelta;
 use crate::cache::{Run, join};
-use crate::producers::{ProducerBatch, Producers};
+use crate::producers::{Producers, Written};
 use base::{Offset, OffsetRange, StreamEpoch, StreamId, UnixMillis, WalPosition};
 use std::collections::BTreeMap;
 
@@ -34,12 +33,8 @@ pub struct FoundBatch {
     pub stream: StreamId,
     /// Of the tenure that it was written in.
     pub stream_epoch: StreamEpoch,
-    /// Its first offset.
-    pub base: Offset,
-    /// Its greatest timestamp.
-    pub timestamp: UnixMillis,
-    /// What it changes.
-    pub delta: ProducerDelta,
+    /// The batch.
+    pub written: Written,
 }
 
 /// What a WAL's tail holds of a stream's producer state.
@@ -156,18 +151,17 @@ pub fn fold_producers<'a>(
 ) -> BTreeMap<(StreamId, StreamEpoch), TailPart> {
     let mut parts: BTreeMap<(StreamId, StreamEpoch), TailPart> = BTreeMap::new();
     for found in groups.flat_map(|group| &group.producers) {
-        let FoundBatch { stream, stream_epoch, base, timestamp, delta } = *found;
-        if bound(stream, stream_epoch).is_none_or(|bound| base >= bound) {
+        let FoundBatch { stream, stream_epoch, written } = *found;
+        if bound(stream, stream_epoch).is_none_or(|bound| written.range.base >= bound) {
             continue;
         }
-        let batch = ProducerBatch::of(&delta, base, timestamp);
         let part = parts.entry((stream, stream_epoch)).or_insert_with(|| TailPart {
             stream_epoch,
-            range: batch.range(),
+            range: written.range,
             producers: Producers::default(),
         });
-        part.range.next = batch.next().max(part.range.next);
-        part.producers.fold(delta.producer_id, batch, now);
+        part.range.next = written.range.next.max(part.range.next);
+        part.producers.fold(&written, now);
     }
     parts
 }
@@ -181,6 +175,7 @@ fn tenure_of(tenures: &BTreeMap<StreamId, Vec<TenureView>>, stream: StreamId, ba
 mod tests {
     use super::*;
     use crate::cache::{Body, Place};
+    use crate::{BatchKind, ProducerDelta};
     use base::{OffsetRange, UnixMillis, WalId};
 
     fn run(base: u64, next: u64, position: u64) -> Run {
@@ -254,14 +249,16 @@ mod tests {
         let found = |stream: u64, epoch, base: u64, first| FoundBatch {
             stream: StreamId(stream),
             stream_epoch: StreamEpoch(epoch),
-            base: Offset(base),
-            timestamp: UnixMillis(5),
-            delta: ProducerDelta {
-                producer_id: 9,
-                producer_epoch: 0,
-                first_sequence: first,
-                last_sequence: first,
-                transactional: false,
+            written: Written {
+                range: OffsetRange::new(Offset(base), Offset(base + 1)),
+                timestamp: UnixMillis(5),
+                delta: ProducerDelta {
+                    producer_id: 9,
+                    producer_epoch: 0,
+                    first_sequence: first,
+                    last_sequence: first,
+                    kind: BatchKind::Plain,
+                },
             },
         };
         let of = |batches: &[FoundBatch]| FoundGroup { producers: batches.to_vec(), ..group(0, &[]) };
@@ -273,11 +270,7 @@ mod tests {
         assert_eq!((part.stream_epoch, part.range), (StreamEpoch(3), OffsetRange::new(Offset(7), Offset(10))));
         let mut expected = Producers::default();
         for (base, first) in [(7, 0), (9, 1)] {
-            expected.fold(
-                9,
-                ProducerBatch::of(&found(1, 3, base, first).delta, Offset(base), UnixMillis(5)),
-                UnixMillis(77),
-            );
+            expected.fold(&found(1, 3, base, first).written, UnixMillis(77));
         }
         assert_eq!(part.producers, expected, "what lies beyond the tenure's end is nobody's");
         // Of [8, 20) this log holds nothing: a part that spanned both would speak for it.

@@ -13,6 +13,7 @@
 //! | change from log to log | `moves` → the ledger → `moves` |
 //! | stop | `drain` |
 //! | producers' state | `store` → `producers` → `upload`; after a crash `take_over` → `producers` |
+//! | transactions: markers, grants, what is undecided or aborted | `transactions` → `store`, `producers` |
 //! | compaction | `compaction` → the ledger; Kafka's log compaction enters by `clean` |
 //! | follow the ledger, clean the bucket, check it | `follow`, `housekeeping`, `fsck` |
 //! | rebuild the ledger from the bucket | `restore` |
@@ -48,6 +49,7 @@ mod shared;
 mod start;
 mod store;
 mod take_over;
+mod transactions;
 mod upload;
 pub mod wal;
 
@@ -70,5 +72,7 @@ pub use store::{
     StartRequest, Store, Stream, WalChoice, WalGauges, WalTarget,
 };
 pub use stream_core::abandoned::{Abandoned, LostPart};
-pub use stream_core::producers::{ProducerBatch, SequenceError, last_sequence};
-pub use stream_core::{BatchBytes, NumberedBatch, ProducerDelta};
+pub use stream_core::producers::{
+    AbortedTransaction, Forgotten, MarkerRule, ProducerBatch, SequenceError, Ticket, last_sequence,
+};
+pub use stream_core::{BatchBytes, BatchKind, Ending, Marker, NO_SEQUENCE, NumberedBatch, ProducerDelta};

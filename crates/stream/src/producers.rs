@@ -22,9 +22,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
-use stream_core::ProducerDelta;
-use stream_core::producers::{ProducerBatch, Producers, Verdict, decode_section, encode_section};
+use stream_core::producers::{Grants, MarkerRule, Producers, Verdict, Written, decode_section, encode_section};
 use stream_core::recover::TailPart;
+use stream_core::{BatchKind, ProducerDelta};
 use tokio::sync::Semaphore;
 use world::retry::Backoff;
 use world::{GetRange, StoreError, lock};
@@ -41,10 +41,12 @@ pub(crate) struct OpenProducers {
 
 /// A state in memory.
 pub(crate) struct Held {
-    state: Producers,
+    pub(crate) state: Producers,
+    /// What coordinators were asked: goes with this tenure, and when the state leaves memory.
+    pub(crate) grants: Grants,
     /// The end of the last batch that changed it; at or below the image's saved end there is nothing to save.
     changed: Offset,
-    used: Micros,
+    pub(crate) used: Micros,
 }
 
 /// A state that was used stays so long, whoever else wants the room: else streams in turns read the bucket at every batch.
@@ -62,8 +64,10 @@ type Parts = BTreeMap<(StreamId, StreamEpoch), TailPart>;
 /// What all streams of a start share.
 pub(crate) struct ProducerMemory {
     expiration_ms: AtomicU64,
-    /// Producers held, of all streams.
+    /// Producers held, of all streams, and what aborted transactions take beside them.
     count: AtomicUsize,
+    /// Questions to coordinators have a number each.
+    questions: AtomicU64,
     /// By WAL, until all of it is committed: what its tail holds of each stream, in each tenure.
     adopted: Mutex<BTreeMap<WalId, Parts>>,
 }
@@ -87,12 +91,24 @@ impl OpenProducers {
     }
 }
 
-/// What becomes of a batch with this delta.
-pub(crate) fn check(shared: &Shared, held: &mut Option<Held>, delta: &ProducerDelta) -> Result<Verdict, AppendError> {
+/// What becomes of a batch with this delta; of a marker by this rule.
+pub(crate) fn check(
+    shared: &Shared,
+    held: &mut Option<Held>,
+    delta: &ProducerDelta,
+    rule: MarkerRule,
+) -> Result<Verdict, AppendError> {
     let held = held.as_mut().ok_or(AppendError::ProducersAway)?;
     let clock = &shared.world.clock;
     held.used = clock.now();
+    if let BatchKind::Marker(marker) = delta.kind {
+        // Also of a stranger whom there is no room for: nobody else can end what may be on its way.
+        return Ok(held.state.check_marker(delta, marker, rule)?);
+    }
     let verdict = held.state.check(delta, clock.wall(), shared.producers.expiration())?;
+    if verdict == Verdict::New {
+        held.state.check_granted(&held.grants, delta)?;
+    }
     let is_stranger = verdict == Verdict::New && !held.state.knows(delta.producer_id);
     if is_stranger && shared.producers.count.load(Ordering::Relaxed) >= shared.options.producers_max {
         return Err(AppendError::TooManyProducers);
@@ -107,25 +123,29 @@ pub(crate) fn newest_of(stream: &OpenStream, producer_id: i64) -> Option<Option<
 }
 
 /// Notes a batch that was accepted behind [`check`].
-pub(crate) fn accepted(
-    shared: &Shared,
-    held: &mut Option<Held>,
-    producer_id: i64,
-    batch: ProducerBatch,
-    confirmed: Offset,
-) {
+pub(crate) fn accepted(shared: &Shared, held: &mut Option<Held>, written: &Written, confirmed: Offset) {
     let Some(held) = held else { unreachable!("what was checked is locked until it is accepted") };
-    held.changed = batch.next();
+    held.changed = written.range.next;
+    held.grants.accepted(&written.delta);
     shared.producers.change(&mut held.state, |state| {
         let (now, expiration) = (shared.world.clock.wall(), shared.producers.expiration());
-        state.accepted(producer_id, batch, now, expiration, confirmed);
+        state.accepted(written, now, expiration, confirmed);
     });
+}
+
+/// Below it nothing is left that an aborted transaction wrote, by that image.
+pub(crate) fn settled(image: &Image, stream: StreamId) -> Offset {
+    image.streams.get(&stream).map_or(Offset(0), |record| record.start.max(record.cleaned))
 }
 
 impl ProducerMemory {
     pub(crate) fn new() -> ProducerMemory {
-        let memory =
-            ProducerMemory { expiration_ms: AtomicU64::new(0), count: AtomicUsize::new(0), adopted: Mutex::default() };
+        let memory = ProducerMemory {
+            expiration_ms: AtomicU64::new(0),
+            count: AtomicUsize::new(0),
+            questions: AtomicU64::new(0),
+            adopted: Mutex::default(),
+        };
         memory.set_expiration(EXPIRATION);
         memory
     }
@@ -142,9 +162,9 @@ impl ProducerMemory {
 
     /// Changes a state and keeps count.
     fn change(&self, state: &mut Producers, change: impl FnOnce(&mut Producers)) {
-        let before = state.len();
+        let before = state.weight();
         change(state);
-        self.count.fetch_add(state.len(), Ordering::Relaxed);
+        self.count.fetch_add(state.weight(), Ordering::Relaxed);
         self.count.fetch_sub(before, Ordering::Relaxed);
     }
 
@@ -158,7 +178,12 @@ impl ProducerMemory {
         lock(&self.adopted).remove(&wal);
     }
 
-    /// How many producers are held.
+    /// The number of the next question to a coordinator.
+    pub(crate) fn question(&self) -> u64 {
+        self.questions.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// How many producers are held, with what aborted transactions take counted as some more.
     pub(crate) fn len(&self) -> usize {
         self.count.load(Ordering::Relaxed)
     }
@@ -219,13 +244,11 @@ async fn gather(
     record: &StreamRecord,
     parts: &[TailPart],
 ) -> Result<Option<Producers>, ReadError> {
-    let mut state = Producers::default();
-    if record.reborn {
-        state.admit_strangers();
-    }
+    let mut all: Vec<(OffsetRange, Producers)> =
+        parts.iter().map(|part| (part.range, part.producers.clone())).collect();
     for reference in &record.producers {
         match read_section(shared, reference).await {
-            Ok(part) => state.merge(&part),
+            Ok(part) => all.push((reference.range, part)),
             Err(StoreFault::Store(StoreError::NotFound(_))) => {
                 let fresh = shared.ledger.refresh().await.map_err(|error| ReadError::Trouble(error.to_string()))?;
                 if fresh.streams.get(&stream).is_some_and(|it| it.producers.contains(reference)) {
@@ -240,8 +263,9 @@ async fn gather(
             }
         }
     }
-    for part in parts {
-        state.merge(&part.producers);
+    let mut state = Producers::of_parts(all);
+    if record.reborn {
+        state.admit_strangers();
     }
     Ok(Some(state))
 }
@@ -279,24 +303,25 @@ fn hold(
 ) -> Result<(), ReadError> {
     let clock = &shared.world.clock;
     state.expire(clock.wall(), shared.producers.expiration(), Offset::MAX);
-    if !state.is_empty() && !make_room(shared, state.len(), stream.id) {
-        let excess = shared.producers.excess(&shared.options, state.len());
+    state.forget_aborted(record.start.max(record.cleaned));
+    if !state.is_empty() && !make_room(shared, state.weight(), stream.id) {
+        let excess = shared.producers.excess(&shared.options, state.weight());
         state.forget(excess, clock.wall(), shared.options.producer_silence_min, Offset::MAX);
-        if !make_room(shared, state.len(), stream.id) {
+        if !make_room(shared, state.weight(), stream.id) {
             let full = "the memory for producers is full until the next upload; try again";
             return Err(ReadError::Trouble(full.to_owned()));
         }
     }
     let saved = record.producers.iter().map(|reference| reference.range.next);
     let changed = saved.chain(parts.into_iter().map(|part| part.range.next)).max().unwrap_or_default();
-    shared.producers.count.fetch_add(state.len(), Ordering::Relaxed);
+    shared.producers.count.fetch_add(state.weight(), Ordering::Relaxed);
     let mut locked = stream.producers.lock();
     // Who moves a stream marks it first, then takes what is here.
     if stream.is_over() {
-        shared.producers.count.fetch_sub(state.len(), Ordering::Relaxed);
+        shared.producers.count.fetch_sub(state.weight(), Ordering::Relaxed);
         return Err(ReadError::NotOwner);
     }
-    *locked = Some(Held { state, changed, used: clock.now() });
+    *locked = Some(Held { state, grants: Grants::default(), changed, used: clock.now() });
     Ok(())
 }
 
@@ -357,13 +382,14 @@ fn let_go(shared: &Shared, idle_since: Micros, own: Option<StreamId>) -> Left {
         let confirmed = stream.confirmed();
         shared.producers.change(&mut held.state, |state| {
             state.expire(shared.world.clock.wall(), shared.producers.expiration(), confirmed);
+            state.forget_aborted(settled(&image, stream.id));
         });
         let is_saved = saved_end(&image, stream.id).is_some_and(|saved| held.changed <= saved);
         let is_new = held.changed == Offset(0) && held.state.is_empty();
         let is_own = own == Some(stream.id);
         left.must_be_saved |= !(is_own || is_saved || is_new);
         if held.used <= idle_since && (is_saved || is_new) && !is_own {
-            shared.producers.count.fetch_sub(held.state.len(), Ordering::Relaxed);
+            shared.producers.count.fetch_sub(held.state.weight(), Ordering::Relaxed);
             *locked = None;
         }
     }
@@ -392,13 +418,15 @@ pub(crate) fn hand_over(shared: &Shared, over: &OpenStream, next: &OpenStream) {
         shared.producers.change(&mut held.state, |state| *state = state.as_of(confirmed));
         held.changed = confirmed;
     }
+    // What was asked was asked by the tenure that is over.
+    held.grants = Grants::default();
     *next.producers.lock() = Some(held);
 }
 
 /// What producers wrote to a stream that is deleted leaves memory. It was marked as deleted first, so that no load brings it back.
 pub(crate) fn drop_of(shared: &Shared, stream: &OpenStream) {
     if let Some(held) = stream.producers.lock().take() {
-        shared.producers.count.fetch_sub(held.state.len(), Ordering::Relaxed);
+        shared.producers.count.fetch_sub(held.state.weight(), Ordering::Relaxed);
     }
 }
 

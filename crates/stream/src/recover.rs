@@ -19,6 +19,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use stream_core::DirectoryEntry;
 use stream_core::cache::{Body, Place, Run};
+use stream_core::producers::Written;
 use stream_core::recover::{FoundBatch, FoundGroup, TenureView, fold};
 use world::retry::Backoff;
 use world::{ObjectStore, World, lock};
@@ -441,7 +442,6 @@ fn run_of(wal: WalId, group: &RecoveredGroup, entry: &DirectoryEntry) -> Run {
 }
 
 fn batch_of(entry: &DirectoryEntry) -> Option<FoundBatch> {
-    let delta = entry.producer?;
-    let (base, timestamp) = (entry.range.base, entry.max_timestamp);
-    Some(FoundBatch { stream: entry.stream, stream_epoch: entry.stream_epoch, base, timestamp, delta })
+    let written = Written { delta: entry.producer?, range: entry.range, timestamp: entry.max_timestamp };
+    Some(FoundBatch { stream: entry.stream, stream_epoch: entry.stream_epoch, written })
 }

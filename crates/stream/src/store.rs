@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use stream_core::pace::PaceLimits;
-use stream_core::producers::{ProducerBatch, SequenceError, Verdict};
+use stream_core::producers::{MarkerRule, ProducerBatch, SequenceError, Verdict, Written};
 use stream_core::{NumberedBatch, WalEntry};
 use tokio::sync::{Notify, oneshot, watch};
 use world::{ObjectStore, World, lock};
@@ -131,7 +131,8 @@ pub enum AppendError {
     /// A producer that the stream does not know, and no memory for one more: [`Stream::make_room_for_producers`], or later.
     #[error("too many idempotent producers are active; try again")]
     TooManyProducers,
-    /// Not the producer's next batch, nor a repeat of a known one.
+    /// Not the producer's next batch, nor a repeat of a known one; or its transaction is not known to be one here
+    /// ([`SequenceError::NeedsGrant`]: [`Stream::ask_grant`], then its coordinator, then again).
     #[error("{0}")]
     Sequence(#[from] SequenceError),
 }
@@ -448,6 +449,11 @@ impl Stream {
     /// # Errors
     /// Nothing was enqueued; the kind says what to do.
     pub fn append(&self, batch: NumberedBatch) -> Result<Appended, AppendError> {
+        self.append_by(batch, MarkerRule::V2)
+    }
+
+    /// The same of what may be a marker, which is told from a repeat by this rule.
+    pub(crate) fn append_by(&self, batch: NumberedBatch, rule: MarkerRule) -> Result<Appended, AppendError> {
         let shared = &self.shared;
         let bytes = batch.bytes.len();
         let log = &self.stream.log;
@@ -470,10 +476,11 @@ impl Stream {
         if base != next || batch.range.is_empty() {
             return Err(AppendError::Gap { base, next });
         }
-        let producer = batch.producer.map(|delta| (delta, ProducerBatch::of(&delta, base, batch.max_timestamp)));
+        let (range, timestamp) = (batch.range, batch.max_timestamp);
+        let written = batch.producer.map(|delta| Written { delta, range, timestamp });
         let mut held = self.stream.producers.lock();
-        if let Some((delta, _)) = &producer
-            && let Verdict::Repeat(original) = producers::check(shared, &mut held, delta)?
+        if let Some(written) = &written
+            && let Verdict::Repeat(original) = producers::check(shared, &mut held, &written.delta, rule)?
         {
             return Ok(Appended::Repeat(original));
         }
@@ -493,8 +500,8 @@ impl Stream {
         let (confirms, confirmation) = oneshot::channel();
         front.confirmations.push_back(confirms);
         self.stream.set_next(after);
-        if let Some((delta, batch)) = producer {
-            producers::accepted(shared, &mut held, delta.producer_id, batch, self.stream.confirmed());
+        if let Some(written) = &written {
+            producers::accepted(shared, &mut held, written, self.stream.confirmed());
         }
         drop(held);
         let wakes = front.appender.is_worth_waking(waited);

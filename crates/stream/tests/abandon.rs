@@ -19,9 +19,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use stream::wal::{FoundRing, rings_at};
 use stream::{
-    AbandonLogs, AbandonOutcome, AppendError, Appended, NamedWal, NumberedBatch, Options, ProducerDelta, RecoverLogs,
-    RestoreRequest, SequenceError, StartError, StartRequest, Store, Stream, Verdict, WalTarget, abandon_logs,
-    logs_to_recover, plan_restore, recover_logs,
+    AbandonLogs, AbandonOutcome, AppendError, Appended, BatchKind, NamedWal, NumberedBatch, Options, ProducerDelta,
+    RecoverLogs, RestoreRequest, SequenceError, StartError, StartRequest, Store, Stream, Verdict, WalTarget,
+    abandon_logs, logs_to_recover, plan_restore, recover_logs,
 };
 use stream_core::abandoned::UNCOMMITTED_OFFSETS_MAX;
 use stream_core::testing::batch;
@@ -75,7 +75,7 @@ async fn send(stream: &Stream, sequence: i32) -> Result<Offset, AppendError> {
             producer_epoch: 0,
             first_sequence: sequence,
             last_sequence: sequence,
-            transactional: false,
+            kind: BatchKind::Plain,
         };
         match stream.append(NumberedBatch { producer: Some(delta), ..batch(base.0, 1, 300) }) {
             Ok(Appended::Enqueued(confirmation)) => {

@@ -7,7 +7,7 @@ mod support;
 use base::{Offset, StreamId};
 use control_core::{Command, Outcome};
 use std::time::Duration;
-use stream::{AppendError, Appended, NumberedBatch, Options, ProducerDelta, SequenceError, Store, Stream};
+use stream::{AppendError, Appended, BatchKind, NumberedBatch, Options, ProducerDelta, SequenceError, Store, Stream};
 use stream_core::testing::batch;
 use support::{BOTH, append, bucket, check_bucket, create, life, options, start, streams_of, until};
 
@@ -17,7 +17,7 @@ fn from_producer(id: i64, base: Offset, sequence: i32) -> NumberedBatch {
         producer_epoch: 0,
         first_sequence: sequence,
         last_sequence: sequence,
-        transactional: false,
+        kind: BatchKind::Plain,
     };
     NumberedBatch { producer: Some(delta), ..batch(base.0, 1, 300) }
 }

@@ -16,7 +16,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use stream::wal::rings_at;
 use stream::{
-    Appended, NumberedBatch, Options, ProducerDelta, RestorePlan, RestoreRequest, Store, Stream, plan_restore,
+    Appended, BatchKind, NumberedBatch, Options, ProducerDelta, RestorePlan, RestoreRequest, Store, Stream,
+    plan_restore,
 };
 use stream_core::testing::batch;
 use world::{ObjectStore, PutOutcome, StoreError, World};
@@ -177,7 +178,7 @@ fn idempotent(base: Offset, sequence: i32) -> NumberedBatch {
         producer_epoch: 0,
         first_sequence: sequence,
         last_sequence: sequence,
-        transactional: false,
+        kind: BatchKind::Plain,
     };
     NumberedBatch { producer: Some(delta), ..batch(base.0, 1, 300) }
 }

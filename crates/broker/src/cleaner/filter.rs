@@ -3,7 +3,7 @@
 //! - A record stays while no later one of its key is known; a deletion mark stays until its batch's delete horizon, which the first
 //!   cleaning that meets the mark sets (KIP-534).
 //! - What was written in a transaction that was aborted goes. A transaction's marker stays while a batch of it is there, and then until
-//!   a delete horizon of its own.
+//!   a delete horizon of its own; never before the cleaned end has passed it.
 //! - A batch without records goes, unless it is its producer's newest, or the last one of what is cleaned: then an empty one
 //!   stays, so that the sequence and the end of the log are told.
 //! - What lies beyond what the map of keys knows stays as it is.
@@ -71,7 +71,9 @@ impl<'a> Filter<'a> {
         let horizon = batch.delete_horizon();
         let is_due = horizon.is_some_and(|horizon| horizon <= self.rules.now.0);
         let goes = if batch.is_control() {
-            planted!("compaction drops a control batch", is_void && is_due, true)
+            // As long as the partition tells readers of an aborted transaction, which it does until the cleaned end has passed the marker,
+            // the marker must be there: else they would pass over the producer's next one too.
+            planted!("compaction drops a control batch", is_void && is_due && base < self.rules.cleaned, true)
         } else {
             is_void
         };

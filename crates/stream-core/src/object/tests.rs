@@ -1,7 +1,7 @@
 use super::*;
-use crate::producers::{ProducerBatch, Producers, decode_section, encode_section};
+use crate::producers::{Producers, Written, decode_section, encode_section};
 use crate::testing_doc::{hex, hex_block};
-use crate::{BatchBytes, NumberedBatch, ProducerDelta};
+use crate::{BatchBytes, BatchKind, Ending, Marker, NumberedBatch, ProducerDelta};
 use base::{NodeEpoch, WalIndex};
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -40,11 +40,49 @@ fn golden() -> BuiltObject {
 
 /// One producer with one batch, which is not of the example's records: state is independent of them.
 fn producers() -> Producers {
-    let delta =
-        ProducerDelta { producer_id: 42, producer_epoch: 2, first_sequence: 7, last_sequence: 8, transactional: false };
+    let delta = ProducerDelta {
+        producer_id: 42,
+        producer_epoch: 2,
+        first_sequence: 7,
+        last_sequence: 8,
+        kind: BatchKind::Plain,
+    };
     let mut producers = Producers::default();
-    producers.fold(42, ProducerBatch::of(&delta, Offset(10), UnixMillis(1000)), UnixMillis(1_700_000_000_000));
+    producers.fold(&written(delta, 10, 12), UnixMillis(1_700_000_000_000));
     producers
+}
+
+fn written(delta: ProducerDelta, base: u64, next: u64) -> Written {
+    Written { delta, range: OffsetRange::new(Offset(base), Offset(next)), timestamp: UnixMillis(1000) }
+}
+
+/// One that has aborted a transaction and has another open, and one that a marker has ended that began before.
+fn producers_with_transactions() -> Producers {
+    let delta = |producer_id, producer_epoch, first_sequence| ProducerDelta {
+        producer_id,
+        producer_epoch,
+        first_sequence,
+        last_sequence: first_sequence,
+        kind: BatchKind::Transactional,
+    };
+    let marker = |producer_id, producer_epoch, ending| {
+        ProducerDelta::marker(producer_id, producer_epoch, Marker { ending, coordinator_epoch: 5 })
+    };
+    let mut producers = Producers::default();
+    producers.fold(&written(delta(42, 2, 0), 10, 11), UnixMillis(1_700_000_000_000));
+    producers.fold(&written(marker(43, 1, Ending::Commit), 11, 12), UnixMillis(1_700_000_000_000));
+    producers.fold(&written(marker(42, 3, Ending::Abort), 12, 13), UnixMillis(1_700_000_000_000));
+    producers.fold(&written(delta(42, 3, 0), 13, 14), UnixMillis(1_700_000_000_000));
+    producers
+}
+
+/// The example of a section with transactions, and what one without them is: the same as ever.
+#[test]
+fn golden_sections_are_those_of_the_document() {
+    let section = encode_section(&producers_with_transactions());
+    assert_eq!(hex(&section), hex_block(DOCUMENT, "section"));
+    assert_eq!(decode_section(&section), Ok(producers_with_transactions()));
+    assert!(hex_block(DOCUMENT, "object").contains(&hex(&encode_section(&producers()))));
 }
 
 fn bytes_of(object: &BuiltObject) -> Vec<u8> {

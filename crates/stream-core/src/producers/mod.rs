@@ -1,38 +1,69 @@
-//! Which batches of which idempotent producers a stream holds: what tells a repeat from a new batch (invariant 7).
+//! What a stream knows of its producers: which batches it holds, which of them belong to transactions, how those ended.
 //!
 //! Stands on the append path, before a batch is accepted, and is what a state section of a data object holds
 //! ([`section`]). A value: the shell has one for each stream that idempotent producers write to, folds WAL directories into it
-//! after a crash, and keeps it independent of the records, which may be deleted long before a repeat comes.
+//! after a crash, and keeps it independent of the records, which may be deleted long before a repeat comes (invariant 7).
 //!
 //! - The last five batches of a producer are known, as in Kafka; of those not confirmed yet, all.
 //! - A batch is accepted if it continues its producer's sequence, or begins a new epoch at 0. A repeat of a known batch is told
 //!   where the original stands. Anything else is refused.
 //! - An unknown producer begins at 0, unless one was forgotten here: then it may be that one, and any sequence is taken (KIP-360).
-//! - Folding is idempotent and may overlap: what lies below a producer's newest batch changes nothing but fills its history.
+//! - A transaction begins with its producer's first transactional batch and ends with the next marker, which raises the producer's epoch
+//!   even where nothing is open ([`markers`], rule F-2). Who may begin one is asked of its coordinator ([`Grants`], rule F-4).
+//! - What nobody has decided lies at or above the last stable offset ([`Producers::last_stable`]); which of what lies below was aborted
+//!   is told by an index ([`Producers::aborted`]).
+//! - Folding is idempotent and may overlap: what lies below a producer's newest batch changes nothing but fills its history. Parts of a
+//!   stream's state are put together in the order of what they speak for ([`Producers::of_parts`]).
 //!
 //! Time comes in as an argument; the budget of all streams together is the shell's.
 
+mod aborted;
+mod grants;
+mod markers;
+mod merge;
+mod producer;
 mod section;
 #[cfg(test)]
 mod tests;
+mod transactions;
 
-use crate::ProducerDelta;
+use crate::{BatchKind, ProducerDelta};
 use base::{Offset, OffsetRange, UnixMillis};
+use producer::{FirstEnding, NO_COORDINATOR, Producer};
 use std::collections::BTreeMap;
+use std::time::Duration;
+use transactions::Transactions;
 
+pub use aborted::{ABORTED_MAX, AbortedTransaction, Forgotten};
+pub use grants::{GRANTS_MAX, Grants, Ticket};
+pub use markers::MarkerRule;
 pub use section::{SectionError, decode_section, encode_section};
 
 /// Confirmed batches of one producer that are remembered: clients have at most so many requests in flight (KAFKA-5494).
 pub const BATCHES_KEPT: usize = 5;
 
-/// What a known producer takes in memory, roughly.
+/// What a known producer takes in memory, roughly; one with transactions half as much again.
 pub const PRODUCER_BYTES: u64 = 320;
+
+/// So many aborted transactions take about as much as a producer.
+const ABORTED_OF_A_PRODUCER: usize = 8;
 
 /// The greatest sequence; 0 follows it.
 const SEQUENCE_MAX: i32 = i32::MAX;
 
-/// A batch of an idempotent producer and where it stands.
+/// A batch of a producer on its way into a stream, or found in a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Written {
+    /// What it changes.
+    pub delta: ProducerDelta,
+    /// Where it stands.
+    pub range: OffsetRange,
+    /// Its greatest timestamp.
+    pub timestamp: UnixMillis,
+}
+
+/// A batch of an idempotent producer and where it stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ProducerBatch {
     /// The producer's epoch.
     pub epoch: i16,
@@ -78,6 +109,32 @@ pub enum SequenceError {
         /// The greatest met here.
         newest: i16,
     },
+    /// The coordinator that sends this marker was deposed: a later one has sent some.
+    #[error("a marker of coordinator epoch {found} for producer {producer_id}, which has one of epoch {newest}")]
+    StaleCoordinator {
+        /// Whose.
+        producer_id: i64,
+        /// The marker's.
+        found: i32,
+        /// The greatest met here.
+        newest: i32,
+    },
+    /// No part of the transaction that this producer has open here.
+    #[error("producer {producer_id} has a transaction open here, and the batch is no part of it")]
+    InTransaction {
+        /// Whose.
+        producer_id: i64,
+    },
+    /// The batch would begin a transaction here, and its coordinator has not said that it may ([`Grants::ask`], rule F-4).
+    #[error(
+        "whether producer {producer_id} with epoch {producer_epoch} has a transaction here is to be asked of its coordinator"
+    )]
+    NeedsGrant {
+        /// Whose.
+        producer_id: i64,
+        /// The batch's.
+        producer_epoch: i16,
+    },
 }
 
 /// The producers of one stream.
@@ -86,25 +143,18 @@ pub struct Producers {
     by_id: BTreeMap<i64, Producer>,
     /// Somebody was forgotten here: a stranger may be who it was.
     expired: bool,
+    transactions: Transactions,
 }
 
-/// One producer: never without a batch.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Producer {
-    /// By offset.
-    batches: Vec<ProducerBatch>,
-    /// When it last wrote, by the broker's clock.
-    seen: UnixMillis,
+impl Written {
+    fn batch(&self) -> ProducerBatch {
+        let ProducerDelta { producer_epoch, first_sequence, last_sequence, .. } = self.delta;
+        let (base, timestamp) = (self.range.base, self.timestamp);
+        ProducerBatch { epoch: producer_epoch, first_sequence, last_sequence, base, timestamp }
+    }
 }
 
 impl ProducerBatch {
-    /// A delta's batch with that base offset.
-    #[must_use]
-    pub fn of(delta: &ProducerDelta, base: Offset, timestamp: UnixMillis) -> ProducerBatch {
-        let ProducerDelta { producer_epoch, first_sequence, last_sequence, .. } = *delta;
-        ProducerBatch { epoch: producer_epoch, first_sequence, last_sequence, base, timestamp }
-    }
-
     /// The offset after its last record.
     #[must_use]
     pub fn next(&self) -> Offset {
@@ -138,7 +188,8 @@ impl Producers {
     }
 
     /// Whether the batch may be appended next. `now` is the broker's clock: a producer that was silent for `expiration` is a
-    /// stranger.
+    /// stranger. Of a marker ask [`Producers::check_marker`], which this does by the stricter rule; of a batch that is new,
+    /// [`Producers::check_granted`] as well.
     ///
     /// # Errors
     /// The kind says what the client did.
@@ -146,21 +197,22 @@ impl Producers {
         &self,
         delta: &ProducerDelta,
         now: UnixMillis,
-        expiration: std::time::Duration,
+        expiration: Duration,
     ) -> Result<Verdict, SequenceError> {
-        let ProducerDelta { producer_id, producer_epoch, first_sequence, last_sequence, .. } = *delta;
+        if let BatchKind::Marker(marker) = delta.kind {
+            return self.check_marker(delta, marker, MarkerRule::V2);
+        }
+        let ProducerDelta { producer_id, producer_epoch, first_sequence, last_sequence, kind } = *delta;
+        let has_sequence = kind == BatchKind::Plain || first_sequence >= 0;
         let known = self.by_id.get(&producer_id);
         let out_of_order = |expected| SequenceError::OutOfOrder { producer_id, found: first_sequence, expected };
         let Some(producer) = known.filter(|it| !it.is_expired(now, expiration)) else {
-            let may_begin = first_sequence == 0 || self.expired || known.is_some();
+            let may_begin = first_sequence == 0 || !has_sequence || self.expired || known.is_some();
             return if may_begin { Ok(Verdict::New) } else { Err(out_of_order(0)) };
         };
-        let newest = producer.newest();
-        if producer_epoch < newest.epoch {
-            return Err(SequenceError::StaleEpoch { producer_id, found: producer_epoch, newest: newest.epoch });
-        }
-        if producer_epoch > newest.epoch {
-            return if first_sequence == 0 { Ok(Verdict::New) } else { Err(out_of_order(0)) };
+        let newest = producer.epoch();
+        if producer_epoch < newest {
+            return Err(SequenceError::StaleEpoch { producer_id, found: producer_epoch, newest });
         }
         let same = |batch: &&ProducerBatch| {
             (batch.epoch, batch.first_sequence, batch.last_sequence) == (producer_epoch, first_sequence, last_sequence)
@@ -168,8 +220,16 @@ impl Producers {
         if let Some(original) = producer.batches.iter().find(same) {
             return Ok(Verdict::Repeat(*original));
         }
-        let expected = next_sequence(newest.last_sequence);
-        if first_sequence == expected { Ok(Verdict::New) } else { Err(out_of_order(expected)) }
+        // Where a marker has raised the epoch, none of the batches is of it, and it begins at 0 as well.
+        let last = producer.batches.last().filter(|last| last.epoch == producer_epoch);
+        let expected = last.map_or(0, |last| next_sequence(last.last_sequence));
+        if has_sequence && first_sequence != expected {
+            return Err(out_of_order(expected));
+        }
+        if kind == BatchKind::Plain && producer.open.is_some() {
+            return Err(SequenceError::InTransaction { producer_id });
+        }
+        Ok(Verdict::New)
     }
 
     /// Whether this producer takes no room beyond what is held.
@@ -178,78 +238,124 @@ impl Producers {
         self.by_id.contains_key(&producer_id)
     }
 
-    /// The newest batch of this producer, where it is known.
+    /// The newest batch of this producer that is no marker, where one is known.
     #[must_use]
     pub fn newest(&self, producer_id: i64) -> Option<ProducerBatch> {
-        self.by_id.get(&producer_id).map(|producer| *producer.newest())
+        self.by_id.get(&producer_id)?.batches.last().copied()
     }
 
     /// Notes a batch that was accepted as [`Verdict::New`]. Below `confirmed` everything is durable.
-    pub fn accepted(
-        &mut self,
-        producer_id: i64,
-        batch: ProducerBatch,
-        now: UnixMillis,
-        expiration: std::time::Duration,
-        confirmed: Offset,
-    ) {
+    pub fn accepted(&mut self, written: &Written, now: UnixMillis, expiration: Duration, confirmed: Offset) {
+        let producer_id = written.delta.producer_id;
         if self.by_id.get(&producer_id).is_some_and(|it| it.is_expired(now, expiration)) {
             self.by_id.remove(&producer_id);
             self.expired = true;
         }
-        let producer = self.by_id.entry(producer_id).or_insert_with(|| Producer { batches: Vec::new(), seen: now });
-        producer.seen = producer.seen.max(now);
-        producer.batches.push(batch);
-        producer.forget_beyond(confirmed);
+        self.take(written, now);
+        self.settle(producer_id, confirmed);
     }
 
     /// Folds a durable batch from a WAL's directory. One that is known already changes nothing.
-    pub fn fold(&mut self, producer_id: i64, batch: ProducerBatch, seen: UnixMillis) {
-        let producer = self.by_id.entry(producer_id).or_insert_with(|| Producer { batches: Vec::new(), seen });
-        producer.seen = producer.seen.max(seen);
-        let at = producer.batches.partition_point(|it| it.base < batch.base);
-        if producer.batches.get(at).is_none_or(|it| it.base != batch.base) {
-            producer.batches.insert(at, batch);
-            producer.forget_beyond(Offset::MAX);
-        }
-    }
-
-    /// Folds another part of the same stream's state, which may overlap this one.
-    pub fn merge(&mut self, other: &Producers) {
-        for (id, producer) in &other.by_id {
-            for batch in &producer.batches {
-                self.fold(*id, *batch, producer.seen);
+    pub fn fold(&mut self, written: &Written, seen: UnixMillis) {
+        let producer_id = written.delta.producer_id;
+        let ending = match written.delta.kind {
+            BatchKind::Marker(marker) => {
+                let (at, stable) = (written.range.base, self.transactions.stable_behind(producer_id, written.range));
+                Some(FirstEnding { at, ending: marker.ending, stable })
             }
-        }
-        self.expired |= other.expired;
+            BatchKind::Plain | BatchKind::Transactional => None,
+        };
+        let producer = self.take(written, seen);
+        // What it ends may have begun below all that is folded here.
+        producer.first_ending = producer.first_ending.or(ending);
+        self.settle(producer_id, Offset::MAX);
     }
 
-    /// What a crash would leave of this: the batches below `confirmed`.
+    fn take(&mut self, written: &Written, seen: UnixMillis) -> &mut Producer {
+        let Written { delta, range, .. } = *written;
+        let producer_id = delta.producer_id;
+        let producer = self.by_id.entry(producer_id).or_insert_with(|| Producer::new(seen));
+        producer.seen = producer.seen.max(seen);
+        let is_next = range.base >= producer.end();
+        match delta.kind {
+            BatchKind::Marker(marker) if is_next => {
+                if let Some(first) = producer.open.take() {
+                    self.transactions.end(first, producer_id, range, marker.ending);
+                }
+                producer.mark(written, Some(marker));
+            }
+            BatchKind::Marker(_) => {}
+            BatchKind::Transactional if delta.first_sequence < 0 => {
+                if is_next {
+                    producer.mark(written, None);
+                }
+            }
+            BatchKind::Plain | BatchKind::Transactional => producer.add(written.batch()),
+        }
+        if delta.kind == BatchKind::Transactional && is_next && producer.open.is_none() {
+            producer.open = Some(range.base);
+            self.transactions.begin(range.base, producer_id);
+        }
+        producer
+    }
+
+    /// Forgets what nobody asks for once everything below `confirmed` is durable.
+    fn settle(&mut self, producer_id: i64, confirmed: Offset) {
+        if let Some(producer) = self.by_id.get_mut(&producer_id) {
+            producer.forget_beyond(confirmed);
+        }
+        self.transactions.forget_beyond(confirmed);
+    }
+
+    /// What a crash would leave of this: what lies below `confirmed`, which is the end of a batch.
     #[must_use]
     pub fn as_of(&self, confirmed: Offset) -> Producers {
-        let confirmed_part = |(id, producer): (&i64, &Producer)| {
-            let mut batches: Vec<ProducerBatch> =
-                producer.batches.iter().filter(|batch| batch.next() <= confirmed).copied().collect();
-            batches.drain(..batches.len().saturating_sub(BATCHES_KEPT));
-            (!batches.is_empty()).then_some((*id, Producer { batches, seen: producer.seen }))
-        };
-        Producers { by_id: self.by_id.iter().filter_map(confirmed_part).collect(), expired: self.expired }
+        let mut by_id: BTreeMap<i64, Producer> =
+            self.by_id.iter().filter_map(|(id, producer)| Some((*id, producer.as_of(confirmed)?))).collect();
+        let mut transactions = self.transactions.as_of(confirmed);
+        transactions.retain_open(|first, producer_id| match by_id.get_mut(&producer_id) {
+            Some(producer) => producer.open.replace(first).is_none(),
+            None => false,
+        });
+        Producers { by_id, expired: self.expired, transactions }
     }
 
-    /// Forgets producers that were silent for `expiration` and have nothing unconfirmed.
-    pub fn expire(&mut self, now: UnixMillis, expiration: std::time::Duration, confirmed: Offset) {
+    /// Where the batches begin of which is not decided, or not durable, how they end; `confirmed` where there are none: Kafka's last stable
+    /// offset. Never goes back while `confirmed` does not (invariant 5).
+    #[must_use]
+    pub fn last_stable(&self, confirmed: Offset) -> Offset {
+        self.transactions.last_stable(confirmed)
+    }
+
+    /// The aborted transactions that a reader of `range` must know: those with a batch in it, and some that have none, by their ends. It
+    /// asks before it reads, and `settled` is told by an image from before it asked: below it nothing aborted is left, since records there
+    /// are deleted, or were cleaned, and markers there may be gone, so that to tell of their transactions would hide later ones.
+    ///
+    /// # Errors
+    /// The oldest are forgotten, and the log must be asked for their markers.
+    pub fn aborted(&self, range: OffsetRange, settled: Offset) -> Result<Vec<AbortedTransaction>, Forgotten> {
+        self.transactions.aborted.found(range, settled)
+    }
+
+    /// Forgets the aborted transactions of which nothing is left ([`Producers::aborted`]).
+    pub fn forget_aborted(&mut self, settled: Offset) {
+        self.transactions.aborted.forget_below(settled);
+    }
+
+    /// Forgets producers that were silent for `expiration` and have nothing unconfirmed and no transaction open (KIP-854).
+    pub fn expire(&mut self, now: UnixMillis, expiration: Duration, confirmed: Offset) {
         let before = self.by_id.len();
-        self.by_id.retain(|_, it| !it.is_expired(now, expiration) || it.newest().next() > confirmed);
+        self.by_id.retain(|_, it| !it.is_expired(now, expiration) || it.end() > confirmed);
         self.expired |= self.by_id.len() < before;
     }
 
-    /// Forgets up to `count` of the producers that were silent for `silence` and have nothing unconfirmed, the longest silent first:
-    /// where there is no memory for all of them until they expire.
-    pub fn forget(&mut self, count: usize, now: UnixMillis, silence: std::time::Duration, confirmed: Offset) {
+    /// Forgets up to `count` of the producers that were silent for `silence` and have nothing unconfirmed and no transaction open, the
+    /// longest silent first: where there is no memory for all of them until they expire.
+    pub fn forget(&mut self, count: usize, now: UnixMillis, silence: Duration, confirmed: Offset) {
         if count == 0 {
             return;
         }
-        let may_go = |it: &Producer| it.is_expired(now, silence) && it.newest().next() <= confirmed;
+        let may_go = |it: &Producer| it.is_expired(now, silence) && it.end() <= confirmed;
         let silent = self.by_id.iter().filter(|(_, it)| may_go(it));
         let mut silent: Vec<(UnixMillis, i64)> = silent.map(|(id, it)| (it.seen, *id)).collect();
         silent.sort_unstable();
@@ -271,26 +377,15 @@ impl Producers {
         self.by_id.len()
     }
 
+    /// What it takes of the room for producers, in producers: more than [`Producers::len`] where transactions were aborted.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        self.by_id.len() + self.transactions.aborted.len().div_ceil(ABORTED_OF_A_PRODUCER)
+    }
+
     /// Whether there is nothing to save.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.by_id.is_empty() && !self.expired
-    }
-}
-
-impl Producer {
-    fn newest(&self) -> &ProducerBatch {
-        self.batches.last().expect("a producer is never without a batch")
-    }
-
-    fn is_expired(&self, now: UnixMillis, expiration: std::time::Duration) -> bool {
-        let silent = now.0.saturating_sub(self.seen.0);
-        u64::try_from(silent).is_ok_and(|silent| u128::from(silent) >= expiration.as_millis())
-    }
-
-    /// Keeps what is not confirmed and the last few that are.
-    fn forget_beyond(&mut self, confirmed: Offset) {
-        let known = self.batches.partition_point(|batch| batch.next() <= confirmed);
-        self.batches.drain(..known.saturating_sub(BATCHES_KEPT));
+        self.by_id.is_empty() && !self.expired && self.transactions.aborted.is_empty()
     }
 }

@@ -1,11 +1,12 @@
 //! Bytes to values. Everything read here may be torn, stale, foreign or hostile.
 
 use super::{
-    DirectoryEntry, ENTRIES_MAX, ENTRY_BYTES, GroupKind, GroupPlace, HEAD_BYTES_MAX, HEADER_BYTES, MAGIC,
-    PRODUCER_BYTES, VERSION,
+    CONTROL, DirectoryEntry, ENTRIES_MAX, ENTRY_BYTES, GroupKind, GroupPlace, HEAD_BYTES_MAX, HEADER_BYTES, MAGIC,
+    PRODUCER, PRODUCER_BYTES, TRANSACTION, VERSION,
 };
-use crate::ProducerDelta;
+use crate::batch::ending_of;
 use crate::fields::Fields;
+use crate::{BatchKind, Marker, ProducerDelta};
 use base::{
     Crc32c, NodeEpoch, Offset, OffsetRange, StreamEpoch, StreamId, UnixMillis, WalId, WalIndex, WalPosition, crc32c,
 };
@@ -182,7 +183,10 @@ fn decode_entry(bytes: &[u8]) -> Result<(DirectoryEntry, usize), GroupError> {
         _ => return Err(GroupError::Corrupt("unknown entry kind")),
     }
     let flags = fields.u8();
-    if flags & !0b111 != 0 || flags & 0b110 == 0b100 {
+    let (control, has_producer, in_transaction) =
+        (flags & CONTROL != 0, flags & PRODUCER != 0, flags & TRANSACTION == TRANSACTION);
+    let is_known = flags & !(CONTROL | PRODUCER | TRANSACTION) == 0 && (in_transaction || flags & TRANSACTION == 0);
+    if !is_known || in_transaction && !has_producer {
         return Err(GroupError::Corrupt("unknown entry flags"));
     }
     fields.skip(2);
@@ -198,21 +202,12 @@ fn decode_entry(bytes: &[u8]) -> Result<(DirectoryEntry, usize), GroupError> {
     let payload_crc = fields.u32();
     let max_timestamp = UnixMillis(fields.i64());
     let mut used = ENTRY_BYTES;
-    let producer = if flags & 0b010 == 0 {
-        None
-    } else {
+    let producer = if has_producer {
         used += PRODUCER_BYTES;
-        let mut fields = Fields::new(bytes.get(ENTRY_BYTES..used).ok_or(SHORT)?);
-        let producer_id = fields.i64();
-        let (first_sequence, last_sequence) = (fields.i32(), fields.i32());
-        let producer_epoch = fields.i16();
-        Some(ProducerDelta {
-            producer_id,
-            producer_epoch,
-            first_sequence,
-            last_sequence,
-            transactional: flags & 0b100 != 0,
-        })
+        let record = bytes.get(ENTRY_BYTES..used).ok_or(SHORT)?;
+        Some(decode_producer(record, control, in_transaction)?)
+    } else {
+        None
     };
     let entry = DirectoryEntry {
         stream,
@@ -223,8 +218,25 @@ fn decode_entry(bytes: &[u8]) -> Result<(DirectoryEntry, usize), GroupError> {
         payload_crc,
         records,
         max_timestamp,
-        control: flags & 1 != 0,
+        control,
         producer,
     };
     Ok((entry, used))
+}
+
+fn decode_producer(record: &[u8], control: bool, in_transaction: bool) -> Result<ProducerDelta, GroupError> {
+    let mut fields = Fields::new(record);
+    let producer_id = fields.i64();
+    let (first_sequence, last_sequence) = (fields.i32(), fields.i32());
+    let producer_epoch = fields.i16();
+    let kind = match (in_transaction, control) {
+        (false, _) => BatchKind::Plain,
+        (true, false) => BatchKind::Transactional,
+        (true, true) => {
+            let coordinator_epoch = fields.i32();
+            let ending = ending_of(fields.u16()).ok_or(GroupError::Corrupt("a marker of an unknown kind"))?;
+            BatchKind::Marker(Marker { ending, coordinator_epoch })
+        }
+    };
+    Ok(ProducerDelta { producer_id, producer_epoch, first_sequence, last_sequence, kind })
 }

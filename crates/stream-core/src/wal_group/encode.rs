@@ -1,9 +1,11 @@
 //! Values to bytes. A group's size is known before its place is (a ring must choose where it fits), hence two passes.
 
 use super::{
-    DirectoryEntry, ENTRIES_MAX, ENTRY_BYTES, GroupKind, GroupPlace, HEADER_BYTES, MAGIC, PRODUCER_BYTES, VERSION,
-    WalEntry,
+    CONTROL, DirectoryEntry, ENTRIES_MAX, ENTRY_BYTES, GroupKind, GroupPlace, HEADER_BYTES, MAGIC, PRODUCER,
+    PRODUCER_BYTES, TRANSACTION, VERSION, WalEntry,
 };
+use crate::BatchKind;
+use crate::batch::ending_number;
 use base::Crc32c;
 use bytes::{Bytes, BytesMut};
 
@@ -95,6 +97,15 @@ fn describe(entry: &WalEntry, payload_position: u32) -> DirectoryEntry {
     }
 }
 
+fn flags_of(entry: &DirectoryEntry) -> u8 {
+    let of_producer = match entry.producer.map(|delta| delta.kind) {
+        None => 0,
+        Some(BatchKind::Plain) => PRODUCER,
+        Some(BatchKind::Transactional | BatchKind::Marker(_)) => PRODUCER | TRANSACTION,
+    };
+    of_producer | if entry.control { CONTROL } else { 0 }
+}
+
 /// A length as the format's 32-bit field.
 fn field(len: usize) -> u32 {
     u32::try_from(len).expect("the caller keeps groups below 4 GiB")
@@ -140,9 +151,7 @@ impl HeadWriter {
     }
 
     fn entry(&mut self, entry: &DirectoryEntry) {
-        let transactional = entry.producer.is_some_and(|producer| producer.transactional);
-        let flags = u8::from(entry.control) | u8::from(entry.producer.is_some()) << 1 | u8::from(transactional) << 2;
-        self.put(&[0, flags, 0, 0]);
+        self.put(&[0, flags_of(entry), 0, 0]);
         self.put(&entry.stream_epoch.0.to_le_bytes());
         self.put(&entry.stream.0.to_le_bytes());
         self.put(&entry.range.base.0.to_le_bytes());
@@ -157,7 +166,13 @@ impl HeadWriter {
             self.put(&producer.first_sequence.to_le_bytes());
             self.put(&producer.last_sequence.to_le_bytes());
             self.put(&producer.producer_epoch.to_le_bytes());
-            self.put(&[0; 6]);
+            match producer.kind {
+                BatchKind::Marker(marker) => {
+                    self.put(&marker.coordinator_epoch.to_le_bytes());
+                    self.put(&ending_number(marker.ending).to_le_bytes());
+                }
+                BatchKind::Plain | BatchKind::Transactional => self.put(&[0; 6]),
+            }
         }
     }
 

@@ -45,6 +45,14 @@ pub const ENTRY_BYTES_MAX: usize = ENTRY_BYTES + PRODUCER_BYTES;
 /// `MSWALGRP`: begins every group of every version.
 const MAGIC: [u8; 8] = *b"MSWALGRP";
 
+/// Flag of an entry: a control batch.
+const CONTROL: u8 = 1;
+/// Flag: a producer delta follows the entry.
+const PRODUCER: u8 = 2;
+/// Flags: the batch is part of a transaction, or, with [`CONTROL`], its marker. Two, since the first release ignores the lower one and refuses
+/// the higher one: to recover such a log without its transactions would show consumers what nobody has decided.
+const TRANSACTION: u8 = 4 | 8;
+
 /// What a group is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GroupKind {

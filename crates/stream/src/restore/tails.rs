@@ -19,7 +19,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 use stream_core::object::{BlockEntry, ObjectBuilder, Run, StateEntry};
-use stream_core::producers::{ProducerBatch, Producers, decode_section, encode_section};
+use stream_core::producers::{Producers, Written, decode_section, encode_section};
 use stream_core::{BatchBytes, DirectoryEntry};
 use world::{GetRange, ObjectStore, PutOutcome, World};
 
@@ -329,24 +329,32 @@ impl Writer<'_> {
         found: &Found,
         batches: &[TailBatch],
     ) -> Result<BTreeMap<StreamId, (DirectoryEntry, Producers)>, RestoreError> {
-        let mut states: BTreeMap<StreamId, (DirectoryEntry, Producers)> = BTreeMap::new();
         let seen: UnixMillis = self.world.clock.wall();
-        for batch in batches {
-            let entry = batch.entry;
-            let Some(delta) = entry.producer else { continue };
-            let state = states.entry(entry.stream).or_insert_with(|| (entry, Producers::default()));
-            state.1.fold(delta.producer_id, ProducerBatch::of(&delta, entry.range.base, entry.max_timestamp), seen);
+        let mut parts: BTreeMap<StreamId, Vec<(OffsetRange, Producers)>> = BTreeMap::new();
+        let mut last: BTreeMap<StreamId, DirectoryEntry> = BTreeMap::new();
+        for TailBatch { entry, .. } in batches {
+            last.insert(entry.stream, *entry);
+            let of_stream = parts.entry(entry.stream).or_default();
+            // Of what lies between two runs, objects speak.
+            match of_stream.last_mut().filter(|(range, _)| range.next == entry.range.base) {
+                Some((range, _)) => range.next = entry.range.next,
+                None => of_stream.push((entry.range, Producers::default())),
+            }
+            if let (Some(delta), Some((_, part))) = (entry.producer, of_stream.last_mut()) {
+                part.fold(&Written { delta, range: entry.range, timestamp: entry.max_timestamp }, seen);
+            }
         }
-        for (stream, (last, producers)) in &mut states {
-            let of_stream = batches.iter().filter(|batch| batch.entry.stream == *stream);
-            *last = of_stream.map(|batch| batch.entry).next_back().unwrap_or(*last);
-            for (object, section) in found.states_of(*stream) {
+        parts.retain(|_, parts| parts.iter().any(|(_, part)| !part.is_empty()));
+        let mut states = BTreeMap::new();
+        for (stream, mut parts) in parts {
+            for (object, section) in found.states_of(stream) {
                 match read_state(self.from, object, &section).await {
-                    Ok(saved) => producers.merge(&saved),
+                    Ok(saved) => parts.push((section.range, saved)),
                     // As the plan does: its producers are told of as if they were new, and the records are no worse.
                     Err(error) => tracing::warn!(%stream, %error, "what it says of producers is passed over"),
                 }
             }
+            states.insert(stream, (last[&stream], Producers::of_parts(parts)));
         }
         Ok(states)
     }

@@ -10,7 +10,7 @@ use control_core::Image;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use stream::{AppendError, ProducerDelta};
+use stream::{AppendError, BatchKind, ProducerDelta};
 use world::{AlignedBuf, Disk, DiskError, File, OpenMode};
 
 /// What topics choose their log by.
@@ -89,7 +89,7 @@ pub(crate) fn from_producer(base: Offset, sequence: i32) -> NumberedBatch {
         producer_epoch: 0,
         first_sequence: sequence,
         last_sequence: sequence,
-        transactional: false,
+        kind: BatchKind::Plain,
     };
     NumberedBatch { producer: Some(delta), ..batch(base.0, 1, 500) }
 }

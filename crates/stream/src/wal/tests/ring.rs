@@ -6,7 +6,7 @@ use futures::StreamExt;
 use futures::stream::FuturesOrdered;
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use stream_core::ProducerDelta;
+use stream_core::{BatchKind, ProducerDelta};
 
 const DIR: &str = "/data/wal";
 const RING: &str = "/data/wal/ring";
@@ -54,8 +54,13 @@ async fn a_log_at_rest_is_written_at_once_and_the_next_group_keeps_its_distance(
 async fn the_largest_group_of_small_batches_fits_the_smallest_ring_wherever_it_begins() {
     let (disk, mut random, mut image) = (FakeDisk::new(), Seed::new(5), image());
     let (_ring, mut wal) = begin(&disk, 1, RING_BYTES_MIN, &mut image, 1).await;
-    let producer =
-        ProducerDelta { producer_id: 1, producer_epoch: 0, first_sequence: 0, last_sequence: 0, transactional: false };
+    let producer = ProducerDelta {
+        producer_id: 1,
+        producer_epoch: 0,
+        first_sequence: 0,
+        last_sequence: 0,
+        kind: BatchKind::Plain,
+    };
     for _ in 0..50 {
         let mut group = entries(&mut random, 1, 1);
         group[0].batch.producer = Some(producer);

@@ -1,8 +1,10 @@
-//! Examples, then random histories against a list of what was stored.
+//! Examples, then random histories against a list of what was stored. Of transactions: [`transactions`], [`histories`].
 
 use super::*;
 use base::Seed;
-use std::time::Duration;
+
+mod histories;
+mod transactions;
 
 const DAY: Duration = Duration::from_hours(24);
 const NOW: UnixMillis = UnixMillis(1_700_000_000_000);
@@ -13,15 +15,27 @@ fn delta(id: i64, epoch: i16, first: i32, records: u32) -> ProducerDelta {
         producer_epoch: epoch,
         first_sequence: first,
         last_sequence: last_sequence(first, records),
-        transactional: false,
+        kind: BatchKind::Plain,
     }
+}
+
+/// A batch of as many records as its sequences say; one without has one.
+fn written(delta: &ProducerDelta, base: u64) -> Written {
+    let batch = ProducerBatch {
+        epoch: delta.producer_epoch,
+        first_sequence: delta.first_sequence,
+        last_sequence: delta.last_sequence,
+        base: Offset(base),
+        timestamp: NOW,
+    };
+    Written { delta: *delta, range: batch.range(), timestamp: NOW }
 }
 
 fn take(producers: &mut Producers, delta: &ProducerDelta, base: u64, confirmed: u64) -> ProducerBatch {
     assert_eq!(producers.check(delta, NOW, DAY), Ok(Verdict::New));
-    let batch = ProducerBatch::of(delta, Offset(base), NOW);
-    producers.accepted(delta.producer_id, batch, NOW, DAY, Offset(confirmed));
-    batch
+    let written = written(delta, base);
+    producers.accepted(&written, NOW, DAY, Offset(confirmed));
+    written.batch()
 }
 
 fn expected(producers: &Producers, delta: &ProducerDelta) -> i32 {
@@ -116,8 +130,7 @@ fn the_longest_silent_are_forgotten_first_and_nobody_who_wrote_lately() {
     let at = |second: i64| UnixMillis(NOW.0 + 1000 * second);
     let mut producers = Producers::default();
     for (id, second) in [(1, 30), (2, 10), (3, 20), (4, 50), (5, 0)] {
-        let batch = ProducerBatch::of(&delta(id, 0, 0, 1), Offset(id.unsigned_abs()), at(second));
-        producers.accepted(id, batch, at(second), DAY, Offset(0));
+        producers.accepted(&written(&delta(id, 0, 0, 1), id.unsigned_abs()), at(second), DAY, Offset(0));
     }
     // The last one is not confirmed, the fourth wrote 10 s ago.
     let known = |producers: &Producers| (1..=5).filter(|id| producers.knows(*id)).collect::<Vec<_>>();
@@ -135,12 +148,12 @@ fn the_longest_silent_are_forgotten_first_and_nobody_who_wrote_lately() {
 fn parts_may_be_folded_in_any_order_and_twice() {
     let mut whole = Producers::default();
     for n in 0..9_u8 {
-        whole.fold(7, ProducerBatch::of(&delta(7, 0, n.into(), 1), Offset(n.into()), NOW), NOW);
+        whole.fold(&written(&delta(7, 0, n.into(), 1), n.into()), NOW);
     }
     let part = |range: std::ops::Range<u8>| {
         let mut part = Producers::default();
         for n in range {
-            part.fold(7, ProducerBatch::of(&delta(7, 0, n.into(), 1), Offset(n.into()), NOW), NOW);
+            part.fold(&written(&delta(7, 0, n.into(), 1), n.into()), NOW);
         }
         part
     };
@@ -202,8 +215,7 @@ fn any_history_stores_each_batch_once() {
                 let delta = delta(id, 0, *first, *records);
                 match producers.check(&delta, NOW, DAY) {
                     Ok(Verdict::New) => {
-                        let batch = ProducerBatch::of(&delta, Offset(next), NOW);
-                        producers.accepted(id, batch, NOW, DAY, Offset(confirmed));
+                        producers.accepted(&written(&delta, next), NOW, DAY, Offset(confirmed));
                         log.push((id, *first, *records, next));
                         next += u64::from(*records);
                     }
@@ -229,8 +241,7 @@ fn any_history_stores_each_batch_once() {
                 producers = decode_section(&encode_section(&saved)).unwrap();
                 log.retain(|it| it.3 + u64::from(it.2) <= end);
                 for (id, first, records, base) in log.iter().filter(|it| it.3 + u64::from(it.2) > from) {
-                    let batch = ProducerBatch::of(&delta(*id, 0, *first, *records), Offset(*base), NOW);
-                    producers.fold(*id, batch, NOW);
+                    producers.fold(&written(&delta(*id, 0, *first, *records), *base), NOW);
                 }
                 (next, confirmed) = (end, end);
             }
