@@ -202,6 +202,7 @@ fn options(plan: &Plan) -> Options {
         block_cache_bytes_max: 16 << 10,
         read_ahead_bytes_max: 8 << 10,
         producers_max: 100,
+        producers_idle_max: 0,
         producer_silence_min: Duration::from_mins(15),
         dead_object_grace: plan.dead_object_grace,
         housekeeping_period: Duration::from_millis(300),

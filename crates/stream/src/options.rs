@@ -39,6 +39,8 @@ pub struct Options {
     pub read_ahead_bytes_max: u64,
     /// Idempotent producers in memory at the most, of all streams; beyond that strangers wait until saved ones have left it.
     pub producers_max: usize,
+    /// While there are no more than so many, those stay in memory that nobody has used for long and that could be read back.
+    pub producers_idle_max: usize,
     /// Where that is not enough, producers that were silent for so long are forgotten, though they have not expired. Well above the
     /// time for which clients repeat a batch.
     pub producer_silence_min: Duration,
@@ -129,6 +131,8 @@ impl Options {
             block_cache_bytes_max: bytes / 5,
             read_ahead_bytes_max: (bytes / 128).clamp(MIB, 8 * MIB),
             producers_max: usize::try_from(bytes / 32 / PRODUCER_BYTES).unwrap_or(usize::MAX),
+            // An eighth is free for those who come.
+            producers_idle_max: usize::try_from(bytes / 32 / 8 * 7 / PRODUCER_BYTES).unwrap_or(usize::MAX),
             producer_silence_min: Duration::from_mins(15),
             dead_object_grace: Duration::from_mins(10),
             housekeeping_period: Duration::from_mins(5),

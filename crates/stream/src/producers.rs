@@ -334,7 +334,8 @@ pub(crate) fn make_room(shared: &Shared, wanted: usize, own: StreamId) -> bool {
         return true;
     }
     let stay = u64::try_from(STAY.as_micros()).unwrap_or(u64::MAX);
-    let left = let_go(shared, Micros(shared.world.clock.now().0.saturating_sub(stay)), Some(own));
+    let idle = Micros(shared.world.clock.now().0.saturating_sub(stay));
+    let left = let_go(shared, &Idle { new: idle, saved: Some(idle) }, Some(own));
     if !fits() {
         forget(shared, wanted);
     }
@@ -361,9 +362,35 @@ fn forget(shared: &Shared, wanted: usize) {
     }
 }
 
-/// Forgets expired producers, and saved states that nobody has used since `idle_since`.
+/// Forgets expired producers. Of the saved states that nobody has used since `idle_since` the longest idle leave memory, until no more than
+/// [`crate::Options::producers_idle_max`] producers are left: what has left is read from the bucket when its next batch comes, so that a
+/// partition which is written every ten minutes would cost a request each time.
 pub(crate) fn tidy(shared: &Shared, idle_since: Micros) {
-    let_go(shared, idle_since, None);
+    let excess = shared.producers.len().saturating_sub(shared.options.producers_idle_max);
+    let mut idle = Vec::new();
+    if excess > 0 {
+        for stream in open_streams(shared) {
+            let held = stream.producers.lock();
+            idle.extend(held.as_ref().filter(|it| it.used <= idle_since).map(|it| (it.used, it.state.weight())));
+        }
+    }
+    idle.sort_unstable();
+    let mut left = excess;
+    let leave = idle.into_iter().take_while(|(_, weight)| {
+        let is_needed = left > 0;
+        left = left.saturating_sub(*weight);
+        is_needed
+    });
+    let saved_since = leave.last().map(|(used, _)| used);
+    let_go(shared, &Idle { new: idle_since, saved: saved_since }, None);
+}
+
+/// Which states may leave, by when they were used last.
+struct Idle {
+    /// Such as hold nothing.
+    new: Micros,
+    /// Such as are saved.
+    saved: Option<Micros>,
 }
 
 /// What is held after some have left.
@@ -373,7 +400,7 @@ struct Left {
 }
 
 /// The same, but for the state of `own`.
-fn let_go(shared: &Shared, idle_since: Micros, own: Option<StreamId>) -> Left {
+fn let_go(shared: &Shared, idle: &Idle, own: Option<StreamId>) -> Left {
     let image = shared.ledger.image();
     let mut left = Left { must_be_saved: false };
     for stream in open_streams(shared) {
@@ -388,7 +415,8 @@ fn let_go(shared: &Shared, idle_since: Micros, own: Option<StreamId>) -> Left {
         let is_new = held.changed == Offset(0) && held.state.is_empty();
         let is_own = own == Some(stream.id);
         left.must_be_saved |= !(is_own || is_saved || is_new);
-        if held.used <= idle_since && (is_saved || is_new) && !is_own {
+        let is_idle = is_new && held.used <= idle.new || is_saved && idle.saved.is_some_and(|since| held.used <= since);
+        if is_idle && !is_own {
             shared.producers.count.fetch_sub(held.state.weight(), Ordering::Relaxed);
             *locked = None;
         }

@@ -228,6 +228,39 @@ fn a_streams_own_strangers_do_not_drive_it_out_of_memory() {
     });
 }
 
+/// Who comes back finds its state without a request to the bucket, as long as there is memory for it; then the longest idle leave first.
+#[test]
+fn idle_states_stay_while_there_is_memory_for_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let roomy = Options {
+        producers_idle_max: 4,
+        upload_age: Duration::from_millis(20),
+        housekeeping_period: Duration::from_millis(20),
+        ..options()
+    };
+    life(|world| async move {
+        let store = start(&world, root, BOTH[1], roomy).await;
+        let ids = create(&store, "a", 3).await;
+        let streams: Vec<_> = ids.iter().map(|id| store.stream(*id).unwrap()).collect();
+        for (number, stream) in streams.iter().enumerate() {
+            for producer in 0..2 {
+                send_all(stream, producer, 0..1).await;
+            }
+            let saved = || !store.ledger().image().streams.get(&ids[number]).unwrap().producers.is_empty();
+            until("it is saved", saved).await;
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+        let is_away = |number: usize| {
+            let repeat = streams[number].append(from_producer(0, streams[number].next(), 0));
+            matches!(repeat, Err(AppendError::ProducersAway))
+        };
+        until("the longest idle has left", || is_away(0)).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert_eq!([is_away(1), is_away(2)], [false, false], "four producers may stay");
+    });
+}
+
 /// Memory for producers is bounded: strangers wait, known ones go on, and what is saved makes room.
 #[test]
 fn too_many_producers_wait_until_others_are_saved() {

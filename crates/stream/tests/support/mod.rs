@@ -36,6 +36,8 @@ pub(crate) fn options() -> Options {
         wal,
         data_block_bytes: 4096,
         stream_object_bytes: 64 << 10,
+        // What is idle leaves memory, so that what comes back is tested.
+        producers_idle_max: 0,
         dead_object_grace: Duration::from_millis(10),
         housekeeping_period: Duration::from_millis(30),
         sweep_period: Duration::from_millis(50),
