@@ -1,4 +1,5 @@
-//! CRC-32C (Castagnoli), the checksum of every stored byte and of Kafka's record batch v2.
+//! CRC-32C (Castagnoli), the checksum of every stored byte and of Kafka's record batch v2; and the CRC-32 of zip, that of the message formats
+//! before it.
 
 use crc_fast::{CrcAlgorithm, Digest, checksum_combine};
 
@@ -37,6 +38,29 @@ impl Crc32c {
     }
 }
 
+/// The CRC-32 of zip and Ethernet over several pieces.
+#[derive(Debug)]
+pub struct Crc32(Digest);
+
+impl Default for Crc32 {
+    fn default() -> Self {
+        Crc32(Digest::new(CrcAlgorithm::Crc32IsoHdlc))
+    }
+}
+
+impl Crc32 {
+    /// Adds the next piece.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The checksum of all pieces so far.
+    #[must_use]
+    pub fn value(&self) -> u32 {
+        narrow(self.0.finalize())
+    }
+}
+
 fn narrow(value: u64) -> u32 {
     u32::try_from(value).unwrap_or_else(|_| unreachable!("a 32-bit checksum fits 32 bits"))
 }
@@ -54,5 +78,13 @@ mod tests {
         pieces.update(b"56789");
         assert_eq!(pieces.value(), 0xe306_9283);
         assert_eq!(crc32c_joined(crc32c(b"1234"), crc32c(b"56789"), 5), 0xe306_9283);
+    }
+
+    #[test]
+    fn the_older_one_has_its_check_value() {
+        let mut pieces = Crc32::default();
+        pieces.update(b"1234");
+        pieces.update(b"56789");
+        assert_eq!(pieces.value(), 0xcbf4_3926);
     }
 }

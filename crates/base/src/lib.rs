@@ -10,7 +10,7 @@ pub mod range;
 pub mod seed;
 pub mod units;
 
-pub use checksum::{Crc32c, crc32c, crc32c_joined};
+pub use checksum::{Crc32, Crc32c, crc32c, crc32c_joined};
 pub use id::{
     LedgerEpoch, LedgerSeq, NodeEpoch, NodeId, Nonce, ObjectId, Offset, StreamEpoch, StreamId, TopicId, WalId,
     WalIndex, WalPosition,

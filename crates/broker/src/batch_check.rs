@@ -4,7 +4,8 @@
 //! length, checksum, counts), timestamps within the topic's bounds, that it is of no kind that is not served yet, and that its
 //! records are there and are numbered from 0 on. Compressed ones are decompressed for that: a batch whose records are not what
 //! its header says would be acknowledged, and no consumer would ever pass it. Where the topic has a `compression.type` of its own, the
-//! records are then compressed like that. How much of the worker all that takes is left to `checks`.
+//! records are then compressed like that. What clients from before Kafka 0.11 send becomes a batch first. How much of the worker all that takes is
+//! left to `checks`.
 
 use crate::checks::{Checks, Work};
 use crate::error::Failure;
@@ -12,12 +13,17 @@ use crate::topic_settings::TopicSettings;
 use base::{Offset, StreamEpoch, UnixMillis};
 use bytes::Bytes;
 use protocol::record_batch::{
-    self, BatchError, HEAD_BYTES, NO_TIMESTAMP, ProduceRules, RecompressBounds, RecordBatch, RecordHead,
+    self, BatchError, HEAD_BYTES, NO_TIMESTAMP, OldFormat, ProduceRules, RecompressBounds, RecordBatch, RecordHead,
+    Upconvert,
 };
 use protocol::wire::Records;
 use std::ops::{ControlFlow, RangeInclusive};
 use stream::{BatchBytes, BatchKind, ProducerDelta, last_sequence};
 use world::Clock;
+
+/// From this version on there is one batch. Before it there is a message set; but clients that send a batch in these versions are served
+/// too, as in Kafka.
+const BATCH_VERSION: i16 = 3;
 
 /// From this version on producers may compress with Zstandard.
 const ZSTD_VERSION: i16 = 7;
@@ -59,7 +65,11 @@ pub(crate) async fn check(
     settings: &TopicSettings,
     now: UnixMillis,
 ) -> Result<CheckedBatch, Failure> {
-    let batch = record_batch::only_batch(records)?;
+    let old = OldFormat::of(records).filter(|_| checking.version < BATCH_VERSION);
+    let batch = match old {
+        Some(format) => upconverted(checking, (&records.to_bytes(), format), settings).await?,
+        None => produced_batch(checking, records, settings)?,
+    };
     let stamped = settings.log_append_time.then_some(now);
     let timestamps = match stamped {
         Some(_) => i64::MIN..=i64::MAX,
@@ -68,8 +78,6 @@ pub(crate) async fn check(
                 ..=now.0.saturating_add(settings.timestamp_after_max_ms)
         }
     };
-    let zstd = checking.version >= ZSTD_VERSION;
-    batch.check_produced(&ProduceRules { batch_bytes_max: settings.batch_bytes_max, zstd })?;
     check_kind(&batch)?;
     let greatest = check_records(checking, &batch, settings, &timestamps).await?;
     // Some clients are careless with it; retention and searches by time go by it.
@@ -78,6 +86,32 @@ pub(crate) async fn check(
     let count = batch.record_count();
     let records = u32::try_from(count).map_err(|_| BatchError::Count { records: count, last_offset_delta: count })?;
     Ok(CheckedBatch { batch, records, stamped, arrived: now, detached: false })
+}
+
+fn produced_batch(
+    checking: &Checking<'_>,
+    records: &Records,
+    settings: &TopicSettings,
+) -> Result<RecordBatch, Failure> {
+    let batch = record_batch::only_batch(records)?;
+    let zstd = checking.version >= ZSTD_VERSION;
+    batch.check_produced(&ProduceRules { batch_bytes_max: settings.batch_bytes_max, zstd })?;
+    Ok(batch)
+}
+
+/// The batch that a message set becomes, compressed as the topic wants it.
+async fn upconverted(
+    checking: &mut Checking<'_>,
+    set: (&Bytes, OldFormat),
+    settings: &TopicSettings,
+) -> Result<RecordBatch, Failure> {
+    let how = Upconvert { level: settings.compression, bounds: bounds(settings) };
+    let Checking { clock, checks, work, .. } = checking;
+    checks.upconvert(*clock, work, set, how).await
+}
+
+fn bounds(settings: &TopicSettings) -> RecompressBounds {
+    RecompressBounds { decompressed_max: settings.decompressed_bytes_max, batch_bytes_max: settings.batch_bytes_max }
 }
 
 async fn compressed_as_the_topic_wants(
@@ -89,12 +123,8 @@ async fn compressed_as_the_topic_wants(
     if batch.compression()? == level.codec {
         return Ok(batch);
     }
-    let bounds = RecompressBounds {
-        decompressed_max: settings.decompressed_bytes_max,
-        batch_bytes_max: settings.batch_bytes_max,
-    };
     let Checking { clock, checks, work, .. } = checking;
-    checks.recompress(*clock, work, &batch, level, bounds).await
+    checks.recompress(*clock, work, &batch, level, bounds(settings)).await
 }
 
 fn check_kind(batch: &RecordBatch) -> Result<(), Failure> {

@@ -1,4 +1,4 @@
-//! Walks over records, and compressing them otherwise, on the workers that serve everybody: in slices, and those that are a lot of work
+//! Walks over records, compressing them otherwise, and converting them from and to the older formats, on the workers that serve everybody: in slices, and those that are a lot of work
 //! few at a time.
 //!
 //! A batch of a hundred KiB may decompress to a hundred MiB. So that it stops nobody else, a walk gets a small part of the worker at
@@ -9,10 +9,12 @@
 
 use crate::error::Failure;
 use base::Micros;
+use bytes::Bytes;
 use futures::FutureExt;
 use futures::stream::{self, Stream};
 use protocol::record_batch::{
-    BatchError, Level, Pace, RecompressBounds, RecordBatch, RecordHead, RecordWalk, recompressed,
+    BatchError, Downconvert, Downconverted, Level, OldFormat, Pace, RecompressBounds, RecordBatch, RecordHead,
+    RecordWalk, Upconvert, downconverted, recompressed, upconverted,
 };
 use std::future::{Future, pending};
 use std::marker::PhantomData;
@@ -62,6 +64,10 @@ impl Work {
             slice: 0,
             deadline,
         }
+    }
+
+    fn count_decompressed(&mut self, bytes: usize) {
+        self.decompressed = self.decompressed.saturating_sub(bytes);
     }
 
     /// Lets others run if it is time.
@@ -143,15 +149,37 @@ impl Checks {
         visit: impl Fn(&mut S, &RecordHead) -> Result<ControlFlow<()>, Failure> + Sync,
     ) -> Result<S, Failure> {
         let job = Walk { batch, decompressed_max: decompressed_max.min(work.decompressed), visit, state: PhantomData };
-        let (walked, decompressed) = self.run(clock, work, batch, &job).await?;
-        work.decompressed = work.decompressed.saturating_sub(decompressed);
-        match walked {
-            // It is not the batch that is too large, but what came before it.
-            Err(Failure::Batch(BatchError::DecompressedSize(max))) if max < decompressed_max => {
-                Err(Failure::TooMuchToCheck)
-            }
-            other => other,
-        }
+        let (walked, decompressed) = self.run(clock, work, batch.bytes().len(), &job).await?;
+        work.count_decompressed(decompressed);
+        walked.map_err(|failure| of_request(failure, decompressed_max))
+    }
+
+    /// The batch that a produced message set becomes. It is yet to be walked over.
+    pub(crate) async fn upconvert(
+        &self,
+        clock: &dyn Clock,
+        work: &mut Work,
+        (set, format): (&Bytes, OldFormat),
+        mut how: Upconvert,
+    ) -> Result<RecordBatch, Failure> {
+        let decompressed_max = how.bounds.decompressed_max;
+        how.bounds.decompressed_max = decompressed_max.min(work.decompressed);
+        let (batch, decompressed) = self.run(clock, work, set.len(), &Up { set, format, how }).await?;
+        work.count_decompressed(decompressed);
+        batch.map_err(|error| of_request(error.into(), decompressed_max))
+    }
+
+    /// The messages that these stored batches become; a place is waited for until the deadline. Of several in a row each lets others run.
+    pub(crate) async fn downconvert(
+        &self,
+        clock: &dyn Clock,
+        deadline: Micros,
+        stored: &Bytes,
+        how: Downconvert,
+    ) -> Result<Downconverted, Failure> {
+        tokio::task::yield_now().await;
+        let mut work = Work::of(0, usize::MAX, deadline);
+        Ok(self.run(clock, &mut work, stored.len(), &Down { stored, how }).await??)
     }
 
     /// The batch with its records compressed like this. They have been walked over already, which has counted what they decompress to.
@@ -163,7 +191,7 @@ impl Checks {
         level: Level,
         bounds: RecompressBounds,
     ) -> Result<RecordBatch, Failure> {
-        Ok(self.run(clock, work, batch, &Recompress { batch, level, bounds }).await??)
+        Ok(self.run(clock, work, batch.bytes().len(), &Recompress { batch, level, bounds }).await??)
     }
 
     /// Runs a job at once where it is little work, or else from its beginning in one of the places, in slices.
@@ -171,14 +199,14 @@ impl Checks {
         &self,
         clock: &dyn Clock,
         work: &mut Work,
-        batch: &RecordBatch,
+        stored_bytes: usize,
         job: &J,
     ) -> Result<J::Output, Failure> {
         work.give_way().await;
         let at_once = work.at_once.min(AT_ONCE_COST);
         let mut pace = AtOnce(at_once);
         let quick = job.run(&mut pace).now_or_never();
-        let cost = at_once - pace.0 + batch.bytes().len() / CHECKSUM_BYTES;
+        let cost = at_once - pace.0 + stored_bytes / CHECKSUM_BYTES;
         work.slice += cost;
         work.at_once = work.at_once.saturating_sub(cost);
         if let Some(output) = quick {
@@ -189,6 +217,15 @@ impl Checks {
         let left = work.deadline.since(clock.now());
         let _place = clock.timeout(left, self.places.acquire()).await.ok_or(Failure::TooMuchToCheck)?;
         Ok(job.run(&mut Sliced(0)).await)
+    }
+}
+
+/// What is wrong, to its producer: where the bound was less than a batch's own, it is not the batch that is too large, but what came before
+/// it.
+fn of_request(failure: Failure, decompressed_max: usize) -> Failure {
+    match failure {
+        Failure::Batch(BatchError::DecompressedSize(max)) if max < decompressed_max => Failure::TooMuchToCheck,
+        other => other,
     }
 }
 
@@ -245,6 +282,35 @@ impl Job for Recompress<'_> {
 
     async fn run(&self, pace: &mut impl Pace) -> Self::Output {
         recompressed(self.batch, self.level, self.bounds, pace).await
+    }
+}
+
+/// Makes a batch of messages; and how many bytes were decompressed for it.
+struct Up<'a> {
+    set: &'a Bytes,
+    format: OldFormat,
+    how: Upconvert,
+}
+
+impl Job for Up<'_> {
+    type Output = (Result<RecordBatch, BatchError>, usize);
+
+    async fn run(&self, pace: &mut impl Pace) -> Self::Output {
+        upconverted(self.set, self.format, self.how, pace).await
+    }
+}
+
+/// Makes messages of batches.
+struct Down<'a> {
+    stored: &'a Bytes,
+    how: Downconvert,
+}
+
+impl Job for Down<'_> {
+    type Output = Result<Downconverted, BatchError>;
+
+    async fn run(&self, pace: &mut impl Pace) -> Self::Output {
+        downconverted(self.stored, self.how, pace).await
     }
 }
 

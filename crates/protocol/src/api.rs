@@ -78,20 +78,20 @@ const ALL: i16 = i16::MAX;
 
 /// Sorted by key.
 pub static SERVED: [Api; 28] = [
-    // Before version 3 the records are message sets of the older formats.
+    // Before version 3 the records are message sets of the older formats, which become batches.
     api(
         ApiKey::Produce,
-        3,
+        0,
         ALL,
         &[
             rule(Operation::Write, Resource::Topic, When::Always),
             rule(Operation::Write, Resource::TransactionalId, When::Concerned),
         ],
     ),
-    // Before version 4 the answer would have to be converted to the older formats.
+    // Before version 4 the answer is converted to the older formats.
     api(
         ApiKey::Fetch,
-        4,
+        0,
         ALL,
         &[
             rule(Operation::Read, Resource::Topic, When::Always),
@@ -224,14 +224,6 @@ pub static SERVED: [Api; 28] = [
 ];
 
 impl Api {
-    /// The first version that ApiVersions tells. For Produce it is 0, as Apache Kafka does since 4.0 (KAFKA-18659): librdkafka
-    /// takes a server whose Produce begins later for one without the formats that it knows. A request below [`Api::first`] is
-    /// refused nevertheless.
-    #[must_use]
-    pub fn advertised_first(&self) -> i16 {
-        if self.key == ApiKey::Produce { 0 } else { self.first }
-    }
-
     /// The last version served.
     #[must_use]
     pub fn last(&self) -> i16 {
@@ -299,11 +291,11 @@ mod tests {
             let (_, name, first, last, _) = *api.key.defined();
             assert!(first <= api.first && api.first <= api.last() && api.last() <= last, "{name}");
             assert!(api.serves(api.first) && api.serves(api.last()), "{name}");
+            // Apache Kafka 4 dropped the oldest versions (KIP-896); clients from 0.10 on send them. And librdkafka takes a server whose
+            // Produce begins later for one without the formats that it knows (KAFKA-18659).
+            assert_eq!(api.first, first, "{name}");
             assert!(!api.serves(api.first - 1) && !api.serves(api.last() + 1), "{name}");
         }
-        let first = |key| served(key).map(|api| (api.advertised_first(), api.first));
-        assert_eq!(first(ApiKey::Produce), Some((0, 3)));
-        assert_eq!(first(ApiKey::Fetch), Some((4, 4)));
         assert!(served(ApiKey::Envelope).is_none(), "not for clients");
         assert_eq!(ApiKey::from_number(-1), None);
         assert_eq!(ApiKey::from_number(4), None, "dropped by Kafka 4");

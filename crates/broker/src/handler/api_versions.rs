@@ -61,11 +61,8 @@ pub(crate) fn unserved_version() -> ApiVersionsResponse {
 }
 
 fn answer(code: ErrorCode) -> ApiVersionsResponse {
-    let row = |api: &api::Api| ApiVersion {
-        api_key: api.key.number(),
-        min_version: api.advertised_first(),
-        max_version: api.last(),
-    };
+    let row =
+        |api: &api::Api| ApiVersion { api_key: api.key.number(), min_version: api.first, max_version: api.last() };
     ApiVersionsResponse {
         error_code: code.number(),
         api_keys: api::SERVED.iter().map(row).collect(),

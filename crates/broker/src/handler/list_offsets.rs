@@ -2,6 +2,9 @@
 //!
 //! By time: the stream finds the first batch that holds a timestamp of at least the target; the record is found within it, since
 //! timestamps may be out of order there as well.
+//!
+//! Version 0, of Kafka's first consumers, asks for something else: several offsets to begin at, each of which has only older records before it.
+//! Kafka told the end and where its segments begin. There are none here: the end, the first record of that time or later, and the start serve.
 
 use crate::Shared;
 use crate::checks::{Steps, Work};
@@ -51,6 +54,8 @@ const NONE: i64 = -1;
 
 /// An offset that was asked for, and the timestamp of its record where it was found by one.
 struct Found {
+    /// Those of version 0.
+    offsets: Vec<i64>,
     offset: Option<Offset>,
     timestamp: Option<UnixMillis>,
     leader_epoch: i32,
@@ -104,8 +109,12 @@ async fn find(
     let id = topics::stream_of(topic, asked.partition_index)?;
     let partition = broker.partitions.owned(id).ok_or(Failure::NotLeader)?;
     partition.check_leader_epoch(asked.current_leader_epoch)?;
+    if version == 0 {
+        return before(broker, work, &partition, asked).await;
+    }
     let stream = image.streams.get(&id);
     let at = |offset: Option<Offset>| Found {
+        offsets: Vec::new(),
         offset,
         timestamp: None,
         leader_epoch: offset.map_or(-1, |offset| epoch_at(&partition, stream.map(AsRef::as_ref), offset)),
@@ -122,6 +131,28 @@ async fn find(
         MAX_TIMESTAMP => by_time(time_index::greatest(broker, work, &partition).await?, at),
         target => by_time(time_index::first_from(broker, work, &partition, UnixMillis(target)).await?, at),
     }
+}
+
+/// The answer to version 0: the newest first.
+async fn before(
+    broker: &Shared,
+    work: &mut Work,
+    partition: &Partition,
+    asked: &ListOffsetsPartition,
+) -> Result<Found, Failure> {
+    let (start, end) = (partition.log_start(), partition.high_watermark());
+    let newest = match asked.timestamp {
+        LATEST => Some(end),
+        EARLIEST => Some(start),
+        target => match time_index::first_from(broker, work, partition, UnixMillis(target)).await? {
+            None => Some(end),
+            Some((offset, _)) => Some(offset).filter(|offset| *offset > start),
+        },
+    };
+    let oldest = newest.filter(|newest| *newest > start).map(|_| start);
+    let offsets = newest.into_iter().chain(oldest).map(Offset::to_kafka);
+    let offsets = offsets.take(usize::try_from(asked.max_num_offsets).unwrap_or(0)).collect();
+    Ok(Found { offsets, offset: None, timestamp: None, leader_epoch: -1 })
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "an arm among others that can fail")]
@@ -150,9 +181,7 @@ fn describe(partition_index: i32, found: Result<Found, Failure>, version: i16) -
         ..ListOffsetsPartitionResponse::default()
     };
     match found {
-        Ok(found) if version == 0 => {
-            answer.old_style_offsets = found.offset.into_iter().map(Offset::to_kafka).collect()
-        }
+        Ok(found) if version == 0 => answer.old_style_offsets = found.offsets,
         Ok(found) => {
             answer.offset = found.offset.map_or(NONE, Offset::to_kafka);
             answer.timestamp = found.timestamp.map_or(NONE, |timestamp| timestamp.0);

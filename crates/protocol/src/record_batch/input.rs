@@ -47,6 +47,21 @@ impl Input {
         Ok(Some(byte))
     }
 
+    /// The next `N` bytes; none where there are fewer.
+    pub(super) async fn array<const N: usize>(&mut self, pace: &mut impl Pace) -> Result<Option<[u8; N]>, BatchError> {
+        if let Some(bytes) = self.window().first_chunk() {
+            let bytes = *bytes;
+            self.at += N;
+            return Ok(Some(bytes));
+        }
+        let mut bytes = [0; N];
+        for byte in &mut bytes {
+            let Some(next) = self.byte(pace).await? else { return Ok(None) };
+            *byte = next;
+        }
+        Ok(Some(bytes))
+    }
+
     /// A variable-length integer and how many bytes it took. None where it does not end within `bytes_max`, or is too large.
     pub(super) async fn varlong(
         &mut self,

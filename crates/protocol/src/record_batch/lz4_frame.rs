@@ -1,7 +1,9 @@
-//! Whether an LZ4 frame is one that every Kafka client reads.
+//! Whether an LZ4 frame is one that every Kafka client reads, and the wrong checksum that those in messages of format 0 have.
 //!
 //! Kafka's own reader takes independent blocks only, and reads up to the end mark; a decoder that is more generous would let a batch
 //! into the log that no Java consumer ever passes. Nothing is decompressed here: the frame's blocks are stepped over.
+
+use bytes::{Bytes, BytesMut};
 
 /// Little-endian on the wire.
 const MAGIC: [u8; 4] = [0x04, 0x22, 0x4d, 0x18];
@@ -47,6 +49,50 @@ fn to_end_mark((mut left, has_checksums): (&[u8], bool)) -> Option<()> {
     }
 }
 
+/// The same frame with the checksum of its head as it should be; or `is_as_of_old`, over the magic as well, as Kafka's clients computed and
+/// demanded it before 0.10 (KAFKA-3160). What is no frame stays as it is.
+pub(super) fn with_head_checksum(frame: &Bytes, is_as_of_old: bool) -> Bytes {
+    let Some(at) = head_checksum_at(frame) else { return frame.clone() };
+    let from = if is_as_of_old { 0 } else { MAGIC.len() };
+    let checksum = xxh32_of_few(&frame[from..at]).to_le_bytes()[1];
+    if frame[at] == checksum {
+        return frame.clone();
+    }
+    let mut mended = BytesMut::from(&frame[..]);
+    mended[at] = checksum;
+    mended.freeze()
+}
+
+/// Where the checksum of the head stands, if the frame has one.
+fn head_checksum_at(frame: &[u8]) -> Option<usize> {
+    let flags = *frame.strip_prefix(&MAGIC)?.first()?;
+    let optional = if flags & CONTENT_SIZE == 0 { 0 } else { 8 } + if flags & DICTIONARY == 0 { 0 } else { 4 };
+    let at = MAGIC.len() + 2 + optional;
+    (at < frame.len() && at < XXH32_LONG_BYTES).then_some(at)
+}
+
+/// From so many bytes on XXH32 takes them four words at a time, which no head needs.
+const XXH32_LONG_BYTES: usize = 16;
+
+/// XXH32 of less than [`XXH32_LONG_BYTES`], seed 0.
+fn xxh32_of_few(bytes: &[u8]) -> u32 {
+    const PRIMES: [u32; 5] = [0x9e37_79b1, 0x85eb_ca77, 0xc2b2_ae3d, 0x27d4_eb2f, 0x1656_67b1];
+    // The length is the first thing that counts.
+    let mut hash = bytes.iter().fold(PRIMES[4], |hash, _| hash.wrapping_add(1));
+    let (words, rest) = bytes.as_chunks::<4>();
+    for word in words {
+        let mixed = hash.wrapping_add(u32::from_le_bytes(*word).wrapping_mul(PRIMES[2]));
+        hash = mixed.rotate_left(17).wrapping_mul(PRIMES[3]);
+    }
+    for byte in rest {
+        let mixed = hash.wrapping_add(u32::from(*byte).wrapping_mul(PRIMES[4]));
+        hash = mixed.rotate_left(11).wrapping_mul(PRIMES[0]);
+    }
+    hash = (hash ^ hash >> 15).wrapping_mul(PRIMES[1]);
+    hash = (hash ^ hash >> 13).wrapping_mul(PRIMES[2]);
+    hash ^ hash >> 16
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::Compression;
@@ -59,6 +105,20 @@ mod tests {
         let text: Vec<u8> = (0..50_000_u32).flat_map(|n| (n % 1000).to_be_bytes()).collect();
         encoder.write_all(&text).unwrap();
         encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn the_checksum_of_a_head_is_made_wrong_and_right_again() {
+        for info in [FrameInfo::new(), FrameInfo::new().content_size(Some(200_000))] {
+            let right = Bytes::from(framed(info));
+            let wrong = with_head_checksum(&right, true);
+            assert_ne!(wrong, right);
+            assert!(Compression::Lz4.decompress(wrong.clone(), 1 << 20).is_err(), "our decoder minds it");
+            assert_eq!(with_head_checksum(&wrong, false), right);
+        }
+        for other in [&b""[..], &MAGIC, b"no frame at all"] {
+            assert_eq!(with_head_checksum(&Bytes::copy_from_slice(other), false), other);
+        }
     }
 
     #[test]

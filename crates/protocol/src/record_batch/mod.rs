@@ -5,12 +5,13 @@
 //! CRC leaves them out). Records are looked at only where Kafka's semantics need it, or by tests and clients.
 //!
 //! Guarantees: nothing is copied but what is decompressed, decompressing stops at a bound, and no length inside is believed
-//! before it is compared with the bytes there are. Batches of the older formats (magic 0 and 1) are told apart, not read.
+//! before it is compared with the bytes there are. The formats before it (magic 0 and 1) are in `legacy`.
 
 mod builder;
 mod compression;
 mod encoder;
 mod input;
+mod legacy;
 mod lz4_frame;
 mod recompress;
 mod record;
@@ -20,6 +21,7 @@ mod walk;
 pub use builder::{BatchBuilder, NewRecord};
 pub use compression::Compression;
 pub use encoder::Level;
+pub use legacy::{Downconvert, Downconverted, OldFormat, Upconvert, downconverted, upconverted};
 pub use recompress::{RecompressBounds, recompressed};
 pub use record::{Header, Headers, Record, RecordIter};
 pub use rewrite::{Keep, Rewrite, emptied, rewrite};
@@ -73,6 +75,9 @@ pub enum BatchError {
     /// A message set of the formats before Kafka 0.11.
     #[error("records of the old format, magic {0}")]
     OldMagic(i8),
+    /// A message of such a set that is too short to be one.
+    #[error("a message size of {0}")]
+    MessageSize(i32),
     /// A format that doesn't exist yet.
     #[error("records of an unknown format, magic {0}")]
     UnknownMagic(i8),
@@ -126,7 +131,7 @@ impl BatchError {
     #[must_use]
     pub fn error_code(self) -> ErrorCode {
         match self {
-            BatchError::Crc | BatchError::Decompress => ErrorCode::CorruptMessage,
+            BatchError::Crc | BatchError::Decompress | BatchError::MessageSize(_) => ErrorCode::CorruptMessage,
             BatchError::TooLarge { .. } | BatchError::DecompressedSize(_) => ErrorCode::MessageTooLarge,
             BatchError::Timestamp(_) => ErrorCode::InvalidTimestamp,
             BatchError::Compression(_) => ErrorCode::UnsupportedCompressionType,

@@ -1,6 +1,7 @@
 //! Fetch: read each partition up to the bounds, park while there is too little, answer. Third stop of the fetch walk.
 //!
-//! `fetch_session` says which partitions a request means and which of them its answer needs; `read` reads them. The answer waits
+//! `fetch_session` says which partitions a request means and which of them its answer needs; `read` reads them, and `convert` what clients
+//! from before Kafka 0.11 ask for. The answer waits
 //! until it has `min_bytes`, an error that reading met, or its time is up. A partition that is not there delays and hastens nothing
 //! unless it is all that is asked for, as in Kafka: a client that goes on asking for it must not be answered at once each time.
 //!
@@ -8,6 +9,7 @@
 //!
 //! There are no transactions yet, so the last stable offset is the high watermark and no transaction was aborted.
 
+mod convert;
 mod read;
 
 use self::read::{Progress, read_all};
@@ -76,14 +78,14 @@ pub(crate) async fn handle(
         Parking::Brief => CROWDED_WAIT_MAX,
         Parking::Never => Duration::ZERO,
     });
-    let mut progress = Progress::new(broker, &request, now, wait);
+    let mut progress = Progress::new(broker, (&request, version), now, wait);
     let isolation_level = request.isolation_level;
     drop(request);
     let everything: Vec<usize> = (0..slots.len()).collect();
     read_all(broker, &mut slots, &everything, &mut progress).await;
     park(broker, &mut slots, &mut progress, now.plus(wait)).await;
     let mut answers: Vec<(Asked, PartitionData)> =
-        slots.into_iter().map(|slot| describe_partition(slot, isolation_level)).collect();
+        slots.into_iter().map(|slot| describe_partition(slot, isolation_level, version)).collect();
     let random = || broker.clock.random();
     let session = context.finish(&broker.sessions, broker.clock.now(), &mut answers, |it| (&it.0, told(&it.1)), random);
     let session_id = match session {
@@ -223,7 +225,7 @@ impl Slot {
     }
 }
 
-fn describe_partition(slot: Slot, isolation_level: i8) -> (Asked, PartitionData) {
+fn describe_partition(slot: Slot, isolation_level: i8, version: i16) -> (Asked, PartitionData) {
     let (code, high_watermark, log_start) = match &slot.found {
         Ok(partition) => {
             // In this order: the start never passes the high watermark, and both move.
@@ -242,7 +244,7 @@ fn describe_partition(slot: Slot, isolation_level: i8) -> (Asked, PartitionData)
         .map_or_else(EpochEndOffset::default, |(epoch, end)| EpochEndOffset { epoch, end_offset: end.to_kafka() });
     let data = PartitionData {
         partition_index: slot.asked.partition,
-        error_code: code.number(),
+        error_code: convert::known_code(code, version).number(),
         high_watermark: kafka_offset(high_watermark),
         last_stable_offset: kafka_offset(high_watermark),
         log_start_offset: kafka_offset(log_start),

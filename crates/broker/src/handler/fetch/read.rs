@@ -5,23 +5,24 @@
 //! aside, so those beside it can't exceed it together. What memory answers at once is never waited for: only reads that wait run
 //! beside each other, [`READS_TOGETHER_MAX`] at most.
 //!
-//! Memory: record data is shared with the caches, never copied, and counted in the broker's answer memory until it is written. A
+//! Memory: record data is shared with the caches, never copied but where it is converted, and counted in the broker's answer memory until it is written. A
 //! fetch waits for that memory only while it holds none, so fetches never wait for one another in a circle. What was read of a
 //! partition stays until it has been read anew, so a fetch that finds no memory for that can answer with what it has.
 
-use super::Slot;
+use super::{Slot, convert};
 use crate::Shared;
 use crate::error::Failure;
 use crate::partition::Partition;
 use base::{Micros, Offset};
 use futures::stream::{FuturesUnordered, StreamExt};
 use protocol::messages::fetch_request::FetchRequest;
+use protocol::record_batch::OldFormat;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
-use stream::{ReadBatches, ReadError};
+use stream::ReadBatches;
 use tokio::sync::OwnedSemaphorePermit;
 use world::ClockExt;
 
@@ -52,10 +53,12 @@ pub(super) struct Progress {
     reserved_memory: usize,
     /// A partition whose first batch did not fit while something else was read.
     too_large: Option<usize>,
+    /// What records are converted to; none: they are sent as they are.
+    format: Option<OldFormat>,
 }
 
 /// A read that has not answered at once.
-type Waiting = Pin<Box<dyn Future<Output = (Read, Result<ReadBatches, ReadError>)> + Send>>;
+type Waiting<'a> = Pin<Box<dyn Future<Output = (Read, Result<ReadBatches, Failure>)> + Send + 'a>>;
 
 /// What a read was allowed.
 #[derive(Debug, Clone, Copy)]
@@ -75,7 +78,12 @@ enum Next {
 }
 
 impl Progress {
-    pub(super) fn new(broker: &Shared, request: &FetchRequest, now: Micros, wait: Duration) -> Progress {
+    pub(super) fn new(
+        broker: &Shared,
+        (request, version): (&FetchRequest, i16),
+        now: Micros,
+        wait: Duration,
+    ) -> Progress {
         let bytes_max = usize::try_from(request.max_bytes).unwrap_or(0).min(broker.options.fetch_bytes_max);
         let bytes_max = bytes_max.min(broker.answer_memory.share());
         Progress {
@@ -90,10 +98,11 @@ impl Progress {
             reserved: 0,
             reserved_memory: 0,
             too_large: None,
+            format: convert::format(version),
         }
     }
 
-    fn settle(&mut self, slot: &mut Slot, read: Read, is_alone: bool, result: Result<ReadBatches, ReadError>) {
+    fn settle(&mut self, slot: &mut Slot, read: Read, is_alone: bool, result: Result<ReadBatches, Failure>) {
         self.reserved -= read.bytes_max;
         self.reserved_memory -= read.memory;
         match result {
@@ -112,7 +121,7 @@ impl Progress {
                 }
                 // Otherwise a batch larger than what is left: it comes first in another answer.
             }
-            Err(error) => self.refuse(slot, error.into()),
+            Err(failure) => self.refuse(slot, failure),
         }
     }
 
@@ -141,7 +150,7 @@ pub(super) async fn read_all(broker: &Shared, slots: &mut [Slot], indexes: &[usi
 }
 
 async fn read_side_by_side(broker: &Shared, slots: &mut [Slot], indexes: &[usize], progress: &mut Progress) {
-    let mut waiting: FuturesUnordered<Waiting> = FuturesUnordered::new();
+    let mut waiting: FuturesUnordered<Waiting<'_>> = FuturesUnordered::new();
     let mut indexes = indexes.iter().copied().peekable();
     loop {
         while let Some(index) = indexes.peek().copied().filter(|_| waiting.len() < READS_TOGETHER_MAX) {
@@ -153,7 +162,7 @@ async fn read_side_by_side(broker: &Shared, slots: &mut [Slot], indexes: &[usize
             };
             indexes.next();
             if let (Some(read), Ok(partition)) = (read, &slot.found) {
-                let mut begun = begin(partition.clone(), slot.asked.offset, read);
+                let mut begun = begin(broker, (partition.clone(), slot.asked.offset), read, progress);
                 match futures::poll!(begun.as_mut()) {
                     Poll::Ready((read, result)) => {
                         count_excess(broker, progress, read, &result);
@@ -179,9 +188,20 @@ async fn read_side_by_side(broker: &Shared, slots: &mut [Slot], indexes: &[usize
     }
 }
 
-fn begin(partition: Arc<Partition>, offset: i64, read: Read) -> Waiting {
+fn begin<'a>(
+    broker: &'a Shared,
+    (partition, offset): (Arc<Partition>, i64),
+    read: Read,
+    progress: &Progress,
+) -> Waiting<'a> {
     let from = Offset::from_kafka(offset).unwrap_or_default();
-    Box::pin(async move { (read, partition.read(from, read.bytes_max).await) })
+    let deadline = progress.read_deadline;
+    match progress.format {
+        None => Box::pin(async move { (read, partition.read(from, read.bytes_max).await.map_err(Failure::from)) }),
+        Some(format) => Box::pin(async move {
+            (read, convert::read(broker, &partition, (from, read.bytes_max), format, deadline).await)
+        }),
+    }
 }
 
 /// Checks a partition without reading it, and says how much of it may be read.
@@ -211,7 +231,8 @@ async fn next(broker: &Shared, slot: &mut Slot, index: usize, is_alone: bool, pr
     }
     // What was written before the bound was lowered is read as well.
     let batch_bytes_max = broker.options.batch_bytes_max.max(broker.live().batch_bytes_max).max(slot.batch_bytes_max);
-    let memory = bytes_max.max(batch_bytes_max);
+    let copies = if progress.format.is_some() { convert::COPIES } else { 1 };
+    let memory = bytes_max.max(batch_bytes_max).saturating_mul(copies);
     if !take_memory(broker, progress, memory).await {
         if !is_alone {
             return Next::Later;
@@ -252,7 +273,7 @@ fn check(broker: &Shared, partition: &Partition, slot: &mut Slot) -> Result<Offs
 }
 
 /// A batch from a time when its topic allowed greater ones may be above what was put aside for it. What is free is counted.
-fn count_excess(broker: &Shared, progress: &mut Progress, read: Read, result: &Result<ReadBatches, ReadError>) {
+fn count_excess(broker: &Shared, progress: &mut Progress, read: Read, result: &Result<ReadBatches, Failure>) {
     let excess = result.as_ref().map_or(0, |batches| batches.bytes.saturating_sub(read.memory));
     if let (Some(held), Some(more)) = (&mut progress.memory, broker.answer_memory.try_take(excess)) {
         held.merge(more);
