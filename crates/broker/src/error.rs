@@ -199,7 +199,7 @@ fn of_append(error: &AppendError) -> ErrorCode {
 fn of_group(error: GroupError) -> ErrorCode {
     match error {
         GroupError::InvalidGroupId => ErrorCode::InvalidGroupId,
-        GroupError::InvalidRequest => ErrorCode::InvalidRequest,
+        GroupError::InvalidRequest | GroupError::Invalid(_) => ErrorCode::InvalidRequest,
         GroupError::NotFound => ErrorCode::GroupIdNotFound,
         GroupError::NotEmpty => ErrorCode::NonEmptyGroup,
         GroupError::UnknownMember => ErrorCode::UnknownMemberId,
@@ -216,6 +216,12 @@ fn of_group(error: GroupError) -> ErrorCode {
         // Kafka's for a group that could not be stored: its members try again, and none takes it for the end.
         GroupError::NoRoomForAssignment => ErrorCode::CoordinatorNotAvailable,
         GroupError::RecordTooLarge => ErrorCode::UnknownServerError,
+        GroupError::FencedMemberEpoch => ErrorCode::FencedMemberEpoch,
+        GroupError::StaleMemberEpoch => ErrorCode::StaleMemberEpoch,
+        GroupError::UnreleasedInstance => ErrorCode::UnreleasedInstanceId,
+        GroupError::UnsupportedAssignor => ErrorCode::UnsupportedAssignor,
+        GroupError::InvalidRegex => ErrorCode::InvalidRegularExpression,
+        GroupError::NeedsMemberEpochs => ErrorCode::UnsupportedVersion,
     }
 }
 

@@ -4,6 +4,7 @@
 //! Records of decisions lie between the slices: each key is copied as it is stored at that moment, so what was said of it after the
 //! copy began is said before its copy as well, or after it. What is in memory only (a rebalance that is under way) is not copied.
 
+use crate::consumer::Place;
 use crate::effects::Effects;
 use crate::group::Group;
 use crate::groups::Groups;
@@ -15,7 +16,9 @@ use std::ops::Bound;
 #[derive(Debug, Clone, Default)]
 pub struct CopyCursor {
     group: Option<String>,
-    /// None: of that group the record of its members is copied, and no offset.
+    /// None: of that group's records, where it is of the newer protocol, none is copied.
+    consumer: Option<Place>,
+    /// None: of that group no offset is copied.
     offset: Option<(String, i32)>,
 }
 
@@ -35,12 +38,12 @@ impl Groups {
         for (id, group) in self.groups.range::<String, _>((first, Bound::Unbounded)) {
             if begun.as_ref() != Some(id) {
                 slice.cursor.group = Some(id.clone());
-                slice.cursor.offset = None;
+                (slice.cursor.consumer, slice.cursor.offset) = (None, None);
                 if let Some(stored) = &group.stored {
                     slice.push(CoordinatorRecord::stored_group(id, stored.clone()));
                 }
             }
-            if !slice.offsets(id, group) {
+            if !slice.consumer(id, group) || !slice.offsets(id, group) {
                 return false;
             }
         }
@@ -49,6 +52,19 @@ impl Groups {
 }
 
 impl Slice<'_> {
+    /// The records of a group of the newer protocol behind the cursor; whether there was room for all of them.
+    fn consumer(&mut self, id: &str, group: &Group) -> bool {
+        let begun = self.cursor.consumer.clone();
+        for (place, record) in group.consumer.iter().flat_map(|consumer| consumer.records(id, begun.as_ref())) {
+            if self.bytes_left == 0 {
+                return false;
+            }
+            self.cursor.consumer = Some(place);
+            self.push(record);
+        }
+        true
+    }
+
     /// The group's offsets behind the cursor; whether there was room for all of them.
     fn offsets(&mut self, id: &str, group: &Group) -> bool {
         let begun = self.cursor.offset.clone();

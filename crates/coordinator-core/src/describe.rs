@@ -49,9 +49,10 @@ pub struct MemberDescription {
 }
 
 impl Groups {
-    /// All groups, by id.
+    /// All groups of the classic protocol, by id.
     pub fn list(&self) -> impl Iterator<Item = GroupSummary> {
-        self.groups.iter().map(|(id, group)| GroupSummary {
+        let classic = self.groups.iter().filter(|(_, group)| group.consumer.is_none());
+        classic.map(|(id, group)| GroupSummary {
             id: id.clone(),
             protocol_type: group.protocol_type.clone().unwrap_or_default(),
             state: group.state,
@@ -73,12 +74,12 @@ impl Groups {
         self.groups.iter().map(line).sum()
     }
 
-    /// One group.
+    /// One group of the classic protocol.
     ///
     /// # Errors
-    /// There is none of that id.
+    /// There is none of that id; one of the newer protocol is none.
     pub fn describe(&self, id: &str) -> Result<Description, GroupError> {
-        let group = self.find(id)?;
+        let group = Some(self.find(id)?).filter(|group| group.consumer.is_none()).ok_or(GroupError::NotFound)?;
         let is_stable = group.state == State::Stable;
         Ok(Description {
             state: group.state,

@@ -101,6 +101,21 @@ pub enum GroupError {
     NoRoomForAssignment,
     #[error("the group is too large to be stored in one record")]
     RecordTooLarge,
+    /// A request that is wrong whatever the group is like, in Kafka's words.
+    #[error("{0}")]
+    Invalid(&'static str),
+    #[error("the member is at another epoch: it must give up all partitions and join again")]
+    FencedMemberEpoch,
+    #[error("the member is at another epoch")]
+    StaleMemberEpoch,
+    #[error("another member has this group instance id and has not left")]
+    UnreleasedInstance,
+    #[error("there is no such assignor: there are uniform and range")]
+    UnsupportedAssignor,
+    #[error("the regular expression is not valid, or too large")]
+    InvalidRegex,
+    #[error("members of consumer groups commit with version 9 of OffsetCommit or a later one")]
+    NeedsMemberEpochs,
 }
 
 impl JoinAnswer {

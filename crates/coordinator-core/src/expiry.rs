@@ -19,12 +19,11 @@ impl Groups {
             };
             !is_old || group.is_subscribed(topic)
         });
-        let is_over =
-            |group: &Group| group.state == State::Empty && group.pending.is_empty() && group.offsets.is_empty();
+        let is_over = |group: &Group| group.is_empty() && group.pending.is_empty() && group.offsets.is_empty();
         let over: Vec<String> =
             self.groups.iter().filter(|(_, group)| is_over(group)).map(|(id, _)| id.clone()).collect();
         for id in over {
-            fx.records.push(CoordinatorRecord::group(&id, None));
+            fx.records.extend(self.groups.get(&id).into_iter().flat_map(|group| group.tombstones(&id)));
             self.drop_group(&id);
         }
     }
@@ -58,6 +57,10 @@ impl Groups {
 
 /// Since when an offset may have been of no use: the group is empty, or its members consume other topics. None: it is in use.
 fn unused_since(group: &Group, committed: &Committed) -> Option<UnixMillis> {
+    if group.consumer.is_some() {
+        // Those of topics that members subscribe to are in use, which is asked for beside this.
+        return Some(committed.committed_at);
+    }
     match (&group.protocol_type, group.state) {
         // Nobody ever joined: a client that manages its own members.
         (None, _) => Some(committed.committed_at),

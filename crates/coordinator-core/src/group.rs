@@ -1,6 +1,8 @@
 //! One group as a value: its members, its generation, its committed offsets. What happens to it when is decided by the verbs:
-//! `joining`, `syncing`, `leaving`, `offsets`.
+//! `joining`, `syncing`, `leaving`, `offsets`. A consumer group of the newer protocol is one that has nothing of its own here but
+//! its offsets, and a [`Consumer`].
 
+use crate::consumer::Consumer;
 use crate::effects::{GroupError, JoinedMember, Ticket};
 use crate::offsets::Committed;
 use base::UnixMillis;
@@ -127,6 +129,8 @@ pub(crate) struct Group {
     pub(crate) brought_assignment: usize,
     /// What [`crate::Groups`] counts of it.
     pub(crate) counted: usize,
+    /// Where it is of the newer protocol. It has no members of the other one then.
+    pub(crate) consumer: Option<Box<Consumer>>,
 }
 
 impl Group {
@@ -137,6 +141,18 @@ impl Group {
 
     pub(crate) fn is_leader(&self, member_id: &str) -> bool {
         self.leader.as_deref() == Some(member_id)
+    }
+
+    /// Whether nobody is in it.
+    pub(crate) fn is_empty(&self) -> bool {
+        let is_empty = |consumer: &Consumer| consumer.members().is_empty();
+        self.consumer.as_deref().map_or(self.state == State::Empty, is_empty)
+    }
+
+    /// Nothing of the classic protocol is left but offsets.
+    pub(crate) fn forget_classic(&mut self) {
+        let Group { offsets, offset_bytes, counted, consumer, .. } = std::mem::take(self);
+        *self = Group { offsets, offset_bytes, counted, consumer, ..Group::default() };
     }
 
     /// Whether the member may speak for itself: it is known, and nobody took over its instance id.
@@ -272,6 +288,9 @@ impl Group {
 
     /// Whether offsets of the topic are in use. Consumers whose subscriptions can't be read may use any.
     pub(crate) fn is_subscribed(&self, topic: &str) -> bool {
+        if let Some(consumer) = &self.consumer {
+            return consumer.is_subscribed(topic);
+        }
         self.subscribed.as_ref().map_or_else(|| self.is_consumers(), |topics| topics.contains(topic))
     }
 
@@ -300,7 +319,8 @@ impl Group {
     pub(crate) fn bytes(&self) -> usize {
         let pending: usize = self.pending.iter().map(|id| id.len() + ENTRY_BYTES).sum();
         let stored = self.stored.as_ref().map_or(0, Bytes::len);
-        ENTRY_BYTES + self.member_bytes() + pending + stored + self.offset_bytes
+        let consumer = self.consumer.as_ref().map_or(0, |consumer| consumer.bytes());
+        ENTRY_BYTES + self.member_bytes() + pending + stored + self.offset_bytes + consumer
     }
 
     pub(crate) fn put_offset(&mut self, topic: String, partition: i32, committed: Committed) {

@@ -1,5 +1,6 @@
 //! The groups of one partition of `__consumer_offsets`, and how they come back from its records.
 
+use crate::consumer::ConsumerOptions;
 use crate::effects::{Effects, GroupError};
 use crate::group::{Group, Protocol, State};
 use crate::record::{Change, CoordinatorRecord, RecordError, StoredGroup, StoredMember};
@@ -37,6 +38,8 @@ pub struct GroupOptions {
     pub offset_metadata_bytes_max: usize,
     /// Offsets of a group without members are dropped after this (`offsets.retention.minutes`).
     pub offsets_retention: Duration,
+    /// Of consumer groups of the newer protocol.
+    pub consumer: ConsumerOptions,
 }
 
 impl Default for GroupOptions {
@@ -52,6 +55,7 @@ impl Default for GroupOptions {
             record_bytes_max: 8 << 20,
             offset_metadata_bytes_max: 4096,
             offsets_retention: Duration::from_secs(7 * 24 * 3600),
+            consumer: ConsumerOptions::default(),
         }
     }
 }
@@ -66,7 +70,7 @@ pub struct Groups {
     bytes: usize,
     /// Bytes that may be added.
     pub(crate) room: usize,
-    /// There are records of protocols that are not served.
+    /// There are records of protocols that are not known.
     holds_others: bool,
 }
 
@@ -107,10 +111,21 @@ impl Groups {
                 let Group { offsets, offset_bytes, .. } = before;
                 self.groups.insert(group, Group { offsets, offset_bytes, ..stored });
             }
-            Change::Group { group, value: None } => {
-                let Group { offsets, offset_bytes, .. } = self.groups.remove(&group).unwrap_or_default();
-                if !offsets.is_empty() {
-                    self.groups.insert(group, Group { offsets, offset_bytes, ..Group::default() });
+            Change::Group { group: id, value: None } => {
+                let Some(group) = self.groups.get_mut(&id) else { return Ok(()) };
+                group.forget_classic();
+                if group.offsets.is_empty() && group.consumer.is_none() {
+                    self.groups.remove(&id);
+                }
+            }
+            Change::Consumer(change) => {
+                // What is taken back makes no group.
+                let id = change.group.clone();
+                if change.value.is_some() || self.groups.contains_key(&id) {
+                    let is_left = self.groups.entry(id.clone()).or_default().replay_consumer(change);
+                    if !is_left {
+                        self.groups.remove(&id);
+                    }
                 }
             }
             Change::Other => self.holds_others = true,
@@ -172,6 +187,7 @@ impl Groups {
                 self.timers.set(id, Timer::Session(member_id.clone()), at);
             }
         }
+        self.consumer_loaded(now);
     }
 
     /// When [`Groups::tick`] is to be called.
@@ -184,10 +200,15 @@ impl Groups {
     pub fn tick(&mut self, now: Now, fx: &mut Effects) {
         while let Some((id, timer)) = self.timers.take_due(now.at) {
             let Some(mut work) = self.work(&id, now, fx) else { continue };
-            match timer {
-                Timer::Join => work.join_timed_out(),
-                Timer::Sync => work.sync_timed_out(),
-                Timer::Session(member_id) => work.session_timed_out(&member_id),
+            if work.group.consumer.is_some() {
+                self.consumer_tick(&id, &timer, now, fx);
+            } else {
+                match timer {
+                    Timer::Join => work.join_timed_out(),
+                    Timer::Sync => work.sync_timed_out(),
+                    Timer::Session(member_id) => work.session_timed_out(&member_id),
+                    Timer::Revocation(_) => {}
+                }
             }
             self.recount(&id);
         }

@@ -50,6 +50,9 @@ impl Groups {
         if let Err(error) = self.check_join(request) {
             return fx.join(Some(ticket), JoinAnswer::refused(&request.member_id, error));
         }
+        if let Err(error) = self.make_classic(&request.group, is_new, fx) {
+            return fx.join(Some(ticket), JoinAnswer::refused(&request.member_id, error));
+        }
         let is_new_group = !self.groups.contains_key(&request.group);
         if is_new_group {
             if !is_new {
@@ -75,6 +78,24 @@ impl Groups {
             work.fx.join(Some(ticket), JoinAnswer::refused("", GroupError::Full));
         }
         self.recount(&request.group);
+    }
+
+    /// A consumer group of the newer protocol gives way to a new member of this one if nobody is in it; its offsets stay.
+    fn make_classic(&mut self, id: &str, is_new: bool, fx: &mut Effects) -> Result<(), GroupError> {
+        let Some(group) = self.groups.get_mut(id) else { return Ok(()) };
+        let Some(consumer) = &group.consumer else { return Ok(()) };
+        if !consumer.members().is_empty() {
+            return Err(GroupError::InconsistentProtocol);
+        }
+        if !is_new {
+            return Err(GroupError::UnknownMember);
+        }
+        fx.records.extend(consumer.tombstones(id));
+        group.consumer = None;
+        if group.offsets.is_empty() {
+            self.drop_group(id);
+        }
+        Ok(())
     }
 
     fn check_join(&self, request: &JoinRequest) -> Result<(), GroupError> {

@@ -1,5 +1,6 @@
-//! The coordinators' decisions: who is in a group, who leads it, which generation it is in, what it has committed; and who produces under a
-//! transactional id, what its transaction has written to, how it ends.
+//! The coordinators' decisions: who is in a group, who leads it, which generation it is in, what it has committed; for consumer groups of
+//! the newer protocol, in `consumer`, who is to have which partitions, and when; and, in `transactions`, who produces under a
+//! transactional id, what its transaction has written to, how it ends. No request of the last two is served yet.
 //!
 //! The walk of groups (that of transactions stands in `transactions`): a request goes to [`Groups`], the groups of one partition of `__consumer_offsets` → `joining`, `syncing` or `offsets` →
 //! [`Effects`]: records that make the change last, and answers to those who waited. The broker's `coordinator` appends the
@@ -10,6 +11,7 @@
 //! and tickets come in as arguments; nothing panics on what is in a record or a request. Leaves to others: the log, the wire, which
 //! topics exist, what error codes failures have.
 
+mod consumer;
 mod copy;
 mod describe;
 mod effects;
@@ -28,6 +30,10 @@ mod transactions;
 #[cfg(test)]
 mod tests;
 
+pub use consumer::{
+    ConsumerDescription, ConsumerMemberDescription, ConsumerOptions, ConsumerState, ConsumerSummary, HeartbeatAnswer,
+    HeartbeatRequest, LEAVES, LEAVES_FOR_NOW, MemberState, NamedPartitions, Names, Partitions, TopicInfo, Topics,
+};
 pub use copy::CopyCursor;
 pub use describe::{Description, GroupSummary, MemberDescription};
 pub use effects::{Answer, Effects, GroupError, JoinAnswer, JoinedMember, SyncAnswer, Ticket};
@@ -40,8 +46,8 @@ pub use partition::partition_of;
 pub use record::{CoordinatorRecord, RecordError};
 pub use syncing::SyncRequest;
 pub use transactions::{
-    AddRequest, ClientVersion, EndRequest, InitRequest, ListFilter, Marker, MarkerOutcome, OFFSETS_TOPIC, Partitions,
-    Producer, TransactionCursor, TransactionDescription, TransactionEffects, TransactionError, TransactionList,
-    TransactionOptions, TransactionRecordError, TransactionState, TransactionSummary, Transactions,
+    AddRequest, ClientVersion, EndRequest, InitRequest, ListFilter, Marker, MarkerOutcome, NamedTopicPartitions,
+    OFFSETS_TOPIC, Producer, TransactionCursor, TransactionDescription, TransactionEffects, TransactionError,
+    TransactionList, TransactionOptions, TransactionRecordError, TransactionState, TransactionSummary, Transactions,
     transaction_record_of_nothing,
 };

@@ -45,6 +45,8 @@ pub struct NewOffset {
 pub struct CommitRequest {
     pub member: Membership,
     pub offsets: Vec<NewOffset>,
+    /// The client takes a generation for an epoch of its own where its group is one of consumers (version 9 of the request on).
+    pub knows_member_epochs: bool,
 }
 
 impl Groups {
@@ -58,11 +60,14 @@ impl Groups {
         request: CommitRequest,
         fx: &mut Effects,
     ) -> Result<Vec<Result<(), GroupError>>, GroupError> {
-        let CommitRequest { member, offsets } = request;
+        let CommitRequest { member, offsets, knows_member_epochs } = request;
         if member.group.len() > TEXT_BYTES_MAX {
             return Err(GroupError::InvalidGroupId);
         }
-        self.check_commit(now, &member, fx)?;
+        match self.groups.get(&member.group).and_then(|group| group.consumer.as_ref()) {
+            Some(consumer) => consumer.check_commit(&member, &offsets, knows_member_epochs)?,
+            None => self.check_commit(now, &member, fx)?,
+        }
         // Kafka counts what Java calls characters.
         let length_max = self.options.offset_metadata_bytes_max;
         let is_too_long = |text: &str| {
@@ -146,7 +151,7 @@ impl Groups {
         }
         let id = group;
         let group = self.groups.get_mut(id).ok_or(GroupError::NotFound)?;
-        if group.state != State::Empty && !group.is_consumers() {
+        if group.consumer.is_none() && group.state != State::Empty && !group.is_consumers() {
             return Err(GroupError::NotEmpty);
         }
         let before = group.offset_bytes;
@@ -170,11 +175,11 @@ impl Groups {
     /// It is not deleted, and why.
     pub fn delete_group(&mut self, id: &str, fx: &mut Effects) -> Result<(), GroupError> {
         let group = self.find(id)?;
-        if group.state != State::Empty {
+        if !group.is_empty() {
             return Err(GroupError::NotEmpty);
         }
         fx.records.extend(group.offset_tombstones(id));
-        fx.records.push(CoordinatorRecord::group(id, None));
+        fx.records.extend(group.tombstones(id));
         self.drop_group(id);
         Ok(())
     }
@@ -194,6 +199,12 @@ impl Group {
 
     fn offset(&self, topic: &str, partition: i32) -> Option<&Committed> {
         self.offsets.get(topic)?.get(&partition)
+    }
+
+    /// The records that take it back, but for its offsets.
+    pub(crate) fn tombstones(&self, id: &str) -> Vec<CoordinatorRecord> {
+        let classic = || vec![CoordinatorRecord::group(id, None)];
+        self.consumer.as_ref().map_or_else(classic, |consumer| consumer.tombstones(id))
     }
 
     fn offset_tombstones(&self, id: &str) -> impl Iterator<Item = CoordinatorRecord> {

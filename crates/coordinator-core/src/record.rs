@@ -1,8 +1,9 @@
 //! The records of `__consumer_offsets`, in Kafka's own format: what a group and its offsets are rebuilt from.
 //!
-//! A key begins with the number of its kind: 0 and 1 are a committed offset, 2 is a group; others belong to other protocols. A value
-//! begins with its version. A record without a value takes back what its key names. Old versions are read, Kafka 4.3's are written.
+//! A key begins with the number of its kind: 0 and 1 are a committed offset, 2 is a group; 3 to 8 and 16 are consumer groups of the newer
+//! protocol, see `crate::consumer`; others belong to other protocols. A value begins with its version. A record without a value takes back what its key names. Old versions are read, Kafka 4.3's are written.
 
+use crate::consumer::ConsumerChange;
 use crate::group::Member;
 use crate::offsets::Committed;
 use base::UnixMillis;
@@ -57,7 +58,8 @@ pub(crate) enum Change {
         group: String,
         value: Option<StoredGroup>,
     },
-    /// Of a protocol that is not served.
+    Consumer(ConsumerChange),
+    /// Of a protocol that is not known.
     Other,
 }
 
@@ -143,15 +145,20 @@ impl CoordinatorRecord {
                 let value = self.value.clone().map(read_group).transpose()?;
                 Ok(Change::Group { group, value })
             }
-            _ => Ok(Change::Other),
+            _ => Ok(crate::consumer::read(kind, key, self.value.as_ref())?.map_or(Change::Other, Change::Consumer)),
         }
     }
 }
 
 fn encode(version: i16, fields: impl FnOnce(&mut Encoder)) -> Bytes {
+    encode_with(version, version == FLEXIBLE_VERSION, fields)
+}
+
+/// A key or a value: the number of its kind or version, and what follows.
+pub(crate) fn encode_with(number: i16, flexible: bool, fields: impl FnOnce(&mut Encoder)) -> Bytes {
     let mut encoder = Encoder::new();
-    encoder.put(&version, 0);
-    encoder.set_flexible(version == FLEXIBLE_VERSION);
+    encoder.put(&number, 0);
+    encoder.set_flexible(flexible);
     fields(&mut encoder);
     encoder.finish().expect("every text was measured when it came in").into_bytes()
 }

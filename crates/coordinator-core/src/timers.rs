@@ -3,7 +3,7 @@
 use base::Micros;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What happens to a group at a deadline. A group has one of each, and a session for each member.
+/// What happens to a group at a deadline. A group has one of each, and some for each member.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Timer {
     /// The rebalance goes on with those who have joined.
@@ -12,6 +12,8 @@ pub(crate) enum Timer {
     Sync,
     /// The member of this id has not been heard of.
     Session(String),
+    /// The member of this id has not given up what it was to give up (consumer groups).
+    Revocation(String),
 }
 
 /// Names a deadline.

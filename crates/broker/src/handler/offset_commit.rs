@@ -111,7 +111,7 @@ async fn commit(
     version: i16,
 ) -> Result<Vec<Result<(), GroupError>>, Failure> {
     let shard = broker.coordinators.shard(broker, &member.group).await?;
-    let request = CommitRequest { member, offsets };
+    let request = CommitRequest { member, offsets, knows_member_epochs: version >= NOT_FOUND_VERSION };
     match shard.run(broker, move |groups, now, fx| groups.commit(now, request, fx)).await? {
         Err(GroupError::NotFound) if version < NOT_FOUND_VERSION => Err(GroupError::IllegalGeneration.into()),
         outcome => Ok(outcome?),

@@ -110,7 +110,8 @@ impl Bench {
         let committed = Committed { offset, leader_epoch: -1, committed_at: self.now.wall, ..Committed::default() };
         let offsets = vec![NewOffset { topic: topic.to_owned(), partition: 0, committed }];
         let mut fx = Effects::default();
-        let outcome = self.groups.commit(self.now, CommitRequest { member, offsets }, &mut fx);
+        let outcome =
+            self.groups.commit(self.now, CommitRequest { member, offsets, knows_member_epochs: true }, &mut fx);
         self.take(fx);
         outcome.and_then(|outcomes| outcomes[0])
     }

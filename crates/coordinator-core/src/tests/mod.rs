@@ -2,6 +2,7 @@
 
 mod bench;
 mod bounds;
+mod consumer;
 mod histories;
 mod membership;
 mod offsets;

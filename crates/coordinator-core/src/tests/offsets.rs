@@ -60,12 +60,13 @@ fn too_much_metadata_is_refused_alone() {
     let offset = |partition, metadata| NewOffset { topic: "t".to_owned(), partition, committed: committed(metadata) };
     let offsets = vec![offset(0, "x".repeat(4096)), offset(1, "x".repeat(4097))];
     let mut fx = Effects::default();
-    let request = CommitRequest { member: nobody(), offsets };
+    let request = CommitRequest { member: nobody(), offsets, knows_member_epochs: true };
     let outcome = bench.groups.commit(bench.now, request, &mut fx);
     assert_eq!(outcome, Ok(vec![Ok(()), Err(GroupError::MetadataTooLarge)]));
     assert_eq!(fx.records.len(), 1);
     let member = Membership { group: "g".repeat(40_000), ..nobody() };
-    let refused = bench.groups.commit(bench.now, CommitRequest { member, offsets: vec![] }, &mut fx);
+    let refused =
+        bench.groups.commit(bench.now, CommitRequest { member, offsets: vec![], knows_member_epochs: true }, &mut fx);
     assert_eq!(refused, Err(GroupError::InvalidGroupId));
 }
 

@@ -9,7 +9,7 @@ use crate::transactions::record::record;
 use crate::transactions::registry::Transactions;
 use crate::transactions::rule;
 use crate::transactions::state::{
-    ClientVersion, Partitions, Producer, Transaction, TransactionState, partitions_bytes,
+    ClientVersion, NamedTopicPartitions, Producer, Transaction, TransactionState, partitions_bytes,
 };
 
 /// Where offsets are committed: a group's partition there is part of the transaction like any other.
@@ -21,7 +21,7 @@ pub struct AddRequest {
     pub transactional_id: String,
     pub producer: Producer,
     pub version: ClientVersion,
-    pub partitions: Partitions,
+    pub partitions: NamedTopicPartitions,
 }
 
 impl Transactions {
@@ -79,7 +79,7 @@ impl Transactions {
         fx: &mut TransactionEffects,
     ) -> Result<(), TransactionError> {
         let partition = i32::try_from(partition_of(group, offsets_partitions)).unwrap_or(i32::MAX);
-        let partitions = Partitions::from([(OFFSETS_TOPIC.to_owned(), [partition].into())]);
+        let partitions = NamedTopicPartitions::from([(OFFSETS_TOPIC.to_owned(), [partition].into())]);
         self.add(now, AddRequest { partitions, ..request }, fx)
     }
 
@@ -114,6 +114,6 @@ fn check_producer(known: &Transaction, producer: Producer) -> Result<(), Transac
     if known.producer.epoch == producer.epoch { Ok(()) } else { Err(TransactionError::Fenced) }
 }
 
-fn holds(all: &Partitions, some: &Partitions) -> bool {
+fn holds(all: &NamedTopicPartitions, some: &NamedTopicPartitions) -> bool {
     some.iter().all(|(topic, ids)| all.get(topic).map_or(ids.is_empty(), |held| ids.is_subset(held)))
 }

@@ -2,7 +2,7 @@
 
 use crate::transactions::effects::TransactionError;
 use crate::transactions::registry::Transactions;
-use crate::transactions::state::{Partitions, Producer, Transaction, TransactionState, partitions_bytes};
+use crate::transactions::state::{NamedTopicPartitions, Producer, Transaction, TransactionState, partitions_bytes};
 use base::UnixMillis;
 
 /// What a line of a list takes beyond its text, about.
@@ -42,7 +42,7 @@ pub struct TransactionDescription {
     /// None where there was no transaction since the producer began.
     pub started_at: Option<UnixMillis>,
     /// Those of the transaction; once it is decided, those that have no marker yet.
-    pub partitions: Partitions,
+    pub partitions: NamedTopicPartitions,
 }
 
 impl Transactions {
@@ -105,6 +105,6 @@ impl Transactions {
     }
 }
 
-fn shown(transaction: &Transaction) -> &Partitions {
+fn shown(transaction: &Transaction) -> &NamedTopicPartitions {
     if transaction.state.is_prepared() { &transaction.unmarked } else { &transaction.partitions }
 }

@@ -1,7 +1,7 @@
 //! What a decision about transactions results in: records to append, markers to send, and why a request is refused.
 
 use crate::record::CoordinatorRecord;
-use crate::transactions::state::{ClientVersion, Partitions, Producer};
+use crate::transactions::state::{ClientVersion, NamedTopicPartitions, Producer};
 
 /// Collects the results of one call, in order.
 #[derive(Debug, Default)]
@@ -22,7 +22,7 @@ pub struct Marker {
     pub commit: bool,
     /// What WriteTxnMarkers tells of it from version 2 on (KIP-1228).
     pub version: ClientVersion,
-    pub partitions: Partitions,
+    pub partitions: NamedTopicPartitions,
 }
 
 /// What became of a marker in one partition.

@@ -9,7 +9,7 @@ use crate::transactions::effects::{TransactionEffects, TransactionError};
 use crate::transactions::registry::Transactions;
 use crate::transactions::rule;
 use crate::transactions::state::{
-    ClientVersion, EPOCH_TOLD_MAX, NO_ID, Partitions, Producer, Transaction, TransactionState,
+    ClientVersion, EPOCH_TOLD_MAX, NO_ID, NamedTopicPartitions, Producer, Transaction, TransactionState,
 };
 
 /// An EndTxn request.
@@ -89,8 +89,8 @@ impl Transactions {
             id_before: known.producer.id,
             id_next: NO_ID,
             state: if is_commit { TransactionState::CompleteCommit } else { TransactionState::CompleteAbort },
-            partitions: Partitions::new(),
-            unmarked: Partitions::new(),
+            partitions: NamedTopicPartitions::new(),
+            unmarked: NamedTopicPartitions::new(),
             updated_at: now.wall,
             ..known.clone()
         };

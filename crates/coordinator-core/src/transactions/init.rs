@@ -10,7 +10,9 @@ use crate::record::TEXT_BYTES_MAX;
 use crate::transactions::effects::{TransactionEffects, TransactionError};
 use crate::transactions::registry::Transactions;
 use crate::transactions::rule;
-use crate::transactions::state::{EPOCH_TOLD_MAX, NO_EPOCH, Partitions, Producer, Transaction, TransactionState};
+use crate::transactions::state::{
+    EPOCH_TOLD_MAX, NO_EPOCH, NamedTopicPartitions, Producer, Transaction, TransactionState,
+};
 
 /// An InitProducerId request with a transactional id; without one there is nothing to decide.
 #[derive(Debug, Clone, Default)]
@@ -121,7 +123,7 @@ impl Transactions {
             id_before: producer_id,
             timeout_ms: request.timeout_ms,
             state: TransactionState::Empty,
-            partitions: Partitions::new(),
+            partitions: NamedTopicPartitions::new(),
             started_at: None,
             updated_at: now.wall,
             last_epoch,

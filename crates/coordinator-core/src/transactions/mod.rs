@@ -33,7 +33,7 @@ pub use ending::EndRequest;
 pub use init::InitRequest;
 pub use record::{TransactionRecordError, transaction_record_of_nothing};
 pub use registry::{TransactionOptions, Transactions};
-pub use state::{ClientVersion, Partitions, Producer, TransactionState};
+pub use state::{ClientVersion, NamedTopicPartitions, Producer, TransactionState};
 
 /// `right`, or `wrong` where a test of this crate has broken the named rule.
 macro_rules! rule {

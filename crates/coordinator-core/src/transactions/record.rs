@@ -5,7 +5,9 @@
 //! epoch of the one that follows as well (3) and never writes it. A record without a value takes the id back.
 
 use crate::record::{CoordinatorRecord, TEXT_BYTES_MAX};
-use crate::transactions::state::{ClientVersion, NO_EPOCH, NO_ID, Partitions, Producer, Transaction, TransactionState};
+use crate::transactions::state::{
+    ClientVersion, NO_EPOCH, NO_ID, NamedTopicPartitions, Producer, Transaction, TransactionState,
+};
 use base::UnixMillis;
 use bytes::Bytes;
 use protocol::wire::{DecodeError, Decoder, Encoder, Wire};
@@ -164,7 +166,7 @@ impl Wire for Topic {
     }
 }
 
-fn topics_of(partitions: &Partitions) -> Vec<Topic> {
+fn topics_of(partitions: &NamedTopicPartitions) -> Vec<Topic> {
     let of = |(name, ids): (&String, &std::collections::BTreeSet<i32>)| Topic {
         name: name.clone(),
         partitions: ids.iter().copied().collect(),
@@ -172,8 +174,8 @@ fn topics_of(partitions: &Partitions) -> Vec<Topic> {
     partitions.iter().map(of).collect()
 }
 
-fn partitions_of(topics: Vec<Topic>) -> Result<Partitions, TransactionRecordError> {
-    let mut partitions = Partitions::new();
+fn partitions_of(topics: Vec<Topic>) -> Result<NamedTopicPartitions, TransactionRecordError> {
+    let mut partitions = NamedTopicPartitions::new();
     for Topic { name, partitions: ids } in topics {
         if name.len() > TEXT_BYTES_MAX {
             return Err(TransactionRecordError::Text(name.len()));

@@ -4,7 +4,7 @@ use crate::groups::Now;
 use crate::record::CoordinatorRecord;
 use crate::transactions::effects::{TransactionEffects, TransactionError};
 use crate::transactions::record::{TransactionRecordError, decode, record};
-use crate::transactions::state::{Partitions, Transaction, TransactionState};
+use crate::transactions::state::{NamedTopicPartitions, Transaction, TransactionState};
 use base::{Micros, UnixMillis};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -192,9 +192,9 @@ impl Transactions {
         !self.holds_others
     }
 
-    /// Partitions of an id that have not confirmed their marker; none where nothing is decided.
+    /// NamedTopicPartitions of an id that have not confirmed their marker; none where nothing is decided.
     #[must_use]
-    pub fn unmarked(&self, id: &str) -> Option<&Partitions> {
+    pub fn unmarked(&self, id: &str) -> Option<&NamedTopicPartitions> {
         self.transactions.get(id).map(|transaction| &transaction.unmarked).filter(|unmarked| !unmarked.is_empty())
     }
 }

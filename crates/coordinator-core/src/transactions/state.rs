@@ -18,8 +18,8 @@ const ENTRY_BYTES: usize = 128;
 /// What a partition takes.
 const PARTITION_BYTES: usize = 16;
 
-/// Partitions by topic.
-pub type Partitions = BTreeMap<String, BTreeSet<i32>>;
+/// NamedTopicPartitions by topic.
+pub type NamedTopicPartitions = BTreeMap<String, BTreeSet<i32>>;
 
 /// Who produces: an id, and which of its successive producers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -143,7 +143,7 @@ pub(crate) struct Transaction {
     pub(crate) id_next: i64,
     pub(crate) timeout_ms: i32,
     pub(crate) state: TransactionState,
-    pub(crate) partitions: Partitions,
+    pub(crate) partitions: NamedTopicPartitions,
     /// When the transaction began; none where there was none since its producer began.
     pub(crate) started_at: Option<UnixMillis>,
     pub(crate) updated_at: UnixMillis,
@@ -151,8 +151,8 @@ pub(crate) struct Transaction {
 
     /// The epoch of which a repeat is told the present one (KIP-360), or [`NO_EPOCH`]. In memory only, as with Kafka.
     pub(crate) last_epoch: i16,
-    /// Partitions that have not confirmed their marker.
-    pub(crate) unmarked: Partitions,
+    /// NamedTopicPartitions that have not confirmed their marker.
+    pub(crate) unmarked: NamedTopicPartitions,
     /// When its transaction is too old, or its markers are to be sent again.
     pub(crate) deadline: Option<Micros>,
     /// What [`crate::Transactions`] counts of it.
@@ -168,12 +168,12 @@ impl Transaction {
             id_next: NO_ID,
             timeout_ms,
             state: TransactionState::Empty,
-            partitions: Partitions::new(),
+            partitions: NamedTopicPartitions::new(),
             started_at: None,
             updated_at: now,
             version: ClientVersion::V0,
             last_epoch: NO_EPOCH,
-            unmarked: Partitions::new(),
+            unmarked: NamedTopicPartitions::new(),
             deadline: None,
             counted: 0,
         }
@@ -191,6 +191,6 @@ impl Transaction {
 }
 
 /// Bytes that partitions take, about.
-pub(crate) fn partitions_bytes(partitions: &Partitions) -> usize {
+pub(crate) fn partitions_bytes(partitions: &NamedTopicPartitions) -> usize {
     partitions.iter().map(|(topic, ids)| ENTRY_BYTES + topic.len() + PARTITION_BYTES * ids.len()).sum()
 }

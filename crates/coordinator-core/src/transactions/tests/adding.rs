@@ -1,7 +1,9 @@
 //! Examples of AddPartitionsToTxn, AddOffsetsToTxn and of the partitions' question.
 
 use super::bench::{Bench, ID, TIMEOUT_MS, producer};
-use crate::transactions::{AddRequest, ClientVersion, OFFSETS_TOPIC, Partitions, TransactionError, TransactionState};
+use crate::transactions::{
+    AddRequest, ClientVersion, NamedTopicPartitions, OFFSETS_TOPIC, TransactionError, TransactionState,
+};
 use base::UnixMillis;
 use std::time::Duration;
 
@@ -16,7 +18,7 @@ fn the_first_partition_begins_the_transaction() {
     bench.add(now, "u", 0).unwrap();
     let described = bench.described();
     assert_eq!((described.state, described.started_at), (TransactionState::Ongoing, Some(begun)));
-    let expected = Partitions::from([("t".to_owned(), [0, 1].into()), ("u".to_owned(), [0].into())]);
+    let expected = NamedTopicPartitions::from([("t".to_owned(), [0, 1].into()), ("u".to_owned(), [0].into())]);
     assert_eq!((described.partitions, described.timeout_ms), (expected, TIMEOUT_MS));
 }
 
@@ -64,10 +66,10 @@ fn offsets_are_in_the_partition_of_their_group() {
         transactional_id: ID.to_owned(),
         producer: now,
         version: ClientVersion::V2,
-        partitions: Partitions::new(),
+        partitions: NamedTopicPartitions::new(),
     };
     bench.run(|transactions, at, fx| transactions.add_offsets(at, request.clone(), ("a", 50), fx)).unwrap();
-    assert_eq!(bench.described().partitions, Partitions::from([(OFFSETS_TOPIC.to_owned(), [47].into())]));
+    assert_eq!(bench.described().partitions, NamedTopicPartitions::from([(OFFSETS_TOPIC.to_owned(), [47].into())]));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Transactions with a hand on the clock, the producer ids and the partitions, for the tests.
 
 use crate::transactions::{
-    AddRequest, ClientVersion, EndRequest, InitRequest, Marker, MarkerOutcome, Partitions, Producer,
+    AddRequest, ClientVersion, EndRequest, InitRequest, Marker, MarkerOutcome, NamedTopicPartitions, Producer,
     TransactionDescription, TransactionEffects, TransactionError, TransactionOptions, Transactions,
 };
 use crate::{CoordinatorRecord, Now};
@@ -103,7 +103,7 @@ impl Bench {
             transactional_id: ID.to_owned(),
             producer,
             version,
-            partitions: Partitions::from([(topic.to_owned(), [partition].into())]),
+            partitions: NamedTopicPartitions::from([(topic.to_owned(), [partition].into())]),
         };
         self.run(|transactions, now, fx| transactions.add(now, request.clone(), fx))
     }

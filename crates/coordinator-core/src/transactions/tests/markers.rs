@@ -1,7 +1,7 @@
 //! Examples of what the partitions answer.
 
 use super::bench::{Bench, producer};
-use crate::transactions::{MarkerOutcome, Partitions, TransactionState};
+use crate::transactions::{MarkerOutcome, NamedTopicPartitions, TransactionState};
 use std::time::Duration;
 
 fn committing() -> Bench {
@@ -23,13 +23,16 @@ fn a_transaction_is_complete_when_all_partitions_have_answered() {
     let mut bench = committing();
     let now = producer(1000, 1);
     bench.mark(now, &outcomes(&[(0, MarkerOutcome::Written)]));
-    assert_eq!(bench.described().partitions, Partitions::from([("t".to_owned(), [1, 2].into())]));
+    assert_eq!(bench.described().partitions, NamedTopicPartitions::from([("t".to_owned(), [1, 2].into())]));
     assert_eq!(bench.transactions.unmarked("tx"), Some(&bench.described().partitions));
     bench.mark(now, &outcomes(&[(1, MarkerOutcome::Gone), (0, MarkerOutcome::Written)]));
     assert_eq!(bench.described().state, TransactionState::PrepareCommit);
     bench.mark(now, &outcomes(&[(2, MarkerOutcome::Written)]));
     let described = bench.described();
-    assert_eq!((described.state, described.partitions), (TransactionState::CompleteCommit, Partitions::new()));
+    assert_eq!(
+        (described.state, described.partitions),
+        (TransactionState::CompleteCommit, NamedTopicPartitions::new())
+    );
     assert_eq!(bench.transactions.unmarked("tx"), None);
 }
 
@@ -40,7 +43,7 @@ fn markers_that_failed_are_sent_again() {
     bench.mark(producer(1000, 1), &outcomes(&[(0, MarkerOutcome::Written), (1, MarkerOutcome::Retry)]));
     assert!(bench.markers.is_empty(), "not at once");
     bench.pass(Duration::from_millis(100));
-    assert_eq!(bench.markers[0].partitions, Partitions::from([("t".to_owned(), [1, 2].into())]));
+    assert_eq!(bench.markers[0].partitions, NamedTopicPartitions::from([("t".to_owned(), [1, 2].into())]));
     bench.complete();
     assert_eq!(bench.described().state, TransactionState::CompleteCommit);
     assert_eq!(bench.transactions.next_deadline(), None);

@@ -14,7 +14,7 @@ use super::broken::is_broken;
 use crate::transactions::record::record;
 use crate::transactions::state::Transaction;
 use crate::transactions::{
-    AddRequest, ClientVersion, EndRequest, InitRequest, Marker, MarkerOutcome, Partitions, Producer,
+    AddRequest, ClientVersion, EndRequest, InitRequest, Marker, MarkerOutcome, NamedTopicPartitions, Producer,
     TransactionEffects, TransactionError, TransactionOptions, TransactionState, Transactions,
 };
 use crate::{CoordinatorRecord, Now};
@@ -321,7 +321,7 @@ impl World {
             transactional_id: ID.to_owned(),
             producer,
             version: ClientVersion::V2,
-            partitions: Partitions::from([(TOPIC.to_owned(), [partition].into())]),
+            partitions: NamedTopicPartitions::from([(TOPIC.to_owned(), [partition].into())]),
         };
         let outcome = self.decide(|transactions, now, fx| transactions.add(now, request.clone(), fx));
         let message = match outcome {

@@ -1,0 +1,54 @@
+//! Consumer groups of the newer protocol (KIP-848): members say what they subscribe to, the coordinator assigns.
+//!
+//! ```text
+//!  heartbeat ─▶ who speaks      ─▶ what it says       ─▶ group epoch            ─▶ target         ─▶ what it may hold now ─▶ answer
+//!               `request`          `heartbeat`,          rises with every          `target`,         `reconcile`
+//!               `heartbeat`        `pattern`             change of subscriptions   `assign`
+//!                                                        or of their topics
+//! ```
+//!
+//! Three epochs follow each other: the group's, that of the target assignment, and each member's. A member gets its part of a new
+//! target in two steps, of its own heartbeats: it gives up what is no longer its own, and then takes what is free. A partition
+//! is free when no member holds it, in either list of its current assignment; so it never has two owners.
+//!
+//! A group is a [`Consumer`] inside of a [`crate::group::Group`], which holds its committed offsets whatever its kind. All that lasts is in
+//! Kafka's records (`record`), one for each part, so that a heartbeat that changes nothing appends nothing. What is derived (who has
+//! which instance id, how many hold a partition) is kept beside, by the few functions that change a `Consumer`.
+//!
+//! Left out: members of the classic protocol in such a group, and the change of a group from one protocol to the other while it has members.
+//! Racks of members are stored and told, and no assignor looks at them, as in Kafka 4.
+
+mod assign;
+mod copy;
+mod derived;
+mod describe;
+mod heartbeat;
+mod leave;
+mod offsets;
+mod options;
+mod pattern;
+mod reconcile;
+mod record;
+mod replay;
+mod request;
+mod state;
+mod target;
+mod topics;
+
+pub use describe::{ConsumerDescription, ConsumerMemberDescription, ConsumerSummary, NamedPartitions};
+pub use options::ConsumerOptions;
+pub use request::{HeartbeatAnswer, HeartbeatRequest, LEAVES, LEAVES_FOR_NOW};
+pub use state::{ConsumerState, MemberState, Partitions};
+pub use topics::{Names, TopicInfo, Topics};
+
+pub(crate) use copy::Place;
+pub(crate) use record::{ConsumerChange, read};
+pub(crate) use state::Consumer;
+
+#[cfg(test)]
+pub(crate) use {
+    assign::{Assignor, Members, Wish, assign},
+    record::{Key, Value},
+    state::{Current, Held, Metadata, Resolved},
+    topics::{hash_of_group, hash_of_topic},
+};

@@ -1,0 +1,134 @@
+//! The group's epoch and the target assignment for it.
+
+use super::assign::{Members, Wish, assign};
+use super::heartbeat::Beat;
+use super::pattern::{compile, resolve};
+use super::record::Key;
+use super::state::{Consumer, Metadata, Partitions, Resolved};
+use super::topics::{Topics, hash_of_topic};
+use crate::record::CoordinatorRecord;
+use base::TopicId;
+use std::collections::BTreeMap;
+
+impl Consumer {
+    /// Looks at the group's topics, those that it has seen already excepted; the hash of all.
+    fn look_at(&mut self, topics: &Topics<'_>) -> i64 {
+        let is_same = self.seen == Some(topics.version);
+        let known = if is_same { std::mem::take(&mut self.hashes) } else { BTreeMap::new() };
+        let hash = |name: &String| {
+            let known = known.get(name).copied();
+            known.or_else(|| (topics.find)(name).map(|topic| hash_of_topic(name, topic)))
+        };
+        let hashes = self.subscriptions().filter_map(|name| hash(name).map(|hash| (name.clone(), hash)));
+        self.hashes = hashes.collect();
+        self.seen = Some(topics.version);
+        self.hash_of_seen()
+    }
+
+    /// What each member is to have from now on.
+    fn targets_now(&self, topics: &Topics<'_>) -> BTreeMap<String, Partitions> {
+        // Most members subscribe alike: their topics are looked up once.
+        let mut looked_up: BTreeMap<(&std::collections::BTreeSet<String>, &str), BTreeMap<TopicId, i32>> =
+            BTreeMap::new();
+        for Metadata { names, regex, .. } in self.members().values().map(|member| &member.metadata) {
+            looked_up.entry((names, regex)).or_default();
+        }
+        for ((names, regex), found) in &mut looked_up {
+            let metadata = Metadata { names: (*names).clone(), regex: (*regex).to_owned(), ..Metadata::default() };
+            *found = self.topics_of(&metadata, topics);
+        }
+        let mut members = Members::new();
+        for (id, member) in self.members() {
+            let metadata = &member.metadata;
+            let wish = Wish {
+                instance_id: metadata.instance_id.as_deref(),
+                topics: &looked_up[&(&metadata.names, metadata.regex.as_str())],
+                before: self.targets().get(id),
+            };
+            members.insert(id, wish);
+        }
+        assign(self.assignor(), &members).into_iter().map(|(id, target)| (id.to_owned(), target)).collect()
+    }
+}
+
+impl Beat<'_> {
+    /// Holds the group's regular expressions against the topics: those that never were, and all where there are other topics and it was
+    /// not done lately; whether any of them matches others.
+    pub(super) fn match_regexes(&mut self) -> bool {
+        let interval = self.options.regex_refresh_interval;
+        let is_due = self
+            .consumer
+            .matched
+            .is_none_or(|(version, at)| version != self.topics.version && self.now.at >= at.plus(interval));
+        let regexes: Vec<String> = self.consumer.subscribed_regexes(is_due).cloned().collect();
+        if is_due && !regexes.is_empty() {
+            self.consumer.matched = Some((self.topics.version, self.now.at));
+        }
+        // Each of them, not only until one has changed.
+        regexes.iter().filter(|regex| self.match_regex(regex)).count() > 0
+    }
+
+    /// Whether it matches other topics than before. One that can't be compiled, as another broker stored it, goes on matching what it did.
+    fn match_regex(&mut self, regex: &str) -> bool {
+        let before = self.consumer.regexes().get(regex);
+        let resolved = match compile(regex, self.options) {
+            Ok(compiled) => resolve(&compiled, self.topics, self.now.wall),
+            Err(_) if before.is_some() => return false,
+            Err(_) => Resolved::default(),
+        };
+        if before.is_some_and(|before| before.topics == resolved.topics) {
+            return false;
+        }
+        self.fx.records.push(CoordinatorRecord::consumer_regex(self.id, regex, &resolved));
+        self.consumer.put_regex(regex, resolved);
+        true
+    }
+
+    /// The group goes to its next epoch where its subscriptions have changed, or the topics that it subscribes to.
+    pub(super) fn update_epoch(&mut self, has_changed: bool) {
+        // A group begins with its first epoch, whatever its first member subscribes to.
+        let must_rise = has_changed || self.consumer.epoch == 0;
+        if !must_rise && self.consumer.seen == Some(self.topics.version) {
+            return;
+        }
+        let hash = self.consumer.look_at(self.topics);
+        if must_rise || hash != self.consumer.metadata_hash {
+            self.raise_epoch(hash);
+        }
+        if std::mem::take(&mut self.consumer.has_partition_metadata) {
+            self.fx.records.push(CoordinatorRecord::consumer_gone(self.id, &Key::Partitions));
+        }
+    }
+
+    /// The record goes before all others of this decision: what may be left of them after a crash is assigned anew then.
+    pub(super) fn raise_epoch(&mut self, hash: i64) {
+        self.consumer.epoch = self.consumer.epoch.saturating_add(1);
+        self.consumer.metadata_hash = hash;
+        let record = CoordinatorRecord::consumer_epoch(self.id, self.consumer.epoch, hash);
+        self.fx.records.insert(self.start, record);
+    }
+
+    /// Assigns anew where the target is of an older epoch, and the last one is not too young.
+    pub(super) fn update_target(&mut self) {
+        if self.consumer.target_epoch >= self.consumer.epoch || self.is_target_young() {
+            return;
+        }
+        for (member_id, target) in self.consumer.targets_now(self.topics) {
+            if self.consumer.targets().get(&member_id) != Some(&target) {
+                self.fx.records.push(CoordinatorRecord::consumer_target(self.id, &member_id, &target));
+                self.consumer.put_target(&member_id, target);
+            }
+        }
+        (self.consumer.target_epoch, self.consumer.target_at) = (self.consumer.epoch, self.now.wall);
+        let record =
+            CoordinatorRecord::consumer_target_epoch(self.id, self.consumer.target_epoch, self.consumer.target_at);
+        self.fx.records.push(record);
+    }
+
+    /// A clock that was set back must not hold up the group.
+    fn is_target_young(&self) -> bool {
+        let interval_ms = i64::try_from(self.options.assignment_interval.as_millis()).unwrap_or(i64::MAX);
+        let age_ms = self.now.wall.0.saturating_sub(self.consumer.target_at.0);
+        self.consumer.target_epoch != -1 && (0..interval_ms).contains(&age_ms)
+    }
+}
