@@ -131,8 +131,8 @@ impl Options {
             block_cache_bytes_max: bytes / 5,
             read_ahead_bytes_max: (bytes / 128).clamp(MIB, 8 * MIB),
             producers_max: usize::try_from(bytes / 32 / PRODUCER_BYTES).unwrap_or(usize::MAX),
-            // An eighth is free for those who come.
-            producers_idle_max: usize::try_from(bytes / 32 / 8 * 7 / PRODUCER_BYTES).unwrap_or(usize::MAX),
+            // A little is free for those who come: who has left for it is the next to come back, where all are written in turns.
+            producers_idle_max: usize::try_from(bytes / 32 / 32 * 31 / PRODUCER_BYTES).unwrap_or(usize::MAX),
             producer_silence_min: Duration::from_mins(15),
             dead_object_grace: Duration::from_mins(10),
             housekeeping_period: Duration::from_mins(5),
