@@ -145,23 +145,8 @@ def cold(system, folder):
     The readers' own work is left to what the broker and the producer do not need of the processors, as if they ran elsewhere.
     """
     with system.started(folder) as running:
-        running.create("old", 16)
-        running.create("load", 16)
-        write_old(running)
-        shape = {"rate": 5000, "size": 1000, "seconds": COLD_SECONDS, "warmup": 5}
-        alone = load(running, "produce", "load", **shape)
-        reader = running.begin("bench", "consume", "old", "--readers", COLD_READERS, "--duration", COLD_SECONDS + 10, nice=19)
-        beside = load(running, "produce", "load", **shape)
-        read = json.loads(reader.communicate()[0])
-        before, after = alone["latency_ms"], beside["latency_ms"]
-        return {
-            "old data read at": (read["mib_per_second"], "MiB/s"),
-            "publish P50 alone": (before["p50"], "ms"),
-            "publish P50 beside 32 cold readers": (after["p50"], "ms"),
-            "publish P99 alone": (before["p99"], "ms"),
-            "publish P99 beside 32 cold readers": (after["p99"], "ms"),
-            "memory after it": (running.rss_mib(), "MiB"),
-        }
+        found = publish_beside(running, "cold readers")
+        return {**found, "memory after it": (running.rss_mib(), "MiB")}
 
 
 def cold_paced(system, folder):
@@ -169,23 +154,28 @@ def cold_paced(system, folder):
     limit: what is left is what cold reads do to a producer.
     """
     with system.started(folder) as running:
-        running.create("old", 16)
-        running.create("load", 16)
-        write_old(running)
-        shape = {"rate": 5000, "size": 1000, "seconds": COLD_SECONDS, "warmup": 5}
-        alone = load(running, "produce", "load", **shape)
-        words = ["--readers", COLD_READERS, "--rate", COLD_PACED_MIB, "--duration", COLD_SECONDS + 10]
-        reader = running.begin("bench", "consume", "old", *words, nice=19)
-        beside = load(running, "produce", "load", **shape)
-        read = json.loads(reader.communicate()[0])
-        before, after = alone["latency_ms"], beside["latency_ms"]
-        return {
-            "old data read at": (read["mib_per_second"], "MiB/s"),
-            "publish P50 alone": (before["p50"], "ms"),
-            "publish P50 beside 32 paced cold readers": (after["p50"], "ms"),
-            "publish P99 alone": (before["p99"], "ms"),
-            "publish P99 beside 32 paced cold readers": (after["p99"], "ms"),
-        }
+        return publish_beside(running, "paced cold readers", "--rate", COLD_PACED_MIB)
+
+
+def publish_beside(running, readers, *pace):
+    """What a publish takes alone, and beside so many readers of old data."""
+    running.create("old", 16)
+    running.create("load", 16)
+    write_old(running)
+    shape = {"rate": 5000, "size": 1000, "seconds": COLD_SECONDS, "warmup": 5}
+    alone = load(running, "produce", "load", **shape)
+    words = ["--readers", COLD_READERS, *pace, "--duration", COLD_SECONDS + 10]
+    reader = running.begin("bench", "consume", "old", *words, nice=19)
+    beside = load(running, "produce", "load", **shape)
+    read = json.loads(reader.communicate()[0])
+    before, after = alone["latency_ms"], beside["latency_ms"]
+    return {
+        "old data read at": (read["mib_per_second"], "MiB/s"),
+        "publish P50 alone": (before["p50"], "ms"),
+        f"publish P50 beside {COLD_READERS} {readers}": (after["p50"], "ms"),
+        "publish P99 alone": (before["p99"], "ms"),
+        f"publish P99 beside {COLD_READERS} {readers}": (after["p99"], "ms"),
+    }
 
 
 def fresh(system, folder):

@@ -4,6 +4,7 @@
 
 mod support;
 
+use base::Micros;
 use broker::BrokerOptions;
 use protocol::api::served;
 use protocol::api_key::ApiKey;
@@ -354,20 +355,24 @@ async fn peers_that_do_not_take_their_answers_do_not_keep_others_from_theirs() {
     running.broker.stop().await;
 }
 
-/// They hold no more than what they have read, and answer with that where there is no memory to read on.
-#[tokio::test(flavor = "multi_thread")]
-async fn consumers_that_wait_for_more_leave_others_the_memory_of_answers() {
+/// So many consumers of "t", which has that record, wait for more than it has, on a broker with little memory for answers; another one,
+/// of "other", is served meanwhile. The broker, a client, the consumers that wait, and when the other one asked.
+async fn served_beside_patient_consumers(
+    record: &str,
+    count: usize,
+    wait_ms: i32,
+) -> (Running, Client, Vec<Client>, Micros) {
     let options = BrokerOptions { answers_bytes_max: 4 << 20, ..BrokerOptions::default() };
     let running = start(options).await;
     let mut client = running.client().await;
     assert_eq!(client.create("t", 1, &[]).await, 0);
     assert_eq!(client.create("other", 1, &[]).await, 0);
-    produce(&mut client, "t", 0, "first").await;
+    produce(&mut client, "t", 0, record).await;
     produce(&mut client, "other", 0, "x").await;
-    let mut patient = fetch_request("t", 0, 20_000);
+    let mut patient = fetch_request("t", 0, wait_ms);
     patient.min_bytes = 1_000_000;
     let mut parked = Vec::new();
-    for _ in 0..10 {
+    for _ in 0..count {
         let mut consumer = running.client().await;
         consumer.send(12, &patient).await;
         parked.push(consumer);
@@ -379,6 +384,13 @@ async fn consumers_that_wait_for_more_leave_others_the_memory_of_answers() {
     assert_eq!(client.call(12, &metadata_request("other")).await.topics[0].error_code, 0);
     let took = running.world.clock.now().since(began);
     assert!(took < Duration::from_secs(3), "{took:?}");
+    (running, client, parked, began)
+}
+
+/// They hold no more than what they have read, and answer with that where there is no memory to read on.
+#[tokio::test(flavor = "multi_thread")]
+async fn consumers_that_wait_for_more_leave_others_the_memory_of_answers() {
+    let (running, mut client, parked, began) = served_beside_patient_consumers("first", 10, 20_000).await;
     // All of them are woken together, and not all find the memory to read anew.
     produce(&mut client, "t", 0, &"x".repeat(1_000_000)).await;
     for mut consumer in parked {
@@ -393,30 +405,8 @@ async fn consumers_that_wait_for_more_leave_others_the_memory_of_answers() {
 /// What they have read may be nearly all that they want, and all the memory that there is; they answer with it where another needs some.
 #[tokio::test(flavor = "multi_thread")]
 async fn consumers_that_have_read_much_give_way_while_they_wait_for_more() {
-    let options = BrokerOptions { answers_bytes_max: 4 << 20, ..BrokerOptions::default() };
-    let running = start(options).await;
-    let mut client = running.client().await;
-    assert_eq!(client.create("t", 1, &[]).await, 0);
-    assert_eq!(client.create("other", 1, &[]).await, 0);
-    produce(&mut client, "t", 0, &"x".repeat(200_000)).await;
-    produce(&mut client, "other", 0, "x").await;
-    let mut patient = fetch_request("t", 0, 60_000);
-    patient.min_bytes = 1_000_000;
-    let mut parked = Vec::new();
-    for _ in 0..20 {
-        let mut consumer = running.client().await;
-        consumer.send(12, &patient).await;
-        parked.push(consumer);
-    }
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    let began = running.world.clock.now();
-    let answer = client.call(12, &fetch_request("other", 0, 500)).await;
-    assert_eq!(found(&answer), [(0, 0, vec![0])]);
-    let took = running.world.clock.now().since(began);
-    assert!(took < Duration::from_secs(3), "{took:?}");
-    for mut consumer in parked.drain(..1) {
-        assert_eq!(found(&consumer.receive::<FetchRequest>(12).await.1), [(0, 0, vec![0])]);
-    }
+    let (running, _client, mut parked, _) = served_beside_patient_consumers(&"x".repeat(200_000), 20, 60_000).await;
+    assert_eq!(found(&parked[0].receive::<FetchRequest>(12).await.1), [(0, 0, vec![0])]);
     running.broker.stop().await;
 }
 
