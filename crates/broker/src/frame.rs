@@ -2,7 +2,8 @@
 //!
 //! A reader costs nothing while its connection is idle: the length is read into four bytes on its own, and memory is taken as
 //! the frame arrives. Guarantees: never more memory than four times what has arrived plus [`FIRST_BYTES`], whatever the length
-//! field claims, and all beyond these counted in [`RequestMemory`], so that the smallest frames never wait for memory; cancel-safe, so that the connection can write answers meanwhile.
+//! field claims, or, behind a large frame, than twice that one up to [`EXPECTED_BYTES_MAX`]; all beyond the first piece counted in
+//! [`RequestMemory`], so that the smallest frames never wait for memory; cancel-safe, so that the connection can write answers meanwhile.
 //! What the bytes mean is left to `protocol`.
 
 use crate::memory::{FrameMemory, RequestMemory};
@@ -16,6 +17,9 @@ use world::{Clock, ClockExt};
 
 /// The first piece of memory that a frame gets: each connection has so much of its own, uncounted.
 pub(crate) const FIRST_BYTES: usize = 4 * 1024;
+
+/// A connection whose last frame was large is believed to send another such one, of up to so many bytes.
+const EXPECTED_BYTES_MAX: usize = 1024 * 1024;
 
 /// Frames grow to four times what they have until there, and to twice as much from there on.
 const GROWS_FAST_UNTIL_BYTES: usize = 1024 * 1024;
@@ -81,6 +85,8 @@ pub(crate) struct FrameReader {
     /// Known once the head is complete.
     length: Option<usize>,
     body: Vec<u8>,
+    /// What the connection's last frame had.
+    last: usize,
     memory: FrameMemory,
     /// How long the body's bytes let their reader wait. Waits that a dropped call cut short are not in it.
     waited: Duration,
@@ -103,8 +109,7 @@ impl FrameReader {
         while self.body.len() < length {
             if self.body.len() == self.body.capacity() {
                 let has = self.body.len();
-                let factor = if has < GROWS_FAST_UNTIL_BYTES { 4 } else { 2 };
-                let target = length.min((has * factor).max(FIRST_BYTES));
+                let target = self.next_piece(has, length, limits);
                 if target > FIRST_BYTES {
                     if self.holds_back {
                         return futures::future::pending().await;
@@ -119,8 +124,18 @@ impl FrameReader {
                 return Err(FrameError::Torn);
             }
         }
-        let done = std::mem::take(self);
+        let done = std::mem::replace(self, FrameReader { last: length, ..FrameReader::default() });
         Ok(Frame { bytes: Bytes::from(done.body), memory: done.memory })
+    }
+
+    /// How large the body's memory becomes when it has so much. What is there is copied when it grows, which a frame is spared that is about as
+    /// large as the one before, where memory is not short.
+    fn next_piece(&self, has: usize, length: usize, limits: &FrameLimits) -> usize {
+        let factor = if has < GROWS_FAST_UNTIL_BYTES { 4 } else { 2 };
+        let grown = (has * factor).max(FIRST_BYTES);
+        let is_begun = has >= FIRST_BYTES && !limits.memory.is_short();
+        let expected = if is_begun { (2 * self.last).min(EXPECTED_BYTES_MAX) } else { 0 };
+        length.min(grown.max(expected))
     }
 
     /// Reads what has arrived of the body, up to `room` bytes.
@@ -226,6 +241,25 @@ mod tests {
         far.write_all(&[1; 100]).await.unwrap();
         assert!(reader.next(&mut near, &limits).now_or_never().is_none());
         assert!(reader.body.capacity() <= 2 * FIRST_BYTES, "{}", reader.body.capacity());
+    }
+
+    #[tokio::test]
+    async fn a_frame_as_large_as_the_last_one_gets_its_memory_at_once_and_no_claim_more() {
+        let limits = limits(16 << 20);
+        for (claimed, least, most) in [(210_000_i32, 210_000, 210_000), (16 << 20, 4 * FIRST_BYTES, 2 * 200_000)] {
+            let (mut near, mut far) = tokio::io::duplex(1 << 20);
+            let mut reader = FrameReader::default();
+            far.write_all(&[&200_000_i32.to_be_bytes()[..], &[1; 200_000]].concat()).await.unwrap();
+            assert_eq!(reader.next(&mut near, &limits).await.unwrap().bytes.len(), 200_000);
+            far.write_all(&claimed.to_be_bytes()).await.unwrap();
+            far.write_all(&[1; 100]).await.unwrap();
+            assert!(reader.next(&mut near, &limits).now_or_never().is_none());
+            assert!(reader.body.capacity() <= 2 * FIRST_BYTES, "a header alone: {}", reader.body.capacity());
+            far.write_all(&[1; FIRST_BYTES]).await.unwrap();
+            assert!(reader.next(&mut near, &limits).now_or_never().is_none());
+            let has = reader.body.capacity();
+            assert!((least..=most).contains(&has), "{claimed}: {has}");
+        }
     }
 
     #[tokio::test]
