@@ -8,6 +8,7 @@ pub mod fsck;
 pub mod group;
 pub mod inspect;
 mod outside;
+mod place;
 pub mod produce;
 mod progress;
 pub mod restore;

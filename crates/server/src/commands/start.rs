@@ -2,11 +2,12 @@
 //!
 //! On standard output stands one line, `ready kafka=HOST:PORT console=HOST:PORT in N ms`; everything else goes to standard error.
 
-use super::{CommandError, outside};
+use super::{CommandError, outside, place};
 use crate::args::StartArgs;
 use crate::config::{Config, Puts, StorageTarget, WalChoice, WalSpec};
 use crate::console::Console;
 use crate::node::{Node, NodeConfig, cannot_listen};
+use base::NodeEpoch;
 use control::LedgerOptions;
 use std::io::Write;
 use std::path::Path;
@@ -54,6 +55,7 @@ async fn serve(config: Config) -> Result<(), CommandError> {
     let mut interrupt =
         signal(SignalKind::interrupt()).map_err(|error| CommandError::failed(format!("watch SIGINT: {error}")))?;
 
+    place::check(&world, &config.storage).await?;
     let metered = Arc::new(Metered::new(outside::object_store(&world, &config.storage).await?));
     let objects = Arc::new(Paced::new(metered.clone(), world.clock.clone()));
     let wals = tokio::select! {
@@ -67,6 +69,7 @@ async fn serve(config: Config) -> Result<(), CommandError> {
     let console_addr = listener.local_addr().map_err(refused)?;
     let console = Console::start(&world, listener, metered, config.prices.clone());
 
+    let (bucket, logs) = (config.storage.to_string(), told(&config.wals));
     let starting = Node::start(world.clone(), objects, node_config(config, wals));
     let node = tokio::select! {
         biased;
@@ -75,6 +78,7 @@ async fn serve(config: Config) -> Result<(), CommandError> {
         node = starting => Arc::new(node?),
     };
     console.serves(node.clone());
+    tell_of_the_cluster(&node, &bucket, &logs);
     announce(&node, console_addr, world.clock.now().since(began));
 
     let failed = tokio::select! {
@@ -103,6 +107,20 @@ async fn stop(world: &World, node: &Node, max: Duration) {
     if world.clock.timeout(max, node.stop(limit)).await.is_none() {
         tracing::warn!("did not end in {} s: the rest stays in the write-ahead log", max.as_secs());
     }
+}
+
+/// The logs by name, as `--wal` has them.
+fn told(wals: &[WalSpec]) -> String {
+    wals.iter().map(|wal| format!("{}={}", wal.name, wal.choice)).collect::<Vec<_>>().join(" ")
+}
+
+/// Which cluster this is and where it lies, so that a mistaken folder is seen at once: it is a new cluster without topics.
+fn tell_of_the_cluster(node: &Node, bucket: &str, logs: &str) {
+    let (store, version) = (node.store(), env!("CARGO_PKG_VERSION"));
+    let image = store.ledger().image();
+    let (cluster, topics) = (format!("{:032x}", image.cluster_id), image.topics.len());
+    let what = if store.node_epoch() == NodeEpoch(1) { "has made a new cluster" } else { "has joined its cluster" };
+    tracing::info!(version, cluster, topics, broker = store.node_id().0, bucket, logs, "{what}");
 }
 
 /// The one line that scripts wait for.

@@ -70,9 +70,31 @@ fn reads_urls_or_says_how_to_write_them() {
         assert_eq!((config.storage.url().as_str(), only(&config)), (cloud, WalChoice::Storage(Puts::default())));
     }
     assert!(resolved(&["--storage", "gs://me@b/p"]).unwrap_err().contains("holds no credentials"));
-    for wrong in ["dir", "s3://bucket/x", "file:///x?shared=no", "block://dev/x", "block:///dev/x?size=1GiB"] {
+    for wrong in [
+        "dir",
+        "file:dir",
+        "file:/dir",
+        "block:dev/x",
+        "s3://bucket/x",
+        "file:///x?shared=no",
+        "block://dev/x",
+        "block:///dev/x?size=1GiB",
+    ] {
         assert!(resolved(&["--wal", wrong]).unwrap_err().contains("storage, or"), "{wrong}");
     }
+}
+
+#[test]
+fn the_documented_file_is_taken() {
+    let document = include_str!("../../../../docs/operating.md");
+    let example = document.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("millstream.toml");
+    std::fs::write(&path, example).unwrap();
+    let config = resolved(&["--config", path.to_str().unwrap()]).unwrap();
+    assert_eq!(config.listen, "0.0.0.0:9092");
+    assert_eq!(config.advertise.as_deref(), Some("broker1.example.com:9092"));
+    assert_eq!(config.storage.to_string(), "file:///var/lib/millstream/bucket");
 }
 
 #[test]

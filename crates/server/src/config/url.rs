@@ -84,6 +84,21 @@ const PUTS_PER_SECOND: RangeInclusive<u32> = 1..=10_000;
 /// Puts for a GiB that may be asked for: objects of 1 to 32 MiB.
 const PUTS_PER_GIB: RangeInclusive<u32> = 32..=1024;
 
+/// Where it is, without parameters.
+impl fmt::Display for WalChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WalChoice::File { dir, .. } => write!(f, "file://{}", dir.display()),
+            WalChoice::Shared { dir, .. } => write!(f, "file://{}?shared", dir.display()),
+            WalChoice::Device { path, .. } => write!(f, "block://{}", path.display()),
+            WalChoice::Storage(_) => f.write_str("storage"),
+        }
+    }
+}
+
+/// What a URL of a folder or a device is.
+const THREE_SLASHES: &str = "three slashes, then the path from the root";
+
 /// A bucket's URL.
 ///
 /// # Errors
@@ -105,6 +120,7 @@ pub fn storage(text: &str) -> Result<StorageTarget, ConfigError> {
         ));
     }
     match url.scheme() {
+        "file" if !names_an_authority(text) => Err(wrong(THREE_SLASHES)),
         "file" if url.query().is_some() => Err(wrong("a folder has no parameters")),
         "file" => folder(&url).map(StorageTarget::Folder).map_err(|why| wrong(&why)),
         "s3" | "gs" | "gcs" | "az" | "azure" | "abfs" | "abfss" => Ok(StorageTarget::Cloud(url)),
@@ -134,10 +150,16 @@ pub(super) fn wal(text: Option<&str>, data: &Path, storage: &StorageTarget) -> R
     let url = Url::parse(text)
         .map_err(|error| wrong(&device_meant().or_else(|| meant(text)).unwrap_or_else(|| error.to_string())))?;
     match url.scheme() {
+        "file" | "block" if !names_an_authority(text) => Err(wrong(THREE_SLASHES)),
         "file" => ring_in_a_file(&url).map_err(|why| wrong(&why)),
         "block" => ring_on_a_device(&url).map_err(|why| wrong(&why)),
         other => Err(wrong(&format!("{other}:// is not served"))),
     }
+}
+
+/// Whether a URL has its two slashes. `file:dir` is the root's `dir` to the standard of URLs, and the present folder's to whoever writes it.
+fn names_an_authority(text: &str) -> bool {
+    text.split_once(':').is_some_and(|(_, rest)| rest.starts_with("//"))
 }
 
 /// A path where a URL should be.
@@ -195,10 +217,10 @@ fn ring_on_a_device(url: &Url) -> Result<WalChoice, String> {
             other => return Err(format!("unknown parameter {other}")),
         }
     }
-    let path = url.to_file_path().map_err(|()| "three slashes, then the device's path from the root".to_owned())?;
+    let path = url.to_file_path().map_err(|()| THREE_SLASHES.to_owned())?;
     Ok(WalChoice::Device { path, give_up })
 }
 
 fn folder(url: &Url) -> Result<PathBuf, String> {
-    url.to_file_path().map_err(|()| "three slashes, then the folder's path from the root".to_owned())
+    url.to_file_path().map_err(|()| THREE_SLASHES.to_owned())
 }

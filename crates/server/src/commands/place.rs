@@ -1,0 +1,103 @@
+//! Whether a folder may be a bucket, looked at before a start makes anything in it: a name that is mistaken by one folder would else be a
+//! new and empty cluster without a word.
+//!
+//! A folder that has a cluster is taken. One that has none must hold nothing that no Millstream puts into a bucket, and must not lie within
+//! another one. Left to others: what the cluster in it is.
+
+use super::CommandError;
+use crate::config::StorageTarget;
+use std::path::Path;
+use world::{DiskError, OpenMode, World};
+
+/// The object that every cluster's bucket has.
+const FORMAT: &str = "format";
+/// How it begins.
+const TITLE: &[u8] = b"millstream bucket";
+/// What else there is at the top of a bucket: whoever lost `format` alone is told of `millstream restore` by the ledger.
+const OURS: [&str; 6] = [".tmp", "probe", "ledger", "data", "wal", "abandoned"];
+/// What file systems and desktops leave in each folder.
+const ANYBODYS: [&str; 3] = ["lost+found", ".DS_Store", ".snapshot"];
+
+/// Refuses a folder that is something else.
+///
+/// # Errors
+/// It holds what is not Millstream's, lies in another cluster's bucket, or can't be looked at; one line that says what to do.
+pub(super) async fn check(world: &World, storage: &StorageTarget) -> Result<(), CommandError> {
+    let StorageTarget::Folder(dir) = storage else { return Ok(()) };
+    let refused = |why: String| Err(CommandError::wrong(format!("{} can't be a bucket: {why}", dir.display())));
+    let found = match world.disk.list(dir).await {
+        Ok(found) => found,
+        Err(DiskError::NotFound(_)) => Vec::new(),
+        // Whoever opens the bucket finds the same, and knows more to say.
+        Err(_) => return Ok(()),
+    };
+    if found.iter().any(|(name, _)| name == FORMAT) {
+        return Ok(());
+    }
+    let is_strange = |name: &str| !OURS.contains(&name) && !ANYBODYS.contains(&name);
+    if let Some((name, _)) = found.iter().find(|(name, _)| is_strange(name)) {
+        // What `--data` makes lies in two folders of these names.
+        let hint = match found.iter().any(|(name, is_folder)| name == "bucket" && *is_folder) {
+            true => format!("; did you mean {}?", dir.join("bucket").display()),
+            false => String::new(),
+        };
+        return refused(format!(
+            "it has no cluster, and holds {name:?}, which Millstream did not put there: name an empty or a new folder{hint}"
+        ));
+    }
+    for above in dir.ancestors().skip(1) {
+        if holds_cluster(world, above).await {
+            return refused(format!(
+                "it lies within the bucket {}: name that one, or a folder outside of it",
+                above.display()
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a folder is a bucket with a cluster in it.
+async fn holds_cluster(world: &World, dir: &Path) -> bool {
+    let Ok(file) = world.disk.open(&dir.join(FORMAT), OpenMode::default()).await else { return false };
+    file.read_at(0, TITLE.len()).await.is_ok_and(|begin| begin == TITLE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn refusal(dir: &Path) -> Option<String> {
+        let checked = check(&World::system(), &StorageTarget::Folder(dir.to_owned())).await;
+        checked.err().map(|error| error.line)
+    }
+
+    #[tokio::test]
+    async fn a_folder_is_taken_where_it_is_new_empty_or_a_bucket() {
+        let outside = tempfile::tempdir().unwrap();
+        assert_eq!(refusal(&outside.path().join("not/there")).await, None);
+        assert_eq!(refusal(outside.path()).await, None);
+        // As a start leaves it that ended before there was a cluster.
+        std::fs::create_dir_all(outside.path().join(".tmp")).unwrap();
+        std::fs::create_dir_all(outside.path().join("probe/1")).unwrap();
+        assert_eq!(refusal(outside.path()).await, None);
+        std::fs::write(outside.path().join("notes"), "of somebody's").unwrap();
+        std::fs::write(outside.path().join(FORMAT), [TITLE, b"\nlayout 1\n"].concat()).unwrap();
+        assert_eq!(refusal(outside.path()).await, None, "it has a cluster");
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_is_something_else_is_refused() {
+        let outside = tempfile::tempdir().unwrap();
+        let data = outside.path();
+        std::fs::create_dir_all(data.join("bucket")).unwrap();
+        std::fs::write(data.join("bucket").join(FORMAT), [TITLE, b"\nlayout 1\n"].concat()).unwrap();
+        let too_high = refusal(data).await.expect("refused");
+        assert!(too_high.contains("did you mean") && too_high.contains("bucket?"), "{too_high}");
+        let too_deep = refusal(&data.join("bucket/more/bucket")).await.expect("refused");
+        assert!(too_deep.contains("lies within the bucket"), "{too_deep}");
+        let kafkas = tempfile::tempdir().unwrap();
+        std::fs::write(kafkas.path().join("meta.properties"), "version=1").unwrap();
+        let strange = refusal(kafkas.path()).await.expect("refused");
+        assert!(strange.contains("meta.properties") && strange.contains("empty or a new folder"), "{strange}");
+    }
+}
