@@ -222,6 +222,11 @@ impl CheckedBatch {
         CheckedBatch { batch, records, stamped: None, arrived: UnixMillis(0), detached: false }
     }
 
+    /// The same with the broker's time in place of its own, where there is one.
+    pub(crate) fn stamped_with(self, stamped: Option<UnixMillis>) -> CheckedBatch {
+        CheckedBatch { stamped, ..self }
+    }
+
     /// How many offsets and records it has.
     pub(crate) fn records(&self) -> u32 {
         self.records
@@ -234,7 +239,7 @@ impl CheckedBatch {
             producer_epoch: self.batch.producer_epoch(),
             first_sequence: self.batch.base_sequence(),
             last_sequence: last_sequence(self.batch.base_sequence(), self.records),
-            kind: BatchKind::Plain,
+            kind: if self.batch.is_transactional() { BatchKind::Transactional } else { BatchKind::Plain },
         })
     }
 

@@ -12,7 +12,7 @@ use crate::handler::{
     alter_configs, api_versions, create_partitions, create_topics, delete_groups, delete_records, delete_topics,
     describe_cluster, describe_configs, describe_groups, describe_log_dirs, describe_topic_partitions, fetch,
     find_coordinator, heartbeat, init_producer_id, join_group, leave_group, list_groups, list_offsets, metadata,
-    offset_commit, offset_delete, offset_fetch, offset_for_leader_epoch, produce, sync_group,
+    offset_commit, offset_delete, offset_fetch, offset_for_leader_epoch, produce, sync_group, write_txn_markers,
 };
 use crate::hello::START_CLIENT_ID;
 use crate::memory::{self, FrameMemory, SMALL_ANSWER_BYTES_MAX};
@@ -212,6 +212,7 @@ async fn handle(broker: &Shared, request: Request) -> Result<Answer, Unserved> {
         ApiKey::DescribeTopicPartitions => {
             reply.encode_held(describe_topic_partitions::handle(broker, reply.body(frame)?).await, &mut held)
         }
+        ApiKey::WriteTxnMarkers => reply.encode(&write_txn_markers::handle(broker, reply.body(frame)?).await),
         ApiKey::InitProducerId => reply.encode(&init_producer_id::handle(broker, reply.body(frame)?).await),
         ApiKey::ApiVersions if frame.header.client_id.as_deref() == Some(START_CLIENT_ID) => {
             broker.said_hello.notify_one();

@@ -9,6 +9,7 @@
 //! (`handler::produce`, `waiter`), and which batches of an idempotent producer are repeats (the stream).
 
 use crate::batch_check::CheckedBatch;
+use crate::end_marker::EndMarker;
 use crate::error::Failure;
 use base::{Offset, OffsetRange, StreamId, UnixMillis};
 use control_core::Image;
@@ -16,7 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use stream::{AppendError, Confirmation, Greatest, NumberedBatch, ReadBatches, ReadError, Store, Stream};
-use stream::{Blocks, Rewrite, Scan, StoredPart};
+use stream::{Blocks, ProducerDelta, Rewrite, Scan, StoredPart};
 use tokio::sync::watch;
 use world::lock;
 
@@ -80,6 +81,21 @@ impl Appended {
 impl Partition {
     /// Gives the batch its offsets and enqueues it; never waits.
     pub(crate) fn append(&self, batch: &CheckedBatch) -> Result<Appended, AppendError> {
+        self.append_by(batch, (batch.producer(), false), Stream::append)
+    }
+
+    /// The same of a transaction's marker, which was built by [`EndMarker::batch`].
+    pub(crate) fn append_marker(&self, marker: &EndMarker, batch: &CheckedBatch) -> Result<Appended, AppendError> {
+        let append = |stream: &Stream, numbered| stream.append_marker(numbered, marker.rule);
+        self.append_by(batch, (Some(marker.delta()), true), append)
+    }
+
+    fn append_by(
+        &self,
+        batch: &CheckedBatch,
+        (producer, control): (Option<ProducerDelta>, bool),
+        append: impl FnOnce(&Stream, NumberedBatch) -> Result<stream::Appended, AppendError>,
+    ) -> Result<Appended, AppendError> {
         let _numbering = lock(&self.numbering);
         let base = self.stream.next();
         let numbered = NumberedBatch {
@@ -87,10 +103,10 @@ impl Partition {
             bytes: batch.numbered(base, self.stream.epoch()),
             records: batch.records(),
             max_timestamp: batch.max_timestamp(),
-            producer: batch.producer(),
-            control: false,
+            producer,
+            control,
         };
-        Ok(match self.stream.append(numbered)? {
+        Ok(match append(&self.stream, numbered)? {
             stream::Appended::Enqueued(confirmation) => {
                 Appended { base, repeats: None, confirms: Confirms::New(confirmation) }
             }

@@ -77,7 +77,7 @@ const fn api(key: ApiKey, first: i16, last: i16, rules: &'static [Rule]) -> Api 
 const ALL: i16 = i16::MAX;
 
 /// Sorted by key.
-pub static SERVED: [Api; 28] = [
+pub static SERVED: [Api; 29] = [
     // Before version 3 the records are message sets of the older formats, which become batches.
     api(
         ApiKey::Produce,
@@ -177,6 +177,16 @@ pub static SERVED: [Api; 28] = [
         &[
             rule(Operation::ClusterAction, Resource::Cluster, When::Always),
             rule(Operation::Describe, Resource::Topic, When::Else),
+        ],
+    ),
+    // Sent by a transaction's coordinator to the leaders of what is part of it.
+    api(
+        ApiKey::WriteTxnMarkers,
+        0,
+        ALL,
+        &[
+            rule(Operation::Alter, Resource::Cluster, When::Always),
+            rule(Operation::ClusterAction, Resource::Cluster, When::Else),
         ],
     ),
     api(

@@ -11,13 +11,14 @@
 
 use crate::Shared;
 use crate::answer_bounds::Reasons;
+use crate::appending::{self, Patience, confirm};
 use crate::batch_check::{self, CheckedBatch, Checking, DECOMPRESSED_BYTES_MAX};
 use crate::checks::{Steps, Work};
 use crate::error::Failure;
 use crate::partition::{Appended, Partition};
 use crate::topic_settings::TopicSettings;
 use crate::topics;
-use base::{Micros, TopicId};
+use base::TopicId;
 use control_core::{Image, Topic};
 use futures::future::join_all;
 use protocol::error_code::ErrorCode;
@@ -29,8 +30,6 @@ use protocol::wire::Records;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
-use stream::{AppendError, SequenceError};
-use world::ClockExt;
 
 /// The value of time and offset fields that have none.
 const NONE: i64 = -1;
@@ -83,9 +82,8 @@ pub(crate) async fn start(
     let check = Check {
         refused: refuse_whole(&request),
         image: broker.store.ledger().image(),
-        deadline,
+        patience: Patience { deadline, frame_bytes },
         detach: keeps_too_much(&request, frame_bytes),
-        frame_bytes,
     };
     let mut checking = Checking {
         clock: broker.clock.as_ref(),
@@ -140,11 +138,9 @@ struct Check {
     /// The request as a whole can't be served.
     refused: Option<Failure>,
     image: Arc<Image>,
-    deadline: Micros,
+    patience: Patience,
     /// Copy batches out of the frame.
     detach: bool,
-    /// What the request holds in memory while it waits.
-    frame_bytes: usize,
 }
 
 fn refuse_whole(request: &ProduceRequest) -> Option<Failure> {
@@ -182,7 +178,8 @@ async fn enqueue(
     let appended = match checked {
         Ok((mut partition, batch)) => {
             log_start_offset = partition.log_start().to_kafka();
-            let appended = append(broker, &mut partition, &batch, check).await;
+            let enqueue = |partition: &Partition| partition.append(&batch);
+            let appended = appending::append(broker, &mut partition, check.patience, enqueue).await;
             outcome.partitions.push(partition);
             appended.map(|appended| (batch.stamped(), appended))
         }
@@ -228,79 +225,6 @@ async fn check_partition(
     let records = data.records.unwrap_or_default();
     let batch = batch_check::check(checking, &records, &settings, broker.clock.wall()).await?;
     Ok((partition, if check.detach { batch.detached() } else { batch }))
-}
-
-/// Enqueues, waiting until the deadline for room in the WAL, and for the state of the partition's producers, which an idempotent
-/// producer's first batch brings into memory.
-async fn append(
-    broker: &Shared,
-    partition: &mut Partition,
-    batch: &CheckedBatch,
-    check: &Check,
-) -> Result<Appended, Failure> {
-    let deadline = check.deadline;
-    loop {
-        // Moved to another log meanwhile, and led by this broker still.
-        if partition.is_over()
-            && let Some(next) = broker.partitions.owned(partition.id())
-        {
-            *partition = next;
-        }
-        match partition.append(batch) {
-            Ok(appended) => return Ok(appended),
-            Err(error @ (AppendError::Busy | AppendError::TooFarAhead)) => {
-                let Some(_wait) = broker.frames.memory.wait_for_log(partition.log_index(), check.frame_bytes) else {
-                    return Err(error.into());
-                };
-                let left = deadline.since(broker.clock.now());
-                if left.is_zero() || broker.clock.timeout(left, partition.room()).await.is_none() {
-                    return Err(error.into());
-                }
-                // There may be room for less than this batch: whoever makes more must have a turn.
-                tokio::task::yield_now().await;
-            }
-            Err(AppendError::ProducersAway) => {
-                let left = deadline.since(broker.clock.now());
-                match broker.clock.timeout(left, partition.load_producers()).await {
-                    Some(loaded) => loaded?,
-                    None => return Err(AppendError::ProducersAway.into()),
-                }
-            }
-            // That a batch is missing here says something only if nobody else leads the partition: a deposed leader that has not
-            // noticed would tell a client off for what its successor has.
-            Err(error @ AppendError::Sequence(SequenceError::OutOfOrder { .. })) => {
-                let left = deadline.since(broker.clock.now());
-                return match broker.clock.timeout(left, partition.is_still_owned()).await {
-                    None => Err(Failure::TimedOut),
-                    Some(Err(trouble)) => Err(trouble.into()),
-                    Some(Ok(false)) => Err(Failure::NotLeader),
-                    Some(Ok(true)) => Err(error.into()),
-                };
-            }
-            Err(AppendError::NotOwner) if partition.is_over() && broker.partitions.owned(partition.id()).is_some() => {}
-            Err(AppendError::TooManyProducers) if partition.has_room_for_a_producer() => {}
-            Err(error @ AppendError::Gap { .. }) => {
-                tracing::error!("append batch: {error}; this is a bug");
-                return Err(error.into());
-            }
-            Err(
-                error @ (AppendError::NotOwner
-                | AppendError::TooLarge { .. }
-                | AppendError::TooManyProducers
-                | AppendError::Sequence(_)),
-            ) => return Err(error.into()),
-        }
-    }
-}
-
-/// Waits until the batch is durable.
-async fn confirm(broker: &Shared, appended: Appended, deadline: Micros) -> Result<(), Failure> {
-    let left = deadline.since(broker.clock.now());
-    match broker.clock.timeout(left, appended.confirmed()).await {
-        Some(true) => Ok(()),
-        Some(false) => Err(Failure::Unconfirmed),
-        None => Err(Failure::TimedOut),
-    }
 }
 
 impl Outcome {
