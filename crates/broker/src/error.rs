@@ -6,7 +6,7 @@
 use base::Offset;
 use control::LedgerError;
 use control_core::Refusal;
-use coordinator_core::GroupError;
+use coordinator_core::{GroupError, TransactionError};
 use protocol::error_code::ErrorCode;
 use protocol::record_batch::BatchError;
 use stream::{AppendError, ReadError, SequenceError};
@@ -104,9 +104,12 @@ pub(crate) enum Failure {
     /// What a group refuses.
     #[error("{0}")]
     Group(#[from] GroupError),
-    #[error("this broker is not the group's coordinator")]
+    /// What a transaction's coordinator refuses.
+    #[error("{0}")]
+    Transaction(#[from] TransactionError),
+    #[error("this broker is not the coordinator")]
     NotCoordinator,
-    #[error("the group is being loaded")]
+    #[error("the coordinator is being loaded")]
     CoordinatorLoading,
     /// The coordinator can't answer now; the text says why.
     #[error("{0}")]
@@ -164,6 +167,7 @@ impl Failure {
             Failure::Records { is_out_of_time: false, .. } => ErrorCode::InvalidRecord,
             Failure::CoordinatorUnavailable(_) => ErrorCode::CoordinatorNotAvailable,
             Failure::Group(error) => of_group(*error),
+            Failure::Transaction(error) => of_transaction(*error),
             Failure::NotCoordinator => ErrorCode::NotCoordinator,
             Failure::CoordinatorLoading => ErrorCode::CoordinatorLoadInProgress,
             Failure::MismatchedEndpointType(_) => ErrorCode::MismatchedEndpointType,
@@ -222,6 +226,25 @@ fn of_group(error: GroupError) -> ErrorCode {
         GroupError::UnsupportedAssignor => ErrorCode::UnsupportedAssignor,
         GroupError::InvalidRegex => ErrorCode::InvalidRegularExpression,
         GroupError::NeedsMemberEpochs => ErrorCode::UnsupportedVersion,
+    }
+}
+
+fn of_transaction(error: TransactionError) -> ErrorCode {
+    match error {
+        TransactionError::InvalidRequest => ErrorCode::InvalidRequest,
+        TransactionError::InvalidTimeout => ErrorCode::InvalidTransactionTimeout,
+        TransactionError::TwoPhaseCommitDisabled => ErrorCode::TransactionalIdAuthorizationFailed,
+        TransactionError::KeepsNoPrepared => ErrorCode::UnsupportedVersion,
+        TransactionError::UnknownProducer => ErrorCode::InvalidProducerIdMapping,
+        TransactionError::Fenced => ErrorCode::ProducerFenced,
+        TransactionError::InvalidEpoch => ErrorCode::InvalidProducerEpoch,
+        TransactionError::Concurrent => ErrorCode::ConcurrentTransactions,
+        TransactionError::InvalidState => ErrorCode::InvalidTxnState,
+        TransactionError::NotInTransaction => ErrorCode::TransactionAbortable,
+        TransactionError::NotFound => ErrorCode::TransactionalIdNotFound,
+        // There is room again when transactions are complete and ids expire.
+        TransactionError::NoRoom => ErrorCode::CoordinatorNotAvailable,
+        TransactionError::RecordTooLarge | TransactionError::NeedsProducerId => ErrorCode::UnknownServerError,
     }
 }
 

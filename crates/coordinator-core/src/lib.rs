@@ -46,8 +46,8 @@ pub use partition::partition_of;
 pub use record::{CoordinatorRecord, RecordError};
 pub use syncing::SyncRequest;
 pub use transactions::{
-    AddRequest, ClientVersion, EndRequest, InitRequest, ListFilter, Marker, MarkerOutcome, NamedTopicPartitions,
-    OFFSETS_TOPIC, Producer, TransactionCursor, TransactionDescription, TransactionEffects, TransactionError,
-    TransactionList, TransactionOptions, TransactionRecordError, TransactionState, TransactionSummary, Transactions,
-    transaction_record_of_nothing,
+    AddRequest, ClientVersion, EndRequest, IdPattern, InitRequest, ListFilter, Marker, MarkerOutcome,
+    NamedTopicPartitions, OFFSETS_TOPIC, Producer, TransactionCursor, TransactionDescription, TransactionEffects,
+    TransactionError, TransactionList, TransactionOptions, TransactionRecordError, TransactionState,
+    TransactionSummary, Transactions, transaction_record_of_nothing,
 };
