@@ -22,6 +22,7 @@ mod joining;
 mod leaving;
 mod offsets;
 mod partition;
+mod pending;
 mod record;
 mod syncing;
 mod timers;
@@ -43,6 +44,7 @@ pub use joining::JoinRequest;
 pub use leaving::{LeavingMember, Membership};
 pub use offsets::{CommitRequest, Committed, NewOffset, Offsets};
 pub use partition::partition_of;
+pub use pending::TransactionalCommit;
 pub use record::{CoordinatorRecord, RecordError};
 pub use syncing::SyncRequest;
 pub use transactions::{
