@@ -1,13 +1,21 @@
 //! The control batch that ends a transaction in a partition, in Kafka's bytes: one record, whose key says how, and whose value says which
-//! epoch of the coordinator has decided it.
+//! epoch of the coordinator has decided it. Written and read.
 
 use crate::batch_check::CheckedBatch;
 use base::UnixMillis;
-use protocol::record_batch::{BatchBuilder, BatchError, NewRecord};
+use protocol::record_batch::{BatchBuilder, BatchError, NewRecord, RecordBatch};
 use stream::{Ending, Marker, MarkerRule, NO_SEQUENCE, ProducerDelta};
 
 /// Of a control record's key and of a marker's value.
 const FORMAT: i16 = 0;
+
+/// A control record's key: its version and its type, two bytes each.
+const KEY_BYTES: usize = 4;
+const ABORT: i16 = 0;
+const COMMIT: i16 = 1;
+
+/// Bytes of a control batch at the most, decompressed: each holds one small record.
+const CONTROL_BYTES_MAX: usize = 64 * 1024;
 
 /// A transaction's marker, for any partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,9 +31,9 @@ pub(crate) struct EndMarker {
 impl EndMarker {
     /// The batch, dated by the broker's clock; stamped with it where the topic wants that.
     pub(crate) fn batch(&self, now: UnixMillis, log_append_time: bool) -> Result<CheckedBatch, BatchError> {
-        let ending: i16 = match self.marker.ending {
-            Ending::Abort => 0,
-            Ending::Commit => 1,
+        let ending = match self.marker.ending {
+            Ending::Abort => ABORT,
+            Ending::Commit => COMMIT,
         };
         let key = [FORMAT.to_be_bytes(), ending.to_be_bytes()].concat();
         let value = [&FORMAT.to_be_bytes()[..], &self.marker.coordinator_epoch.to_be_bytes()].concat();
@@ -39,6 +47,28 @@ impl EndMarker {
     pub(crate) fn delta(&self) -> ProducerDelta {
         ProducerDelta::marker(self.producer_id, self.producer_epoch, self.marker)
     }
+}
+
+/// What a control batch says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ControlRecord {
+    /// Its producer's transaction is void.
+    Abort,
+    /// Its producer's transaction counts.
+    Commit,
+    /// Something else than the end of a transaction.
+    Other,
+}
+
+/// What the batch's first record says; none where cleaning has taken its records.
+pub(crate) fn control_record(batch: &RecordBatch) -> Result<Option<ControlRecord>, BatchError> {
+    let Some(record) = batch.records(CONTROL_BYTES_MAX)?.next() else { return Ok(None) };
+    let key = record?.key.filter(|key| key.len() >= KEY_BYTES);
+    Ok(Some(match key.map(|key| i16::from_be_bytes([key[2], key[3]])) {
+        Some(ABORT) => ControlRecord::Abort,
+        Some(COMMIT) => ControlRecord::Commit,
+        _ => ControlRecord::Other,
+    }))
 }
 
 #[cfg(test)]

@@ -45,6 +45,7 @@ mod topic_settings;
 mod topics;
 mod transactions;
 mod uuid;
+mod verification;
 mod waiter;
 mod wals;
 

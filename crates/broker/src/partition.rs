@@ -16,8 +16,8 @@ use control_core::Image;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use stream::{AbortedTransaction, Blocks, Forgotten, ProducerDelta, ProducerTold, Rewrite, Scan, StoredPart, Ticket};
 use stream::{AppendError, Confirmation, Greatest, NumberedBatch, ReadBatches, ReadError, Store, Stream};
-use stream::{Blocks, ProducerDelta, Rewrite, Scan, StoredPart};
 use tokio::sync::watch;
 use world::lock;
 
@@ -118,6 +118,17 @@ impl Partition {
         })
     }
 
+    /// The batch was refused since nobody has said that its transaction is in this partition: what to answer with. `None`: what producers
+    /// wrote is not in memory, so that it will be refused for another reason.
+    pub(crate) fn ask_grant(&self, batch: &CheckedBatch) -> Option<Ticket> {
+        self.stream.ask_grant(&batch.producer()?)
+    }
+
+    /// The transaction's coordinator has answered. Where the question is worthless by now, the batch is refused again.
+    pub(crate) fn answer_grant(&self, ticket: Ticket, is_granted: bool) {
+        let _is_of_use = self.stream.answer_grant(ticket, is_granted);
+    }
+
     /// Waits until its log has room again.
     pub(crate) async fn room(&self) {
         self.stream.room().await;
@@ -176,9 +187,27 @@ impl Partition {
         self.stream.next()
     }
 
-    /// What consumers may see ends here. The last stable offset is the same while there are no transactions.
+    /// What consumers may see ends here; what those may see who read decided records only, at [`Partition::last_stable`].
     pub(crate) fn high_watermark(&self) -> Offset {
         self.stream.confirmed()
+    }
+
+    /// Below it all transactions are decided. `None`: what producers wrote is not in memory ([`Partition::load_producers`]). Changes with
+    /// the high watermark only.
+    pub(crate) fn last_stable(&self) -> Option<Offset> {
+        // Records of an open transaction may have been deleted.
+        self.stream.last_stable().map(|stable| stable.max(self.log_start()))
+    }
+
+    /// The aborted transactions that a reader of `range` must pass over; asked before it reads. `None` as with
+    /// [`Partition::last_stable`].
+    pub(crate) fn aborted(&self, range: OffsetRange) -> Option<Result<Vec<AbortedTransaction>, Forgotten>> {
+        self.stream.aborted(range)
+    }
+
+    /// The producers that are known, at most so many. `None` as with [`Partition::last_stable`].
+    pub(crate) fn producers(&self, count: usize) -> Option<Vec<ProducerTold>> {
+        self.stream.producers(count)
     }
 
     pub(crate) fn watch_high_watermark(&self) -> watch::Receiver<Offset> {
@@ -226,6 +255,16 @@ impl Partition {
             return Ok(ReadBatches { next: from, ..ReadBatches::default() });
         }
         self.stream.read(from, bytes_max).await
+    }
+
+    /// The same of what begins below `below`.
+    pub(crate) async fn read_below(
+        &self,
+        from: Offset,
+        below: Offset,
+        bytes_max: usize,
+    ) -> Result<ReadBatches, ReadError> {
+        self.stream.read_below(from, below, bytes_max).await
     }
 
     /// Where reading on meets the first batch with a timestamp of at least `target`.

@@ -77,7 +77,7 @@ const fn api(key: ApiKey, first: i16, last: i16, rules: &'static [Rule]) -> Api 
 const ALL: i16 = i16::MAX;
 
 /// Sorted by key.
-pub static SERVED: [Api; 34] = [
+pub static SERVED: [Api; 36] = [
     // Before version 3 the records are message sets of the older formats, which become batches.
     api(
         ApiKey::Produce,
@@ -211,6 +211,16 @@ pub static SERVED: [Api; 34] = [
         ],
     ),
     api(
+        ApiKey::TxnOffsetCommit,
+        0,
+        ALL,
+        &[
+            rule(Operation::Write, Resource::TransactionalId, When::Always),
+            rule(Operation::Read, Resource::Group, When::Always),
+            rule(Operation::Read, Resource::Topic, When::Always),
+        ],
+    ),
+    api(
         ApiKey::DescribeConfigs,
         0,
         ALL,
@@ -251,6 +261,7 @@ pub static SERVED: [Api; 34] = [
     ),
     // Who may not describe the cluster is told its brokers, but not what may be done with it.
     api(ApiKey::DescribeCluster, 0, ALL, &[rule(Operation::Describe, Resource::Cluster, When::Concerned)]),
+    api(ApiKey::DescribeProducers, 0, ALL, &[rule(Operation::Read, Resource::Topic, When::Always)]),
     // What of its topics the caller may not describe is left out.
     api(
         ApiKey::DescribeTransactions,

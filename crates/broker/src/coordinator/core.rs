@@ -36,6 +36,12 @@ pub(crate) trait Core: Default + Send + Sized + 'static {
 
     /// Applies a record of the log; `Err` says why it can't be.
     fn replay(&mut self, record: &CoordinatorRecord) -> Result<(), String>;
+    /// The same of one that is part of that producer's transaction.
+    fn replay_transactional(&mut self, record: &CoordinatorRecord, _producer: (i64, i16)) -> Result<(), String> {
+        self.replay(record)
+    }
+    /// A marker has ended a producer's transaction in the log that is replayed.
+    fn ended(&mut self, _producer_id: i64, _commits: bool) {}
     /// All records are replayed.
     fn loaded(&mut self, image: &Image, now: Now, fx: &mut Self::Effects);
     /// Topics were deleted.
@@ -54,6 +60,10 @@ pub(crate) trait Core: Default + Send + Sized + 'static {
     fn nothing() -> CoordinatorRecord;
     /// The records of a decision, which are appended first of all.
     fn records(fx: &mut Self::Effects) -> &mut Vec<CoordinatorRecord>;
+    /// Those that are appended behind them in the transactions of producers: whose, and in which epoch.
+    fn transactional(_fx: &mut Self::Effects) -> Vec<((i64, i16), CoordinatorRecord)> {
+        Vec::new()
+    }
     /// Keeps the rest of a decision for when the log is confirmed up to `after`. True: there is something for what runs beside.
     fn hand_on(&self, outgoing: &mut Self::Outgoing, fx: Self::Effects, after: Offset) -> bool;
     /// What runs beside a shard that serves, until it is lost or the broker stops.

@@ -56,6 +56,14 @@ impl Core for Groups {
         Groups::replay(self, record).map_err(|error| error.to_string())
     }
 
+    fn replay_transactional(&mut self, record: &CoordinatorRecord, producer: (i64, i16)) -> Result<(), String> {
+        Groups::replay_transactional(self, record, producer).map_err(|error| error.to_string())
+    }
+
+    fn ended(&mut self, producer_id: i64, commits: bool) {
+        self.end_transaction(producer_id, commits);
+    }
+
     fn loaded(&mut self, image: &Image, now: Now, fx: &mut Effects) {
         Groups::loaded(self, now);
         self.forget_topics(is_gone(image), fx);
@@ -103,6 +111,10 @@ impl Core for Groups {
 
     fn records(fx: &mut Effects) -> &mut Vec<CoordinatorRecord> {
         &mut fx.records
+    }
+
+    fn transactional(fx: &mut Effects) -> Vec<((i64, i16), CoordinatorRecord)> {
+        std::mem::take(&mut fx.transactional)
     }
 
     fn hand_on(&self, outgoing: &mut Requesters, fx: Effects, after: Offset) -> bool {

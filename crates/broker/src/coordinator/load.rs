@@ -7,6 +7,7 @@
 use crate::Shared;
 use crate::batch_check::DECOMPRESSED_BYTES_MAX;
 use crate::coordinator::{Core, Shard};
+use crate::end_marker::{ControlRecord, control_record};
 use base::Offset;
 use coordinator_core::CoordinatorRecord;
 use protocol::record_batch;
@@ -91,7 +92,13 @@ fn replay<C: Core>(core: &mut C, batches: ReadBatches) -> Result<u64, ReadError>
     let bytes = batches.pieces.into_iter().collect::<Records>().to_bytes();
     for batch in record_batch::batches(bytes) {
         let batch = batch.map_err(|error| damaged(batches.next, &error))?;
+        let producer_id = batch.producer_id();
         if batch.is_control() {
+            match control_record(&batch).map_err(|error| damaged(batches.next, &error))? {
+                Some(ControlRecord::Commit) => core.ended(producer_id, true),
+                Some(ControlRecord::Abort) => core.ended(producer_id, false),
+                Some(ControlRecord::Other) | None => {}
+            }
             continue;
         }
         for record in batch.records(DECOMPRESSED_BYTES_MAX).map_err(|error| damaged(batches.next, &error))? {
@@ -99,7 +106,11 @@ fn replay<C: Core>(core: &mut C, batches: ReadBatches) -> Result<u64, ReadError>
             let Some(key) = record.key else { continue };
             let coordinators = CoordinatorRecord { key, value: record.value };
             replayed_bytes += coordinators.len() as u64;
-            let replayed = core.replay(&coordinators);
+            let replayed = if batch.is_transactional() {
+                core.replay_transactional(&coordinators, (producer_id, batch.producer_epoch()))
+            } else {
+                core.replay(&coordinators)
+            };
             replayed.map_err(|error| ReadError::Corrupt(format!("offset {}: {error}", record.offset)))?;
         }
     }

@@ -17,6 +17,7 @@ mod groups;
 mod load;
 mod shard;
 mod topic;
+mod transactional;
 
 pub(crate) use self::core::Core;
 pub(crate) use each::GROUPS_MAX;
@@ -84,6 +85,11 @@ impl<C: Core> Coordinators<C> {
             }
         }
         Ok(shards)
+    }
+
+    /// The shard of a partition of the topic, ready to serve.
+    pub(crate) async fn shard_at(&self, broker: &Shared, id: StreamId) -> Result<Arc<Shard<C>>, Failure> {
+        self.serving(broker, id).await
     }
 
     async fn serving(&self, broker: &Shared, id: StreamId) -> Result<Arc<Shard<C>>, Failure> {

@@ -17,12 +17,12 @@ use protocol::record_batch::{BatchBuilder, NewRecord};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use stream::AppendError;
+use stream::{AppendError, NO_SEQUENCE, SequenceError};
 use tokio::sync::Notify;
 use world::{ClockExt, lock};
 
 /// Bytes of records in one batch at the most, but for a single record that is larger.
-const BATCH_RECORD_BYTES_MAX: usize = 512 * 1024;
+pub(super) const BATCH_RECORD_BYTES_MAX: usize = 512 * 1024;
 
 /// Where a shard stands. It only goes forward.
 const LOADING: u8 = 0;
@@ -42,7 +42,7 @@ pub(crate) struct Shard<C: Core> {
     partition: Partition,
     memory: CoreMemory,
     stage: AtomicU8,
-    inner: Mutex<Inner<C>>,
+    pub(super) inner: Mutex<Inner<C>>,
     /// Wakes the loop that keeps the time.
     wakes: Arc<Notify>,
     /// Wakes what runs beside ([`Core::beside`]).
@@ -52,14 +52,29 @@ pub(crate) struct Shard<C: Core> {
 }
 
 #[derive(Default)]
-struct Inner<C: Core> {
-    core: C,
+pub(super) struct Inner<C: Core> {
+    pub(super) core: C,
     /// Decided and not appended, oldest first.
-    outbox: VecDeque<CoordinatorRecord>,
+    pub(super) outbox: VecDeque<OwnRecord>,
+    /// What keeps the outbox from being appended, where it is about the partition's producers.
+    hindrance: Option<AppendError>,
     outgoing: C::Outgoing,
     /// What of [`Shard::memory`] is this shard's.
     counted: usize,
-    log: LogSize,
+    pub(super) log: LogSize,
+}
+
+/// A record of the broker's own.
+pub(super) struct OwnRecord {
+    pub(super) record: CoordinatorRecord,
+    /// In whose transaction it is stored, and in which of the producer's epochs.
+    pub(super) producer: Option<(i64, i16)>,
+}
+
+impl OwnRecord {
+    fn plain(record: CoordinatorRecord) -> OwnRecord {
+        OwnRecord { record, producer: None }
+    }
 }
 
 /// Bytes of records in the log, from its start to its end with the outbox, and when that is to be copied.
@@ -155,13 +170,15 @@ impl<C: Core> Shard<C> {
         let earliest = inner.core.next_deadline();
         let now = Now { at: broker.clock.now(), wall: broker.clock.wall() };
         let mut fx = C::Effects::default();
-        let room = C::bytes_max(&broker.options).saturating_sub(self.memory.load(Ordering::Relaxed));
-        inner.core.set_room(room);
+        self.set_room(broker, inner);
         let value = decide(&mut inner.core, now, &mut fx);
         self.count(inner);
-        let records = std::mem::take(C::records(&mut fx));
-        inner.log.bytes += records.iter().map(|record| record.len() as u64).sum::<u64>();
-        inner.outbox.extend(records);
+        let plain = std::mem::take(C::records(&mut fx)).into_iter().map(OwnRecord::plain);
+        let transactional = C::transactional(&mut fx).into_iter();
+        let transactional = transactional.map(|(producer, record)| OwnRecord { record, producer: Some(producer) });
+        let before = inner.outbox.len();
+        inner.outbox.extend(plain.chain(transactional));
+        inner.log.bytes += inner.outbox.range(before..).map(|it| it.record.len() as u64).sum::<u64>();
         self.flush(broker, inner);
         let after = self.end(inner);
         if inner.core.hand_on(&mut inner.outgoing, fx, after) {
@@ -175,6 +192,20 @@ impl<C: Core> Shard<C> {
             self.wakes.notify_one();
         }
         (value, after)
+    }
+
+    /// Tells how much what is in memory may grow.
+    pub(super) fn set_room(&self, broker: &Shared, inner: &mut Inner<C>) {
+        let room = C::bytes_max(&broker.options).saturating_sub(self.memory.load(Ordering::Relaxed));
+        inner.core.set_room(room);
+    }
+
+    /// Takes into account what was changed without a decision, in a log that is longer now.
+    pub(super) fn has_changed(&self, broker: &Shared, inner: &mut Inner<C>) {
+        self.count(inner);
+        if self.is_long(broker, inner) {
+            self.wakes.notify_one();
+        }
     }
 
     /// Takes into account what a decision has changed of the memory that is taken.
@@ -203,10 +234,10 @@ impl<C: Core> Shard<C> {
 
     /// The next slice of a copy: its bytes, and whether the copy is whole then.
     pub(crate) fn copy_slice(&self, broker: &Shared, cursor: &mut C::Cursor, bytes_max: usize) -> Decided<(u64, bool)> {
-        self.apply(broker, |core, _, fx| {
-            let is_whole = core.copy(cursor, bytes_max, fx);
-            (C::records(fx).iter().map(|record| record.len() as u64).sum(), is_whole)
-        })
+        let mut inner = lock(&self.inner);
+        let before = inner.log.bytes;
+        let (is_whole, after) = self.apply_locked(broker, &mut inner, |core, _, fx| core.copy(cursor, bytes_max, fx));
+        Decided { value: (inner.log.bytes - before, is_whole), after }
     }
 
     /// The log begins with the copy now.
@@ -217,45 +248,58 @@ impl<C: Core> Shard<C> {
     }
 
     /// Where the log will end when the outbox is in it: a record is an offset, and nobody else appends here.
-    fn end(&self, inner: &Inner<C>) -> Offset {
+    pub(super) fn end(&self, inner: &Inner<C>) -> Offset {
         self.partition.log_end().plus(inner.outbox.len() as u64)
     }
 
     /// Appends what is in the outbox, as far as there is room.
     fn flush(&self, broker: &Shared, inner: &mut Inner<C>) {
+        inner.hindrance = None;
         while !inner.outbox.is_empty() && !self.is_lost() {
             let mut bytes = 0;
-            let fits = |record: &&CoordinatorRecord| {
-                bytes += record.len();
-                bytes <= BATCH_RECORD_BYTES_MAX
+            let producer = inner.outbox.front().and_then(|first| first.producer);
+            let fits = |it: &&OwnRecord| {
+                bytes += it.record.len();
+                bytes <= BATCH_RECORD_BYTES_MAX && it.producer == producer
             };
             let count = inner.outbox.iter().take_while(fits).count().max(1);
-            let batch = batch_of(inner.outbox.iter().take(count), broker.clock.wall().0);
-            let appended = batch.map(|batch| self.partition.append(&batch));
-            match appended {
+            let batch = match batch_of(inner.outbox.iter().take(count), broker.clock.wall().0) {
+                Ok(batch) => batch,
+                Err(error) => {
+                    tracing::error!("build records of {}: {error}; this is a bug, they are loaded anew", C::WHAT);
+                    return self.lose_locked(inner);
+                }
+            };
+            match self.partition.append(&batch) {
                 // That it is durable is told by the high watermark.
-                Ok(Ok(_appended)) => drop(inner.outbox.drain(..count)),
-                Ok(Err(AppendError::Busy | AppendError::TooFarAhead)) => return,
-                Ok(Err(AppendError::NotOwner)) => return self.lose_locked(inner),
-                Ok(Err(
+                Ok(_appended) => drop(inner.outbox.drain(..count)),
+                Err(AppendError::Busy | AppendError::TooFarAhead) => return,
+                Err(error @ (AppendError::ProducersAway | AppendError::TooManyProducers)) if producer.is_some() => {
+                    inner.hindrance = Some(error);
+                    return;
+                }
+                // A copy of what was granted when it was stored first; a restore from objects may have lost that.
+                Err(AppendError::Sequence(SequenceError::NeedsGrant { .. })) if producer.is_some() => {
+                    if let Some(ticket) = self.partition.ask_grant(&batch) {
+                        self.partition.answer_grant(ticket, true);
+                    }
+                }
+                Err(AppendError::NotOwner) => return self.lose_locked(inner),
+                Err(
                     error @ (AppendError::Gap { .. }
                     | AppendError::TooLarge { .. }
                     | AppendError::ProducersAway
                     | AppendError::TooManyProducers
                     | AppendError::Sequence(_)),
-                )) => {
+                ) => {
                     tracing::error!("append records of {}: {error}; this is a bug, they are loaded anew", C::WHAT);
-                    return self.lose_locked(inner);
-                }
-                Err(error) => {
-                    tracing::error!("build records of {}: {error}; this is a bug, they are loaded anew", C::WHAT);
                     return self.lose_locked(inner);
                 }
             }
         }
     }
 
-    fn lose_locked(&self, inner: &mut Inner<C>) {
+    pub(super) fn lose_locked(&self, inner: &mut Inner<C>) {
         self.stage.store(LOST, Ordering::Release);
         self.count(inner);
         inner.outgoing = C::Outgoing::default();
@@ -388,7 +432,7 @@ impl<C: Core> Shard<C> {
         if planted!("G2", self.end(inner) == before, false) {
             let nothing = C::nothing();
             inner.log.bytes += nothing.len() as u64;
-            inner.outbox.push_back(nothing);
+            inner.outbox.push_back(OwnRecord::plain(nothing));
             self.flush(broker, inner);
         }
     }
@@ -408,7 +452,7 @@ impl<C: Core> Shard<C> {
     /// Waits until the outbox is empty.
     pub(crate) async fn room(&self, broker: &Shared, deadline: Micros) -> Result<(), Failure> {
         loop {
-            {
+            let hindrance = {
                 let mut inner = lock(&self.inner);
                 self.flush(broker, &mut inner);
                 if !self.is_serving() {
@@ -417,6 +461,11 @@ impl<C: Core> Shard<C> {
                 if inner.outbox.is_empty() {
                     return Ok(());
                 }
+                inner.hindrance.clone()
+            };
+            if let Some(error) = hindrance {
+                self.deal_with(broker, error, deadline).await?;
+                continue;
             }
             let left = deadline.since(broker.clock.now());
             if broker.clock.timeout(left, self.partition.room()).await.is_none() {
@@ -457,14 +506,19 @@ pub(super) fn stops() -> Failure {
     Failure::CoordinatorUnavailable("this broker stops".to_owned())
 }
 
-/// A batch of the broker's own records, dated now.
-fn batch_of<'a>(
-    records: impl Iterator<Item = &'a CoordinatorRecord>,
+/// A batch of the broker's own records, dated now: all of one producer's transaction, or of none.
+pub(super) fn batch_of<'a>(
+    mut records: impl Iterator<Item = &'a OwnRecord>,
     timestamp: i64,
 ) -> Result<CheckedBatch, protocol::record_batch::BatchError> {
-    let add = |builder: BatchBuilder, record: &CoordinatorRecord| {
+    let mut builder = BatchBuilder::new();
+    let first = records.next();
+    if let Some((producer_id, epoch)) = first.and_then(|it| it.producer) {
+        builder = builder.producer(producer_id, epoch, NO_SEQUENCE).transactional();
+    }
+    let add = |builder: BatchBuilder, OwnRecord { record, .. }: &OwnRecord| {
         let (key, value) = (Some(&record.key[..]), record.value.as_deref());
         builder.record(&NewRecord { timestamp, key, value, headers: &[] })
     };
-    records.fold(BatchBuilder::new(), add).build(0).map(CheckedBatch::own)
+    first.into_iter().chain(records).fold(builder, add).build(0).map(CheckedBatch::own)
 }

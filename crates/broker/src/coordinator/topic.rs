@@ -57,6 +57,12 @@ impl OwnTopic {
         topic.partitions.get(number).copied()
     }
 
+    /// The same by its topic's name and its number.
+    pub(crate) fn name_of(&self, image: &Image, key: &str) -> Option<(String, i32)> {
+        let number = i32::try_from(partition_of(self.find(image)?, key)).ok()?;
+        Some((self.name.to_owned(), number))
+    }
+
     /// Makes it where it is not there yet.
     pub(crate) async fn ensure(&self, broker: &Shared) -> Result<(), Failure> {
         if self.find(&broker.store.ledger().image()).is_some() {

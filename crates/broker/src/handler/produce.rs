@@ -5,6 +5,9 @@
 //! is acks=all: there is one durability. acks=0 is not answered, and an error closes the connection, as the client has no other
 //! way to learn of it.
 //!
+//! A batch that begins a transaction in its partition waits in `start` for the transaction's coordinator (`verification`): those of a request
+//! are asked about together.
+//!
 //! Back-pressure, in two steps: while a partition's WAL is filling, answers carry a throttle time ([`stream::Stream::throttle`]); while it is
 //! full, `start` waits for room, which keeps the connection from reading on. Of several logs each lets only so many wait that the producers of
 //! the others have memory left; the rest are told to come again at once.
@@ -18,6 +21,7 @@ use crate::error::Failure;
 use crate::partition::{Appended, Partition};
 use crate::topic_settings::TopicSettings;
 use crate::topics;
+use crate::verification::{self, Client, Transaction, verify};
 use base::TopicId;
 use control_core::{Image, Topic};
 use futures::future::join_all;
@@ -26,10 +30,13 @@ use protocol::messages::produce_request::{PartitionProduceData, ProduceRequest, 
 use protocol::messages::produce_response::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceResponse, TopicProduceResponse,
 };
+use protocol::record_batch;
 use protocol::wire::Records;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
+use stream::{AppendError, SequenceError};
+use world::ClockExt;
 
 /// The value of time and offset fields that have none.
 const NONE: i64 = -1;
@@ -48,11 +55,22 @@ struct Enqueued {
     appended: Appended,
 }
 
+/// A batch that may be appended once its transaction's coordinator says so.
+struct Ungranted {
+    topic: usize,
+    place: usize,
+    /// By which the coordinator knows it.
+    name: (String, i32),
+    partition: Partition,
+    batch: CheckedBatch,
+}
+
 /// What comes of a request: its answer as it is if all that is enqueued becomes durable.
 #[derive(Default)]
 struct Outcome {
     responses: Vec<TopicProduceResponse>,
     enqueued: Vec<Enqueued>,
+    ungranted: Vec<Ungranted>,
     /// Where batches were to be appended; their logs tell how busy they are.
     partitions: Vec<Partition>,
     /// The first refusal.
@@ -79,8 +97,13 @@ pub(crate) async fn start(
     let acks = request.acks;
     // A setting that may change; what it acts on is looked at nowhere but by produces and after them.
     broker.store.set_producer_expiration(broker.live().producer_expiration);
+    let (refused, transaction) = match transaction(&mut request) {
+        Ok(transaction) => (refuse_whole(&request), transaction),
+        Err(failure) => (Some(failure), None),
+    };
     let check = Check {
-        refused: refuse_whole(&request),
+        refused,
+        transaction,
         image: broker.store.ledger().image(),
         patience: Patience { deadline, frame_bytes },
         detach: keeps_too_much(&request, frame_bytes),
@@ -108,6 +131,7 @@ pub(crate) async fn start(
             partition_responses: answers,
         });
     }
+    append_granted(&broker, &check, version, &mut outcome).await;
     async move {
         let enqueued = std::mem::take(&mut outcome.enqueued).into_iter();
         let waits = enqueued.map(async |it| (it.topic, it.place, confirm(&broker, it.appended, deadline).await));
@@ -137,6 +161,8 @@ pub(crate) async fn start(
 struct Check {
     /// The request as a whole can't be served.
     refused: Option<Failure>,
+    /// The one that batches of it are part of.
+    transaction: Option<Transaction>,
     image: Arc<Image>,
     patience: Patience,
     /// Copy batches out of the frame.
@@ -147,10 +173,25 @@ fn refuse_whole(request: &ProduceRequest) -> Option<Failure> {
     if !matches!(request.acks, -1..=1) {
         return Some(Failure::InvalidAcks(request.acks));
     }
-    request
-        .transactional_id
-        .as_ref()
-        .map(|_| Failure::InvalidRecord("transactions arrive in a later version".to_owned()))
+    None
+}
+
+/// The transaction that the request's batches are part of, if some are. As in Kafka, an id alone makes no transaction, and there is one
+/// producer.
+fn transaction(request: &mut ProduceRequest) -> Result<Option<Transaction>, Failure> {
+    let mut found: Option<(i64, i16)> = None;
+    for data in request.topic_data.iter().flat_map(|topic| &topic.partition_data) {
+        // What is no batch is told so later.
+        let batch = data.records.as_ref().and_then(|records| record_batch::only_batch(records).ok());
+        let Some(batch) = batch.filter(|it| it.is_transactional() && it.has_producer_id()) else { continue };
+        let producer = (batch.producer_id(), batch.producer_epoch());
+        if *found.get_or_insert(producer) != producer {
+            return Err(Failure::SeveralProducers);
+        }
+    }
+    let Some((producer_id, producer_epoch)) = found else { return Ok(None) };
+    let transactional_id = request.transactional_id.take().ok_or(Failure::NoTransactionalId)?;
+    Ok(Some(Transaction { transactional_id, producer_id, producer_epoch }))
 }
 
 /// A stored batch shares the memory of its request's frame. Where the batches are less than half of the frame, that would keep
@@ -174,34 +215,55 @@ async fn enqueue(
         Some(refused) => Err(refused.clone()),
         None => check_partition(broker, (check, checking), topic, data).await,
     };
-    let mut log_start_offset = NONE;
-    let appended = match checked {
-        Ok((mut partition, batch)) => {
-            log_start_offset = partition.log_start().to_kafka();
-            let enqueue = |partition: &Partition| partition.append(&batch);
-            let appended = appending::append(broker, &mut partition, check.patience, enqueue).await;
-            outcome.partitions.push(partition);
-            appended.map(|appended| (batch.stamped(), appended))
-        }
-        Err(failure) => Err(failure),
+    let (mut partition, batch) = match checked {
+        Ok(checked) => checked,
+        Err(failure) => return outcome.refuse(&topic.name, index, NONE, failure),
     };
-    match appended {
-        Ok((stamped, appended)) => {
-            // Kafka answers a repeat with the original's time, also where it is the producer's.
-            let stamped = appended.repeats.or(stamped);
-            let base_offset = appended.base.to_kafka();
-            outcome.enqueued.push(Enqueued { topic: topic_place, place, appended });
-            PartitionProduceResponse {
-                index,
-                error_code: ErrorCode::None.number(),
-                base_offset,
-                // A repeat's original may have no time.
-                log_append_time_ms: stamped.map_or(NONE, |stamp| stamp.0.max(NONE)),
-                log_start_offset,
-                ..PartitionProduceResponse::default()
+    let enqueue = |partition: &Partition| partition.append(&batch);
+    let appended = appending::append(broker, &mut partition, check.patience, enqueue).await;
+    let needs_grant = matches!(appended, Err(Failure::Append(AppendError::Sequence(SequenceError::NeedsGrant { .. }))));
+    if needs_grant && let Ok(found) = topics::find(&check.image, &topic.name, topic.topic_id.into()) {
+        let name = (found.name.clone(), index);
+        outcome.ungranted.push(Ungranted { topic: topic_place, place, name, partition, batch });
+        return PartitionProduceResponse { index, ..PartitionProduceResponse::default() };
+    }
+    outcome.tell((topic_place, place), (&topic.name, index), (partition, batch), appended)
+}
+
+/// Asks the transaction's coordinator about the batches that begin it in their partitions, and appends those that it grants. What ends or
+/// begins a transaction meanwhile makes the answer worthless: then it is asked anew.
+async fn append_granted(broker: &Shared, check: &Check, version: i16, outcome: &mut Outcome) {
+    let client = Client::of_produce(version);
+    let Some(transaction) = &check.transaction else { return };
+    while !outcome.ungranted.is_empty() {
+        let asked: Vec<_> = std::mem::take(&mut outcome.ungranted);
+        let tickets: Vec<_> = asked.iter().map(|it| it.partition.ask_grant(&it.batch)).collect();
+        let names = asked.iter().map(|it| it.name.clone()).collect();
+        let left = check.patience.deadline.since(broker.clock.now());
+        let codes = broker.clock.timeout(left, verify(broker, transaction, names, client)).await.unwrap_or_default();
+        for (mut it, ticket) in asked.into_iter().zip(tickets) {
+            let granted = verification::granted(&codes, &it.name, client);
+            if let Some(ticket) = ticket {
+                it.partition.answer_grant(ticket, granted.is_ok());
             }
+            let appended = match granted {
+                Ok(()) => {
+                    let enqueue = |partition: &Partition| partition.append(&it.batch);
+                    appending::append(broker, &mut it.partition, check.patience, enqueue).await
+                }
+                Err(failure) => Err(failure),
+            };
+            let is_worthless =
+                matches!(appended, Err(Failure::Append(AppendError::Sequence(SequenceError::NeedsGrant { .. }))));
+            if is_worthless && broker.clock.now() < check.patience.deadline {
+                outcome.ungranted.push(it);
+                continue;
+            }
+            let (topic, place) = (it.topic, it.place);
+            let name = outcome.responses[topic].name.clone();
+            let told = outcome.tell((topic, place), (&name, it.name.1), (it.partition, it.batch), appended);
+            outcome.responses[topic].partition_responses[place] = told;
         }
-        Err(failure) => outcome.refuse(&topic.name, index, log_start_offset, failure),
     }
 }
 
@@ -228,6 +290,35 @@ async fn check_partition(
 }
 
 impl Outcome {
+    /// The answer for a partition whose batch was looked at, if what is enqueued becomes durable.
+    fn tell(
+        &mut self,
+        (topic_place, place): (usize, usize),
+        (topic, index): (&str, i32),
+        (partition, batch): (Partition, CheckedBatch),
+        appended: Result<Appended, Failure>,
+    ) -> PartitionProduceResponse {
+        let log_start_offset = partition.log_start().to_kafka();
+        self.partitions.push(partition);
+        let appended = match appended {
+            Ok(appended) => appended,
+            Err(failure) => return self.refuse(topic, index, log_start_offset, failure),
+        };
+        // Kafka answers a repeat with the original's time, also where it is the producer's.
+        let stamped = appended.repeats.or(batch.stamped());
+        let base_offset = appended.base.to_kafka();
+        self.enqueued.push(Enqueued { topic: topic_place, place, appended });
+        PartitionProduceResponse {
+            index,
+            error_code: ErrorCode::None.number(),
+            base_offset,
+            // A repeat's original may have no time.
+            log_append_time_ms: stamped.map_or(NONE, |stamp| stamp.0.max(NONE)),
+            log_start_offset,
+            ..PartitionProduceResponse::default()
+        }
+    }
+
     /// The answer for a partition whose batch is not there.
     fn refuse(&mut self, topic: &str, index: i32, log_start_offset: i64, failure: Failure) -> PartitionProduceResponse {
         self.refusal.get_or_insert_with(|| format!("produce with acks=0 to '{topic}' partition {index}: {failure}"));

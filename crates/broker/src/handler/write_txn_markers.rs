@@ -4,10 +4,12 @@
 //! durable, or is found to be there already (rules F-2 and F-3). Markers for one partition are written in the order of the request;
 //! partitions do not wait for each other.
 //!
-//! Leaves to others: what is a repeat (the stream), what an offset topic's partition does with a marker (its coordinator).
+//! A marker for a partition of `__consumer_offsets` goes to its groups, whose offsets it makes count or drops (`coordinator`). Leaves to others:
+//! what is a repeat (the stream).
 
 use crate::appending::{self, Patience};
 use crate::checks::in_steps;
+use crate::coordinator::{OFFSETS, Shard};
 use crate::end_marker::EndMarker;
 use crate::error::Failure;
 use crate::partition::{Appended, Partition};
@@ -15,6 +17,7 @@ use crate::topic_settings::TopicSettings;
 use crate::{Shared, topics};
 use base::TopicId;
 use control_core::{Image, Topic};
+use coordinator_core::Groups;
 use futures::future::join_all;
 use futures::stream::StreamExt;
 use protocol::error_code::ErrorCode;
@@ -92,35 +95,76 @@ async fn write_to(
     (name, index): (&str, i32),
     markers: Vec<Result<EndMarker, Failure>>,
 ) -> Vec<ErrorCode> {
-    let patience =
-        Patience { deadline: broker.clock.now().plus(broker.options.produce_wait_max), frame_bytes: MARKER_BYTES };
-    let mut appended = Vec::with_capacity(markers.len());
-    match find(broker, image, name, index) {
-        Ok((topic, mut partition)) => {
-            let settings = TopicSettings::of(&topic.configs, &broker.live.at(image));
+    let target = match find(broker, image, name, index).await {
+        Ok(target) => target,
+        Err(failure) => return markers.iter().map(|_| failure.code()).collect(),
+    };
+    match target {
+        Target::Groups(shard) => {
+            let mut codes = Vec::with_capacity(markers.len());
             for marker in markers {
-                appended.push(append(broker, &mut partition, patience, (marker, &settings)).await);
+                let ended = match marker {
+                    Ok(marker) => shard.end_transaction(broker, &marker).await.map_err(not_ready),
+                    Err(failure) => Err(failure),
+                };
+                codes.push(code_of(ended));
             }
+            codes
         }
-        Err(failure) => appended.extend(markers.iter().map(|_| Err(failure.clone()))),
+        Target::Plain(topic, partition) => write_plain(broker, image, (topic, partition), markers).await,
     }
-    join_all(appended.into_iter().map(async |appended| {
-        let confirmed = match appended {
-            Ok(appended) => appending::confirm(broker, appended, patience.deadline).await,
-            Err(failure) => Err(failure),
-        };
-        confirmed.map_or_else(|failure| failure.code(), |()| ErrorCode::None)
-    }))
-    .await
 }
 
-fn find<'a>(broker: &Shared, image: &'a Image, name: &str, index: i32) -> Result<(&'a Topic, Partition), Failure> {
-    let topic = topics::find(image, name, TopicId::default())?;
-    if topic.internal {
-        return Err(Failure::NotLeader);
+async fn write_plain(
+    broker: &Shared,
+    image: &Image,
+    (topic, mut partition): (&Topic, Partition),
+    markers: Vec<Result<EndMarker, Failure>>,
+) -> Vec<ErrorCode> {
+    let deadline = broker.clock.now().plus(broker.options.produce_wait_max);
+    let patience = Patience { deadline, frame_bytes: MARKER_BYTES };
+    let settings = TopicSettings::of(&topic.configs, &broker.live.at(image));
+    let mut appended = Vec::with_capacity(markers.len());
+    for marker in markers {
+        appended.push(append(broker, &mut partition, patience, (marker, &settings)).await);
     }
+    let confirmed = appended.into_iter().map(async |appended| match appended {
+        Ok(appended) => code_of(appending::confirm(broker, appended, deadline).await),
+        Err(failure) => failure.code(),
+    });
+    join_all(confirmed).await
+}
+
+/// Coordinators of transactions don't expect those of groups to be away: this code makes them come again, as in Kafka.
+fn not_ready(failure: Failure) -> Failure {
+    match failure.code() {
+        ErrorCode::NotCoordinator | ErrorCode::CoordinatorNotAvailable | ErrorCode::CoordinatorLoadInProgress => {
+            Failure::NotLeader
+        }
+        _ => failure,
+    }
+}
+
+fn code_of(outcome: Result<(), Failure>) -> ErrorCode {
+    outcome.map_or_else(|failure| failure.code(), |()| ErrorCode::None)
+}
+
+/// Where a marker goes.
+enum Target<'a> {
+    Plain(&'a Topic, Partition),
+    Groups(Arc<Shard<Groups>>),
+}
+
+async fn find<'a>(broker: &Shared, image: &'a Image, name: &str, index: i32) -> Result<Target<'a>, Failure> {
+    let topic = topics::find(image, name, TopicId::default())?;
     let id = topics::stream_of(topic, index)?;
-    Ok((topic, broker.partitions.owned(id).ok_or(Failure::NotLeader)?))
+    if topic.name == OFFSETS.name {
+        return broker.coordinators.shard_at(broker, id).await.map(Target::Groups).map_err(not_ready);
+    }
+    if topic.internal {
+        return Err(Failure::InvalidTopic(format!("'{name}' has no part in transactions")));
+    }
+    Ok(Target::Plain(topic, broker.partitions.owned(id).ok_or(Failure::NotLeader)?))
 }
 
 async fn append(
