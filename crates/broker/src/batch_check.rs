@@ -1,7 +1,7 @@
 //! Whether a produced batch may be stored, and its bytes once it has its offsets.
 //!
 //! Called by `handler::produce`. Checked: what the protocol demands of a produced batch (exactly one, format 2,
-//! length, checksum, counts), timestamps within the topic's bounds, that it is of no kind that is not served yet, and that its
+//! length, checksum, counts), timestamps within the topic's bounds, that it is of no kind that only brokers write, and that its
 //! records are there and are numbered from 0 on. Compressed ones are decompressed for that: a batch whose records are not what
 //! its header says would be acknowledged, and no consumer would ever pass it. Where the topic has a `compression.type` of its own, the
 //! records are then compressed like that. What clients from before Kafka 0.11 send becomes a batch first. How much of the worker all that takes is
@@ -131,9 +131,6 @@ fn check_kind(batch: &RecordBatch) -> Result<(), Failure> {
     if batch.is_log_append_time() {
         return Err(Failure::InvalidTimestamp("producers can't send batches with LogAppendTime".to_owned()));
     }
-    if batch.is_transactional() {
-        return Err(Failure::InvalidRecord("transactions arrive in a later version".to_owned()));
-    }
     Ok(())
 }
 
@@ -222,6 +219,11 @@ impl CheckedBatch {
         CheckedBatch { batch, records, stamped: None, arrived: UnixMillis(0), detached: false }
     }
 
+    /// The same with the broker's time in place of its own, where there is one.
+    pub(crate) fn stamped_with(self, stamped: Option<UnixMillis>) -> CheckedBatch {
+        CheckedBatch { stamped, ..self }
+    }
+
     /// How many offsets and records it has.
     pub(crate) fn records(&self) -> u32 {
         self.records
@@ -234,7 +236,7 @@ impl CheckedBatch {
             producer_epoch: self.batch.producer_epoch(),
             first_sequence: self.batch.base_sequence(),
             last_sequence: last_sequence(self.batch.base_sequence(), self.records),
-            kind: BatchKind::Plain,
+            kind: if self.batch.is_transactional() { BatchKind::Transactional } else { BatchKind::Plain },
         })
     }
 

@@ -66,6 +66,11 @@ impl Work {
         }
     }
 
+    /// Until when it waits for its turn.
+    pub(crate) fn deadline(&self) -> Micros {
+        self.deadline
+    }
+
     fn count_decompressed(&mut self, bytes: usize) {
         self.decompressed = self.decompressed.saturating_sub(bytes);
     }

@@ -9,10 +9,12 @@ use crate::answer::{Answer, Held};
 use crate::error::Failure;
 use crate::frame::Frame;
 use crate::handler::{
-    alter_configs, api_versions, create_partitions, create_topics, delete_groups, delete_records, delete_topics,
-    describe_cluster, describe_configs, describe_groups, describe_log_dirs, describe_topic_partitions, fetch,
-    find_coordinator, heartbeat, init_producer_id, join_group, leave_group, list_groups, list_offsets, metadata,
-    offset_commit, offset_delete, offset_fetch, offset_for_leader_epoch, produce, sync_group,
+    add_offsets_to_txn, add_partitions_to_txn, alter_configs, api_versions, create_partitions, create_topics,
+    delete_groups, delete_records, delete_topics, describe_cluster, describe_configs, describe_groups,
+    describe_log_dirs, describe_producers, describe_topic_partitions, describe_transactions, end_txn, fetch,
+    find_coordinator, heartbeat, init_producer_id, join_group, leave_group, list_groups, list_offsets,
+    list_transactions, metadata, offset_commit, offset_delete, offset_fetch, offset_for_leader_epoch, produce,
+    sync_group, txn_offset_commit, write_txn_markers,
 };
 use crate::hello::START_CLIENT_ID;
 use crate::memory::{self, FrameMemory, SMALL_ANSWER_BYTES_MAX};
@@ -212,7 +214,6 @@ async fn handle(broker: &Shared, request: Request) -> Result<Answer, Unserved> {
         ApiKey::DescribeTopicPartitions => {
             reply.encode_held(describe_topic_partitions::handle(broker, reply.body(frame)?).await, &mut held)
         }
-        ApiKey::InitProducerId => reply.encode(&init_producer_id::handle(broker, reply.body(frame)?).await),
         ApiKey::ApiVersions if frame.header.client_id.as_deref() == Some(START_CLIENT_ID) => {
             broker.said_hello.notify_one();
             reply.encode(&api_versions::handle(broker, &reply.body(frame)?, version))
@@ -224,9 +225,37 @@ async fn handle(broker: &Shared, request: Request) -> Result<Answer, Unserved> {
             reply.version = 0;
             reply.encode(&api_versions::unserved_version())
         }
-        other => Err(Unserved::Api(other)),
+        _ => handle_transactional(broker, &reply, frame, &mut held).await,
     };
     Ok(Answer::new(rope?.into_pieces(), held))
+}
+
+/// The part of it that is about producers and their transactions.
+async fn handle_transactional(
+    broker: &Shared,
+    reply: &Reply,
+    frame: RequestFrame,
+    held: &mut Held,
+) -> Result<Rope, Unserved> {
+    let version = reply.version;
+    match reply.key {
+        ApiKey::InitProducerId => reply.encode(&init_producer_id::handle(broker, reply.body(frame)?, version).await),
+        ApiKey::AddPartitionsToTxn => {
+            reply.encode(&add_partitions_to_txn::handle(broker, reply.body(frame)?, version).await)
+        }
+        ApiKey::AddOffsetsToTxn => reply.encode(&add_offsets_to_txn::handle(broker, reply.body(frame)?, version).await),
+        ApiKey::EndTxn => reply.encode(&end_txn::handle(broker, reply.body(frame)?, version).await),
+        ApiKey::WriteTxnMarkers => reply.encode(&write_txn_markers::handle(broker, reply.body(frame)?).await),
+        ApiKey::TxnOffsetCommit => reply.encode(&txn_offset_commit::handle(broker, reply.body(frame)?, version).await),
+        ApiKey::DescribeProducers => reply.encode(&describe_producers::handle(broker, reply.body(frame)?).await),
+        ApiKey::DescribeTransactions => {
+            reply.encode_held(describe_transactions::handle(broker, reply.body(frame)?).await, held)
+        }
+        ApiKey::ListTransactions => {
+            reply.encode_held(list_transactions::handle(broker, reply.body(frame)?).await, held)
+        }
+        other => Err(Unserved::Api(other)),
+    }
 }
 
 /// What an answer repeats of its request.

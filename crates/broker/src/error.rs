@@ -3,10 +3,11 @@
 //! The match is exhaustive on purpose: which failure looks like what to a client is a contract. Retriable where asking again,
 //! here or at another broker, can help; the code says which.
 
+use crate::verification::Client;
 use base::Offset;
 use control::LedgerError;
 use control_core::Refusal;
-use coordinator_core::GroupError;
+use coordinator_core::{GroupError, TransactionError};
 use protocol::error_code::ErrorCode;
 use protocol::record_batch::BatchError;
 use stream::{AppendError, ReadError, SequenceError};
@@ -83,9 +84,6 @@ pub(crate) enum Failure {
     /// Bytes that are no batch, or not one that producers may send.
     #[error("{0}")]
     Batch(#[from] BatchError),
-    /// A well-formed batch that clients may not send.
-    #[error("{0}")]
-    InvalidRecord(String),
     #[error("{0}")]
     InvalidTimestamp(String),
     /// Some records of a batch may not be there, so none of it is: the first of them, by their place in the batch.
@@ -104,13 +102,24 @@ pub(crate) enum Failure {
     /// What a group refuses.
     #[error("{0}")]
     Group(#[from] GroupError),
-    #[error("this broker is not the group's coordinator")]
+    /// What a transaction's coordinator refuses.
+    #[error("{0}")]
+    Transaction(#[from] TransactionError),
+    #[error("this broker is not the coordinator")]
     NotCoordinator,
-    #[error("the group is being loaded")]
+    #[error("the coordinator is being loaded")]
     CoordinatorLoading,
     /// The coordinator can't answer now; the text says why.
     #[error("{0}")]
     CoordinatorUnavailable(String),
+    /// A transaction's coordinator does not say that the partition is part of it; this is what it says.
+    #[error("{}", unverified(*told))]
+    Unverified { told: ErrorCode, client: Client },
+    /// A batch of a transaction whose id the request does not name.
+    #[error("the request has a batch of a transaction and names no transactional id")]
+    NoTransactionalId,
+    #[error("Transactional records contained more than one producer ID")]
+    SeveralProducers,
     #[error("{0}")]
     Append(#[from] AppendError),
     #[error("{0}")]
@@ -159,22 +168,60 @@ impl Failure {
             Failure::TimedOut | Failure::TooMuchToCheck => ErrorCode::RequestTimedOut,
             Failure::OffsetOutOfRange => ErrorCode::OffsetOutOfRange,
             Failure::Batch(error) => error.error_code(),
-            Failure::InvalidRecord(_) => ErrorCode::InvalidRecord,
             Failure::InvalidTimestamp(_) | Failure::Records { is_out_of_time: true, .. } => ErrorCode::InvalidTimestamp,
             Failure::Records { is_out_of_time: false, .. } => ErrorCode::InvalidRecord,
             Failure::CoordinatorUnavailable(_) => ErrorCode::CoordinatorNotAvailable,
             Failure::Group(error) => of_group(*error),
+            Failure::Transaction(error) => of_transaction(*error),
             Failure::NotCoordinator => ErrorCode::NotCoordinator,
             Failure::CoordinatorLoading => ErrorCode::CoordinatorLoadInProgress,
             Failure::MismatchedEndpointType(_) => ErrorCode::MismatchedEndpointType,
             Failure::UnsupportedEndpointType(_) => ErrorCode::UnsupportedEndpointType,
             Failure::NotServedYet(_) | Failure::UnsupportedVersion(_) => ErrorCode::UnsupportedVersion,
+            Failure::Unverified { told, client } => of_verification(*told, *client),
+            Failure::NoTransactionalId => ErrorCode::TransactionalIdAuthorizationFailed,
+            Failure::SeveralProducers => ErrorCode::InvalidProducerIdMapping,
             Failure::Append(error) => of_append(error),
             Failure::Read(error) => of_read(error),
             Failure::Ledger(error) => of_ledger(error),
             Failure::Refused(refusal) => of_refusal(refusal),
             Failure::Unexpected(_) => ErrorCode::UnknownServerError,
         }
+    }
+}
+
+/// In Kafka's words.
+fn unverified(told: ErrorCode) -> String {
+    match told {
+        ErrorCode::InvalidTxnState => "Partition was not added to the transaction".to_owned(),
+        told => format!("Unable to verify the partition has been added to the transaction. Underlying error: {told:?}"),
+    }
+}
+
+/// As Kafka translates them (KIP-890): errors of the coordinator are turned into ones that a client of that age retries, or gives up by.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the other codes mean the same to a producer as to a coordinator")]
+fn of_verification(told: ErrorCode, client: Client) -> ErrorCode {
+    match told {
+        ErrorCode::ProducerFenced => ErrorCode::InvalidProducerEpoch,
+        ErrorCode::TransactionAbortable if client == Client::Naming => ErrorCode::InvalidTxnState,
+        ErrorCode::ConcurrentTransactions if client == Client::Adding => told,
+        ErrorCode::ConcurrentTransactions
+        | ErrorCode::NetworkException
+        | ErrorCode::CoordinatorLoadInProgress
+        | ErrorCode::CoordinatorNotAvailable
+        | ErrorCode::NotCoordinator => ErrorCode::NotEnoughReplicas,
+        told => told,
+    }
+}
+
+/// The same for offsets, whose clients ask their group's coordinator again (KIP-890).
+#[expect(clippy::wildcard_enum_match_arm, reason = "the other codes mean the same to a producer as to a coordinator")]
+pub(crate) fn unverified_offsets(told: ErrorCode, client: Client) -> ErrorCode {
+    match told {
+        ErrorCode::ProducerFenced => ErrorCode::InvalidProducerEpoch,
+        ErrorCode::TransactionAbortable if client == Client::Naming => ErrorCode::InvalidTxnState,
+        ErrorCode::NetworkException => ErrorCode::CoordinatorLoadInProgress,
+        told => told,
     }
 }
 
@@ -222,6 +269,25 @@ fn of_group(error: GroupError) -> ErrorCode {
         GroupError::UnsupportedAssignor => ErrorCode::UnsupportedAssignor,
         GroupError::InvalidRegex => ErrorCode::InvalidRegularExpression,
         GroupError::NeedsMemberEpochs => ErrorCode::UnsupportedVersion,
+    }
+}
+
+fn of_transaction(error: TransactionError) -> ErrorCode {
+    match error {
+        TransactionError::InvalidRequest => ErrorCode::InvalidRequest,
+        TransactionError::InvalidTimeout => ErrorCode::InvalidTransactionTimeout,
+        TransactionError::TwoPhaseCommitDisabled => ErrorCode::TransactionalIdAuthorizationFailed,
+        TransactionError::KeepsNoPrepared => ErrorCode::UnsupportedVersion,
+        TransactionError::UnknownProducer => ErrorCode::InvalidProducerIdMapping,
+        TransactionError::Fenced => ErrorCode::ProducerFenced,
+        TransactionError::InvalidEpoch => ErrorCode::InvalidProducerEpoch,
+        TransactionError::Concurrent => ErrorCode::ConcurrentTransactions,
+        TransactionError::InvalidState => ErrorCode::InvalidTxnState,
+        TransactionError::NotInTransaction => ErrorCode::TransactionAbortable,
+        TransactionError::NotFound => ErrorCode::TransactionalIdNotFound,
+        // There is room again when transactions are complete and ids expire.
+        TransactionError::NoRoom => ErrorCode::CoordinatorNotAvailable,
+        TransactionError::RecordTooLarge | TransactionError::NeedsProducerId => ErrorCode::UnknownServerError,
     }
 }
 

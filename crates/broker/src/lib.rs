@@ -11,6 +11,7 @@ mod answer;
 mod answer_bounds;
 mod answer_size;
 mod answer_writer;
+mod appending;
 mod authorized;
 mod batch_check;
 mod checks;
@@ -19,6 +20,7 @@ mod complaints;
 mod connection;
 mod coordinator;
 mod dispatch;
+mod end_marker;
 mod error;
 mod fetch_session;
 mod flat_names;
@@ -41,12 +43,14 @@ mod time_index;
 mod topic_name;
 mod topic_settings;
 mod topics;
+mod transactions;
 mod uuid;
+mod verification;
 mod waiter;
 mod wals;
 
 pub use cleaner::CleanerUse;
-pub use coordinator_core::GroupOptions;
+pub use coordinator_core::{GroupOptions, TransactionOptions};
 pub use hello::START_CLIENT_ID;
 pub use options::{BrokerOptions, CleanerOptions, Cleaning, CleanupPolicy};
 pub use topic_name::{check as check_topic_name, is_internal as is_internal_topic};
@@ -61,7 +65,9 @@ use crate::memory::{AnswerMemory, RequestMemory};
 use crate::partition::Partitions;
 use crate::producer_ids::ProducerIds;
 use crate::topics::Creating;
+use crate::transactions::Peers;
 use base::NodeId;
+use coordinator_core::{Groups, Transactions};
 use std::sync::Arc;
 use std::time::Duration;
 use stream::Store;
@@ -90,7 +96,10 @@ struct Shared {
     store: Store,
     partitions: Partitions,
     producer_ids: ProducerIds,
-    coordinators: Coordinators,
+    coordinators: Coordinators<Groups>,
+    transactions: Coordinators<Transactions>,
+    /// Other brokers, for what coordinators and partitions have to tell each other.
+    peers: Peers,
     connections: Connections,
     frames: FrameLimits,
     answer_memory: AnswerMemory,
@@ -128,6 +137,8 @@ impl Broker {
             producer_ids: ProducerIds::default(),
             store,
             coordinators: Coordinators::new(),
+            transactions: Coordinators::new(),
+            peers: Peers::new(world.clone()),
             connections: Connections::default(),
             frames: FrameLimits {
                 memory: RequestMemory::new(options.requests_bytes_max, options.request_bytes_max, logs),
@@ -152,7 +163,8 @@ impl Broker {
         clock.spawn("accept", Box::pin(listener::accept(shared.clone(), listener)));
         clock.spawn("idle connections", Box::pin(listener::sweep(shared.clone())));
         clock.spawn("hello", Box::pin(hello::run(shared.clone())));
-        clock.spawn("groups", Box::pin(coordinator::run(shared.clone())));
+        clock.spawn("groups", Box::pin(coordinator::run::<Groups>(shared.clone())));
+        clock.spawn("transactions", Box::pin(coordinator::run::<Transactions>(shared.clone())));
         clock.spawn("retention", Box::pin(retention::run(shared.clone())));
         clock.spawn("cleaner", Box::pin(cleaner::run(shared.clone())));
         Arc::new(Broker { shared })

@@ -3,7 +3,7 @@
 //! Every bound has a name that ends in `_max`; the simulator makes them tiny.
 
 use crate::batch_check::DECOMPRESSED_BYTES_MAX;
-use coordinator_core::GroupOptions;
+use coordinator_core::{GroupOptions, TransactionOptions};
 use protocol::record_batch::Compression;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -107,6 +107,19 @@ pub struct BrokerOptions {
     pub offsets_check_period: Duration,
     /// The longest that a change of a group waits to become durable (`offsets.commit.timeout.ms`).
     pub group_wait_max: Duration,
+    /// Bounds and periods of transactions.
+    pub transactions: TransactionOptions,
+    /// Bytes of memory for all transactional ids, about. Their logs are bounded and written as those of groups are, their changes
+    /// wait as long.
+    pub transactions_bytes_max: usize,
+    /// Partitions of `__transaction_state` when it is made (`transaction.state.log.num.partitions`).
+    pub transactions_topic_partitions: i32,
+    /// How often it is looked for transactional ids that have expired (`transaction.remove.expired.transaction.cleanup.interval.ms`).
+    pub transactions_check_period: Duration,
+    /// Between two attempts to add a partition to a transaction, for its leader (`add.partitions.to.txn.retry.backoff.ms`).
+    pub add_partitions_pause: Duration,
+    /// How long that is tried (`add.partitions.to.txn.retry.backoff.max.ms`).
+    pub add_partitions_wait_max: Duration,
     /// How long a producer's last sequence numbers are remembered after its last batch (`producer.id.expiration.ms`).
     pub producer_expiration: Duration,
     /// The longest that [`crate::Broker::stop`] waits for requests in flight.
@@ -286,6 +299,12 @@ impl Default for BrokerOptions {
             offsets_topic_partitions: 50,
             offsets_check_period: Duration::from_secs(600),
             group_wait_max: Duration::from_secs(5),
+            transactions: TransactionOptions::default(),
+            transactions_bytes_max: 64 * MIB,
+            transactions_topic_partitions: 50,
+            transactions_check_period: Duration::from_secs(3600),
+            add_partitions_pause: Duration::from_millis(20),
+            add_partitions_wait_max: Duration::from_millis(100),
             producer_expiration: Duration::from_secs(24 * 3600),
             stop_wait_max: Duration::from_secs(3),
             given: BTreeMap::new(),

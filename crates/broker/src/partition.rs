@@ -9,14 +9,15 @@
 //! (`handler::produce`, `waiter`), and which batches of an idempotent producer are repeats (the stream).
 
 use crate::batch_check::CheckedBatch;
+use crate::end_marker::EndMarker;
 use crate::error::Failure;
 use base::{Offset, OffsetRange, StreamId, UnixMillis};
 use control_core::Image;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use stream::{AbortedTransaction, Blocks, Forgotten, ProducerDelta, ProducerTold, Rewrite, Scan, StoredPart, Ticket};
 use stream::{AppendError, Confirmation, Greatest, NumberedBatch, ReadBatches, ReadError, Store, Stream};
-use stream::{Blocks, Rewrite, Scan, StoredPart};
 use tokio::sync::watch;
 use world::lock;
 
@@ -80,6 +81,21 @@ impl Appended {
 impl Partition {
     /// Gives the batch its offsets and enqueues it; never waits.
     pub(crate) fn append(&self, batch: &CheckedBatch) -> Result<Appended, AppendError> {
+        self.append_by(batch, (batch.producer(), false), Stream::append)
+    }
+
+    /// The same of a transaction's marker, which was built by [`EndMarker::batch`].
+    pub(crate) fn append_marker(&self, marker: &EndMarker, batch: &CheckedBatch) -> Result<Appended, AppendError> {
+        let append = |stream: &Stream, numbered| stream.append_marker(numbered, marker.rule);
+        self.append_by(batch, (Some(marker.delta()), true), append)
+    }
+
+    fn append_by(
+        &self,
+        batch: &CheckedBatch,
+        (producer, control): (Option<ProducerDelta>, bool),
+        append: impl FnOnce(&Stream, NumberedBatch) -> Result<stream::Appended, AppendError>,
+    ) -> Result<Appended, AppendError> {
         let _numbering = lock(&self.numbering);
         let base = self.stream.next();
         let numbered = NumberedBatch {
@@ -87,10 +103,10 @@ impl Partition {
             bytes: batch.numbered(base, self.stream.epoch()),
             records: batch.records(),
             max_timestamp: batch.max_timestamp(),
-            producer: batch.producer(),
-            control: false,
+            producer,
+            control,
         };
-        Ok(match self.stream.append(numbered)? {
+        Ok(match append(&self.stream, numbered)? {
             stream::Appended::Enqueued(confirmation) => {
                 Appended { base, repeats: None, confirms: Confirms::New(confirmation) }
             }
@@ -100,6 +116,17 @@ impl Partition {
                 confirms: Confirms::Repeat(self.stream.clone(), original.next()),
             },
         })
+    }
+
+    /// The batch was refused since nobody has said that its transaction is in this partition: what to answer with. `None`: what producers
+    /// wrote is not in memory, so that it will be refused for another reason.
+    pub(crate) fn ask_grant(&self, batch: &CheckedBatch) -> Option<Ticket> {
+        self.stream.ask_grant(&batch.producer()?)
+    }
+
+    /// The transaction's coordinator has answered. Where the question is worthless by now, the batch is refused again.
+    pub(crate) fn answer_grant(&self, ticket: Ticket, is_granted: bool) {
+        let _is_of_use = self.stream.answer_grant(ticket, is_granted);
     }
 
     /// Waits until its log has room again.
@@ -160,9 +187,27 @@ impl Partition {
         self.stream.next()
     }
 
-    /// What consumers may see ends here. The last stable offset is the same while there are no transactions.
+    /// What consumers may see ends here; what those may see who read decided records only, at [`Partition::last_stable`].
     pub(crate) fn high_watermark(&self) -> Offset {
         self.stream.confirmed()
+    }
+
+    /// Below it all transactions are decided. `None`: what producers wrote is not in memory ([`Partition::load_producers`]). Changes with
+    /// the high watermark only.
+    pub(crate) fn last_stable(&self) -> Option<Offset> {
+        // Records of an open transaction may have been deleted.
+        self.stream.last_stable().map(|stable| stable.max(self.log_start()))
+    }
+
+    /// The aborted transactions that a reader of `range` must pass over; asked before it reads. `None` as with
+    /// [`Partition::last_stable`].
+    pub(crate) fn aborted(&self, range: OffsetRange) -> Option<Result<Vec<AbortedTransaction>, Forgotten>> {
+        self.stream.aborted(range)
+    }
+
+    /// The producers that are known, at most so many. `None` as with [`Partition::last_stable`].
+    pub(crate) fn producers(&self, count: usize) -> Option<Vec<ProducerTold>> {
+        self.stream.producers(count)
     }
 
     pub(crate) fn watch_high_watermark(&self) -> watch::Receiver<Offset> {
@@ -210,6 +255,16 @@ impl Partition {
             return Ok(ReadBatches { next: from, ..ReadBatches::default() });
         }
         self.stream.read(from, bytes_max).await
+    }
+
+    /// The same of what begins below `below`.
+    pub(crate) async fn read_below(
+        &self,
+        from: Offset,
+        below: Offset,
+        bytes_max: usize,
+    ) -> Result<ReadBatches, ReadError> {
+        self.stream.read_below(from, below, bytes_max).await
     }
 
     /// Where reading on meets the first batch with a timestamp of at least `target`.

@@ -40,8 +40,8 @@ type Stream = Box<dyn world::Connection>;
 /// An answer that is under way.
 pub(crate) type Pending<R> = BoxFuture<'static, Result<<R as Request>::Response, ClientError>>;
 
-/// An open connection.
-pub(crate) struct Connection {
+/// An open connection to one broker, for those who know which one to ask.
+pub struct Connection {
     world: World,
     client_id: String,
     versions: Versions,
@@ -82,7 +82,10 @@ impl Life {
 
 impl Connection {
     /// Connects and asks which versions the broker serves.
-    pub(crate) async fn open(world: &World, options: &ClientOptions, address: &str) -> Result<Connection, ClientError> {
+    ///
+    /// # Errors
+    /// It can't be reached within [`ClientOptions::connect_within`], or does not speak Kafka's protocol.
+    pub async fn open(world: &World, options: &ClientOptions, address: &str) -> Result<Connection, ClientError> {
         let connecting = world.clock.timeout(options.connect_within, world.network.connect(address)).await;
         let lost = |reason: String| ClientError::Lost { address: address.to_owned(), reason };
         let stream = match connecting {
@@ -114,7 +117,8 @@ impl Connection {
     }
 
     /// Whether it can still be used.
-    pub(crate) fn is_open(&self) -> bool {
+    #[must_use]
+    pub fn is_open(&self) -> bool {
         lock(&self.life.ended).is_none() && !self.requests.is_closed()
     }
 
@@ -128,8 +132,11 @@ impl Connection {
         self.versions.pick::<R>().is_some()
     }
 
-    /// Sends a request and waits for its answer.
-    pub(crate) async fn call<R: Request>(&self, request: &R, within: Duration) -> Result<R::Response, ClientError> {
+    /// Sends a request in the newest version that both sides speak, and waits for its answer: behind those to earlier requests.
+    ///
+    /// # Errors
+    /// It was not sent, or there is no answer `within` that time; in the second case it is not known whether it was carried out.
+    pub async fn call<R: Request>(&self, request: &R, within: Duration) -> Result<R::Response, ClientError> {
         self.begin(request, within).await?.await
     }
 

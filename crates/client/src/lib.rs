@@ -30,7 +30,7 @@ mod track;
 mod versions;
 
 pub use cluster::{Broker, Cluster, Partition, Topic};
-pub use connection::SPEAKS_HTTP;
+pub use connection::{Connection, SPEAKS_HTTP};
 pub use consumer::{Consumer, ConsumerOptions, Fetched};
 pub use error::ClientError;
 pub use group_consumer::{GroupConsumer, HEARTBEAT_PERIOD, Standing};

@@ -3,11 +3,14 @@
 //! The log of a partition is replayed as a whole, so what it says may be said again at its end, and what lies before that copy may go.
 //! Records of decisions lie between the slices: each key is copied as it is stored at that moment, so what was said of it after the
 //! copy began is said before its copy as well, or after it. What is in memory only (a rebalance that is under way) is not copied.
+//! Offsets that wait for their transaction's end are stored behind what they may replace, in the same slice: their marker comes before
+//! both or behind both, and a replay has them in their order.
 
 use crate::consumer::Place;
 use crate::effects::Effects;
 use crate::group::Group;
 use crate::groups::Groups;
+use crate::pending::PendingOffsets;
 use crate::record::CoordinatorRecord;
 use base::planted;
 use std::ops::Bound;
@@ -26,6 +29,7 @@ pub struct CopyCursor {
 struct Slice<'a> {
     cursor: &'a mut CopyCursor,
     fx: &'a mut Effects,
+    pending: &'a PendingOffsets,
     bytes_left: usize,
 }
 
@@ -34,7 +38,7 @@ impl Groups {
     pub fn copy(&self, cursor: &mut CopyCursor, bytes_max: usize, fx: &mut Effects) -> bool {
         let begun = cursor.group.clone();
         let first = begun.as_ref().map_or(Bound::Unbounded, |group| Bound::Included(group.clone()));
-        let mut slice = Slice { cursor, fx, bytes_left: bytes_max };
+        let mut slice = Slice { cursor, fx, pending: &self.pending, bytes_left: bytes_max };
         for (id, group) in self.groups.range::<String, _>((first, Bound::Unbounded)) {
             if begun.as_ref() != Some(id) {
                 slice.cursor.group = Some(id.clone());
@@ -42,6 +46,7 @@ impl Groups {
                 if let Some(stored) = &group.stored {
                     slice.push(CoordinatorRecord::stored_group(id, stored.clone()));
                 }
+                slice.pending_alone(id, group);
             }
             if !slice.consumer(id, group) || !slice.offsets(id, group) {
                 return false;
@@ -80,9 +85,27 @@ impl Slice<'_> {
                 if planted!("copy that misses an offset", true, partition % 2 != 0) {
                     self.push(CoordinatorRecord::offset(id, topic, *partition, Some(committed)));
                 }
+                self.pending_at(id, topic, *partition);
             }
         }
         self.bytes_left > 0
+    }
+
+    /// What waits for partitions of which nothing counts yet: all of the group's at once, so that none ends before its turn has come.
+    fn pending_alone(&mut self, id: &str, group: &Group) {
+        for (topic, partition) in self.pending.of_group(id) {
+            if group.offset(&topic, partition).is_none() {
+                self.pending_at(id, &topic, partition);
+            }
+        }
+    }
+
+    fn pending_at(&mut self, id: &str, topic: &str, partition: i32) {
+        for (producer, committed) in self.pending.at(id, topic, partition) {
+            let record = CoordinatorRecord::offset(id, topic, partition, Some(committed));
+            self.bytes_left = self.bytes_left.saturating_sub(record.len());
+            self.fx.transactional.push((producer, record));
+        }
     }
 
     fn push(&mut self, record: CoordinatorRecord) {

@@ -12,6 +12,8 @@ pub struct Ticket(pub u64);
 pub struct Effects {
     /// To be appended, in this order. What the answers say rests on them, and on those of earlier calls.
     pub records: Vec<CoordinatorRecord>,
+    /// To be appended behind these, in the transactions of producers that have them open: whose, and in which epoch.
+    pub transactional: Vec<((i64, i16), CoordinatorRecord)>,
     /// To be let out when the records are confirmed. Each ticket is answered once.
     pub answers: Vec<(Ticket, Answer)>,
 }

@@ -1,4 +1,4 @@
-//! What goes by itself: offsets that nobody has used for long, offsets of deleted topics, groups without members and offsets.
+//! What goes by itself, but for what a transaction is about to change: offsets that nobody has used for long, offsets of deleted topics, groups without members and offsets.
 
 use crate::effects::Effects;
 use crate::group::{Group, State};
@@ -11,17 +11,21 @@ impl Groups {
     /// Drops what has outlived `offsets_retention`, and then groups that nothing is left of.
     pub fn expire(&mut self, now: UnixMillis, fx: &mut Effects) {
         let retention_ms = i64::try_from(self.options.offsets_retention.as_millis()).unwrap_or(i64::MAX);
-        self.retain_offsets(fx, |group, topic, committed| {
+        let pending = std::mem::take(&mut self.pending);
+        self.retain_offsets(fx, |id, group, (topic, partition), committed| {
             let is_old = match (committed.expires_at, unused_since(group, committed)) {
                 (_, None) => false,
                 (Some(expires_at), Some(_)) => now >= expires_at,
                 (None, Some(since)) => now.0.saturating_sub(since.0) >= retention_ms,
             };
-            !is_old || group.is_subscribed(topic)
+            !is_old || group.is_subscribed(topic) || pending.has(id, topic, partition)
         });
-        let is_over = |group: &Group| group.is_empty() && group.pending.is_empty() && group.offsets.is_empty();
+        self.pending = pending;
+        let is_over = |id: &str, group: &Group| {
+            group.is_empty() && group.pending.is_empty() && group.offsets.is_empty() && !self.pending.has_group(id)
+        };
         let over: Vec<String> =
-            self.groups.iter().filter(|(_, group)| is_over(group)).map(|(id, _)| id.clone()).collect();
+            self.groups.iter().filter(|(id, group)| is_over(id, group)).map(|(id, _)| id.clone()).collect();
         for id in over {
             fx.records.extend(self.groups.get(&id).into_iter().flat_map(|group| group.tombstones(&id)));
             self.drop_group(&id);
@@ -30,15 +34,19 @@ impl Groups {
 
     /// Drops the offsets of topics that are gone: a topic made anew under the same name has other records.
     pub fn forget_topics(&mut self, is_gone: impl Fn(&str, TopicId) -> bool, fx: &mut Effects) {
-        self.retain_offsets(fx, |_, topic, committed| !is_gone(topic, committed.topic));
+        for (group, topic, partition) in self.pending.gone(&is_gone) {
+            self.pending.forget(&group, &topic, partition);
+            fx.records.push(CoordinatorRecord::offset(&group, &topic, partition, None));
+        }
+        self.retain_offsets(fx, |_, _, (topic, _), committed| !is_gone(topic, committed.topic));
     }
 
-    fn retain_offsets(&mut self, fx: &mut Effects, keeps: impl Fn(&Group, &str, &Committed) -> bool) {
+    fn retain_offsets(&mut self, fx: &mut Effects, keeps: impl Fn(&str, &Group, (&str, i32), &Committed) -> bool) {
         let mut changed = Vec::new();
         for (id, group) in &mut self.groups {
             let mut gone: Vec<(String, i32)> = Vec::new();
             for (topic, partitions) in &group.offsets {
-                let unwanted = partitions.iter().filter(|(_, committed)| !keeps(group, topic, committed));
+                let unwanted = partitions.iter().filter(|(it, committed)| !keeps(id, group, (topic, **it), committed));
                 gone.extend(unwanted.map(|(partition, _)| (topic.clone(), *partition)));
             }
             if !gone.is_empty() {

@@ -3,6 +3,7 @@
 use crate::consumer::ConsumerOptions;
 use crate::effects::{Effects, GroupError};
 use crate::group::{Group, Protocol, State};
+use crate::pending::PendingOffsets;
 use crate::record::{Change, CoordinatorRecord, RecordError, StoredGroup, StoredMember};
 use crate::timers::{Timer, Timers};
 use base::{Micros, UnixMillis};
@@ -62,10 +63,13 @@ impl Default for GroupOptions {
 
 /// The groups of one partition.
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
 pub struct Groups {
     pub(crate) options: GroupOptions,
     pub(crate) groups: BTreeMap<String, Group>,
     pub(crate) timers: Timers,
+    /// Offsets of transactions that have not ended.
+    pub(crate) pending: PendingOffsets,
     /// Bytes of all groups, about.
     bytes: usize,
     /// Bytes that may be added.
@@ -98,9 +102,15 @@ impl Groups {
     pub fn replay(&mut self, record: &CoordinatorRecord) -> Result<(), RecordError> {
         match record.decode()? {
             Change::Offset { group, topic, partition, value: Some(committed) } => {
+                // A copy of what counts already says nothing new of what waits.
+                let is_new = self.groups.get(&group).and_then(|it| it.offset(&topic, partition)) != Some(&committed);
+                if is_new {
+                    self.pending.supersede(&group, &topic, partition, None);
+                }
                 self.groups.entry(group).or_default().put_offset(topic, partition, committed);
             }
             Change::Offset { group, topic, partition, value: None } => {
+                self.pending.forget(&group, &topic, partition);
                 if let Some(group) = self.groups.get_mut(&group) {
                     group.forget_offset(&topic, partition);
                 }
@@ -136,12 +146,12 @@ impl Groups {
     /// Bytes that all groups take, about.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.bytes
+        self.bytes + self.pending.bytes()
     }
 
     #[cfg(test)]
     pub(crate) fn count(&self) -> usize {
-        self.groups.values().map(Group::bytes).sum()
+        self.groups.values().map(Group::bytes).sum::<usize>() + self.pending.bytes()
     }
 
     /// How many bytes may be added from now on; what is there stays.

@@ -22,6 +22,7 @@ mod joining;
 mod leaving;
 mod offsets;
 mod partition;
+mod pending;
 mod record;
 mod syncing;
 mod timers;
@@ -43,11 +44,12 @@ pub use joining::JoinRequest;
 pub use leaving::{LeavingMember, Membership};
 pub use offsets::{CommitRequest, Committed, NewOffset, Offsets};
 pub use partition::partition_of;
+pub use pending::TransactionalCommit;
 pub use record::{CoordinatorRecord, RecordError};
 pub use syncing::SyncRequest;
 pub use transactions::{
-    AddRequest, ClientVersion, EndRequest, InitRequest, ListFilter, Marker, MarkerOutcome, NamedTopicPartitions,
-    OFFSETS_TOPIC, Producer, TransactionCursor, TransactionDescription, TransactionEffects, TransactionError,
-    TransactionList, TransactionOptions, TransactionRecordError, TransactionState, TransactionSummary, Transactions,
-    transaction_record_of_nothing,
+    AddRequest, ClientVersion, EndRequest, IdPattern, InitRequest, ListFilter, Marker, MarkerOutcome,
+    NamedTopicPartitions, OFFSETS_TOPIC, Producer, TransactionCursor, TransactionDescription, TransactionEffects,
+    TransactionError, TransactionList, TransactionOptions, TransactionRecordError, TransactionState,
+    TransactionSummary, Transactions, transaction_record_of_nothing,
 };

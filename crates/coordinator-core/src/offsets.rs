@@ -40,6 +40,14 @@ pub struct NewOffset {
     pub committed: Committed,
 }
 
+impl NewOffset {
+    /// The record that makes it last.
+    #[must_use]
+    pub fn record(&self, group: &str) -> CoordinatorRecord {
+        CoordinatorRecord::offset(group, &self.topic, self.partition, Some(&self.committed))
+    }
+}
+
 /// An OffsetCommit request.
 #[derive(Debug, Clone, Default)]
 pub struct CommitRequest {
@@ -68,15 +76,10 @@ impl Groups {
             Some(consumer) => consumer.check_commit(&member, &offsets, knows_member_epochs)?,
             None => self.check_commit(now, &member, fx)?,
         }
-        // Kafka counts what Java calls characters.
-        let length_max = self.options.offset_metadata_bytes_max;
-        let is_too_long = |text: &str| {
-            text.len() > TEXT_BYTES_MAX || text.len() > length_max && text.encode_utf16().count() > length_max
-        };
         let mut outcomes = Vec::with_capacity(offsets.len());
         let mut room = self.room;
         for NewOffset { topic, partition, committed } in offsets {
-            if is_too_long(&committed.metadata) {
+            if self.is_too_long(&committed.metadata) {
                 outcomes.push(Err(GroupError::MetadataTooLarge));
                 continue;
             }
@@ -94,12 +97,30 @@ impl Groups {
         Ok(outcomes)
     }
 
+    /// Whether the metadata of an offset is. Kafka counts what Java calls characters.
+    pub(crate) fn is_too_long(&self, text: &str) -> bool {
+        let length_max = self.options.offset_metadata_bytes_max;
+        text.len() > TEXT_BYTES_MAX || text.len() > length_max && text.encode_utf16().count() > length_max
+    }
+
     /// A client that manages its own members needs no group before it commits.
-    fn put_offset(&mut self, group: &str, topic: String, partition: i32, committed: Committed) {
+    pub(crate) fn found_group(&mut self, group: &str) {
         if !self.groups.contains_key(group) {
             self.groups.insert(group.to_owned(), Group::default());
             self.recount(group);
         }
+    }
+
+    fn put_offset(&mut self, group: &str, topic: String, partition: i32, committed: Committed) {
+        // As it is replayed.
+        if self.groups.get(group).and_then(|it| it.offset(&topic, partition)) != Some(&committed) {
+            self.pending.supersede(group, &topic, partition, None);
+        }
+        self.insert_offset(group, topic, partition, committed);
+    }
+
+    pub(crate) fn insert_offset(&mut self, group: &str, topic: String, partition: i32, committed: Committed) {
+        self.found_group(group);
         let Some(found) = self.groups.get_mut(group) else { return };
         let before = found.offset_bytes;
         found.put_offset(topic, partition, committed);
@@ -154,12 +175,13 @@ impl Groups {
         if group.consumer.is_none() && group.state != State::Empty && !group.is_consumers() {
             return Err(GroupError::NotEmpty);
         }
-        let before = group.offset_bytes;
+        let (before, pending) = (group.offset_bytes, &mut self.pending);
         let delete = |(topic, partition): &(String, i32)| {
             if group.is_subscribed(topic) {
                 return Err(GroupError::Subscribed);
             }
-            if group.forget_offset(topic, *partition) {
+            // What waits for its transaction's end goes as well.
+            if group.forget_offset(topic, *partition) | pending.forget(id, topic, *partition) {
                 fx.records.push(CoordinatorRecord::offset(id, topic, *partition, None));
             }
             Ok(())
@@ -178,8 +200,14 @@ impl Groups {
         if !group.is_empty() {
             return Err(GroupError::NotEmpty);
         }
-        fx.records.extend(group.offset_tombstones(id));
+        let mut offsets = self.pending.of_group(id);
+        offsets.extend(group.offset_keys());
+        fx.records
+            .extend(offsets.iter().map(|(topic, partition)| CoordinatorRecord::offset(id, topic, *partition, None)));
         fx.records.extend(group.tombstones(id));
+        for (topic, partition) in offsets {
+            self.pending.forget(id, &topic, partition);
+        }
         self.drop_group(id);
         Ok(())
     }
@@ -197,7 +225,7 @@ impl Group {
         removed.is_some()
     }
 
-    fn offset(&self, topic: &str, partition: i32) -> Option<&Committed> {
+    pub(crate) fn offset(&self, topic: &str, partition: i32) -> Option<&Committed> {
         self.offsets.get(topic)?.get(&partition)
     }
 
@@ -207,8 +235,7 @@ impl Group {
         self.consumer.as_ref().map_or_else(classic, |consumer| consumer.tombstones(id))
     }
 
-    fn offset_tombstones(&self, id: &str) -> impl Iterator<Item = CoordinatorRecord> {
-        let each = self.offsets.iter().flat_map(|(topic, partitions)| partitions.keys().map(move |it| (topic, *it)));
-        each.map(move |(topic, partition)| CoordinatorRecord::offset(id, topic, partition, None))
+    pub(crate) fn offset_keys(&self) -> impl Iterator<Item = (String, i32)> {
+        self.offsets.iter().flat_map(|(topic, partitions)| partitions.keys().map(|it| (topic.clone(), *it)))
     }
 }

@@ -20,6 +20,7 @@ pub(crate) enum Timer {
 type Name = (String, Timer);
 
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Timers {
     by_time: BTreeSet<(Micros, Name)>,
     by_name: BTreeMap<Name, Micros>,

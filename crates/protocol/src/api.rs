@@ -77,7 +77,7 @@ const fn api(key: ApiKey, first: i16, last: i16, rules: &'static [Rule]) -> Api 
 const ALL: i16 = i16::MAX;
 
 /// Sorted by key.
-pub static SERVED: [Api; 28] = [
+pub static SERVED: [Api; 36] = [
     // Before version 3 the records are message sets of the older formats, which become batches.
     api(
         ApiKey::Produce,
@@ -179,6 +179,47 @@ pub static SERVED: [Api; 28] = [
             rule(Operation::Describe, Resource::Topic, When::Else),
         ],
     ),
+    // Up to version 3 from clients, from version 4 on from brokers.
+    api(
+        ApiKey::AddPartitionsToTxn,
+        0,
+        ALL,
+        &[
+            rule(Operation::Write, Resource::TransactionalId, When::Concerned),
+            rule(Operation::Write, Resource::Topic, When::Concerned),
+            rule(Operation::ClusterAction, Resource::Cluster, When::Concerned),
+        ],
+    ),
+    api(
+        ApiKey::AddOffsetsToTxn,
+        0,
+        ALL,
+        &[
+            rule(Operation::Write, Resource::TransactionalId, When::Always),
+            rule(Operation::Read, Resource::Group, When::Always),
+        ],
+    ),
+    api(ApiKey::EndTxn, 0, ALL, &[rule(Operation::Write, Resource::TransactionalId, When::Always)]),
+    // Sent by a transaction's coordinator to the leaders of what is part of it.
+    api(
+        ApiKey::WriteTxnMarkers,
+        0,
+        ALL,
+        &[
+            rule(Operation::Alter, Resource::Cluster, When::Always),
+            rule(Operation::ClusterAction, Resource::Cluster, When::Else),
+        ],
+    ),
+    api(
+        ApiKey::TxnOffsetCommit,
+        0,
+        ALL,
+        &[
+            rule(Operation::Write, Resource::TransactionalId, When::Always),
+            rule(Operation::Read, Resource::Group, When::Always),
+            rule(Operation::Read, Resource::Topic, When::Always),
+        ],
+    ),
     api(
         ApiKey::DescribeConfigs,
         0,
@@ -220,6 +261,19 @@ pub static SERVED: [Api; 28] = [
     ),
     // Who may not describe the cluster is told its brokers, but not what may be done with it.
     api(ApiKey::DescribeCluster, 0, ALL, &[rule(Operation::Describe, Resource::Cluster, When::Concerned)]),
+    api(ApiKey::DescribeProducers, 0, ALL, &[rule(Operation::Read, Resource::Topic, When::Always)]),
+    // What of its topics the caller may not describe is left out.
+    api(
+        ApiKey::DescribeTransactions,
+        0,
+        ALL,
+        &[
+            rule(Operation::Describe, Resource::TransactionalId, When::Always),
+            rule(Operation::Describe, Resource::Topic, When::Always),
+        ],
+    ),
+    // Those that the caller may not describe are left out.
+    api(ApiKey::ListTransactions, 0, ALL, &[rule(Operation::Describe, Resource::TransactionalId, When::Always)]),
     api(ApiKey::DescribeTopicPartitions, 0, ALL, &[rule(Operation::Describe, Resource::Topic, When::Always)]),
 ];
 

@@ -73,6 +73,6 @@ pub use store::{
 };
 pub use stream_core::abandoned::{Abandoned, LostPart};
 pub use stream_core::producers::{
-    AbortedTransaction, Forgotten, MarkerRule, ProducerBatch, SequenceError, Ticket, last_sequence,
+    AbortedTransaction, Forgotten, MarkerRule, ProducerBatch, ProducerTold, SequenceError, Ticket, last_sequence,
 };
 pub use stream_core::{BatchBytes, BatchKind, Ending, Marker, NO_SEQUENCE, NumberedBatch, ProducerDelta};

@@ -85,14 +85,14 @@ impl ColdReads {
     }
 }
 
-/// See [`crate::Stream::read`].
+/// See [`crate::Stream::read_below`].
 pub(crate) async fn read(
     shared: &Arc<Shared>,
     stream: &OpenStream,
-    from: Offset,
+    (from, below): (Offset, Offset),
     bytes_max: usize,
 ) -> Result<ReadBatches, ReadError> {
-    let confirmed = stream.confirmed();
+    let confirmed = stream.confirmed().min(below);
     let mut batches = ReadBatches { next: from, ..ReadBatches::default() };
     let mut plans = 0;
     while batches.next < confirmed && (batches.bytes == 0 || batches.bytes < bytes_max) {

@@ -600,13 +600,21 @@ impl Stream {
     /// # Errors
     /// The kind says what to do.
     pub async fn read(&self, from: Offset, bytes_max: usize) -> Result<ReadBatches, ReadError> {
+        self.read_below(from, Offset::MAX, bytes_max).await
+    }
+
+    /// The same of those that begin below `below`, where a batch begins.
+    ///
+    /// # Errors
+    /// The kind says what to do.
+    pub async fn read_below(&self, from: Offset, below: Offset, bytes_max: usize) -> Result<ReadBatches, ReadError> {
         if self.stream.is_over() {
             return Err(ReadError::NotOwner);
         }
         if from < self.start() || from > self.stream.confirmed() {
             return Err(ReadError::OutOfRange);
         }
-        read::read(&self.shared, &self.stream, from, bytes_max).await
+        read::read(&self.shared, &self.stream, (from, below), bytes_max).await
     }
 
     /// An offset from which reading on meets the first batch whose greatest timestamp is at least `target`; `None`: there is none.

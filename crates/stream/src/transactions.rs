@@ -8,7 +8,7 @@
 use crate::producers::{self, Held};
 use crate::store::{AppendError, Appended, Stream};
 use base::{Offset, OffsetRange};
-use stream_core::producers::{AbortedTransaction, Forgotten, MarkerRule, Ticket};
+use stream_core::producers::{AbortedTransaction, Forgotten, MarkerRule, ProducerTold, Ticket};
 use stream_core::{NumberedBatch, ProducerDelta};
 
 impl Stream {
@@ -22,11 +22,21 @@ impl Stream {
     }
 
     /// Kafka's last stable offset: below it everything is confirmed and decided. `None`: what producers wrote is not in memory
-    /// ([`Stream::load_producers`]). Follows the confirmed offset ([`Stream::watch_confirmed`]).
+    /// ([`Stream::load_producers`]); where none has written anything, nothing needs to be. Changes with the confirmed offset only
+    /// ([`Stream::watch_confirmed`]).
     #[must_use]
     pub fn last_stable(&self) -> Option<Offset> {
-        // Read under the lock: whatever is confirmed by then was accepted, so that the state knows of it.
-        self.with_producers(|held| held.state.last_stable(self.confirmed()))
+        let confirmed = {
+            let locked = self.stream.producers.lock();
+            // Read under the lock: whatever is confirmed by then was accepted, so that the state knows of it; and without a state no
+            // producer's batch is accepted.
+            let confirmed = self.confirmed();
+            match locked.as_ref() {
+                Some(held) => return Some(held.state.last_stable(confirmed)),
+                None => confirmed,
+            }
+        };
+        self.has_no_producers().then_some(confirmed)
     }
 
     /// The aborted transactions that a reader of `range` must pass over, which asks before it reads. `None` as with
@@ -37,7 +47,21 @@ impl Stream {
     #[must_use]
     pub fn aborted(&self, range: OffsetRange) -> Option<Result<Vec<AbortedTransaction>, Forgotten>> {
         let settled = producers::settled(&self.shared.ledger.image(), self.stream.id);
-        self.with_producers(|held| held.state.aborted(range, settled))
+        let told = self.with_producers(|held| held.state.aborted(range, settled));
+        told.or_else(|| self.has_no_producers().then(|| Ok(Vec::new())))
+    }
+
+    /// The producers that are known, by their ids, at most `count` of them. `None` as with [`Stream::last_stable`].
+    #[must_use]
+    pub fn producers(&self, count: usize) -> Option<Vec<ProducerTold>> {
+        let told = self.with_producers(|held| held.state.told().take(count).collect());
+        told.or_else(|| self.has_no_producers().then(Vec::new))
+    }
+
+    /// Asked behind a look at the state that found none in memory: there is none in objects either, nor on its way there.
+    fn has_no_producers(&self) -> bool {
+        let image = self.shared.ledger.image();
+        image.streams.get(&self.stream.id).is_some_and(|it| it.producers.is_empty() && it.unsaved.is_empty())
     }
 
     /// A batch with this delta was refused since nobody has said that its producer's transaction is in this stream: what to answer with when

@@ -3,31 +3,13 @@
 //! A producer's transactions follow each other, so a batch belongs to the one that its producer's next marker ends; where none is known
 //! it may be open still. Neighbouring markers of one producer that say the same are remembered as one, the last.
 
+pub(super) use crate::end_marker::{ControlRecord as Marker, control_record as marker};
 use base::Offset;
 use protocol::record_batch::{BatchError, RecordBatch};
 use std::collections::BTreeMap;
 
-/// A control record's key: its version and its type, two bytes each.
-const KEY_BYTES: usize = 4;
-const ABORT: i16 = 0;
-const COMMIT: i16 = 1;
-
-/// Bytes of a control batch at the most, decompressed: each holds one small record.
-const CONTROL_BYTES_MAX: usize = 64 * 1024;
-
 /// What a marker takes in memory, about.
 pub(super) const MARKER_BYTES: usize = 96;
-
-/// What a control batch says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Marker {
-    /// Its producer's transaction is void.
-    Abort,
-    /// Its producer's transaction counts.
-    Commit,
-    /// Something else than the end of a transaction.
-    Other,
-}
 
 /// How a transaction ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,17 +26,6 @@ pub(super) struct Markers {
     /// By producer: the marker's offset, and whether it aborts.
     by_producer: BTreeMap<i64, Vec<(i64, bool)>>,
     count: usize,
-}
-
-/// What the batch's first record says; none where cleaning has taken its records.
-pub(super) fn marker(batch: &RecordBatch) -> Result<Option<Marker>, BatchError> {
-    let Some(record) = batch.records(CONTROL_BYTES_MAX)?.next() else { return Ok(None) };
-    let key = record?.key.filter(|key| key.len() >= KEY_BYTES);
-    Ok(Some(match key.map(|key| i16::from_be_bytes([key[2], key[3]])) {
-        Some(ABORT) => Marker::Abort,
-        Some(COMMIT) => Marker::Commit,
-        _ => Marker::Other,
-    }))
 }
 
 impl Markers {
@@ -100,7 +71,7 @@ pub(super) mod tests {
 
     /// A marker as Kafka's brokers write it.
     pub(crate) fn marker_batch(offset: i64, producer_id: i64, aborts: bool) -> RecordBatch {
-        let kind = if aborts { ABORT } else { COMMIT };
+        let kind: i16 = if aborts { 0 } else { 1 };
         let key = [0_i16.to_be_bytes(), kind.to_be_bytes()].concat();
         let record = NewRecord { timestamp: 5, key: Some(&key), value: Some(&[0; 6]), ..NewRecord::default() };
         let builder = BatchBuilder::new().producer(producer_id, 0, -1).transactional().control();

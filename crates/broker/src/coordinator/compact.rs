@@ -1,4 +1,4 @@
-//! Bounds the log of a partition of groups, and with it what a takeover replays: once it has become long, all that it says is said
+//! Bounds the log of a partition of groups or of transactions, and with it what a takeover replays: once it has become long, all that it says is said
 //! again at its end, and what lies before goes.
 //!
 //! The copy is made of ordinary records, in slices, so that others get in between. The log begins with it only when all of it is
@@ -6,10 +6,9 @@
 //! longer log, and its successor copies anew.
 
 use crate::Shared;
-use crate::coordinator::Shard;
 use crate::coordinator::shard::Begun;
+use crate::coordinator::{Core, Shard};
 use base::{Offset, planted};
-use coordinator_core::CopyCursor;
 use std::sync::Arc;
 use std::time::Duration;
 use stream::ReadError;
@@ -18,20 +17,20 @@ use stream::ReadError;
 const TROUBLE_WAIT: Duration = Duration::from_secs(1);
 
 /// Copies; what stops it is that the broker stops or the shard is lost, and then the copy has no effect.
-pub(crate) async fn run(broker: Arc<Shared>, shard: Arc<Shard>, begun: Begun) {
+pub(crate) async fn run<C: Core>(broker: Arc<Shared>, shard: Arc<Shard<C>>, begun: Begun) {
     if planted!("trim before the copy is confirmed", false, true) {
         trim(&broker, &shard, begun.begin).await;
     }
     let Some(bytes) = copy(&broker, &shard).await else { return };
     if trim(&broker, &shard, begun.begin).await {
-        tracing::debug!(begin = begun.begin.0, bytes, "the log of groups begins with a copy");
+        tracing::debug!(begin = begun.begin.0, bytes, "the log of {} begins with a copy", C::WHAT);
         shard.has_copied(&begun, bytes);
     }
 }
 
 /// The bytes of the whole copy, once it is confirmed.
-async fn copy(broker: &Shared, shard: &Shard) -> Option<u64> {
-    let mut cursor = CopyCursor::default();
+async fn copy<C: Core>(broker: &Shared, shard: &Shard<C>) -> Option<u64> {
+    let mut cursor = C::Cursor::default();
     let mut copied = 0;
     loop {
         let slice = shard.copy_slice(broker, &mut cursor, broker.options.groups_copy_slice_bytes);
@@ -54,14 +53,14 @@ fn deadline(broker: &Shared) -> base::Micros {
 }
 
 /// Moves the log's start; false where that is no longer this broker's.
-async fn trim(broker: &Shared, shard: &Shard, start: Offset) -> bool {
+async fn trim<C: Core>(broker: &Shared, shard: &Shard<C>, start: Offset) -> bool {
     let mut stopping = broker.stopping.subscribe();
     while !shard.is_lost() && !*stopping.borrow_and_update() {
         match shard.partition().delete_before(start).await {
             Ok(()) => return true,
             Err(ReadError::NotOwner) => return false,
             Err(ReadError::Corrupt(error)) => {
-                tracing::error!("begin the log of groups with a copy: {error}; this is a bug, it stays as it is");
+                tracing::error!("begin the log of {} with a copy: {error}; this is a bug, it stays as it is", C::WHAT);
                 return false;
             }
             Err(ReadError::Trouble(_) | ReadError::OutOfRange) => {}

@@ -1,12 +1,11 @@
-//! One request that names many groups: those of one partition are read, or changed, one after the other and wait for the log once, all
+//! One request that names many groups, or many transactional ids: those of one partition are read, or changed, one after the other and wait for the log once, all
 //! partitions at the same time. One write for each of a thousand groups would take half a minute, with a log in the bucket.
 
-use super::{Coordinators, Shard, topic};
+use super::{Coordinators, Core, Shard};
 use crate::Shared;
 use crate::checks::Steps;
 use crate::error::Failure;
 use base::{Offset, StreamId};
-use coordinator_core::{Effects, Groups};
 use futures::stream::{self, Stream, StreamExt};
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -21,21 +20,21 @@ const PARTITIONS_TOGETHER_MAX: usize = 64;
 /// Groups that are changed in one go, while nobody else gets at their partition.
 const GROUPS_TOGETHER_MAX: usize = 16;
 
-impl Coordinators {
+impl<C: Core> Coordinators<C> {
     /// What `read` says of each of the first [`GROUPS_MAX`] groups, by their places: true at some moment after this call began, as with
     /// [`Shard::read`]. A partition that can't be read fails its own groups alone.
     pub(crate) async fn read_each<T: Send>(
         &self,
         broker: &Shared,
         ids: &[&str],
-        read: impl Fn(&Groups, usize) -> T + Send + Sync,
+        read: impl Fn(&C, usize) -> T + Send + Sync,
     ) -> Vec<Result<T, Failure>> {
         let read = &read;
-        let by_partition = by_partition(broker, ids).await;
+        let by_partition = by_partition::<C>(broker, ids).await;
         let count = by_partition.values().map(Vec::len).sum();
         let outcomes = stream::iter(by_partition).map(|(id, places)| async move {
             let outcomes = match self.of_partition(broker, id).await {
-                Ok(shard) => read_all(broker, &shard, &places, read).await,
+                Ok(shard) => read_places(broker, &shard, &places, read).await,
                 Err(failure) => places.iter().map(|_| Err(failure.clone())).collect(),
             };
             (places, outcomes)
@@ -48,10 +47,10 @@ impl Coordinators {
         &self,
         broker: &Shared,
         ids: &[&str],
-        decide: impl Fn(&mut Groups, usize, &mut Effects) -> T + Send + Sync,
+        decide: impl Fn(&mut C, usize, &mut C::Effects) -> T + Send + Sync,
     ) -> Vec<Result<T, Failure>> {
         let decide = &decide;
-        let by_partition = by_partition(broker, ids).await;
+        let by_partition = by_partition::<C>(broker, ids).await;
         let count = by_partition.values().map(Vec::len).sum();
         let outcomes = stream::iter(by_partition).map(|(id, places)| async move {
             let outcomes = match self.of_partition(broker, id).await {
@@ -63,7 +62,34 @@ impl Coordinators {
         in_order(count, outcomes.buffer_unordered(PARTITIONS_TOGETHER_MAX)).await
     }
 
-    async fn of_partition(&self, broker: &Shared, id: Option<StreamId>) -> Result<Arc<Shard>, Failure> {
+    /// What `read` says of each of these shards: true at some moment after this call began, as with [`Shard::read`].
+    pub(crate) async fn read_all<T: Send>(
+        &self,
+        broker: &Shared,
+        shards: &[Arc<Shard<C>>],
+        read: impl Fn(&C) -> T + Send + Sync,
+    ) -> Result<Vec<T>, Failure> {
+        let read = &read;
+        let mut all = Vec::new();
+        let mut by_log: BTreeMap<usize, Vec<&Shard<C>>> = BTreeMap::new();
+        for shard in shards {
+            by_log.entry(shard.partition().log_index()).or_default().push(shard);
+        }
+        // Most often they lie in one. In several they lie while they move, and after a start with other logs than before.
+        for shards in by_log.values() {
+            let Some((first, others)) = shards.split_first() else { continue };
+            for shard in others {
+                all.push(shard.peek(broker, read).await?);
+                // What is confirmed already is not waited for.
+                tokio::task::yield_now().await;
+            }
+            // Last, so that it proves all of this write-ahead log.
+            all.push(first.read(broker, read).await?);
+        }
+        Ok(all)
+    }
+
+    async fn of_partition(&self, broker: &Shared, id: Option<StreamId>) -> Result<Arc<Shard<C>>, Failure> {
         self.serving(broker, id.ok_or(Failure::NotCoordinator)?).await
     }
 }
@@ -84,22 +110,22 @@ async fn in_order<T: Send>(
 }
 
 /// The places of the groups of each partition; of none where there is no such partition.
-async fn by_partition(broker: &Shared, ids: &[&str]) -> BTreeMap<Option<StreamId>, Vec<usize>> {
+async fn by_partition<C: Core>(broker: &Shared, ids: &[&str]) -> BTreeMap<Option<StreamId>, Vec<usize>> {
     let image = broker.store.ledger().image();
     let (mut places, mut steps) = (BTreeMap::<_, Vec<usize>>::new(), Steps::default());
     for (place, id) in ids.iter().take(GROUPS_MAX).enumerate() {
-        places.entry(topic::stream_of_group(&image, id)).or_default().push(place);
+        places.entry(C::TOPIC.stream_of(&image, id)).or_default().push(place);
         steps.next().await;
     }
     places
 }
 
 /// One group at a time, since one may be large, and who commits waits meanwhile.
-async fn read_all<T: Send>(
+async fn read_places<C: Core, T: Send>(
     broker: &Shared,
-    shard: &Shard,
+    shard: &Shard<C>,
     places: &[usize],
-    read: &(impl Fn(&Groups, usize) -> T + Send + Sync),
+    read: &(impl Fn(&C, usize) -> T + Send + Sync),
 ) -> Vec<Result<T, Failure>> {
     let Some((last, before)) = places.split_last() else { return Vec::new() };
     let (mut values, mut steps) = (Vec::with_capacity(places.len()), Steps::default());
@@ -115,11 +141,11 @@ async fn read_all<T: Send>(
 }
 
 /// Those behind the first that there was no room for are left alone, and told so; what was decided is told when it is durable.
-async fn run_all<T: Send>(
+async fn run_all<C: Core, T: Send>(
     broker: &Shared,
-    shard: &Shard,
+    shard: &Shard<C>,
     places: &[usize],
-    decide: &(impl Fn(&mut Groups, usize, &mut Effects) -> T + Send + Sync),
+    decide: &(impl Fn(&mut C, usize, &mut C::Effects) -> T + Send + Sync),
 ) -> Vec<Result<T, Failure>> {
     let deadline = || broker.clock.now().plus(broker.options.group_wait_max);
     let mut values = Vec::with_capacity(places.len());

@@ -1,13 +1,15 @@
-//! Loads the groups of a partition from its log, after this broker came to own it. Until that is done its groups are not served.
+//! Loads what lives in a partition of an internal topic from its log, after this broker came to own it. Until that is done it is not
+//! served.
 //!
 //! Everything up to the log's end is replayed. Trouble is waited out; damage, and records of a newer version, keep the partition from
-//! being served until an operator has looked: groups that are half there would move consumers back.
+//! being served until an operator has looked: groups that are half there would move consumers back, and transactions be decided twice.
 
 use crate::Shared;
 use crate::batch_check::DECOMPRESSED_BYTES_MAX;
-use crate::coordinator::{Shard, is_gone};
+use crate::coordinator::{Core, Shard};
+use crate::end_marker::{ControlRecord, control_record};
 use base::Offset;
-use coordinator_core::{CoordinatorRecord, Groups, Now};
+use coordinator_core::CoordinatorRecord;
 use protocol::record_batch;
 use protocol::wire::Records;
 use std::sync::Arc;
@@ -22,27 +24,27 @@ const TROUBLE_WAIT: Duration = Duration::from_millis(100);
 const DAMAGE_WAIT: Duration = Duration::from_secs(30);
 
 /// Loads until it has worked, or the shard is lost, or the broker stops. Its log calls the partition by its number in the topic.
-pub(crate) async fn run(broker: Arc<Shared>, shard: Arc<Shard>, number: usize) {
+pub(crate) async fn run<C: Core>(broker: Arc<Shared>, shard: Arc<Shard<C>>, number: usize) {
     let mut stopping = broker.stopping.subscribe();
     loop {
         let wait = match load(&broker, &shard, number).await {
-            Ok((mut groups, log_bytes)) => {
-                // Sessions begin before anybody is let in, so that none takes the place of another timer of a member that waits.
-                groups.loaded(Now { at: broker.clock.now(), wall: broker.clock.wall() });
-                shard.serve(groups, log_bytes);
-                let image = broker.store.ledger().image();
-                shard.apply(&broker, |groups, _, fx| groups.forget_topics(is_gone(&image), fx));
-                return broker.coordinators.has_changed();
+            Ok((core, log_bytes)) => {
+                shard.serve(&broker, core, log_bytes);
+                if let Some(beside) = C::beside(broker.clone(), shard) {
+                    broker.clock.spawn("beside a coordinator", beside);
+                }
+                return C::all(&broker).has_changed();
             }
             Err(ReadError::NotOwner) => return shard.lose(),
             Err(error @ (ReadError::Trouble(_) | ReadError::OutOfRange)) => {
-                tracing::warn!(partition = number, "load groups: {error}; trying again");
+                tracing::warn!(partition = number, "load {}: {error}; trying again", C::WHAT);
                 TROUBLE_WAIT
             }
             Err(ReadError::Corrupt(error)) => {
                 tracing::error!(
                     partition = number,
-                    "load groups: {error}; the groups of this partition are not served"
+                    "load {0}: {error}; the {0} of this partition are not served",
+                    C::WHAT
                 );
                 DAMAGE_WAIT
             }
@@ -58,15 +60,13 @@ pub(crate) async fn run(broker: Arc<Shared>, shard: Arc<Shard>, number: usize) {
     }
 }
 
-/// The groups, and bytes of the records that they come from.
-async fn load(broker: &Shared, shard: &Shard, number: usize) -> Result<(Groups, u64), ReadError> {
+/// What there is, and bytes of the records that it comes from.
+async fn load<C: Core>(broker: &Shared, shard: &Shard<C>, number: usize) -> Result<(C, u64), ReadError> {
     let partition = shard.partition();
     let began = broker.clock.now();
     let end = partition.log_end();
-    let mut options = broker.options.groups.clone();
     // Half, so that the batch around the record fits as well.
-    options.record_bytes_max = options.record_bytes_max.min(broker.store.batch_bytes_max() / 2);
-    let mut groups = Groups::new(options);
+    let mut core = C::new(&broker.options, broker.store.batch_bytes_max() / 2);
     let first = partition.log_start();
     let mut from = first;
     let mut bytes = 0;
@@ -77,22 +77,28 @@ async fn load(broker: &Shared, shard: &Shard, number: usize) -> Result<(Groups, 
             return Err(ReadError::Trouble(format!("the log is not confirmed from offset {from} on")));
         }
         from = batches.next;
-        bytes += replay(&mut groups, batches)?;
+        bytes += replay(&mut core, batches)?;
     }
     if from > first {
         let took_ms = broker.clock.now().since(began).as_millis();
-        let groups = groups.list().count();
-        tracing::info!(partition = number, %first, end = %from, groups, took_ms, "groups loaded");
+        let count = core.count();
+        tracing::info!(partition = number, %first, end = %from, count, took_ms, "{} loaded", C::WHAT);
     }
-    Ok((groups, bytes))
+    Ok((core, bytes))
 }
 
-fn replay(groups: &mut Groups, batches: ReadBatches) -> Result<u64, ReadError> {
+fn replay<C: Core>(core: &mut C, batches: ReadBatches) -> Result<u64, ReadError> {
     let mut replayed_bytes = 0;
     let bytes = batches.pieces.into_iter().collect::<Records>().to_bytes();
     for batch in record_batch::batches(bytes) {
         let batch = batch.map_err(|error| damaged(batches.next, &error))?;
+        let producer_id = batch.producer_id();
         if batch.is_control() {
+            match control_record(&batch).map_err(|error| damaged(batches.next, &error))? {
+                Some(ControlRecord::Commit) => core.ended(producer_id, true),
+                Some(ControlRecord::Abort) => core.ended(producer_id, false),
+                Some(ControlRecord::Other) | None => {}
+            }
             continue;
         }
         for record in batch.records(DECOMPRESSED_BYTES_MAX).map_err(|error| damaged(batches.next, &error))? {
@@ -100,7 +106,11 @@ fn replay(groups: &mut Groups, batches: ReadBatches) -> Result<u64, ReadError> {
             let Some(key) = record.key else { continue };
             let coordinators = CoordinatorRecord { key, value: record.value };
             replayed_bytes += coordinators.len() as u64;
-            let replayed = groups.replay(&coordinators);
+            let replayed = if batch.is_transactional() {
+                core.replay_transactional(&coordinators, (producer_id, batch.producer_epoch()))
+            } else {
+                core.replay(&coordinators)
+            };
             replayed.map_err(|error| ReadError::Corrupt(format!("offset {}: {error}", record.offset)))?;
         }
     }

@@ -1,78 +1,83 @@
-//! The group coordinator: who answers for a group, and how what `coordinator-core` decides becomes durable.
+//! Coordinators: who answers for a group, or for a transactional id, and how what `coordinator-core` decides becomes durable.
 //!
 //! The walk of every group API: `handler::<api>` → [`Coordinators::shard`] (the groups of one partition of `__consumer_offsets`, if this
-//! broker owns it) → `shard` (applies, appends, waits) → `coordinator-core` (decides). Rules: a decision is applied when its records
+//! broker owns it) → `shard` (applies, appends, waits) → `coordinator-core` (decides); that of transactions is the same with
+//! `__transaction_state`. Rules: a decision is applied when its records
 //! are enqueued and told when they are confirmed; what is read is told only after an append that was issued after the
 //! question has been confirmed, so that a deposed owner never answers from its memory.
 //!
 //! This file follows the ledger: a partition that this broker comes to own is loaded (`load`), one that it lost is given up. It also
-//! keeps the groups' time, and has logs that have become long copied (`compact`). Nothing here decides about safety by a clock.
+//! keeps the time, and has logs that have become long copied (`compact`). Nothing here decides about safety by a clock. What tells
+//! groups and transactions apart stands in `core`, and is filled in by `groups` and by `crate::transactions`.
 
 mod compact;
+mod core;
 mod each;
+mod groups;
 mod load;
 mod shard;
 mod topic;
+mod transactional;
 
+pub(crate) use self::core::Core;
 pub(crate) use each::GROUPS_MAX;
-pub(crate) use shard::{GroupMemory, Shard};
-pub(crate) use topic::{NAME as TOPIC_NAME, ensure as ensure_topic, find as find_topic, partition_of};
+pub(crate) use shard::{CoreMemory, Shard};
+pub(crate) use topic::{OFFSETS, OwnTopic, TRANSACTION_STATE, partition_of};
 
 use crate::Shared;
 use crate::error::Failure;
-use base::{Micros, StreamId, TopicId};
+use base::{Micros, StreamId};
 use control_core::Image;
-use coordinator_core::Groups;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use world::{ClockExt, lock};
 
-/// How long a request waits for its group's partition to be loaded before its client is told to come again.
+/// How long a request waits for its partition to be loaded before its client is told to come again.
 const LOAD_WAIT_MAX: Duration = Duration::from_millis(500);
 
 /// The loop looks at least so often.
 const LOOK_PERIOD: Duration = Duration::from_secs(60);
 
-/// The partitions of `__consumer_offsets` that this broker answers for.
-pub(crate) struct Coordinators {
-    shards: Mutex<BTreeMap<StreamId, Arc<Shard>>>,
-    memory: GroupMemory,
+/// The partitions of an internal topic that this broker answers for.
+pub(crate) struct Coordinators<C: Core> {
+    shards: Mutex<BTreeMap<StreamId, Arc<Shard<C>>>>,
+    memory: CoreMemory,
     /// Counts up when a shard comes, begins to serve, or goes.
     changes: watch::Sender<u64>,
     /// A deadline is earlier than the loop knows, or a shard must be loaded anew.
     wakes: Arc<Notify>,
 }
 
-impl Coordinators {
-    pub(crate) fn new() -> Coordinators {
+impl<C: Core> Coordinators<C> {
+    pub(crate) fn new() -> Coordinators<C> {
         Coordinators {
             shards: Mutex::default(),
-            memory: GroupMemory::default(),
+            memory: CoreMemory::default(),
             changes: watch::Sender::new(0),
             wakes: Arc::default(),
         }
     }
 
-    /// The shard that a group belongs to, ready to serve.
-    pub(crate) async fn shard(&self, broker: &Shared, group: &str) -> Result<Arc<Shard>, Failure> {
-        let id = topic::stream_of_group(&broker.store.ledger().image(), group);
+    /// The shard that a group or a transactional id belongs to, ready to serve.
+    pub(crate) async fn shard(&self, broker: &Shared, key: &str) -> Result<Arc<Shard<C>>, Failure> {
+        let id = C::TOPIC.stream_of(&broker.store.ledger().image(), key);
         self.serving(broker, id.ok_or(Failure::NotCoordinator)?).await
     }
 
-    /// What there is of a group at this moment, confirmed or not; nothing where this broker does not serve it now.
-    pub(crate) fn look<T>(&self, broker: &Shared, group: &str, read: impl FnOnce(&Groups) -> T) -> Option<T> {
-        let id = topic::stream_of_group(&broker.store.ledger().image(), group)?;
+    /// What there is of a group or id at this moment, confirmed or not; nothing where this broker does not serve it now.
+    pub(crate) fn look<T>(&self, broker: &Shared, key: &str, read: impl FnOnce(&C) -> T) -> Option<T> {
+        let id = C::TOPIC.stream_of(&broker.store.ledger().image(), key)?;
         let shard = lock(&self.shards).get(&id).cloned();
         shard.filter(|shard| shard.is_serving()).map(|shard| shard.look(read))
     }
 
     /// All shards that this broker is to answer for.
-    pub(crate) async fn all(&self, broker: &Shared) -> Result<Vec<Arc<Shard>>, Failure> {
+    pub(crate) async fn all(&self, broker: &Shared) -> Result<Vec<Arc<Shard<C>>>, Failure> {
         let image = broker.store.ledger().image();
         let mut shards = Vec::new();
-        for id in topic::find(&image).into_iter().flat_map(|topic| &topic.partitions) {
+        for id in C::TOPIC.find(&image).into_iter().flat_map(|topic| &topic.partitions) {
             match self.serving(broker, *id).await {
                 Ok(shard) => shards.push(shard),
                 Err(Failure::NotCoordinator) => {}
@@ -82,7 +87,12 @@ impl Coordinators {
         Ok(shards)
     }
 
-    async fn serving(&self, broker: &Shared, id: StreamId) -> Result<Arc<Shard>, Failure> {
+    /// The shard of a partition of the topic, ready to serve.
+    pub(crate) async fn shard_at(&self, broker: &Shared, id: StreamId) -> Result<Arc<Shard<C>>, Failure> {
+        self.serving(broker, id).await
+    }
+
+    async fn serving(&self, broker: &Shared, id: StreamId) -> Result<Arc<Shard<C>>, Failure> {
         let partition = broker.partitions.owned(id).ok_or(Failure::NotCoordinator)?;
         let mut changes = self.changes.subscribe();
         let serves = async {
@@ -106,13 +116,13 @@ impl Coordinators {
         self.changes.send_modify(|changes| *changes += 1);
     }
 
-    fn serving_shards(&self) -> Vec<Arc<Shard>> {
+    fn serving_shards(&self) -> Vec<Arc<Shard<C>>> {
         lock(&self.shards).values().filter(|shard| shard.is_serving()).cloned().collect()
     }
 
     /// Begins to load what this broker owns since, and gives up what it owns no more.
     fn follow(&self, broker: &Arc<Shared>, image: &Image) {
-        let ids = topic::find(image).map(|topic| topic.partitions.to_vec()).unwrap_or_default();
+        let ids = C::TOPIC.find(image).map(|topic| topic.partitions.to_vec()).unwrap_or_default();
         let mut owned = BTreeMap::new();
         for (number, id) in ids.into_iter().enumerate() {
             if let Some(partition) = broker.partitions.owned(id) {
@@ -131,7 +141,7 @@ impl Coordinators {
         for (id, (number, partition)) in owned {
             shards.entry(id).or_insert_with(|| {
                 let shard = Arc::new(Shard::new(partition, self.memory.clone(), self.wakes.clone()));
-                broker.clock.spawn("load groups", Box::pin(load::run(broker.clone(), shard.clone(), number)));
+                broker.clock.spawn("load", Box::pin(load::run(broker.clone(), shard.clone(), number)));
                 shard
             });
         }
@@ -139,13 +149,14 @@ impl Coordinators {
 }
 
 /// Follows the ledger and the clock until the broker stops.
-pub(crate) async fn run(broker: Arc<Shared>) {
-    let coordinators = &broker.coordinators;
+pub(crate) async fn run<C: Core>(broker: Arc<Shared>) {
+    let coordinators = C::all(&broker);
+    let period = C::expiry_period(&broker.options);
     let mut stopping = broker.stopping.subscribe();
     let mut images = broker.store.ledger().watch();
     let mut moves = broker.store.watch_moves();
     let mut names = images.borrow().topic_names.clone();
-    let mut next_expiry = broker.clock.now().plus(broker.options.offsets_check_period);
+    let mut next_expiry = broker.clock.now().plus(period);
     loop {
         let image = images.borrow_and_update().clone();
         moves.borrow_and_update();
@@ -157,18 +168,18 @@ pub(crate) async fn run(broker: Arc<Shared>) {
         let now = broker.clock.now();
         let expires = now >= next_expiry;
         if expires {
-            next_expiry = now.plus(broker.options.offsets_check_period);
+            next_expiry = now.plus(period);
         }
         for shard in coordinators.serving_shards() {
             if has_lost_topics {
-                shard.apply(&broker, |groups, _, fx| groups.forget_topics(is_gone(&image), fx));
+                shard.apply(&broker, |core, _, fx| core.topics_gone(&image, fx));
             }
             if expires {
-                shard.apply(&broker, |groups, now, fx| groups.expire(now.wall, fx));
+                shard.apply(&broker, C::expire);
             }
             shard.tick(&broker);
             if let Some(begun) = shard.begin_copy(&broker) {
-                broker.clock.spawn("copy groups", Box::pin(compact::run(broker.clone(), shard, begun)));
+                broker.clock.spawn("copy", Box::pin(compact::run(broker.clone(), shard, begun)));
             }
         }
         let deadlines = coordinators.serving_shards().into_iter().filter_map(|shard| shard.next_deadline());
@@ -182,9 +193,4 @@ pub(crate) async fn run(broker: Arc<Shared>) {
             () = broker.clock.sleep(next.since(broker.clock.now())) => {}
         }
     }
-}
-
-/// Whether a topic that offsets were committed of is gone; one of the same name that was made since is another.
-fn is_gone(image: &Image) -> impl Fn(&str, TopicId) -> bool {
-    |name, id| image.topic_names.get(name).is_none_or(|now| id != TopicId::default() && id != *now)
 }

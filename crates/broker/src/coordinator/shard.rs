@@ -1,5 +1,5 @@
-//! The groups of one partition of `__consumer_offsets`, while this broker owns it: applies decisions, appends their records, and lets
-//! answers out when what they rest on is confirmed.
+//! One partition of an internal topic, with the groups or the transactional ids that live in it, while this broker owns it: applies
+//! decisions, appends their records, and lets answers out when what they rest on is confirmed.
 //!
 //! Records are enqueued under the lock that the decision was made under, so that their order in the log is the order of decisions.
 //! Where the write-ahead log has no room they wait in the outbox, and with them every answer; requests wait for room before they
@@ -8,20 +8,21 @@
 
 use crate::Shared;
 use crate::batch_check::CheckedBatch;
+use crate::coordinator::Core;
 use crate::error::Failure;
 use crate::partition::Partition;
 use base::{Micros, Offset, planted};
-use coordinator_core::{Answer, CoordinatorRecord, CopyCursor, Effects, Groups, Now, Ticket};
+use coordinator_core::{CoordinatorRecord, Now};
 use protocol::record_batch::{BatchBuilder, NewRecord};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use stream::AppendError;
-use tokio::sync::{Notify, oneshot};
+use stream::{AppendError, NO_SEQUENCE, SequenceError};
+use tokio::sync::Notify;
 use world::{ClockExt, lock};
 
 /// Bytes of records in one batch at the most, but for a single record that is larger.
-const BATCH_RECORD_BYTES_MAX: usize = 512 * 1024;
+pub(super) const BATCH_RECORD_BYTES_MAX: usize = 512 * 1024;
 
 /// Where a shard stands. It only goes forward.
 const LOADING: u8 = 0;
@@ -34,30 +35,46 @@ pub(crate) struct Decided<T> {
     pub(crate) after: Offset,
 }
 
-/// Bytes that the groups of all shards take.
-pub(crate) type GroupMemory = Arc<AtomicUsize>;
+/// Bytes that what is in all shards of a kind takes.
+pub(crate) type CoreMemory = Arc<AtomicUsize>;
 
-pub(crate) struct Shard {
+pub(crate) struct Shard<C: Core> {
     partition: Partition,
-    memory: GroupMemory,
+    memory: CoreMemory,
     stage: AtomicU8,
-    inner: Mutex<Inner>,
-    /// Wakes the loop that keeps the groups' time.
+    pub(super) inner: Mutex<Inner<C>>,
+    /// Wakes the loop that keeps the time.
     wakes: Arc<Notify>,
+    /// Wakes what runs beside ([`Core::beside`]).
+    leaves: Notify,
     /// Wakes whoever waits for an answer or a confirmation when the shard is lost.
     lost: Notify,
 }
 
 #[derive(Default)]
-struct Inner {
-    groups: Groups,
+pub(super) struct Inner<C: Core> {
+    pub(super) core: C,
     /// Decided and not appended, oldest first.
-    outbox: VecDeque<CoordinatorRecord>,
-    requesters: BTreeMap<Ticket, oneshot::Sender<Decided<Answer>>>,
-    next_ticket: u64,
+    pub(super) outbox: VecDeque<OwnRecord>,
+    /// What keeps the outbox from being appended, where it is about the partition's producers.
+    hindrance: Option<AppendError>,
+    outgoing: C::Outgoing,
     /// What of [`Shard::memory`] is this shard's.
     counted: usize,
-    log: LogSize,
+    pub(super) log: LogSize,
+}
+
+/// A record of the broker's own.
+pub(super) struct OwnRecord {
+    pub(super) record: CoordinatorRecord,
+    /// In whose transaction it is stored, and in which of the producer's epochs.
+    pub(super) producer: Option<(i64, i16)>,
+}
+
+impl OwnRecord {
+    fn plain(record: CoordinatorRecord) -> OwnRecord {
+        OwnRecord { record, producer: None }
+    }
 }
 
 /// Bytes of records in the log, from its start to its end with the outbox, and when that is to be copied.
@@ -80,10 +97,10 @@ pub(crate) struct Begun {
 /// A log is copied when it is so many times longer than its last copy, so that copies are a small part of what is written.
 const COPY_WHEN_LONGER: u64 = 3;
 
-impl Shard {
-    pub(crate) fn new(partition: Partition, memory: GroupMemory, wakes: Arc<Notify>) -> Shard {
+impl<C: Core> Shard<C> {
+    pub(crate) fn new(partition: Partition, memory: CoreMemory, wakes: Arc<Notify>) -> Shard<C> {
         let (stage, inner) = (AtomicU8::new(LOADING), Mutex::default());
-        Shard { partition, memory, stage, inner, wakes, lost: Notify::new() }
+        Shard { partition, memory, stage, inner, wakes, leaves: Notify::new(), lost: Notify::new() }
     }
 
     pub(crate) fn partition(&self) -> &Partition {
@@ -102,14 +119,14 @@ impl Shard {
         self.stage.load(Ordering::Acquire) == LOST
     }
 
-    /// The groups are as the log has them: requests may come.
-    pub(crate) fn serve(&self, groups: Groups, log_bytes: u64) {
-        {
-            let mut inner = lock(&self.inner);
-            inner.groups = groups;
-            inner.log = LogSize { bytes: log_bytes, ..LogSize::default() };
-            self.count(&mut inner);
-        }
+    /// All is as the log has it: requests may come.
+    pub(crate) fn serve(&self, broker: &Shared, core: C, log_bytes: u64) {
+        let image = broker.store.ledger().image();
+        let mut inner = lock(&self.inner);
+        inner.core = core;
+        inner.log = LogSize { bytes: log_bytes, ..LogSize::default() };
+        // Before anybody is let in, so that no timer takes the place of another one of somebody who waits.
+        self.apply_locked(broker, &mut inner, |core, now, fx| core.loaded(&image, now, fx));
         let from_loading = self.stage.compare_exchange(LOADING, SERVING, Ordering::AcqRel, Ordering::Acquire);
         if from_loading.is_ok() {
             self.wakes.notify_one();
@@ -123,13 +140,13 @@ impl Shard {
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Micros> {
-        lock(&self.inner).groups.next_deadline()
+        lock(&self.inner).core.next_deadline()
     }
 
     /// Does what is due.
     pub(crate) fn tick(&self, broker: &Shared) {
         if self.next_deadline().is_some_and(|next| next <= broker.clock.now()) {
-            self.apply(broker, Groups::tick);
+            self.apply(broker, C::tick);
         }
     }
 
@@ -137,7 +154,7 @@ impl Shard {
     pub(crate) fn apply<T>(
         &self,
         broker: &Shared,
-        decide: impl FnOnce(&mut Groups, Now, &mut Effects) -> T,
+        decide: impl FnOnce(&mut C, Now, &mut C::Effects) -> T,
     ) -> Decided<T> {
         let mut inner = lock(&self.inner);
         let (value, after) = self.apply_locked(broker, &mut inner, decide);
@@ -147,48 +164,62 @@ impl Shard {
     fn apply_locked<T>(
         &self,
         broker: &Shared,
-        inner: &mut Inner,
-        decide: impl FnOnce(&mut Groups, Now, &mut Effects) -> T,
+        inner: &mut Inner<C>,
+        decide: impl FnOnce(&mut C, Now, &mut C::Effects) -> T,
     ) -> (T, Offset) {
-        let earliest = inner.groups.next_deadline();
+        let earliest = inner.core.next_deadline();
         let now = Now { at: broker.clock.now(), wall: broker.clock.wall() };
-        let mut fx = Effects::default();
-        let room = broker.options.groups_bytes_max.saturating_sub(self.memory.load(Ordering::Relaxed));
-        inner.groups.set_room(room);
-        let value = decide(&mut inner.groups, now, &mut fx);
+        let mut fx = C::Effects::default();
+        self.set_room(broker, inner);
+        let value = decide(&mut inner.core, now, &mut fx);
         self.count(inner);
-        inner.log.bytes += fx.records.iter().map(|record| record.len() as u64).sum::<u64>();
-        inner.outbox.extend(fx.records);
+        let plain = std::mem::take(C::records(&mut fx)).into_iter().map(OwnRecord::plain);
+        let transactional = C::transactional(&mut fx).into_iter();
+        let transactional = transactional.map(|(producer, record)| OwnRecord { record, producer: Some(producer) });
+        let before = inner.outbox.len();
+        inner.outbox.extend(plain.chain(transactional));
+        inner.log.bytes += inner.outbox.range(before..).map(|it| it.record.len() as u64).sum::<u64>();
         self.flush(broker, inner);
         let after = self.end(inner);
-        for (ticket, answer) in fx.answers {
-            if let Some(requester) = inner.requesters.remove(&ticket) {
-                // Who asked may have gone; what was decided stays.
-                let _is_heard = requester.send(Decided { value: answer, after }).is_ok();
-            }
+        if inner.core.hand_on(&mut inner.outgoing, fx, after) {
+            self.leaves.notify_one();
         }
         if self.is_long(broker, inner) {
             self.wakes.notify_one();
         }
-        let next = inner.groups.next_deadline();
+        let next = inner.core.next_deadline();
         if next.is_some_and(|next| earliest.is_none_or(|earliest| next < earliest)) {
             self.wakes.notify_one();
         }
         (value, after)
     }
 
-    /// Takes into account what a decision has changed of the memory that the groups take.
-    fn count(&self, inner: &mut Inner) {
-        let bytes = if self.is_lost() { 0 } else { inner.groups.bytes() };
+    /// Tells how much what is in memory may grow.
+    pub(super) fn set_room(&self, broker: &Shared, inner: &mut Inner<C>) {
+        let room = C::bytes_max(&broker.options).saturating_sub(self.memory.load(Ordering::Relaxed));
+        inner.core.set_room(room);
+    }
+
+    /// Takes into account what was changed without a decision, in a log that is longer now.
+    pub(super) fn has_changed(&self, broker: &Shared, inner: &mut Inner<C>) {
+        self.count(inner);
+        if self.is_long(broker, inner) {
+            self.wakes.notify_one();
+        }
+    }
+
+    /// Takes into account what a decision has changed of the memory that is taken.
+    fn count(&self, inner: &mut Inner<C>) {
+        let bytes = if self.is_lost() { 0 } else { inner.core.bytes() };
         let before = std::mem::replace(&mut inner.counted, bytes);
         self.memory.fetch_add(bytes, Ordering::Relaxed);
         self.memory.fetch_sub(before, Ordering::Relaxed);
     }
 
-    fn is_long(&self, broker: &Shared, inner: &Inner) -> bool {
+    fn is_long(&self, broker: &Shared, inner: &Inner<C>) -> bool {
         let log = inner.log;
         let longest = broker.options.groups_log_bytes_max.max(COPY_WHEN_LONGER.saturating_mul(log.copied));
-        !log.is_copying && log.bytes > longest && inner.groups.are_all_there_is()
+        !log.is_copying && log.bytes > longest && inner.core.are_all_there_is()
     }
 
     /// Begins a copy where the log has become long, and none is under way.
@@ -202,16 +233,11 @@ impl Shard {
     }
 
     /// The next slice of a copy: its bytes, and whether the copy is whole then.
-    pub(crate) fn copy_slice(
-        &self,
-        broker: &Shared,
-        cursor: &mut CopyCursor,
-        bytes_max: usize,
-    ) -> Decided<(u64, bool)> {
-        self.apply(broker, |groups, _, fx| {
-            let is_whole = groups.copy(cursor, bytes_max, fx);
-            (fx.records.iter().map(|record| record.len() as u64).sum(), is_whole)
-        })
+    pub(crate) fn copy_slice(&self, broker: &Shared, cursor: &mut C::Cursor, bytes_max: usize) -> Decided<(u64, bool)> {
+        let mut inner = lock(&self.inner);
+        let before = inner.log.bytes;
+        let (is_whole, after) = self.apply_locked(broker, &mut inner, |core, _, fx| core.copy(cursor, bytes_max, fx));
+        Decided { value: (inner.log.bytes - before, is_whole), after }
     }
 
     /// The log begins with the copy now.
@@ -222,48 +248,61 @@ impl Shard {
     }
 
     /// Where the log will end when the outbox is in it: a record is an offset, and nobody else appends here.
-    fn end(&self, inner: &Inner) -> Offset {
+    pub(super) fn end(&self, inner: &Inner<C>) -> Offset {
         self.partition.log_end().plus(inner.outbox.len() as u64)
     }
 
     /// Appends what is in the outbox, as far as there is room.
-    fn flush(&self, broker: &Shared, inner: &mut Inner) {
+    fn flush(&self, broker: &Shared, inner: &mut Inner<C>) {
+        inner.hindrance = None;
         while !inner.outbox.is_empty() && !self.is_lost() {
             let mut bytes = 0;
-            let fits = |record: &&CoordinatorRecord| {
-                bytes += record.len();
-                bytes <= BATCH_RECORD_BYTES_MAX
+            let producer = inner.outbox.front().and_then(|first| first.producer);
+            let fits = |it: &&OwnRecord| {
+                bytes += it.record.len();
+                bytes <= BATCH_RECORD_BYTES_MAX && it.producer == producer
             };
             let count = inner.outbox.iter().take_while(fits).count().max(1);
-            let batch = batch_of(inner.outbox.iter().take(count), broker.clock.wall().0);
-            let appended = batch.map(|batch| self.partition.append(&batch));
-            match appended {
+            let batch = match batch_of(inner.outbox.iter().take(count), broker.clock.wall().0) {
+                Ok(batch) => batch,
+                Err(error) => {
+                    tracing::error!("build records of {}: {error}; this is a bug, they are loaded anew", C::WHAT);
+                    return self.lose_locked(inner);
+                }
+            };
+            match self.partition.append(&batch) {
                 // That it is durable is told by the high watermark.
-                Ok(Ok(_appended)) => drop(inner.outbox.drain(..count)),
-                Ok(Err(AppendError::Busy | AppendError::TooFarAhead)) => return,
-                Ok(Err(AppendError::NotOwner)) => return self.lose_locked(inner),
-                Ok(Err(
+                Ok(_appended) => drop(inner.outbox.drain(..count)),
+                Err(AppendError::Busy | AppendError::TooFarAhead) => return,
+                Err(error @ (AppendError::ProducersAway | AppendError::TooManyProducers)) if producer.is_some() => {
+                    inner.hindrance = Some(error);
+                    return;
+                }
+                // A copy of what was granted when it was stored first; a restore from objects may have lost that.
+                Err(AppendError::Sequence(SequenceError::NeedsGrant { .. })) if producer.is_some() => {
+                    if let Some(ticket) = self.partition.ask_grant(&batch) {
+                        self.partition.answer_grant(ticket, true);
+                    }
+                }
+                Err(AppendError::NotOwner) => return self.lose_locked(inner),
+                Err(
                     error @ (AppendError::Gap { .. }
                     | AppendError::TooLarge { .. }
                     | AppendError::ProducersAway
                     | AppendError::TooManyProducers
                     | AppendError::Sequence(_)),
-                )) => {
-                    tracing::error!("append group records: {error}; this is a bug, the groups are loaded anew");
-                    return self.lose_locked(inner);
-                }
-                Err(error) => {
-                    tracing::error!("build group records: {error}; this is a bug, the groups are loaded anew");
+                ) => {
+                    tracing::error!("append records of {}: {error}; this is a bug, they are loaded anew", C::WHAT);
                     return self.lose_locked(inner);
                 }
             }
         }
     }
 
-    fn lose_locked(&self, inner: &mut Inner) {
+    pub(super) fn lose_locked(&self, inner: &mut Inner<C>) {
         self.stage.store(LOST, Ordering::Release);
         self.count(inner);
-        inner.requesters.clear();
+        inner.outgoing = C::Outgoing::default();
         inner.outbox.clear();
         self.lost.notify_waiters();
         self.wakes.notify_one();
@@ -273,7 +312,7 @@ impl Shard {
     pub(crate) async fn run<T>(
         &self,
         broker: &Shared,
-        decide: impl FnOnce(&mut Groups, Now, &mut Effects) -> T + Send,
+        decide: impl FnOnce(&mut C, Now, &mut C::Effects) -> T + Send,
     ) -> Result<T, Failure>
     where
         T: Send,
@@ -288,7 +327,7 @@ impl Shard {
     pub(crate) async fn note<T: Send>(
         &self,
         broker: &Shared,
-        decide: impl FnOnce(&mut Groups, Now, &mut Effects) -> T + Send,
+        decide: impl FnOnce(&mut C, Now, &mut C::Effects) -> T + Send,
     ) -> Result<T, Failure> {
         let deadline = broker.clock.now().plus(broker.options.group_wait_max);
         self.run_at_once(broker, deadline, decide).await
@@ -298,7 +337,7 @@ impl Shard {
         &self,
         broker: &Shared,
         deadline: Micros,
-        decide: impl FnOnce(&mut Groups, Now, &mut Effects) -> T + Send,
+        decide: impl FnOnce(&mut C, Now, &mut C::Effects) -> T + Send,
     ) -> Result<T, Failure> {
         if !self.is_serving() {
             return Err(Failure::NotCoordinator);
@@ -309,49 +348,49 @@ impl Shard {
         Ok(value)
     }
 
-    /// Decides what is answered by a ticket, and waits for that answer: as long as it takes.
-    pub(crate) async fn ask(
+    /// Decides what is answered later than this returns: whoever waits for it enters first.
+    pub(super) fn apply_entered<E>(
         &self,
         broker: &Shared,
-        decide: impl FnOnce(&mut Groups, Now, Ticket, &mut Effects) + Send,
-    ) -> Result<Answer, Failure> {
-        self.room(broker, broker.clock.now().plus(broker.options.group_wait_max)).await?;
-        let (sender, answer) = oneshot::channel();
-        {
-            let mut inner = lock(&self.inner);
-            if !self.is_serving() {
-                return Err(Failure::NotCoordinator);
-            }
-            let ticket = Ticket(inner.next_ticket);
-            inner.next_ticket += 1;
-            inner.requesters.insert(ticket, sender);
-            self.apply_locked(broker, &mut inner, |groups, now, fx| decide(groups, now, ticket, fx));
+        enter: impl FnOnce(&mut C::Outgoing) -> E,
+        decide: impl FnOnce(&mut C, Now, E, &mut C::Effects),
+    ) -> Result<(), Failure> {
+        let mut inner = lock(&self.inner);
+        if !self.is_serving() {
+            return Err(Failure::NotCoordinator);
         }
-        let mut stopping = broker.stopping.subscribe();
-        let Decided { value, after } = tokio::select! {
+        let entered = enter(&mut inner.outgoing);
+        self.apply_locked(broker, &mut inner, |core, now, fx| decide(core, now, entered, fx));
+        Ok(())
+    }
+
+    /// Takes what may leave once it is confirmed.
+    pub(crate) fn take_outgoing(&self) -> C::Outgoing {
+        std::mem::take(&mut lock(&self.inner).outgoing)
+    }
+
+    /// Waits until there is something new for what runs beside, or the shard is lost.
+    pub(crate) async fn leaves(&self) {
+        let lost = self.lost.notified();
+        if self.is_lost() {
+            return;
+        }
+        tokio::select! {
             biased;
-            answer = answer => answer.map_err(|_| Failure::NotCoordinator)?,
-            _ = stopping.wait_for(|stopping| *stopping) => return Err(stops()),
-        };
-        let deadline = broker.clock.now().plus(broker.options.group_wait_max);
-        let after = planted!("assignment told before it is durable", after, Offset(0));
-        self.confirmed(broker, after, deadline).await?;
-        Ok(value)
+            () = lost => {}
+            () = self.leaves.notified() => {}
+        }
     }
 
     /// Reads what is there now, confirmed or not: for what nobody is told.
-    pub(crate) fn look<T>(&self, read: impl FnOnce(&Groups) -> T) -> T {
-        read(&lock(&self.inner).groups)
+    pub(crate) fn look<T>(&self, read: impl FnOnce(&C) -> T) -> T {
+        read(&lock(&self.inner).core)
     }
 
     /// Reads what was true at some moment after this call began, whoever else may have taken the partition over before it: it is told
     /// only when something that was appended since the call is confirmed. What others append serves; else a record that
     /// says nothing is appended.
-    pub(crate) async fn read<T: Send>(
-        &self,
-        broker: &Shared,
-        read: impl FnOnce(&Groups) -> T + Send,
-    ) -> Result<T, Failure> {
+    pub(crate) async fn read<T: Send>(&self, broker: &Shared, read: impl FnOnce(&C) -> T + Send) -> Result<T, Failure> {
         let deadline = broker.clock.now().plus(broker.options.group_wait_max);
         let before = self.end(&lock(&self.inner));
         // Whoever asks meanwhile shares one append.
@@ -359,29 +398,52 @@ impl Shard {
         self.room(broker, deadline).await?;
         let Decided { value, after } = {
             let mut inner = lock(&self.inner);
-            if planted!("G2", self.end(&inner) == before, false) {
-                let nothing = CoordinatorRecord::nothing();
-                inner.log.bytes += nothing.len() as u64;
-                inner.outbox.push_back(nothing);
-                self.flush(broker, &mut inner);
-            }
-            Decided { value: read(&inner.groups), after: self.end(&inner) }
+            self.prove(broker, &mut inner, before);
+            Decided { value: read(&inner.core), after: self.end(&inner) }
         };
         self.confirmed(broker, planted!("G1", after, Offset(0)), deadline).await?;
         Ok(value)
     }
 
-    /// Reads what is confirmed. Only before a [`Shard::read`] of another shard in the same write-ahead log, which proves that this start still
-    /// owns that log.
-    pub(crate) async fn peek<T: Send>(
+    /// As [`Shard::run`], and what it tells was true at some moment after this call began, also where nothing was decided.
+    pub(crate) async fn run_proved<T: Send>(
         &self,
         broker: &Shared,
-        read: impl FnOnce(&Groups) -> T + Send,
+        decide: impl FnOnce(&mut C, Now, &mut C::Effects) -> T + Send,
     ) -> Result<T, Failure> {
+        let deadline = broker.clock.now().plus(broker.options.group_wait_max);
+        self.room(broker, deadline).await?;
+        let Decided { value, after } = {
+            let mut inner = lock(&self.inner);
+            if !self.is_serving() {
+                return Err(Failure::NotCoordinator);
+            }
+            let before = self.end(&inner);
+            let (value, _) = self.apply_locked(broker, &mut inner, decide);
+            self.prove(broker, &mut inner, before);
+            Decided { value, after: self.end(&inner) }
+        };
+        self.confirmed(broker, after, deadline).await?;
+        Ok(value)
+    }
+
+    /// Appends a record that says nothing, unless something was appended since the log ended at `before`.
+    fn prove(&self, broker: &Shared, inner: &mut Inner<C>, before: Offset) {
+        if planted!("G2", self.end(inner) == before, false) {
+            let nothing = C::nothing();
+            inner.log.bytes += nothing.len() as u64;
+            inner.outbox.push_back(OwnRecord::plain(nothing));
+            self.flush(broker, inner);
+        }
+    }
+
+    /// Reads what is confirmed. Only before a [`Shard::read`] of another shard in the same write-ahead log, which proves that this start still
+    /// owns that log.
+    pub(crate) async fn peek<T: Send>(&self, broker: &Shared, read: impl FnOnce(&C) -> T + Send) -> Result<T, Failure> {
         let deadline = broker.clock.now().plus(broker.options.group_wait_max);
         let Decided { value, after } = {
             let inner = lock(&self.inner);
-            Decided { value: read(&inner.groups), after: self.end(&inner) }
+            Decided { value: read(&inner.core), after: self.end(&inner) }
         };
         self.confirmed(broker, after, deadline).await?;
         Ok(value)
@@ -390,7 +452,7 @@ impl Shard {
     /// Waits until the outbox is empty.
     pub(crate) async fn room(&self, broker: &Shared, deadline: Micros) -> Result<(), Failure> {
         loop {
-            {
+            let hindrance = {
                 let mut inner = lock(&self.inner);
                 self.flush(broker, &mut inner);
                 if !self.is_serving() {
@@ -399,6 +461,11 @@ impl Shard {
                 if inner.outbox.is_empty() {
                     return Ok(());
                 }
+                inner.hindrance.clone()
+            };
+            if let Some(error) = hindrance {
+                self.deal_with(broker, error, deadline).await?;
+                continue;
             }
             let left = deadline.since(broker.clock.now());
             if broker.clock.timeout(left, self.partition.room()).await.is_none() {
@@ -435,18 +502,23 @@ impl Shard {
     }
 }
 
-fn stops() -> Failure {
+pub(super) fn stops() -> Failure {
     Failure::CoordinatorUnavailable("this broker stops".to_owned())
 }
 
-/// A batch of the broker's own records, dated now.
-fn batch_of<'a>(
-    records: impl Iterator<Item = &'a CoordinatorRecord>,
+/// A batch of the broker's own records, dated now: all of one producer's transaction, or of none.
+pub(super) fn batch_of<'a>(
+    mut records: impl Iterator<Item = &'a OwnRecord>,
     timestamp: i64,
 ) -> Result<CheckedBatch, protocol::record_batch::BatchError> {
-    let add = |builder: BatchBuilder, record: &CoordinatorRecord| {
+    let mut builder = BatchBuilder::new();
+    let first = records.next();
+    if let Some((producer_id, epoch)) = first.and_then(|it| it.producer) {
+        builder = builder.producer(producer_id, epoch, NO_SEQUENCE).transactional();
+    }
+    let add = |builder: BatchBuilder, OwnRecord { record, .. }: &OwnRecord| {
         let (key, value) = (Some(&record.key[..]), record.value.as_deref());
         builder.record(&NewRecord { timestamp, key, value, headers: &[] })
     };
-    records.fold(BatchBuilder::new(), add).build(0).map(CheckedBatch::own)
+    first.into_iter().chain(records).fold(builder, add).build(0).map(CheckedBatch::own)
 }

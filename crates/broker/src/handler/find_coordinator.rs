@@ -1,9 +1,10 @@
-//! FindCoordinator: who answers for a group: the owner of its partition of `__consumer_offsets`, which is made on first use.
+//! FindCoordinator: who answers for a group, or for a transactional id: the owner of its partition of an internal topic, which is made on
+//! first use.
 //!
-//! There is no transaction coordinator yet, nor one of share groups: that is told by a code that ends the client's search, as a client
+//! There is no coordinator of share groups yet: that is told by a code that ends the client's search, as a client
 //! that is told of a coordinator which is not there *now* would look for it until its timeout, or for ever.
 
-use crate::coordinator::{ensure_topic, find_topic, partition_of};
+use crate::coordinator::{OFFSETS, OwnTopic, TRANSACTION_STATE, partition_of};
 use crate::error::Failure;
 use crate::{Shared, requests, topics};
 use protocol::error_code::ErrorCode;
@@ -39,9 +40,10 @@ pub(crate) async fn handle(broker: &Shared, request: FindCoordinatorRequest, ver
 
 async fn find(broker: &Shared, kind: i8, key: String) -> Coordinator {
     let found = match kind {
-        GROUP => find_group(broker, &key).await,
-        TRANSACTION | SHARE => Err(Failure::NotServedYet(
-            "transactions and share groups arrive in a later version; consumer groups are served".to_owned(),
+        GROUP => find_in(broker, &OFFSETS, &key).await,
+        TRANSACTION => find_in(broker, &TRANSACTION_STATE, &key).await,
+        SHARE => Err(Failure::NotServedYet(
+            "share groups arrive in a later version; consumer groups and transactions are served".to_owned(),
         )),
         other => Err(Failure::InvalidRequest(format!("there is no coordinator of type {other}"))),
     };
@@ -65,12 +67,12 @@ async fn find(broker: &Shared, kind: i8, key: String) -> Coordinator {
     }
 }
 
-async fn find_group(broker: &Shared, group: &str) -> Result<(i32, (String, i32)), Failure> {
-    ensure_topic(broker).await?;
+async fn find_in(broker: &Shared, own: &OwnTopic, key: &str) -> Result<(i32, (String, i32)), Failure> {
+    own.ensure(broker).await?;
     let image = broker.store.ledger().image();
-    let unavailable = || Failure::CoordinatorUnavailable("the group's partition has no owner now".to_owned());
-    let topic = find_topic(&image).ok_or_else(unavailable)?;
-    let number = i32::try_from(partition_of(topic, group)).map_err(|_| Failure::UnknownPartition)?;
+    let unavailable = || Failure::CoordinatorUnavailable("the coordinator's partition has no owner now".to_owned());
+    let topic = own.find(&image).ok_or_else(unavailable)?;
+    let number = i32::try_from(partition_of(topic, key)).map_err(|_| Failure::UnknownPartition)?;
     let stream = image.streams.get(&topics::stream_of(topic, number)?).ok_or_else(unavailable)?;
     let owner = topics::owner(&image, stream).ok_or_else(unavailable)?;
     Ok((owner.node_id.0, topics::endpoint(&owner.advertised)))

@@ -7,7 +7,7 @@ use crate::memory::COPIES;
 use coordinator_core::{GroupSummary, Groups, State};
 use protocol::messages::list_groups_request::ListGroupsRequest;
 use protocol::messages::list_groups_response::{ListGroupsResponse, ListedGroup};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -49,7 +49,7 @@ fn wanted(request: &ListGroupsRequest) -> Vec<State> {
     STATES.into_iter().filter(|state| allows(&types, CLASSIC) && allows(&states, state.name())).collect()
 }
 
-async fn list(broker: &Shared, shards: &[Arc<Shard>], wanted: &[State]) -> Result<Vec<ListedGroup>, Failure> {
+async fn list(broker: &Shared, shards: &[Arc<Shard<Groups>>], wanted: &[State]) -> Result<Vec<ListedGroup>, Failure> {
     let listed = |group: GroupSummary| ListedGroup {
         group_id: group.id,
         protocol_type: group.protocol_type,
@@ -59,23 +59,8 @@ async fn list(broker: &Shared, shards: &[Arc<Shard>], wanted: &[State]) -> Resul
     let of_shard = |groups: &Groups| -> Vec<ListedGroup> {
         groups.list().filter(|group| wanted.contains(&group.state)).map(listed).collect()
     };
-    let mut all = Vec::new();
-    let mut by_log: BTreeMap<usize, Vec<&Shard>> = BTreeMap::new();
-    for shard in shards {
-        by_log.entry(shard.partition().log_index()).or_default().push(shard);
-    }
-    // Most often they lie in one. In several they lie while they move, and after a start with other logs than before.
-    for shards in by_log.values() {
-        let Some((first, others)) = shards.split_first() else { continue };
-        for shard in others {
-            all.extend(shard.peek(broker, of_shard).await?);
-            // What is confirmed already is not waited for.
-            tokio::task::yield_now().await;
-        }
-        // Last, so that it proves all of this write-ahead log.
-        all.extend(first.read(broker, of_shard).await?);
-    }
-    Ok(all)
+    let of_shards = broker.coordinators.read_all(broker, shards, of_shard).await?;
+    Ok(of_shards.into_iter().flatten().collect())
 }
 
 #[cfg(test)]

@@ -3,12 +3,15 @@
 //! By time: the stream finds the first batch that holds a timestamp of at least the target; the record is found within it, since
 //! timestamps may be out of order there as well.
 //!
+//! For clients that read decided records only, a partition ends at its last stable offset.
+//!
 //! Version 0, of Kafka's first consumers, asks for something else: several offsets to begin at, each of which has only older records before it.
 //! Kafka told the end and where its segments begin. There are none here: the end, the first record of that time or later, and the start serve.
 
 use crate::Shared;
 use crate::checks::{Steps, Work};
 use crate::error::Failure;
+use crate::handler::fetch::{self, READ_COMMITTED};
 use crate::partition::Partition;
 use crate::requests;
 use crate::time_index;
@@ -79,7 +82,7 @@ pub(crate) async fn handle(broker: &Shared, request: ListOffsetsRequest, version
             let found = if doubled.contains(&(topic.name.as_str(), asked.partition_index)) {
                 Err(Failure::InvalidRequest("the request names this partition more than once".to_owned()))
             } else {
-                find(broker, &mut work, &image, &topic.name, (asked, version)).await
+                find(broker, &mut work, &image, &topic.name, (asked, request.isolation_level, version)).await
             };
             partitions.push(describe(asked.partition_index, found, version));
         }
@@ -102,7 +105,7 @@ async fn find(
     work: &mut Work,
     image: &Image,
     topic: &str,
-    (asked, version): (&ListOffsetsPartition, i16),
+    (asked, isolation_level, version): (&ListOffsetsPartition, i8, i16),
 ) -> Result<Found, Failure> {
     check_special(asked.timestamp, version)?;
     let topic = topics::find(image, topic, TopicId::default())?;
@@ -112,6 +115,10 @@ async fn find(
     if version == 0 {
         return before(broker, work, &partition, asked).await;
     }
+    let end = match isolation_level {
+        READ_COMMITTED => fetch::last_stable(broker, &partition, work.deadline()).await?,
+        _ => partition.high_watermark(),
+    };
     let stream = image.streams.get(&id);
     let at = |offset: Option<Offset>| Found {
         offsets: Vec::new(),
@@ -121,15 +128,15 @@ async fn find(
     };
     let committed = || stream.map_or(partition.log_start(), |stream| stream.committed().max(partition.log_start()));
     match asked.timestamp {
-        LATEST => Ok(at(Some(partition.high_watermark()))),
+        LATEST => Ok(at(Some(end))),
         EARLIEST | EARLIEST_LOCAL => Ok(at(Some(partition.log_start()))),
         LATEST_TIERED => {
             let last = committed().0.checked_sub(1).map(Offset).filter(|last| *last >= partition.log_start());
             Ok(at(last))
         }
         EARLIEST_PENDING_UPLOAD => Ok(at(Some(committed()))),
-        MAX_TIMESTAMP => by_time(time_index::greatest(broker, work, &partition).await?, at),
-        target => by_time(time_index::first_from(broker, work, &partition, UnixMillis(target)).await?, at),
+        MAX_TIMESTAMP => by_time(time_index::greatest(broker, work, &partition).await?, end, at),
+        target => by_time(time_index::first_from(broker, work, &partition, UnixMillis(target)).await?, end, at),
     }
 }
 
@@ -155,8 +162,14 @@ async fn before(
     Ok(Found { offsets, offset: None, timestamp: None, leader_epoch: -1 })
 }
 
+/// A record at or above `end`, which the client could not fetch yet, is not told, as in Kafka.
 #[expect(clippy::unnecessary_wraps, reason = "an arm among others that can fail")]
-fn by_time(record: Option<(Offset, UnixMillis)>, at: impl Fn(Option<Offset>) -> Found) -> Result<Found, Failure> {
+fn by_time(
+    record: Option<(Offset, UnixMillis)>,
+    end: Offset,
+    at: impl Fn(Option<Offset>) -> Found,
+) -> Result<Found, Failure> {
+    let record = record.filter(|(offset, _)| *offset < end);
     let found = at(record.map(|(offset, _)| offset));
     Ok(Found { timestamp: record.map(|(_, timestamp)| timestamp), ..found })
 }

@@ -4,9 +4,10 @@
 //! its last owner as an offline replica, so that clients keep asking instead of giving up.
 
 use crate::checks::in_steps;
+use crate::coordinator::OwnTopic;
 use crate::error::Failure;
 use crate::topics::{self, NewTopic};
-use crate::{Shared, answer_size, authorized, coordinator, requests, topic_name};
+use crate::{Shared, answer_size, authorized, requests, topic_name};
 use base::{StreamId, TopicId};
 use control_core::{Image, Topic};
 use futures::stream::StreamExt;
@@ -150,10 +151,9 @@ async fn create(broker: &Shared, image: &Image, name: &str, may_create: bool) ->
     }
     if topic_name::is_internal(name) {
         // Its maker knows how it has to be.
-        return if name == coordinator::TOPIC_NAME {
-            coordinator::ensure_topic(broker).await.and(Err(Failure::UnknownPartition))
-        } else {
-            Err(Failure::UnknownPartition)
+        return match OwnTopic::named(name) {
+            Some(own) => own.ensure(broker).await.and(Err(Failure::UnknownPartition)),
+            None => Err(Failure::UnknownPartition),
         };
     }
     let topic = NewTopic {

@@ -8,9 +8,7 @@ use base::{TopicId, UnixMillis};
 use control_core::Image;
 use coordinator_core::{CommitRequest, Committed, GroupError, Membership, NewOffset};
 use protocol::error_code::ErrorCode;
-use protocol::messages::offset_commit_request::{
-    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
-};
+use protocol::messages::offset_commit_request::{OffsetCommitRequest, OffsetCommitRequestPartition};
 use protocol::messages::offset_commit_response::{
     OffsetCommitResponse, OffsetCommitResponsePartition, OffsetCommitResponseTopic,
 };
@@ -33,7 +31,7 @@ pub(crate) async fn handle(broker: &Shared, request: OffsetCommitRequest, versio
     for topic in &request.topics {
         for partition in &topic.partitions {
             steps.next().await;
-            match known(&image, topic, partition) {
+            match known(&image, (&topic.name, topic.topic_id.into()), partition.partition_index) {
                 Ok((name, id)) => {
                     offsets.push(new_offset(name, id, partition, now, expires_at));
                     outcomes.push(None);
@@ -72,17 +70,16 @@ pub(crate) async fn handle(broker: &Shared, request: OffsetCommitRequest, versio
 }
 
 /// Name and id of the topic, where it has that partition.
-fn known(
+pub(super) fn known(
     image: &Image,
-    topic: &OffsetCommitRequestTopic,
-    partition: &OffsetCommitRequestPartition,
+    (name, id): (&str, TopicId),
+    partition_index: i32,
 ) -> Result<(String, TopicId), Failure> {
-    let id = TopicId::from(topic.topic_id);
-    if topic.name.is_empty() && id == TopicId::default() {
+    if name.is_empty() && id == TopicId::default() {
         return Err(Failure::UnknownTopicId);
     }
-    let found = topics::find(image, &topic.name, id)?;
-    topics::stream_of(found, partition.partition_index)?;
+    let found = topics::find(image, name, id)?;
+    topics::stream_of(found, partition_index)?;
     Ok((found.name.clone(), found.id))
 }
 

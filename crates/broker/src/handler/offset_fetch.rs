@@ -1,5 +1,7 @@
 //! OffsetFetch: how far a group has come. What was answered to a commit is never missing here, whoever owns the group by now.
 //!
+//! Who asks for stable offsets only is told to come again for one that a transaction is about to change (KIP-447).
+//!
 //! Each offset is told once, however often its group, topic and partition are named: it may take a thousand times what names it.
 
 use crate::Shared;
@@ -21,7 +23,7 @@ use protocol::messages::offset_fetch_response::{
     OffsetFetchResponse, OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
     OffsetFetchResponseTopic, OffsetFetchResponseTopics,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::OwnedSemaphorePermit;
 
 /// From this version on a request names several groups.
@@ -45,7 +47,8 @@ pub(crate) async fn handle(
     version: i16,
 ) -> (OffsetFetchResponse, Option<OwnedSemaphorePermit>) {
     if version >= MANY_GROUPS_VERSION {
-        let (groups, memory) = fetch_groups(broker, merged(request.groups).await, version).await;
+        let (groups, memory) =
+            fetch_groups(broker, merged(request.groups).await, (version, request.require_stable)).await;
         return (OffsetFetchResponse { groups, ..OffsetFetchResponse::default() }, memory);
     }
     let named = |topic: OffsetFetchRequestTopic| OffsetFetchRequestTopics {
@@ -55,7 +58,7 @@ pub(crate) async fn handle(
     };
     let topics = request.topics.map(|topics| topics.into_iter().map(named).collect());
     let group = OffsetFetchRequestGroup { group_id: request.group_id, topics, ..OffsetFetchRequestGroup::default() };
-    let (fetched, memory) = fetch_groups(broker, merged(vec![group]).await, version).await;
+    let (fetched, memory) = fetch_groups(broker, merged(vec![group]).await, (version, request.require_stable)).await;
     let error_code = fetched.first().map_or(0, |group| group.error_code);
     let plain = |it: OffsetFetchResponsePartitions| OffsetFetchResponsePartition {
         partition_index: it.partition_index,
@@ -107,9 +110,9 @@ async fn merged_topics(asked: Vec<OffsetFetchRequestTopics>) -> Vec<OffsetFetchR
 async fn fetch_groups(
     broker: &Shared,
     asked: Vec<OffsetFetchRequestGroup>,
-    version: i16,
+    (version, stable): (i16, bool),
 ) -> (Vec<OffsetFetchResponseGroup>, Option<OwnedSemaphorePermit>) {
-    let (committed, memory) = all_committed(broker, &asked).await;
+    let (committed, memory) = all_committed(broker, &asked, stable).await;
     let image = broker.store.ledger().image();
     let (mut fetched, mut steps) = (Vec::with_capacity(asked.len()), Steps::default());
     for (group, committed) in asked.into_iter().zip(answer_bounds::rest_too_much(committed)) {
@@ -122,7 +125,8 @@ async fn fetch_groups(
 async fn all_committed(
     broker: &Shared,
     asked: &[OffsetFetchRequestGroup],
-) -> (Vec<Result<Result<Offsets, Failure>, Failure>>, Option<OwnedSemaphorePermit>) {
+    stable: bool,
+) -> (Vec<Result<Result<Found, Failure>, Failure>>, Option<OwnedSemaphorePermit>) {
     let (mut all_wanted, mut bytes, mut steps) = (Vec::new(), 0, Steps::default());
     for group in asked.iter().take(GROUPS_MAX) {
         let id = &group.group_id;
@@ -134,14 +138,24 @@ async fn all_committed(
     }
     let memory = broker.answer_memory.take_ahead(bytes).await;
     let left = Left::new(broker.answer_memory.total());
-    let read = |groups: &Groups, place: usize| -> Result<Offsets, Failure> {
+    let read = |groups: &Groups, place: usize| -> Result<Found, Failure> {
         left.check()?;
-        let committed = committed(groups, &asked[place].group_id, all_wanted[place].as_ref());
-        left.spend(bytes_of(chosen(&committed, None)));
-        Ok(committed)
+        let (group, wanted) = (&asked[place].group_id, all_wanted[place].as_ref());
+        let offsets = committed(groups, group, wanted);
+        left.spend(bytes_of(chosen(&offsets, None)));
+        let unstable = if stable { groups.unstable(group) } else { BTreeSet::new() };
+        Ok(Found { offsets, unstable })
     };
     let ids: Vec<&str> = asked.iter().map(|group| group.group_id.as_str()).collect();
     (broker.coordinators.read_each(broker, &ids, read).await, memory)
+}
+
+/// What there is of a group's offsets.
+#[derive(Debug, Default)]
+struct Found {
+    offsets: Offsets,
+    /// Topics and partitions whose offsets are not to be told, since a transaction is about to change them.
+    unstable: BTreeSet<(String, i32)>,
 }
 
 /// Bytes that offsets take in an answer, as values and as bytes, about.
@@ -152,22 +166,22 @@ fn bytes_of<'a>(offsets: impl Iterator<Item = Chosen<'a>>) -> usize {
 async fn describe_group(
     image: &Image,
     asked: OffsetFetchRequestGroup,
-    (committed, steps): (Result<Offsets, Failure>, &mut Steps),
+    (found, steps): (Result<Found, Failure>, &mut Steps),
     version: i16,
 ) -> OffsetFetchResponseGroup {
     let OffsetFetchRequestGroup { group_id, topics: asked, .. } = asked;
     steps.next().await;
-    let (error_code, topics) = match (committed, asked) {
-        (Ok(committed), Some(mut asked)) => {
+    let (error_code, topics) = match (found, asked) {
+        (Ok(found), Some(mut asked)) => {
             // Kafka answers what it doesn't know last.
             asked.sort_by_cached_key(|topic| is_unknown_id(image, topic, version));
             let mut topics = Vec::with_capacity(asked.len());
             for topic in asked {
-                topics.push(describe(image, topic, (&committed, &mut *steps), version).await);
+                topics.push(describe(image, topic, (&found, &mut *steps), version).await);
             }
             (ErrorCode::None, topics)
         }
-        (Ok(committed), None) => (ErrorCode::None, describe_all(image, committed, version)),
+        (Ok(found), None) => (ErrorCode::None, describe_all(image, found, version)),
         (Err(failure), asked) => {
             let code = code_of(&failure);
             let topics = if version < TOP_LEVEL_ERROR_VERSION { refused(asked, code) } else { Vec::new() };
@@ -235,16 +249,19 @@ fn is_unknown_id(image: &Image, asked: &OffsetFetchRequestTopics, version: i16) 
 async fn describe(
     image: &Image,
     asked: OffsetFetchRequestTopics,
-    (committed, steps): (&Offsets, &mut Steps),
+    (found, steps): (&Found, &mut Steps),
     version: i16,
 ) -> OffsetFetchResponseTopics {
-    let found = topics::find(image, &asked.name, TopicId::from(asked.topic_id));
+    let topic = topics::find(image, &asked.name, TopicId::from(asked.topic_id));
     let unknown_id = is_unknown_id(image, &asked, version);
-    let name = found.map_or(asked.name.as_str(), |topic| topic.name.as_str());
-    let of_topic = committed.get(name);
+    let name = topic.map_or(asked.name.as_str(), |topic| topic.name.as_str());
+    let of_topic = found.offsets.get(name);
     let partition = |index: i32| {
         if unknown_id {
             return none(index, Failure::UnknownTopicId.code());
+        }
+        if found.is_unstable(name, index) {
+            return none(index, ErrorCode::UnstableOffsetCommit);
         }
         let is_same = |it: &&Committed| {
             let wanted = TopicId::from(asked.topic_id);
@@ -261,15 +278,24 @@ async fn describe(
     OffsetFetchResponseTopics { name: asked.name.clone(), topic_id: asked.topic_id, partitions }
 }
 
-fn describe_all(image: &Image, committed: Offsets, version: i16) -> Vec<OffsetFetchResponseTopics> {
-    let describe = |(name, partitions): (String, BTreeMap<i32, Committed>)| {
-        let id = image.topic_names.get(&name).copied();
+impl Found {
+    fn is_unstable(&self, topic: &str, partition: i32) -> bool {
+        !self.unstable.is_empty() && self.unstable.contains(&(topic.to_owned(), partition))
+    }
+}
+
+fn describe_all(image: &Image, found: Found, version: i16) -> Vec<OffsetFetchResponseTopics> {
+    let tell = |name: &str, index: i32, offset: &Committed| {
+        if found.is_unstable(name, index) { none(index, ErrorCode::UnstableOffsetCommit) } else { some(index, offset) }
+    };
+    let describe = |(name, partitions): (&String, &BTreeMap<i32, Committed>)| {
+        let id = image.topic_names.get(name).copied();
         // A topic that is gone has no id to name it by; its offsets are about to go as well.
         let topic_id = if version >= TOPIC_ID_VERSION { id?.into() } else { protocol::wire::Uuid::ZERO };
-        let partitions = partitions.iter().map(|(index, offset)| some(*index, offset)).collect();
-        Some(OffsetFetchResponseTopics { name, topic_id, partitions })
+        let partitions = partitions.iter().map(|(index, offset)| tell(name, *index, offset)).collect();
+        Some(OffsetFetchResponseTopics { name: name.clone(), topic_id, partitions })
     };
-    committed.into_iter().filter_map(describe).collect()
+    found.offsets.iter().filter_map(describe).collect()
 }
 
 fn refused(asked: Option<Vec<OffsetFetchRequestTopics>>, code: ErrorCode) -> Vec<OffsetFetchResponseTopics> {

@@ -5,19 +5,24 @@
 //! is acks=all: there is one durability. acks=0 is not answered, and an error closes the connection, as the client has no other
 //! way to learn of it.
 //!
+//! A batch that begins a transaction in its partition waits in `start` for the transaction's coordinator (`verification`): those of a request
+//! are asked about together.
+//!
 //! Back-pressure, in two steps: while a partition's WAL is filling, answers carry a throttle time ([`stream::Stream::throttle`]); while it is
 //! full, `start` waits for room, which keeps the connection from reading on. Of several logs each lets only so many wait that the producers of
 //! the others have memory left; the rest are told to come again at once.
 
 use crate::Shared;
 use crate::answer_bounds::Reasons;
+use crate::appending::{self, Patience, confirm};
 use crate::batch_check::{self, CheckedBatch, Checking, DECOMPRESSED_BYTES_MAX};
 use crate::checks::{Steps, Work};
 use crate::error::Failure;
 use crate::partition::{Appended, Partition};
 use crate::topic_settings::TopicSettings;
 use crate::topics;
-use base::{Micros, TopicId};
+use crate::verification::{self, Client, Transaction, verify};
+use base::TopicId;
 use control_core::{Image, Topic};
 use futures::future::join_all;
 use protocol::error_code::ErrorCode;
@@ -25,6 +30,7 @@ use protocol::messages::produce_request::{PartitionProduceData, ProduceRequest, 
 use protocol::messages::produce_response::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceResponse, TopicProduceResponse,
 };
+use protocol::record_batch;
 use protocol::wire::Records;
 use std::future::Future;
 use std::sync::Arc;
@@ -49,11 +55,22 @@ struct Enqueued {
     appended: Appended,
 }
 
+/// A batch that may be appended once its transaction's coordinator says so.
+struct Ungranted {
+    topic: usize,
+    place: usize,
+    /// By which the coordinator knows it.
+    name: (String, i32),
+    partition: Partition,
+    batch: CheckedBatch,
+}
+
 /// What comes of a request: its answer as it is if all that is enqueued becomes durable.
 #[derive(Default)]
 struct Outcome {
     responses: Vec<TopicProduceResponse>,
     enqueued: Vec<Enqueued>,
+    ungranted: Vec<Ungranted>,
     /// Where batches were to be appended; their logs tell how busy they are.
     partitions: Vec<Partition>,
     /// The first refusal.
@@ -80,12 +97,16 @@ pub(crate) async fn start(
     let acks = request.acks;
     // A setting that may change; what it acts on is looked at nowhere but by produces and after them.
     broker.store.set_producer_expiration(broker.live().producer_expiration);
+    let (refused, transaction) = match transaction(&mut request) {
+        Ok(transaction) => (refuse_whole(&request), transaction),
+        Err(failure) => (Some(failure), None),
+    };
     let check = Check {
-        refused: refuse_whole(&request),
+        refused,
+        transaction,
         image: broker.store.ledger().image(),
-        deadline,
+        patience: Patience { deadline, frame_bytes },
         detach: keeps_too_much(&request, frame_bytes),
-        frame_bytes,
     };
     let mut checking = Checking {
         clock: broker.clock.as_ref(),
@@ -110,6 +131,7 @@ pub(crate) async fn start(
             partition_responses: answers,
         });
     }
+    append_granted(&broker, &check, version, &mut outcome).await;
     async move {
         let enqueued = std::mem::take(&mut outcome.enqueued).into_iter();
         let waits = enqueued.map(async |it| (it.topic, it.place, confirm(&broker, it.appended, deadline).await));
@@ -139,22 +161,37 @@ pub(crate) async fn start(
 struct Check {
     /// The request as a whole can't be served.
     refused: Option<Failure>,
+    /// The one that batches of it are part of.
+    transaction: Option<Transaction>,
     image: Arc<Image>,
-    deadline: Micros,
+    patience: Patience,
     /// Copy batches out of the frame.
     detach: bool,
-    /// What the request holds in memory while it waits.
-    frame_bytes: usize,
 }
 
 fn refuse_whole(request: &ProduceRequest) -> Option<Failure> {
     if !matches!(request.acks, -1..=1) {
         return Some(Failure::InvalidAcks(request.acks));
     }
-    request
-        .transactional_id
-        .as_ref()
-        .map(|_| Failure::InvalidRecord("transactions arrive in a later version".to_owned()))
+    None
+}
+
+/// The transaction that the request's batches are part of, if some are. As in Kafka, an id alone makes no transaction, and there is one
+/// producer.
+fn transaction(request: &mut ProduceRequest) -> Result<Option<Transaction>, Failure> {
+    let mut found: Option<(i64, i16)> = None;
+    for data in request.topic_data.iter().flat_map(|topic| &topic.partition_data) {
+        // What is no batch is told so later.
+        let batch = data.records.as_ref().and_then(|records| record_batch::only_batch(records).ok());
+        let Some(batch) = batch.filter(|it| it.is_transactional() && it.has_producer_id()) else { continue };
+        let producer = (batch.producer_id(), batch.producer_epoch());
+        if *found.get_or_insert(producer) != producer {
+            return Err(Failure::SeveralProducers);
+        }
+    }
+    let Some((producer_id, producer_epoch)) = found else { return Ok(None) };
+    let transactional_id = request.transactional_id.take().ok_or(Failure::NoTransactionalId)?;
+    Ok(Some(Transaction { transactional_id, producer_id, producer_epoch }))
 }
 
 /// A stored batch shares the memory of its request's frame. Where the batches are less than half of the frame, that would keep
@@ -178,33 +215,55 @@ async fn enqueue(
         Some(refused) => Err(refused.clone()),
         None => check_partition(broker, (check, checking), topic, data).await,
     };
-    let mut log_start_offset = NONE;
-    let appended = match checked {
-        Ok((mut partition, batch)) => {
-            log_start_offset = partition.log_start().to_kafka();
-            let appended = append(broker, &mut partition, &batch, check).await;
-            outcome.partitions.push(partition);
-            appended.map(|appended| (batch.stamped(), appended))
-        }
-        Err(failure) => Err(failure),
+    let (mut partition, batch) = match checked {
+        Ok(checked) => checked,
+        Err(failure) => return outcome.refuse(&topic.name, index, NONE, failure),
     };
-    match appended {
-        Ok((stamped, appended)) => {
-            // Kafka answers a repeat with the original's time, also where it is the producer's.
-            let stamped = appended.repeats.or(stamped);
-            let base_offset = appended.base.to_kafka();
-            outcome.enqueued.push(Enqueued { topic: topic_place, place, appended });
-            PartitionProduceResponse {
-                index,
-                error_code: ErrorCode::None.number(),
-                base_offset,
-                // A repeat's original may have no time.
-                log_append_time_ms: stamped.map_or(NONE, |stamp| stamp.0.max(NONE)),
-                log_start_offset,
-                ..PartitionProduceResponse::default()
+    let enqueue = |partition: &Partition| partition.append(&batch);
+    let appended = appending::append(broker, &mut partition, check.patience, enqueue).await;
+    let needs_grant = matches!(appended, Err(Failure::Append(AppendError::Sequence(SequenceError::NeedsGrant { .. }))));
+    if needs_grant && let Ok(found) = topics::find(&check.image, &topic.name, topic.topic_id.into()) {
+        let name = (found.name.clone(), index);
+        outcome.ungranted.push(Ungranted { topic: topic_place, place, name, partition, batch });
+        return PartitionProduceResponse { index, ..PartitionProduceResponse::default() };
+    }
+    outcome.tell((topic_place, place), (&topic.name, index), (partition, batch), appended)
+}
+
+/// Asks the transaction's coordinator about the batches that begin it in their partitions, and appends those that it grants. What ends or
+/// begins a transaction meanwhile makes the answer worthless: then it is asked anew.
+async fn append_granted(broker: &Shared, check: &Check, version: i16, outcome: &mut Outcome) {
+    let client = Client::of_produce(version);
+    let Some(transaction) = &check.transaction else { return };
+    while !outcome.ungranted.is_empty() {
+        let asked: Vec<_> = std::mem::take(&mut outcome.ungranted);
+        let tickets: Vec<_> = asked.iter().map(|it| it.partition.ask_grant(&it.batch)).collect();
+        let names = asked.iter().map(|it| it.name.clone()).collect();
+        let left = check.patience.deadline.since(broker.clock.now());
+        let codes = broker.clock.timeout(left, verify(broker, transaction, names, client)).await.unwrap_or_default();
+        for (mut it, ticket) in asked.into_iter().zip(tickets) {
+            let granted = verification::granted(&codes, &it.name, client);
+            if let Some(ticket) = ticket {
+                it.partition.answer_grant(ticket, granted.is_ok());
             }
+            let appended = match granted {
+                Ok(()) => {
+                    let enqueue = |partition: &Partition| partition.append(&it.batch);
+                    appending::append(broker, &mut it.partition, check.patience, enqueue).await
+                }
+                Err(failure) => Err(failure),
+            };
+            let is_worthless =
+                matches!(appended, Err(Failure::Append(AppendError::Sequence(SequenceError::NeedsGrant { .. }))));
+            if is_worthless && broker.clock.now() < check.patience.deadline {
+                outcome.ungranted.push(it);
+                continue;
+            }
+            let (topic, place) = (it.topic, it.place);
+            let name = outcome.responses[topic].name.clone();
+            let told = outcome.tell((topic, place), (&name, it.name.1), (it.partition, it.batch), appended);
+            outcome.responses[topic].partition_responses[place] = told;
         }
-        Err(failure) => outcome.refuse(&topic.name, index, log_start_offset, failure),
     }
 }
 
@@ -230,80 +289,36 @@ async fn check_partition(
     Ok((partition, if check.detach { batch.detached() } else { batch }))
 }
 
-/// Enqueues, waiting until the deadline for room in the WAL, and for the state of the partition's producers, which an idempotent
-/// producer's first batch brings into memory.
-async fn append(
-    broker: &Shared,
-    partition: &mut Partition,
-    batch: &CheckedBatch,
-    check: &Check,
-) -> Result<Appended, Failure> {
-    let deadline = check.deadline;
-    loop {
-        // Moved to another log meanwhile, and led by this broker still.
-        if partition.is_over()
-            && let Some(next) = broker.partitions.owned(partition.id())
-        {
-            *partition = next;
-        }
-        match partition.append(batch) {
-            Ok(appended) => return Ok(appended),
-            Err(error @ (AppendError::Busy | AppendError::TooFarAhead)) => {
-                let Some(_wait) = broker.frames.memory.wait_for_log(partition.log_index(), check.frame_bytes) else {
-                    return Err(error.into());
-                };
-                let left = deadline.since(broker.clock.now());
-                if left.is_zero() || broker.clock.timeout(left, partition.room()).await.is_none() {
-                    return Err(error.into());
-                }
-                // There may be room for less than this batch: whoever makes more must have a turn.
-                tokio::task::yield_now().await;
-            }
-            Err(AppendError::ProducersAway) => {
-                let left = deadline.since(broker.clock.now());
-                match broker.clock.timeout(left, partition.load_producers()).await {
-                    Some(loaded) => loaded?,
-                    None => return Err(AppendError::ProducersAway.into()),
-                }
-            }
-            // That a batch is missing here says something only if nobody else leads the partition: a deposed leader that has not
-            // noticed would tell a client off for what its successor has.
-            Err(error @ AppendError::Sequence(SequenceError::OutOfOrder { .. })) => {
-                let left = deadline.since(broker.clock.now());
-                return match broker.clock.timeout(left, partition.is_still_owned()).await {
-                    None => Err(Failure::TimedOut),
-                    Some(Err(trouble)) => Err(trouble.into()),
-                    Some(Ok(false)) => Err(Failure::NotLeader),
-                    Some(Ok(true)) => Err(error.into()),
-                };
-            }
-            Err(AppendError::NotOwner) if partition.is_over() && broker.partitions.owned(partition.id()).is_some() => {}
-            Err(AppendError::TooManyProducers) if partition.has_room_for_a_producer() => {}
-            Err(error @ AppendError::Gap { .. }) => {
-                tracing::error!("append batch: {error}; this is a bug");
-                return Err(error.into());
-            }
-            Err(
-                error @ (AppendError::NotOwner
-                | AppendError::TooLarge { .. }
-                | AppendError::TooManyProducers
-                | AppendError::Sequence(_)),
-            ) => return Err(error.into()),
-        }
-    }
-}
-
-/// Waits until the batch is durable.
-async fn confirm(broker: &Shared, appended: Appended, deadline: Micros) -> Result<(), Failure> {
-    let left = deadline.since(broker.clock.now());
-    match broker.clock.timeout(left, appended.confirmed()).await {
-        Some(true) => Ok(()),
-        Some(false) => Err(Failure::Unconfirmed),
-        None => Err(Failure::TimedOut),
-    }
-}
-
 impl Outcome {
+    /// The answer for a partition whose batch was looked at, if what is enqueued becomes durable.
+    fn tell(
+        &mut self,
+        (topic_place, place): (usize, usize),
+        (topic, index): (&str, i32),
+        (partition, batch): (Partition, CheckedBatch),
+        appended: Result<Appended, Failure>,
+    ) -> PartitionProduceResponse {
+        let log_start_offset = partition.log_start().to_kafka();
+        self.partitions.push(partition);
+        let appended = match appended {
+            Ok(appended) => appended,
+            Err(failure) => return self.refuse(topic, index, log_start_offset, failure),
+        };
+        // Kafka answers a repeat with the original's time, also where it is the producer's.
+        let stamped = appended.repeats.or(batch.stamped());
+        let base_offset = appended.base.to_kafka();
+        self.enqueued.push(Enqueued { topic: topic_place, place, appended });
+        PartitionProduceResponse {
+            index,
+            error_code: ErrorCode::None.number(),
+            base_offset,
+            // A repeat's original may have no time.
+            log_append_time_ms: stamped.map_or(NONE, |stamp| stamp.0.max(NONE)),
+            log_start_offset,
+            ..PartitionProduceResponse::default()
+        }
+    }
+
     /// The answer for a partition whose batch is not there.
     fn refuse(&mut self, topic: &str, index: i32, log_start_offset: i64, failure: Failure) -> PartitionProduceResponse {
         self.refusal.get_or_insert_with(|| format!("produce with acks=0 to '{topic}' partition {index}: {failure}"));

@@ -37,6 +37,16 @@ const FOR_EVER: Duration = Duration::from_secs(u32::MAX as u64 * 60);
 /// Where two speak for one thing the later line wins, as in Kafka: `log.retention.ms` over minutes over hours.
 static HONOURED: &[Honoured] = &[
     line(
+        "add.partitions.to.txn.retry.backoff.max.ms",
+        |text, to| duration(text, 0).map(|it| to.add_partitions_wait_max = it),
+        |of| millis(of.add_partitions_wait_max),
+    ),
+    line(
+        "add.partitions.to.txn.retry.backoff.ms",
+        |text, to| duration(text, 1).map(|it| to.add_partitions_pause = it),
+        |of| millis(of.add_partitions_pause),
+    ),
+    line(
         "auto.create.topics.enable",
         |text, to| flag(text).map(|it| to.auto_create_topics = it),
         |of| of.auto_create_topics.to_string(),
@@ -268,6 +278,26 @@ static HONOURED: &[Honoured] = &[
         "socket.request.max.bytes",
         |text, to| number(text, 1, INT_MAX).map(|it| to.request_bytes_max = it),
         |of| of.request_bytes_max.to_string(),
+    ),
+    line(
+        "transaction.max.timeout.ms",
+        |text, to| duration(text, 1).map(|it| to.transactions.timeout_max = it),
+        |of| millis(of.transactions.timeout_max),
+    ),
+    line(
+        "transaction.remove.expired.transaction.cleanup.interval.ms",
+        |text, to| duration(text, 1).map(|it| to.transactions_check_period = it),
+        |of| millis(of.transactions_check_period),
+    ),
+    line(
+        "transaction.state.log.num.partitions",
+        |text, to| number(text, 1, to.topic_partitions_max).map(|it| to.transactions_topic_partitions = it),
+        |of| of.transactions_topic_partitions.to_string(),
+    ),
+    line(
+        "transactional.id.expiration.ms",
+        |text, to| duration(text, 1).map(|it| to.transactions.expiration = it),
+        |of| millis(of.transactions.expiration),
     ),
 ];
 

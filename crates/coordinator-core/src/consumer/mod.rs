@@ -42,6 +42,7 @@ pub use state::{ConsumerState, MemberState, Partitions};
 pub use topics::{Names, TopicInfo, Topics};
 
 pub(crate) use copy::Place;
+pub(crate) use pattern::compile;
 pub(crate) use record::{ConsumerChange, read};
 pub(crate) use state::Consumer;
 

@@ -6,4 +6,5 @@ mod consumer;
 mod histories;
 mod membership;
 mod offsets;
+mod pending;
 mod records;

@@ -170,6 +170,18 @@ impl Transactions {
         }
     }
 
+    /// How many ids there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.transactions.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.transactions.is_empty()
+    }
+
     /// Bytes that all ids take, about.
     #[must_use]
     pub fn bytes(&self) -> usize {

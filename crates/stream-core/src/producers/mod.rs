@@ -77,6 +77,23 @@ pub struct ProducerBatch {
     pub timestamp: UnixMillis,
 }
 
+/// What is told of a producer to people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProducerTold {
+    /// Whose.
+    pub producer_id: i64,
+    /// The newest epoch.
+    pub epoch: i16,
+    /// Sequence of the last record of that epoch; [`crate::NO_SEQUENCE`]: there is none.
+    pub last_sequence: i32,
+    /// Timestamp of the newest batch, markers among them.
+    pub timestamp: UnixMillis,
+    /// Of its newest marker; -1: none was met.
+    pub coordinator_epoch: i32,
+    /// Where its open transaction begins.
+    pub open: Option<Offset>,
+}
+
 /// Whether a batch is to be appended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -363,6 +380,11 @@ impl Producers {
             self.by_id.remove(id);
             self.expired = true;
         }
+    }
+
+    /// Each that is known, by its id.
+    pub fn told(&self) -> impl Iterator<Item = ProducerTold> {
+        self.by_id.iter().map(|(id, producer)| producer.told(*id))
     }
 
     /// The greatest producer id that is known.

@@ -1,6 +1,6 @@
 //! What a stream knows of one producer.
 
-use super::{BATCHES_KEPT, ProducerBatch, Written};
+use super::{BATCHES_KEPT, ProducerBatch, ProducerTold, Written};
 use crate::{Ending, Marker, NO_SEQUENCE};
 use base::{Offset, OffsetRange, UnixMillis, planted};
 use std::time::Duration;
@@ -55,6 +55,21 @@ impl Producer {
         let batch = self.batches.last().map(|batch| (batch.base, batch.epoch));
         let mark = self.marks.last().map(|mark| (mark.range.base, mark.epoch));
         batch.max(mark).map_or(-1, |(_, epoch)| epoch)
+    }
+
+    pub(super) fn told(&self, producer_id: i64) -> ProducerTold {
+        let epoch = self.epoch();
+        let of_epoch = self.batches.last().filter(|batch| batch.epoch == epoch);
+        let batch = self.batches.last().map(|batch| (batch.base, batch.timestamp));
+        let mark = self.marks.last().map(|mark| (mark.range.base, mark.timestamp));
+        ProducerTold {
+            producer_id,
+            epoch,
+            last_sequence: of_epoch.map_or(NO_SEQUENCE, |batch| batch.last_sequence),
+            timestamp: batch.max(mark).map_or(self.seen, |(_, timestamp)| timestamp),
+            coordinator_epoch: self.coordinator_epoch(),
+            open: self.open,
+        }
     }
 
     /// Everything that is known of it lies below.

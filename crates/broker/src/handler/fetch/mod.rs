@@ -7,10 +7,15 @@
 //!
 //! What the request was made of is not kept while it waits, and the memory of its frame is given back: others need it.
 //!
-//! There are no transactions yet, so the last stable offset is the high watermark and no transaction was aborted.
+//! Who asks for decided records only sees none at or above the last stable offset, and is told what of the rest was aborted (`committed`). That
+//! offset rises with the high watermark only, so whoever waits for the one hears of the other.
 
+mod committed;
 mod convert;
+mod forgotten;
 mod read;
+
+pub(crate) use self::committed::last_stable;
 
 use self::read::{Progress, read_all};
 use crate::Shared;
@@ -26,14 +31,16 @@ use control_core::Image;
 use futures::FutureExt;
 use protocol::error_code::ErrorCode;
 use protocol::messages::fetch_request::FetchRequest;
-use protocol::messages::fetch_response::{EpochEndOffset, FetchResponse, FetchableTopicResponse, PartitionData};
+use protocol::messages::fetch_response::{
+    AbortedTransaction, EpochEndOffset, FetchResponse, FetchableTopicResponse, PartitionData,
+};
 use protocol::wire::Records;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 
 /// The isolation level of clients that want to see committed transactions only.
-const READ_COMMITTED: i8 = 1;
+pub(crate) const READ_COMMITTED: i8 = 1;
 
 /// The longest that a fetch waits while it holds the memory of its frame, because parked ones keep all that they may: Kafka's default of
 /// `fetch.max.wait.ms`.
@@ -51,6 +58,8 @@ struct Slot {
     /// It is not there, which was known before anything was read.
     is_absent: bool,
     records: Records,
+    /// Of the transactions of these records, those that count for nothing.
+    aborted: Vec<stream::AbortedTransaction>,
     /// See [`Progress::readable`].
     readable: usize,
     /// Where what the client has last parts from what is here.
@@ -127,6 +136,7 @@ async fn resolve(broker: &Shared, asked: Vec<Asked>, keeps_names: bool) -> Vec<S
             is_absent: matches!(found, Err(Failure::UnknownPartition | Failure::UnknownTopicId)),
             found,
             records: Records::default(),
+            aborted: Vec::new(),
             readable: 0,
             diverging: None,
             seen: Offset::from_kafka(asked.offset).unwrap_or_default(),
@@ -226,18 +236,19 @@ impl Slot {
 }
 
 fn describe_partition(slot: Slot, isolation_level: i8, version: i16) -> (Asked, PartitionData) {
-    let (code, high_watermark, log_start) = match &slot.found {
+    let (code, offsets) = match &slot.found {
         Ok(partition) => {
-            // In this order: the start never passes the high watermark, and both move.
-            let (log_start, high_watermark) = (partition.log_start(), partition.high_watermark());
+            // In this order: the start never passes the last stable offset, nor this the high watermark, and all move.
+            let (log_start, last_stable) = (partition.log_start(), partition.last_stable());
+            let high_watermark = partition.high_watermark();
             if log_start > high_watermark {
                 // Another broker has the partition by now, and has deleted records that this one does not know.
-                (ErrorCode::NotLeaderOrFollower, None, None)
+                (ErrorCode::NotLeaderOrFollower, None)
             } else {
-                (ErrorCode::None, Some(high_watermark), Some(log_start))
+                (ErrorCode::None, Some((log_start, last_stable, high_watermark)))
             }
         }
-        Err(failure) => (failure.code(), None, None),
+        Err(failure) => (failure.code(), None),
     };
     let diverging_epoch = slot
         .diverging
@@ -245,16 +256,22 @@ fn describe_partition(slot: Slot, isolation_level: i8, version: i16) -> (Asked, 
     let data = PartitionData {
         partition_index: slot.asked.partition,
         error_code: convert::known_code(code, version).number(),
-        high_watermark: kafka_offset(high_watermark),
-        last_stable_offset: kafka_offset(high_watermark),
-        log_start_offset: kafka_offset(log_start),
+        high_watermark: kafka_offset(offsets.map(|(_, _, high_watermark)| high_watermark)),
+        // Of who reads everything it is told as far as it is known: nothing is loaded for that.
+        last_stable_offset: kafka_offset(offsets.and_then(|(_, last_stable, _)| last_stable)),
+        log_start_offset: kafka_offset(offsets.map(|(log_start, ..)| log_start)),
         diverging_epoch,
-        aborted_transactions: (isolation_level == READ_COMMITTED).then(Vec::new),
+        aborted_transactions: (isolation_level == READ_COMMITTED && code == ErrorCode::None)
+            .then(|| slot.aborted.iter().map(aborted).collect()),
         preferred_read_replica: -1,
         records: Some(if code == ErrorCode::None { slot.records } else { Records::default() }),
         ..PartitionData::default()
     };
     (slot.asked, data)
+}
+
+fn aborted(transaction: &stream::AbortedTransaction) -> AbortedTransaction {
+    AbortedTransaction { producer_id: transaction.producer_id, first_offset: transaction.first.to_kafka() }
 }
 
 fn told(data: &PartitionData) -> Told {

@@ -1,5 +1,7 @@
 //! Reads the partitions of one fetch, side by side where records come from the bucket.
 //!
+//! Who reads decided records only is read for by `committed`.
+//!
 //! Bounds: the answer's total and each partition's share, in the request's order; but where nothing fits, the first batch that is
 //! there comes whole, or a consumer with small bounds would never pass it. A read that has begun has its part of the total put
 //! aside, so those beside it can't exceed it together. What memory answers at once is never waited for: only reads that wait run
@@ -9,7 +11,8 @@
 //! fetch waits for that memory only while it holds none, so fetches never wait for one another in a circle. What was read of a
 //! partition stays until it has been read anew, so a fetch that finds no memory for that can answer with what it has.
 
-use super::{Slot, convert};
+use super::committed::{self, Part};
+use super::{READ_COMMITTED, Slot, convert};
 use crate::Shared;
 use crate::error::Failure;
 use crate::partition::Partition;
@@ -22,7 +25,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
-use stream::ReadBatches;
 use tokio::sync::OwnedSemaphorePermit;
 use world::ClockExt;
 
@@ -55,10 +57,12 @@ pub(super) struct Progress {
     too_large: Option<usize>,
     /// What records are converted to; none: they are sent as they are.
     format: Option<OldFormat>,
+    /// Whether the client is to see decided records only.
+    is_committed: bool,
 }
 
 /// A read that has not answered at once.
-type Waiting<'a> = Pin<Box<dyn Future<Output = (Read, Result<ReadBatches, Failure>)> + Send + 'a>>;
+type Waiting<'a> = Pin<Box<dyn Future<Output = (Read, Result<Part, Failure>)> + Send + 'a>>;
 
 /// What a read was allowed.
 #[derive(Debug, Clone, Copy)]
@@ -99,16 +103,17 @@ impl Progress {
             reserved_memory: 0,
             too_large: None,
             format: convert::format(version),
+            is_committed: request.isolation_level == READ_COMMITTED,
         }
     }
 
-    fn settle(&mut self, slot: &mut Slot, read: Read, is_alone: bool, result: Result<ReadBatches, Failure>) {
+    fn settle(&mut self, slot: &mut Slot, read: Read, is_alone: bool, result: Result<Part, Failure>) {
         self.reserved -= read.bytes_max;
         self.reserved_memory -= read.memory;
         match result {
-            Ok(batches) => {
+            Ok(Part { batches, end, aborted }) => {
                 self.readable -= slot.readable;
-                let goes_on = batches.next < slot.seen;
+                let goes_on = batches.next < end;
                 slot.readable = if goes_on { read.bytes_max.max(batches.bytes) } else { batches.bytes };
                 self.readable += slot.readable;
                 let of_others = self.bytes - slot.records.len();
@@ -116,6 +121,7 @@ impl Progress {
                 if fits || (of_others == 0 && is_alone) {
                     self.bytes = of_others + batches.bytes;
                     slot.records = batches.pieces.into_iter().collect();
+                    slot.aborted = aborted;
                 } else if self.bytes == 0 {
                     self.too_large = Some(self.too_large.map_or(read.index, |first| first.min(read.index)));
                 }
@@ -134,6 +140,7 @@ impl Progress {
     fn forget(&mut self, slot: &mut Slot) {
         self.bytes -= std::mem::take(&mut slot.records).len();
         self.readable -= std::mem::take(&mut slot.readable);
+        slot.aborted.clear();
     }
 }
 
@@ -162,7 +169,8 @@ async fn read_side_by_side(broker: &Shared, slots: &mut [Slot], indexes: &[usize
             };
             indexes.next();
             if let (Some(read), Ok(partition)) = (read, &slot.found) {
-                let mut begun = begin(broker, (partition.clone(), slot.asked.offset), read, progress);
+                let of_slot = (partition.clone(), slot.asked.offset, slot.seen);
+                let mut begun = begin(broker, of_slot, read, progress);
                 match futures::poll!(begun.as_mut()) {
                     Poll::Ready((read, result)) => {
                         count_excess(broker, progress, read, &result);
@@ -190,16 +198,24 @@ async fn read_side_by_side(broker: &Shared, slots: &mut [Slot], indexes: &[usize
 
 fn begin<'a>(
     broker: &'a Shared,
-    (partition, offset): (Arc<Partition>, i64),
+    (partition, offset, seen): (Arc<Partition>, i64, Offset),
     read: Read,
     progress: &Progress,
 ) -> Waiting<'a> {
     let from = Offset::from_kafka(offset).unwrap_or_default();
     let deadline = progress.read_deadline;
+    let of_all = move |batches| Part { batches, end: seen, aborted: Vec::new() };
     match progress.format {
-        None => Box::pin(async move { (read, partition.read(from, read.bytes_max).await.map_err(Failure::from)) }),
+        None if progress.is_committed => {
+            Box::pin(async move { (read, committed::read(broker, &partition, (from, read.bytes_max), deadline).await) })
+        }
+        None => {
+            Box::pin(
+                async move { (read, partition.read(from, read.bytes_max).await.map(of_all).map_err(Failure::from)) },
+            )
+        }
         Some(format) => Box::pin(async move {
-            (read, convert::read(broker, &partition, (from, read.bytes_max), format, deadline).await)
+            (read, convert::read(broker, &partition, (from, read.bytes_max), format, deadline).await.map(of_all))
         }),
     }
 }
@@ -215,7 +231,9 @@ async fn next(broker: &Shared, slot: &mut Slot, index: usize, is_alone: bool, pr
         }
     };
     slot.seen = partition.high_watermark().max(from);
-    if slot.diverging.is_some() || from >= partition.high_watermark() {
+    // Where it is not known, reading finds out.
+    let stable = if progress.is_committed { partition.last_stable() } else { None };
+    if slot.diverging.is_some() || from >= stable.unwrap_or_else(|| partition.high_watermark()) {
         progress.forget(slot);
         return Next::Pass;
     }
@@ -273,8 +291,8 @@ fn check(broker: &Shared, partition: &Partition, slot: &mut Slot) -> Result<Offs
 }
 
 /// A batch from a time when its topic allowed greater ones may be above what was put aside for it. What is free is counted.
-fn count_excess(broker: &Shared, progress: &mut Progress, read: Read, result: &Result<ReadBatches, Failure>) {
-    let excess = result.as_ref().map_or(0, |batches| batches.bytes.saturating_sub(read.memory));
+fn count_excess(broker: &Shared, progress: &mut Progress, read: Read, result: &Result<Part, Failure>) {
+    let excess = result.as_ref().map_or(0, |part| part.batches.bytes.saturating_sub(read.memory));
     if let (Some(held), Some(more)) = (&mut progress.memory, broker.answer_memory.try_take(excess)) {
         held.merge(more);
     }

@@ -25,11 +25,11 @@ pub(crate) const TELEMETRY: &str = "clients' metrics are not collected yet";
 pub(crate) const QUOTA: &str = "quotas arrive later";
 pub(crate) const UNSTABLE: &str = "nothing is served that is not final";
 pub(crate) const LINGER: &str = "the write-ahead log puts appends together itself";
-pub(crate) const LOADING: &str = "groups are read back in pieces of a fixed size";
+pub(crate) const LOADING: &str = "groups and transactions are read back in pieces of a fixed size";
 pub(crate) const OWN_TOPICS: &str =
     "the broker's own topics lie in object storage like all others, and are written as they are";
 pub(crate) const EXPIRY: &str = "a producer's state is looked at when it is used or kept";
-pub(crate) const TRANSACTIONS: &str = "transactions arrive later";
+pub(crate) const EXACT: &str = "a transaction is aborted when it has become too old, not when that is next looked for";
 pub(crate) const NEXT_GROUPS: &str = "classic groups are served; consumer groups (KIP-848) arrive later";
 pub(crate) const SHARE: &str = "share groups arrive later";
 pub(crate) const STREAMS: &str = "streams groups arrive later";
@@ -48,5 +48,9 @@ pub(crate) const NO_POLICY: &str =
     "the broker can't load Java classes, and what the policy forbids would be allowed: remove it";
 pub(crate) const NO_TIER: &str =
     "the broker can't load Java classes, and all data lies in object storage anyway: remove it";
+pub(crate) const NO_TWO_PHASES: &str =
+    "transactions can't be prepared and committed later by another system: remove it";
+pub(crate) const NO_UNVERIFIED: &str =
+    "a partition that is not known to its transaction would stay undecided for ever: remove it";
 pub(crate) const NO_RATE: &str =
     "connections are not slowed down; bound their number by max.connections and max.connections.per.ip";

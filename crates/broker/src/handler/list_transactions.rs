@@ -1,0 +1,64 @@
+//! ListTransactions: the transactional ids that this broker answers for.
+
+use crate::Shared;
+use crate::error::Failure;
+use crate::memory::COPIES;
+use coordinator_core::{IdPattern, ListFilter, TransactionList, TransactionSummary, Transactions};
+use protocol::messages::list_transactions_request::ListTransactionsRequest;
+use protocol::messages::list_transactions_response::{ListTransactionsResponse, TransactionState};
+use std::collections::BTreeSet;
+use tokio::sync::OwnedSemaphorePermit;
+
+/// Answers with the memory that was got for it.
+pub(crate) async fn handle(
+    broker: &Shared,
+    request: ListTransactionsRequest,
+) -> (ListTransactionsResponse, Option<OwnedSemaphorePermit>) {
+    let refused =
+        |failure: Failure| ListTransactionsResponse { error_code: failure.code().number(), ..Default::default() };
+    let pattern = match IdPattern::new(request.transactional_id_pattern.as_deref()) {
+        Ok(pattern) => pattern,
+        Err(error) => return (refused(error.into()), None),
+    };
+    let filter = ListFilter {
+        producer_ids: once(request.producer_id_filters),
+        states: once(request.state_filters),
+        duration_ms: request.duration_filter,
+    };
+    let shards = match broker.transactions.all(broker).await {
+        Ok(shards) => shards,
+        Err(failure) => return (refused(failure), None),
+    };
+    let mut bytes = 0;
+    for shard in &shards {
+        bytes += shard.look(Transactions::listed_bytes);
+        tokio::task::yield_now().await;
+    }
+    let memory = broker.answer_memory.take_ahead(COPIES * bytes).await;
+    let now = broker.clock.wall();
+    let list = |transactions: &Transactions| transactions.list(now, &filter, |id| pattern.matches(id));
+    let unknown_state_filters = Transactions::default().list(now, &filter, |_| false).unknown_states;
+    let listed: Result<Vec<TransactionList>, Failure> = broker.transactions.read_all(broker, &shards, list).await;
+    let answer = match listed {
+        Ok(lists) => ListTransactionsResponse {
+            unknown_state_filters,
+            transaction_states: lists.into_iter().flat_map(|list| list.transactions).map(state).collect(),
+            ..ListTransactionsResponse::default()
+        },
+        Err(failure) => refused(failure),
+    };
+    (answer, memory)
+}
+
+/// However often a filter is named, ids are held against it once.
+fn once<T: Ord>(filters: Vec<T>) -> Vec<T> {
+    filters.into_iter().collect::<BTreeSet<T>>().into_iter().collect()
+}
+
+fn state(summary: TransactionSummary) -> TransactionState {
+    TransactionState {
+        transactional_id: summary.transactional_id,
+        producer_id: summary.producer_id,
+        transaction_state: summary.state.name().to_owned(),
+    }
+}

@@ -1,0 +1,114 @@
+//! TxnOffsetCommit: how far a group has come, as part of a transaction: it counts when that is committed (KIP-98). Answered when it is durable.
+//!
+//! Checked: the member, its generation or epoch, where the client says them (KIP-447); that the transaction has offsets of this group, which
+//! its coordinator is asked, or told from version 5 on (KIP-890).
+
+use super::offset_commit::known;
+use crate::Shared;
+use crate::checks::Steps;
+use crate::coordinator::OFFSETS;
+use crate::error::{self, Failure};
+use crate::verification::{Client, Transaction};
+use base::{TopicId, UnixMillis};
+use coordinator_core::{Committed, GroupError, Membership, NewOffset, TransactionalCommit};
+use protocol::error_code::ErrorCode;
+use protocol::messages::txn_offset_commit_request::{TxnOffsetCommitRequest, TxnOffsetCommitRequestPartition};
+use protocol::messages::txn_offset_commit_response::{
+    TxnOffsetCommitResponse, TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic,
+};
+
+/// From this version on clients know of a coordinator that loads (KAFKA-7296).
+const LOADING_VERSION: i16 = 2;
+
+pub(crate) async fn handle(broker: &Shared, request: TxnOffsetCommitRequest, version: i16) -> TxnOffsetCommitResponse {
+    let image = broker.store.ledger().image();
+    let now = broker.clock.wall();
+    let (mut offsets, mut outcomes): (Vec<NewOffset>, Vec<Option<Failure>>) = (Vec::new(), Vec::new());
+    let mut steps = Steps::default();
+    for topic in &request.topics {
+        for partition in &topic.partitions {
+            steps.next().await;
+            match known(&image, (&topic.name, topic.topic_id.into()), partition.partition_index) {
+                Ok((name, id)) => {
+                    offsets.push(new_offset(name, id, partition, now));
+                    outcomes.push(None);
+                }
+                Err(failure) => outcomes.push(Some(failure)),
+            }
+        }
+    }
+    let transaction = Transaction {
+        transactional_id: request.transactional_id,
+        producer_id: request.producer_id,
+        producer_epoch: request.producer_epoch,
+    };
+    let member = Membership {
+        group: request.group_id,
+        member_id: request.member_id,
+        instance_id: request.group_instance_id,
+        generation: request.generation_id_or_member_epoch,
+    };
+    let client = Client::of_offset_commit(version);
+    let committed =
+        if offsets.is_empty() { Ok(Vec::new()) } else { commit(broker, (&transaction, client), member, offsets).await };
+    let mut committed = committed.map(Vec::into_iter);
+    let mut code_of = |outcome: Option<Failure>| match (outcome, &mut committed) {
+        (Some(failure), _) => failure.code(),
+        (None, Err(failure)) => code_of(failure, version),
+        (None, Ok(committed)) => match committed.next() {
+            Some(Err(error)) => Failure::Group(error).code(),
+            Some(Ok(())) | None => ErrorCode::None,
+        },
+    };
+    let mut outcomes = outcomes.into_iter();
+    let mut answer = |partition: TxnOffsetCommitRequestPartition| TxnOffsetCommitResponsePartition {
+        partition_index: partition.partition_index,
+        error_code: code_of(outcomes.next().flatten()).number(),
+    };
+    let topics = request.topics.into_iter().map(|topic| TxnOffsetCommitResponseTopic {
+        name: topic.name,
+        topic_id: topic.topic_id,
+        partitions: topic.partitions.into_iter().map(&mut answer).collect(),
+    });
+    TxnOffsetCommitResponse { topics: topics.collect(), ..TxnOffsetCommitResponse::default() }
+}
+
+fn new_offset(topic: String, id: TopicId, asked: &TxnOffsetCommitRequestPartition, now: UnixMillis) -> NewOffset {
+    let committed = Committed {
+        offset: asked.committed_offset,
+        leader_epoch: asked.committed_leader_epoch,
+        metadata: asked.committed_metadata.clone().unwrap_or_default(),
+        committed_at: now,
+        expires_at: None,
+        topic: id,
+    };
+    NewOffset { topic, partition: asked.partition_index, committed }
+}
+
+async fn commit(
+    broker: &Shared,
+    (transaction, client): (&Transaction, Client),
+    member: Membership,
+    offsets: Vec<NewOffset>,
+) -> Result<Vec<Result<(), GroupError>>, Failure> {
+    let Transaction { producer_id, producer_epoch, .. } = *transaction;
+    if producer_id < 0 || producer_epoch < 0 {
+        return Err(Failure::InvalidRequest("a transaction has a producer id and its epoch".to_owned()));
+    }
+    let shard = broker.coordinators.shard(broker, &member.group).await?;
+    let own_name = OFFSETS.name_of(&broker.store.ledger().image(), &member.group);
+    let own_name = own_name.ok_or(Failure::NotCoordinator)?;
+    let request = TransactionalCommit { member, producer_id, producer_epoch, offsets };
+    shard.commit_in_transaction(broker, &request, (transaction, client), own_name).await
+}
+
+fn code_of(failure: &Failure, version: i16) -> ErrorCode {
+    let code = match failure {
+        Failure::Unverified { told, client } => error::unverified_offsets(*told, *client),
+        other => other.code(),
+    };
+    if code == ErrorCode::CoordinatorLoadInProgress && version < LOADING_VERSION {
+        return ErrorCode::CoordinatorNotAvailable;
+    }
+    code
+}

@@ -1,0 +1,204 @@
+//! WriteTxnMarkers: a transaction's coordinator has decided, and its partitions are told by a control batch each (KIP-98).
+//!
+//! Sent by coordinators: by other brokers as a request, by this one through [`write`]. A partition is answered for when its marker is
+//! durable, or is found to be there already (rules F-2 and F-3). Markers for one partition are written in the order of the request;
+//! partitions do not wait for each other.
+//!
+//! A marker for a partition of `__consumer_offsets` goes to its groups, whose offsets it makes count or drops (`coordinator`). Leaves to others:
+//! what is a repeat (the stream).
+
+use crate::appending::{self, Patience};
+use crate::checks::in_steps;
+use crate::coordinator::{OFFSETS, Shard};
+use crate::end_marker::EndMarker;
+use crate::error::Failure;
+use crate::partition::{Appended, Partition};
+use crate::topic_settings::TopicSettings;
+use crate::{Shared, topics};
+use base::TopicId;
+use control_core::{Image, Topic};
+use coordinator_core::Groups;
+use futures::future::join_all;
+use futures::stream::StreamExt;
+use protocol::error_code::ErrorCode;
+use protocol::messages::write_txn_markers_request::{WritableTxnMarker, WriteTxnMarkersRequest};
+use protocol::messages::write_txn_markers_response::{
+    WritableTxnMarkerPartitionResult, WritableTxnMarkerResult, WritableTxnMarkerTopicResult, WriteTxnMarkersResponse,
+};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use stream::{Ending, Marker, MarkerRule};
+
+/// Partitions of one request that are written to at the same time.
+const PARTITIONS_TOGETHER_MAX: usize = 256;
+
+/// From this version of transactions on the coordinator has raised the epoch for the marker (KIP-890, KIP-1228).
+const RAISING_VERSION: i8 = 2;
+
+/// What a marker holds in memory while it waits, about.
+const MARKER_BYTES: usize = 256;
+
+/// A marker that is to be written to a partition, and the place of the partition in its result.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    at: usize,
+    topic_at: usize,
+    partition_at: usize,
+}
+
+pub(crate) async fn handle(broker: &Shared, request: WriteTxnMarkersRequest) -> WriteTxnMarkersResponse {
+    WriteTxnMarkersResponse { markers: merged(write(broker, request.markers).await) }
+}
+
+/// Writes markers to partitions that this broker leads. A result for each marker, in their order, with an error code for each partition.
+pub(crate) async fn write(broker: &Shared, markers: Vec<WritableTxnMarker>) -> Vec<WritableTxnMarkerResult> {
+    let image = &broker.store.ledger().image();
+    let mut results: Vec<WritableTxnMarkerResult> = markers.iter().map(unanswered).collect();
+    let mut asked: BTreeMap<(Arc<str>, i32), Vec<Place>> = BTreeMap::new();
+    for (at, marker) in markers.iter().enumerate() {
+        for (topic_at, topic) in marker.topics.iter().enumerate() {
+            let name: Arc<str> = topic.name.as_str().into();
+            for (partition_at, index) in topic.partition_indexes.iter().enumerate() {
+                asked.entry((name.clone(), *index)).or_default().push(Place { at, topic_at, partition_at });
+            }
+        }
+    }
+    let written = in_steps(asked).map(async |((name, index), places)| {
+        let of_partition = places.iter().map(|place| end_marker(&markers[place.at])).collect();
+        let codes = write_to(broker, image, (&name, index), of_partition).await;
+        places.into_iter().zip(codes).collect::<Vec<_>>()
+    });
+    let written: Vec<_> = written.buffered(PARTITIONS_TOGETHER_MAX).collect().await;
+    for (Place { at, topic_at, partition_at }, code) in written.into_iter().flatten() {
+        results[at].topics[topic_at].partitions[partition_at].error_code = code.number();
+    }
+    results
+}
+
+fn end_marker(marker: &WritableTxnMarker) -> Result<EndMarker, Failure> {
+    if marker.producer_id < 0 || marker.producer_epoch < 0 {
+        return Err(Failure::InvalidRequest("a marker names a producer id and its epoch".to_owned()));
+    }
+    let ending = if marker.transaction_result { Ending::Commit } else { Ending::Abort };
+    Ok(EndMarker {
+        producer_id: marker.producer_id,
+        producer_epoch: marker.producer_epoch,
+        marker: Marker { ending, coordinator_epoch: marker.coordinator_epoch },
+        rule: if marker.transaction_version >= RAISING_VERSION { MarkerRule::V2 } else { MarkerRule::V1 },
+    })
+}
+
+/// Writes markers to one partition, one behind the other; waits until all are durable.
+async fn write_to(
+    broker: &Shared,
+    image: &Image,
+    (name, index): (&str, i32),
+    markers: Vec<Result<EndMarker, Failure>>,
+) -> Vec<ErrorCode> {
+    let target = match find(broker, image, name, index).await {
+        Ok(target) => target,
+        Err(failure) => return markers.iter().map(|_| failure.code()).collect(),
+    };
+    match target {
+        Target::Groups(shard) => {
+            let mut codes = Vec::with_capacity(markers.len());
+            for marker in markers {
+                let ended = match marker {
+                    Ok(marker) => shard.end_transaction(broker, &marker).await.map_err(not_ready),
+                    Err(failure) => Err(failure),
+                };
+                codes.push(code_of(ended));
+            }
+            codes
+        }
+        Target::Plain(topic, partition) => write_plain(broker, image, (topic, partition), markers).await,
+    }
+}
+
+async fn write_plain(
+    broker: &Shared,
+    image: &Image,
+    (topic, mut partition): (&Topic, Partition),
+    markers: Vec<Result<EndMarker, Failure>>,
+) -> Vec<ErrorCode> {
+    let deadline = broker.clock.now().plus(broker.options.produce_wait_max);
+    let patience = Patience { deadline, frame_bytes: MARKER_BYTES };
+    let settings = TopicSettings::of(&topic.configs, &broker.live.at(image));
+    let mut appended = Vec::with_capacity(markers.len());
+    for marker in markers {
+        appended.push(append(broker, &mut partition, patience, (marker, &settings)).await);
+    }
+    let confirmed = appended.into_iter().map(async |appended| match appended {
+        Ok(appended) => code_of(appending::confirm(broker, appended, deadline).await),
+        Err(failure) => failure.code(),
+    });
+    join_all(confirmed).await
+}
+
+/// Coordinators of transactions don't expect those of groups to be away: this code makes them come again, as in Kafka.
+fn not_ready(failure: Failure) -> Failure {
+    match failure.code() {
+        ErrorCode::NotCoordinator | ErrorCode::CoordinatorNotAvailable | ErrorCode::CoordinatorLoadInProgress => {
+            Failure::NotLeader
+        }
+        _ => failure,
+    }
+}
+
+fn code_of(outcome: Result<(), Failure>) -> ErrorCode {
+    outcome.map_or_else(|failure| failure.code(), |()| ErrorCode::None)
+}
+
+/// Where a marker goes.
+enum Target<'a> {
+    Plain(&'a Topic, Partition),
+    Groups(Arc<Shard<Groups>>),
+}
+
+async fn find<'a>(broker: &Shared, image: &'a Image, name: &str, index: i32) -> Result<Target<'a>, Failure> {
+    let topic = topics::find(image, name, TopicId::default())?;
+    let id = topics::stream_of(topic, index)?;
+    if topic.name == OFFSETS.name {
+        return broker.coordinators.shard_at(broker, id).await.map(Target::Groups).map_err(not_ready);
+    }
+    if topic.internal {
+        return Err(Failure::InvalidTopic(format!("'{name}' has no part in transactions")));
+    }
+    Ok(Target::Plain(topic, broker.partitions.owned(id).ok_or(Failure::NotLeader)?))
+}
+
+async fn append(
+    broker: &Shared,
+    partition: &mut Partition,
+    patience: Patience,
+    (marker, settings): (Result<EndMarker, Failure>, &TopicSettings),
+) -> Result<Appended, Failure> {
+    let marker = marker?;
+    let batch = marker.batch(broker.clock.wall(), settings.log_append_time)?;
+    let enqueue = |partition: &Partition| partition.append_marker(&marker, &batch);
+    appending::append(broker, partition, patience, enqueue).await
+}
+
+fn unanswered(marker: &WritableTxnMarker) -> WritableTxnMarkerResult {
+    let topics = marker.topics.iter().map(|topic| WritableTxnMarkerTopicResult {
+        name: topic.name.clone(),
+        partitions: topic
+            .partition_indexes
+            .iter()
+            .map(|index| WritableTxnMarkerPartitionResult { partition_index: *index, ..Default::default() })
+            .collect(),
+    });
+    WritableTxnMarkerResult { producer_id: marker.producer_id, topics: topics.collect() }
+}
+
+/// Clients know results by their producer, as Kafka answers: one for each.
+fn merged(results: Vec<WritableTxnMarkerResult>) -> Vec<WritableTxnMarkerResult> {
+    let mut by_producer: BTreeMap<i64, WritableTxnMarkerResult> = BTreeMap::new();
+    for result in results {
+        let known = by_producer
+            .entry(result.producer_id)
+            .or_insert_with(|| WritableTxnMarkerResult { producer_id: result.producer_id, topics: Vec::new() });
+        known.topics.extend(result.topics);
+    }
+    by_producer.into_values().collect()
+}
