@@ -9,12 +9,12 @@ use crate::answer::{Answer, Held};
 use crate::error::Failure;
 use crate::frame::Frame;
 use crate::handler::{
-    add_offsets_to_txn, add_partitions_to_txn, alter_configs, api_versions, create_partitions, create_topics,
-    delete_groups, delete_records, delete_topics, describe_cluster, describe_configs, describe_groups,
-    describe_log_dirs, describe_producers, describe_topic_partitions, describe_transactions, end_txn, fetch,
-    find_coordinator, heartbeat, init_producer_id, join_group, leave_group, list_groups, list_offsets,
-    list_transactions, metadata, offset_commit, offset_delete, offset_fetch, offset_for_leader_epoch, produce,
-    sync_group, txn_offset_commit, write_txn_markers,
+    add_offsets_to_txn, add_partitions_to_txn, alter_configs, api_versions, consumer_group_describe,
+    consumer_group_heartbeat, create_partitions, create_topics, delete_groups, delete_records, delete_topics,
+    describe_cluster, describe_configs, describe_groups, describe_log_dirs, describe_producers,
+    describe_topic_partitions, describe_transactions, end_txn, fetch, find_coordinator, heartbeat, init_producer_id,
+    join_group, leave_group, list_groups, list_offsets, list_transactions, metadata, offset_commit, offset_delete,
+    offset_fetch, offset_for_leader_epoch, produce, sync_group, txn_offset_commit, write_txn_markers,
 };
 use crate::hello::START_CLIENT_ID;
 use crate::memory::{self, FrameMemory, SMALL_ANSWER_BYTES_MAX};
@@ -194,6 +194,16 @@ async fn handle(broker: &Shared, request: Request) -> Result<Answer, Unserved> {
             reply.encode_held(describe_groups::handle(broker, reply.body(frame)?, version).await, &mut held)
         }
         ApiKey::ListGroups => reply.encode_held(list_groups::handle(broker, reply.body(frame)?).await, &mut held),
+        ApiKey::ConsumerGroupHeartbeat => {
+            let client = (frame.header.client_id.clone(), peer);
+            reply.encode_held(
+                consumer_group_heartbeat::handle(broker, reply.body(frame)?, version, client).await,
+                &mut held,
+            )
+        }
+        ApiKey::ConsumerGroupDescribe => {
+            reply.encode_held(consumer_group_describe::handle(broker, reply.body(frame)?).await, &mut held)
+        }
         ApiKey::DeleteGroups => reply.encode(&delete_groups::handle(broker, reply.body(frame)?).await),
         ApiKey::CreateTopics => {
             reply.encode_held(create_topics::handle(broker, reply.body(frame)?, version).await, &mut held)

@@ -247,7 +247,7 @@ fn of_group(error: GroupError) -> ErrorCode {
     match error {
         GroupError::InvalidGroupId => ErrorCode::InvalidGroupId,
         GroupError::InvalidRequest | GroupError::Invalid(_) => ErrorCode::InvalidRequest,
-        GroupError::NotFound => ErrorCode::GroupIdNotFound,
+        GroupError::NotFound | GroupError::NotClassic | GroupError::NotConsumer => ErrorCode::GroupIdNotFound,
         GroupError::NotEmpty => ErrorCode::NonEmptyGroup,
         GroupError::UnknownMember => ErrorCode::UnknownMemberId,
         GroupError::MemberIdRequired => ErrorCode::MemberIdRequired,

@@ -50,14 +50,14 @@ mod waiter;
 mod wals;
 
 pub use cleaner::CleanerUse;
-pub use coordinator_core::{GroupOptions, TransactionOptions};
+pub use coordinator_core::{ConsumerOptions, ConsumerTimes, GroupOptions, TransactionOptions};
 pub use hello::START_CLIENT_ID;
 pub use options::{BrokerOptions, CleanerOptions, Cleaning, CleanupPolicy};
 pub use topic_name::{check as check_topic_name, is_internal as is_internal_topic};
 pub use wals::wal_choice;
 
 use crate::checks::Checks;
-use crate::coordinator::Coordinators;
+use crate::coordinator::{Coordinators, TopicChanges};
 use crate::fetch_session::Sessions;
 use crate::frame::FrameLimits;
 use crate::listener::Connections;
@@ -97,6 +97,8 @@ struct Shared {
     partitions: Partitions,
     producer_ids: ProducerIds,
     coordinators: Coordinators<Groups>,
+    /// How often topics have changed, for the groups that are subscribed to some.
+    topic_changes: TopicChanges,
     transactions: Coordinators<Transactions>,
     /// Other brokers, for what coordinators and partitions have to tell each other.
     peers: Peers,
@@ -137,6 +139,7 @@ impl Broker {
             producer_ids: ProducerIds::default(),
             store,
             coordinators: Coordinators::new(),
+            topic_changes: TopicChanges::default(),
             transactions: Coordinators::new(),
             peers: Peers::new(world.clone()),
             connections: Connections::default(),

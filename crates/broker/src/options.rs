@@ -3,7 +3,8 @@
 //! Every bound has a name that ends in `_max`; the simulator makes them tiny.
 
 use crate::batch_check::DECOMPRESSED_BYTES_MAX;
-use coordinator_core::{GroupOptions, TransactionOptions};
+use crate::settings::ConsumerBounds;
+use coordinator_core::{ConsumerTimes, GroupOptions, TransactionOptions};
 use protocol::record_batch::Compression;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -95,6 +96,12 @@ pub struct BrokerOptions {
     pub retention_check_period: Duration,
     /// Bounds and periods of consumer groups.
     pub groups: GroupOptions,
+    /// Between two assignments of a consumer group (`group.consumer.assignment.interval.ms`).
+    pub consumer_assignment_interval: Duration,
+    /// Which periods consumer groups may set for themselves.
+    pub consumer_bounds: ConsumerBounds,
+    /// The kinds of groups that are served, as far as there are such (`group.coordinator.rebalance.protocols`).
+    pub group_protocols: Vec<String>,
     /// Bytes of memory for all groups, about: their members, what these say of themselves, and committed offsets.
     pub groups_bytes_max: usize,
     /// Bytes of a partition of groups beyond which it is copied and cut, unless it holds nothing but what a copy of it would be.
@@ -293,6 +300,9 @@ impl Default for BrokerOptions {
             cleaner: CleanerOptions::for_memory(32 * MIB),
             retention_check_period: Duration::from_secs(300),
             groups: GroupOptions::default(),
+            consumer_assignment_interval: ConsumerTimes::default().assignment_interval,
+            consumer_bounds: ConsumerBounds::default(),
+            group_protocols: ["classic", "consumer", "streams"].map(str::to_owned).to_vec(),
             groups_bytes_max: 256 * MIB,
             groups_log_bytes_max: 1024 * 1024,
             groups_copy_slice_bytes: 64 * 1024,

@@ -33,7 +33,7 @@ pub struct Image {
     /// WALs of living starts, and of dead ones until sealed and wholly committed.
     pub wals: OrdMap<WalId, Arc<WalRecord>>,
     /// Topics by id.
-    pub topics: OrdMap<TopicId, Arc<Topic>>,
+    pub topics: TopicsById,
     /// Topic ids by name.
     pub topic_names: TopicNames,
     /// Last stream epoch of each deleted topic's partitions by name, so that a new one of that name starts no lower. Bounded.
@@ -53,6 +53,9 @@ pub struct Image {
     /// Next to hand out; never one twice.
     pub next_producer_id: i64,
 }
+
+/// All topics. What two of these share is one thing in memory.
+pub type TopicsById = OrdMap<TopicId, Arc<Topic>>;
 
 /// Topic ids by name.
 pub type TopicNames = OrdMap<String, TopicId>;

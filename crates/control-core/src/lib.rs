@@ -17,5 +17,5 @@ pub use command::{
 };
 pub use image::{
     Image, Leader, Node, NodeState, ObjectRecord, Reference, Settings, StateReference, StreamRecord, Tenure, Topic,
-    TopicNames, WalRecord, WalState,
+    TopicNames, TopicsById, WalRecord, WalState,
 };

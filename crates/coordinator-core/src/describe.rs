@@ -77,9 +77,9 @@ impl Groups {
     /// One group of the classic protocol.
     ///
     /// # Errors
-    /// There is none of that id; one of the newer protocol is none.
+    /// There is none of that id, or it is of the newer protocol.
     pub fn describe(&self, id: &str) -> Result<Description, GroupError> {
-        let group = Some(self.find(id)?).filter(|group| group.consumer.is_none()).ok_or(GroupError::NotFound)?;
+        let group = Some(self.find(id)?).filter(|group| group.consumer.is_none()).ok_or(GroupError::NotClassic)?;
         let is_stable = group.state == State::Stable;
         Ok(Description {
             state: group.state,

@@ -69,6 +69,10 @@ pub enum GroupError {
     InvalidRequest,
     #[error("there is no such group")]
     NotFound,
+    #[error("the group is of the newer protocol")]
+    NotClassic,
+    #[error("the group is of the classic protocol")]
+    NotConsumer,
     #[error("the group has members")]
     NotEmpty,
     #[error("the group does not know this member")]

@@ -1,6 +1,6 @@
 //! The groups of one partition of `__consumer_offsets`, and how they come back from its records.
 
-use crate::consumer::ConsumerOptions;
+use crate::consumer::{ConsumerOptions, ConsumerTimes};
 use crate::effects::{Effects, GroupError};
 use crate::group::{Group, Protocol, State};
 use crate::pending::PendingOffsets;
@@ -188,6 +188,11 @@ impl Groups {
 
     /// All records are replayed: from now on members must be heard of.
     pub fn loaded(&mut self, now: Now) {
+        self.loaded_with(now, |_| None);
+    }
+
+    /// The same where some consumer groups have periods of their own.
+    pub fn loaded_with(&mut self, now: Now, times_of: impl Fn(&str) -> Option<ConsumerTimes>) {
         self.bytes = 0;
         for (id, group) in &mut self.groups {
             group.counted = group.bytes();
@@ -197,7 +202,7 @@ impl Groups {
                 self.timers.set(id, Timer::Session(member_id.clone()), at);
             }
         }
-        self.consumer_loaded(now);
+        self.consumer_loaded(now, times_of);
     }
 
     /// When [`Groups::tick`] is to be called.

@@ -38,6 +38,9 @@ impl Groups {
         if group.is_empty() {
             return Err(GroupError::InvalidGroupId);
         }
+        if self.is_consumer(group) {
+            return Ok(self.leave_consumers(now, group, members, fx));
+        }
         let Some(mut work) = self.work(group, now, fx) else {
             return Ok(members.iter().map(|_| Err(GroupError::UnknownMember)).collect());
         };

@@ -77,7 +77,7 @@ const fn api(key: ApiKey, first: i16, last: i16, rules: &'static [Rule]) -> Api 
 const ALL: i16 = i16::MAX;
 
 /// Sorted by key.
-pub static SERVED: [Api; 36] = [
+pub static SERVED: [Api; 38] = [
     // Before version 3 the records are message sets of the older formats, which become batches.
     api(
         ApiKey::Produce,
@@ -274,6 +274,25 @@ pub static SERVED: [Api; 36] = [
     ),
     // Those that the caller may not describe are left out.
     api(ApiKey::ListTransactions, 0, ALL, &[rule(Operation::Describe, Resource::TransactionalId, When::Always)]),
+    api(
+        ApiKey::ConsumerGroupHeartbeat,
+        0,
+        ALL,
+        &[
+            rule(Operation::Read, Resource::Group, When::Always),
+            rule(Operation::Describe, Resource::Topic, When::Concerned),
+        ],
+    ),
+    // Who may not describe a topic that a member of a group has is told nothing of that group.
+    api(
+        ApiKey::ConsumerGroupDescribe,
+        0,
+        ALL,
+        &[
+            rule(Operation::Describe, Resource::Group, When::Always),
+            rule(Operation::Describe, Resource::Topic, When::Concerned),
+        ],
+    ),
     api(ApiKey::DescribeTopicPartitions, 0, ALL, &[rule(Operation::Describe, Resource::Topic, When::Always)]),
 ];
 

@@ -43,7 +43,7 @@ pub(crate) trait Core: Default + Send + Sized + 'static {
     /// A marker has ended a producer's transaction in the log that is replayed.
     fn ended(&mut self, _producer_id: i64, _commits: bool) {}
     /// All records are replayed.
-    fn loaded(&mut self, image: &Image, now: Now, fx: &mut Self::Effects);
+    fn loaded(&mut self, broker: &Shared, image: &Image, now: Now, fx: &mut Self::Effects);
     /// Topics were deleted.
     fn topics_gone(&mut self, image: &Image, fx: &mut Self::Effects);
     fn expire(&mut self, now: Now, fx: &mut Self::Effects);

@@ -3,9 +3,9 @@
 use crate::coordinator::shard::{Decided, Shard, stops};
 use crate::coordinator::{Coordinators, Core, OwnTopic, topic};
 use crate::error::Failure;
-use crate::{BrokerOptions, Shared};
+use crate::{BrokerOptions, Shared, settings};
 use base::{Micros, Offset, TopicId, planted};
-use control_core::Image;
+use control_core::{Image, SettingsScope};
 use coordinator_core::{Answer, CoordinatorRecord, CopyCursor, Effects, GroupOptions, Groups, Now, Ticket};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -64,8 +64,12 @@ impl Core for Groups {
         self.end_transaction(producer_id, commits);
     }
 
-    fn loaded(&mut self, image: &Image, now: Now, fx: &mut Effects) {
-        Groups::loaded(self, now);
+    fn loaded(&mut self, broker: &Shared, image: &Image, now: Now, fx: &mut Effects) {
+        let options = broker.live.at(image);
+        self.loaded_with(now, |group| {
+            let set = image.settings.get(&SettingsScope::Group(group.to_owned()));
+            Some(settings::consumer_times(&options, set.map(AsRef::as_ref)))
+        });
         self.forget_topics(is_gone(image), fx);
     }
 
@@ -86,7 +90,7 @@ impl Core for Groups {
     }
 
     fn count(&self) -> usize {
-        self.list().count()
+        self.list().count() + self.list_consumers().count()
     }
 
     fn bytes(&self) -> usize {

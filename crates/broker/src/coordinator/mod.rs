@@ -16,12 +16,14 @@ mod each;
 mod groups;
 mod load;
 mod shard;
+mod subscribed;
 mod topic;
 mod transactional;
 
 pub(crate) use self::core::Core;
 pub(crate) use each::GROUPS_MAX;
 pub(crate) use shard::{CoreMemory, Shard};
+pub(crate) use subscribed::{TopicChanges, with_topics};
 pub(crate) use topic::{OFFSETS, OwnTopic, TRANSACTION_STATE, partition_of};
 
 use crate::Shared;

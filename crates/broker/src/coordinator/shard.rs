@@ -126,7 +126,7 @@ impl<C: Core> Shard<C> {
         inner.core = core;
         inner.log = LogSize { bytes: log_bytes, ..LogSize::default() };
         // Before anybody is let in, so that no timer takes the place of another one of somebody who waits.
-        self.apply_locked(broker, &mut inner, |core, now, fx| core.loaded(&image, now, fx));
+        self.apply_locked(broker, &mut inner, |core, now, fx| core.loaded(broker, &image, now, fx));
         let from_loading = self.stage.compare_exchange(LOADING, SERVING, Ordering::AcqRel, Ordering::Acquire);
         if from_loading.is_ok() {
             self.wakes.notify_one();

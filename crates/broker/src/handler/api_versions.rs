@@ -18,6 +18,13 @@ const METADATA_VERSION_MIN: i16 = 7;
 /// Kafka's number of 4.3-IV0. It is fixed: all brokers of a cluster read the ledger in the version that it is written in.
 const METADATA_VERSION_MAX: i16 = 30;
 
+const GROUP_VERSION: &str = "group.version";
+/// Consumer groups of the newer protocol are served; 0 would be a cluster that does not.
+const GROUP_VERSION_MAX: i16 = 1;
+
+/// The first version in which a feature may begin with level 0: older clients can't read one (KAFKA-17492).
+const LEVEL_ZERO_VERSION: i16 = 4;
+
 /// The first version in which a client says what it is (KIP-511).
 const TELLS_SOFTWARE_FROM: i16 = 3;
 
@@ -34,15 +41,23 @@ pub(crate) fn handle(broker: &Shared, request: &ApiVersionsRequest, version: i16
     let other_node = request.node_id >= 0 && request.node_id != broker.store.node_id().0;
     // The client expects somebody else at this address: it must look for its cluster anew.
     let code = if other_cluster || other_node { ErrorCode::RebootstrapRequired } else { ErrorCode::None };
-    let (name, min_version, max_version) = (METADATA_VERSION.to_owned(), METADATA_VERSION_MIN, METADATA_VERSION_MAX);
+    let features =
+        [(METADATA_VERSION, METADATA_VERSION_MIN, METADATA_VERSION_MAX), (GROUP_VERSION, 0, GROUP_VERSION_MAX)];
+    let supported = |(name, min_version, max_version): (&str, i16, i16)| SupportedFeatureKey {
+        name: name.to_owned(),
+        min_version,
+        max_version,
+    };
+    let finalized = |(name, _, level): (&str, i16, i16)| FinalizedFeatureKey {
+        name: name.to_owned(),
+        max_version_level: level,
+        min_version_level: level,
+    };
+    let is_readable = |(_, min_version, _): &(&str, i16, i16)| *min_version > 0 || version >= LEVEL_ZERO_VERSION;
     ApiVersionsResponse {
-        supported_features: vec![SupportedFeatureKey { name: name.clone(), min_version, max_version }],
+        supported_features: features.into_iter().filter(is_readable).map(supported).collect(),
         finalized_features_epoch: i64::try_from(image.seq.0).unwrap_or(i64::MAX),
-        finalized_features: vec![FinalizedFeatureKey {
-            name,
-            max_version_level: max_version,
-            min_version_level: max_version,
-        }],
+        finalized_features: features.into_iter().map(finalized).collect(),
         ..answer(code)
     }
 }

@@ -50,7 +50,7 @@ pub(crate) async fn handle(
     let groups = in_steps(ids.into_iter().zip(answer_bounds::rest_too_much(described))).map(|(id, described)| {
         let described = match described.and_then(|described| described) {
             Ok(description) => describe_group(id, description),
-            Err(Failure::Group(GroupError::NotFound)) if version < NOT_FOUND_VERSION => {
+            Err(Failure::Group(GroupError::NotFound | GroupError::NotClassic)) if version < NOT_FOUND_VERSION => {
                 DescribedGroup { group_id: id, group_state: DEAD.to_owned(), ..DescribedGroup::default() }
             }
             Err(failure) => refuse(id, &failure, &mut reasons),
@@ -61,10 +61,14 @@ pub(crate) async fn handle(
 }
 
 fn refuse(group_id: String, failure: &Failure, reasons: &mut Reasons) -> DescribedGroup {
-    let is_absent = matches!(failure, Failure::Group(GroupError::NotFound));
+    let is_absent = matches!(failure, Failure::Group(GroupError::NotFound | GroupError::NotClassic));
     let reason = reasons.tell(failure);
     // Kafka's words, which tools show as they are.
-    let error_message = reason.map(|reason| if is_absent { format!("Group {group_id} not found.") } else { reason });
+    let error_message = reason.map(|reason| match failure {
+        Failure::Group(GroupError::NotFound) => format!("Group {group_id} not found."),
+        Failure::Group(GroupError::NotClassic) => format!("Group {group_id} is not a classic group."),
+        _ => reason,
+    });
     DescribedGroup {
         error_code: failure.code().number(),
         error_message,

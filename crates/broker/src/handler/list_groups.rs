@@ -4,18 +4,28 @@ use crate::Shared;
 use crate::coordinator::Shard;
 use crate::error::Failure;
 use crate::memory::COPIES;
-use coordinator_core::{GroupSummary, Groups, State};
+use coordinator_core::{ConsumerState, ConsumerSummary, GroupSummary, Groups, State};
 use protocol::messages::list_groups_request::ListGroupsRequest;
 use protocol::messages::list_groups_response::{ListGroupsResponse, ListedGroup};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 
-/// The only type of group that is served.
+/// The types of groups that are served.
 const CLASSIC: &str = "classic";
+const CONSUMER: &str = "consumer";
 
 /// The states that a group can be in.
 const STATES: [State; 4] = [State::Empty, State::PreparingRebalance, State::CompletingRebalance, State::Stable];
+const CONSUMER_STATES: [ConsumerState; 4] =
+    [ConsumerState::Empty, ConsumerState::Assigning, ConsumerState::Reconciling, ConsumerState::Stable];
+
+/// Which states are asked for, of each type of groups.
+#[derive(Debug, PartialEq, Eq)]
+struct Wanted {
+    classic: Vec<State>,
+    consumer: Vec<ConsumerState>,
+}
 
 /// Answers with the memory that was got for it.
 pub(crate) async fn handle(
@@ -40,24 +50,34 @@ pub(crate) async fn handle(
     }
 }
 
-/// Which states are asked for, whatever the case of their letters, as in Kafka. However many filters there are, groups are held
-/// against these.
-fn wanted(request: &ListGroupsRequest) -> Vec<State> {
+/// What is asked for, whatever the case of its letters, as in Kafka. However many filters there are, groups are held against these.
+fn wanted(request: &ListGroupsRequest) -> Wanted {
     let lower = |filter: &[String]| -> BTreeSet<String> { filter.iter().map(|it| it.to_ascii_lowercase()).collect() };
     let allows = |filter: &BTreeSet<String>, it: &str| filter.is_empty() || filter.contains(&it.to_ascii_lowercase());
     let (states, types) = (lower(&request.states_filter), lower(&request.types_filter));
-    STATES.into_iter().filter(|state| allows(&types, CLASSIC) && allows(&states, state.name())).collect()
+    let classic = STATES.into_iter().filter(|state| allows(&types, CLASSIC) && allows(&states, state.name()));
+    let consumer =
+        CONSUMER_STATES.into_iter().filter(|state| allows(&types, CONSUMER) && allows(&states, state.name()));
+    Wanted { classic: classic.collect(), consumer: consumer.collect() }
 }
 
-async fn list(broker: &Shared, shards: &[Arc<Shard<Groups>>], wanted: &[State]) -> Result<Vec<ListedGroup>, Failure> {
+async fn list(broker: &Shared, shards: &[Arc<Shard<Groups>>], wanted: &Wanted) -> Result<Vec<ListedGroup>, Failure> {
     let listed = |group: GroupSummary| ListedGroup {
         group_id: group.id,
         protocol_type: group.protocol_type,
         group_state: group.state.name().to_owned(),
         group_type: CLASSIC.to_owned(),
     };
+    let listed_consumer = |group: ConsumerSummary| ListedGroup {
+        group_id: group.id,
+        protocol_type: CONSUMER.to_owned(),
+        group_state: group.state.name().to_owned(),
+        group_type: CONSUMER.to_owned(),
+    };
     let of_shard = |groups: &Groups| -> Vec<ListedGroup> {
-        groups.list().filter(|group| wanted.contains(&group.state)).map(listed).collect()
+        let classic = groups.list().filter(|group| wanted.classic.contains(&group.state)).map(listed);
+        let consumers = groups.list_consumers().filter(|group| wanted.consumer.contains(&group.state));
+        consumers.map(listed_consumer).chain(classic).collect()
     };
     let of_shards = broker.coordinators.read_all(broker, shards, of_shard).await?;
     Ok(of_shards.into_iter().flatten().collect())
@@ -67,16 +87,19 @@ async fn list(broker: &Shared, shards: &[Arc<Shard<Groups>>], wanted: &[State]) 
 mod tests {
     use super::*;
 
-    fn of(states: &[&str], types: &[&str]) -> Vec<State> {
+    fn of(states: &[&str], types: &[&str]) -> (Vec<State>, Vec<ConsumerState>) {
         let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        wanted(&ListGroupsRequest { states_filter: owned(states), types_filter: owned(types) })
+        let Wanted { classic, consumer } =
+            wanted(&ListGroupsRequest { states_filter: owned(states), types_filter: owned(types) });
+        (classic, consumer)
     }
 
     #[test]
     fn filters_name_states_and_types_in_any_case() {
-        assert_eq!(of(&[], &[]), STATES);
-        assert_eq!(of(&["sTABLE", "Empty", "dead", "empty"], &["Classic", "share"]), [State::Empty, State::Stable]);
-        assert_eq!(of(&["dead"], &[]), []);
-        assert_eq!(of(&["stable"], &["consumer"]), []);
+        assert_eq!(of(&[], &[]), (STATES.to_vec(), CONSUMER_STATES.to_vec()));
+        let states = ["sTABLE", "Empty", "dead", "empty"];
+        assert_eq!(of(&states, &["Classic", "share"]), (vec![State::Empty, State::Stable], vec![]));
+        assert_eq!(of(&["dead"], &[]), (vec![], vec![]));
+        assert_eq!(of(&["stable", "assigning"], &["consumer"]).1, [ConsumerState::Assigning, ConsumerState::Stable]);
     }
 }

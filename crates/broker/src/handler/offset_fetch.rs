@@ -79,7 +79,7 @@ pub(crate) async fn handle(
     (response, memory)
 }
 
-/// Each group once, with all that is asked of it, each topic of it once, and each partition of that.
+/// Each group once for each member that asks, with all that is asked of it, each topic of it once, and each partition of that.
 async fn merged(asked: Vec<OffsetFetchRequestGroup>) -> Vec<OffsetFetchRequestGroup> {
     let join =
         |known: &mut OffsetFetchRequestGroup, more: OffsetFetchRequestGroup| match (&mut known.topics, more.topics) {
@@ -87,7 +87,8 @@ async fn merged(asked: Vec<OffsetFetchRequestGroup>) -> Vec<OffsetFetchRequestGr
             // Who names no topics asks for all.
             (known, _) => *known = None,
         };
-    let mut merged = requests::merged(asked, |group| group.group_id.clone(), join).await;
+    let key = |group: &OffsetFetchRequestGroup| (group.group_id.clone(), group.member_id.clone(), group.member_epoch);
+    let mut merged = requests::merged(asked, key, join).await;
     for group in &mut merged {
         if let Some(topics) = group.topics.take() {
             group.topics = Some(merged_topics(topics).await);
@@ -140,10 +141,11 @@ async fn all_committed(
     let left = Left::new(broker.answer_memory.total());
     let read = |groups: &Groups, place: usize| -> Result<Found, Failure> {
         left.check()?;
-        let (group, wanted) = (&asked[place].group_id, all_wanted[place].as_ref());
-        let offsets = committed(groups, group, wanted);
+        let OffsetFetchRequestGroup { group_id, member_id, member_epoch, .. } = &asked[place];
+        groups.check_fetch(group_id, member_id.as_deref(), *member_epoch)?;
+        let offsets = committed(groups, group_id, all_wanted[place].as_ref());
         left.spend(bytes_of(chosen(&offsets, None)));
-        let unstable = if stable { groups.unstable(group) } else { BTreeSet::new() };
+        let unstable = if stable { groups.unstable(group_id) } else { BTreeSet::new() };
         Ok(Found { offsets, unstable })
     };
     let ids: Vec<&str> = asked.iter().map(|group| group.group_id.as_str()).collect();

@@ -97,13 +97,13 @@ fn all_brokers_have_only_what_was_set_for_them() {
 
 #[test]
 fn a_group_falls_back_on_the_brokers_setting() {
-    let (options, image) = (options(&[("group.consumer.heartbeat.interval.ms", "1000")]), Image::default());
+    let (options, image) = (options(&[("group.consumer.heartbeat.interval.ms", "6000")]), Image::default());
     let view = View { options: &options, image: &image, node_id: NodeId(1) };
     let set = BTreeMap::from([("consumer.session.timeout.ms".to_owned(), "50000".to_owned())]);
     let told = group(&view, &set);
     let session = find(&told, "consumer.session.timeout.ms");
     assert_eq!((session.value.as_deref(), session.source), (Some("50000"), Source::Group));
     let beat = find(&told, "consumer.heartbeat.interval.ms");
-    assert_eq!((beat.value.as_deref(), beat.source), (Some("1000"), Source::Static));
+    assert_eq!((beat.value.as_deref(), beat.source), (Some("6000"), Source::Static));
     assert_eq!(find(&told, "share.auto.offset.reset").value.as_deref(), Some("latest"));
 }

@@ -5,11 +5,12 @@ use crate::BrokerOptions;
 use std::fmt::Write;
 
 /// Defaults that are not Kafka's, and why.
-static OURS: [(&str, &str); 8] = [
+static OURS: [(&str, &str); 9] = [
     ("fetch.max.bytes", "less where the memory for answers, a part of `--memory`, bounds them first"),
     ("log.cleaner.dedupe.buffer.size", "within the memory for log compaction, a part of `--memory`"),
     ("max.connections", "each takes memory and a file descriptor; `ulimit -n` bounds it too"),
     ("max.decompressed.message.bytes", "the most that the broker decompresses; greater values act as this one"),
+    ("group.consumer.max.size", "each member takes memory"),
     ("group.max.size", "each member takes memory"),
     ("queued.max.request.bytes", "the memory for requests, a part of `--memory`"),
     ("message.max.bytes", "less where a request, or a write-ahead log's part of the memory, is smaller"),
@@ -183,6 +184,11 @@ mod tests {
             };
             for end in [low, high].map(|end| end.to_string()).iter().filter(|_| setting.fate == Fate::Honoured) {
                 assert_eq!(setting.check(end), Ok(Fate::Honoured));
+                assert_eq!(honoured::read(setting.name, end), Ok(()), "{}", setting.name);
+                // Those bound each other all over.
+                if setting.name.starts_with("group.consumer.") {
+                    continue;
+                }
                 // These two bound each other.
                 let of = if setting.name.ends_with("session.timeout.ms") {
                     &["group.min.session.timeout.ms", "group.max.session.timeout.ms"][..]

@@ -3,7 +3,7 @@
 //! Called once at the start, with what the operator has given, and again whenever settings of brokers change (`live`). A setting
 //! is honoured in the tables if and only if it has a line here.
 
-use super::{Scope, value};
+use super::{Scope, consumer_times, honoured_groups, value};
 use crate::batch_check::DECOMPRESSED_BYTES_MAX;
 use crate::{BrokerOptions, CleanupPolicy, topic_settings};
 use std::collections::BTreeMap;
@@ -11,15 +11,15 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 /// One honoured setting.
-struct Honoured {
-    name: &'static str,
+pub(super) struct Honoured {
+    pub(super) name: &'static str,
     /// Puts a text that passed the table's check where it acts; `Err` says what more is wrong with it.
-    read: fn(&str, &mut BrokerOptions) -> Result<(), String>,
+    pub(super) read: fn(&str, &mut BrokerOptions) -> Result<(), String>,
     /// The value that acts. `None` where several settings speak for one field.
-    show: Option<fn(&BrokerOptions) -> String>,
+    pub(super) show: Option<fn(&BrokerOptions) -> String>,
 }
 
-const fn line(
+pub(super) const fn line(
     name: &'static str,
     read: fn(&str, &mut BrokerOptions) -> Result<(), String>,
     show: fn(&BrokerOptions) -> String,
@@ -28,7 +28,7 @@ const fn line(
 }
 
 /// Kafka's 32-bit and 64-bit settings end there.
-const INT_MAX: usize = 0x7fff_ffff;
+pub(super) const INT_MAX: usize = 0x7fff_ffff;
 const LONG_MAX: u64 = 0x7fff_ffff_ffff_ffff;
 
 /// What a timeout of -1 comes to.
@@ -88,26 +88,6 @@ static HONOURED: &[Honoured] = &[
         "fetch.max.bytes",
         |text, to| number(text, 1024, INT_MAX).map(|it| to.fetch_bytes_max = it),
         |of| of.fetch_bytes_max.to_string(),
-    ),
-    line(
-        "group.initial.rebalance.delay.ms",
-        |text, to| duration(text, 0).map(|it| to.groups.initial_rebalance_delay = it),
-        |of| millis(of.groups.initial_rebalance_delay),
-    ),
-    line(
-        "group.max.session.timeout.ms",
-        |text, to| duration(text, 1).map(|it| to.groups.session_timeout_max = it),
-        |of| millis(of.groups.session_timeout_max),
-    ),
-    line(
-        "group.max.size",
-        |text, to| number(text, 1, INT_MAX).map(|it| to.groups.members_max = it),
-        |of| of.groups.members_max.to_string(),
-    ),
-    line(
-        "group.min.session.timeout.ms",
-        |text, to| duration(text, 1).map(|it| to.groups.session_timeout_min = it),
-        |of| millis(of.groups.session_timeout_min),
     ),
     line(
         "log.cleaner.backoff.ms",
@@ -301,6 +281,11 @@ static HONOURED: &[Honoured] = &[
     ),
 ];
 
+/// Those about groups stand in a file of their own.
+fn all() -> impl Iterator<Item = &'static Honoured> {
+    HONOURED.iter().chain(honoured_groups::GROUPS)
+}
+
 /// Puts every given setting where it acts, and remembers what was given. A line is logged for each that has no effect.
 ///
 /// # Errors
@@ -331,7 +316,7 @@ pub(crate) fn check_lags(options: &BrokerOptions) -> Result<(), String> {
 /// with one.
 pub(super) fn put(settings: &BTreeMap<String, String>, options: &mut BrokerOptions) -> Result<(), String> {
     let mut outcome = Ok(());
-    for honoured in HONOURED {
+    for honoured in all() {
         if let Some(text) = settings.get(honoured.name)
             && let Err(wrong) = (honoured.read)(text.trim(), options)
         {
@@ -343,17 +328,24 @@ pub(super) fn put(settings: &BTreeMap<String, String>, options: &mut BrokerOptio
     if options.groups.session_timeout_min > options.groups.session_timeout_max {
         return Err("group.min.session.timeout.ms must not be above group.max.session.timeout.ms".to_owned());
     }
-    Ok(())
+    consumer_times::check(options)
+}
+
+/// Whether one value can be read, whatever others say.
+#[cfg(test)]
+pub(super) fn read(name: &str, text: &str) -> Result<(), String> {
+    let honoured = all().find(|honoured| honoured.name == name).ok_or("it is not honoured")?;
+    (honoured.read)(text, &mut BrokerOptions::default())
 }
 
 /// The values that act, by name.
 pub(crate) fn shown(options: &BrokerOptions) -> BTreeMap<&'static str, String> {
-    HONOURED.iter().filter_map(|honoured| Some((honoured.name, (honoured.show?)(options)))).collect()
+    all().filter_map(|honoured| Some((honoured.name, (honoured.show?)(options)))).collect()
 }
 
 /// The value that acts.
 pub(super) fn show(name: &str, options: &BrokerOptions) -> Option<String> {
-    let honoured = HONOURED.iter().find(|honoured| honoured.name == name)?;
+    let honoured = all().find(|honoured| honoured.name == name)?;
     Some((honoured.show?)(options))
 }
 
@@ -361,11 +353,11 @@ fn flag(text: &str) -> Result<bool, String> {
     Ok(text.eq_ignore_ascii_case("true"))
 }
 
-fn millis(duration: Duration) -> String {
+pub(super) fn millis(duration: Duration) -> String {
     duration.as_millis().to_string()
 }
 
-fn number<N>(text: &str, low: N, high: N) -> Result<N, String>
+pub(super) fn number<N>(text: &str, low: N, high: N) -> Result<N, String>
 where
     N: std::str::FromStr + PartialOrd + std::fmt::Display + Copy,
 {
@@ -374,7 +366,7 @@ where
     if value < low || value > high { Err(wrong()) } else { Ok(value) }
 }
 
-fn duration(text: &str, low: u64) -> Result<Duration, String> {
+pub(super) fn duration(text: &str, low: u64) -> Result<Duration, String> {
     number(text, low, LONG_MAX).map(Duration::from_millis)
 }
 

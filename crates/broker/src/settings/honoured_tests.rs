@@ -49,9 +49,35 @@ fn every_honoured_value_is_shown_as_it_was_read() {
     for (name, text) in texts {
         assert_eq!(show(name, &options).as_deref(), Some(text), "{name}");
     }
-    for honoured in HONOURED {
+    for honoured in all() {
         assert!(Scope::Broker.find(honoured.name).is_some(), "{}", honoured.name);
     }
+}
+
+#[test]
+fn consumer_groups_have_what_brokers_say_within_its_bounds() {
+    let given = [
+        ("group.consumer.assignors", "org.apache.kafka.coordinator.group.assignor.RangeAssignor, range,uniform"),
+        ("group.consumer.min.session.timeout.ms", "1000"),
+        ("group.consumer.session.timeout.ms", "2000"),
+        ("group.consumer.min.heartbeat.interval.ms", "500"),
+        ("group.consumer.heartbeat.interval.ms", "500"),
+        ("group.consumer.assignment.interval.ms", "0"),
+        ("group.coordinator.rebalance.protocols", "classic"),
+    ];
+    let options = applied(&given).unwrap();
+    assert_eq!(show("group.consumer.assignors", &options).as_deref(), Some("range,uniform"));
+    assert_eq!(options.groups.consumer.times.session_timeout, Duration::from_secs(2));
+    assert_eq!(options.consumer_assignment_interval, Duration::ZERO);
+    assert!(!honoured_groups::serves_consumer_groups(&options));
+    let wrong = |name: &str, text: &str| applied(&[(name, text)]).unwrap_err();
+    assert_eq!(
+        wrong("group.consumer.session.timeout.ms", "2000"),
+        "group.consumer.session.timeout.ms must be greater than or equal to group.consumer.min.session.timeout.ms"
+    );
+    assert!(wrong("group.consumer.max.heartbeat.interval.ms", "4000").contains("must be greater than or equal to"));
+    assert!(wrong("group.consumer.assignors", "uniform,mine").ends_with("there are uniform and range"));
+    assert!(wrong("group.coordinator.rebalance.protocols", "consumer").contains("'classic'"));
 }
 
 #[test]

@@ -73,7 +73,7 @@ fn what_may_change_is_never_read_from_the_options_of_the_start() {
         Scope::Broker.find(honoured.name).is_some_and(|setting| setting.update != Update::ReadOnly)
     };
     let mut fields: BTreeMap<String, &str> = BTreeMap::new();
-    for honoured in HONOURED.iter().filter(may_change) {
+    for honoured in all().filter(may_change) {
         fields.extend(changed_fields(honoured.name).into_iter().map(|field| (field, honoured.name)));
     }
     assert!(fields.contains_key("batch_bytes_max") && fields.contains_key("connections_max"), "{fields:?}");

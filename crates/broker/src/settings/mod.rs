@@ -9,10 +9,12 @@
 //! what a request to change it comes to.
 
 pub(crate) mod change;
+mod consumer_times;
 mod describe;
 pub mod document;
 mod group_check;
 mod honoured;
+mod honoured_groups;
 mod live;
 mod metrics_check;
 mod nearest;
@@ -20,6 +22,8 @@ mod table;
 mod value;
 
 pub(crate) use change::{Change, Changes, Operation, Wanted, Wrong};
+pub use consumer_times::ConsumerBounds;
+pub(crate) use consumer_times::consumer_times;
 pub(crate) use describe::{Described, Source, View, broker as describe_broker, cluster as describe_cluster};
 pub(crate) use describe::{
     client_metrics as describe_client_metrics, group as describe_group, topic as describe_topic,
@@ -27,6 +31,7 @@ pub(crate) use describe::{
 pub(crate) use group_check::check as check_group;
 pub use honoured::apply;
 pub(crate) use honoured::check_lags;
+pub(crate) use honoured_groups::serves_consumer_groups;
 pub(crate) use live::Live;
 pub(crate) use metrics_check::check as check_client_metrics;
 pub use nearest::nearest;

@@ -45,7 +45,7 @@ impl Core for Transactions {
         Transactions::replay(self, record).map_err(|error| error.to_string())
     }
 
-    fn loaded(&mut self, _image: &Image, now: Now, fx: &mut TransactionEffects) {
+    fn loaded(&mut self, _broker: &Shared, _image: &Image, now: Now, fx: &mut TransactionEffects) {
         Transactions::loaded(self, now, fx);
     }
 

@@ -8,6 +8,9 @@ use crate::group::ENTRY_BYTES;
 use crate::groups::Groups;
 use base::TopicId;
 
+/// Bytes of a topic's name at the most.
+const TOPIC_NAME_BYTES_MAX: usize = 249;
+
 /// A line of a list of consumer groups.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConsumerSummary {
@@ -60,25 +63,33 @@ impl Groups {
         })
     }
 
-    /// Bytes that a consumer group's description takes, about.
+    /// Bytes that a consumer group's description takes, about: each member's topics with their names.
     #[must_use]
     pub fn described_consumer_bytes(&self, id: &str) -> usize {
-        let consumer = self.groups.get(id).and_then(|group| group.consumer.as_ref());
-        consumer.map_or(0, |consumer| consumer.bytes() + consumer.members().len() * ENTRY_BYTES)
+        let Some(consumer) = self.groups.get(id).and_then(|group| group.consumer.as_ref()) else { return 0 };
+        let held = |member: &Member| member.current.assigned.len() + member.current.revoking.len();
+        let topics = consumer.members().values().map(held).chain(consumer.targets().values().map(Partitions::len));
+        consumer.bytes() + consumer.members().len() * ENTRY_BYTES + topics.sum::<usize>() * TOPIC_NAME_BYTES_MAX
+    }
+
+    /// Whether the group is of the newer protocol.
+    #[must_use]
+    pub fn is_consumer(&self, id: &str) -> bool {
+        self.groups.get(id).is_some_and(|group| group.consumer.is_some())
     }
 
     /// One consumer group.
     ///
     /// # Errors
-    /// There is none of that id; one of the classic protocol is none.
+    /// There is none of that id, or it is of the classic protocol.
     pub fn describe_consumer(&self, id: &str, topics: &Topics<'_>) -> Result<ConsumerDescription, GroupError> {
-        let consumer = self.find(id)?.consumer.as_ref().ok_or(GroupError::NotFound)?;
+        let consumer = self.find(id)?.consumer.as_ref().ok_or(GroupError::NotConsumer)?;
         let describe = |(id, member): (&String, &Member)| describe_member(consumer, id, member, topics);
         Ok(ConsumerDescription {
             state: consumer.state(),
             epoch: consumer.epoch,
             assignment_epoch: consumer.target_epoch,
-            assignor: consumer.assignor().name(),
+            assignor: consumer.assignor(&self.options.consumer).name(),
             members: consumer.members().iter().map(describe).collect(),
         })
     }

@@ -4,7 +4,7 @@
 //! another.
 
 use super::derived::metadata_bytes;
-use super::options::ConsumerOptions;
+use super::options::{ConsumerOptions, ConsumerTimes};
 use super::pattern::compile;
 use super::reconcile::Step;
 use super::record::Key;
@@ -24,8 +24,13 @@ pub(super) struct Beat<'a> {
     pub(super) consumer: &'a mut Consumer,
     pub(super) timers: &'a mut Timers,
     pub(super) options: &'a ConsumerOptions,
+    pub(super) times: ConsumerTimes,
     pub(super) topics: &'a Topics<'a>,
     pub(super) now: Now,
+    /// Bytes of a record at the most.
+    pub(super) record_bytes_max: usize,
+    /// What is due can't be stored, and is left undone.
+    pub(super) is_too_large: bool,
     /// Where in `fx` its records begin.
     pub(super) start: usize,
     pub(super) fx: &'a mut Effects,
@@ -44,7 +49,8 @@ impl Groups {
     /// A member of a consumer group is there, for the first time or again, or leaves.
     ///
     /// # Errors
-    /// What it must do instead of going on. Nothing has changed.
+    /// What it must do instead of going on. Nothing has changed, but where records that the group needs can't be stored: then what the
+    /// member said is known.
     pub fn consumer_heartbeat(
         &mut self,
         now: Now,
@@ -52,7 +58,7 @@ impl Groups {
         request: &HeartbeatRequest,
         fx: &mut Effects,
     ) -> Result<HeartbeatAnswer, GroupError> {
-        request.check(self.options.consumer.regex_bytes_max)?;
+        request.check(&self.options.consumer)?;
         if request.leaves() {
             return self.consumer_leave(now, request, fx);
         }
@@ -63,10 +69,28 @@ impl Groups {
         let consumer = found.ok_or(GroupError::NotFound)?;
         let id = request.group.as_str();
         let start = fx.records.len();
-        let mut beat = Beat { id, consumer, timers, options: &options.consumer, topics, now, start, fx };
+        let (options, record_bytes_max) = (&options.consumer, options.record_bytes_max);
+        let times = request.times.unwrap_or(options.times);
+        let is_too_large = false;
+        let mut beat =
+            Beat { id, consumer, timers, options, times, topics, now, record_bytes_max, is_too_large, start, fx };
         let answer = beat.hear(request, speaker);
+        let is_too_large = beat.is_too_large;
         self.recount(&request.group);
-        Ok(answer)
+        if is_too_large { Err(GroupError::RecordTooLarge) } else { Ok(answer) }
+    }
+
+    /// A member is there, whatever becomes of what it says: for one whose heartbeat has to wait for room in the log. Changes nothing but
+    /// when its session ends.
+    pub fn consumer_is_there(&mut self, now: Now, request: &HeartbeatRequest) {
+        let Groups { options, groups, timers, .. } = self;
+        let consumer = groups.get(&request.group).and_then(|group| group.consumer.as_ref());
+        let member = consumer.and_then(|consumer| consumer.members().get(&request.member_id));
+        if member.is_some_and(|member| !request.joins() && member.check_epoch(request).is_ok()) {
+            let times = request.times.unwrap_or(options.consumer.times);
+            let session_end = now.at.plus(times.session_timeout);
+            timers.set(&request.group, Timer::Session(request.member_id.clone()), session_end);
+        }
     }
 
     /// Finds out who speaks, and all that may refuse it.
@@ -77,7 +101,8 @@ impl Groups {
             Some(Group { consumer: Some(consumer), .. }) => consumer.as_ref(),
             Some(group) if request.joins() && group.is_empty() => &nobody,
             None if request.joins() => &nobody,
-            _ => return Err(GroupError::NotFound),
+            Some(_) => return Err(GroupError::NotConsumer),
+            None => return Err(GroupError::NotFound),
         };
         let options = &self.options.consumer;
         if consumer.members().len() >= options.members_max && !consumer.members().contains_key(&request.member_id) {
@@ -181,12 +206,12 @@ impl Beat<'_> {
         self.update_epoch(resubscribes || matches_others);
         self.update_target();
         self.reconcile(&member_id, resubscribes, request.owned.as_ref());
-        self.timers.set(self.id, Timer::Session(member_id.clone()), self.now.at.plus(self.options.session_timeout));
+        self.timers.set(self.id, Timer::Session(member_id.clone()), self.now.at.plus(self.times.session_timeout));
         let current = self.current(&member_id);
         let is_told = request.joins() || request.is_full() || current.assigned != before;
         HeartbeatAnswer {
             member_epoch: current.epoch,
-            heartbeat_interval_ms: whole_millis(self.options.heartbeat_interval),
+            heartbeat_interval_ms: whole_millis(self.times.heartbeat_interval),
             assignment: is_told.then(|| partitions_of(&current.assigned)),
             member_id,
         }

@@ -1,11 +1,13 @@
 //! Leaving: by a member's own word, because nothing was heard of it, or because it keeps what is not its own any more.
 
 use super::heartbeat::Beat;
+use super::options::ConsumerTimes;
 use super::request::{HeartbeatAnswer, HeartbeatRequest, LEAVES_FOR_NOW};
 use super::state::{Consumer, Current, Held, Member, MemberState};
 use super::topics::Topics;
 use crate::effects::{Effects, GroupError};
 use crate::groups::{Groups, Now};
+use crate::leaving::LeavingMember;
 use crate::record::CoordinatorRecord;
 use crate::timers::Timer;
 use std::time::Duration;
@@ -20,7 +22,8 @@ impl Groups {
         request: &HeartbeatRequest,
         fx: &mut Effects,
     ) -> Result<HeartbeatAnswer, GroupError> {
-        let mut beat = self.beat(&request.group, now, fx).ok_or(GroupError::NotFound)?;
+        self.find(&request.group)?;
+        let mut beat = self.beat(&request.group, now, fx).ok_or(GroupError::NotConsumer)?;
         beat.consumer.find_leaving(request)?;
         if request.member_epoch == LEAVES_FOR_NOW {
             beat.leave_for_now(&request.member_id);
@@ -51,13 +54,14 @@ impl Groups {
         }
     }
 
-    /// All records are replayed: from now on members must be heard of.
-    pub(crate) fn consumer_loaded(&mut self, now: Now) {
+    /// All records are replayed: from now on members must be heard of, within the periods of their groups.
+    pub(crate) fn consumer_loaded(&mut self, now: Now, times_of: impl Fn(&str) -> Option<ConsumerTimes>) {
         let Groups { groups, timers, options, .. } = self;
         let consumers = groups.iter().filter_map(|(id, group)| Some((id, group.consumer.as_ref()?)));
         for (id, consumer) in consumers {
+            let times = times_of(id).unwrap_or(options.consumer.times);
             for (member_id, member) in consumer.members() {
-                let session_end = now.at.plus(options.consumer.session_timeout);
+                let session_end = now.at.plus(times.session_timeout);
                 timers.set(id, Timer::Session(member_id.clone()), session_end);
                 if member.current.state == MemberState::Unrevoked {
                     let timeout_ms = u64::try_from(member.metadata.rebalance_timeout_ms).unwrap_or(0);
@@ -68,11 +72,35 @@ impl Groups {
         }
     }
 
+    /// Members leave by the older protocol's request, which administrators send as well; what becomes of each stands at its place.
+    pub(crate) fn leave_consumers(
+        &mut self,
+        now: Now,
+        group: &str,
+        members: &[LeavingMember],
+        fx: &mut Effects,
+    ) -> Vec<Result<(), GroupError>> {
+        let Some(mut beat) = self.beat(group, now, fx) else { return Vec::new() };
+        let leave = |member: &LeavingMember| {
+            let member_id = beat.consumer.leaving(member)?.to_owned();
+            beat.take_out(&member_id);
+            Ok(())
+        };
+        let left: Vec<_> = members.iter().map(leave).collect();
+        if left.iter().any(Result::is_ok) {
+            beat.go_on_without();
+        }
+        self.recount(group);
+        left
+    }
+
     fn beat<'a>(&'a mut self, id: &'a str, now: Now, fx: &'a mut Effects) -> Option<Beat<'a>> {
         let Groups { options, groups, timers, .. } = self;
         let consumer = groups.get_mut(id)?.consumer.as_mut()?;
         let start = fx.records.len();
-        Some(Beat { id, consumer, timers, options: &options.consumer, topics: &UNSEEN, now, start, fx })
+        let (options, record_bytes_max) = (&options.consumer, options.record_bytes_max);
+        let (times, topics, is_too_large) = (options.times, &UNSEEN, false);
+        Some(Beat { id, consumer, timers, options, times, topics, now, record_bytes_max, is_too_large, start, fx })
     }
 }
 
@@ -87,6 +115,18 @@ impl Consumer {
             Some(holder) if *holder != request.member_id => Err(GroupError::FencedInstance),
             Some(_) => Ok(()),
         }
+    }
+
+    /// Which member is meant: a static one may be named by its instance id alone.
+    fn leaving<'a>(&'a self, leaving: &'a LeavingMember) -> Result<&'a str, GroupError> {
+        let LeavingMember { member_id, instance_id } = leaving;
+        let Some(instance_id) = instance_id else {
+            let known = self.members().get_key_value(member_id);
+            return known.map(|(id, _)| id.as_str()).ok_or(GroupError::UnknownMember);
+        };
+        let holder = self.instance(instance_id).ok_or(GroupError::UnknownMember)?;
+        let is_meant = member_id.is_empty() || member_id == holder;
+        if is_meant { Ok(holder) } else { Err(GroupError::FencedInstance) }
     }
 }
 
@@ -105,9 +145,17 @@ impl Beat<'_> {
 
     /// The member is out; the next heartbeat of another one assigns what was its own.
     fn fence(&mut self, member_id: &str) {
+        self.take_out(member_id);
+        self.go_on_without();
+    }
+
+    fn take_out(&mut self, member_id: &str) {
         let regex = self.consumer.members().get(member_id).map(|member| member.metadata.regex.clone());
         self.remove(member_id);
         self.forget_regex(&regex.unwrap_or_default());
+    }
+
+    fn go_on_without(&mut self) {
         // After a takeover nobody has looked at the topics yet: the next heartbeat does.
         let hash = match self.consumer.seen {
             Some(_) => self.consumer.hash_of_seen(),

@@ -35,8 +35,9 @@ mod state;
 mod target;
 mod topics;
 
+pub use assign::Assignor;
 pub use describe::{ConsumerDescription, ConsumerMemberDescription, ConsumerSummary, NamedPartitions};
-pub use options::ConsumerOptions;
+pub use options::{ConsumerOptions, ConsumerTimes};
 pub use request::{HeartbeatAnswer, HeartbeatRequest, LEAVES, LEAVES_FOR_NOW};
 pub use state::{ConsumerState, MemberState, Partitions};
 pub use topics::{Names, TopicInfo, Topics};
@@ -48,7 +49,7 @@ pub(crate) use state::Consumer;
 
 #[cfg(test)]
 pub(crate) use {
-    assign::{Assignor, Members, Wish, assign},
+    assign::{Members, Wish, assign},
     record::{Key, Value},
     state::{Current, Held, Metadata, Resolved},
     topics::{hash_of_group, hash_of_topic},

@@ -1,19 +1,19 @@
 //! Bounds and periods of consumer groups, with Kafka's names where Kafka has them.
 
+use super::assign::Assignor;
 use std::time::Duration;
 
 /// See each.
 #[derive(Debug, Clone)]
 pub struct ConsumerOptions {
-    /// A member that is not heard of for so long is fenced (`group.consumer.session.timeout.ms`).
-    pub session_timeout: Duration,
-    /// What members are told to wait between heartbeats (`group.consumer.heartbeat.interval.ms`).
-    pub heartbeat_interval: Duration,
+    /// Where the group has none of its own.
+    pub times: ConsumerTimes,
     /// Members of a group (`group.consumer.max.size`).
     pub members_max: usize,
-    /// Between two target assignments of a group, so that members that come together are assigned to together
-    /// (`group.consumer.assignment.interval.ms`, KIP-1263).
-    pub assignment_interval: Duration,
+    /// What members may ask for (`group.consumer.assignors`); the first is taken where none does.
+    pub assignors: Vec<Assignor>,
+    /// The epoch of a group whose first member subscribes to something; of one that subscribes to nothing it is 1.
+    pub first_epoch: i32,
     /// Bytes of a regular expression.
     pub regex_bytes_max: usize,
     /// Bytes that a regular expression takes when it is compiled.
@@ -24,18 +24,54 @@ pub struct ConsumerOptions {
     pub regex_refresh_interval: Duration,
 }
 
+/// Periods that a group may have of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConsumerTimes {
+    /// A member that is not heard of for so long is fenced (`group.consumer.session.timeout.ms`).
+    pub session_timeout: Duration,
+    /// What members are told to wait between heartbeats (`group.consumer.heartbeat.interval.ms`).
+    pub heartbeat_interval: Duration,
+    /// Between two target assignments of a group, so that members that come together are assigned to together
+    /// (`group.consumer.assignment.interval.ms`, KIP-1263).
+    pub assignment_interval: Duration,
+}
+
+impl Default for ConsumerTimes {
+    /// Kafka's defaults.
+    fn default() -> Self {
+        ConsumerTimes {
+            session_timeout: Duration::from_secs(45),
+            heartbeat_interval: Duration::from_secs(5),
+            assignment_interval: Duration::from_secs(1),
+        }
+    }
+}
+
 impl Default for ConsumerOptions {
     /// Kafka's defaults; where Kafka has no bound, one that no honest client meets.
     fn default() -> Self {
         ConsumerOptions {
-            session_timeout: Duration::from_secs(45),
-            heartbeat_interval: Duration::from_secs(5),
+            times: ConsumerTimes::default(),
             members_max: 50_000,
-            assignment_interval: Duration::from_secs(1),
+            assignors: vec![Assignor::Uniform, Assignor::Range],
+            // That of Kafka 4.3, whose groups are at 1 before anybody subscribes.
+            first_epoch: 2,
             regex_bytes_max: 8 << 10,
             regex_compiled_bytes_max: 1 << 20,
             regexes_max: 100,
             regex_refresh_interval: Duration::from_secs(10),
         }
+    }
+}
+
+impl ConsumerOptions {
+    /// What is assigned by where no member asks for anything.
+    pub(super) fn default_assignor(&self) -> Assignor {
+        self.assignors.first().copied().unwrap_or_default()
+    }
+
+    /// Whether members may ask for the assignor of this name.
+    pub(super) fn knows(&self, name: &str) -> bool {
+        Assignor::of_name(name).is_some_and(|assignor| self.assignors.contains(&assignor))
     }
 }

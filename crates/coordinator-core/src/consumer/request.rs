@@ -1,6 +1,6 @@
 //! A heartbeat as it comes and what it is answered, and what is wrong with one whatever the group is like.
 
-use super::assign::Assignor;
+use super::options::{ConsumerOptions, ConsumerTimes};
 use super::state::{Metadata, Partitions};
 use crate::effects::GroupError;
 use crate::record::TEXT_BYTES_MAX;
@@ -18,6 +18,8 @@ pub struct HeartbeatRequest {
     pub member_id: String,
     /// Whether this version of the request lets the coordinator choose (version 0).
     pub may_lack_member_id: bool,
+    /// The periods of its group; none: those of all.
+    pub times: Option<ConsumerTimes>,
     /// Unique text, drawn anew for each request: the id of a member that has none.
     pub unique: String,
     /// 0: it joins. [`LEAVES`], [`LEAVES_FOR_NOW`].
@@ -84,7 +86,7 @@ impl HeartbeatRequest {
     }
 
     /// Kafka's `throwIfConsumerGroupHeartbeatRequestIsInvalid`, and the lengths that records can hold.
-    pub(crate) fn check(&self, regex_bytes_max: usize) -> Result<(), GroupError> {
+    pub(crate) fn check(&self, options: &ConsumerOptions) -> Result<(), GroupError> {
         let invalid = |text| Err(GroupError::Invalid(text));
         let is_blank = |text: &str| text.trim().is_empty();
         let needs_member_id = !self.may_lack_member_id || self.member_epoch > 0 || self.member_epoch == LEAVES;
@@ -107,10 +109,10 @@ impl HeartbeatRequest {
         } else if self.member_epoch < LEAVES_FOR_NOW {
             return invalid("MemberEpoch is invalid.");
         }
-        if self.assignor.as_deref().is_some_and(|name| Assignor::of_name(name).is_none()) {
+        if self.assignor.as_deref().is_some_and(|name| !options.knows(name)) {
             return Err(GroupError::UnsupportedAssignor);
         }
-        if self.regex.as_ref().is_some_and(|regex| regex.len() > regex_bytes_max.min(TEXT_BYTES_MAX)) {
+        if self.regex.as_ref().is_some_and(|regex| regex.len() > options.regex_bytes_max.min(TEXT_BYTES_MAX)) {
             return Err(GroupError::InvalidRegex);
         }
         let keys = [&self.group, &self.member_id, &self.unique];

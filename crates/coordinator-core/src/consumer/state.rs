@@ -4,6 +4,7 @@
 
 use super::assign::Assignor;
 use super::derived::{Derived, held_bytes, regex_bytes, target_bytes};
+use super::options::ConsumerOptions;
 use super::request::LEAVES_FOR_NOW;
 use super::topics::{TopicInfo, Topics, hash_of_group};
 use crate::group::ENTRY_BYTES;
@@ -225,11 +226,11 @@ impl Consumer {
         }
     }
 
-    /// What most members ask for that ask for one.
-    pub(crate) fn assignor(&self) -> Assignor {
-        let votes = self.derived.assignors.iter();
+    /// What most members ask for that ask for one which there is.
+    pub(crate) fn assignor(&self, options: &ConsumerOptions) -> Assignor {
+        let votes = self.derived.assignors.iter().filter(|(assignor, _)| options.assignors.contains(assignor));
         let most = votes.max_by_key(|(assignor, count)| (**count, std::cmp::Reverse(**assignor)));
-        most.map_or(Assignor::default(), |(assignor, _)| *assignor)
+        most.map_or(options.default_assignor(), |(assignor, _)| *assignor)
     }
 
     pub(crate) fn is_subscribed(&self, topic: &str) -> bool {

@@ -2,6 +2,7 @@
 
 use super::assign::{Members, Wish, assign};
 use super::heartbeat::Beat;
+use super::options::ConsumerOptions;
 use super::pattern::{compile, resolve};
 use super::record::Key;
 use super::state::{Consumer, Metadata, Partitions, Resolved};
@@ -9,6 +10,10 @@ use super::topics::{Topics, hash_of_topic};
 use crate::record::CoordinatorRecord;
 use base::TopicId;
 use std::collections::BTreeMap;
+
+/// A target's record may take this part of what a record may: what its member then holds is stored with epochs, and for a while beside
+/// what it is to give up.
+const TARGET_PART: usize = 4;
 
 impl Consumer {
     /// Looks at the group's topics, those that it has seen already excepted; the hash of all.
@@ -26,7 +31,7 @@ impl Consumer {
     }
 
     /// What each member is to have from now on.
-    fn targets_now(&self, topics: &Topics<'_>) -> BTreeMap<String, Partitions> {
+    fn targets_now(&self, topics: &Topics<'_>, options: &ConsumerOptions) -> BTreeMap<String, Partitions> {
         // Most members subscribe alike: their topics are looked up once.
         let mut looked_up: BTreeMap<(&std::collections::BTreeSet<String>, &str), BTreeMap<TopicId, i32>> =
             BTreeMap::new();
@@ -47,7 +52,7 @@ impl Consumer {
             };
             members.insert(id, wish);
         }
-        assign(self.assignor(), &members).into_iter().map(|(id, target)| (id.to_owned(), target)).collect()
+        assign(self.assignor(options), &members).into_iter().map(|(id, target)| (id.to_owned(), target)).collect()
     }
 }
 
@@ -79,19 +84,28 @@ impl Beat<'_> {
         if before.is_some_and(|before| before.topics == resolved.topics) {
             return false;
         }
-        self.fx.records.push(CoordinatorRecord::consumer_regex(self.id, regex, &resolved));
+        let record = CoordinatorRecord::consumer_regex(self.id, regex, &resolved);
+        if record.len() > self.record_bytes_max {
+            self.is_too_large = true;
+            return false;
+        }
+        self.fx.records.push(record);
         self.consumer.put_regex(regex, resolved);
         true
     }
 
     /// The group goes to its next epoch where its subscriptions have changed, or the topics that it subscribes to.
     pub(super) fn update_epoch(&mut self, has_changed: bool) {
-        // A group begins with its first epoch, whatever its first member subscribes to.
-        let must_rise = has_changed || self.consumer.epoch == 0;
+        // A group has an epoch from its first member on, whatever that subscribes to.
+        let is_first = self.consumer.epoch == 0;
+        let must_rise = has_changed || is_first;
         if !must_rise && self.consumer.seen == Some(self.topics.version) {
             return;
         }
         let hash = self.consumer.look_at(self.topics);
+        if is_first && has_changed {
+            self.consumer.epoch = self.options.first_epoch.saturating_sub(1);
+        }
         if must_rise || hash != self.consumer.metadata_hash {
             self.raise_epoch(hash);
         }
@@ -113,11 +127,20 @@ impl Beat<'_> {
         if self.consumer.target_epoch >= self.consumer.epoch || self.is_target_young() {
             return;
         }
-        for (member_id, target) in self.consumer.targets_now(self.topics) {
+        let mut changed = Vec::new();
+        for (member_id, target) in self.consumer.targets_now(self.topics, self.options) {
             if self.consumer.targets().get(&member_id) != Some(&target) {
-                self.fx.records.push(CoordinatorRecord::consumer_target(self.id, &member_id, &target));
-                self.consumer.put_target(&member_id, target);
+                let record = CoordinatorRecord::consumer_target(self.id, &member_id, &target);
+                if record.len() > self.record_bytes_max / TARGET_PART {
+                    self.is_too_large = true;
+                    return;
+                }
+                changed.push((member_id, target, record));
             }
+        }
+        for (member_id, target, record) in changed {
+            self.fx.records.push(record);
+            self.consumer.put_target(&member_id, target);
         }
         (self.consumer.target_epoch, self.consumer.target_at) = (self.consumer.epoch, self.now.wall);
         let record =
@@ -127,7 +150,7 @@ impl Beat<'_> {
 
     /// A clock that was set back must not hold up the group.
     fn is_target_young(&self) -> bool {
-        let interval_ms = i64::try_from(self.options.assignment_interval.as_millis()).unwrap_or(i64::MAX);
+        let interval_ms = i64::try_from(self.times.assignment_interval.as_millis()).unwrap_or(i64::MAX);
         let age_ms = self.now.wall.0.saturating_sub(self.consumer.target_at.0);
         self.consumer.target_epoch != -1 && (0..interval_ms).contains(&age_ms)
     }

@@ -4,13 +4,13 @@ use crate::settings::Setting;
 
 /// Sorted by name.
 pub(crate) static GROUP: &[Setting] = settings! {
-    "consumer.assignment.interval.ms": Int = Some("1000"), From(0), Always, listed, WithoutObject(NEXT_GROUPS);
+    "consumer.assignment.interval.ms": Int = Some("1000"), From(0), Always, listed, Honoured;
         "Shortest time between two assignments of the consumer group.";
-    "consumer.assignor.offload.enable": Boolean = Some("true"), Any, Always, internal, WithoutObject(NEXT_GROUPS);
+    "consumer.assignor.offload.enable": Boolean = Some("true"), Any, Always, internal, WithoutObject(OFFLOAD);
         "Whether the consumer group's assignments are computed on other threads.";
-    "consumer.heartbeat.interval.ms": Int = Some("5000"), From(1), Always, listed, WithoutObject(NEXT_GROUPS);
+    "consumer.heartbeat.interval.ms": Int = Some("5000"), From(1), Always, listed, Honoured;
         "How often members of the consumer group report.";
-    "consumer.session.timeout.ms": Int = Some("45000"), From(1), Always, listed, WithoutObject(NEXT_GROUPS);
+    "consumer.session.timeout.ms": Int = Some("45000"), From(1), Always, listed, Honoured;
         "After which silence a member of the consumer group is dropped.";
     "errors.deadletterqueue.copy.record.enable": Boolean = Some("false"), Any, Always, listed, WithoutObject(SHARE);
         "Whether records that the share group gives up are copied in full.";

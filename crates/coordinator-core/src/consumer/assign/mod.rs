@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// A way to assign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub(crate) enum Assignor {
+pub enum Assignor {
     /// As even as can be, and moves as little as that allows.
     #[default]
     Uniform,
@@ -21,11 +21,15 @@ pub(crate) enum Assignor {
 }
 
 impl Assignor {
-    pub(crate) fn of_name(name: &str) -> Option<Assignor> {
+    /// The one that is called so.
+    #[must_use]
+    pub fn of_name(name: &str) -> Option<Assignor> {
         [Assignor::Uniform, Assignor::Range].into_iter().find(|assignor| assignor.name() == name)
     }
 
-    pub(crate) fn name(self) -> &'static str {
+    /// Kafka's name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
         match self {
             Assignor::Uniform => "uniform",
             Assignor::Range => "range",

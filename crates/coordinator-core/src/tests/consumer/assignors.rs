@@ -1,7 +1,7 @@
 //! The assignors: everything is assigned once, to members that want it, evenly, and moves as little as that allows.
 
-use crate::Partitions;
-use crate::consumer::{Assignor, Members, Wish, assign};
+use crate::consumer::{Members, Wish, assign};
+use crate::{Assignor, Partitions};
 use base::TopicId;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};

@@ -25,7 +25,9 @@ impl Bench {
         Bench::with(GroupOptions::default(), topics)
     }
 
-    pub(super) fn with(options: GroupOptions, topics: &[(&str, i32)]) -> Bench {
+    pub(super) fn with(mut options: GroupOptions, topics: &[(&str, i32)]) -> Bench {
+        // Epochs count changes from the first on.
+        options.consumer.first_epoch = 1;
         let now = Now { at: Micros(1_000_000), wall: UnixMillis(1_700_000_000_000) };
         let mut bench =
             Bench { groups: Groups::new(options), now, log: Vec::new(), topics: BTreeMap::new(), version: 0 };

@@ -1,10 +1,12 @@
 //! A group is of one protocol at a time: what is said in the other one is refused while anybody is in it.
 
-use super::bench::{Bench, GROUP, beats, joins, membership, of, owns};
+use super::bench::{Bench, GROUP, beats, joins, membership, of, owns, static_member, with};
 use crate::tests::bench::joiner;
 use crate::{
-    Answer, ConsumerState, Effects, GroupError, JoinRequest, LeavingMember, Membership, State, SyncRequest, Ticket,
+    Answer, ConsumerState, Effects, GroupError, GroupOptions, Groups, JoinRequest, LeavingMember, Membership, Now,
+    State, SyncRequest, Ticket, Topics,
 };
+use std::collections::BTreeMap;
 
 /// What a join is answered.
 fn join(bench: &mut Bench, request: &JoinRequest) -> Option<GroupError> {
@@ -29,10 +31,10 @@ fn the_classic_protocol_is_refused_in_a_group_of_the_newer() {
     let sync = SyncRequest { member: member(), ..SyncRequest::default() };
     bench.groups.sync(bench.now, Ticket(2), &sync, &mut fx);
     assert_eq!(fx.answers, [(Ticket(2), Answer::Sync(Err(GroupError::UnknownMember)))]);
-    let leaving = LeavingMember { member_id: "a".to_owned(), instance_id: None };
+    let leaving = LeavingMember { member_id: "b".to_owned(), instance_id: None };
     let left = bench.groups.leave(bench.now, GROUP, &[leaving], &mut fx).unwrap();
     assert_eq!(left, [Err(GroupError::UnknownMember)]);
-    assert_eq!(bench.groups.describe(GROUP), Err(GroupError::NotFound));
+    assert_eq!(bench.groups.describe(GROUP), Err(GroupError::NotClassic));
     assert_eq!((bench.groups.list().count(), bench.groups.list_consumers().count()), (0, 1));
     assert!(fx.records.is_empty());
     assert_eq!(bench.describe().unwrap().state, ConsumerState::Stable);
@@ -43,9 +45,9 @@ fn the_newer_protocol_is_refused_in_a_group_of_the_classic() {
     let mut bench = Bench::new(&[("t", 2)]);
     assert_eq!(join(&mut bench, &joiner("c")), None);
     for request in [joins("a", &["t"]), beats("a", 1), beats("a", crate::LEAVES)] {
-        assert_eq!(bench.beat(&request), Err(GroupError::NotFound));
+        assert_eq!(bench.beat(&request), Err(GroupError::NotConsumer));
     }
-    assert_eq!(bench.describe().unwrap_err(), GroupError::NotFound);
+    assert_eq!(bench.describe().unwrap_err(), GroupError::NotConsumer);
     assert_eq!(bench.groups.check_fetch(GROUP, Some("a"), 1), Ok(()));
 }
 
@@ -97,4 +99,47 @@ fn an_administrator_sees_what_members_hold_and_what_they_are_to_hold() {
     assert!(bench.groups.described_consumer_bytes(GROUP) > 0);
     bench.delete_topic("t");
     assert!(bench.describe().unwrap().members[0].assignment.is_empty(), "what is gone has no name");
+}
+
+#[test]
+fn the_older_request_to_leave_takes_members_of_the_newer_protocol_out() {
+    let mut bench = Bench::new(&[("t", 2)]);
+    for (member, name) in [("a", "i"), ("b", "j")] {
+        bench.beat(&static_member(joins(member, &["t"]), name)).unwrap();
+    }
+    bench.beat(&joins("c", &["t"])).unwrap();
+    let leaving = |member_id: &str, instance_id: Option<&str>| LeavingMember {
+        member_id: member_id.to_owned(),
+        instance_id: instance_id.map(str::to_owned),
+    };
+    let all = [
+        leaving("", Some("i")),
+        leaving("x", Some("j")),
+        leaving("c", None),
+        leaving("d", None),
+        leaving("", Some("k")),
+    ];
+    let epoch = bench.epochs().0;
+    let mut fx = Effects::default();
+    let left = bench.groups.leave(bench.now, GROUP, &all, &mut fx).unwrap();
+    let unknown = Err(GroupError::UnknownMember);
+    assert_eq!(left, [Ok(()), Err(GroupError::FencedInstance), Ok(()), unknown, unknown]);
+    bench.log.extend(fx.records);
+    assert_eq!(bench.epochs().0, epoch + 1, "once for all of them");
+    bench.restart();
+    let members = bench.describe().unwrap().members;
+    assert_eq!(members.iter().map(|member| member.member_id.as_str()).collect::<Vec<_>>(), ["b"]);
+}
+
+#[test]
+fn the_first_subscription_begins_with_the_epoch_of_kafka_4_3() {
+    let first = |names: &[&str]| {
+        let mut groups = Groups::new(GroupOptions::default());
+        let topics = BTreeMap::new();
+        let beat = |topics: &Topics<'_>| {
+            groups.consumer_heartbeat(Now::default(), topics, &joins("a", names), &mut Effects::default())
+        };
+        with(&topics, 1, beat).unwrap().member_epoch
+    };
+    assert_eq!((first(&["t"]), first(&[])), (2, 1));
 }

@@ -1,7 +1,10 @@
 //! Who may speak: ids, epochs, static members, sessions, and what a group may take.
 
 use super::bench::{Bench, GROUP, beats, joins, of, owns, static_member};
-use crate::{ConsumerOptions, ConsumerState, GroupError, GroupOptions, HeartbeatRequest, LEAVES, LEAVES_FOR_NOW};
+use crate::{
+    Assignor, ConsumerOptions, ConsumerState, ConsumerTimes, GroupError, GroupOptions, HeartbeatRequest, LEAVES,
+    LEAVES_FOR_NOW,
+};
 use std::time::Duration;
 
 /// A group of one member that has all of one topic.
@@ -194,4 +197,53 @@ fn what_a_group_takes_is_counted() {
     bench.pass(Duration::from_secs(60));
     bench.restart();
     assert_eq!((bench.groups.list_consumers().count(), bench.groups.bytes()), (0, 0));
+}
+
+#[test]
+fn a_group_may_have_periods_of_its_own_after_a_restart_too() {
+    let times = ConsumerTimes {
+        session_timeout: Duration::from_secs(60),
+        heartbeat_interval: Duration::from_secs(15),
+        ..ConsumerTimes::default()
+    };
+    let mut bench = Bench::new(&[("t", 2)]);
+    let answer = bench.beat(&HeartbeatRequest { times: Some(times), ..joins("a", &["t"]) }).unwrap();
+    assert_eq!(answer.heartbeat_interval_ms, 15_000);
+    bench.pass_seconds(59);
+    assert_eq!(bench.describe().unwrap().members.len(), 1);
+    bench.groups = bench.replayed();
+    bench.groups.loaded_with(bench.now, |_| Some(times));
+    bench.pass_seconds(59);
+    assert_eq!(bench.describe().unwrap().members.len(), 1);
+    bench.pass_seconds(1);
+    assert_eq!(bench.describe().unwrap().members.len(), 0);
+}
+
+#[test]
+fn a_member_whose_heartbeat_waits_for_the_log_is_there() {
+    let mut bench = alone();
+    for _ in 0..3 {
+        bench.pass_seconds(40);
+        bench.groups.consumer_is_there(bench.now, &beats("a", 1));
+    }
+    for other in [beats("a", 7), beats("b", 1), joins("a", &["t"])] {
+        bench.groups.consumer_is_there(bench.now, &other);
+    }
+    assert_eq!(bench.describe().unwrap().members.len(), 1);
+    bench.pass_seconds(30);
+    bench.groups.consumer_is_there(bench.now, &beats("a", 7));
+    bench.pass_seconds(15);
+    assert_eq!(bench.describe().unwrap().members.len(), 0, "who is not known at that epoch is not there");
+}
+
+#[test]
+fn assignors_are_those_that_the_broker_has_and_the_first_is_taken_where_nobody_asks() {
+    let consumer = ConsumerOptions { assignors: vec![Assignor::Range], ..ConsumerOptions::default() };
+    let mut bench = Bench::with(GroupOptions { consumer, ..GroupOptions::default() }, &[("t", 2)]);
+    let asks = |name: &str| HeartbeatRequest { assignor: Some(name.to_owned()), ..joins("a", &["t"]) };
+    assert_eq!(bench.beat(&asks("uniform")), Err(GroupError::UnsupportedAssignor));
+    bench.beat(&joins("a", &["t"])).unwrap();
+    assert_eq!(bench.describe().unwrap().assignor, "range");
+    bench.beat(&HeartbeatRequest { member_id: "b".to_owned(), ..asks("range") }).unwrap();
+    assert_eq!(bench.describe().unwrap().assignor, "range");
 }

@@ -1,7 +1,9 @@
 //! How members come to what the target gives them, and how the target follows subscriptions and topics.
 
 use super::bench::{Bench, REBALANCE_MS, beats, joins, of, owns};
-use crate::{ConsumerOptions, ConsumerState, GroupError, GroupOptions, HeartbeatRequest, LEAVES, MemberState};
+use crate::{
+    ConsumerOptions, ConsumerState, ConsumerTimes, GroupError, GroupOptions, HeartbeatRequest, LEAVES, MemberState,
+};
 use std::time::Duration;
 
 fn state(bench: &Bench) -> ConsumerState {
@@ -186,7 +188,8 @@ fn members_that_come_together_are_assigned_to_together() {
 
 #[test]
 fn without_an_interval_each_change_is_assigned_at_once() {
-    let consumer = ConsumerOptions { assignment_interval: Duration::ZERO, ..ConsumerOptions::default() };
+    let times = ConsumerTimes { assignment_interval: Duration::ZERO, ..ConsumerTimes::default() };
+    let consumer = ConsumerOptions { times, ..ConsumerOptions::default() };
     let mut bench = Bench::with(GroupOptions { consumer, ..GroupOptions::default() }, &[("t", 4)]);
     for (number, member) in (1..).zip(["a", "b", "c"]) {
         bench.beat(&joins(member, &["t"])).unwrap();
@@ -216,4 +219,25 @@ fn a_member_in_a_state_of_a_newer_kafka_begins_anew() {
     let answer = bench.beat(&joins("a", &["t"])).unwrap();
     assert_eq!((answer.member_epoch, answer.assignment), (1, Some(of(topic, 0..2))));
     assert_eq!(member(&bench, "a"), (1, MemberState::Stable));
+}
+
+#[test]
+fn what_can_t_be_stored_is_not_assigned_and_the_member_is_told() {
+    let options = || GroupOptions { record_bytes_max: 2_000, ..GroupOptions::default() };
+    let mut bench = Bench::with(options(), &[("small", 100), ("large", 200)]);
+    bench.beat(&joins("a", &["small"])).unwrap();
+    bench.pass_seconds(1);
+    let resubscribes = HeartbeatRequest { names: Some(vec!["large".to_owned()]), ..beats("a", 1) };
+    assert_eq!(bench.beat(&resubscribes), Err(GroupError::RecordTooLarge));
+    assert_eq!((bench.epochs(), state(&bench)), ((2, 1), ConsumerState::Assigning));
+    assert_eq!(bench.beat(&beats("a", 1)), Err(GroupError::RecordTooLarge), "as long as it is so");
+    bench.restart();
+    let back = HeartbeatRequest { names: Some(vec!["small".to_owned()]), ..owns("a", 1, crate::Partitions::new()) };
+    assert_eq!(bench.beat(&back).unwrap().member_epoch, 3);
+    let mut bench = Bench::with(options(), &[]);
+    for number in 0..100 {
+        bench.make_topic(&format!("a topic with a name of some length {number}"), 1);
+    }
+    let matches_all = HeartbeatRequest { regex: Some(".*".to_owned()), ..joins("a", &[]) };
+    assert_eq!(bench.beat(&matches_all), Err(GroupError::RecordTooLarge));
 }

@@ -1,0 +1,118 @@
+//! ConsumerGroupDescribe (KIP-848): a consumer group's epochs and its members with what they hold and are to hold. A group is described
+//! once, however often it is named.
+
+use super::consumer_group_heartbeat::not_served;
+use crate::answer_bounds::{self, Left, Reasons};
+use crate::checks::{Steps, in_steps};
+use crate::coordinator::{GROUPS_MAX, with_topics};
+use crate::error::Failure;
+use crate::memory::COPIES;
+use crate::{Shared, authorized, requests, settings};
+use coordinator_core::{ConsumerDescription, ConsumerMemberDescription, GroupError, Groups, NamedPartitions};
+use futures::stream::StreamExt;
+use protocol::api::Resource;
+use protocol::messages::consumer_group_describe_request::ConsumerGroupDescribeRequest;
+use protocol::messages::consumer_group_describe_response::{
+    Assignment, ConsumerGroupDescribeResponse, DescribedGroup, Member, TopicPartitions,
+};
+use tokio::sync::OwnedSemaphorePermit;
+
+/// A member that speaks the newer protocol.
+const CONSUMER_MEMBER: i8 = 1;
+
+/// Answers with the memory that was got for it.
+pub(crate) async fn handle(
+    broker: &Shared,
+    request: ConsumerGroupDescribeRequest,
+) -> (ConsumerGroupDescribeResponse, Option<OwnedSemaphorePermit>) {
+    let operations = authorized::field(request.include_authorized_operations, Resource::Group);
+    let ids = requests::once_each(request.group_ids).await;
+    let (mut bytes, mut steps) = (ids.len() * size_of::<DescribedGroup>(), Steps::default());
+    for id in ids.iter().take(GROUPS_MAX) {
+        let of_group = broker.coordinators.look(broker, id, |groups| groups.described_consumer_bytes(id));
+        bytes += COPIES * of_group.unwrap_or(0);
+        steps.next().await;
+    }
+    let memory = broker.answer_memory.take_ahead(bytes).await;
+    let left = Left::new(broker.answer_memory.total());
+    let describe = |groups: &Groups, place: usize| -> Result<ConsumerDescription, Failure> {
+        left.check()?;
+        let id = &ids[place];
+        if id.is_empty() {
+            return Err(GroupError::InvalidGroupId.into());
+        }
+        let description = with_topics(broker, |topics| groups.describe_consumer(id, topics))?;
+        left.spend(COPIES * groups.described_consumer_bytes(id));
+        Ok(description)
+    };
+    let names: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let described = if settings::serves_consumer_groups(&broker.options) {
+        broker.coordinators.read_each(broker, &names, describe).await
+    } else {
+        names.iter().map(|_| Err(not_served())).collect()
+    };
+    let mut reasons = Reasons::default();
+    let groups = in_steps(ids.into_iter().zip(answer_bounds::rest_too_much(described))).map(|(id, described)| {
+        match described.and_then(|described| described) {
+            Ok(description) => describe_group(id, description, operations),
+            Err(failure) => refuse(id, &failure, &mut reasons),
+        }
+    });
+    (ConsumerGroupDescribeResponse { groups: groups.collect().await, ..Default::default() }, memory)
+}
+
+fn refuse(group_id: String, failure: &Failure, reasons: &mut Reasons) -> DescribedGroup {
+    let reason = reasons.tell(failure);
+    // Kafka's words, which tools show as they are.
+    let error_message = reason.and_then(|reason| match failure {
+        Failure::Group(GroupError::NotFound) => Some(format!("Group {group_id} not found.")),
+        Failure::Group(GroupError::NotConsumer) => Some(format!("Group {group_id} is not a consumer group.")),
+        Failure::UnsupportedVersion(_) => None,
+        _ => Some(reason),
+    });
+    DescribedGroup {
+        error_code: failure.code().number(),
+        error_message,
+        group_id,
+        authorized_operations: authorized::NOT_ASKED_FOR,
+        ..DescribedGroup::default()
+    }
+}
+
+fn describe_group(group_id: String, description: ConsumerDescription, operations: i32) -> DescribedGroup {
+    DescribedGroup {
+        group_id,
+        group_state: description.state.name().to_owned(),
+        group_epoch: description.epoch,
+        assignment_epoch: description.assignment_epoch,
+        assignor_name: description.assignor.to_owned(),
+        members: description.members.into_iter().map(describe_member).collect(),
+        authorized_operations: operations,
+        ..DescribedGroup::default()
+    }
+}
+
+fn describe_member(member: ConsumerMemberDescription) -> Member {
+    Member {
+        member_id: member.member_id,
+        instance_id: member.instance_id,
+        rack_id: member.rack_id,
+        member_epoch: member.epoch,
+        client_id: member.client_id,
+        client_host: member.client_host,
+        subscribed_topic_names: member.names,
+        subscribed_topic_regex: Some(member.regex),
+        assignment: assignment(member.assignment),
+        target_assignment: assignment(member.target),
+        member_type: CONSUMER_MEMBER,
+    }
+}
+
+fn assignment(partitions: Vec<NamedPartitions>) -> Assignment {
+    let topic = |NamedPartitions { topic, name, partitions }| TopicPartitions {
+        topic_id: topic.into(),
+        topic_name: name,
+        partitions,
+    };
+    Assignment { topic_partitions: partitions.into_iter().map(topic).collect() }
+}

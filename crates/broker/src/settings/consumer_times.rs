@@ -1,0 +1,99 @@
+//! The periods of a consumer group: its own settings within what brokers allow, or else those of brokers.
+
+use crate::BrokerOptions;
+use coordinator_core::ConsumerTimes;
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+/// What a group may set, from the least to the most.
+#[derive(Debug, Clone)]
+pub struct ConsumerBounds {
+    /// `group.consumer.min.session.timeout.ms`, and `max`.
+    pub session_timeout: RangeInclusive<Duration>,
+    /// `group.consumer.min.heartbeat.interval.ms`, and `max`.
+    pub heartbeat_interval: RangeInclusive<Duration>,
+    /// `group.consumer.min.assignment.interval.ms`, and `max`.
+    pub assignment_interval: RangeInclusive<Duration>,
+}
+
+impl Default for ConsumerBounds {
+    /// Kafka's.
+    fn default() -> Self {
+        let seconds = |least, most| Duration::from_secs(least)..=Duration::from_secs(most);
+        ConsumerBounds {
+            session_timeout: seconds(45, 60),
+            heartbeat_interval: seconds(5, 15),
+            assignment_interval: seconds(0, 15),
+        }
+    }
+}
+
+/// Those of a group that has set these. What it set before the brokers' bounds were others is brought within them, as in Kafka.
+pub(crate) fn consumer_times(options: &BrokerOptions, set: Option<&BTreeMap<String, String>>) -> ConsumerTimes {
+    let of_brokers =
+        ConsumerTimes { assignment_interval: options.consumer_assignment_interval, ..options.groups.consumer.times };
+    let Some(set) = set else { return of_brokers };
+    let own = |name: &str, bounds: &RangeInclusive<Duration>| {
+        let millis: u64 = set.get(name)?.trim().parse().ok()?;
+        Some(Duration::from_millis(millis).max(*bounds.start()).min(*bounds.end()))
+    };
+    let bounds = &options.consumer_bounds;
+    ConsumerTimes {
+        session_timeout: own("consumer.session.timeout.ms", &bounds.session_timeout)
+            .unwrap_or(of_brokers.session_timeout),
+        heartbeat_interval: own("consumer.heartbeat.interval.ms", &bounds.heartbeat_interval)
+            .unwrap_or(of_brokers.heartbeat_interval),
+        assignment_interval: own("consumer.assignment.interval.ms", &bounds.assignment_interval)
+            .unwrap_or(of_brokers.assignment_interval),
+    }
+}
+
+/// Kafka's rules about what brokers say of consumer groups, in its words.
+pub(super) fn check(options: &BrokerOptions) -> Result<(), String> {
+    let BrokerOptions { consumer_bounds: bounds, .. } = options;
+    let times = consumer_times(options, None);
+    let all = [
+        ("session.timeout.ms", times.session_timeout, &bounds.session_timeout),
+        ("heartbeat.interval.ms", times.heartbeat_interval, &bounds.heartbeat_interval),
+        ("assignment.interval.ms", times.assignment_interval, &bounds.assignment_interval),
+    ];
+    for (name, time, bounds) in all {
+        let (least, most) = (format!("group.consumer.min.{name}"), format!("group.consumer.max.{name}"));
+        if bounds.start() > bounds.end() {
+            return Err(format!("{most} must be greater than or equal to {least}"));
+        }
+        if time < *bounds.start() {
+            return Err(format!("group.consumer.{name} must be greater than or equal to {least}"));
+        }
+        if time > *bounds.end() {
+            return Err(format!("group.consumer.{name} must be less than or equal to {most}"));
+        }
+    }
+    if times.heartbeat_interval >= times.session_timeout {
+        return Err(
+            "group.consumer.heartbeat.interval.ms must be less than group.consumer.session.timeout.ms".to_owned()
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_groups_own_periods_go_over_those_of_all_within_the_bounds() {
+        let options =
+            BrokerOptions { consumer_assignment_interval: Duration::from_secs(3), ..BrokerOptions::default() };
+        let of_brokers = consumer_times(&options, None);
+        assert_eq!(of_brokers.assignment_interval, Duration::from_secs(3));
+        assert_eq!(of_brokers.session_timeout, Duration::from_secs(45));
+        let set = [("consumer.session.timeout.ms", "50000"), ("consumer.heartbeat.interval.ms", "20000")];
+        let set = set.map(|(name, text)| (name.to_owned(), text.to_owned())).into();
+        let own = consumer_times(&options, Some(&set));
+        assert_eq!(own.session_timeout, Duration::from_secs(50));
+        assert_eq!(own.heartbeat_interval, Duration::from_secs(15), "no more than brokers allow by now");
+        assert_eq!(own.assignment_interval, Duration::from_secs(3));
+    }
+}
