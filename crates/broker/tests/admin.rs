@@ -343,10 +343,10 @@ async fn metadata_tells_what_may_be_done_and_takes_ids_in_the_versions_that_have
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_the_brokers_own_topics_first_use_makes_the_one_of_groups_and_no_other() {
+async fn of_the_brokers_own_topics_first_use_makes_those_of_coordinators_and_no_other() {
     let running = start(BrokerOptions { offsets_topic_partitions: 2, ..BrokerOptions::default() }).await;
     let mut client = running.client().await;
-    let absent = &client.call(12, &metadata_request("__transaction_state")).await.topics[0];
+    let absent = &client.call(12, &metadata_request("__share_group_state")).await.topics[0];
     assert_eq!((absent.error_code, absent.is_internal), (ErrorCode::UnknownTopicOrPartition.number(), true));
     let making = &client.call(12, &metadata_request("__consumer_offsets")).await.topics[0];
     assert_eq!((making.error_code, making.is_internal), (ErrorCode::UnknownTopicOrPartition.number(), true));

@@ -16,7 +16,7 @@ const NONE: i16 = 0;
 const OUT_OF_ORDER: i16 = 45;
 const INVALID_PRODUCER_EPOCH: i16 = 47;
 const INVALID_REQUEST: i16 = 42;
-const UNSUPPORTED_VERSION: i16 = 35;
+const NOT_COORDINATOR: i16 = 16;
 const INVALID_RECORD: i16 = 87;
 
 /// A batch of so many records as that producer sends it.
@@ -66,7 +66,7 @@ async fn ids_are_handed_out_once_in_every_version_and_over_restarts() {
         producer_epoch,
     };
     let cases = [
-        (ask(Some("t"), -1, -1), UNSUPPORTED_VERSION, "transactions are not served, which must not be asked again"),
+        (ask(Some("t"), -1, -1), NOT_COORDINATOR, "a transactional id, of which nobody has looked for the coordinator"),
         (ask(Some(""), -1, -1), INVALID_REQUEST, "an empty transactional id"),
         (ask(None, 5, -1), INVALID_REQUEST, "an id without an epoch"),
         (ask(None, -1, 5), INVALID_REQUEST, "an epoch without an id"),

@@ -6,8 +6,9 @@
 //! | requests | 13 % | frames being read or served | sockets are not read |
 //! | answers | 13 % | record data on its way to clients | fetches wait |
 //! | groups | 3 % | consumer groups: members and committed offsets | more of them are refused |
+//! | transactions | 1 % | transactional ids and the partitions of their transactions | more of them are refused |
 //! | log compaction | 3 % | the keys of what is compacted, and a batch that is made anew | less is compacted at once |
-//! | the rest | 3 % | the image, connections, buffers of the store's client | |
+//! | the rest | 2 % | the image, connections, buffers of the store's client | |
 //!
 //! Memory is taken as it is needed, so an idle broker has next to none of it.
 
@@ -32,6 +33,8 @@ pub struct MemoryBudget {
     pub answers_bytes_max: u64,
     /// `broker::BrokerOptions::groups_bytes_max`.
     pub groups_bytes_max: u64,
+    /// `broker::BrokerOptions::transactions_bytes_max`.
+    pub transactions_bytes_max: u64,
     /// For `broker::CleanerOptions::for_memory`.
     pub cleaner_bytes: u64,
     /// `broker::BrokerOptions::cluster_partitions_max`.
@@ -48,6 +51,7 @@ impl MemoryBudget {
             requests_bytes_max: percent(13),
             answers_bytes_max: percent(13),
             groups_bytes_max: percent(3),
+            transactions_bytes_max: percent(1),
             cleaner_bytes: percent(3),
             cluster_partitions_max: total / BYTES_OF_A_PARTITION,
         }
@@ -80,7 +84,7 @@ mod tests {
         for total in [0, BUDGET_MIN, 300_000_001, DEFAULT_HIGH] {
             let parts = MemoryBudget::divide(total);
             let sum = parts.streams_bytes + parts.requests_bytes_max + parts.answers_bytes_max;
-            assert!(sum + parts.groups_bytes_max + parts.cleaner_bytes <= total);
+            assert!(sum + parts.groups_bytes_max + parts.transactions_bytes_max + parts.cleaner_bytes <= total);
         }
     }
 

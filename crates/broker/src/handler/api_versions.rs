@@ -1,7 +1,8 @@
 //! ApiVersions: what this broker serves, straight from the protocol's one table, and Kafka's feature levels (KIP-584).
 //!
-//! Of the features only `metadata.version` is told, by which Kafka's tools know whose messages a broker speaks. Those of groups and
-//! transactions are each the promise of a protocol, and come with it: a producer takes to newer transactions where it reads of them.
+//! Of the features `metadata.version` is told, by which Kafka's tools know whose messages a broker speaks, and `transaction.version`, by
+//! which producers take to transactions that end with a higher epoch each (KIP-890). Those of groups are each the promise of a protocol,
+//! and come with it.
 
 use crate::Shared;
 use protocol::api;
@@ -12,18 +13,20 @@ use protocol::messages::api_versions_response::{
 };
 use protocol::wire::Uuid;
 
-const METADATA_VERSION: &str = "metadata.version";
 /// Kafka's number of 3.3-IV3, the lowest that a Kafka of series 4 serves.
 const METADATA_VERSION_MIN: i16 = 7;
 /// Kafka's number of 4.3-IV0. It is fixed: all brokers of a cluster read the ledger in the version that it is written in.
 const METADATA_VERSION_MAX: i16 = 30;
 
-const GROUP_VERSION: &str = "group.version";
-/// Consumer groups of the newer protocol are served; 0 would be a cluster that does not.
-const GROUP_VERSION_MAX: i16 = 1;
+/// The features that are told: name, lowest and highest level. The highest acts.
+const FEATURES: [(&str, i16, i16); 3] = [
+    ("metadata.version", METADATA_VERSION_MIN, METADATA_VERSION_MAX),
+    ("group.version", 0, 1),
+    ("transaction.version", 0, 2),
+];
 
-/// The first version in which a feature may begin with level 0: older clients can't read one (KAFKA-17492).
-const LEVEL_ZERO_VERSION: i16 = 4;
+/// Before this version clients can't read of a feature whose lowest level is 0, so that it is left out of those supported (KAFKA-17492).
+const LEVEL_0_FROM: i16 = 4;
 
 /// The first version in which a client says what it is (KIP-511).
 const TELLS_SOFTWARE_FROM: i16 = 3;
@@ -41,23 +44,22 @@ pub(crate) fn handle(broker: &Shared, request: &ApiVersionsRequest, version: i16
     let other_node = request.node_id >= 0 && request.node_id != broker.store.node_id().0;
     // The client expects somebody else at this address: it must look for its cluster anew.
     let code = if other_cluster || other_node { ErrorCode::RebootstrapRequired } else { ErrorCode::None };
-    let features =
-        [(METADATA_VERSION, METADATA_VERSION_MIN, METADATA_VERSION_MAX), (GROUP_VERSION, 0, GROUP_VERSION_MAX)];
-    let supported = |(name, min_version, max_version): (&str, i16, i16)| SupportedFeatureKey {
+    let is_told = |min: i16| min > 0 || version >= LEVEL_0_FROM;
+    let supported = FEATURES.into_iter().filter(|(_, min_version, _)| is_told(*min_version));
+    let supported = supported.map(|(name, min_version, max_version)| SupportedFeatureKey {
         name: name.to_owned(),
         min_version,
         max_version,
-    };
-    let finalized = |(name, _, level): (&str, i16, i16)| FinalizedFeatureKey {
+    });
+    let finalized = FEATURES.map(|(name, _, level)| FinalizedFeatureKey {
         name: name.to_owned(),
         max_version_level: level,
         min_version_level: level,
-    };
-    let is_readable = |(_, min_version, _): &(&str, i16, i16)| *min_version > 0 || version >= LEVEL_ZERO_VERSION;
+    });
     ApiVersionsResponse {
-        supported_features: features.into_iter().filter(is_readable).map(supported).collect(),
+        supported_features: supported.collect(),
         finalized_features_epoch: i64::try_from(image.seq.0).unwrap_or(i64::MAX),
-        finalized_features: features.into_iter().map(finalized).collect(),
+        finalized_features: finalized.into(),
         ..answer(code)
     }
 }

@@ -33,6 +33,7 @@ static NARROWER: [(&str, Values); 15] = [
     ("num.partitions", Values::Within(1, 10_000)),
     ("offset.metadata.max.bytes", Values::From(0)),
     ("offsets.topic.num.partitions", Values::Within(1, 10_000)),
+    ("transaction.state.log.num.partitions", Values::Within(1, 10_000)),
     ("queued.max.request.bytes", Values::From(-1)),
 ];
 

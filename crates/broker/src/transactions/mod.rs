@@ -15,7 +15,9 @@ mod places;
 mod verify;
 
 pub(crate) use peers::Peers;
-pub(crate) use verify::{added, answer_add, results, verify};
+#[allow(unused_imports, reason = "for produce, which asks where it takes transactional batches")]
+pub(crate) use verify::verify;
+pub(crate) use verify::{added, answer_add, results};
 
 use crate::Shared;
 use crate::coordinator::Shard;

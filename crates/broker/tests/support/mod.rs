@@ -91,27 +91,34 @@ pub struct Running {
     pub address: String,
     pub gate: Arc<Gate>,
     options: BrokerOptions,
-    folder: TempDir,
+    folder: Arc<TempDir>,
+    /// With a second log.
+    bulk: bool,
 }
 
 /// Starts a broker whose WAL is in the bucket, so that the gate can hold acknowledgements up.
 pub async fn start(options: BrokerOptions) -> Running {
-    start_in(tempfile::tempdir().unwrap(), options, WAL_BYTES, false).await
+    start_in(&Arc::new(tempfile::tempdir().unwrap()), options, WAL_BYTES, false).await
+}
+
+/// Starts another broker beside the running ones of its cluster.
+pub async fn start_beside(running: &Running) -> Running {
+    start_in(&running.folder, running.options.clone(), WAL_BYTES, false).await
 }
 
 /// The same with a second log, `bulk`, a ring in a file.
 pub async fn start_with_bulk(options: BrokerOptions) -> Running {
-    start_in(tempfile::tempdir().unwrap(), options, WAL_BYTES, true).await
+    start_in(&Arc::new(tempfile::tempdir().unwrap()), options, WAL_BYTES, true).await
 }
 
 /// The same with a log of so many bytes.
 pub async fn start_with_log(options: BrokerOptions, wal_bytes: u64) -> Running {
-    start_in(tempfile::tempdir().unwrap(), options, wal_bytes, false).await
+    start_in(&Arc::new(tempfile::tempdir().unwrap()), options, wal_bytes, false).await
 }
 
 const WAL_BYTES: u64 = 16 << 30;
 
-async fn start_in(folder: TempDir, options: BrokerOptions, wal_bytes: u64, bulk: bool) -> Running {
+async fn start_in(folder: &Arc<TempDir>, options: BrokerOptions, wal_bytes: u64, bulk: bool) -> Running {
     let world = World::system();
     let inner = FolderStore::open(world.disk.clone(), world.clock.clone(), folder.path().join("bucket")).await.unwrap();
     let gate = Arc::new(Gate {
@@ -134,7 +141,11 @@ async fn start_in(folder: TempDir, options: BrokerOptions, wal_bytes: u64, bulk:
         advertised: address.clone(),
         wals,
         choice: broker::wal_choice,
-        answers: Arc::new(|_| Box::pin(std::future::ready(false))),
+        // Those that run hold the folder; who has it alone starts where all others have ended.
+        answers: {
+            let is_beside = Arc::strong_count(folder) > 1;
+            Arc::new(move |_| Box::pin(std::future::ready(is_beside)))
+        },
         options: Options {
             upload_age: Duration::from_millis(200),
             wal: WalOptions { object_capacity_bytes: wal_bytes, ..WalOptions::default() },
@@ -146,7 +157,7 @@ async fn start_in(folder: TempDir, options: BrokerOptions, wal_bytes: u64, bulk:
     let store = Store::start(&world, gate.clone(), request).await.unwrap();
     let options = BrokerOptions { listening: address.clone(), advertised: address.clone(), ..options };
     let broker = Broker::start(&world, listener, store.clone(), options.clone());
-    Running { world, broker, store, address, gate, options, folder }
+    Running { world, broker, store, address, gate, options, folder: folder.clone(), bulk }
 }
 
 impl Running {
@@ -154,8 +165,13 @@ impl Running {
     pub async fn restart(self) -> Running {
         self.broker.stop().await;
         self.store.drain(Duration::from_secs(10)).await;
-        let Running { folder, options, .. } = self;
-        start_in(folder, options, WAL_BYTES, false).await
+        self.start_anew().await
+    }
+
+    /// Starts anew on the same bucket, as behind a crash.
+    pub async fn start_anew(self) -> Running {
+        let Running { folder, options, bulk, .. } = self;
+        start_in(&folder, options, WAL_BYTES, bulk).await
     }
 
     pub async fn client(&self) -> Client {

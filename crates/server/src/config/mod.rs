@@ -216,6 +216,7 @@ fn broker_options(
         requests_bytes_max: requests,
         answers_bytes_max: bytes(memory.answers_bytes_max),
         groups_bytes_max: bytes(memory.groups_bytes_max),
+        transactions_bytes_max: bytes(memory.transactions_bytes_max),
         cleaner: CleanerOptions::for_memory(bytes(memory.cleaner_bytes)),
         cluster_partitions_max: bytes(memory.cluster_partitions_max),
         request_bytes_max: defaults.request_bytes_max.min(requests / 2),
