@@ -9,10 +9,11 @@ use crate::answer::{Answer, Held};
 use crate::error::Failure;
 use crate::frame::Frame;
 use crate::handler::{
-    alter_configs, api_versions, create_partitions, create_topics, delete_groups, delete_records, delete_topics,
-    describe_cluster, describe_configs, describe_groups, describe_log_dirs, describe_topic_partitions, fetch,
-    find_coordinator, heartbeat, init_producer_id, join_group, leave_group, list_groups, list_offsets, metadata,
-    offset_commit, offset_delete, offset_fetch, offset_for_leader_epoch, produce, sync_group,
+    alter_configs, alter_partition_reassignments, api_versions, create_partitions, create_topics, delete_groups,
+    delete_records, delete_topics, describe_cluster, describe_configs, describe_groups, describe_log_dirs,
+    describe_quorum, describe_topic_partitions, elect_leaders, fetch, find_coordinator, heartbeat, init_producer_id,
+    join_group, leave_group, list_config_resources, list_groups, list_offsets, list_partition_reassignments, metadata,
+    offset_commit, offset_delete, offset_fetch, offset_for_leader_epoch, produce, sync_group, update_features,
 };
 use crate::hello::START_CLIENT_ID;
 use crate::memory::{self, FrameMemory, SMALL_ANSWER_BYTES_MAX};
@@ -224,9 +225,27 @@ async fn handle(broker: &Shared, request: Request) -> Result<Answer, Unserved> {
             reply.version = 0;
             reply.encode(&api_versions::unserved_version())
         }
-        other => Err(Unserved::Api(other)),
+        _ => administer(broker, &reply, frame, &mut held).await,
     };
     Ok(Answer::new(rope?.into_pieces(), held))
+}
+
+/// Its second part: what administrators ask of the cluster as a whole.
+async fn administer(broker: &Shared, reply: &Reply, frame: RequestFrame, held: &mut Held) -> Result<Rope, Unserved> {
+    let version = reply.version;
+    match reply.key {
+        ApiKey::ListConfigResources => {
+            reply.encode_held(list_config_resources::handle(broker, reply.body(frame)?, version).await, held)
+        }
+        ApiKey::ElectLeaders => reply.encode_held(elect_leaders::handle(broker, reply.body(frame)?).await, held),
+        ApiKey::DescribeQuorum => reply.encode(&describe_quorum::handle(broker, reply.body(frame)?, version)),
+        ApiKey::UpdateFeatures => reply.encode(&update_features::handle(broker, &reply.body(frame)?, version)),
+        ApiKey::AlterPartitionReassignments => {
+            reply.encode_held(alter_partition_reassignments::handle(broker, reply.body(frame)?).await, held)
+        }
+        ApiKey::ListPartitionReassignments => reply.encode(&list_partition_reassignments::handle(&reply.body(frame)?)),
+        other => Err(Unserved::Api(other)),
+    }
 }
 
 /// What an answer repeats of its request.

@@ -20,6 +20,7 @@ mod connection;
 mod coordinator;
 mod dispatch;
 mod error;
+mod features;
 mod fetch_session;
 mod flat_names;
 mod frame;

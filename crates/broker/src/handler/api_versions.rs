@@ -1,9 +1,7 @@
 //! ApiVersions: what this broker serves, straight from the protocol's one table, and Kafka's feature levels (KIP-584).
-//!
-//! Of the features only `metadata.version` is told, by which Kafka's tools know whose messages a broker speaks. Those of groups and
-//! transactions are each the promise of a protocol, and come with it: a producer takes to newer transactions where it reads of them.
 
 use crate::Shared;
+use crate::features::{FEATURES, Feature};
 use protocol::api;
 use protocol::error_code::ErrorCode;
 use protocol::messages::api_versions_request::ApiVersionsRequest;
@@ -11,12 +9,6 @@ use protocol::messages::api_versions_response::{
     ApiVersion, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey,
 };
 use protocol::wire::Uuid;
-
-const METADATA_VERSION: &str = "metadata.version";
-/// Kafka's number of 3.3-IV3, the lowest that a Kafka of series 4 serves.
-const METADATA_VERSION_MIN: i16 = 7;
-/// Kafka's number of 4.3-IV0. It is fixed: all brokers of a cluster read the ledger in the version that it is written in.
-const METADATA_VERSION_MAX: i16 = 30;
 
 /// The first version in which a client says what it is (KIP-511).
 const TELLS_SOFTWARE_FROM: i16 = 3;
@@ -34,15 +26,20 @@ pub(crate) fn handle(broker: &Shared, request: &ApiVersionsRequest, version: i16
     let other_node = request.node_id >= 0 && request.node_id != broker.store.node_id().0;
     // The client expects somebody else at this address: it must look for its cluster anew.
     let code = if other_cluster || other_node { ErrorCode::RebootstrapRequired } else { ErrorCode::None };
-    let (name, min_version, max_version) = (METADATA_VERSION.to_owned(), METADATA_VERSION_MIN, METADATA_VERSION_MAX);
+    let supported = |feature: &Feature| SupportedFeatureKey {
+        name: feature.name.to_owned(),
+        min_version: feature.least,
+        max_version: feature.most,
+    };
+    let finalized = |feature: &Feature| FinalizedFeatureKey {
+        name: feature.name.to_owned(),
+        max_version_level: feature.level,
+        min_version_level: feature.level,
+    };
     ApiVersionsResponse {
-        supported_features: vec![SupportedFeatureKey { name: name.clone(), min_version, max_version }],
+        supported_features: FEATURES.iter().map(supported).collect(),
         finalized_features_epoch: i64::try_from(image.seq.0).unwrap_or(i64::MAX),
-        finalized_features: vec![FinalizedFeatureKey {
-            name,
-            max_version_level: max_version,
-            min_version_level: max_version,
-        }],
+        finalized_features: FEATURES.iter().map(finalized).collect(),
         ..answer(code)
     }
 }
