@@ -9,12 +9,13 @@ use crate::answer::{Answer, Held};
 use crate::error::Failure;
 use crate::frame::Frame;
 use crate::handler::{
-    add_offsets_to_txn, add_partitions_to_txn, alter_configs, api_versions, consumer_group_describe,
-    consumer_group_heartbeat, create_partitions, create_topics, delete_groups, delete_records, delete_topics,
-    describe_cluster, describe_configs, describe_groups, describe_log_dirs, describe_producers,
-    describe_topic_partitions, describe_transactions, end_txn, fetch, find_coordinator, heartbeat, init_producer_id,
-    join_group, leave_group, list_groups, list_offsets, list_transactions, metadata, offset_commit, offset_delete,
-    offset_fetch, offset_for_leader_epoch, produce, sync_group, txn_offset_commit, write_txn_markers,
+    add_offsets_to_txn, add_partitions_to_txn, alter_configs, alter_partition_reassignments, api_versions,
+    consumer_group_describe, consumer_group_heartbeat, create_partitions, create_topics, delete_groups, delete_records,
+    delete_topics, describe_cluster, describe_configs, describe_groups, describe_log_dirs, describe_producers,
+    describe_quorum, describe_topic_partitions, describe_transactions, elect_leaders, end_txn, fetch, find_coordinator,
+    heartbeat, init_producer_id, join_group, leave_group, list_config_resources, list_groups, list_offsets,
+    list_partition_reassignments, list_transactions, metadata, offset_commit, offset_delete, offset_fetch,
+    offset_for_leader_epoch, produce, sync_group, txn_offset_commit, update_features, write_txn_markers,
 };
 use crate::hello::START_CLIENT_ID;
 use crate::memory::{self, FrameMemory, SMALL_ANSWER_BYTES_MAX};
@@ -264,6 +265,24 @@ async fn handle_transactional(
         ApiKey::ListTransactions => {
             reply.encode_held(list_transactions::handle(broker, reply.body(frame)?).await, held)
         }
+        _ => administer(broker, reply, frame, held).await,
+    }
+}
+
+/// Its second part: what administrators ask of the cluster as a whole.
+async fn administer(broker: &Shared, reply: &Reply, frame: RequestFrame, held: &mut Held) -> Result<Rope, Unserved> {
+    let version = reply.version;
+    match reply.key {
+        ApiKey::ListConfigResources => {
+            reply.encode_held(list_config_resources::handle(broker, reply.body(frame)?, version).await, held)
+        }
+        ApiKey::ElectLeaders => reply.encode_held(elect_leaders::handle(broker, reply.body(frame)?).await, held),
+        ApiKey::DescribeQuorum => reply.encode(&describe_quorum::handle(broker, reply.body(frame)?, version)),
+        ApiKey::UpdateFeatures => reply.encode(&update_features::handle(broker, &reply.body(frame)?, version)),
+        ApiKey::AlterPartitionReassignments => {
+            reply.encode_held(alter_partition_reassignments::handle(broker, reply.body(frame)?).await, held)
+        }
+        ApiKey::ListPartitionReassignments => reply.encode(&list_partition_reassignments::handle(&reply.body(frame)?)),
         other => Err(Unserved::Api(other)),
     }
 }

@@ -21,8 +21,22 @@ pub(crate) enum Failure {
     /// In Kafka's words.
     #[error("The topic '{0}' does not exist.")]
     UnknownTopic(String),
+    /// The same for topics and partitions that an administrator names.
+    #[error("{0}")]
+    NotThere(String),
     #[error("This server does not host this topic ID.")]
     UnknownTopicId,
+    #[error("Leader election not needed for topic partition.")]
+    ElectionNotNeeded,
+    #[error("The preferred leader was not available.")]
+    NoPreferredLeader,
+    #[error("Eligible topic partition leaders are not available.")]
+    NoEligibleLeader,
+    #[error("No partition reassignment is in progress.")]
+    NoReassignment,
+    /// A level that a feature can't get.
+    #[error("{0}")]
+    InvalidFeatureLevel(String),
     #[error("{0}")]
     InvalidTopic(String),
     #[error("Topic '{0}' already exists.")]
@@ -142,8 +156,15 @@ impl Failure {
     /// Kafka's code.
     pub(crate) fn code(&self) -> ErrorCode {
         match self {
-            Failure::UnknownPartition | Failure::UnknownTopic(_) => ErrorCode::UnknownTopicOrPartition,
+            Failure::UnknownPartition | Failure::UnknownTopic(_) | Failure::NotThere(_) => {
+                ErrorCode::UnknownTopicOrPartition
+            }
             Failure::UnknownTopicId => ErrorCode::UnknownTopicId,
+            Failure::ElectionNotNeeded => ErrorCode::ElectionNotNeeded,
+            Failure::NoPreferredLeader => ErrorCode::PreferredLeaderNotAvailable,
+            Failure::NoEligibleLeader => ErrorCode::EligibleLeadersNotAvailable,
+            Failure::NoReassignment => ErrorCode::NoReassignmentInProgress,
+            Failure::InvalidFeatureLevel(_) => ErrorCode::InvalidUpdateVersion,
             Failure::InvalidTopic(_) => ErrorCode::InvalidTopicException,
             Failure::TopicExists(_) => ErrorCode::TopicAlreadyExists,
             Failure::InvalidPartitions(_) => ErrorCode::InvalidPartitions,

@@ -22,6 +22,7 @@ mod coordinator;
 mod dispatch;
 mod end_marker;
 mod error;
+mod features;
 mod fetch_session;
 mod flat_names;
 mod frame;

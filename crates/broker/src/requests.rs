@@ -113,25 +113,36 @@ pub(crate) fn assigned_leader(
     living: &BTreeMap<NodeId, (NodeEpoch, &Arc<Node>)>,
     broker_ids: &[i32],
 ) -> Result<NodeEpoch, Failure> {
-    let refused = |why: String| Failure::InvalidAssignment(format!("The manual partition assignment includes {why}"));
-    let mut leader = None;
-    for id in broker_ids {
-        let Some((node_epoch, _)) = living.get(&NodeId(*id)) else {
-            return Err(refused(format!("broker {id}, but no such broker is registered.")));
-        };
-        leader.get_or_insert(*node_epoch);
-    }
-    let leader = leader.ok_or_else(|| refused("an empty replica list.".to_owned()))?;
-    if let Some(id) = doubled(broker_ids.iter()).first() {
-        return Err(refused(format!("the broker {id} more than once.")));
-    }
+    let leader = check_assignment(living, broker_ids)?;
     match broker_ids.len() {
         1 => Ok(leader),
-        count => Err(refused(format!(
+        count => Err(refused_assignment(&format!(
             "a partition with {count} replica(s): name one broker, the leader, as records are kept by object storage and not by \
              further brokers."
         ))),
     }
+}
+
+/// The first of some brokers, all different, that are there.
+pub(crate) fn check_assignment(
+    living: &BTreeMap<NodeId, (NodeEpoch, &Arc<Node>)>,
+    broker_ids: &[i32],
+) -> Result<NodeEpoch, Failure> {
+    let mut leader = None;
+    for id in broker_ids {
+        let Some((node_epoch, _)) = living.get(&NodeId(*id)) else {
+            return Err(refused_assignment(&format!("broker {id}, but no such broker is registered.")));
+        };
+        leader.get_or_insert(*node_epoch);
+    }
+    if let Some(id) = doubled(broker_ids.iter()).first() {
+        return Err(refused_assignment(&format!("the broker {id} more than once.")));
+    }
+    leader.ok_or_else(|| refused_assignment("an empty replica list."))
+}
+
+fn refused_assignment(why: &str) -> Failure {
+    Failure::InvalidAssignment(format!("The manual partition assignment includes {why}"))
 }
 
 #[cfg(test)]

@@ -402,7 +402,7 @@ async fn what_is_wrong_with_a_heartbeat_is_told_in_kafkas_words() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_groups_own_settings_act_with_its_next_heartbeat() {
     let (running, mut client, _) = started(options()).await;
-    let mut set = async |name: &str, value: Option<&str>| {
+    let set = async |name: &str, value: Option<&str>| {
         let operation = if value.is_some() { 0 } else { 1 };
         let config =
             AlterableConfig { name: name.to_owned(), config_operation: operation, value: value.map(str::to_owned) };

@@ -205,7 +205,7 @@ async fn markers_are_told_from_late_ones_by_their_version() {
     let mut nobody = marker((-1, 0), true, "t", 0);
     nobody.topics[0].partition_indexes = vec![0, 1];
     assert_eq!(end(&mut client, 2, vec![nobody]).await, [INVALID_REQUEST, UNKNOWN_PARTITION]);
-    assert_eq!(end(&mut client, 2, Vec::new()).await, []);
+    assert!(end(&mut client, 2, Vec::new()).await.is_empty());
     let mut several = vec![marker((7, 5), true, "t", 0), marker((7, 6), false, "t", 0), marker((9, 1), true, "t", 0)];
     several.iter_mut().for_each(|marker| marker.coordinator_epoch = 5);
     assert_eq!(end(&mut client, 2, several).await, [NONE; 3]);

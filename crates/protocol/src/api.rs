@@ -77,7 +77,7 @@ const fn api(key: ApiKey, first: i16, last: i16, rules: &'static [Rule]) -> Api 
 const ALL: i16 = i16::MAX;
 
 /// Sorted by key.
-pub static SERVED: [Api; 38] = [
+pub static SERVED: [Api; 44] = [
     // Before version 3 the records are message sets of the older formats, which become batches.
     api(
         ApiKey::Produce,
@@ -243,6 +243,7 @@ pub static SERVED: [Api; 38] = [
     api(ApiKey::DescribeLogDirs, 0, ALL, &[rule(Operation::Describe, Resource::Cluster, When::Always)]),
     api(ApiKey::CreatePartitions, 0, ALL, &[rule(Operation::Alter, Resource::Topic, When::Always)]),
     api(ApiKey::DeleteGroups, 0, ALL, &[rule(Operation::Delete, Resource::Group, When::Always)]),
+    api(ApiKey::ElectLeaders, 0, ALL, &[rule(Operation::Alter, Resource::Cluster, When::Always)]),
     api(
         ApiKey::IncrementalAlterConfigs,
         0,
@@ -253,12 +254,16 @@ pub static SERVED: [Api; 38] = [
             rule(Operation::AlterConfigs, Resource::Group, When::Concerned),
         ],
     ),
+    api(ApiKey::AlterPartitionReassignments, 0, ALL, &[rule(Operation::Alter, Resource::Cluster, When::Always)]),
+    api(ApiKey::ListPartitionReassignments, 0, ALL, &[rule(Operation::Describe, Resource::Cluster, When::Always)]),
     api(
         ApiKey::OffsetDelete,
         0,
         ALL,
         &[rule(Operation::Delete, Resource::Group, When::Always), rule(Operation::Read, Resource::Topic, When::Always)],
     ),
+    api(ApiKey::DescribeQuorum, 0, ALL, &[rule(Operation::Describe, Resource::Cluster, When::Always)]),
+    api(ApiKey::UpdateFeatures, 0, ALL, &[rule(Operation::Alter, Resource::Cluster, When::Always)]),
     // Who may not describe the cluster is told its brokers, but not what may be done with it.
     api(ApiKey::DescribeCluster, 0, ALL, &[rule(Operation::Describe, Resource::Cluster, When::Concerned)]),
     api(ApiKey::DescribeProducers, 0, ALL, &[rule(Operation::Read, Resource::Topic, When::Always)]),
@@ -293,6 +298,7 @@ pub static SERVED: [Api; 38] = [
             rule(Operation::Describe, Resource::Topic, When::Concerned),
         ],
     ),
+    api(ApiKey::ListConfigResources, 0, ALL, &[rule(Operation::DescribeConfigs, Resource::Cluster, When::Always)]),
     api(ApiKey::DescribeTopicPartitions, 0, ALL, &[rule(Operation::Describe, Resource::Topic, When::Always)]),
 ];
 
@@ -342,7 +348,7 @@ impl ApiKey {
         self.defined().4
     }
 
-    fn defined(self) -> &'static (ApiKey, &'static str, i16, i16, i16) {
+    pub(crate) fn defined(self) -> &'static (ApiKey, &'static str, i16, i16, i16) {
         let at = DEFINED.binary_search_by_key(&self, |row| row.0);
         &DEFINED[at.expect("every key has a row, generated together with it")]
     }

@@ -3,7 +3,7 @@
 //! - [`frame`] cuts a connection's bytes into frames, reads headers, writes whole frames.
 //! - [`messages`] has a module for each of Kafka's messages, generated from Kafka's definitions, for all their versions.
 //! - [`wire`] is what those are made of, and where hostile bytes are held off.
-//! - [`api`] is the table of what Millstream serves; [`api_key`] has the names of all APIs.
+//! - [`api`] is the table of what Millstream serves, [`refused`] of what it does not; [`api_key`] has the names of all APIs.
 //! - [`error_code`] has Kafka's error codes.
 //! - [`record_batch`] views, checks and makes batches of records.
 //!
@@ -70,4 +70,5 @@ pub mod error_code;
 pub mod frame;
 pub mod messages;
 pub mod record_batch;
+pub mod refused;
 pub mod wire;

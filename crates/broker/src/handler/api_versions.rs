@@ -1,10 +1,7 @@
 //! ApiVersions: what this broker serves, straight from the protocol's one table, and Kafka's feature levels (KIP-584).
-//!
-//! Of the features `metadata.version` is told, by which Kafka's tools know whose messages a broker speaks, and `transaction.version`, by
-//! which producers take to transactions that end with a higher epoch each (KIP-890). Those of groups are each the promise of a protocol,
-//! and come with it.
 
 use crate::Shared;
+use crate::features::{FEATURES, Feature};
 use protocol::api;
 use protocol::error_code::ErrorCode;
 use protocol::messages::api_versions_request::ApiVersionsRequest;
@@ -12,18 +9,6 @@ use protocol::messages::api_versions_response::{
     ApiVersion, ApiVersionsResponse, FinalizedFeatureKey, SupportedFeatureKey,
 };
 use protocol::wire::Uuid;
-
-/// Kafka's number of 3.3-IV3, the lowest that a Kafka of series 4 serves.
-const METADATA_VERSION_MIN: i16 = 7;
-/// Kafka's number of 4.3-IV0. It is fixed: all brokers of a cluster read the ledger in the version that it is written in.
-const METADATA_VERSION_MAX: i16 = 30;
-
-/// The features that are told: name, lowest and highest level. The highest acts.
-const FEATURES: [(&str, i16, i16); 3] = [
-    ("metadata.version", METADATA_VERSION_MIN, METADATA_VERSION_MAX),
-    ("group.version", 0, 1),
-    ("transaction.version", 0, 2),
-];
 
 /// Before this version clients can't read of a feature whose lowest level is 0, so that it is left out of those supported (KAFKA-17492).
 const LEVEL_0_FROM: i16 = 4;
@@ -44,22 +29,21 @@ pub(crate) fn handle(broker: &Shared, request: &ApiVersionsRequest, version: i16
     let other_node = request.node_id >= 0 && request.node_id != broker.store.node_id().0;
     // The client expects somebody else at this address: it must look for its cluster anew.
     let code = if other_cluster || other_node { ErrorCode::RebootstrapRequired } else { ErrorCode::None };
-    let is_told = |min: i16| min > 0 || version >= LEVEL_0_FROM;
-    let supported = FEATURES.into_iter().filter(|(_, min_version, _)| is_told(*min_version));
-    let supported = supported.map(|(name, min_version, max_version)| SupportedFeatureKey {
-        name: name.to_owned(),
-        min_version,
-        max_version,
-    });
-    let finalized = FEATURES.map(|(name, _, level)| FinalizedFeatureKey {
-        name: name.to_owned(),
-        max_version_level: level,
-        min_version_level: level,
-    });
+    let is_told = |feature: &&Feature| feature.least > 0 || version >= LEVEL_0_FROM;
+    let supported = |feature: &Feature| SupportedFeatureKey {
+        name: feature.name.to_owned(),
+        min_version: feature.least,
+        max_version: feature.most,
+    };
+    let finalized = |feature: &Feature| FinalizedFeatureKey {
+        name: feature.name.to_owned(),
+        max_version_level: feature.level,
+        min_version_level: feature.level,
+    };
     ApiVersionsResponse {
-        supported_features: supported.collect(),
+        supported_features: FEATURES.iter().filter(is_told).map(supported).collect(),
         finalized_features_epoch: i64::try_from(image.seq.0).unwrap_or(i64::MAX),
-        finalized_features: finalized.into(),
+        finalized_features: FEATURES.iter().map(finalized).collect(),
         ..answer(code)
     }
 }

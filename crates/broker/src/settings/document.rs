@@ -18,7 +18,7 @@ static OURS: [(&str, &str); 9] = [
 ];
 
 /// Honoured numbers that are taken in a narrower range than Kafka's tables say.
-static NARROWER: [(&str, Values); 15] = [
+static NARROWER: [(&str, Values); 16] = [
     ("connections.max.idle.ms", Values::From(-1)),
     ("default.replication.factor", Values::Within(1, 32_767)),
     ("group.initial.rebalance.delay.ms", Values::From(0)),

@@ -1,0 +1,134 @@
+//! The APIs of the newest Kafka that are not served, each with the reason, and the table in `docs/compatibility.md` that tells of all.
+//! `cargo run -p protocol --example apis` prints it.
+//!
+//! Together with `api::SERVED` it has every API that Kafka defines: tests hold that, and that the document is this table.
+
+use crate::api;
+use crate::api_key::{ApiKey, DEFINED};
+
+/// Why an API is not served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// Kafka's own brokers and controllers speak it among themselves, and no client does.
+    Private,
+    /// A client may ask for it, and is told by ApiVersions that it can't.
+    NotYet,
+}
+
+/// The APIs that are not served, sorted by key. Who serves one takes it out.
+pub static REFUSED: [(ApiKey, Reason); 47] = [
+    (ApiKey::SaslHandshake, Reason::NotYet),
+    (ApiKey::DescribeAcls, Reason::NotYet),
+    (ApiKey::CreateAcls, Reason::NotYet),
+    (ApiKey::DeleteAcls, Reason::NotYet),
+    (ApiKey::AlterReplicaLogDirs, Reason::NotYet),
+    (ApiKey::SaslAuthenticate, Reason::NotYet),
+    (ApiKey::CreateDelegationToken, Reason::NotYet),
+    (ApiKey::RenewDelegationToken, Reason::NotYet),
+    (ApiKey::ExpireDelegationToken, Reason::NotYet),
+    (ApiKey::DescribeDelegationToken, Reason::NotYet),
+    (ApiKey::DescribeClientQuotas, Reason::NotYet),
+    (ApiKey::AlterClientQuotas, Reason::NotYet),
+    (ApiKey::DescribeUserScramCredentials, Reason::NotYet),
+    (ApiKey::AlterUserScramCredentials, Reason::NotYet),
+    (ApiKey::Vote, Reason::Private),
+    (ApiKey::BeginQuorumEpoch, Reason::Private),
+    (ApiKey::EndQuorumEpoch, Reason::Private),
+    (ApiKey::AlterPartition, Reason::Private),
+    (ApiKey::Envelope, Reason::Private),
+    (ApiKey::FetchSnapshot, Reason::Private),
+    (ApiKey::BrokerRegistration, Reason::Private),
+    (ApiKey::BrokerHeartbeat, Reason::Private),
+    (ApiKey::UnregisterBroker, Reason::NotYet),
+    (ApiKey::AllocateProducerIds, Reason::Private),
+    (ApiKey::ControllerRegistration, Reason::Private),
+    (ApiKey::GetTelemetrySubscriptions, Reason::NotYet),
+    (ApiKey::PushTelemetry, Reason::NotYet),
+    (ApiKey::AssignReplicasToDirs, Reason::Private),
+    (ApiKey::ShareGroupHeartbeat, Reason::NotYet),
+    (ApiKey::ShareGroupDescribe, Reason::NotYet),
+    (ApiKey::ShareFetch, Reason::NotYet),
+    (ApiKey::ShareAcknowledge, Reason::NotYet),
+    (ApiKey::AddRaftVoter, Reason::NotYet),
+    (ApiKey::RemoveRaftVoter, Reason::NotYet),
+    (ApiKey::UpdateRaftVoter, Reason::Private),
+    (ApiKey::InitializeShareGroupState, Reason::Private),
+    (ApiKey::ReadShareGroupState, Reason::Private),
+    (ApiKey::WriteShareGroupState, Reason::Private),
+    (ApiKey::DeleteShareGroupState, Reason::Private),
+    (ApiKey::ReadShareGroupStateSummary, Reason::Private),
+    (ApiKey::StreamsGroupHeartbeat, Reason::NotYet),
+    (ApiKey::StreamsGroupDescribe, Reason::NotYet),
+    (ApiKey::DescribeShareGroupOffsets, Reason::NotYet),
+    (ApiKey::AlterShareGroupOffsets, Reason::NotYet),
+    (ApiKey::DeleteShareGroupOffsets, Reason::NotYet),
+    (ApiKey::StreamsGroupTopologyDescriptionUpdate, Reason::NotYet),
+    (ApiKey::UnregisterController, Reason::NotYet),
+];
+
+impl Reason {
+    fn words(self) -> &'static str {
+        match self {
+            Reason::Private => "private to Kafka's brokers and controllers",
+            Reason::NotYet => "not yet",
+        }
+    }
+}
+
+/// The line of `docs/compatibility.md` behind which there is nothing but [`table`].
+pub const HEADING: &str = "## Every API\n";
+
+const HEAD: &str = "
+What becomes of each API of Apache Kafka 4.4, in each version, those that Kafka 4 dropped (KIP-896) among them; made by `cargo run -p protocol --example apis`.
+A request that is not served closes its connection, with one log line; ApiVersions tells clients what is.
+
+| key | API | versions | served | refused, and why |
+|---|---|---|---|---|
+";
+
+/// One line for each API.
+#[must_use]
+pub fn table() -> String {
+    let mut out = HEAD.to_owned();
+    for (key, name, first, last, _) in &DEFINED {
+        let here = api::served(*key).map_or_else(|| "–".to_owned(), |api| versions(api.first, api.last()));
+        let cells = [key.number().to_string(), (*name).to_owned(), versions(*first, *last), here, refusal(*key)];
+        out.push_str(&format!("| {} |\n", cells.join(" | ")));
+    }
+    out
+}
+
+fn refusal(key: ApiKey) -> String {
+    let (_, _, first, last, _) = *key.defined();
+    match (api::served(key), REFUSED.iter().find(|(refused, _)| *refused == key)) {
+        (Some(api), _) if api.first > first || api.last() < last => "versions that are not served yet".to_owned(),
+        (Some(_), _) => String::new(),
+        (None, Some((_, reason))) => reason.words().to_owned(),
+        (None, None) => "no reason".to_owned(),
+    }
+}
+
+fn versions(first: i16, last: i16) -> String {
+    if first == last { first.to_string() } else { format!("{first}–{last}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_api_is_served_or_refused_for_a_reason() {
+        assert!(REFUSED.is_sorted_by_key(|(key, _)| key.number()));
+        for (key, name, ..) in &DEFINED {
+            let reasons = REFUSED.iter().filter(|(refused, _)| refused == key).count();
+            assert_eq!(reasons, usize::from(api::served(*key).is_none()), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_document_has_the_table() {
+        let document = include_str!("../../../docs/compatibility.md");
+        let there = document.split_once(HEADING).map(|(_, table)| table);
+        assert!(there == Some(&table()), "put what `cargo run -p protocol --example apis` prints behind {HEADING}");
+    }
+}
