@@ -175,37 +175,6 @@ async fn handle(broker: &Shared, request: Request) -> Result<Answer, Unserved> {
         ApiKey::ListOffsets => reply.encode(&list_offsets::handle(broker, reply.body(frame)?, version).await),
         ApiKey::Metadata => reply.encode_held(metadata::handle(broker, reply.body(frame)?, version).await, &mut held),
         ApiKey::FindCoordinator => reply.encode(&find_coordinator::handle(broker, reply.body(frame)?, version).await),
-        ApiKey::JoinGroup => {
-            let client = (frame.header.client_id.clone(), peer);
-            let memory = std::mem::take(&mut held.frame);
-            reply.encode(&join_group::handle(broker, reply.body(frame)?, version, client, memory).await)
-        }
-        ApiKey::SyncGroup => {
-            let memory = std::mem::take(&mut held.frame);
-            reply.encode(&sync_group::handle(broker, reply.body(frame)?, version, memory).await)
-        }
-        ApiKey::Heartbeat => reply.encode(&heartbeat::handle(broker, reply.body(frame)?).await),
-        ApiKey::LeaveGroup => reply.encode(&leave_group::handle(broker, reply.body(frame)?, version).await),
-        ApiKey::OffsetCommit => reply.encode(&offset_commit::handle(broker, reply.body(frame)?, version).await),
-        ApiKey::OffsetFetch => {
-            reply.encode_held(offset_fetch::handle(broker, reply.body(frame)?, version).await, &mut held)
-        }
-        ApiKey::OffsetDelete => reply.encode(&offset_delete::handle(broker, reply.body(frame)?).await),
-        ApiKey::DescribeGroups => {
-            reply.encode_held(describe_groups::handle(broker, reply.body(frame)?, version).await, &mut held)
-        }
-        ApiKey::ListGroups => reply.encode_held(list_groups::handle(broker, reply.body(frame)?).await, &mut held),
-        ApiKey::ConsumerGroupHeartbeat => {
-            let client = (frame.header.client_id.clone(), peer);
-            reply.encode_held(
-                consumer_group_heartbeat::handle(broker, reply.body(frame)?, version, client).await,
-                &mut held,
-            )
-        }
-        ApiKey::ConsumerGroupDescribe => {
-            reply.encode_held(consumer_group_describe::handle(broker, reply.body(frame)?).await, &mut held)
-        }
-        ApiKey::DeleteGroups => reply.encode(&delete_groups::handle(broker, reply.body(frame)?).await),
         ApiKey::CreateTopics => {
             reply.encode_held(create_topics::handle(broker, reply.body(frame)?, version).await, &mut held)
         }
@@ -236,13 +205,52 @@ async fn handle(broker: &Shared, request: Request) -> Result<Answer, Unserved> {
             reply.version = 0;
             reply.encode(&api_versions::unserved_version())
         }
-        _ => handle_transactional(broker, &reply, frame, &mut held).await,
+        _ => of_groups(broker, &reply, frame, (peer, &mut held)).await,
     };
     Ok(Answer::new(rope?.into_pieces(), held))
 }
 
+/// The part of it that is about groups.
+async fn of_groups(
+    broker: &Shared,
+    reply: &Reply,
+    frame: RequestFrame,
+    (peer, held): (SocketAddr, &mut Held),
+) -> Result<Rope, Unserved> {
+    let version = reply.version;
+    match reply.key {
+        ApiKey::JoinGroup => {
+            let client = (frame.header.client_id.clone(), peer);
+            let memory = std::mem::take(&mut held.frame);
+            reply.encode(&join_group::handle(broker, reply.body(frame)?, version, client, memory).await)
+        }
+        ApiKey::SyncGroup => {
+            let memory = std::mem::take(&mut held.frame);
+            reply.encode(&sync_group::handle(broker, reply.body(frame)?, version, memory).await)
+        }
+        ApiKey::Heartbeat => reply.encode(&heartbeat::handle(broker, reply.body(frame)?).await),
+        ApiKey::LeaveGroup => reply.encode(&leave_group::handle(broker, reply.body(frame)?, version).await),
+        ApiKey::OffsetCommit => reply.encode(&offset_commit::handle(broker, reply.body(frame)?, version).await),
+        ApiKey::OffsetFetch => reply.encode_held(offset_fetch::handle(broker, reply.body(frame)?, version).await, held),
+        ApiKey::OffsetDelete => reply.encode(&offset_delete::handle(broker, reply.body(frame)?).await),
+        ApiKey::DescribeGroups => {
+            reply.encode_held(describe_groups::handle(broker, reply.body(frame)?, version).await, held)
+        }
+        ApiKey::ListGroups => reply.encode_held(list_groups::handle(broker, reply.body(frame)?).await, held),
+        ApiKey::ConsumerGroupHeartbeat => {
+            let client = (frame.header.client_id.clone(), peer);
+            reply.encode_held(consumer_group_heartbeat::handle(broker, reply.body(frame)?, version, client).await, held)
+        }
+        ApiKey::ConsumerGroupDescribe => {
+            reply.encode_held(consumer_group_describe::handle(broker, reply.body(frame)?).await, held)
+        }
+        ApiKey::DeleteGroups => reply.encode(&delete_groups::handle(broker, reply.body(frame)?).await),
+        _ => of_transactions(broker, reply, frame, held).await,
+    }
+}
+
 /// The part of it that is about producers and their transactions.
-async fn handle_transactional(
+async fn of_transactions(
     broker: &Shared,
     reply: &Reply,
     frame: RequestFrame,
@@ -265,12 +273,17 @@ async fn handle_transactional(
         ApiKey::ListTransactions => {
             reply.encode_held(list_transactions::handle(broker, reply.body(frame)?).await, held)
         }
-        _ => administer(broker, reply, frame, held).await,
+        _ => of_the_cluster(broker, reply, frame, held).await,
     }
 }
 
-/// Its second part: what administrators ask of the cluster as a whole.
-async fn administer(broker: &Shared, reply: &Reply, frame: RequestFrame, held: &mut Held) -> Result<Rope, Unserved> {
+/// What administrators ask of the cluster as a whole.
+async fn of_the_cluster(
+    broker: &Shared,
+    reply: &Reply,
+    frame: RequestFrame,
+    held: &mut Held,
+) -> Result<Rope, Unserved> {
     let version = reply.version;
     match reply.key {
         ApiKey::ListConfigResources => {

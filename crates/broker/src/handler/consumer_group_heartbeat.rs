@@ -8,7 +8,7 @@ use crate::memory::COPIES;
 use crate::{settings, uuid};
 use base::TopicId;
 use control_core::SettingsScope;
-use coordinator_core::{ConsumerTimes, HeartbeatAnswer, HeartbeatRequest, Partitions};
+use coordinator_core::{ConsumerTimes, GroupError, HeartbeatAnswer, HeartbeatRequest, Partitions};
 use protocol::messages::consumer_group_heartbeat_request::{ConsumerGroupHeartbeatRequest, TopicPartitions};
 use protocol::messages::consumer_group_heartbeat_response::{
     Assignment, ConsumerGroupHeartbeatResponse, TopicPartitions as AssignedPartitions,
@@ -30,6 +30,7 @@ pub(crate) async fn handle(
     version: i16,
     client: (Option<String>, SocketAddr),
 ) -> (ConsumerGroupHeartbeatResponse, Option<OwnedSemaphorePermit>) {
+    let names = (request.group_id.clone(), request.server_assignor.clone().unwrap_or_default());
     match beat(broker, request, version, client).await {
         Ok(answer) => {
             let memory = broker.answer_memory.take_ahead(answer_bytes(&answer)).await;
@@ -38,8 +39,7 @@ pub(crate) async fn handle(
         Err(failure) => {
             let response = ConsumerGroupHeartbeatResponse {
                 error_code: failure.code().number(),
-                // As in Kafka, nothing is said of a protocol that is switched off.
-                error_message: (!matches!(failure, Failure::UnsupportedVersion(_))).then(|| failure.to_string()),
+                error_message: words(broker, &failure, &names),
                 ..ConsumerGroupHeartbeatResponse::default()
             };
             (response, None)
@@ -83,6 +83,22 @@ async fn beat(
         with_topics(broker, |topics| groups.consumer_heartbeat(now, topics, &request, fx))
     });
     Ok(decided.await??)
+}
+
+/// What is told beside the code: Kafka's words where clients may look at them.
+fn words(broker: &Shared, failure: &Failure, (group, assignor): &(String, String)) -> Option<String> {
+    match failure {
+        // Nothing is said of a protocol that is switched off.
+        Failure::UnsupportedVersion(_) => None,
+        Failure::Group(GroupError::NotFound) => Some(format!("Group {group} not found.")),
+        Failure::Group(GroupError::NotConsumer) => Some(format!("Group {group} is not a consumer group.")),
+        Failure::Group(GroupError::UnsupportedAssignor) => {
+            let known: Vec<&str> = broker.options.groups.consumer.assignors.iter().map(|it| it.name()).collect();
+            let known = known.join(", ");
+            Some(format!("ServerAssignor {assignor} is not supported. Supported assignors: {known}."))
+        }
+        other => Some(other.to_string()),
+    }
 }
 
 /// The operator has switched the protocol off.

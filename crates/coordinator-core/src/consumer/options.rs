@@ -12,7 +12,7 @@ pub struct ConsumerOptions {
     pub members_max: usize,
     /// What members may ask for (`group.consumer.assignors`); the first is taken where none does.
     pub assignors: Vec<Assignor>,
-    /// The epoch of a group whose first member subscribes to something; of one that subscribes to nothing it is 1.
+    /// The epoch of a group whose first member names topics; of one that does not, as with a regular expression alone, it is 1.
     pub first_epoch: i32,
     /// Bytes of a regular expression.
     pub regex_bytes_max: usize,

@@ -103,7 +103,7 @@ impl Beat<'_> {
             return;
         }
         let hash = self.consumer.look_at(self.topics);
-        if is_first && has_changed {
+        if is_first && self.consumer.members().values().any(|member| !member.metadata.names.is_empty()) {
             self.consumer.epoch = self.options.first_epoch.saturating_sub(1);
         }
         if must_rise || hash != self.consumer.metadata_hash {
