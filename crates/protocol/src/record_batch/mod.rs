@@ -106,6 +106,9 @@ pub enum BatchError {
     /// Control records come from the broker alone.
     #[error("clients may not write control records")]
     Control,
+    /// A delete horizon is the broker's to set.
+    #[error("clients may not set a delete horizon")]
+    DeleteHorizon,
     /// A producer id without a sequence, or a transaction without a producer id.
     #[error("a producer id, epoch and sequence that don't go together")]
     Producer,
@@ -142,6 +145,7 @@ impl BatchError {
             | BatchError::NotOne
             | BatchError::Count { .. }
             | BatchError::Control
+            | BatchError::DeleteHorizon
             | BatchError::Producer
             | BatchError::Record(_) => ErrorCode::InvalidRecord,
         }
@@ -368,6 +372,10 @@ impl RecordBatch {
         }
         if self.is_control() {
             return Err(BatchError::Control);
+        }
+        // Its base timestamp, mostly in the past, would be believed: the first cleaning would take its deletion marks away.
+        if self.delete_horizon().is_some() {
+            return Err(BatchError::DeleteHorizon);
         }
         let compression = self.compression()?;
         if compression == Compression::Zstd && !rules.zstd {

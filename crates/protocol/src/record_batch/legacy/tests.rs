@@ -393,6 +393,13 @@ fn each_rule_of_a_set_has_its_answer() {
     let end = wrong.len() - 1;
     wrong[end] ^= 1;
     assert_eq!(code(wrong.clone().into()), corrupt);
+    let at = |timestamp| message(0, OldFormat::V1, 0, timestamp, (b"k", b"v"));
+    let out_of_time = Some(ErrorCode::InvalidTimestamp);
+    assert_eq!(code(at(-1).into()), None, "no time");
+    for before in [-2, i64::MIN] {
+        assert_eq!(code(at(before).into()), out_of_time, "{before}");
+        assert_eq!(code(gzip(0, &at(before))), out_of_time, "{before} in a wrapper");
+    }
     assert_eq!(code(gzip(0, &wrong)), corrupt, "the checksum of one inside");
 }
 

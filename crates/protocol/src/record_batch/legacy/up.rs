@@ -32,7 +32,7 @@ pub struct Upconvert {
 ///
 /// # Errors
 /// [`BatchError::NotOne`] where there is a wrapper and something beside it; [`BatchError::Crc`]; the set, a message, or what is within the
-/// wrapper is malformed; a bound is exceeded.
+/// wrapper is malformed; [`BatchError::Timestamp`] where one is below -1; a bound is exceeded.
 pub async fn upconverted(
     set: &Bytes,
     format: OldFormat,
@@ -227,7 +227,7 @@ impl Taking {
             return Ok(NO_TIMESTAMP);
         }
         let own = i64::from_be_bytes(self.counted(pace).await?);
-        Ok(match &self.wrapper {
+        let timestamp = match &self.wrapper {
             // Those inside have the wrapper's kind of time.
             Some(wrapper) if wrapper.is_stamped => wrapper.timestamp,
             Some(_) => own,
@@ -235,7 +235,9 @@ impl Taking {
                 self.is_stamped |= attributes & LOG_APPEND_TIME != 0;
                 own
             }
-        })
+        };
+        // No record can be made of such a message, as in Kafka.
+        if timestamp < NO_TIMESTAMP { Err(BatchError::Timestamp(timestamp)) } else { Ok(timestamp) }
     }
 
     /// What stands in a record before its key.
