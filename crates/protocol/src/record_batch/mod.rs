@@ -124,6 +124,9 @@ pub enum BatchError {
     /// Decompressed, the records are larger than the bound.
     #[error("the records take more than {0} bytes when decompressed")]
     DecompressedSize(usize),
+    /// What decompresses them would have to keep more than the bound at once.
+    #[error("a block or a window of more than {0} bytes to decompress the records")]
+    Held(usize),
     /// The records inside don't have the form of records.
     #[error("record {0} of the batch is malformed")]
     Record(i32),
@@ -135,7 +138,9 @@ impl BatchError {
     pub fn error_code(self) -> ErrorCode {
         match self {
             BatchError::Crc | BatchError::Decompress | BatchError::MessageSize(_) => ErrorCode::CorruptMessage,
-            BatchError::TooLarge { .. } | BatchError::DecompressedSize(_) => ErrorCode::MessageTooLarge,
+            BatchError::TooLarge { .. } | BatchError::DecompressedSize(_) | BatchError::Held(_) => {
+                ErrorCode::MessageTooLarge
+            }
             BatchError::Timestamp(_) => ErrorCode::InvalidTimestamp,
             BatchError::Compression(_) => ErrorCode::UnsupportedCompressionType,
             BatchError::Truncated { .. }

@@ -39,7 +39,7 @@ pub async fn upconverted(
     how: Upconvert,
     pace: &mut impl Pace,
 ) -> (Result<RecordBatch, BatchError>, usize) {
-    let mut taking = match Taking::new(set, format, how) {
+    let mut taking = match Taking::begin(set, format, how, pace).await {
         Ok(taking) => taking,
         Err(error) => return (Err(error), 0),
     };
@@ -129,6 +129,8 @@ struct Taking {
     input: Input,
     level: Level,
     encoder: Encoder,
+    /// Bytes given to the encoder beside keys and values, and not told yet.
+    heads: usize,
     /// Of the message that is being taken: its checksum so far, and its bytes that are left.
     crc: Crc32,
     left: usize,
@@ -141,7 +143,7 @@ struct Taking {
 }
 
 impl Taking {
-    fn new(set: &Bytes, format: OldFormat, how: Upconvert) -> Result<Taking, BatchError> {
+    async fn begin(set: &Bytes, format: OldFormat, how: Upconvert, pace: &mut impl Pace) -> Result<Taking, BatchError> {
         let RecompressBounds { decompressed_max, batch_bytes_max } = how.bounds;
         let wrapper = Wrapper::of(set, format, batch_bytes_max)?;
         let (codec, set) =
@@ -152,7 +154,8 @@ impl Taking {
             batch_bytes_max,
             input: Input::new(codec, set, decompressed_max)?,
             level,
-            encoder: Encoder::new(level).map_err(|_| BatchError::Decompress)?,
+            encoder: Encoder::begin(level, pace).await?,
+            heads: 0,
             crc: Crc32::default(),
             left: 0,
             count: 0,
@@ -208,6 +211,7 @@ impl Taking {
         // No headers.
         self.put(|bytes| put_length(bytes, 0))?;
         self.check_size(self.encoder.written())?;
+        pace.spent(std::mem::take(&mut self.heads).saturating_mul(self.level.cost())).await;
         if self.crc.value() == crc { Ok(()) } else { Err(BatchError::Crc) }
     }
 
@@ -260,6 +264,7 @@ impl Taking {
     fn put(&mut self, what: impl FnOnce(&mut Vec<u8>)) -> Result<(), BatchError> {
         let mut bytes = Vec::new();
         what(&mut bytes);
+        self.heads += bytes.len();
         self.encoder.write(&bytes).map_err(|_| BatchError::Decompress)
     }
 
