@@ -444,9 +444,10 @@ mod tests {
         assert_eq!(code_of(&good), None);
         let twice = Bytes::from([&good[..], &good[..]].concat());
         assert_eq!(code_of(&twice), Some(ErrorCode::InvalidRecord), "two batches");
-        let cases: [(&str, ErrorCode, Change); 8] = [
+        let cases: [(&str, ErrorCode, Change); 9] = [
             ("control", ErrorCode::InvalidRecord, |bytes| bytes[22] |= 0x20),
             ("transactional", ErrorCode::InvalidRecord, |bytes| bytes[22] |= 0x10),
+            ("delete horizon", ErrorCode::InvalidRecord, |bytes| bytes[22] |= 0x40),
             ("producer id", ErrorCode::InvalidRecord, |bytes| bytes[43..51].fill(0)),
             ("unknown compression", ErrorCode::UnsupportedCompressionType, |bytes| bytes[22] |= 7),
             ("last offset delta", ErrorCode::InvalidRecord, |bytes| bytes[26] = 9),

@@ -10,6 +10,9 @@
 //! | log compaction | 3 % | the keys of what is compacted, and a batch that is made anew | less is compacted at once |
 //! | the rest | 2 % | the image, connections, buffers of the store's client | |
 //!
+//! Beside it, for as long as batches are heavy work: some 30 MiB for each of `broker::BrokerOptions::heavy_checks_max`, a codec's windows and tables
+//! (docs/adr/0160-records-are-checked-in-slices.md).
+//!
 //! Memory is taken as it is needed, so an idle broker has next to none of it.
 
 const MIB: u64 = 1024 * 1024;

@@ -1,17 +1,22 @@
 //! A batch's records as they are when decompressed, a window at a time.
 
-use super::compression::{Decoder, refused};
+use super::compression::{Decoder, HELD_BYTES_MAX, Limits, refused};
 use super::{BatchError, Compression, Pace};
 use bytes::Bytes;
 use std::io::Read;
 
-/// Decompressed at a time.
+/// Decompressed at a time, at most and at least.
 pub(super) const WINDOW_BYTES: usize = 64 * 1024;
+const WINDOW_BYTES_MIN: usize = 4 * 1024;
+/// Between them the window has so many bytes for each that is compressed: small batches need no large one.
+const WINDOW_RATIO: usize = 8;
 
 /// The decompressed bytes, of which a window is there.
 pub(super) struct Input {
     /// None: `bytes` are the records as they are.
     decoder: Option<Decoder>,
+    /// What the decoder costs, until that is told.
+    decoder_cost: usize,
     bytes: Bytes,
     buffer: Vec<u8>,
     /// Where the window begins; whoever uses it up moves it on.
@@ -24,12 +29,13 @@ pub(super) struct Input {
 
 impl Input {
     pub(super) fn new(codec: Compression, bytes: Bytes, max: usize) -> Result<Input, BatchError> {
-        let decoder = codec.decoder(bytes.clone(), max)?;
+        let decoder = codec.decoder(bytes.clone(), Limits { max, held: HELD_BYTES_MAX })?;
+        let window = bytes.len().saturating_mul(WINDOW_RATIO).clamp(WINDOW_BYTES_MIN, WINDOW_BYTES);
         let (buffer, end) = match &decoder {
-            Some(_) => (vec![0; WINDOW_BYTES], 0),
+            Some(_) => (vec![0; window], 0),
             None => (Vec::new(), bytes.len()),
         };
-        Ok(Input { decoder, bytes, buffer, at: 0, end, decompressed: 0, max })
+        Ok(Input { decoder, decoder_cost: codec.decoder_cost(), bytes, buffer, at: 0, end, decompressed: 0, max })
     }
 
     pub(super) fn window(&self) -> &[u8] {
@@ -84,8 +90,9 @@ impl Input {
     pub(super) async fn fill(&mut self, pace: &mut impl Pace) -> Result<bool, BatchError> {
         let Some(decoder) = &mut self.decoder else { return Ok(false) };
         let ahead = decoder.ahead();
-        if let Some(bytes) = ahead {
-            pace.spent(bytes).await;
+        let cost = std::mem::take(&mut self.decoder_cost) + ahead.unwrap_or(0);
+        if cost > 0 {
+            pace.spent(cost).await;
         }
         let read = decoder.read(&mut self.buffer).map_err(|error| refused(&error, self.max))?;
         (self.at, self.end) = (0, read);

@@ -106,6 +106,9 @@ pub enum BatchError {
     /// Control records come from the broker alone.
     #[error("clients may not write control records")]
     Control,
+    /// A delete horizon is the broker's to set.
+    #[error("clients may not set a delete horizon")]
+    DeleteHorizon,
     /// A producer id without a sequence, or a transaction without a producer id.
     #[error("a producer id, epoch and sequence that don't go together")]
     Producer,
@@ -121,6 +124,9 @@ pub enum BatchError {
     /// Decompressed, the records are larger than the bound.
     #[error("the records take more than {0} bytes when decompressed")]
     DecompressedSize(usize),
+    /// What decompresses them would have to keep more than the bound at once.
+    #[error("a block or a window of more than {0} bytes to decompress the records")]
+    Held(usize),
     /// The records inside don't have the form of records.
     #[error("record {0} of the batch is malformed")]
     Record(i32),
@@ -132,7 +138,9 @@ impl BatchError {
     pub fn error_code(self) -> ErrorCode {
         match self {
             BatchError::Crc | BatchError::Decompress | BatchError::MessageSize(_) => ErrorCode::CorruptMessage,
-            BatchError::TooLarge { .. } | BatchError::DecompressedSize(_) => ErrorCode::MessageTooLarge,
+            BatchError::TooLarge { .. } | BatchError::DecompressedSize(_) | BatchError::Held(_) => {
+                ErrorCode::MessageTooLarge
+            }
             BatchError::Timestamp(_) => ErrorCode::InvalidTimestamp,
             BatchError::Compression(_) => ErrorCode::UnsupportedCompressionType,
             BatchError::Truncated { .. }
@@ -142,6 +150,7 @@ impl BatchError {
             | BatchError::NotOne
             | BatchError::Count { .. }
             | BatchError::Control
+            | BatchError::DeleteHorizon
             | BatchError::Producer
             | BatchError::Record(_) => ErrorCode::InvalidRecord,
         }
@@ -368,6 +377,10 @@ impl RecordBatch {
         }
         if self.is_control() {
             return Err(BatchError::Control);
+        }
+        // Its base timestamp, mostly in the past, would be believed: the first cleaning would take its deletion marks away.
+        if self.delete_horizon().is_some() {
+            return Err(BatchError::DeleteHorizon);
         }
         let compression = self.compression()?;
         if compression == Compression::Zstd && !rules.zstd {

@@ -35,7 +35,7 @@ pub async fn recompressed(
     let records = batch.bytes.slice(HEADER_BYTES..);
     let mut input = Input::new(batch.compression()?, records, bounds.decompressed_max)?;
     let failed = |_| BatchError::Decompress;
-    let mut encoder = Encoder::new(level).map_err(failed)?;
+    let mut encoder = Encoder::begin(level, pace).await?;
     loop {
         while !input.window().is_empty() {
             let piece = input.window().len().min(PIECE_BYTES);

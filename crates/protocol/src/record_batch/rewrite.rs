@@ -91,7 +91,7 @@ pub async fn rewrite(batch: &RecordBatch, how: &Rewrite<'_>, pace: &mut impl Pac
     let level = Level { codec, level: None };
     let mut copying = Copying {
         input: Input::new(codec, batch.bytes().slice(HEADER_BYTES..), how.decompressed_max)?,
-        encoder: Encoder::new(level).map_err(|_| BatchError::Decompress)?,
+        encoder: Encoder::begin(level, pace).await?,
         base_timestamp: batch.base_timestamp(),
         delete_horizon: how.delete_horizon,
         greatest: NO_TIMESTAMP,
@@ -151,6 +151,7 @@ impl Copying {
         whole.push(attributes);
         whole.extend_from_slice(&head);
         self.encoder.write(&whole).map_err(|_| BatchError::Decompress)?;
+        pace.spent(whole.len().saturating_mul(self.cost)).await;
         self.copy(rest, true, pace).await
     }
 

@@ -173,6 +173,10 @@ fn what_a_producer_may_not_send_is_answered_as_kafka_answers_it() {
     assert_eq!(corrected, batch);
     assert_eq!(answer(&built(BatchBuilder::new().producer(1, 0, -1)), &rules()), ErrorCode::InvalidRecord);
     assert_eq!(answer(&built(BatchBuilder::new().transactional()), &rules()), ErrorCode::InvalidRecord);
+    let with_horizon = forged(&batch, 22, &[0x40]);
+    assert_eq!(with_horizon.check_produced(&rules()), Err(BatchError::DeleteHorizon));
+    assert_eq!(answer(&with_horizon, &rules()), ErrorCode::InvalidRecord);
+    forged(&batch, 21, &[0x7f]).check_produced(&rules()).expect("bits without a meaning are no matter");
     assert_eq!(BatchError::OldMagic(1).error_code(), ErrorCode::InvalidRecord);
 }
 

@@ -3,7 +3,7 @@
 //! A message's checksum stands before its bytes, and its size before its key. So a batch is walked twice at the same time: one walk is a
 //! record ahead and finds out what the other one writes. That takes two windows instead of a record's whole length.
 
-use super::{COPIED_BYTES, ITEM_COST, NULL, OldFormat, PIECE_BYTES, SIZE_FROM};
+use super::{COPIED_BYTES, ITEM_COST, LENGTH_BYTES, NULL, OldFormat, PIECE_BYTES, SIZE_FROM};
 use crate::record_batch::encoder::{Encoder, Level};
 use crate::record_batch::input::Input;
 use crate::record_batch::{
@@ -76,7 +76,8 @@ struct Converting<'a> {
     codec: Compression,
     ahead: Walk,
     behind: Walk,
-    group: Group,
+    /// None before there is a message for it.
+    group: Option<Group>,
 }
 
 /// Messages that become one wrapper, or stay as they are where they are not compressed.
@@ -101,9 +102,9 @@ struct Record {
 }
 
 impl Group {
-    fn new(codec: Compression) -> Result<Group, BatchError> {
-        let encoder = Encoder::new(Level { codec, level: None }).map_err(|_| BatchError::Decompress)?;
-        Ok(Group { encoder, bytes: 0, first: 0, last: 0, max_timestamp: NO_TIMESTAMP })
+    async fn begin(codec: Compression, first: i64, pace: &mut impl Pace) -> Result<Group, BatchError> {
+        let encoder = Encoder::begin(Level { codec, level: None }, pace).await?;
+        Ok(Group { encoder, bytes: 0, first, last: first, max_timestamp: NO_TIMESTAMP })
     }
 }
 
@@ -115,7 +116,7 @@ impl<'a> Converting<'a> {
             codec,
             ahead: Walk::new(batch, codec, how.decompressed_max)?,
             behind: Walk::new(batch, codec, how.decompressed_max)?,
-            group: Group::new(codec)?,
+            group: None,
         })
     }
 
@@ -128,7 +129,8 @@ impl<'a> Converting<'a> {
                 self.behind.step_over(pace).await?;
                 continue;
             }
-            let (before, with) = (self.group.bytes, self.group.bytes + record.bytes);
+            let before = self.group.as_ref().map_or(0, |group| group.bytes);
+            let with = before + record.bytes;
             let is_full = match self.codec {
                 Compression::None => out.bytes + before > 0 && out.bytes + with > self.how.bytes_max,
                 _ => before > 0 && with > WRAPPER_BYTES_MAX,
@@ -188,9 +190,10 @@ impl<'a> Converting<'a> {
         let head = self.counted_head(Compression::None, record.timestamp, record.key)?;
         let cost = Level { codec: self.codec, level: None }.cost();
         let Converting { how, codec, behind, group, .. } = self;
-        if group.bytes == 0 {
-            group.first = record.offset;
-        }
+        let group = match group {
+            Some(group) => group,
+            none => none.insert(Group::begin(*codec, record.offset, pace).await?),
+        };
         let is_counted_from_first = how.format == OldFormat::V1 && *codec != Compression::None;
         let offset = if is_counted_from_first { record.offset.saturating_sub(group.first) } else { record.offset };
         let mut message = Vec::with_capacity(SIZE_FROM + how.format.overhead());
@@ -201,6 +204,8 @@ impl<'a> Converting<'a> {
         let encoder = &mut group.encoder;
         let mut write = |piece: &[u8]| encoder.write(piece).map_err(|_| BatchError::Decompress);
         write(&message)?;
+        // And the value's length.
+        pace.spent((message.len() + LENGTH_BYTES).saturating_mul(cost)).await;
         behind.head(pace).await?;
         behind.pass(record.key.unwrap_or(0), cost, pace, &mut write).await?;
         behind.length(pace).await?;
@@ -215,10 +220,7 @@ impl<'a> Converting<'a> {
 
     /// Ends what has been collected; whether it fits.
     fn put_group(&mut self, out: &mut Downconverted) -> Result<bool, BatchError> {
-        let group = std::mem::replace(&mut self.group, Group::new(self.codec)?);
-        if group.bytes == 0 {
-            return Ok(true);
-        }
+        let Some(group) = self.group.take() else { return Ok(true) };
         let messages = Bytes::from(group.encoder.finish().map_err(|_| BatchError::Decompress)?);
         let pieces = match self.codec {
             Compression::None => vec![messages],

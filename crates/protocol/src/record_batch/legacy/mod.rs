@@ -78,4 +78,6 @@ impl OldFormat {
 }
 
 #[cfg(test)]
+mod cost_tests;
+#[cfg(test)]
 mod tests;

@@ -56,7 +56,7 @@ fn stored(codec: Compression) -> RecordBatch {
     records.iter().enumerate().fold(builder, add).build(100).expect("it can be built")
 }
 
-struct Free(usize);
+pub(super) struct Free(pub(super) usize);
 
 impl Pace for Free {
     async fn spent(&mut self, cost: usize) {
@@ -64,7 +64,7 @@ impl Pace for Free {
     }
 }
 
-const ROOMY: Upconvert =
+pub(super) const ROOMY: Upconvert =
     Upconvert { level: None, bounds: RecompressBounds { decompressed_max: MAX, batch_bytes_max: MAX } };
 
 fn up(set: &Bytes, how: Upconvert) -> Result<RecordBatch, BatchError> {
@@ -77,7 +77,7 @@ fn down(batches: &[RecordBatch], how: Downconvert) -> Result<Downconverted, Batc
     downconverted(&stored.into(), how, &mut Free(0)).now_or_never().expect("nothing is waited for")
 }
 
-fn all_of(format: OldFormat) -> Downconvert {
+pub(super) fn all_of(format: OldFormat) -> Downconvert {
     Downconvert { format, from: 0, bytes_max: MAX, decompressed_max: MAX }
 }
 
@@ -93,7 +93,13 @@ fn records(batch: &RecordBatch) -> Vec<Record> {
 }
 
 /// A message, with its checksum right.
-fn message(offset: i64, format: OldFormat, attributes: u8, timestamp: i64, (key, value): (&[u8], &[u8])) -> Vec<u8> {
+pub(super) fn message(
+    offset: i64,
+    format: OldFormat,
+    attributes: u8,
+    timestamp: i64,
+    (key, value): (&[u8], &[u8]),
+) -> Vec<u8> {
     let mut counted = vec![format.magic(), attributes];
     if format == OldFormat::V1 {
         counted.put_i64(timestamp);
@@ -393,6 +399,13 @@ fn each_rule_of_a_set_has_its_answer() {
     let end = wrong.len() - 1;
     wrong[end] ^= 1;
     assert_eq!(code(wrong.clone().into()), corrupt);
+    let at = |timestamp| message(0, OldFormat::V1, 0, timestamp, (b"k", b"v"));
+    let out_of_time = Some(ErrorCode::InvalidTimestamp);
+    assert_eq!(code(at(-1).into()), None, "no time");
+    for before in [-2, i64::MIN] {
+        assert_eq!(code(at(before).into()), out_of_time, "{before}");
+        assert_eq!(code(gzip(0, &at(before))), out_of_time, "{before} in a wrapper");
+    }
     assert_eq!(code(gzip(0, &wrong)), corrupt, "the checksum of one inside");
 }
 

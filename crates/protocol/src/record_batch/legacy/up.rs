@@ -32,14 +32,14 @@ pub struct Upconvert {
 ///
 /// # Errors
 /// [`BatchError::NotOne`] where there is a wrapper and something beside it; [`BatchError::Crc`]; the set, a message, or what is within the
-/// wrapper is malformed; a bound is exceeded.
+/// wrapper is malformed; [`BatchError::Timestamp`] where one is below -1; a bound is exceeded.
 pub async fn upconverted(
     set: &Bytes,
     format: OldFormat,
     how: Upconvert,
     pace: &mut impl Pace,
 ) -> (Result<RecordBatch, BatchError>, usize) {
-    let mut taking = match Taking::new(set, format, how) {
+    let mut taking = match Taking::begin(set, format, how, pace).await {
         Ok(taking) => taking,
         Err(error) => return (Err(error), 0),
     };
@@ -129,6 +129,8 @@ struct Taking {
     input: Input,
     level: Level,
     encoder: Encoder,
+    /// Bytes given to the encoder beside keys and values, and not told yet.
+    heads: usize,
     /// Of the message that is being taken: its checksum so far, and its bytes that are left.
     crc: Crc32,
     left: usize,
@@ -141,7 +143,7 @@ struct Taking {
 }
 
 impl Taking {
-    fn new(set: &Bytes, format: OldFormat, how: Upconvert) -> Result<Taking, BatchError> {
+    async fn begin(set: &Bytes, format: OldFormat, how: Upconvert, pace: &mut impl Pace) -> Result<Taking, BatchError> {
         let RecompressBounds { decompressed_max, batch_bytes_max } = how.bounds;
         let wrapper = Wrapper::of(set, format, batch_bytes_max)?;
         let (codec, set) =
@@ -152,7 +154,8 @@ impl Taking {
             batch_bytes_max,
             input: Input::new(codec, set, decompressed_max)?,
             level,
-            encoder: Encoder::new(level).map_err(|_| BatchError::Decompress)?,
+            encoder: Encoder::begin(level, pace).await?,
+            heads: 0,
             crc: Crc32::default(),
             left: 0,
             count: 0,
@@ -208,6 +211,7 @@ impl Taking {
         // No headers.
         self.put(|bytes| put_length(bytes, 0))?;
         self.check_size(self.encoder.written())?;
+        pace.spent(std::mem::take(&mut self.heads).saturating_mul(self.level.cost())).await;
         if self.crc.value() == crc { Ok(()) } else { Err(BatchError::Crc) }
     }
 
@@ -227,7 +231,7 @@ impl Taking {
             return Ok(NO_TIMESTAMP);
         }
         let own = i64::from_be_bytes(self.counted(pace).await?);
-        Ok(match &self.wrapper {
+        let timestamp = match &self.wrapper {
             // Those inside have the wrapper's kind of time.
             Some(wrapper) if wrapper.is_stamped => wrapper.timestamp,
             Some(_) => own,
@@ -235,7 +239,9 @@ impl Taking {
                 self.is_stamped |= attributes & LOG_APPEND_TIME != 0;
                 own
             }
-        })
+        };
+        // No record can be made of such a message, as in Kafka.
+        if timestamp < NO_TIMESTAMP { Err(BatchError::Timestamp(timestamp)) } else { Ok(timestamp) }
     }
 
     /// What stands in a record before its key.
@@ -258,6 +264,7 @@ impl Taking {
     fn put(&mut self, what: impl FnOnce(&mut Vec<u8>)) -> Result<(), BatchError> {
         let mut bytes = Vec::new();
         what(&mut bytes);
+        self.heads += bytes.len();
         self.encoder.write(&bytes).map_err(|_| BatchError::Decompress)
     }
 
