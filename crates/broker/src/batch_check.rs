@@ -58,8 +58,20 @@ pub(crate) struct Checking<'a> {
     pub(crate) told_left: usize,
 }
 
-/// Checks the `records` field of one partition of a produce request; `now` is the broker's clock.
+/// Checks the `records` field of one partition of a produce request; `now` is the broker's clock. All that is much work for it is done in
+/// one place.
 pub(crate) async fn check(
+    checking: &mut Checking<'_>,
+    records: &Records,
+    settings: &TopicSettings,
+    now: UnixMillis,
+) -> Result<CheckedBatch, Failure> {
+    let checked = checked(checking, records, settings, now).await;
+    checking.work.leave_place();
+    checked
+}
+
+async fn checked(
     checking: &mut Checking<'_>,
     records: &Records,
     settings: &TopicSettings,

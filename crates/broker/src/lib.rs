@@ -13,6 +13,7 @@ mod answer_size;
 mod answer_writer;
 mod authorized;
 mod batch_check;
+mod check_jobs;
 mod checks;
 mod cleaner;
 mod complaints;

@@ -91,7 +91,7 @@ pub(crate) async fn start(
         clock: broker.clock.as_ref(),
         checks: &broker.checks,
         version,
-        work: Work::of(frame_bytes, DECOMPRESSED_BYTES_MAX, deadline),
+        work: Work::of(frame_bytes, DECOMPRESSED_BYTES_MAX, deadline).keeping_places(),
         told_left: batch_check::REFUSED_RECORDS_TOLD_MAX,
     };
     let mut outcome = Outcome::default();
