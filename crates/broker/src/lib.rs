@@ -24,6 +24,7 @@ mod error;
 mod fetch_session;
 mod flat_names;
 mod frame;
+mod growth;
 mod handler;
 mod hello;
 mod listener;
