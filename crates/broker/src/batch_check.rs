@@ -5,10 +5,11 @@
 //! records are there and are numbered from 0 on. Compressed ones are decompressed for that: a batch whose records are not what
 //! its header says would be acknowledged, and no consumer would ever pass it. Where the topic has a `compression.type` of its own, the
 //! records are then compressed like that. What clients from before Kafka 0.11 send becomes a batch first. How much of the worker all that takes is
-//! left to `checks`.
+//! left to `checks`, and the memory for what becomes greater to `growth`.
 
 use crate::checks::{Checks, Work};
 use crate::error::Failure;
+use crate::growth::Growth;
 use crate::topic_settings::TopicSettings;
 use base::{Offset, StreamEpoch, UnixMillis};
 use bytes::Bytes;
@@ -19,7 +20,7 @@ use protocol::record_batch::{
 use protocol::wire::Records;
 use std::ops::{ControlFlow, RangeInclusive};
 use stream::{BatchBytes, BatchKind, ProducerDelta, last_sequence};
-use world::Clock;
+use world::{Clock, ClockExt};
 
 /// From this version on there is one batch. Before it there is a message set; but clients that send a batch in these versions are served
 /// too, as in Kafka.
@@ -54,12 +55,25 @@ pub(crate) struct Checking<'a> {
     pub(crate) checks: &'a Checks,
     pub(crate) version: i16,
     pub(crate) work: Work,
+    pub(crate) growth: Growth<'a>,
     /// Refused records of the request that may still be told.
     pub(crate) told_left: usize,
 }
 
-/// Checks the `records` field of one partition of a produce request; `now` is the broker's clock.
+/// Checks the `records` field of one partition of a produce request; `now` is the broker's clock. All that is much work for it is done in
+/// one place.
 pub(crate) async fn check(
+    checking: &mut Checking<'_>,
+    records: &Records,
+    settings: &TopicSettings,
+    now: UnixMillis,
+) -> Result<CheckedBatch, Failure> {
+    let checked = checked(checking, records, settings, now).await;
+    checking.work.leave_place();
+    checked
+}
+
+async fn checked(
     checking: &mut Checking<'_>,
     records: &Records,
     settings: &TopicSettings,
@@ -106,8 +120,28 @@ async fn upconverted(
     settings: &TopicSettings,
 ) -> Result<RecordBatch, Failure> {
     let how = Upconvert { level: settings.compression, bounds: bounds(settings) };
-    let Checking { clock, checks, work, .. } = checking;
-    checks.upconvert(*clock, work, set, how).await
+    loop {
+        let Checking { clock, checks, work, .. } = checking;
+        let batch = checks.upconvert(*clock, work, set, how).await?;
+        if let Some(batch) = checking.kept(batch, set.0.len()).await? {
+            return Ok(batch);
+        }
+    }
+}
+
+impl Checking<'_> {
+    /// The batch that was made of so many bytes, once its memory is counted. None: it is to be made anew, as there was no room for it.
+    async fn kept(&mut self, batch: RecordBatch, of: usize) -> Result<Option<RecordBatch>, Failure> {
+        let more = batch.bytes().len().saturating_sub(of);
+        if self.growth.try_take(more) {
+            return Ok(Some(batch));
+        }
+        drop(batch);
+        self.work.leave_place();
+        let left = self.work.left(self.clock);
+        self.clock.timeout(left, self.growth.wait(more)).await.ok_or(Failure::TooMuchToCheck)??;
+        Ok(None)
+    }
 }
 
 fn bounds(settings: &TopicSettings) -> RecompressBounds {
@@ -123,8 +157,13 @@ async fn compressed_as_the_topic_wants(
     if batch.compression()? == level.codec {
         return Ok(batch);
     }
-    let Checking { clock, checks, work, .. } = checking;
-    checks.recompress(*clock, work, &batch, level, bounds(settings)).await
+    loop {
+        let Checking { clock, checks, work, .. } = checking;
+        let made = checks.recompress(*clock, work, &batch, level, bounds(settings)).await?;
+        if let Some(made) = checking.kept(made, batch.bytes().len()).await? {
+            return Ok(made);
+        }
+    }
 }
 
 fn check_kind(batch: &RecordBatch) -> Result<(), Failure> {
@@ -273,12 +312,14 @@ impl CheckedBatch {
 mod tests {
     use super::*;
     use crate::BrokerOptions;
+    use crate::memory::RequestMemory;
     use crate::test_batch::{batch, changed};
     use crate::test_clock::TestClock;
     use bytes::BytesMut;
     use protocol::error_code::ErrorCode;
-    use protocol::record_batch::{Compression, HEADER_BYTES};
+    use protocol::record_batch::{BatchBuilder, Compression, HEADER_BYTES, Level, NewRecord};
     use std::collections::BTreeMap;
+    use std::time::Duration;
 
     const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
 
@@ -292,8 +333,10 @@ mod tests {
         let clock = TestClock::shared();
         let work = Work::of(records.len(), DECOMPRESSED_BYTES_MAX, clock.now());
         let checks = Checks::new(1);
+        let memory = RequestMemory::new(8 << 20, 4 << 20, 1);
+        let growth = Growth::new(&memory, records.len());
         let told_left = REFUSED_RECORDS_TOLD_MAX;
-        let checking = &mut Checking { clock: clock.as_ref(), checks: &checks, version, work, told_left };
+        let checking = &mut Checking { clock: clock.as_ref(), checks: &checks, version, work, growth, told_left };
         super::check(checking, records, settings, now).await
     }
 
@@ -308,6 +351,36 @@ mod tests {
 
     fn code_of(bytes: &Bytes) -> Option<ErrorCode> {
         check(&bytes.clone().into(), 9, &settings(), NOW).err().map(|failure| failure.code())
+    }
+
+    #[tokio::test]
+    async fn a_batch_that_grows_waits_for_memory_and_is_then_made_anew() {
+        let clock = TestClock::shared();
+        let memory = RequestMemory::new(1 << 20, 1 << 20, 1);
+        let checks = Checks::new(1);
+        let (version, told_left) = (9, REFUSED_RECORDS_TOLD_MAX);
+        let checking = || Checking {
+            clock: clock.as_ref(),
+            checks: &checks,
+            version,
+            work: Work::of(0, DECOMPRESSED_BYTES_MAX, clock.now().plus(Duration::from_secs(60))),
+            growth: Growth::new(&memory, 1000),
+            told_left,
+        };
+        let value = vec![0; 900_000];
+        let record = NewRecord { timestamp: NOW.0, value: Some(&value), ..NewRecord::default() };
+        let sent = BatchBuilder::new().compression(Compression::Gzip).record(&record).build(0).unwrap();
+        let sent: Records = sent.bytes().clone().into();
+        let level = Level { codec: Compression::None, level: None };
+        let settings = TopicSettings { compression: Some(level), ..settings() };
+        let (mut first, mut second) = (checking(), checking());
+        let batch = super::check(&mut first, &sent, &settings, NOW).await.unwrap();
+        assert!(batch.batch.bytes().len() > 900_000);
+        let mut waiting = Box::pin(super::check(&mut second, &sent, &settings, NOW));
+        let early = tokio::time::timeout(Duration::from_millis(200), waiting.as_mut()).await;
+        assert!(early.is_err(), "there is memory for one");
+        drop(first);
+        assert!(waiting.await.is_ok());
     }
 
     #[test]

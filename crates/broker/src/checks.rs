@@ -4,9 +4,11 @@
 //! A batch of a hundred KiB may decompress to a hundred MiB. So that it stops nobody else, a walk gets a small part of the worker at
 //! once; what is not done by then is *heavy*: it waits for one of few places, begins anew, and lets others run after each slice.
 //! Guarantees: a worker does little more than [`SLICE_COST`] and [`AT_ONCE_COST`] in one go; no decompressor is kept while it waits for a
-//! place; no thread of its own, so the simulator decides the order here too (docs/adr/0160-records-are-checked-in-slices.md).
+//! place; no thread of its own, so the simulator decides the order here too (docs/adr/0160-records-are-checked-in-slices.md). What is
+//! converted for old consumers has places of its own, so that it holds no producer up.
 //! What is looked for in the records, and how a topic wants them compressed, is left to `batch_check` and `time_index`.
 
+use crate::check_jobs::{Down, Job, Recompress, Up, Walk};
 use crate::error::Failure;
 use base::Micros;
 use bytes::Bytes;
@@ -14,12 +16,14 @@ use futures::FutureExt;
 use futures::stream::{self, Stream};
 use protocol::record_batch::{
     BatchError, Downconvert, Downconverted, Level, OldFormat, Pace, RecompressBounds, RecordBatch, RecordHead,
-    RecordWalk, Upconvert, downconverted, recompressed, upconverted,
+    Upconvert,
 };
-use std::future::{Future, pending};
+use std::future::pending;
 use std::marker::PhantomData;
 use std::ops::ControlFlow;
-use tokio::sync::Semaphore;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use world::{Clock, ClockExt};
 
 /// What a walk may cost without a place: about 1 ms of a worker, and what producers send in practice.
@@ -41,7 +45,9 @@ const CHECKSUM_BYTES: usize = 16;
 
 /// The places for heavy walks, shared by all requests.
 pub(crate) struct Checks {
-    places: Semaphore,
+    places: Arc<Semaphore>,
+    /// The same for what old consumers are sent.
+    conversions: Arc<Semaphore>,
 }
 
 /// What one request has used of what it may.
@@ -54,6 +60,12 @@ pub(crate) struct Work {
     slice: usize,
     /// A place is waited for until then.
     deadline: Micros,
+    /// A place that it has: what is done meanwhile is done there.
+    place: Option<OwnedSemaphorePermit>,
+    /// Whether it keeps a place that it got until it leaves it.
+    keeps_place: bool,
+    /// What it has cost in places.
+    spent: usize,
 }
 
 impl Work {
@@ -63,12 +75,35 @@ impl Work {
             decompressed: request_bytes.saturating_mul(REQUEST_RATIO_MAX).saturating_add(decompressed_max),
             slice: 0,
             deadline,
+            place: None,
+            keeps_place: false,
+            spent: 0,
         }
+    }
+
+    /// Keeps each place until [`Work::leave_place`], as what belongs together is to wait for one only once.
+    pub(crate) fn keeping_places(self) -> Work {
+        Work { keeps_place: true, ..self }
+    }
+
+    /// Gives its place to the next: before it waits for anything else.
+    pub(crate) fn leave_place(&mut self) {
+        self.place = None;
+    }
+
+    /// What it has cost in places, as walks count it: a MiB is about a millisecond.
+    pub(crate) fn spent(&self) -> usize {
+        self.spent
     }
 
     /// Until when it waits for its turn.
     pub(crate) fn deadline(&self) -> Micros {
         self.deadline
+    }
+
+    /// What is left until a place is no longer waited for.
+    pub(crate) fn left(&self, clock: &dyn Clock) -> Duration {
+        self.deadline.since(clock.now())
     }
 
     fn count_decompressed(&mut self, bytes: usize) {
@@ -127,13 +162,17 @@ impl Pace for AtOnce {
 
 /// Goes on to the end, in slices.
 #[derive(Default)]
-pub(crate) struct Sliced(usize);
+pub(crate) struct Sliced {
+    slice: usize,
+    all: usize,
+}
 
 impl Pace for Sliced {
     async fn spent(&mut self, cost: usize) {
-        self.0 += cost;
-        if self.0 >= SLICE_COST {
-            self.0 = 0;
+        self.slice += cost;
+        self.all += cost;
+        if self.slice >= SLICE_COST {
+            self.slice = 0;
             tokio::task::yield_now().await;
         }
     }
@@ -141,7 +180,8 @@ impl Pace for Sliced {
 
 impl Checks {
     pub(crate) fn new(heavy_checks_max: usize) -> Checks {
-        Checks { places: Semaphore::new(heavy_checks_max.clamp(1, Semaphore::MAX_PERMITS)) }
+        let places = || Arc::new(Semaphore::new(heavy_checks_max.clamp(1, Semaphore::MAX_PERMITS)));
+        Checks { places: places(), conversions: places() }
     }
 
     /// Shows each record of the batch to `visit`, with a state that begins as the default; that state at the end, or where `visit`
@@ -174,17 +214,31 @@ impl Checks {
         batch.map_err(|error| of_request(error.into(), decompressed_max))
     }
 
-    /// The messages that these stored batches become; a place is waited for until the deadline. Of several in a row each lets others run.
+    /// The messages that a stored batch becomes. None where that is a lot of work and all places are taken: see
+    /// [`Checks::wait_to_convert`]. A place that it gets stays with the work.
     pub(crate) async fn downconvert(
         &self,
-        clock: &dyn Clock,
-        deadline: Micros,
-        stored: &Bytes,
+        work: &mut Work,
+        batch: &RecordBatch,
         how: Downconvert,
-    ) -> Result<Downconverted, Failure> {
-        tokio::task::yield_now().await;
-        let mut work = Work::of(0, usize::MAX, deadline);
-        Ok(self.run(clock, &mut work, stored.len(), &Down { stored, how }).await??)
+    ) -> Result<Option<Downconverted>, Failure> {
+        let stored = batch.bytes();
+        let job = Down { stored, how };
+        if work.place.is_none() {
+            if let Some(converted) = at_once(work, stored.len(), &job).await {
+                return Ok(Some(converted?));
+            }
+            let Ok(place) = self.conversions.clone().try_acquire_owned() else { return Ok(None) };
+            work.place = Some(place);
+        }
+        Ok(Some(in_slices(work, &job).await?))
+    }
+
+    /// Waits for a place to convert what is stored. Whoever does holds no memory that others wait for.
+    pub(crate) async fn wait_to_convert(&self, clock: &dyn Clock, work: &mut Work) -> Result<(), Failure> {
+        let place = clock.timeout(work.left(clock), self.conversions.clone().acquire_owned()).await;
+        work.place = Some(place.ok_or(Failure::TooMuchToCheck)?.expect(NEVER_CLOSED));
+        Ok(())
     }
 
     /// The batch with its records compressed like this. They have been walked over already, which has counted what they decompress to.
@@ -207,22 +261,47 @@ impl Checks {
         stored_bytes: usize,
         job: &J,
     ) -> Result<J::Output, Failure> {
-        work.give_way().await;
-        let at_once = work.at_once.min(AT_ONCE_COST);
-        let mut pace = AtOnce(at_once);
-        let quick = job.run(&mut pace).now_or_never();
-        let cost = at_once - pace.0 + stored_bytes / CHECKSUM_BYTES;
-        work.slice += cost;
-        work.at_once = work.at_once.saturating_sub(cost);
-        if let Some(output) = quick {
-            return Ok(output);
+        if work.place.is_none() {
+            if let Some(output) = at_once(work, stored_bytes, job).await {
+                return Ok(output);
+            }
+            let place = clock.timeout(work.left(clock), self.places.clone().acquire_owned()).await;
+            work.place = Some(place.ok_or(Failure::TooMuchToCheck)?.expect(NEVER_CLOSED));
         }
+        let output = in_slices(work, job).await;
+        if !work.keeps_place {
+            work.leave_place();
+        }
+        Ok(output)
+    }
+}
+
+const NEVER_CLOSED: &str = "these semaphores are never closed";
+
+/// Runs a job where it is little work; else none, and others have had their turn.
+async fn at_once<J: Job>(work: &mut Work, stored_bytes: usize, job: &J) -> Option<J::Output> {
+    work.give_way().await;
+    let at_once = work.at_once.min(AT_ONCE_COST);
+    let mut pace = AtOnce(at_once);
+    let quick = job.run(&mut pace).now_or_never();
+    let cost = at_once - pace.0 + stored_bytes / CHECKSUM_BYTES;
+    work.slice += cost;
+    work.at_once = work.at_once.saturating_sub(cost);
+    if quick.is_none() {
         work.slice = SLICE_COST;
         work.give_way().await;
-        let left = work.deadline.since(clock.now());
-        let _place = clock.timeout(left, self.places.acquire()).await.ok_or(Failure::TooMuchToCheck)?;
-        Ok(job.run(&mut Sliced(0)).await)
     }
+    quick
+}
+
+/// Runs a job in the place that the work has.
+async fn in_slices<J: Job>(work: &mut Work, job: &J) -> J::Output {
+    work.give_way().await;
+    let mut pace = Sliced { slice: work.slice, all: 0 };
+    let output = job.run(&mut pace).await;
+    work.slice = pace.slice;
+    work.spent = work.spent.saturating_add(pace.all);
+    output
 }
 
 /// What is wrong, to its producer: where the bound was less than a batch's own, it is not the batch that is too large, but what came before
@@ -234,98 +313,12 @@ fn of_request(failure: Failure, decompressed_max: usize) -> Failure {
     }
 }
 
-/// Work on one batch's records, which can be begun anew.
-trait Job: Sync {
-    type Output: Send;
-
-    fn run(&self, pace: &mut impl Pace) -> impl Future<Output = Self::Output> + Send;
-}
-
-/// Shows each record to `visit`: the state at the end, and how many bytes were decompressed for it.
-struct Walk<'a, S, V> {
-    batch: &'a RecordBatch,
-    decompressed_max: usize,
-    visit: V,
-    state: PhantomData<fn() -> S>,
-}
-
-impl<S, V> Job for Walk<'_, S, V>
-where
-    S: Default + Send,
-    V: Fn(&mut S, &RecordHead) -> Result<ControlFlow<()>, Failure> + Sync,
-{
-    type Output = (Result<S, Failure>, usize);
-
-    async fn run(&self, pace: &mut impl Pace) -> Self::Output {
-        let mut walk = match RecordWalk::new(self.batch, self.decompressed_max) {
-            Ok(walk) => walk,
-            Err(error) => return (Err(error.into()), 0),
-        };
-        let seen = async {
-            let mut state = S::default();
-            while let Some(head) = walk.next(pace).await? {
-                if (self.visit)(&mut state, &head)?.is_break() {
-                    break;
-                }
-            }
-            Ok(state)
-        };
-        let seen = seen.await;
-        (seen, walk.decompressed())
-    }
-}
-
-/// Compresses the records otherwise.
-struct Recompress<'a> {
-    batch: &'a RecordBatch,
-    level: Level,
-    bounds: RecompressBounds,
-}
-
-impl Job for Recompress<'_> {
-    type Output = Result<RecordBatch, BatchError>;
-
-    async fn run(&self, pace: &mut impl Pace) -> Self::Output {
-        recompressed(self.batch, self.level, self.bounds, pace).await
-    }
-}
-
-/// Makes a batch of messages; and how many bytes were decompressed for it.
-struct Up<'a> {
-    set: &'a Bytes,
-    format: OldFormat,
-    how: Upconvert,
-}
-
-impl Job for Up<'_> {
-    type Output = (Result<RecordBatch, BatchError>, usize);
-
-    async fn run(&self, pace: &mut impl Pace) -> Self::Output {
-        upconverted(self.set, self.format, self.how, pace).await
-    }
-}
-
-/// Makes messages of batches.
-struct Down<'a> {
-    stored: &'a Bytes,
-    how: Downconvert,
-}
-
-impl Job for Down<'_> {
-    type Output = Result<Downconverted, BatchError>;
-
-    async fn run(&self, pace: &mut impl Pace) -> Self::Output {
-        downconverted(self.stored, self.how, pace).await
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::test_clock::TestClock;
     use protocol::error_code::ErrorCode;
     use protocol::record_batch::{BatchBuilder, Compression, NewRecord};
-    use std::time::Duration;
 
     const MIB: usize = 1024 * 1024;
 
@@ -384,6 +377,38 @@ mod tests {
         assert_eq!(count(&checks, &mut many, &bomb(MIB / 2)).await, Err(ErrorCode::RequestTimedOut), "many light ones");
         drop(held);
         assert_eq!(count(&checks, &mut many, &bomb(MIB / 2)).await, Ok(1));
+    }
+
+    #[tokio::test]
+    async fn what_belongs_together_keeps_its_place_until_it_leaves_it() {
+        let checks = Checks::new(1);
+        let mut one = work(1000).keeping_places();
+        assert_eq!(count(&checks, &mut one, &bomb(2 * MIB)).await, Ok(1));
+        assert_eq!(count(&checks, &mut work(1000), &bomb(2 * MIB)).await, Err(ErrorCode::RequestTimedOut));
+        assert_eq!(count(&checks, &mut one, &bomb(2 * MIB)).await, Ok(1));
+        one.leave_place();
+        let mut other = work(1000);
+        assert_eq!(count(&checks, &mut other, &bomb(2 * MIB)).await, Ok(1));
+        assert!(other.place.is_none());
+    }
+
+    #[tokio::test]
+    async fn old_consumers_have_places_of_their_own() {
+        let checks = Checks::new(1);
+        let value = vec![0; 2 * MIB];
+        let record = NewRecord { value: Some(&value), ..NewRecord::default() };
+        let stored = BatchBuilder::new().compression(Compression::Gzip).record(&record).build(0).unwrap();
+        let how = Downconvert { format: OldFormat::V1, from: 0, bytes_max: MIB, decompressed_max: 16 * MIB };
+        let (mut first, mut second) = (work(0), work(0));
+        assert_eq!(checks.downconvert(&mut first, &stored, how).await.unwrap().unwrap().next, 1);
+        assert!(first.spent() > 2 * MIB);
+        assert_eq!(checks.downconvert(&mut second, &stored, how).await.unwrap(), None, "its place is taken");
+        assert_eq!(count(&checks, &mut work(1000), &bomb(2 * MIB)).await, Ok(1), "but no producer's");
+        let clock = TestClock::shared();
+        assert!(checks.wait_to_convert(clock.as_ref(), &mut second).now_or_never().is_none());
+        drop(first);
+        checks.wait_to_convert(clock.as_ref(), &mut second).await.unwrap();
+        assert_eq!(checks.downconvert(&mut second, &stored, how).await.unwrap().unwrap().next, 1);
     }
 
     #[tokio::test]

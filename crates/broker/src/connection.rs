@@ -4,7 +4,7 @@
 //! answered in order; any other request starts when all earlier ones are answered, and nothing starts beside it. *Starting* a
 //! produce means that its batches have their offsets and are on the way to the WAL, so what a client sent first is stored first.
 //! While requests run, one more frame is read ahead, which also notices when the peer goes away; behind another request than a produce no
-//! more than its first piece, as that request may wait for long.
+//! more than its first piece, as that request may wait for long. What runs is answered then, but for fetches of old consumers.
 //!
 //! Guarantees: answers leave in request order; an idle connection holds no buffer and no timer; what runs is bounded. Malformed
 //! input closes this connection with one log line and harms no other. What a request means is left to `dispatch`.
@@ -112,6 +112,8 @@ struct Requests {
     running_bytes: VecDeque<usize>,
     /// All that starts and runs are produce requests.
     only_produces: bool,
+    /// What runs is of no use without the peer.
+    ends_with_peer: bool,
 }
 
 /// What happened next.
@@ -141,6 +143,7 @@ impl Requests {
             running: FuturesOrdered::new(),
             running_bytes: VecDeque::new(),
             only_produces: true,
+            ends_with_peer: false,
         }
     }
 
@@ -158,6 +161,7 @@ impl Requests {
                 Step::Answered(answer) => self.answer(socket, answer).await,
                 Step::Started(running) => running.map(|it| self.running.push_back(it)).map_err(Ended::from),
                 Step::Frame(Ok(frame)) => self.accept(frame),
+                Step::Frame(Err(FrameError::Closed)) if self.ends_with_peer && !self.is_idle() => Err(Ended::Quietly),
                 // A peer that only closed its sending half still gets its answers.
                 Step::Frame(Err(FrameError::Closed)) => self.drain(),
                 Step::Frame(Err(error)) => Err(error.into()),
@@ -222,6 +226,7 @@ impl Requests {
         }
         if let Some(request) = self.next.take() {
             self.only_produces = request.is_produce();
+            self.ends_with_peer = request.ends_with_peer();
             self.running_bytes.push_back(request.frame_bytes());
             self.starting = Some(dispatch::start(self.broker.clone(), request));
         }

@@ -73,6 +73,12 @@ impl Request {
         self.frame.header.key == ApiKey::Produce
     }
 
+    /// Whether it is dropped when its peer sends no more: what old consumers ask for may be much work, and none of them closes a half of
+    /// its connection only.
+    pub(crate) fn ends_with_peer(&self) -> bool {
+        self.frame.header.key == ApiKey::Fetch && fetch::needs_conversion(self.frame.header.version)
+    }
+
     pub(crate) fn frame_bytes(&self) -> usize {
         self.frame_bytes
     }

@@ -48,6 +48,9 @@ pub(crate) struct RequestMemory {
     /// What parked requests may keep in all.
     parked_bytes: usize,
     finisher: Arc<Semaphore>,
+    /// By write-ahead log: the turn of a request whose batch grows, and what it may take then (`growth`).
+    turns: Vec<Arc<Semaphore>>,
+    turn_bytes: usize,
     /// Frames that wait for memory.
     waiting: AtomicUsize,
     /// What a frame of each size may have in all.
@@ -109,6 +112,8 @@ impl RequestMemory {
             parked: part(parked),
             parked_bytes: parked,
             finisher: Arc::new(Semaphore::new(1)),
+            turns: (0..logs).map(|_| Arc::new(Semaphore::new(1))).collect(),
+            turn_bytes: request_bytes_max,
             waiting: AtomicUsize::new(0),
             open_bytes: [shared / 2, shared / 4 * 3, shared],
             log_waits: (0..logs).map(|_| AtomicUsize::new(0)).collect(),
@@ -138,14 +143,11 @@ impl RequestMemory {
         if held.finisher.is_some() {
             return;
         }
+        if let Some((part, permit)) = self.try_part(length, bytes) {
+            return held.add(part, permit);
+        }
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let open_to_it = 0..=part_of(length);
-        // Its own part first, so that what is open to others stays theirs.
-        for part in open_to_it.clone().rev() {
-            if let Ok(permit) = self.parts[part].clone().try_acquire_many_owned(bytes) {
-                return held.add(part, permit);
-            }
-        }
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let _waiting = Waiting(&self.waiting);
         let shared = open_to_it.rev().map(|part| Box::pin(self.parts[part].clone().acquire_many_owned(bytes)));
@@ -153,6 +155,29 @@ impl RequestMemory {
             Either::Left(((permit, behind_own, _), _)) => held.add(part_of(length) - behind_own, open(permit)),
             Either::Right((permit, _)) => held.finisher = Some(open(permit)),
         }
+    }
+
+    /// Of what a frame of this length may have, its own part first, so that what is open to others stays theirs. Never waits.
+    fn try_part(&self, length: usize, bytes: usize) -> Option<(usize, OwnedSemaphorePermit)> {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let try_one = |part: usize| self.parts[part].clone().try_acquire_many_owned(bytes).ok().map(|it| (part, it));
+        (0..=part_of(length)).rev().find_map(try_one)
+    }
+
+    /// The same for bytes that are in no frame.
+    pub(crate) fn try_share(&self, length: usize, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        self.try_part(length, bytes).map(|(_, permit)| permit)
+    }
+
+    /// Waits for the turn of a request whose batch for this log grows: one at a time, each up to [`RequestMemory::turn_bytes`]. None: there
+    /// is no such log.
+    pub(crate) async fn turn(&self, log: usize) -> Option<OwnedSemaphorePermit> {
+        Some(open(self.turns.get(log)?.clone().acquire_owned().await))
+    }
+
+    /// As great as a frame.
+    pub(crate) fn turn_bytes(&self) -> usize {
+        self.turn_bytes
     }
 }
 

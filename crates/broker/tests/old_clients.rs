@@ -7,6 +7,7 @@ mod support;
 use base::Crc32;
 use broker::BrokerOptions;
 use bytes::{Buf, BufMut, Bytes};
+use futures::FutureExt;
 use protocol::error_code::ErrorCode;
 use protocol::messages::fetch_request::FetchRequest;
 use protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
@@ -14,6 +15,7 @@ use protocol::messages::produce_response::PartitionProduceResponse;
 use protocol::record_batch::{BatchBuilder, Compression, NewRecord, batches};
 use std::time::Duration;
 use support::{Client, batch, fetch_request, produce_request, start};
+use tokio::io::AsyncReadExt;
 
 /// Kafka's own sets: see `MakeMessages.java` beside it.
 const KAFKAS: &str = include_str!("../../protocol/testdata/messages_of_old.txt");
@@ -232,6 +234,106 @@ async fn an_old_fetch_waits_for_what_comes() {
     assert!(running.world.clock.now().since(began) < Duration::from_secs(10));
     let partition = response.responses[0].partitions[0].clone();
     assert_eq!((partition.high_watermark, listed(partition.records.unwrap().to_bytes()).len()), (4, 4));
+    running.broker.stop().await;
+}
+
+/// Little as it is stored, and so many zeros.
+fn bomb(bytes: usize) -> Bytes {
+    let value = vec![0; bytes];
+    let record = NewRecord { value: Some(&value), ..NewRecord::default() };
+    BatchBuilder::new().compression(Compression::Gzip).record(&record).build(0).unwrap().bytes().clone()
+}
+
+/// The last offset of a set, by its wrappers.
+fn last_offset(mut set: Bytes) -> i64 {
+    let mut last = -1;
+    while !set.is_empty() {
+        last = set.get_i64();
+        let size = usize::try_from(set.get_i32()).unwrap();
+        set.advance(size);
+    }
+    last
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_fetch_waits_for_bytes_as_they_are_stored() {
+    let running = start(BrokerOptions::default()).await;
+    let mut client = running.client().await;
+    assert_eq!(client.create("t", 1, &[]).await, 0);
+    let name = "n".repeat(5000);
+    let record = NewRecord { value: Some(b"v"), headers: &[(&name, None)], ..NewRecord::default() };
+    let stored = BatchBuilder::new().record(&record).build(0).unwrap().bytes().clone();
+    assert_eq!(client.produce("t", stored).await.error_code, 0);
+    let began = running.world.clock.now();
+    let request = FetchRequest { min_bytes: 4000, ..fetch_request("t", 0, 30_000) };
+    let (code, set) = fetched(&mut client, 2, &request).await;
+    assert_eq!((code, listed(set).len()), (0, 1));
+    let took = running.world.clock.now().since(began);
+    assert!(took < Duration::from_secs(15), "{took:?}: it has waited for what headers are no part of");
+    running.broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_consumer_passes_records_that_decompress_to_very_much_a_part_at_a_time() {
+    let running = start(BrokerOptions::default()).await;
+    let mut client = running.client().await;
+    assert_eq!(client.create("t", 1, &[]).await, 0);
+    let stored = bomb(8 << 20);
+    for _ in 0..6 {
+        assert_eq!(client.produce("t", stored.clone()).await.error_code, 0);
+    }
+    let (mut next, mut answers) = (0, 0);
+    while next < 6 {
+        let (code, set) = fetched(&mut client, 2, &fetch_request("t", next, 1000)).await;
+        assert!(code == 0 && last_offset(set.clone()) >= next, "{code}, {} bytes from {next} on", set.len());
+        next = last_offset(set) + 1;
+        answers += 1;
+    }
+    assert!(answers > 1, "all that there was came at once");
+    running.broker.stop().await;
+}
+
+/// Old consumers that wait for their turn hold nothing that others need.
+#[tokio::test(flavor = "multi_thread")]
+async fn new_consumers_are_served_beside_many_old_ones() {
+    let running = start(BrokerOptions { answers_bytes_max: 4 << 20, ..BrokerOptions::default() }).await;
+    let mut client = running.client().await;
+    assert_eq!(client.create("t", 1, &[]).await, 0);
+    assert_eq!(client.create("other", 1, &[]).await, 0);
+    assert_eq!(client.produce("t", bomb(48 << 20)).await.error_code, 0);
+    assert_eq!(client.produce("other", batch(&[(7, "v")])).await.error_code, 0);
+    let mut consumers = Vec::new();
+    for _ in 0..10 {
+        let mut consumer = running.client().await;
+        consumer.send(2, &fetch_request("t", 0, 1000)).await;
+        consumers.push(consumer);
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let (code, records) = fetched(&mut client, 12, &fetch_request("other", 0, 1000)).await;
+    assert!(code == 0 && !records.is_empty());
+    let mut sockets = consumers.iter_mut().map(|it| &mut it.socket);
+    let early = sockets.by_ref().filter_map(|socket| socket.read_u8().now_or_never()).count();
+    assert!(early < 7, "{early} old consumers were served first");
+    running.broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_old_consumer_asked_for_is_dropped_when_it_has_gone() {
+    let running = start(BrokerOptions::default()).await;
+    let mut client = running.client().await;
+    assert_eq!(client.create("t", 1, &[]).await, 0);
+    let mut gone = running.client().await;
+    gone.send(2, &fetch_request("t", 0, 100_000)).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(running.broker.connections(), 2);
+    drop(gone);
+    for _ in 0..200 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        if running.broker.connections() == 1 {
+            break;
+        }
+    }
+    assert_eq!(running.broker.connections(), 1);
     running.broker.stop().await;
 }
 

@@ -18,6 +18,7 @@ use crate::appending::{self, Patience, confirm};
 use crate::batch_check::{self, CheckedBatch, Checking, DECOMPRESSED_BYTES_MAX};
 use crate::checks::{Steps, Work};
 use crate::error::Failure;
+use crate::growth::Growth;
 use crate::partition::{Appended, Partition};
 use crate::topic_settings::TopicSettings;
 use crate::topics;
@@ -112,7 +113,8 @@ pub(crate) async fn start(
         clock: broker.clock.as_ref(),
         checks: &broker.checks,
         version,
-        work: Work::of(frame_bytes, DECOMPRESSED_BYTES_MAX, deadline),
+        work: Work::of(frame_bytes, DECOMPRESSED_BYTES_MAX, deadline).keeping_places(),
+        growth: Growth::new(&broker.frames.memory, frame_bytes),
         told_left: batch_check::REFUSED_RECORDS_TOLD_MAX,
     };
     let mut outcome = Outcome::default();
@@ -283,6 +285,7 @@ async fn check_partition(
     }
     let id = topics::stream_of(found, data.index)?;
     let partition = broker.partitions.owned(id).ok_or(Failure::NotLeader)?;
+    checking.growth.begin(partition.log_index());
     let settings = TopicSettings::of(&found.configs, &broker.live.at(&check.image));
     let records = data.records.unwrap_or_default();
     let batch = batch_check::check(checking, &records, &settings, broker.clock.wall()).await?;

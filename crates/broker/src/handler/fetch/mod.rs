@@ -1,7 +1,7 @@
 //! Fetch: read each partition up to the bounds, park while there is too little, answer. Third stop of the fetch walk.
 //!
 //! `fetch_session` says which partitions a request means and which of them its answer needs; `read` reads them, and `convert` what clients
-//! from before Kafka 0.11 ask for. The answer waits
+//! from before Kafka 0.11 ask for, once there is enough. The answer waits
 //! until it has `min_bytes`, an error that reading met, or its time is up. A partition that is not there delays and hastens nothing
 //! unless it is all that is asked for, as in Kafka: a client that goes on asking for it must not be answered at once each time.
 //!
@@ -16,6 +16,7 @@ mod forgotten;
 mod read;
 
 pub(crate) use self::committed::last_stable;
+pub(crate) use self::convert::is_needed as needs_conversion;
 
 use self::read::{Progress, read_all};
 use crate::Shared;
@@ -93,6 +94,7 @@ pub(crate) async fn handle(
     let everything: Vec<usize> = (0..slots.len()).collect();
     read_all(broker, &mut slots, &everything, &mut progress).await;
     park(broker, &mut slots, &mut progress, now.plus(wait)).await;
+    convert::all(broker, &mut slots, &mut progress).await;
     let mut answers: Vec<(Asked, PartitionData)> =
         slots.into_iter().map(|slot| describe_partition(slot, isolation_level, version)).collect();
     let random = || broker.clock.random();

@@ -7,7 +7,7 @@
 //! aside, so those beside it can't exceed it together. What memory answers at once is never waited for: only reads that wait run
 //! beside each other, [`READS_TOGETHER_MAX`] at most.
 //!
-//! Memory: record data is shared with the caches, never copied but where it is converted, and counted in the broker's answer memory until it is written. A
+//! Memory: record data is shared with the caches, never copied but where it is then converted (`convert`), and counted in the broker's answer memory until it is written. A
 //! fetch waits for that memory only while it holds none, so fetches never wait for one another in a circle. What was read of a
 //! partition stays until it has been read anew, so a fetch that finds no memory for that can answer with what it has.
 
@@ -35,7 +35,7 @@ const READS_TOGETHER_MAX: usize = 16;
 const READ_WAIT_MAX: Duration = Duration::from_secs(20);
 
 /// and where other partitions have records for the client already, they are kept from it no longer than this.
-const OTHERS_WAIT_MAX: Duration = Duration::from_secs(5);
+pub(super) const OTHERS_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// The bounds of one fetch and what it has used of them.
 pub(super) struct Progress {
@@ -47,16 +47,18 @@ pub(super) struct Progress {
     pub(super) memory: Option<OwnedSemaphorePermit>,
     /// Something was not read for want of memory.
     pub(super) is_short: bool,
-    bytes_max: usize,
-    read_deadline: Micros,
+    pub(super) bytes_max: usize,
+    pub(super) read_deadline: Micros,
     others_deadline: Micros,
     /// What reads that wait may bring, and the memory that they may need for it.
     reserved: usize,
     reserved_memory: usize,
     /// A partition whose first batch did not fit while something else was read.
     too_large: Option<usize>,
-    /// What records are converted to; none: they are sent as they are.
-    format: Option<OldFormat>,
+    /// What records are converted to once they have been read; none: they are sent as they are.
+    pub(super) format: Option<OldFormat>,
+    /// What a read reserves for each byte.
+    pub(super) copies: usize,
     /// Whether the client is to see decided records only.
     is_committed: bool,
 }
@@ -89,7 +91,9 @@ impl Progress {
         wait: Duration,
     ) -> Progress {
         let bytes_max = usize::try_from(request.max_bytes).unwrap_or(0).min(broker.options.fetch_bytes_max);
-        let bytes_max = bytes_max.min(broker.answer_memory.share());
+        let format = convert::format(version);
+        let share = broker.answer_memory.share();
+        let bytes_max = bytes_max.min(if format.is_some() { share / convert::COPIES } else { share });
         Progress {
             bytes_min: usize::try_from(request.min_bytes).unwrap_or(0).min(bytes_max),
             bytes: 0,
@@ -102,7 +106,8 @@ impl Progress {
             reserved: 0,
             reserved_memory: 0,
             too_large: None,
-            format: convert::format(version),
+            format,
+            copies: 1,
             is_committed: request.isolation_level == READ_COMMITTED,
         }
     }
@@ -131,13 +136,13 @@ impl Progress {
         }
     }
 
-    fn refuse(&mut self, slot: &mut Slot, failure: Failure) {
+    pub(super) fn refuse(&mut self, slot: &mut Slot, failure: Failure) {
         self.forget(slot);
         slot.found = Err(failure);
     }
 
     /// Gives up what was read of a partition.
-    fn forget(&mut self, slot: &mut Slot) {
+    pub(super) fn forget(&mut self, slot: &mut Slot) {
         self.bytes -= std::mem::take(&mut slot.records).len();
         self.readable -= std::mem::take(&mut slot.readable);
         slot.aborted.clear();
@@ -204,20 +209,13 @@ fn begin<'a>(
 ) -> Waiting<'a> {
     let from = Offset::from_kafka(offset).unwrap_or_default();
     let deadline = progress.read_deadline;
-    let of_all = move |batches| Part { batches, end: seen, aborted: Vec::new() };
-    match progress.format {
-        None if progress.is_committed => {
-            Box::pin(async move { (read, committed::read(broker, &partition, (from, read.bytes_max), deadline).await) })
-        }
-        None => {
-            Box::pin(
-                async move { (read, partition.read(from, read.bytes_max).await.map(of_all).map_err(Failure::from)) },
-            )
-        }
-        Some(format) => Box::pin(async move {
-            (read, convert::read(broker, &partition, (from, read.bytes_max), format, deadline).await.map(of_all))
-        }),
+    if progress.is_committed {
+        return Box::pin(
+            async move { (read, committed::read(broker, &partition, (from, read.bytes_max), deadline).await) },
+        );
     }
+    let of_all = move |batches| Part { batches, end: seen, aborted: Vec::new() };
+    Box::pin(async move { (read, partition.read(from, read.bytes_max).await.map(of_all).map_err(Failure::from)) })
 }
 
 /// Checks a partition without reading it, and says how much of it may be read.
@@ -249,8 +247,7 @@ async fn next(broker: &Shared, slot: &mut Slot, index: usize, is_alone: bool, pr
     }
     // What was written before the bound was lowered is read as well.
     let batch_bytes_max = broker.options.batch_bytes_max.max(broker.live().batch_bytes_max).max(slot.batch_bytes_max);
-    let copies = if progress.format.is_some() { convert::COPIES } else { 1 };
-    let memory = bytes_max.max(batch_bytes_max).saturating_mul(copies);
+    let memory = bytes_max.max(batch_bytes_max).saturating_mul(progress.copies);
     if !take_memory(broker, progress, memory).await {
         if !is_alone {
             return Next::Later;
