@@ -15,9 +15,7 @@ mod places;
 mod verify;
 
 pub(crate) use peers::Peers;
-#[allow(unused_imports, reason = "for produce, which asks where it takes transactional batches")]
-pub(crate) use verify::verify;
-pub(crate) use verify::{added, answer_add, results};
+pub(crate) use verify::{added, answer_add, results, verify};
 
 use crate::Shared;
 use crate::coordinator::Shard;

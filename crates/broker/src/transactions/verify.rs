@@ -22,7 +22,6 @@ pub(crate) type Codes = BTreeMap<(String, i32), ErrorCode>;
 ///
 /// While the transaction before is being completed, what is to be added is tried again for as long as
 /// `add.partitions.to.txn.retry.backoff.max.ms` says.
-#[allow(dead_code, reason = "for produce, which asks where it takes transactional batches")]
 pub(crate) async fn verify(
     broker: &Shared,
     transactional_id: &str,
