@@ -336,7 +336,7 @@ async fn groups_of_both_protocols_are_listed_and_described_apart() {
     };
     client.call(3, &classic).await;
     let consumer = ("g".to_owned(), "consumer".to_owned(), "Stable".to_owned());
-    assert_eq!(listed(&mut client, &[], &["consumer"]).await, [consumer.clone()]);
+    assert_eq!(listed(&mut client, &[], &["consumer"]).await, std::slice::from_ref(&consumer));
     assert_eq!(listed(&mut client, &["reconciling"], &["consumer"]).await, []);
     assert_eq!(listed(&mut client, &["stable"], &[]).await, [consumer]);
     assert_eq!(listed(&mut client, &[], &[]).await.len(), 2);
@@ -445,8 +445,8 @@ async fn who_waits_for_room_in_the_log_is_not_taken_for_gone() {
     let (running, mut client, _) = started(with_session(session)).await;
     assert_eq!(beat(&mut client, &joins("a", &["t"])).await.0, 2);
     running.close_gate();
-    let begun = tokio::time::Instant::now();
-    while begun.elapsed() < session * 2 {
+    // Two sessions long.
+    for _ in 0..8 {
         // Nobody hears the answer before the log goes on.
         let mut other = running.client().await;
         other.send(1, &beats("a", 2)).await;
