@@ -445,7 +445,7 @@ async fn who_waits_for_room_in_the_log_is_not_taken_for_gone() {
     let (running, mut client, _) = started(with_session(session)).await;
     assert_eq!(beat(&mut client, &joins("a", &["t"])).await.0, 2);
     running.close_gate();
-    // Two sessions long.
+    // Twice as long as its session.
     for _ in 0..8 {
         // Nobody hears the answer before the log goes on.
         let mut other = running.client().await;
