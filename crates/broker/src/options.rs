@@ -40,6 +40,8 @@ pub struct BrokerOptions {
     pub answers_bytes_max: usize,
     /// Greatest record data of one fetch answer, whatever the client asks for (`fetch.max.bytes`). One batch may exceed it.
     pub fetch_bytes_max: usize,
+    /// A fetch with nothing to answer when its time is up waits so much longer where records are on their way into the log.
+    pub fetch_arriving_wait_max: Duration,
     /// Incremental fetch sessions at the most (`max.incremental.fetch.session.cache.slots`).
     pub fetch_sessions_max: usize,
     /// Greatest record batch in bytes (`message.max.bytes`), where the topic has no `max.message.bytes`.
@@ -273,6 +275,7 @@ impl Default for BrokerOptions {
             requests_bytes_max: 256 * MIB,
             answers_bytes_max: 256 * MIB,
             fetch_bytes_max: 55 * MIB,
+            fetch_arriving_wait_max: Duration::from_millis(50),
             fetch_sessions_max: 1000,
             batch_bytes_max: 1_048_588,
             decompressed_bytes_max: DECOMPRESSED_BYTES_MAX,

@@ -109,6 +109,30 @@ async fn a_session_answers_what_has_changed_in_every_version_that_has_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_would_get_nothing_waits_for_what_is_on_its_way_into_the_log() {
+    let options = BrokerOptions { fetch_arriving_wait_max: Duration::from_secs(60), ..BrokerOptions::default() };
+    let running = start(options).await;
+    let mut client = running.client().await;
+    assert_eq!(client.create("t", 1, &[]).await, 0);
+    let mut asked = fetch("t", (0, -1), &[(0, 0)]);
+    (asked.min_bytes, asked.max_wait_ms) = (1, 100);
+    assert_eq!(found(&client.call(12, &asked).await), [(0, 0, vec![])], "nothing is on its way");
+    running.close_gate();
+    let mut producer = running.client().await;
+    producer.send(9, &produce_request("t", batch(&[(1, "late")]), -1)).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    client.send(12, &asked).await;
+    let answer = tokio::time::timeout(Duration::from_millis(500), client.receive::<FetchRequest>(12));
+    assert!(answer.await.is_err(), "answered before the record was durable");
+    let mut at_once = running.client().await;
+    asked.max_wait_ms = 0;
+    assert_eq!(found(&at_once.call(12, &asked).await), [(0, 0, vec![])], "who does not wait, waits for nothing");
+    running.open_gate();
+    assert_eq!(found(&client.receive::<FetchRequest>(12).await.1), [(0, 0, vec![0])]);
+    running.broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_session_by_id_tells_a_topic_that_never_was_from_one_that_was_deleted_or_made_anew() {
     let running = start(BrokerOptions { auto_create_topics: false, ..BrokerOptions::default() }).await;
     let mut client = running.client().await;

@@ -98,27 +98,33 @@ pub struct Running {
 
 /// Starts a broker whose WAL is in the bucket, so that the gate can hold acknowledgements up.
 pub async fn start(options: BrokerOptions) -> Running {
-    start_in(&Arc::new(tempfile::tempdir().unwrap()), options, WAL_BYTES, false).await
+    start_in(&Arc::new(tempfile::tempdir().unwrap()), options, WAL_BYTES, false, false).await
 }
 
 /// Starts another broker beside the running ones of its cluster.
 pub async fn start_beside(running: &Running) -> Running {
-    start_in(&running.folder, running.options.clone(), WAL_BYTES, false).await
+    start_in(&running.folder, running.options.clone(), WAL_BYTES, false, true).await
 }
 
 /// The same with a second log, `bulk`, a ring in a file.
 pub async fn start_with_bulk(options: BrokerOptions) -> Running {
-    start_in(&Arc::new(tempfile::tempdir().unwrap()), options, WAL_BYTES, true).await
+    start_in(&Arc::new(tempfile::tempdir().unwrap()), options, WAL_BYTES, true, false).await
 }
 
 /// The same with a log of so many bytes.
 pub async fn start_with_log(options: BrokerOptions, wal_bytes: u64) -> Running {
-    start_in(&Arc::new(tempfile::tempdir().unwrap()), options, wal_bytes, false).await
+    start_in(&Arc::new(tempfile::tempdir().unwrap()), options, wal_bytes, false, false).await
 }
 
 const WAL_BYTES: u64 = 16 << 30;
 
-async fn start_in(folder: &Arc<TempDir>, options: BrokerOptions, wal_bytes: u64, bulk: bool) -> Running {
+async fn start_in(
+    folder: &Arc<TempDir>,
+    options: BrokerOptions,
+    wal_bytes: u64,
+    bulk: bool,
+    is_beside: bool,
+) -> Running {
     let world = World::system();
     let inner = FolderStore::open(world.disk.clone(), world.clock.clone(), folder.path().join("bucket")).await.unwrap();
     let gate = Arc::new(Gate {
@@ -141,11 +147,8 @@ async fn start_in(folder: &Arc<TempDir>, options: BrokerOptions, wal_bytes: u64,
         advertised: address.clone(),
         wals,
         choice: broker::wal_choice,
-        // Those that run hold the folder; who has it alone starts where all others have ended.
-        answers: {
-            let is_beside = Arc::strong_count(folder) > 1;
-            Arc::new(move |_| Box::pin(std::future::ready(is_beside)))
-        },
+        // Whoever is started beside others finds them alive.
+        answers: Arc::new(move |_| Box::pin(std::future::ready(is_beside))),
         options: Options {
             upload_age: Duration::from_millis(200),
             wal: WalOptions { object_capacity_bytes: wal_bytes, ..WalOptions::default() },
@@ -171,7 +174,7 @@ impl Running {
     /// Starts anew on the same bucket, as behind a crash.
     pub async fn start_anew(self) -> Running {
         let Running { folder, options, bulk, .. } = self;
-        start_in(&folder, options, WAL_BYTES, bulk).await
+        start_in(&folder, options, WAL_BYTES, bulk, false).await
     }
 
     pub async fn client(&self) -> Client {

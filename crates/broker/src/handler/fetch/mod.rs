@@ -185,7 +185,10 @@ fn find(broker: &Shared, image: &Image, asked: &Asked) -> Result<(Partition, usi
 
 /// Waits until there is enough, reading has met an error, time is up, or there is no memory to read what has come. Meanwhile others have
 /// what memory it does not fill; and where that is not enough for one of them, the wait is over: what there is is answered.
-async fn park(broker: &Shared, slots: &mut [Slot], progress: &mut Progress, deadline: Micros) {
+///
+/// A record is seen some milliseconds after it came, when it is durable. Who would be answered nothing waits for what has come in time:
+/// Java's consumer of the newer protocol (4.3) may send no fetch for seconds behind an answer without records.
+async fn park(broker: &Shared, slots: &mut [Slot], progress: &mut Progress, mut deadline: Micros) {
     if progress.readable >= progress.bytes_min || slots.iter().all(|slot| slot.is_absent) {
         return;
     }
@@ -194,6 +197,7 @@ async fn park(broker: &Shared, slots: &mut [Slot], progress: &mut Progress, dead
         watch(&mut waiter, index, slot);
     }
     let mut stopping = broker.stopping.subscribe();
+    let mut is_late = false;
     while progress.readable < progress.bytes_min && !progress.is_short && !slots.iter().any(Slot::is_news) {
         let left = deadline.since(broker.clock.now());
         if left.is_zero() {
@@ -210,7 +214,14 @@ async fn park(broker: &Shared, slots: &mut [Slot], progress: &mut Progress, dead
             biased;
             _ = stopping.wait_for(|stopping| *stopping) => return,
             index = waiter.next() => index,
-            () = broker.clock.sleep(left) => return,
+            () = broker.clock.sleep(left) => {
+                if is_late || progress.readable > 0 || !slots.iter().any(Slot::is_arriving) {
+                    return;
+                }
+                is_late = true;
+                deadline = deadline.plus(broker.options.fetch_arriving_wait_max);
+                continue;
+            }
             () = broker.answer_memory.becomes_short(), if progress.memory.is_some() => return,
         };
         let mut all_woken = vec![woken];
@@ -234,6 +245,11 @@ impl Slot {
     /// Whether the client must hear of it at once.
     fn is_news(&self) -> bool {
         (self.found.is_err() && !self.is_absent) || self.diverging.is_some()
+    }
+
+    /// Whether something was appended that is not durable yet.
+    fn is_arriving(&self) -> bool {
+        self.found.as_ref().is_ok_and(|partition| partition.log_end() > partition.high_watermark())
     }
 }
 
