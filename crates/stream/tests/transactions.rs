@@ -92,7 +92,7 @@ fn transactions_are_known_after_crashes_uploads_trims_and_a_clean_stop() {
             let store = start(&world, root, kind, options()).await;
             let id = create(&store, "a", 1).await[0];
             let stream = store.stream(id).unwrap();
-            assert_eq!(stream.last_stable(), None, "not before it is loaded");
+            assert_eq!(stream.last_stable(), Some(Offset(0)), "no producer has written to it");
             let ended = [part_of(7, 0, 0), part_of(8, 0, 0), ends(7, 1, Ending::Abort), part_of(7, 1, 0)];
             send_new(&stream, &ended).await;
             assert_eq!(known(&stream).await, (1, vec![(7, 0, 2)]));
