@@ -19,6 +19,8 @@ use protocol::messages::produce_request::{PartitionProduceData, ProduceRequest, 
 use protocol::messages::produce_response::PartitionProduceResponse;
 use protocol::record_batch::{BatchBuilder, NewRecord};
 use protocol::wire::Request;
+use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -163,6 +165,14 @@ async fn start_in(
     Running { world, broker, store, address, gate, options, folder: folder.clone(), bulk }
 }
 
+/// What a crash leaves of a folder: a ring in it is its start's for as long as this process lives.
+fn copy_of(folder: &Path) -> Arc<TempDir> {
+    let copy = tempfile::tempdir().unwrap();
+    let copied = Command::new("cp").arg("-a").arg(folder.join(".")).arg(copy.path()).status().unwrap();
+    assert!(copied.success());
+    Arc::new(copy)
+}
+
 impl Running {
     /// Stops cleanly, and starts anew on the same bucket.
     pub async fn restart(self) -> Running {
@@ -174,6 +184,7 @@ impl Running {
     /// Starts anew on the same bucket, as behind a crash.
     pub async fn start_anew(self) -> Running {
         let Running { folder, options, bulk, .. } = self;
+        let folder = if bulk { copy_of(folder.path()) } else { folder };
         start_in(&folder, options, WAL_BYTES, bulk, false).await
     }
 
