@@ -28,9 +28,10 @@ impl Groups {
         }
     }
 
-    /// Drops the offsets of topics that are gone: a topic made anew under the same name has other records.
+    /// Drops the offsets of topics that are gone, and what share groups keep of them: a topic made anew under the same name has other records.
     pub fn forget_topics(&mut self, is_gone: impl Fn(&str, TopicId) -> bool, fx: &mut Effects) {
         self.retain_offsets(fx, |_, topic, committed| !is_gone(topic, committed.topic));
+        self.share_forget_topics(&is_gone, fx);
     }
 
     fn retain_offsets(&mut self, fx: &mut Effects, keeps: impl Fn(&Group, &str, &Committed) -> bool) {
