@@ -12,6 +12,7 @@ use crate::group::Group;
 use crate::groups::Groups;
 use crate::pending::PendingOffsets;
 use crate::record::CoordinatorRecord;
+use crate::share::SharePlace;
 use base::planted;
 use std::ops::Bound;
 
@@ -21,6 +22,8 @@ pub struct CopyCursor {
     group: Option<String>,
     /// None: of that group's records, where it is of the newer protocol, none is copied.
     consumer: Option<Place>,
+    /// The same of a share group.
+    share: Option<SharePlace>,
     /// None: of that group no offset is copied.
     offset: Option<(String, i32)>,
 }
@@ -42,13 +45,13 @@ impl Groups {
         for (id, group) in self.groups.range::<String, _>((first, Bound::Unbounded)) {
             if begun.as_ref() != Some(id) {
                 slice.cursor.group = Some(id.clone());
-                (slice.cursor.consumer, slice.cursor.offset) = (None, None);
+                (slice.cursor.consumer, slice.cursor.share, slice.cursor.offset) = (None, None, None);
                 if let Some(stored) = &group.stored {
                     slice.push(CoordinatorRecord::stored_group(id, stored.clone()));
                 }
                 slice.pending_alone(id, group);
             }
-            if !slice.consumer(id, group) || !slice.offsets(id, group) {
+            if !slice.consumer(id, group) || !slice.share(id, group) || !slice.offsets(id, group) {
                 return false;
             }
         }
@@ -65,6 +68,19 @@ impl Slice<'_> {
                 return false;
             }
             self.cursor.consumer = Some(place);
+            self.push(record);
+        }
+        true
+    }
+
+    /// The records of a share group behind the cursor; whether there was room for all of them.
+    fn share(&mut self, id: &str, group: &Group) -> bool {
+        let begun = self.cursor.share.clone();
+        for (place, record) in group.share.iter().flat_map(|share| share.records(id, begun.as_ref())) {
+            if self.bytes_left == 0 {
+                return false;
+            }
+            self.cursor.share = Some(place);
             self.push(record);
         }
         true

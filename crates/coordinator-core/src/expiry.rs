@@ -32,13 +32,14 @@ impl Groups {
         }
     }
 
-    /// Drops the offsets of topics that are gone: a topic made anew under the same name has other records.
+    /// Drops the offsets of topics that are gone, and what share groups keep of them: a topic made anew under the same name has other records.
     pub fn forget_topics(&mut self, is_gone: impl Fn(&str, TopicId) -> bool, fx: &mut Effects) {
         for (group, topic, partition) in self.pending.gone(&is_gone) {
             self.pending.forget(&group, &topic, partition);
             fx.records.push(CoordinatorRecord::offset(&group, &topic, partition, None));
         }
         self.retain_offsets(fx, |_, _, (topic, _), committed| !is_gone(topic, committed.topic));
+        self.share_forget_topics(&is_gone, fx);
     }
 
     fn retain_offsets(&mut self, fx: &mut Effects, keeps: impl Fn(&str, &Group, (&str, i32), &Committed) -> bool) {

@@ -1,10 +1,11 @@
 //! One group as a value: its members, its generation, its committed offsets. What happens to it when is decided by the verbs:
 //! `joining`, `syncing`, `leaving`, `offsets`. A consumer group of the newer protocol is one that has nothing of its own here but
-//! its offsets, and a [`Consumer`].
+//! its offsets, and a [`Consumer`]; a share group one that has nothing here but a [`Share`].
 
 use crate::consumer::Consumer;
 use crate::effects::{GroupError, JoinedMember, Ticket};
 use crate::offsets::Committed;
+use crate::share::Share;
 use base::UnixMillis;
 use bytes::Bytes;
 use protocol::messages::consumer_protocol_subscription::ConsumerProtocolSubscription;
@@ -131,6 +132,8 @@ pub(crate) struct Group {
     pub(crate) counted: usize,
     /// Where it is of the newer protocol. It has no members of the other one then.
     pub(crate) consumer: Option<Box<Consumer>>,
+    /// Where it is a share group. Then it has nothing else.
+    pub(crate) share: Option<Box<Share>>,
 }
 
 impl Group {
@@ -143,16 +146,16 @@ impl Group {
         self.leader.as_deref() == Some(member_id)
     }
 
-    /// Whether nobody is in it.
+    /// Whether nobody is in it, so that it may give way. A share group never does: it stays until it is deleted.
     pub(crate) fn is_empty(&self) -> bool {
         let is_empty = |consumer: &Consumer| consumer.members().is_empty();
-        self.consumer.as_deref().map_or(self.state == State::Empty, is_empty)
+        self.share.is_none() && self.consumer.as_deref().map_or(self.state == State::Empty, is_empty)
     }
 
     /// Nothing of the classic protocol is left but offsets.
     pub(crate) fn forget_classic(&mut self) {
-        let Group { offsets, offset_bytes, counted, consumer, .. } = std::mem::take(self);
-        *self = Group { offsets, offset_bytes, counted, consumer, ..Group::default() };
+        let Group { offsets, offset_bytes, counted, consumer, share, .. } = std::mem::take(self);
+        *self = Group { offsets, offset_bytes, counted, consumer, share, ..Group::default() };
     }
 
     /// Whether the member may speak for itself: it is known, and nobody took over its instance id.
@@ -320,7 +323,8 @@ impl Group {
         let pending: usize = self.pending.iter().map(|id| id.len() + ENTRY_BYTES).sum();
         let stored = self.stored.as_ref().map_or(0, Bytes::len);
         let consumer = self.consumer.as_ref().map_or(0, |consumer| consumer.bytes());
-        ENTRY_BYTES + self.member_bytes() + pending + stored + self.offset_bytes + consumer
+        let share = self.share.as_ref().map_or(0, |share| share.bytes());
+        ENTRY_BYTES + self.member_bytes() + pending + stored + self.offset_bytes + consumer + share
     }
 
     pub(crate) fn put_offset(&mut self, topic: String, partition: i32, committed: Committed) {

@@ -5,6 +5,7 @@ use crate::effects::{Effects, GroupError};
 use crate::group::{Group, Protocol, State};
 use crate::pending::PendingOffsets;
 use crate::record::{Change, CoordinatorRecord, RecordError, StoredGroup, StoredMember};
+use crate::share::ShareGroupOptions;
 use crate::timers::{Timer, Timers};
 use base::{Micros, UnixMillis};
 use bytes::Bytes;
@@ -41,6 +42,8 @@ pub struct GroupOptions {
     pub offsets_retention: Duration,
     /// Of consumer groups of the newer protocol.
     pub consumer: ConsumerOptions,
+    /// Of share groups.
+    pub share: ShareGroupOptions,
 }
 
 impl Default for GroupOptions {
@@ -57,6 +60,7 @@ impl Default for GroupOptions {
             offset_metadata_bytes_max: 4096,
             offsets_retention: Duration::from_secs(7 * 24 * 3600),
             consumer: ConsumerOptions::default(),
+            share: ShareGroupOptions::default(),
         }
     }
 }
@@ -124,20 +128,22 @@ impl Groups {
             Change::Group { group: id, value: None } => {
                 let Some(group) = self.groups.get_mut(&id) else { return Ok(()) };
                 group.forget_classic();
-                if group.offsets.is_empty() && group.consumer.is_none() {
+                if group.offsets.is_empty() && group.consumer.is_none() && group.share.is_none() {
                     self.groups.remove(&id);
                 }
             }
             Change::Consumer(change) => {
-                // What is taken back makes no group.
+                // What is taken back makes no group, and is nothing to a share group of that name.
                 let id = change.group.clone();
-                if change.value.is_some() || self.groups.contains_key(&id) {
+                if change.value.is_some() || self.groups.get(&id).is_some_and(|group| group.share.is_none()) {
+                    self.groups.entry(id.clone()).or_default().share = None;
                     let is_left = self.groups.entry(id.clone()).or_default().replay_consumer(change);
                     if !is_left {
                         self.groups.remove(&id);
                     }
                 }
             }
+            Change::Share(change) => self.replay_share(change),
             Change::Other => self.holds_others = true,
         }
         Ok(())
@@ -203,6 +209,7 @@ impl Groups {
             }
         }
         self.consumer_loaded(now, times_of);
+        self.share_loaded(now);
     }
 
     /// When [`Groups::tick`] is to be called.
@@ -217,6 +224,8 @@ impl Groups {
             let Some(mut work) = self.work(&id, now, fx) else { continue };
             if work.group.consumer.is_some() {
                 self.consumer_tick(&id, &timer, now, fx);
+            } else if work.group.share.is_some() {
+                self.share_tick(&id, &timer, now, fx);
             } else {
                 match timer {
                     Timer::Join => work.join_timed_out(),

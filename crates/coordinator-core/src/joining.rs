@@ -83,6 +83,9 @@ impl Groups {
     /// A consumer group of the newer protocol gives way to a new member of this one if nobody is in it; its offsets stay.
     fn make_classic(&mut self, id: &str, is_new: bool, fx: &mut Effects) -> Result<(), GroupError> {
         let Some(group) = self.groups.get_mut(id) else { return Ok(()) };
+        if group.share.is_some() {
+            return Err(GroupError::InconsistentProtocol);
+        }
         let Some(consumer) = &group.consumer else { return Ok(()) };
         if !consumer.members().is_empty() {
             return Err(GroupError::InconsistentProtocol);

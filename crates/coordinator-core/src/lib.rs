@@ -1,6 +1,7 @@
 //! The coordinators' decisions: who is in a group, who leads it, which generation it is in, what it has committed; for consumer groups of
-//! the newer protocol, in `consumer`, who is to have which partitions, and when; and, in `transactions`, who produces under a
-//! transactional id, what its transaction has written to, how it ends.
+//! the newer protocol, in `consumer`, who is to have which partitions, and when; in `transactions`, who produces under a
+//! transactional id, what its transaction has written to, how it ends; and, in `share`, who shares which partitions, and how far each group
+//! has come with each. No request of the last is served yet.
 //!
 //! The walk of groups (that of transactions stands in `transactions`): a request goes to [`Groups`], the groups of one partition of `__consumer_offsets` → `joining`, `syncing` or `offsets` →
 //! [`Effects`]: records that make the change last, and answers to those who waited. The broker's `coordinator` appends the
@@ -24,6 +25,7 @@ mod offsets;
 mod partition;
 mod pending;
 mod record;
+mod share;
 mod syncing;
 mod timers;
 mod transactions;
@@ -47,6 +49,13 @@ pub use offsets::{CommitRequest, Committed, NewOffset, Offsets};
 pub use partition::partition_of;
 pub use pending::TransactionalCommit;
 pub use record::{CoordinatorRecord, RecordError};
+pub use share::{
+    AlterOutcome, DeletionRefused, NewStartOffset, OffsetsDeletion, OffsetsQuestion, ShareConfigError, ShareConfigs,
+    ShareDescription, ShareGroupOptions, ShareHeartbeatAnswer, ShareHeartbeatRequest, ShareMemberDescription,
+    ShareOffset, ShareState, ShareStateCursor, ShareStateEffects, ShareStateError, ShareStateKey, ShareStateOptions,
+    ShareStates, ShareSummary, StartOffsets, StateBatch, StateDeletion, StateInitialization, StateRead, StateSummary,
+    StateWrite, UNINITIALIZED_OFFSET, share_state_record_of_nothing, told_offset,
+};
 pub use syncing::SyncRequest;
 pub use transactions::{
     AddRequest, ClientVersion, EndRequest, IdPattern, InitRequest, ListFilter, Marker, MarkerOutcome,

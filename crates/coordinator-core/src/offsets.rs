@@ -132,6 +132,9 @@ impl Groups {
         let Some(mut work) = self.work(&member.group, now, fx) else {
             return if member.generation < 0 { Ok(()) } else { Err(GroupError::NotFound) };
         };
+        if work.group.share.is_some() {
+            return Err(GroupError::NotFound);
+        }
         let state = work.group.state;
         if member.generation < 0 && state == State::Empty {
             return Ok(());
@@ -171,7 +174,7 @@ impl Groups {
             return Err(GroupError::InvalidGroupId);
         }
         let id = group;
-        let group = self.groups.get_mut(id).ok_or(GroupError::NotFound)?;
+        let group = self.groups.get_mut(id).filter(|group| group.share.is_none()).ok_or(GroupError::NotFound)?;
         if group.consumer.is_none() && group.state != State::Empty && !group.is_consumers() {
             return Err(GroupError::NotEmpty);
         }
@@ -191,13 +194,14 @@ impl Groups {
         Ok(outcomes)
     }
 
-    /// Deletes a group without members, and all that it committed.
+    /// Deletes a group without members, and all that it committed. Of a share group it is the second half, after
+    /// [`Groups::begin_deleting_share_group`]: as long as there is something at the share coordinator it is not empty.
     ///
     /// # Errors
     /// It is not deleted, and why.
     pub fn delete_group(&mut self, id: &str, fx: &mut Effects) -> Result<(), GroupError> {
         let group = self.find(id)?;
-        if !group.is_empty() {
+        if !group.share.as_ref().map_or(group.is_empty(), |share| share.may_be_deleted()) {
             return Err(GroupError::NotEmpty);
         }
         let mut offsets = self.pending.of_group(id);
@@ -232,6 +236,9 @@ impl Group {
     /// The records that take it back, but for its offsets.
     pub(crate) fn tombstones(&self, id: &str) -> Vec<CoordinatorRecord> {
         let classic = || vec![CoordinatorRecord::group(id, None)];
+        if let Some(share) = &self.share {
+            return share.tombstones(id);
+        }
         self.consumer.as_ref().map_or_else(classic, |consumer| consumer.tombstones(id))
     }
 

@@ -239,7 +239,9 @@ impl Groups {
                 self.pending.put(producer, (group, topic, partition), committed);
                 Ok(())
             }
-            Change::Offset { .. } | Change::Group { .. } | Change::Consumer(_) | Change::Other => self.replay(record),
+            Change::Offset { .. } | Change::Group { .. } | Change::Consumer(_) | Change::Share(_) | Change::Other => {
+                self.replay(record)
+            }
         }
     }
 

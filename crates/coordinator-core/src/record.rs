@@ -1,11 +1,12 @@
 //! The records of `__consumer_offsets`, in Kafka's own format: what a group and its offsets are rebuilt from.
 //!
 //! A key begins with the number of its kind: 0 and 1 are a committed offset, 2 is a group; 3 to 8 and 16 are consumer groups of the newer
-//! protocol, see `crate::consumer`; others belong to other protocols. A value begins with its version. A record without a value takes back what its key names. Old versions are read, Kafka 4.3's are written.
+//! protocol, see `crate::consumer`, 10 to 15 share groups, see `crate::share`; others belong to other protocols. A value begins with its version. A record without a value takes back what its key names. Old versions are read, Kafka 4.3's are written.
 
 use crate::consumer::ConsumerChange;
 use crate::group::Member;
 use crate::offsets::Committed;
+use crate::share::ShareChange;
 use base::UnixMillis;
 use bytes::Bytes;
 use protocol::wire::{DecodeError, Decoder, Encoder, Uuid, Wire};
@@ -59,6 +60,7 @@ pub(crate) enum Change {
         value: Option<StoredGroup>,
     },
     Consumer(ConsumerChange),
+    Share(ShareChange),
     /// Of a protocol that is not known.
     Other,
 }
@@ -145,6 +147,7 @@ impl CoordinatorRecord {
                 let value = self.value.clone().map(read_group).transpose()?;
                 Ok(Change::Group { group, value })
             }
+            10..=15 => Ok(crate::share::read(kind, key, self.value.as_ref())?.map_or(Change::Other, Change::Share)),
             _ => Ok(crate::consumer::read(kind, key, self.value.as_ref())?.map_or(Change::Other, Change::Consumer)),
         }
     }

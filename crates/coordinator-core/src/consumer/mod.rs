@@ -46,11 +46,11 @@ pub(crate) use copy::Place;
 pub(crate) use pattern::compile;
 pub(crate) use record::{ConsumerChange, read};
 pub(crate) use state::Consumer;
+pub(crate) use topics::{hash_of_group, hash_of_topic};
 
 #[cfg(test)]
 pub(crate) use {
     assign::{Members, Wish, assign},
     record::{Key, Value},
     state::{Current, Held, Metadata, Resolved},
-    topics::{hash_of_group, hash_of_topic},
 };
