@@ -11,18 +11,19 @@ use crate::frame::Frame;
 use crate::handler::{
     alter_configs, alter_partition_reassignments, api_versions, create_partitions, create_topics, delete_groups,
     delete_records, delete_topics, describe_cluster, describe_configs, describe_groups, describe_log_dirs,
-    describe_quorum, describe_topic_partitions, elect_leaders, fetch, find_coordinator, heartbeat, init_producer_id,
-    join_group, leave_group, list_config_resources, list_groups, list_offsets, list_partition_reassignments, metadata,
-    offset_commit, offset_delete, offset_fetch, offset_for_leader_epoch, produce, sync_group, update_features,
+    describe_quorum, describe_topic_partitions, elect_leaders, fetch, find_coordinator, get_telemetry_subscriptions,
+    heartbeat, init_producer_id, join_group, leave_group, list_config_resources, list_groups, list_offsets,
+    list_partition_reassignments, metadata, offset_commit, offset_delete, offset_fetch, offset_for_leader_epoch,
+    produce, push_telemetry, sync_group, update_features,
 };
 use crate::hello::START_CLIENT_ID;
 use crate::memory::{self, FrameMemory, SMALL_ANSWER_BYTES_MAX};
+use crate::peer::Peer;
 use futures::future::BoxFuture;
 use protocol::api;
 use protocol::api_key::ApiKey;
 use protocol::frame::{self, RequestFrame, RequestHeader};
 use protocol::wire::{DecodeError, EncodeError, Message, Rope};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -42,7 +43,7 @@ pub(crate) struct Request {
     frame: RequestFrame,
     frame_bytes: usize,
     memory: FrameMemory,
-    peer: SocketAddr,
+    peer: Arc<Peer>,
 }
 
 /// Why a connection must be closed.
@@ -77,7 +78,7 @@ impl Request {
 }
 
 /// Reads a frame's header and checks that the request is served.
-pub(crate) fn parse(frame: Frame, peer: SocketAddr) -> Result<Request, Unserved> {
+pub(crate) fn parse(frame: Frame, peer: Arc<Peer>) -> Result<Request, Unserved> {
     let frame_bytes = frame.bytes.len();
     let request = RequestFrame::decode(frame.bytes)?;
     let RequestHeader { key, version, .. } = request.header;
@@ -174,7 +175,7 @@ async fn handle(broker: &Shared, request: Request) -> Result<Answer, Unserved> {
         ApiKey::Metadata => reply.encode_held(metadata::handle(broker, reply.body(frame)?, version).await, &mut held),
         ApiKey::FindCoordinator => reply.encode(&find_coordinator::handle(broker, reply.body(frame)?, version).await),
         ApiKey::JoinGroup => {
-            let client = (frame.header.client_id.clone(), peer);
+            let client = (frame.header.client_id.clone(), peer.address);
             let memory = std::mem::take(&mut held.frame);
             reply.encode(&join_group::handle(broker, reply.body(frame)?, version, client, memory).await)
         }
@@ -216,22 +217,28 @@ async fn handle(broker: &Shared, request: Request) -> Result<Answer, Unserved> {
         ApiKey::InitProducerId => reply.encode(&init_producer_id::handle(broker, reply.body(frame)?).await),
         ApiKey::ApiVersions if frame.header.client_id.as_deref() == Some(START_CLIENT_ID) => {
             broker.said_hello.notify_one();
-            reply.encode(&api_versions::handle(broker, &reply.body(frame)?, version))
+            reply.encode(&api_versions::handle(broker, &reply.body(frame)?, version, &peer))
         }
         ApiKey::ApiVersions if api::served(ApiKey::ApiVersions).is_some_and(|api| api.serves(version)) => {
-            reply.encode(&api_versions::handle(broker, &reply.body(frame)?, version))
+            reply.encode(&api_versions::handle(broker, &reply.body(frame)?, version, &peer))
         }
         ApiKey::ApiVersions => {
             reply.version = 0;
             reply.encode(&api_versions::unserved_version())
         }
-        _ => administer(broker, &reply, frame, &mut held).await,
+        _ => administer(broker, &reply, frame, &peer, &mut held).await,
     };
     Ok(Answer::new(rope?.into_pieces(), held))
 }
 
-/// Its second part: what administrators ask of the cluster as a whole.
-async fn administer(broker: &Shared, reply: &Reply, frame: RequestFrame, held: &mut Held) -> Result<Rope, Unserved> {
+/// Its second part: what administrators ask of the cluster as a whole, and what clients tell of themselves.
+async fn administer(
+    broker: &Shared,
+    reply: &Reply,
+    frame: RequestFrame,
+    peer: &Peer,
+    held: &mut Held,
+) -> Result<Rope, Unserved> {
     let version = reply.version;
     match reply.key {
         ApiKey::ListConfigResources => {
@@ -244,6 +251,16 @@ async fn administer(broker: &Shared, reply: &Reply, frame: RequestFrame, held: &
             reply.encode_held(alter_partition_reassignments::handle(broker, reply.body(frame)?).await, held)
         }
         ApiKey::ListPartitionReassignments => reply.encode(&list_partition_reassignments::handle(&reply.body(frame)?)),
+        ApiKey::GetTelemetrySubscriptions => {
+            let client_id = frame.header.client_id.clone();
+            let request = reply.body(frame)?;
+            reply.encode(&get_telemetry_subscriptions::handle(broker, &request, client_id.as_deref(), peer))
+        }
+        ApiKey::PushTelemetry => {
+            let client_id = frame.header.client_id.clone();
+            let request = reply.body(frame)?;
+            reply.encode(&push_telemetry::handle(broker, request, client_id.as_deref(), peer).await)
+        }
         other => Err(Unserved::Api(other)),
     }
 }

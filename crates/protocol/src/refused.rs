@@ -16,7 +16,7 @@ pub enum Reason {
 }
 
 /// The APIs that are not served, sorted by key. Who serves one takes it out.
-pub static REFUSED: [(ApiKey, Reason); 57] = [
+pub static REFUSED: [(ApiKey, Reason); 55] = [
     (ApiKey::SaslHandshake, Reason::NotYet),
     (ApiKey::AddPartitionsToTxn, Reason::NotYet),
     (ApiKey::AddOffsetsToTxn, Reason::NotYet),
@@ -52,8 +52,6 @@ pub static REFUSED: [(ApiKey, Reason); 57] = [
     (ApiKey::ConsumerGroupHeartbeat, Reason::NotYet),
     (ApiKey::ConsumerGroupDescribe, Reason::NotYet),
     (ApiKey::ControllerRegistration, Reason::Private),
-    (ApiKey::GetTelemetrySubscriptions, Reason::NotYet),
-    (ApiKey::PushTelemetry, Reason::NotYet),
     (ApiKey::AssignReplicasToDirs, Reason::Private),
     (ApiKey::ShareGroupHeartbeat, Reason::NotYet),
     (ApiKey::ShareGroupDescribe, Reason::NotYet),

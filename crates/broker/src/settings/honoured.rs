@@ -269,6 +269,11 @@ static HONOURED: &[Honoured] = &[
         |text, to| number(text, 1, INT_MAX).map(|it| to.request_bytes_max = it),
         |of| of.request_bytes_max.to_string(),
     ),
+    line(
+        "telemetry.max.bytes",
+        |text, to| number(text, 1, INT_MAX).map(|it| to.telemetry_bytes_max = it),
+        |of| of.telemetry_bytes_max.to_string(),
+    ),
 ];
 
 /// Puts every given setting where it acts, and remembers what was given. A line is logged for each that has no effect.
