@@ -14,6 +14,7 @@ use crate::answer::Answer;
 use crate::answer_writer::{AnswerWriter, WriteError};
 use crate::dispatch::{self, Running, Unserved};
 use crate::frame::{Frame, FrameError, FrameReader};
+use crate::peer::Peer;
 use base::Micros;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -97,7 +98,7 @@ pub(crate) async fn serve(
 /// The requests of one connection that are read, starting or running.
 struct Requests {
     broker: Arc<Shared>,
-    peer: SocketAddr,
+    peer: Arc<Peer>,
     activity: Arc<Activity>,
     stopping: watch::Receiver<bool>,
     reader: FrameReader,
@@ -133,7 +134,7 @@ impl Requests {
     ) -> Requests {
         Requests {
             broker,
-            peer,
+            peer: Arc::new(Peer::new(peer)),
             activity,
             stopping,
             reader: FrameReader::default(),
@@ -208,7 +209,7 @@ impl Requests {
 
     fn accept(&mut self, frame: Frame) -> Result<(), Ended> {
         self.activity.set_busy();
-        self.next = Some(dispatch::parse(frame, self.peer)?);
+        self.next = Some(dispatch::parse(frame, self.peer.clone())?);
         Ok(())
     }
 

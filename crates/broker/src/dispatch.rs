@@ -13,18 +13,19 @@ use crate::handler::{
     consumer_group_describe, consumer_group_heartbeat, create_partitions, create_topics, delete_groups, delete_records,
     delete_topics, describe_cluster, describe_configs, describe_groups, describe_log_dirs, describe_producers,
     describe_quorum, describe_topic_partitions, describe_transactions, elect_leaders, end_txn, fetch, find_coordinator,
-    heartbeat, init_producer_id, join_group, leave_group, list_config_resources, list_groups, list_offsets,
-    list_partition_reassignments, list_transactions, metadata, offset_commit, offset_delete, offset_fetch,
-    offset_for_leader_epoch, produce, sync_group, txn_offset_commit, update_features, write_txn_markers,
+    get_telemetry_subscriptions, heartbeat, init_producer_id, join_group, leave_group, list_config_resources,
+    list_groups, list_offsets, list_partition_reassignments, list_transactions, metadata, offset_commit, offset_delete,
+    offset_fetch, offset_for_leader_epoch, produce, push_telemetry, sync_group, txn_offset_commit, update_features,
+    write_txn_markers,
 };
 use crate::hello::START_CLIENT_ID;
 use crate::memory::{self, FrameMemory, SMALL_ANSWER_BYTES_MAX};
+use crate::peer::Peer;
 use futures::future::BoxFuture;
 use protocol::api;
 use protocol::api_key::ApiKey;
 use protocol::frame::{self, RequestFrame, RequestHeader};
 use protocol::wire::{DecodeError, EncodeError, Message, Rope};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -44,7 +45,7 @@ pub(crate) struct Request {
     frame: RequestFrame,
     frame_bytes: usize,
     memory: FrameMemory,
-    peer: SocketAddr,
+    peer: Arc<Peer>,
 }
 
 /// Why a connection must be closed.
@@ -85,7 +86,7 @@ impl Request {
 }
 
 /// Reads a frame's header and checks that the request is served.
-pub(crate) fn parse(frame: Frame, peer: SocketAddr) -> Result<Request, Unserved> {
+pub(crate) fn parse(frame: Frame, peer: Arc<Peer>) -> Result<Request, Unserved> {
     let frame_bytes = frame.bytes.len();
     let request = RequestFrame::decode(frame.bytes)?;
     let RequestHeader { key, version, .. } = request.header;
@@ -202,16 +203,16 @@ async fn handle(broker: &Shared, request: Request) -> Result<Answer, Unserved> {
         }
         ApiKey::ApiVersions if frame.header.client_id.as_deref() == Some(START_CLIENT_ID) => {
             broker.said_hello.notify_one();
-            reply.encode(&api_versions::handle(broker, &reply.body(frame)?, version))
+            reply.encode(&api_versions::handle(broker, &reply.body(frame)?, version, &peer))
         }
         ApiKey::ApiVersions if api::served(ApiKey::ApiVersions).is_some_and(|api| api.serves(version)) => {
-            reply.encode(&api_versions::handle(broker, &reply.body(frame)?, version))
+            reply.encode(&api_versions::handle(broker, &reply.body(frame)?, version, &peer))
         }
         ApiKey::ApiVersions => {
             reply.version = 0;
             reply.encode(&api_versions::unserved_version())
         }
-        _ => of_groups(broker, &reply, frame, (peer, &mut held)).await,
+        _ => of_groups(broker, &reply, frame, (&peer, &mut held)).await,
     };
     Ok(Answer::new(rope?.into_pieces(), held))
 }
@@ -221,12 +222,12 @@ async fn of_groups(
     broker: &Shared,
     reply: &Reply,
     frame: RequestFrame,
-    (peer, held): (SocketAddr, &mut Held),
+    (peer, held): (&Peer, &mut Held),
 ) -> Result<Rope, Unserved> {
     let version = reply.version;
     match reply.key {
         ApiKey::JoinGroup => {
-            let client = (frame.header.client_id.clone(), peer);
+            let client = (frame.header.client_id.clone(), peer.address);
             let memory = std::mem::take(&mut held.frame);
             reply.encode(&join_group::handle(broker, reply.body(frame)?, version, client, memory).await)
         }
@@ -244,14 +245,14 @@ async fn of_groups(
         }
         ApiKey::ListGroups => reply.encode_held(list_groups::handle(broker, reply.body(frame)?).await, held),
         ApiKey::ConsumerGroupHeartbeat => {
-            let client = (frame.header.client_id.clone(), peer);
+            let client = (frame.header.client_id.clone(), peer.address);
             reply.encode_held(consumer_group_heartbeat::handle(broker, reply.body(frame)?, version, client).await, held)
         }
         ApiKey::ConsumerGroupDescribe => {
             reply.encode_held(consumer_group_describe::handle(broker, reply.body(frame)?).await, held)
         }
         ApiKey::DeleteGroups => reply.encode(&delete_groups::handle(broker, reply.body(frame)?).await),
-        _ => of_transactions(broker, reply, frame, held).await,
+        _ => of_transactions(broker, reply, frame, (peer, held)).await,
     }
 }
 
@@ -260,7 +261,7 @@ async fn of_transactions(
     broker: &Shared,
     reply: &Reply,
     frame: RequestFrame,
-    held: &mut Held,
+    (peer, held): (&Peer, &mut Held),
 ) -> Result<Rope, Unserved> {
     let version = reply.version;
     match reply.key {
@@ -279,15 +280,16 @@ async fn of_transactions(
         ApiKey::ListTransactions => {
             reply.encode_held(list_transactions::handle(broker, reply.body(frame)?).await, held)
         }
-        _ => of_the_cluster(broker, reply, frame, held).await,
+        _ => of_the_cluster(broker, reply, frame, peer, held).await,
     }
 }
 
-/// What administrators ask of the cluster as a whole.
+/// What administrators ask of the cluster as a whole, and what clients tell of themselves.
 async fn of_the_cluster(
     broker: &Shared,
     reply: &Reply,
     frame: RequestFrame,
+    peer: &Peer,
     held: &mut Held,
 ) -> Result<Rope, Unserved> {
     let version = reply.version;
@@ -302,6 +304,16 @@ async fn of_the_cluster(
             reply.encode_held(alter_partition_reassignments::handle(broker, reply.body(frame)?).await, held)
         }
         ApiKey::ListPartitionReassignments => reply.encode(&list_partition_reassignments::handle(&reply.body(frame)?)),
+        ApiKey::GetTelemetrySubscriptions => {
+            let client_id = frame.header.client_id.clone();
+            let request = reply.body(frame)?;
+            reply.encode(&get_telemetry_subscriptions::handle(broker, &request, client_id.as_deref(), peer))
+        }
+        ApiKey::PushTelemetry => {
+            let client_id = frame.header.client_id.clone();
+            let request = reply.body(frame)?;
+            reply.encode(&push_telemetry::handle(broker, request, client_id.as_deref(), peer).await)
+        }
         other => Err(Unserved::Api(other)),
     }
 }

@@ -34,6 +34,17 @@ pub(crate) enum Failure {
     NoEligibleLeader,
     #[error("No partition reassignment is in progress.")]
     NoReassignment,
+    /// A client's metrics, before their time.
+    #[error("the request came before the client's interval was over")]
+    TooSoon,
+    #[error("the client's subscription is another one by now")]
+    UnknownSubscription,
+    #[error("no codec has the number {0}")]
+    UnsupportedCompression(i8),
+    #[error("metrics of more than {most} bytes")]
+    MetricsTooLarge { most: usize },
+    #[error("metrics that can't be read: {0}")]
+    UnreadableMetrics(String),
     /// A level that a feature can't get.
     #[error("{0}")]
     InvalidFeatureLevel(String),
@@ -164,6 +175,11 @@ impl Failure {
             Failure::NoPreferredLeader => ErrorCode::PreferredLeaderNotAvailable,
             Failure::NoEligibleLeader => ErrorCode::EligibleLeadersNotAvailable,
             Failure::NoReassignment => ErrorCode::NoReassignmentInProgress,
+            Failure::TooSoon => ErrorCode::ThrottlingQuotaExceeded,
+            Failure::UnknownSubscription => ErrorCode::UnknownSubscriptionId,
+            Failure::UnsupportedCompression(_) => ErrorCode::UnsupportedCompressionType,
+            Failure::MetricsTooLarge { .. } => ErrorCode::TelemetryTooLarge,
+            Failure::UnreadableMetrics(_) => ErrorCode::InvalidRecord,
             Failure::InvalidFeatureLevel(_) => ErrorCode::InvalidUpdateVersion,
             Failure::InvalidTopic(_) => ErrorCode::InvalidTopicException,
             Failure::TopicExists(_) => ErrorCode::TopicAlreadyExists,

@@ -34,10 +34,12 @@ mod listener;
 mod memory;
 mod options;
 mod partition;
+mod peer;
 mod producer_ids;
 mod requests;
 mod retention;
 pub mod settings;
+mod telemetry;
 #[cfg(test)]
 mod test_batch;
 #[cfg(test)]
@@ -56,6 +58,7 @@ pub use cleaner::CleanerUse;
 pub use coordinator_core::{ConsumerOptions, ConsumerTimes, GroupOptions, TransactionOptions};
 pub use hello::START_CLIENT_ID;
 pub use options::{BrokerOptions, CleanerOptions, Cleaning, CleanupPolicy};
+pub use telemetry::TelemetryUse;
 pub use topic_name::{check as check_topic_name, is_internal as is_internal_topic};
 pub use wals::wal_choice;
 
@@ -116,6 +119,7 @@ struct Shared {
     cleaner: cleaner::Counts,
     creating: Creating,
     sessions: Sessions,
+    telemetry: telemetry::Telemetry,
     /// Another broker that starts has asked for an answer.
     said_hello: Notify,
     /// Becomes true once, when the broker stops.
@@ -159,6 +163,7 @@ impl Broker {
             cleaner: cleaner::Counts::default(),
             creating: Creating::default(),
             sessions: Sessions::new(options.fetch_sessions_max, sessions_bytes),
+            telemetry: telemetry::Telemetry::default(),
             altering: tokio::sync::Mutex::new(()),
             live: settings::Live::new(options.clone(), node_id),
             said_hello: Notify::new(),
@@ -186,6 +191,12 @@ impl Broker {
     #[must_use]
     pub fn cleaner(&self) -> CleanerUse {
         self.shared.cleaner.used()
+    }
+
+    /// What clients have told of themselves (KIP-714).
+    #[must_use]
+    pub fn telemetry(&self) -> TelemetryUse {
+        self.shared.telemetry.used(self.shared.clock.now())
     }
 
     /// Open connections.

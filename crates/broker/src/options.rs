@@ -32,6 +32,8 @@ pub struct BrokerOptions {
     pub cluster_partitions_max: usize,
     /// Partitions in one answer of DescribeTopicPartitions at the most (`max.request.partition.size.limit`).
     pub described_partitions_max: usize,
+    /// Bytes of one push of a client's metrics at the most, compressed or not (`telemetry.max.bytes`).
+    pub telemetry_bytes_max: usize,
     /// Greatest request frame in bytes (`socket.request.max.bytes`).
     pub request_bytes_max: usize,
     /// Bytes of all requests in memory at the most; beyond that sockets are not read.
@@ -271,6 +273,7 @@ impl Default for BrokerOptions {
             topic_partitions_max: 10_000,
             cluster_partitions_max: 1_000_000,
             described_partitions_max: 2000,
+            telemetry_bytes_max: 1024 * 1024,
             request_bytes_max: 100 * MIB,
             requests_bytes_max: 256 * MIB,
             answers_bytes_max: 256 * MIB,

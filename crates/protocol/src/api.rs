@@ -77,7 +77,7 @@ const fn api(key: ApiKey, first: i16, last: i16, rules: &'static [Rule]) -> Api 
 const ALL: i16 = i16::MAX;
 
 /// Sorted by key.
-pub static SERVED: [Api; 44] = [
+pub static SERVED: [Api; 46] = [
     // Before version 3 the records are message sets of the older formats, which become batches.
     api(
         ApiKey::Produce,
@@ -298,6 +298,9 @@ pub static SERVED: [Api; 44] = [
             rule(Operation::Describe, Resource::Topic, When::Concerned),
         ],
     ),
+    // A client tells of itself and of nobody else.
+    api(ApiKey::GetTelemetrySubscriptions, 0, ALL, &[]),
+    api(ApiKey::PushTelemetry, 0, ALL, &[]),
     api(ApiKey::ListConfigResources, 0, ALL, &[rule(Operation::DescribeConfigs, Resource::Cluster, When::Always)]),
     api(ApiKey::DescribeTopicPartitions, 0, ALL, &[rule(Operation::Describe, Resource::Topic, When::Always)]),
 ];

@@ -16,7 +16,7 @@ pub enum Reason {
 }
 
 /// The APIs that are not served, sorted by key. Who serves one takes it out.
-pub static REFUSED: [(ApiKey, Reason); 47] = [
+pub static REFUSED: [(ApiKey, Reason); 45] = [
     (ApiKey::SaslHandshake, Reason::NotYet),
     (ApiKey::DescribeAcls, Reason::NotYet),
     (ApiKey::CreateAcls, Reason::NotYet),
@@ -42,8 +42,6 @@ pub static REFUSED: [(ApiKey, Reason); 47] = [
     (ApiKey::UnregisterBroker, Reason::NotYet),
     (ApiKey::AllocateProducerIds, Reason::Private),
     (ApiKey::ControllerRegistration, Reason::Private),
-    (ApiKey::GetTelemetrySubscriptions, Reason::NotYet),
-    (ApiKey::PushTelemetry, Reason::NotYet),
     (ApiKey::AssignReplicasToDirs, Reason::Private),
     (ApiKey::ShareGroupHeartbeat, Reason::NotYet),
     (ApiKey::ShareGroupDescribe, Reason::NotYet),

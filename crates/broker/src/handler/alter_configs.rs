@@ -12,7 +12,7 @@ use crate::error::Failure;
 use crate::handler::describe_configs::{self, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP, TOPIC};
 use crate::requests::{self, Named};
 use crate::settings::{self, Change, Changes, Described, Operation, Scope, Update, View, Wanted, Wrong, change};
-use crate::{topic_name, topic_settings, topics, wals};
+use crate::{telemetry, topic_name, topic_settings, topics, wals};
 use base::{NodeEpoch, TopicId};
 use control_core::{Command, Image, SettingsScope};
 use futures::stream::StreamExt;
@@ -220,13 +220,18 @@ fn plan_group(view: &View<'_>, name: &str, wanted: Wanted) -> Result<Command, Fa
     Ok(Command::AlterSettings { scope, changes })
 }
 
-/// Kept and shown: nothing collects clients' metrics yet.
 fn plan_client_metrics(image: &Image, name: &str, wanted: Wanted) -> Result<Command, Failure> {
     if name.is_empty() {
         return Err(Failure::InvalidRequest("Subscription name can't be empty".to_owned()));
     }
     check_length("subscription", name)?;
     let scope = SettingsScope::ClientMetrics(name.to_owned());
+    if !image.settings.contains_key(&scope) && telemetry::count(image) >= telemetry::SUBSCRIPTIONS_MAX {
+        return Err(Failure::InvalidRequest(format!(
+            "there are {} subscriptions already: delete one first",
+            telemetry::SUBSCRIPTIONS_MAX
+        )));
+    }
     let set = image.settings.get(&scope).map(|set| (**set).clone()).unwrap_or_default();
     let defaults = || settings::describe_client_metrics(&BTreeMap::new());
     let changes = change::plan(Scope::ClientMetrics, &set, value_in(defaults), wanted);

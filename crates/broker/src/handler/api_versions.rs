@@ -2,6 +2,7 @@
 
 use crate::Shared;
 use crate::features::{FEATURES, Feature};
+use crate::peer::Peer;
 use protocol::api;
 use protocol::error_code::ErrorCode;
 use protocol::messages::api_versions_request::ApiVersionsRequest;
@@ -17,11 +18,14 @@ const LEVEL_0_FROM: i16 = 4;
 const TELLS_SOFTWARE_FROM: i16 = 3;
 
 /// Answers a version that is served.
-pub(crate) fn handle(broker: &Shared, request: &ApiVersionsRequest, version: i16) -> ApiVersionsResponse {
+pub(crate) fn handle(broker: &Shared, request: &ApiVersionsRequest, version: i16, peer: &Peer) -> ApiVersionsResponse {
     let software = [&request.client_software_name, &request.client_software_version];
     if version >= TELLS_SOFTWARE_FROM && !software.into_iter().all(|text| is_software(text)) {
         let error_code = ErrorCode::InvalidRequest.number();
         return ApiVersionsResponse { error_code, finalized_features_epoch: -1, ..ApiVersionsResponse::default() };
+    }
+    if version >= TELLS_SOFTWARE_FROM {
+        peer.tells(&request.client_software_name, &request.client_software_version);
     }
     let image = broker.store.ledger().image();
     let cluster_id = Uuid(image.cluster_id).to_string();

@@ -260,6 +260,11 @@ static HONOURED: &[Honoured] = &[
         |of| of.request_bytes_max.to_string(),
     ),
     line(
+        "telemetry.max.bytes",
+        |text, to| number(text, 1, INT_MAX).map(|it| to.telemetry_bytes_max = it),
+        |of| of.telemetry_bytes_max.to_string(),
+    ),
+    line(
         "transaction.max.timeout.ms",
         |text, to| duration(text, 1).map(|it| to.transactions.timeout_max = it),
         |of| millis(of.transactions.timeout_max),

@@ -2,6 +2,7 @@
 
 use super::value;
 use super::{Changes, Wrong};
+use crate::telemetry;
 
 /// What a client may be matched by (KIP-714).
 const MATCHED_BY: [&str; 6] = [
@@ -16,7 +17,7 @@ const MATCHED_BY: [&str; 6] = [
 /// Least and greatest interval, in milliseconds.
 const INTERVAL_MS: std::ops::RangeInclusive<i64> = 100..=3_600_000;
 
-/// Checks the values that these changes set. What a pattern means is for whoever collects the metrics.
+/// Checks the values that these changes set. A pattern is one that can be looked for in linear time and little memory.
 pub(crate) fn check(changes: &Changes) -> Result<(), Wrong> {
     if let Some(Some(text)) = changes.get("interval.ms")
         && text.trim().parse().is_ok_and(|interval: i64| !INTERVAL_MS.contains(&interval))
@@ -28,7 +29,8 @@ pub(crate) fn check(changes: &Changes) -> Result<(), Wrong> {
     let Some(Some(text)) = changes.get("match") else { return Ok(()) };
     let is_pattern = |pattern: &&str| {
         let parts: Vec<&str> = pattern.split('=').collect();
-        matches!(parts[..], [name, value] if MATCHED_BY.contains(&name.trim()) && !value.trim().is_empty())
+        matches!(parts[..], [name, value] if MATCHED_BY.contains(&name.trim())
+            && !value.trim().is_empty() && telemetry::compile(value.trim()).is_ok())
     };
     match value::list(text).find(|pattern| !is_pattern(pattern)) {
         Some(pattern) => Err(Wrong::Config(format!("Illegal client matching pattern: {pattern}"))),
@@ -58,7 +60,16 @@ mod tests {
         for interval in ["99", "3600001", "-1"] {
             assert!(matches!(checked("interval.ms", interval), Err(Wrong::Request(_))), "{interval}");
         }
-        for pattern in ["client_id", "client=x", "client_id=", "client_id=a=b", "client_id=a,x=b"] {
+        for pattern in [
+            "client_id",
+            "client=x",
+            "client_id=",
+            "client_id=a=b",
+            "client_id=a,x=b",
+            "client_id=(",
+            "client_id=(?=a)",
+            "client_id=(a{1000}){1000}",
+        ] {
             assert!(matches!(checked("match", pattern), Err(Wrong::Config(_))), "{pattern}");
         }
     }

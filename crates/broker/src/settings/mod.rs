@@ -35,6 +35,7 @@ pub(crate) use honoured_groups::serves_consumer_groups;
 pub(crate) use live::Live;
 pub(crate) use metrics_check::check as check_client_metrics;
 pub use nearest::nearest;
+pub(crate) use value::list;
 
 /// A value may be kept in the ledger for good, so it is no longer than this.
 const VALUE_BYTES_MAX: usize = 32 * 1024;

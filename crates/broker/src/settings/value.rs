@@ -8,7 +8,7 @@ pub(super) fn check(setting: &Setting, text: &str) -> Result<(), String> {
 }
 
 /// A list's elements. An empty text is an empty list.
-pub(super) fn list(text: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn list(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|element| !element.is_empty())
 }
 

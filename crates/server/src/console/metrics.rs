@@ -5,7 +5,7 @@
 use super::cost::{CostMeter, names};
 use crate::node::Node;
 use base::Micros;
-use broker::CleanerUse;
+use broker::{CleanerUse, TelemetryUse};
 use control_core::{Image, NodeState};
 use std::fmt::Write;
 use std::time::Duration;
@@ -32,6 +32,7 @@ pub(super) fn text(began: Micros, now: Micros, store: StoreUse, cost: &CostMeter
         cost.rates(&mut page, &store, now, gauges.appended_bytes, stored);
         compaction(&mut page, node.store().compaction());
         cleaner(&mut page, node.broker().cleaner());
+        telemetry(&mut page, node.broker().telemetry());
         page.metric("millstream_connections", "gauge", "Open Kafka connections.");
         page.sample("millstream_connections", "", count(node.broker().connections()));
     }
@@ -179,6 +180,33 @@ fn cleaner(page: &mut Page, used: CleanerUse) {
     page.sample(name, "", removed_records);
 }
 
+/// What clients tell of themselves (KIP-714).
+fn telemetry(page: &mut Page, used: TelemetryUse) {
+    let TelemetryUse { clients, taken, throttled, refused, dropped, series } = used;
+    page.metric(
+        "millstream_telemetry_clients",
+        "gauge",
+        "Clients that have asked which metrics to send, or sent some.",
+    );
+    page.sample("millstream_telemetry_clients", "", count(clients));
+    let outcomes = [("taken", taken), ("throttled", throttled), ("refused", refused)];
+    let help = "Pushes of clients' metrics that were taken, those refused, and requests that came too soon.";
+    page.counters("millstream_telemetry_requests_total", help, "outcome", &outcomes);
+    let name = "millstream_telemetry_dropped_total";
+    page.metric(name, "counter", "Numbers of clients that there was no room for.");
+    page.sample(name, "", dropped);
+    let name = "millstream_client_metric";
+    page.metric(name, "gauge", "The last value of each number that a client has sent, by its own name and attributes.");
+    for (client, series, value) in series {
+        page.sample_of(name, &format!("{{client=\"{client}\",metric=\"{}\"}}", escaped(&series)), value);
+    }
+}
+
+/// A label's value: a client may send any text.
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
 fn count(items: usize) -> u64 {
     u64::try_from(items).unwrap_or(u64::MAX)
 }
@@ -235,6 +263,9 @@ mod tests {
         image(&mut page, &Image::default());
         compaction(&mut page, CompactionUse { swaps_refused: 2, ..CompactionUse::default() });
         cleaner(&mut page, CleanerUse { removed_records: 7, ..CleanerUse::default() });
+        let series = vec![("id".to_owned(), "a{topic=\"\n\\}".to_owned(), 1.5)];
+        telemetry(&mut page, TelemetryUse { series, ..TelemetryUse::default() });
+        assert!(page.0.contains("millstream_client_metric{client=\"id\",metric=\"a{topic=\\\"\\n\\\\}\"} 1.5\n"));
         assert!(page.0.contains("millstream_cleaner_removed_records_total 7\n"));
         assert!(page.0.contains("millstream_compaction_swaps_total{outcome=\"refused\"} 2\n"));
         assert!(page.0.contains("millstream_uptime_seconds 5\n"));

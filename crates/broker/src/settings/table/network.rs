@@ -64,7 +64,7 @@ pub(crate) static NETWORK: &[Setting] = settings! {
         "The greatest request; a connection that announces a greater one is closed.";
     "socket.send.buffer.bytes": Int = Some("102400"), Any, ReadOnly, listed, WithoutObject(SOCKET);
         "The operating system's buffer for what a connection sends.";
-    "telemetry.max.bytes": Int = Some("1048576"), From(1), ReadOnly, listed, WithoutObject(TELEMETRY);
+    "telemetry.max.bytes": Int = Some("1048576"), From(1), ReadOnly, listed, Honoured;
         "The greatest report of metrics that a client may push.";
     "unstable.api.versions.enable": Boolean = Some("false"), Any, ReadOnly, internal, WithoutObject(UNSTABLE);
         "Whether versions of requests that are not final are served.";
