@@ -14,6 +14,7 @@ mod kill;
 mod logs;
 mod look_inside;
 mod measure;
+mod measure_groups;
 mod object_wal;
 mod refusals;
 mod restore;
