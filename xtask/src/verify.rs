@@ -73,6 +73,8 @@ pub(crate) enum Measurement {
     Recovery,
     /// A consumer group of the newer protocol with 10,000 members: one more joins, and leaves.
     Groups,
+    /// A transaction where each write to the log is a put of 30 ms.
+    Transactions,
     /// A compacted topic with five million updates: what a fresh consumer sees, amplification, and what a producer notices.
     Compacted,
     /// A log in a bucket whose puts take 30 to 150 ms: publish latency, throughput, and what it costs.
@@ -119,6 +121,9 @@ pub(crate) fn measure(root: &Path, what: Measurement, runs: u64) -> Result<()> {
         Measurement::Rss => tests(root, &["measure::rss", "--ignored", "--exact"], &runs),
         Measurement::Recovery => tests(root, &["measure::recovery", "--ignored", "--exact"], &runs),
         Measurement::Groups => tests(root, &["measure_groups::one_group", "--ignored", "--exact"], &runs),
+        Measurement::Transactions => {
+            tests(root, &["measure_transactions::a_cycle_on_a_log_in_a_bucket", "--ignored", "--exact"], &runs)
+        }
         Measurement::Compacted => compacted(root),
         Measurement::Day => ["even", "trickle"].into_iter().try_for_each(|load| day(root, load)),
         Measurement::HalfHour => script(root, "bench/half-hour", &[]),

@@ -15,6 +15,7 @@ mod logs;
 mod look_inside;
 mod measure;
 mod measure_groups;
+mod measure_transactions;
 mod object_wal;
 mod refusals;
 mod restore;
