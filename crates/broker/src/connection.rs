@@ -5,6 +5,8 @@
 //! produce means that its batches have their offsets and are on the way to the WAL, so what a client sent first is stored first.
 //! While requests run, one more frame is read ahead, which also notices when the peer goes away; behind another request than a produce no
 //! more than its first piece, as that request may wait for long. What runs is answered then, but for fetches of old consumers.
+//! A client that has used more than its quotas allow (`quota`) gets its answers at once, and then nothing is read for a while, nor started of
+//! what has been; but a frame that holds memory which others need is read to its end and served, so that nobody waits for who is throttled.
 //!
 //! Guarantees: answers leave in request order; an idle connection holds no buffer and no timer; what runs is bounded. Malformed
 //! input closes this connection with one log line and harms no other. What a request means is left to `dispatch`.
@@ -13,7 +15,7 @@ use crate::Shared;
 use crate::answer::Answer;
 use crate::answer_writer::{AnswerWriter, WriteError};
 use crate::dispatch::{self, Running, Unserved};
-use crate::frame::{Frame, FrameError, FrameReader};
+use crate::frame::{FIRST_BYTES, Frame, FrameError, FrameReader};
 use crate::peer::Peer;
 use base::Micros;
 use futures::FutureExt;
@@ -25,34 +27,53 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
-use world::Connection;
+use world::{Clock, Connection};
 
 /// Answers that are ready together are written together, up to so many bytes.
 const WRITE_TOGETHER_BYTES_MAX: usize = 1024 * 1024;
 
-/// Since when a connection has nothing to do; read by the listener's sweep, so that idle connections need no timers.
+/// What others than the connection's own task know of it.
 #[derive(Debug)]
-pub(crate) struct Activity(AtomicU64);
+pub(crate) struct Activity {
+    /// Since when it has nothing to do; read by the listener's sweep, so that idle connections need no timers.
+    idle: AtomicU64,
+    /// Until when nothing is read from it, because its client has used more than its quotas allow; 0: it never was.
+    muted: AtomicU64,
+}
 
 impl Activity {
     const BUSY: u64 = u64::MAX;
 
     pub(crate) fn idle_since(now: Micros) -> Activity {
-        Activity(AtomicU64::new(now.0))
+        Activity { idle: AtomicU64::new(now.0), muted: AtomicU64::new(0) }
     }
 
     /// How long it has been idle; `None` while requests run.
     pub(crate) fn idle(&self, now: Micros) -> Option<Duration> {
-        let since = self.0.load(Ordering::Relaxed);
+        let since = self.idle.load(Ordering::Relaxed);
         (since != Activity::BUSY).then(|| now.since(Micros(since)))
     }
 
     fn set_busy(&self) {
-        self.0.store(Activity::BUSY, Ordering::Relaxed);
+        self.idle.store(Activity::BUSY, Ordering::Relaxed);
     }
 
     fn set_idle(&self, now: Micros) {
-        self.0.store(now.0, Ordering::Relaxed);
+        self.idle.store(now.0, Ordering::Relaxed);
+    }
+
+    /// Nothing that comes is looked at before that time; what runs is answered.
+    pub(crate) fn mute(&self, until: Micros) {
+        self.muted.fetch_max(until.0, Ordering::Relaxed);
+    }
+
+    /// How long nothing is looked at.
+    fn muted(&self, clock: &dyn Clock) -> Option<Duration> {
+        let until = self.muted.load(Ordering::Relaxed);
+        if until == 0 {
+            return None;
+        }
+        Some(Micros(until).since(clock.now())).filter(|left| !left.is_zero())
     }
 }
 
@@ -123,6 +144,8 @@ enum Step {
     Answered(Result<Option<Answer>, Unserved>),
     Started(Result<Running, Unserved>),
     Frame(Result<Frame, FrameError>),
+    /// It was throttled until now.
+    Unmuted,
 }
 
 impl Requests {
@@ -160,6 +183,7 @@ impl Requests {
             let outcome = match self.step(socket).await {
                 Step::Stop => self.drain(),
                 Step::Answered(answer) => self.answer(socket, answer).await,
+                Step::Unmuted => Ok(()),
                 Step::Started(running) => running.map(|it| self.running.push_back(it)).map_err(Ended::from),
                 Step::Frame(Ok(frame)) => self.accept(frame),
                 Step::Frame(Err(FrameError::Closed)) if self.ends_with_peer && !self.is_idle() => Err(Ended::Quietly),
@@ -174,7 +198,12 @@ impl Requests {
     }
 
     async fn step(&mut self, socket: &mut Box<dyn Connection>) -> Step {
-        let reads = self.next.is_none() && !self.draining;
+        let muted = self.activity.muted(self.broker.clock.as_ref());
+        let reads = self.next.is_none() && !self.draining && (muted.is_none() || self.reader.holds_memory());
+        let unmuted = match muted {
+            Some(left) => self.broker.clock.sleep(left).left_future(),
+            None => futures::future::pending().right_future(),
+        };
         self.reader.hold_back(!self.only_produces && !self.is_idle());
         let starting = match &mut self.starting {
             Some(starting) => starting.left_future(),
@@ -185,6 +214,7 @@ impl Requests {
             _ = self.stopping.wait_for(|stopping| *stopping), if !self.draining => Step::Stop,
             Some(answer) = self.running.next() => Step::Answered(answer),
             running = starting => Step::Started(running),
+            () = unmuted => Step::Unmuted,
             frame = self.reader.next(socket, &self.broker.frames), if reads => Step::Frame(frame),
         };
         if matches!(step, Step::Started(_)) {
@@ -216,6 +246,9 @@ impl Requests {
     /// Starts the request that was read, where the pipelining rule allows.
     fn start_next(&mut self) {
         let Some(next) = &self.next else { return };
+        if next.frame_bytes() <= FIRST_BYTES && self.activity.muted(self.broker.clock.as_ref()).is_some() {
+            return;
+        }
         let alone = self.starting.is_none() && self.running.is_empty();
         let joins = next.is_produce()
             && self.only_produces
@@ -229,7 +262,7 @@ impl Requests {
             self.only_produces = request.is_produce();
             self.ends_with_peer = request.ends_with_peer();
             self.running_bytes.push_back(request.frame_bytes());
-            self.starting = Some(dispatch::start(self.broker.clone(), request));
+            self.starting = Some(dispatch::start(self.broker.clone(), request, &self.activity));
         }
     }
 

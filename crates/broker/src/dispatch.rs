@@ -6,21 +6,23 @@
 
 use crate::Shared;
 use crate::answer::{Answer, Held};
+use crate::connection::Activity;
 use crate::error::Failure;
 use crate::frame::Frame;
 use crate::handler::{
-    add_offsets_to_txn, add_partitions_to_txn, alter_configs, alter_partition_reassignments, api_versions,
-    consumer_group_describe, consumer_group_heartbeat, create_partitions, create_topics, delete_groups, delete_records,
-    delete_topics, describe_cluster, describe_configs, describe_groups, describe_log_dirs, describe_producers,
-    describe_quorum, describe_topic_partitions, describe_transactions, elect_leaders, end_txn, fetch, find_coordinator,
-    get_telemetry_subscriptions, heartbeat, init_producer_id, join_group, leave_group, list_config_resources,
-    list_groups, list_offsets, list_partition_reassignments, list_transactions, metadata, offset_commit, offset_delete,
-    offset_fetch, offset_for_leader_epoch, produce, push_telemetry, sync_group, txn_offset_commit, update_features,
-    write_txn_markers,
+    add_offsets_to_txn, add_partitions_to_txn, alter_client_quotas, alter_configs, alter_partition_reassignments,
+    api_versions, consumer_group_describe, consumer_group_heartbeat, create_partitions, create_topics, delete_groups,
+    delete_records, delete_topics, describe_client_quotas, describe_cluster, describe_configs, describe_groups,
+    describe_log_dirs, describe_producers, describe_quorum, describe_topic_partitions, describe_transactions,
+    elect_leaders, end_txn, fetch, find_coordinator, get_telemetry_subscriptions, heartbeat, init_producer_id,
+    join_group, leave_group, list_config_resources, list_groups, list_offsets, list_partition_reassignments,
+    list_transactions, metadata, offset_commit, offset_delete, offset_fetch, offset_for_leader_epoch, produce,
+    push_telemetry, sync_group, txn_offset_commit, update_features, write_txn_markers,
 };
 use crate::hello::START_CLIENT_ID;
 use crate::memory::{self, FrameMemory, SMALL_ANSWER_BYTES_MAX};
 use crate::peer::Peer;
+use crate::quota::Meter;
 use futures::future::BoxFuture;
 use protocol::api;
 use protocol::api_key::ApiKey;
@@ -101,41 +103,53 @@ pub(crate) fn parse(frame: Frame, peer: Arc<Peer>) -> Result<Request, Unserved> 
 }
 
 /// Starts a request. Resolves when the connection may start its next one beside it, should the rule for both allow that.
-pub(crate) fn start(broker: Arc<Shared>, request: Request) -> BoxFuture<'static, Result<Running, Unserved>> {
+pub(crate) fn start(
+    broker: Arc<Shared>,
+    request: Request,
+    connection: &Arc<Activity>,
+) -> BoxFuture<'static, Result<Running, Unserved>> {
+    let meter = Meter::of(&broker, &request.frame.header, (connection, &request.peer));
     if request.is_produce() {
-        Box::pin(start_produce(broker, request))
+        meter.timed(Box::pin(start_produce(broker, request, meter.clone())))
     } else {
-        let running: Running = Box::pin(async move { answer(&broker, request).await.map(Some) });
-        Box::pin(std::future::ready(Ok(running)))
+        let metered = meter.clone();
+        let running = Box::pin(async move { answer(&broker, request, metered).await.map(Some) });
+        Box::pin(std::future::ready(Ok(meter.timed(running))))
     }
 }
 
-async fn start_produce(broker: Arc<Shared>, request: Request) -> Result<Running, Unserved> {
+async fn start_produce(broker: Arc<Shared>, request: Request, meter: Meter) -> Result<Running, Unserved> {
     let Request { frame, frame_bytes, memory, .. } = request;
-    let reply = Reply::to(&frame.header);
+    let reply = Reply::to(&frame.header, meter.clone());
     let body = reply.body(frame)?;
     let version = reply.version;
     let waiting = produce::start(broker, body, version, frame_bytes).await;
-    Ok(Box::pin(async move {
-        match waiting.await {
+    let running = Box::pin(async move {
+        let outcome = waiting.await;
+        reply.meter.charge_produce(frame_bytes, matches!(outcome, Ok(Some(_))));
+        match outcome {
             Ok(Some(response)) => {
                 let rope = reply.encode(&response)?;
                 Ok(Some(Answer::new(rope.into_pieces(), Held { frame: memory, answer: None })))
             }
-            Ok(None) => Ok(None),
+            Ok(None) => {
+                reply.meter.settle();
+                Ok(None)
+            }
             Err(failure) => Err(Unserved::Unanswered(failure)),
         }
-    }))
+    });
+    Ok(meter.timed(running))
 }
 
 /// Answers a request, and counts the answer's memory until it is written. A fetch counts its own.
-async fn answer(broker: &Shared, request: Request) -> Result<Answer, Unserved> {
+async fn answer(broker: &Shared, request: Request, meter: Meter) -> Result<Answer, Unserved> {
     let (key, frame_bytes) = (request.frame.header.key, request.frame_bytes);
     let ahead = match expected_bytes(key, frame_bytes) {
         0 => None,
         expected => Some(broker.answer_memory.take(expected).await),
     };
-    let mut answer = handle(broker, request).await?;
+    let mut answer = handle(broker, request, meter).await?;
     if key == ApiKey::Fetch {
         return Ok(answer);
     }
@@ -169,23 +183,29 @@ fn expected_bytes(key: ApiKey, frame_bytes: usize) -> usize {
 }
 
 /// The table of handlers.
-async fn handle(broker: &Shared, request: Request) -> Result<Answer, Unserved> {
+async fn handle(broker: &Shared, request: Request, meter: Meter) -> Result<Answer, Unserved> {
     let Request { frame, memory, peer, .. } = request;
-    let mut reply = Reply::to(&frame.header);
+    let mut reply = Reply::to(&frame.header, meter);
     let mut held = Held { frame: memory, answer: None };
     let version = reply.version;
     let rope = match reply.key {
         ApiKey::Fetch => {
-            let answered = fetch::handle(broker, reply.body(frame)?, version, &mut held.frame).await;
+            let answered = fetch::handle(broker, reply.body(frame)?, version, (&mut held.frame, &reply.meter)).await;
             reply.encode_held(answered, &mut held)
         }
         ApiKey::ListOffsets => reply.encode(&list_offsets::handle(broker, reply.body(frame)?, version).await),
-        ApiKey::Metadata => reply.encode_held(metadata::handle(broker, reply.body(frame)?, version).await, &mut held),
+        ApiKey::Metadata => {
+            let answered = metadata::handle(broker, reply.body(frame)?, version, &reply.meter).await;
+            reply.encode_held(answered, &mut held)
+        }
         ApiKey::FindCoordinator => reply.encode(&find_coordinator::handle(broker, reply.body(frame)?, version).await),
         ApiKey::CreateTopics => {
-            reply.encode_held(create_topics::handle(broker, reply.body(frame)?, version).await, &mut held)
+            let answered = create_topics::handle(broker, reply.body(frame)?, version, &reply.meter).await;
+            reply.encode_held(answered, &mut held)
         }
-        ApiKey::DeleteTopics => reply.encode(&delete_topics::handle(broker, reply.body(frame)?, version).await),
+        ApiKey::DeleteTopics => {
+            reply.encode(&delete_topics::handle(broker, reply.body(frame)?, version, &reply.meter).await)
+        }
         ApiKey::DeleteRecords => reply.encode(&delete_records::handle(broker, reply.body(frame)?).await),
         ApiKey::AlterConfigs => reply.encode(&alter_configs::replace(broker, reply.body(frame)?).await),
         ApiKey::IncrementalAlterConfigs => reply.encode(&alter_configs::change(broker, reply.body(frame)?).await),
@@ -193,7 +213,9 @@ async fn handle(broker: &Shared, request: Request) -> Result<Answer, Unserved> {
         ApiKey::OffsetForLeaderEpoch => {
             reply.encode(&offset_for_leader_epoch::handle(broker, reply.body(frame)?).await)
         }
-        ApiKey::CreatePartitions => reply.encode(&create_partitions::handle(broker, reply.body(frame)?).await),
+        ApiKey::CreatePartitions => {
+            reply.encode(&create_partitions::handle(broker, reply.body(frame)?, version, &reply.meter).await)
+        }
         ApiKey::DescribeLogDirs => {
             reply.encode_held(describe_log_dirs::handle(broker, reply.body(frame)?).await, &mut held)
         }
@@ -298,6 +320,10 @@ async fn of_the_cluster(
             reply.encode_held(list_config_resources::handle(broker, reply.body(frame)?, version).await, held)
         }
         ApiKey::ElectLeaders => reply.encode_held(elect_leaders::handle(broker, reply.body(frame)?).await, held),
+        ApiKey::DescribeClientQuotas => {
+            reply.encode_held(describe_client_quotas::handle(broker, reply.body(frame)?).await, held)
+        }
+        ApiKey::AlterClientQuotas => reply.encode(&alter_client_quotas::handle(broker, reply.body(frame)?).await),
         ApiKey::DescribeQuorum => reply.encode(&describe_quorum::handle(broker, reply.body(frame)?, version)),
         ApiKey::UpdateFeatures => reply.encode(&update_features::handle(broker, &reply.body(frame)?, version)),
         ApiKey::AlterPartitionReassignments => {
@@ -323,11 +349,12 @@ struct Reply {
     key: ApiKey,
     version: i16,
     correlation_id: i32,
+    meter: Meter,
 }
 
 impl Reply {
-    fn to(header: &RequestHeader) -> Reply {
-        Reply { key: header.key, version: header.version, correlation_id: header.correlation_id }
+    fn to(header: &RequestHeader, meter: Meter) -> Reply {
+        Reply { key: header.key, version: header.version, correlation_id: header.correlation_id, meter }
     }
 
     fn body<R: protocol::wire::Request>(&self, frame: RequestFrame) -> Result<R, Unserved> {
@@ -345,7 +372,8 @@ impl Reply {
     }
 
     fn encode<M: Message>(&self, response: &M) -> Result<Rope, Unserved> {
-        frame::encode_response(self.key, self.version, self.correlation_id, response)
+        let throttle_time_ms = self.meter.settle();
+        frame::encode_throttled(self.key, self.version, (self.correlation_id, throttle_time_ms), response)
             .map_err(|error| Unserved::Answer { key: self.key, error })
     }
 }

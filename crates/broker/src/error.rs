@@ -73,6 +73,9 @@ pub(crate) enum Failure {
     InvalidRequest(String),
     #[error("Topic deletion is disabled.")]
     DeletionDisabled,
+    /// A change of topics beyond a quota that is strict.
+    #[error("The throttling quota has been exceeded.")]
+    QuotaExceeded,
     #[error("acks must be 0, 1 or -1, not {0}")]
     InvalidAcks(i16),
     /// Nobody can serve the partition now; the text says why.
@@ -193,6 +196,7 @@ impl Failure {
             Failure::InvalidConfig(_) => ErrorCode::InvalidConfig,
             Failure::InvalidRequest(_) => ErrorCode::InvalidRequest,
             Failure::DeletionDisabled => ErrorCode::TopicDeletionDisabled,
+            Failure::QuotaExceeded => ErrorCode::ThrottlingQuotaExceeded,
             Failure::InvalidAcks(_) => ErrorCode::InvalidRequiredAcks,
             Failure::Offline(_) => ErrorCode::LeaderNotAvailable,
             Failure::NotLeader | Failure::Unconfirmed => ErrorCode::NotLeaderOrFollower,

@@ -385,6 +385,18 @@ impl Context {
             }
         }
     }
+
+    /// The id for an answer that tells nothing, so that nothing is known by it: there is no new session then, and one that there is already
+    /// goes on.
+    pub(crate) fn unanswered(&self) -> Result<i32, (i32, Failure)> {
+        match self {
+            Context::Without | Context::Full { .. } => Ok(NO_SESSION),
+            Context::Incremental(it) => {
+                let session = lock(&it.session);
+                if session.epoch == it.epoch { Ok(session.id) } else { Err((session.id, Failure::WrongSessionEpoch)) }
+            }
+        }
+    }
 }
 
 fn next_epoch(epoch: i32) -> i32 {

@@ -99,6 +99,11 @@ impl FrameReader {
         self.holds_back = holds_back;
     }
 
+    /// Whether it has begun a frame that takes more than its connection's own memory.
+    pub(crate) fn holds_memory(&self) -> bool {
+        self.body.capacity() > FIRST_BYTES
+    }
+
     /// The next frame. Cancel-safe.
     pub(crate) async fn next(
         &mut self,

@@ -36,6 +36,7 @@ mod options;
 mod partition;
 mod peer;
 mod producer_ids;
+mod quota;
 mod requests;
 mod retention;
 pub mod settings;
@@ -58,6 +59,7 @@ pub use cleaner::CleanerUse;
 pub use coordinator_core::{ConsumerOptions, ConsumerTimes, GroupOptions, TransactionOptions};
 pub use hello::START_CLIENT_ID;
 pub use options::{BrokerOptions, CleanerOptions, Cleaning, CleanupPolicy};
+pub use quota::QuotaWindows;
 pub use telemetry::TelemetryUse;
 pub use topic_name::{check as check_topic_name, is_internal as is_internal_topic};
 pub use wals::wal_choice;
@@ -70,6 +72,7 @@ use crate::listener::Connections;
 use crate::memory::{AnswerMemory, RequestMemory};
 use crate::partition::Partitions;
 use crate::producer_ids::ProducerIds;
+use crate::quota::Quotas;
 use crate::topics::Creating;
 use crate::transactions::Peers;
 use base::NodeId;
@@ -120,6 +123,8 @@ struct Shared {
     creating: Creating,
     sessions: Sessions,
     telemetry: telemetry::Telemetry,
+    /// What clients use, of what they may.
+    quotas: Quotas,
     /// Another broker that starts has asked for an answer.
     said_hello: Notify,
     /// Becomes true once, when the broker stops.
@@ -164,6 +169,7 @@ impl Broker {
             creating: Creating::default(),
             sessions: Sessions::new(options.fetch_sessions_max, sessions_bytes),
             telemetry: telemetry::Telemetry::default(),
+            quotas: Quotas::new(&options),
             altering: tokio::sync::Mutex::new(()),
             live: settings::Live::new(options.clone(), node_id),
             said_hello: Notify::new(),

@@ -124,15 +124,32 @@ fn admit(broker: &Arc<Shared>, socket: Box<dyn Connection>, peer: SocketAddr) {
             return;
         }
     };
+    let now = broker.clock.now();
+    let throttled = broker.quotas.record_connection(&broker.store.ledger().image(), peer.ip(), now);
     let shared = broker.clone();
     let task = broker.clock.spawn(
         "connection",
         Box::pin(async move {
-            connection::serve(shared.clone(), socket, peer, activity).await;
+            match throttled {
+                None => connection::serve(shared.clone(), socket, peer, activity).await,
+                Some(wait) => hold(&shared, socket, wait).await,
+            }
             shared.connections.remove(number);
         }),
     );
     broker.connections.attach(number, task);
+}
+
+/// Keeps a connection of an address that makes too many of them waiting, unread, and closes it then, as Kafka does (KIP-612): its client is as
+/// slow as one that waited before it tried again.
+async fn hold(broker: &Shared, socket: Box<dyn Connection>, wait: Duration) {
+    let mut stopping = broker.stopping.subscribe();
+    tokio::select! {
+        biased;
+        _ = stopping.wait_for(|stopping| *stopping) => {}
+        () = broker.clock.sleep(wait) => {}
+    }
+    drop(socket);
 }
 
 /// Closes connections that have been idle for too long, until the broker stops.

@@ -3,6 +3,7 @@
 //! Every bound has a name that ends in `_max`; the simulator makes them tiny.
 
 use crate::batch_check::DECOMPRESSED_BYTES_MAX;
+use crate::quota::QuotaWindows;
 use crate::settings::ConsumerBounds;
 use coordinator_core::{ConsumerTimes, GroupOptions, TransactionOptions};
 use protocol::record_batch::Compression;
@@ -133,6 +134,10 @@ pub struct BrokerOptions {
     pub add_partitions_wait_max: Duration,
     /// How long a producer's last sequence numbers are remembered after its last batch (`producer.id.expiration.ms`).
     pub producer_expiration: Duration,
+    /// Over which time what clients use is measured (`quota.window.num`, `quota.window.size.seconds`).
+    pub quota_windows: QuotaWindows,
+    /// The same of changes of topics (`controller.quota.window.num`, `controller.quota.window.size.seconds`).
+    pub controller_quota_windows: QuotaWindows,
     /// The longest that [`crate::Broker::stop`] waits for requests in flight.
     pub stop_wait_max: Duration,
     /// Kafka's settings as the operator gave them, by name.
@@ -322,6 +327,8 @@ impl Default for BrokerOptions {
             add_partitions_pause: Duration::from_millis(20),
             add_partitions_wait_max: Duration::from_millis(100),
             producer_expiration: Duration::from_secs(24 * 3600),
+            quota_windows: QuotaWindows::default(),
+            controller_quota_windows: QuotaWindows::default(),
             stop_wait_max: Duration::from_secs(3),
             given: BTreeMap::new(),
             defaults: BTreeMap::new(),

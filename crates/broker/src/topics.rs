@@ -88,7 +88,7 @@ pub(crate) fn check_batch_fits(broker: &Shared, name: &str, value: &str) -> Resu
     }
 }
 
-fn count(partitions: i32) -> usize {
+pub(crate) fn count(partitions: i32) -> usize {
     usize::try_from(partitions).unwrap_or(0)
 }
 

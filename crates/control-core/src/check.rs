@@ -1,6 +1,6 @@
 //! What must hold in every image, whatever the commands were: the oracle of `millstream fsck` and of the simulator.
 
-use crate::{Image, NodeState, StreamRecord, WalState};
+use crate::{Image, NodeState, QuotaEntity, StreamRecord, WalState};
 use base::{NodeEpoch, ObjectId, Offset, StreamId, WalId};
 use std::collections::BTreeMap;
 
@@ -38,6 +38,11 @@ pub fn check(image: &Image) -> Vec<String> {
     check_objects(image, &counted, &mut problems);
     check_topics(image, &mut problems);
     check_nodes(image, &mut problems);
+    for (whose, quotas) in &image.quotas {
+        if quotas.is_empty() || *whose == QuotaEntity::default() {
+            problems.push(format!("the quotas of {whose:?} are none, or nobody's"));
+        }
+    }
     problems
 }
 

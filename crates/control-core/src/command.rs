@@ -1,6 +1,7 @@
 //! Everything that may change the image.
 
 use crate::Reference;
+use crate::quota::{QuotaEntity, QuotaValue};
 use base::{
     LedgerEpoch, LedgerSeq, NodeEpoch, NodeId, Nonce, ObjectId, Offset, OffsetRange, StreamEpoch, StreamId, TopicId,
     UnixMillis, WalId, WalIndex, WalPosition,
@@ -208,6 +209,13 @@ pub enum Command {
     TakeProducerIds {
         /// How many.
         count: u32,
+    },
+    /// Sets or removes (`None`) quotas of clients. Since version 8 of the format.
+    AlterQuotas {
+        /// Whose.
+        entity: QuotaEntity,
+        /// By Kafka's names.
+        changes: BTreeMap<String, Option<QuotaValue>>,
     },
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Cheap to clone (persistent maps), so readers hold one without locks and a swap costs what changed.
 
+use crate::quota::{QuotaEntity, QuotaValue};
 use crate::{Outcome, SettingsScope};
 use base::{
     LedgerEpoch, LedgerSeq, NodeEpoch, NodeId, Nonce, ObjectId, Offset, OffsetRange, StreamEpoch, StreamId, TopicId,
@@ -52,6 +53,8 @@ pub struct Image {
     pub settings: Settings,
     /// Next to hand out; never one twice.
     pub next_producer_id: i64,
+    /// Quotas of clients, by Kafka's names. An entity without any is absent. Bounded. Since version 8 of the format.
+    pub quotas: Quotas,
 }
 
 /// All topics. What two of these share is one thing in memory.
@@ -62,6 +65,9 @@ pub type TopicNames = OrdMap<String, TopicId>;
 
 /// Settings by Kafka's names, by whose they are.
 pub type Settings = OrdMap<SettingsScope, Arc<BTreeMap<String, String>>>;
+
+/// Quotas by Kafka's names, by whose they are.
+pub type Quotas = OrdMap<QuotaEntity, Arc<BTreeMap<String, QuotaValue>>>;
 
 /// Who leads the ledger.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -7,8 +7,9 @@ pub mod codec;
 pub mod command;
 pub mod image;
 mod query;
+mod quota;
 
-pub use apply::{ANSWERED_MAX, DELETED_EPOCHS_MAX, LEADER_HISTORY_MAX, SETTINGS_SCOPES_MAX, apply};
+pub use apply::{ANSWERED_MAX, DELETED_EPOCHS_MAX, LEADER_HISTORY_MAX, QUOTA_ENTITIES_MAX, SETTINGS_SCOPES_MAX, apply};
 pub use check::check;
 pub use codec::CodecError;
 pub use command::{
@@ -16,6 +17,7 @@ pub use command::{
     UploadedObject, WalRegistration,
 };
 pub use image::{
-    Image, Leader, Node, NodeState, ObjectRecord, Reference, Settings, StateReference, StreamRecord, Tenure, Topic,
-    TopicNames, TopicsById, WalRecord, WalState,
+    Image, Leader, Node, NodeState, ObjectRecord, Quotas, Reference, Settings, StateReference, StreamRecord, Tenure,
+    Topic, TopicNames, TopicsById, WalRecord, WalState,
 };
+pub use quota::{QuotaEntity, QuotaName, QuotaValue};

@@ -77,7 +77,7 @@ const fn api(key: ApiKey, first: i16, last: i16, rules: &'static [Rule]) -> Api 
 const ALL: i16 = i16::MAX;
 
 /// Sorted by key.
-pub static SERVED: [Api; 46] = [
+pub static SERVED: [Api; 48] = [
     // Before version 3 the records are message sets of the older formats, which become batches.
     api(
         ApiKey::Produce,
@@ -262,6 +262,8 @@ pub static SERVED: [Api; 46] = [
         ALL,
         &[rule(Operation::Delete, Resource::Group, When::Always), rule(Operation::Read, Resource::Topic, When::Always)],
     ),
+    api(ApiKey::DescribeClientQuotas, 0, ALL, &[rule(Operation::DescribeConfigs, Resource::Cluster, When::Always)]),
+    api(ApiKey::AlterClientQuotas, 0, ALL, &[rule(Operation::AlterConfigs, Resource::Cluster, When::Always)]),
     api(ApiKey::DescribeQuorum, 0, ALL, &[rule(Operation::Describe, Resource::Cluster, When::Always)]),
     api(ApiKey::UpdateFeatures, 0, ALL, &[rule(Operation::Alter, Resource::Cluster, When::Always)]),
     // Who may not describe the cluster is told its brokers, but not what may be done with it.

@@ -139,7 +139,22 @@ pub fn encode_response<M: Message>(
     correlation_id: i32,
     body: &M,
 ) -> Result<Rope, EncodeError> {
+    encode_throttled(key, version, (correlation_id, 0), body)
+}
+
+/// The same, where the client is throttled for at least so many milliseconds: the answer says so if its message has a field for it in this
+/// version.
+///
+/// # Errors
+/// Where `version` can't express the response.
+pub fn encode_throttled<M: Message>(
+    key: ApiKey,
+    version: i16,
+    (correlation_id, throttle_time_ms): (i32, i32),
+    body: &M,
+) -> Result<Rope, EncodeError> {
     let mut encoder = Encoder::new();
+    encoder.set_throttle_time(throttle_time_ms);
     encoder.slice(&LENGTH_TO_COME);
     encoder.put(&correlation_id, 0);
     if response_header_has_tags(key, version) {
@@ -259,6 +274,17 @@ mod tests {
             assert_eq!(bytes[8..10], [0, 0], "the error code follows the correlation id");
             assert_eq!(decode_response::<ApiVersionsRequest>(frame(&bytes), version), Ok((9, answer)));
         }
+    }
+
+    #[test]
+    fn an_answer_says_how_long_the_client_is_throttled_where_it_has_a_field_for_it() {
+        let told = |version: i16, throttle_time_ms: i32, own: i32| {
+            let body = FetchResponse { throttle_time_ms: own, ..FetchResponse::default() };
+            let rope = encode_throttled(ApiKey::Fetch, version, (7, throttle_time_ms), &body).expect("it is encoded");
+            let (_, answer) = decode_response::<FetchRequest>(frame(&rope.into_bytes()), version).expect("it is right");
+            answer.throttle_time_ms
+        };
+        assert_eq!((told(12, 250, 0), told(12, 250, 300), told(12, 0, 300)), (250, 300, 300));
     }
 
     #[test]

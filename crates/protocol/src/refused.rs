@@ -16,7 +16,7 @@ pub enum Reason {
 }
 
 /// The APIs that are not served, sorted by key. Who serves one takes it out.
-pub static REFUSED: [(ApiKey, Reason); 45] = [
+pub static REFUSED: [(ApiKey, Reason); 43] = [
     (ApiKey::SaslHandshake, Reason::NotYet),
     (ApiKey::DescribeAcls, Reason::NotYet),
     (ApiKey::CreateAcls, Reason::NotYet),
@@ -27,8 +27,6 @@ pub static REFUSED: [(ApiKey, Reason); 45] = [
     (ApiKey::RenewDelegationToken, Reason::NotYet),
     (ApiKey::ExpireDelegationToken, Reason::NotYet),
     (ApiKey::DescribeDelegationToken, Reason::NotYet),
-    (ApiKey::DescribeClientQuotas, Reason::NotYet),
-    (ApiKey::AlterClientQuotas, Reason::NotYet),
     (ApiKey::DescribeUserScramCredentials, Reason::NotYet),
     (ApiKey::AlterUserScramCredentials, Reason::NotYet),
     (ApiKey::Vote, Reason::Private),

@@ -362,6 +362,8 @@ fn write_value(field: &Field) -> String {
             "if {condition} {{ encoder.put(&self.{name}, version); }} \
              else {{ encoder.put_some(self.{name}.as_ref(), version, \"{name}\"); }}"
         ),
+        // The broker knows it only when the answer is made.
+        _ if name == "throttle_time_ms" => format!("encoder.throttle_time(self.{name});"),
         _ => format!("encoder.put(&self.{name}, version);"),
     }
 }

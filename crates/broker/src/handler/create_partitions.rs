@@ -6,6 +6,7 @@
 use crate::answer_bounds::Reasons;
 use crate::checks::in_steps;
 use crate::error::Failure;
+use crate::quota::{Meter, Strictness};
 use crate::requests::{self, Named};
 use crate::{Shared, topic_name, topics};
 use base::{Micros, NodeEpoch, TopicId};
@@ -17,7 +18,16 @@ use protocol::messages::create_partitions_request::{
 use protocol::messages::create_partitions_response::{CreatePartitionsResponse, CreatePartitionsTopicResult};
 use std::time::Duration;
 
-pub(crate) async fn handle(broker: &Shared, request: CreatePartitionsRequest) -> CreatePartitionsResponse {
+/// From this version on clients understand that a quota refuses partitions (KIP-599).
+const STRICT_QUOTA_VERSION: i16 = 3;
+
+pub(crate) async fn handle(
+    broker: &Shared,
+    request: CreatePartitionsRequest,
+    version: i16,
+    meter: &Meter,
+) -> CreatePartitionsResponse {
+    let strictness = Strictness::of(version, STRICT_QUOTA_VERSION);
     let limit = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
     let until = broker.clock.now().plus(limit);
     let named = requests::named(request.topics.iter().map(|topic| topic.name.as_str()).collect()).await;
@@ -35,7 +45,10 @@ pub(crate) async fn handle(broker: &Shared, request: CreatePartitionsRequest) ->
             let outcome = match checked {
                 Err(failure) => Err(failure.clone()),
                 Ok(()) if named == Named::First => Err(Failure::InvalidRequest("Duplicate topic name.".to_owned())),
-                Ok(()) => grow_to(broker, &asked, request.validate_only, (until, place)).await,
+                Ok(()) => {
+                    let charge = |partitions| meter.charge_mutation(partitions, strictness);
+                    grow_to(broker, &asked, (request.validate_only, charge), (until, place)).await
+                }
             };
             (asked.name, outcome)
         })
@@ -56,14 +69,18 @@ fn more_partitions(image: &Image, asked: &CreatePartitionsTopic) -> i64 {
 async fn grow_to(
     broker: &Shared,
     asked: &CreatePartitionsTopic,
-    validate_only: bool,
+    (validate_only, charge): (bool, impl Fn(usize) -> Result<(), Failure>),
     (until, place): (Micros, usize),
 ) -> Result<(), Failure> {
+    let mut is_charged = false;
     loop {
         let image = broker.store.ledger().image();
         let growth = check(&image, broker.store.node_epoch(), asked)?;
         let Growth { topic, first, leaders } = growth;
         broker.creating.check_room(broker, &image, leaders.len())?;
+        if !std::mem::replace(&mut is_charged, true) {
+            charge(leaders.len())?;
+        }
         if validate_only {
             return Ok(());
         }

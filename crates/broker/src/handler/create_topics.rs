@@ -6,6 +6,7 @@ use crate::checks::in_steps;
 use crate::error::Failure;
 use crate::handler::describe_configs;
 use crate::memory::COPIES;
+use crate::quota::{Meter, Strictness};
 use crate::requests::{self, Named};
 use crate::topic_name;
 use crate::topics::{self, CheckedTopic, NewTopic};
@@ -20,6 +21,9 @@ use std::pin::pin;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 
+/// From this version on clients understand that a quota refuses a topic (KIP-599).
+const STRICT_QUOTA_VERSION: i16 = 6;
+
 /// From this version on the answer tells of each topic's settings.
 const CONFIGS_VERSION: i16 = 5;
 
@@ -28,9 +32,11 @@ pub(crate) async fn handle(
     broker: &Shared,
     request: CreateTopicsRequest,
     version: i16,
+    meter: &Meter,
 ) -> (CreateTopicsResponse, Option<OwnedSemaphorePermit>) {
     let limit = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
     let until = broker.clock.now().plus(limit);
+    let strictness = Strictness::of(version, STRICT_QUOTA_VERSION);
     let named = requests::named(request.topics.iter().map(|topic| topic.name.as_str()).collect()).await;
     // One topic, too: as in Kafka.
     let asked = request.topics.iter().map(|topic| asked_partitions(broker, topic));
@@ -52,7 +58,8 @@ pub(crate) async fn handle(
             let outcome = if named == Named::First {
                 Err(Failure::InvalidRequest(format!("the request names topic '{}' more than once", asked.name)))
             } else {
-                create(broker, &asked, request.validate_only, (until, place)).await
+                let charge = |partitions| meter.charge_mutation(partitions, strictness);
+                create(broker, &asked, (request.validate_only, charge), (until, place)).await
             };
             (asked.name, outcome)
         })
@@ -144,7 +151,7 @@ fn asked_partitions(broker: &Shared, topic: &CreatableTopic) -> i64 {
 async fn create(
     broker: &Shared,
     asked: &CreatableTopic,
-    validate_only: bool,
+    (validate_only, charge): (bool, impl Fn(usize) -> Result<(), Failure>),
     (until, place): (Micros, usize),
 ) -> Outcome {
     if asked.name == topic_name::METADATA {
@@ -163,6 +170,8 @@ async fn create(
     let topic =
         NewTopic { name: asked.name.clone(), partitions, replication_factor, leaders, configs: configs.clone() };
     let checked = topics::check(broker, &image, &topic)?;
+    // Also of what is only to be validated, as in Kafka.
+    charge(topics::count(checked.partitions))?;
     if !validate_only {
         topics::create(broker, topic, &checked, requests::time_left(broker, until, place)?).await?;
     }

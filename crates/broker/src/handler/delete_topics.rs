@@ -3,6 +3,7 @@
 use crate::answer_bounds::Reasons;
 use crate::checks::{Steps, in_steps};
 use crate::error::Failure;
+use crate::quota::{Meter, Strictness};
 use crate::requests::{self, Named};
 use crate::{Shared, topics};
 use base::TopicId;
@@ -16,7 +17,16 @@ use std::time::Duration;
 /// From this version on topics are states with a name or an id, before that plain names.
 const STATES_VERSION: i16 = 6;
 
-pub(crate) async fn handle(broker: &Shared, request: DeleteTopicsRequest, version: i16) -> DeleteTopicsResponse {
+/// From this version on clients understand that a quota refuses a deletion (KIP-599).
+const STRICT_QUOTA_VERSION: i16 = 5;
+
+pub(crate) async fn handle(
+    broker: &Shared,
+    request: DeleteTopicsRequest,
+    version: i16,
+    meter: &Meter,
+) -> DeleteTopicsResponse {
+    let strictness = Strictness::of(version, STRICT_QUOTA_VERSION);
     let limit = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
     let asked = if version >= STATES_VERSION {
         request.topics
@@ -39,7 +49,8 @@ pub(crate) async fn handle(broker: &Shared, request: DeleteTopicsRequest, versio
         .enumerate()
         .map(async |(place, (state, named))| match find(image, &state, (checked, named), named_twice) {
             Ok(topic) => {
-                let outcome = match requests::time_left(broker, until, place) {
+                let charged = meter.charge_mutation(topic.partitions.len(), strictness);
+                let outcome = match charged.and_then(|()| requests::time_left(broker, until, place)) {
                     Ok(left) => topics::delete(broker, topic.id, left).await,
                     Err(failure) => Err(failure),
                 };

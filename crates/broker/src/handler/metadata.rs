@@ -6,6 +6,7 @@
 use crate::checks::in_steps;
 use crate::coordinator::OwnTopic;
 use crate::error::Failure;
+use crate::quota::Meter;
 use crate::topics::{self, NewTopic};
 use crate::{Shared, answer_size, authorized, requests, topic_name};
 use base::{StreamId, TopicId};
@@ -55,12 +56,13 @@ pub(crate) async fn handle(
     broker: &Shared,
     request: MetadataRequest,
     version: i16,
+    meter: &Meter,
 ) -> (MetadataResponse, Option<OwnedSemaphorePermit>) {
     let memory = broker.answer_memory.take_ahead(answer_bytes(broker, &request, version)).await;
-    (describe_all(broker, request, version).await, memory)
+    (describe_all(broker, request, version, meter).await, memory)
 }
 
-async fn describe_all(broker: &Shared, request: MetadataRequest, version: i16) -> MetadataResponse {
+async fn describe_all(broker: &Shared, request: MetadataRequest, version: i16, meter: &Meter) -> MetadataResponse {
     let asked = request.topics.filter(|topics| version >= NULL_MEANS_ALL_VERSION || !topics.is_empty());
     let may_create = version < CREATION_FLAG_VERSION || request.allow_auto_topic_creation;
     let mut topics: Vec<MetadataResponseTopic> = match asked {
@@ -71,7 +73,7 @@ async fn describe_all(broker: &Shared, request: MetadataRequest, version: i16) -
         Some(asked) if version < TOPIC_ID_VERSION && asked.iter().any(is_by_id) => {
             asked.into_iter().map(refuse_by_id).collect()
         }
-        Some(asked) => describe_asked(broker, asked, may_create).await,
+        Some(asked) => describe_asked(broker, asked, may_create.then_some(meter)).await,
     };
     for topic in &mut topics {
         topic.topic_authorized_operations =
@@ -105,28 +107,33 @@ fn refuse_by_id(asked: MetadataRequestTopic) -> MetadataResponseTopic {
     }
 }
 
+/// `creates`: what is charged for topics that are created; none are without it.
 async fn describe_asked(
     broker: &Shared,
     asked: Vec<MetadataRequestTopic>,
-    may_create: bool,
+    creates: Option<&Meter>,
 ) -> Vec<MetadataResponseTopic> {
     // Beside an id a name says nothing, so that it makes no other topic of it.
     let is_named = |topic: &MetadataRequestTopic| TopicId::from(topic.topic_id) == TopicId::default();
     let key = |topic: &MetadataRequestTopic| (topic.topic_id, topic.name.clone().filter(|_| is_named(topic)));
     in_steps(requests::once(asked, key).await)
-        .map(|topic| describe_or_create(broker, topic, may_create))
+        .map(|topic| describe_or_create(broker, topic, creates))
         .buffered(CREATIONS_TOGETHER_MAX)
         .collect()
         .await
 }
 
-async fn describe_or_create(broker: &Shared, asked: MetadataRequestTopic, may_create: bool) -> MetadataResponseTopic {
+async fn describe_or_create(
+    broker: &Shared,
+    asked: MetadataRequestTopic,
+    creates: Option<&Meter>,
+) -> MetadataResponseTopic {
     let id = TopicId::from(asked.topic_id);
     let name = asked.name.unwrap_or_default();
     let mut image = broker.store.ledger().image();
     let mut found = topics::find(&image, &name, id).cloned();
     if found.is_err() && id == TopicId::default() {
-        let created = create(broker, &image, &name, may_create).await;
+        let created = create(broker, &image, &name, creates).await;
         image = broker.store.ledger().image();
         found = created.and_then(|()| topics::find(&image, &name, id).cloned());
     }
@@ -143,10 +150,11 @@ async fn describe_or_create(broker: &Shared, asked: MetadataRequestTopic, may_cr
 }
 
 /// Creates a topic on first use. This answer says that it is unknown, as Apache Kafka's does, and the client asks again; whoever asks
-/// after this answer finds it. `Ok` where it is there already.
-async fn create(broker: &Shared, image: &Image, name: &str, may_create: bool) -> Result<(), Failure> {
+/// after this answer finds it. `Ok` where it is there already. A client that may create nothing now by its quota asks again as well.
+async fn create(broker: &Shared, image: &Image, name: &str, creates: Option<&Meter>) -> Result<(), Failure> {
     topic_name::check(name).map_err(Failure::InvalidTopic)?;
-    if !may_create || !broker.options.auto_create_topics || name == topic_name::METADATA {
+    let Some(meter) = creates else { return Err(Failure::UnknownPartition) };
+    if !broker.options.auto_create_topics || name == topic_name::METADATA {
         return Err(Failure::UnknownPartition);
     }
     if topic_name::is_internal(name) {
@@ -164,6 +172,9 @@ async fn create(broker: &Shared, image: &Image, name: &str, may_create: bool) ->
         configs: BTreeMap::new(),
     };
     let checked = topics::check(broker, image, &topic)?;
+    if !meter.may_create(topics::count(checked.partitions)) {
+        return Err(Failure::UnknownPartition);
+    }
     match topics::create(broker, topic, &checked, CREATION_WAIT_MAX).await {
         Err(Failure::TopicExists(_)) => Ok(()),
         // Also where the ledger is slow: the client asks again and finds it then.

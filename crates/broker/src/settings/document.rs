@@ -18,8 +18,10 @@ static OURS: [(&str, &str); 9] = [
 ];
 
 /// Honoured numbers that are taken in a narrower range than Kafka's tables say.
-static NARROWER: [(&str, Values); 16] = [
+static NARROWER: [(&str, Values); 20] = [
     ("connections.max.idle.ms", Values::From(-1)),
+    ("controller.quota.window.num", Values::Within(1, 100)),
+    ("controller.quota.window.size.seconds", Values::Within(1, 86_400)),
     ("default.replication.factor", Values::Within(1, 32_767)),
     ("group.initial.rebalance.delay.ms", Values::From(0)),
     ("group.max.session.timeout.ms", Values::From(1)),
@@ -35,6 +37,8 @@ static NARROWER: [(&str, Values); 16] = [
     ("offsets.topic.num.partitions", Values::Within(1, 10_000)),
     ("transaction.state.log.num.partitions", Values::Within(1, 10_000)),
     ("queued.max.request.bytes", Values::From(-1)),
+    ("quota.window.num", Values::Within(1, 100)),
+    ("quota.window.size.seconds", Values::Within(1, 86_400)),
 ];
 
 /// The range that is taken here, where it is another one.

@@ -15,6 +15,7 @@ pub mod document;
 mod group_check;
 mod honoured;
 mod honoured_groups;
+mod honoured_quotas;
 mod live;
 mod metrics_check;
 mod nearest;

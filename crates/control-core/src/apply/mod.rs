@@ -9,6 +9,7 @@
 //! | `topic` | CreateTopic, DeleteTopic, CreatePartitions, AlterTopicConfigs |
 //! | `producers` | TakeProducerIds, and what commits do to state references |
 //! | `settings` | AlterSettings |
+//! | `quotas` | AlterQuotas |
 //! | `commit` | CommitObjects, ObjectsDeleted |
 //! | `replace` | Replace |
 //! | `stream` | Trim, Cleaned, OpenStreams, MoveStreams, and what all share about tenures and references |
@@ -17,6 +18,7 @@
 mod commit;
 mod node;
 mod producers;
+mod quotas;
 mod replace;
 mod settings;
 mod stream;
@@ -28,6 +30,7 @@ use base::{LedgerSeq, NodeEpoch, planted};
 use std::sync::Arc;
 
 pub use node::LEADER_HISTORY_MAX;
+pub use quotas::QUOTA_ENTITIES_MAX;
 pub use settings::SETTINGS_SCOPES_MAX;
 pub use topic::DELETED_EPOCHS_MAX;
 
@@ -126,6 +129,7 @@ fn dispatch(image: &mut Image, entry: &Entry, command: &Command) -> Applied {
         Command::CreatePartitions { id, first, partitions } => topic::create_partitions(image, *id, *first, partitions),
         Command::AlterTopicConfigs { id, changes } => topic::alter_configs(image, *id, changes),
         Command::AlterSettings { scope, changes } => settings::alter(image, scope, changes),
+        Command::AlterQuotas { entity, changes } => quotas::alter(image, entity, changes),
         Command::CommitObjects { speaker, wal, trim, min_counter, objects } => {
             let commit =
                 commit::Commit { speaker: *speaker, wal: *wal, trim: *trim, min_counter: *min_counter, objects };

@@ -12,10 +12,16 @@ use bytes::Bytes;
 use wire::{Out, Reader, Wire};
 
 /// The newest version that this program reads and writes.
-pub const VERSION: u16 = 7;
+pub const VERSION: u16 = 8;
 
-/// What does not need a newer one is written in this version, so that a cluster which does not use several write-ahead logs can go back to
-/// a program that does not know them.
+/// Brings quotas of clients.
+const VERSION_QUOTAS: u16 = 8;
+
+/// Brings names of write-ahead logs, and moves between them.
+const VERSION_LOGS: u16 = 7;
+
+/// What does not need a newer one is written in this version, so that a cluster which does not use what those bring can go back to a
+/// program that does not know it.
 const VERSION_PLAIN: u16 = 6;
 
 const ENTRY_MAGIC: [u8; 4] = *b"MsLe";
@@ -86,15 +92,19 @@ impl Framed for Entry {
 
 impl Framed for Image {
     fn version(&self) -> u16 {
+        if !self.quotas.is_empty() {
+            return VERSION_QUOTAS;
+        }
         let is_plain = self.wals.values().all(|wal| wal.name.is_empty());
-        if is_plain { VERSION_PLAIN } else { VERSION }
+        if is_plain { VERSION_PLAIN } else { VERSION_LOGS }
     }
 }
 
 fn version_of(command: &Command) -> u16 {
     match command {
-        Command::MoveStreams { .. } => VERSION,
-        Command::Register { wals, .. } if wals.iter().any(|wal| !wal.name.is_empty()) => VERSION,
+        Command::AlterQuotas { .. } => VERSION_QUOTAS,
+        Command::MoveStreams { .. } => VERSION_LOGS,
+        Command::Register { wals, .. } if wals.iter().any(|wal| !wal.name.is_empty()) => VERSION_LOGS,
         _ => VERSION_PLAIN,
     }
 }
@@ -132,9 +142,9 @@ fn unframe<T: Framed>(magic: [u8; 4], what: &'static str, bytes: &[u8]) -> Resul
     if reader.left() != 0 {
         return Err(damaged("bytes are left over"));
     }
-    // One value, one form: what has room in an earlier version is not written in a later one.
-    if version > VERSION_PLAIN && value.version() < version {
-        return Err(damaged("it is in a newer form than it needs"));
+    // One value, one form: what has room in an earlier version is not written in a later one, nor what needs a later one in an earlier.
+    if value.version() != version.max(VERSION_PLAIN) {
+        return Err(damaged("it is in another form than it needs"));
     }
     Ok(value)
 }

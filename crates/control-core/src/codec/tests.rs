@@ -3,8 +3,8 @@
 
 use super::*;
 use crate::{
-    CommitRange, CommitState, NewObject, Node, NodeState, ObjectRecord, Outcome, Reference, Refusal, SettingsScope,
-    StreamRecord, Swap, Tenure, UploadedObject, WalRegistration,
+    CommitRange, CommitState, NewObject, Node, NodeState, ObjectRecord, Outcome, QuotaEntity, QuotaName, QuotaValue,
+    Reference, Refusal, SettingsScope, StreamRecord, Swap, Tenure, UploadedObject, WalRegistration,
 };
 use base::{
     LedgerEpoch, LedgerSeq, NodeEpoch, NodeId, Nonce, ObjectId, Offset, OffsetRange, Seed, StreamEpoch, StreamId,
@@ -283,6 +283,35 @@ fn only_what_needs_version_7_is_written_in_it() {
     needless[body..].copy_from_slice(&checksum);
     assert!(matches!(decode_entry(&needless), Err(CodecError::Damaged { .. })), "one value, one form");
 }
+
+#[test]
+fn quotas_need_version_8() {
+    let entity = QuotaEntity { user: Some(QuotaName::Default), client_id: Some(QuotaName::Of("c".into())), ip: None };
+    let changes = BTreeMap::from([
+        ("consumer_byte_rate".to_owned(), None),
+        ("producer_byte_rate".to_owned(), Some(QuotaValue::new(1024.0))),
+    ]);
+    let command = Command::AlterQuotas { entity, changes };
+    let entry = Entry {
+        seq: LedgerSeq(2),
+        epoch: LedgerEpoch(1),
+        commands: vec![(CommandId::default(), command)],
+        ..small_entry()
+    };
+    let bytes = encode_entry(&entry);
+    assert_eq!(bytes[4..6], [8, 0]);
+    assert_eq!(decode_entry(&bytes).unwrap(), entry);
+    let mut image = snapshot();
+    crate::apply(&mut image, &entry);
+    let bytes = encode_snapshot(&image);
+    assert_eq!((&bytes[4..6], decode_snapshot(&bytes).unwrap()), (&[8, 0][..], image.clone()));
+    let pinned = |bytes: &Bytes| (bytes.len(), base::crc32c(&bytes[..bytes.len() - 4]));
+    assert_eq!([pinned(&encode_entry(&entry)), pinned(&bytes)], GOLDEN_QUOTAS);
+    image.quotas = Default::default();
+    assert_eq!(encode_snapshot(&image)[4..6], [6, 0], "without them nothing of it is left");
+}
+
+const GOLDEN_QUOTAS: [(usize, u32); 2] = [(89, 122_950_418), (280, 48_714_003)];
 
 /// Earlier versions lack what later ones have added at the end of some structs.
 #[test]

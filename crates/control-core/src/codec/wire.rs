@@ -3,8 +3,8 @@
 
 use crate::{
     Command, CommandId, CommitRange, CommitState, Entry, Image, Leader, NewObject, Node, NodeState, ObjectRecord,
-    Outcome, Reference, Refusal, SettingsScope, StateReference, StreamRecord, Swap, Tenure, Topic, UploadedObject,
-    WalRecord, WalRegistration, WalState,
+    Outcome, QuotaEntity, QuotaName, QuotaValue, Reference, Refusal, SettingsScope, StateReference, StreamRecord, Swap,
+    Tenure, Topic, UploadedObject, WalRecord, WalRegistration, WalState,
 };
 use base::{
     LedgerEpoch, LedgerSeq, NodeEpoch, NodeId, Nonce, ObjectId, Offset, OffsetRange, StreamEpoch, StreamId, TopicId,
@@ -152,6 +152,18 @@ impl Wire for u128 {
         let mut bytes = [0; 16];
         bytes.copy_from_slice(from.take(16)?);
         Ok(u128::from_le_bytes(bytes))
+    }
+}
+
+impl Wire for QuotaValue {
+    fn write(&self, out: &mut Out) {
+        out.extend_from_slice(&self.to_bytes());
+    }
+
+    fn read(from: &mut Reader<'_>) -> Read<QuotaValue> {
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(from.take(8)?);
+        Ok(QuotaValue::from_bytes(bytes))
     }
 }
 
@@ -418,6 +430,7 @@ structs! {
     Reference { object, range, bytes, records, max_timestamp, max_timestamp_offset }
     NewObject { id, size, data_bytes }
     Swap { stream, old, new }
+    QuotaEntity { user, client_id, ip }
 }
 
 grown! {
@@ -425,7 +438,7 @@ grown! {
         seq, nonce, cluster_id, leader, leader_history, next_node_epoch, next_stream_id, nodes, wals, topics, topic_names,
         deleted_epochs, first_epoch, streams, objects, dead_objects, probed,
     }
-    2 => settings, 3 => next_producer_id;
+    2 => settings, 3 => next_producer_id, 8 => quotas;
     StreamRecord { topic, partition, epoch, start, tenures, epochs, references, live_bytes }
     3 => producers, 3 => unsaved, 5 => reborn, 6 => cleaned;
     UploadedObject { id, size, ranges }
@@ -462,6 +475,11 @@ enums! {
         17 => Replace { writer: writer, min_counter: min_counter, objects: objects, swaps: swaps },
         18 => Cleaned { stream: stream, node_epoch: node_epoch, stream_epoch: stream_epoch, cleaned: cleaned },
         19 => MoveStreams { node_epoch: node_epoch, to: to, streams: streams },
+        22 => AlterQuotas { entity: entity, changes: changes },
+    }
+    QuotaName {
+        0 => Default {},
+        1 => Of { 0: name },
     }
     SettingsScope {
         0 => Brokers {},

@@ -33,7 +33,7 @@ impl Wire for AddPartitionsToTxnResponse {
 
     #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
-        encoder.put(&self.throttle_time_ms, version);
+        encoder.throttle_time(self.throttle_time_ms);
         if version >= 4 {
             encoder.put(&self.error_code, version);
         }

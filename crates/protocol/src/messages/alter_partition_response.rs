@@ -30,7 +30,7 @@ impl Wire for AlterPartitionResponse {
 
     #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
-        encoder.put(&self.throttle_time_ms, version);
+        encoder.throttle_time(self.throttle_time_ms);
         encoder.put(&self.error_code, version);
         encoder.put(&self.topics, version);
         encoder.tags();

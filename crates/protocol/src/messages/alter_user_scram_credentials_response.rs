@@ -24,7 +24,7 @@ impl Wire for AlterUserScramCredentialsResponse {
 
     #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
-        encoder.put(&self.throttle_time_ms, version);
+        encoder.throttle_time(self.throttle_time_ms);
         encoder.put(&self.results, version);
         encoder.tags();
     }

@@ -68,7 +68,7 @@ impl Wire for ApiVersionsResponse {
         encoder.put(&self.error_code, version);
         encoder.put(&self.api_keys, version);
         if version >= 1 {
-            encoder.put(&self.throttle_time_ms, version);
+            encoder.throttle_time(self.throttle_time_ms);
         }
         let tags = encoder.tags();
         if version >= 3 && !self.supported_features.is_empty() {

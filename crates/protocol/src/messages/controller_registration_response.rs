@@ -36,7 +36,7 @@ impl Wire for ControllerRegistrationResponse {
 
     #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
-        encoder.put(&self.throttle_time_ms, version);
+        encoder.throttle_time(self.throttle_time_ms);
         encoder.put(&self.error_code, version);
         encoder.put(&self.error_message, version);
         encoder.tags();

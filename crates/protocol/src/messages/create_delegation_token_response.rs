@@ -73,7 +73,7 @@ impl Wire for CreateDelegationTokenResponse {
         encoder.put(&self.max_timestamp_ms, version);
         encoder.put(&self.token_id, version);
         encoder.put(&self.hmac, version);
-        encoder.put(&self.throttle_time_ms, version);
+        encoder.throttle_time(self.throttle_time_ms);
         encoder.tags();
     }
 }

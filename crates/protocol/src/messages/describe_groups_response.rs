@@ -29,7 +29,7 @@ impl Wire for DescribeGroupsResponse {
     #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         if version >= 1 {
-            encoder.put(&self.throttle_time_ms, version);
+            encoder.throttle_time(self.throttle_time_ms);
         }
         encoder.put(&self.groups, version);
         encoder.tags();

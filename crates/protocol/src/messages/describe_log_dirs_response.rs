@@ -30,7 +30,7 @@ impl Wire for DescribeLogDirsResponse {
 
     #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
-        encoder.put(&self.throttle_time_ms, version);
+        encoder.throttle_time(self.throttle_time_ms);
         if version >= 3 {
             encoder.put(&self.error_code, version);
         }

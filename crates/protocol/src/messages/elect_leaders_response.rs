@@ -30,7 +30,7 @@ impl Wire for ElectLeadersResponse {
 
     #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
-        encoder.put(&self.throttle_time_ms, version);
+        encoder.throttle_time(self.throttle_time_ms);
         if version >= 1 {
             encoder.put(&self.error_code, version);
         } else {

@@ -32,7 +32,7 @@ impl Wire for ExpireDelegationTokenResponse {
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.error_code, version);
         encoder.put(&self.expiry_timestamp_ms, version);
-        encoder.put(&self.throttle_time_ms, version);
+        encoder.throttle_time(self.throttle_time_ms);
         encoder.tags();
     }
 }

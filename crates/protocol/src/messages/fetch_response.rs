@@ -43,7 +43,7 @@ impl Wire for FetchResponse {
     #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         if version >= 1 {
-            encoder.put(&self.throttle_time_ms, version);
+            encoder.throttle_time(self.throttle_time_ms);
         }
         if version >= 7 {
             encoder.put(&self.error_code, version);

@@ -48,7 +48,7 @@ impl Wire for GetTelemetrySubscriptionsResponse {
 
     #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
-        encoder.put(&self.throttle_time_ms, version);
+        encoder.throttle_time(self.throttle_time_ms);
         encoder.put(&self.error_code, version);
         encoder.put(&self.client_instance_id, version);
         encoder.put(&self.subscription_id, version);

@@ -66,7 +66,7 @@ impl Wire for JoinGroupResponse {
     #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         if version >= 2 {
-            encoder.put(&self.throttle_time_ms, version);
+            encoder.throttle_time(self.throttle_time_ms);
         }
         encoder.put(&self.error_code, version);
         encoder.put(&self.generation_id, version);

@@ -31,7 +31,7 @@ impl Wire for LeaveGroupResponse {
     #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         if version >= 1 {
-            encoder.put(&self.throttle_time_ms, version);
+            encoder.throttle_time(self.throttle_time_ms);
         }
         encoder.put(&self.error_code, version);
         if version >= 3 {

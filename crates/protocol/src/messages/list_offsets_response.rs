@@ -28,7 +28,7 @@ impl Wire for ListOffsetsResponse {
     #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         if version >= 2 {
-            encoder.put(&self.throttle_time_ms, version);
+            encoder.throttle_time(self.throttle_time_ms);
         }
         encoder.put(&self.topics, version);
         encoder.tags();

@@ -33,7 +33,7 @@ impl Wire for ListTransactionsResponse {
 
     #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
-        encoder.put(&self.throttle_time_ms, version);
+        encoder.throttle_time(self.throttle_time_ms);
         encoder.put(&self.error_code, version);
         encoder.put(&self.unknown_state_filters, version);
         encoder.put(&self.transaction_states, version);

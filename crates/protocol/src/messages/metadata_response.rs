@@ -61,7 +61,7 @@ impl Wire for MetadataResponse {
     #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         if version >= 3 {
-            encoder.put(&self.throttle_time_ms, version);
+            encoder.throttle_time(self.throttle_time_ms);
         }
         encoder.put(&self.brokers, version);
         if version >= 2 {

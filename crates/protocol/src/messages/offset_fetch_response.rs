@@ -34,7 +34,7 @@ impl Wire for OffsetFetchResponse {
     #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
         if version >= 3 {
-            encoder.put(&self.throttle_time_ms, version);
+            encoder.throttle_time(self.throttle_time_ms);
         }
         if version <= 7 {
             encoder.put(&self.topics, version);

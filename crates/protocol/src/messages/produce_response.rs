@@ -38,7 +38,7 @@ impl Wire for ProduceResponse {
     fn write(&self, encoder: &mut Encoder, version: i16) {
         encoder.put(&self.responses, version);
         if version >= 1 {
-            encoder.put(&self.throttle_time_ms, version);
+            encoder.throttle_time(self.throttle_time_ms);
         }
         let tags = encoder.tags();
         if version >= 10 {

@@ -39,7 +39,7 @@ impl Wire for ShareAcknowledgeResponse {
 
     #[inline]
     fn write(&self, encoder: &mut Encoder, version: i16) {
-        encoder.put(&self.throttle_time_ms, version);
+        encoder.throttle_time(self.throttle_time_ms);
         encoder.put(&self.error_code, version);
         encoder.put(&self.error_message, version);
         if version >= 2 {

@@ -93,6 +93,8 @@ pub struct Encoder {
     flexible: bool,
     /// How many tagged fields we are inside of: their bytes must stay in `tail`, because their size is put in afterwards.
     tag_depth: u32,
+    /// What answers say of it at least, where it is above 0.
+    throttle_time_ms: i32,
     error: Option<EncodeError>,
 }
 
@@ -110,6 +112,17 @@ impl Encoder {
     /// Whether what follows has compact lengths and tagged fields.
     pub fn set_flexible(&mut self, flexible: bool) {
         self.flexible = flexible;
+    }
+
+    /// Every field that tells a client how long it is throttled says at least this, in milliseconds.
+    pub fn set_throttle_time(&mut self, throttle_time_ms: i32) {
+        self.throttle_time_ms = throttle_time_ms;
+    }
+
+    /// Adds such a field.
+    pub fn throttle_time(&mut self, throttle_time_ms: i32) {
+        let least = if self.throttle_time_ms > 0 { self.throttle_time_ms } else { throttle_time_ms };
+        self.put(&throttle_time_ms.max(least), 0);
     }
 
     /// Remembers the first error.

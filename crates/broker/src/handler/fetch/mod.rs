@@ -25,6 +25,7 @@ use crate::error::{Failure, kafka_offset};
 use crate::fetch_session::{Asked, Told, TopicKey};
 use crate::memory::{self, FrameMemory, Parking};
 use crate::partition::Partition;
+use crate::quota::Meter;
 use crate::topics;
 use crate::waiter::Waiter;
 use base::{Micros, Offset, TopicId};
@@ -46,6 +47,9 @@ pub(crate) const READ_COMMITTED: i8 = 1;
 /// The longest that a fetch waits while it holds the memory of its frame, because parked ones keep all that they may: Kafka's default of
 /// `fetch.max.wait.ms`.
 const CROWDED_WAIT_MAX: Duration = Duration::from_millis(500);
+
+/// What a partition of an answer has beside its records, about.
+const PARTITION_BYTES: usize = 48;
 
 /// What waking by a partition takes, roughly.
 const WATCH_BYTES: usize = 256;
@@ -69,12 +73,13 @@ struct Slot {
     seen: Offset,
 }
 
-/// `frame` is the memory of the request's frame: what is kept of it is counted there.
+/// `frame` is the memory of the request's frame: what is kept of it is counted there. `meter` is charged with what the answer brings: where
+/// that is more than the client's quotas allow it brings nothing, and as in Kafka nothing is remembered of it.
 pub(crate) async fn handle(
     broker: &Shared,
     request: FetchRequest,
     version: i16,
-    frame: &mut FrameMemory,
+    (frame, meter): (&mut FrameMemory, &Meter),
 ) -> (FetchResponse, Option<OwnedSemaphorePermit>) {
     let now = broker.clock.now();
     let (context, asked) = match broker.sessions.begin(now, &request, version) {
@@ -88,7 +93,7 @@ pub(crate) async fn handle(
         Parking::Brief => CROWDED_WAIT_MAX,
         Parking::Never => Duration::ZERO,
     });
-    let mut progress = Progress::new(broker, (&request, version), now, wait);
+    let mut progress = Progress::new(broker, (&request, version), now, wait).at_most(meter.fetch_bytes_max());
     let isolation_level = request.isolation_level;
     drop(request);
     let everything: Vec<usize> = (0..slots.len()).collect();
@@ -97,6 +102,12 @@ pub(crate) async fn handle(
     convert::all(broker, &mut slots, &mut progress).await;
     let mut answers: Vec<(Asked, PartitionData)> =
         slots.into_iter().map(|slot| describe_partition(slot, isolation_level, version)).collect();
+    if meter.throttles_fetch(answers.iter().map(|(_, data)| answer_bytes(data)).sum()) {
+        return match context.unanswered() {
+            Ok(session_id) => (FetchResponse { session_id, ..FetchResponse::default() }, None),
+            Err((session_id, failure)) => (refusal(session_id, &failure), None),
+        };
+    }
     let random = || broker.clock.random();
     let session = context.finish(&broker.sessions, broker.clock.now(), &mut answers, |it| (&it.0, told(&it.1)), random);
     let session_id = match session {
@@ -107,6 +118,14 @@ pub(crate) async fn handle(
         memory::keep_only(memory, progress.bytes);
     }
     (FetchResponse { session_id, responses: by_topic(answers), ..FetchResponse::default() }, progress.memory)
+}
+
+/// What counts of a partition for the client's quota: nothing where it is told nothing, about.
+fn answer_bytes(data: &PartitionData) -> usize {
+    match data.records.as_ref().map_or(0, Records::len) {
+        0 if data.error_code == ErrorCode::None.number() => 0,
+        records => PARTITION_BYTES + records,
+    }
 }
 
 /// What a fetch takes while it waits, roughly.

@@ -112,6 +112,13 @@ impl Progress {
         }
     }
 
+    /// The same with another bound beside: what the client's quota lets through at once.
+    pub(super) fn at_most(mut self, bytes_max: usize) -> Progress {
+        self.bytes_max = self.bytes_max.min(bytes_max);
+        self.bytes_min = self.bytes_min.min(self.bytes_max);
+        self
+    }
+
     fn settle(&mut self, slot: &mut Slot, read: Read, is_alone: bool, result: Result<Part, Failure>) {
         self.reserved -= read.bytes_max;
         self.reserved_memory -= read.memory;

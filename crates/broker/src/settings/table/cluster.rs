@@ -52,9 +52,9 @@ pub(crate) static CLUSTER: &[Setting] = settings! {
         "Pause before a controller asks again.";
     "controller.quorum.voters": List = Some(""), Any, ReadOnly, listed, WithoutObject(KRAFT);
         "The controllers that vote.";
-    "controller.quota.window.num": Int = Some("11"), From(1), ReadOnly, listed, WithoutObject(QUOTA);
+    "controller.quota.window.num": Int = Some("11"), From(1), ReadOnly, listed, Honoured;
         "Windows over which changes of topics are measured.";
-    "controller.quota.window.size.seconds": Int = Some("1"), From(1), ReadOnly, listed, WithoutObject(QUOTA);
+    "controller.quota.window.size.seconds": Int = Some("1"), From(1), ReadOnly, listed, Honoured;
         "Length of a window over which rates are measured.";
     "controller.socket.timeout.ms": Int = Some("30000"), Any, ReadOnly, listed, WithoutObject(KRAFT);
         "How long the controller waits for a broker.";
@@ -106,9 +106,9 @@ pub(crate) static CLUSTER: &[Setting] = settings! {
         "Threads that fetch from each other broker.";
     "process.roles": List = None, OneOf(&["broker", "controller"]), ReadOnly, listed, WithoutObject(KRAFT);
         "Whether this process is a broker, a controller, or both.";
-    "quota.window.num": Int = Some("11"), From(1), ReadOnly, listed, WithoutObject(QUOTA);
+    "quota.window.num": Int = Some("11"), From(1), ReadOnly, listed, Honoured;
         "Windows over which clients' rates are measured.";
-    "quota.window.size.seconds": Int = Some("1"), From(1), ReadOnly, listed, WithoutObject(QUOTA);
+    "quota.window.size.seconds": Int = Some("1"), From(1), ReadOnly, listed, Honoured;
         "Length of a window over which rates are measured.";
     "replica.alter.log.dirs.io.max.bytes.per.second": Long = Some("9223372036854775807"), From(0), ClusterWide, internal, WithoutObject(REPLICAS);
         "How fast replicas move between folders.";

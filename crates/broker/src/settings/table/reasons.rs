@@ -21,7 +21,6 @@ pub(crate) const SOCKET: &str = "the operating system's own values are used";
 pub(crate) const LISTENER: &str = "there is one listener, --listen";
 pub(crate) const INTER: &str = "brokers speak to each other through the bucket";
 pub(crate) const METRICS: &str = "metrics are counters that the console shows as Prometheus text";
-pub(crate) const QUOTA: &str = "quotas arrive later";
 pub(crate) const UNSTABLE: &str = "nothing is served that is not final";
 pub(crate) const LINGER: &str = "the write-ahead log puts appends together itself";
 pub(crate) const LOADING: &str = "groups and transactions are read back in pieces of a fixed size";

@@ -2,7 +2,10 @@
 #![allow(clippy::cast_possible_truncation, clippy::unwrap_used, reason = "a test's numbers are small")]
 
 use super::*;
-use crate::{CommitRange, CommitState, SettingsScope, UploadedObject, WalRegistration, WalState, check, codec};
+use crate::{
+    CommitRange, CommitState, QuotaEntity, QuotaName, QuotaValue, SettingsScope, UploadedObject, WalRegistration,
+    WalState, check, codec,
+};
 use base::{
     LedgerEpoch, LedgerSeq, NodeId, Nonce, ObjectId, Offset, OffsetRange, Seed, StreamEpoch, StreamId, TopicId,
     UnixMillis, WalId, WalIndex, WalPosition,
@@ -553,6 +556,34 @@ fn settings_belong_to_brokers_and_groups_up_to_a_bound() {
     let refused = story.asks(1, set(one, Some("5")));
     assert!(matches!(refused, Outcome::Refused(Refusal::Invalid(_))), "{refused:?}");
     assert_eq!(story.asks(1, set(SettingsScope::Brokers, Some("7"))), Outcome::Done, "it has some already");
+}
+
+#[test]
+fn quotas_belong_to_somebody_up_to_a_bound() {
+    let mut story = Story::new(1);
+    let of = |user: &str| QuotaEntity { user: Some(QuotaName::Of(user.to_owned())), ..QuotaEntity::default() };
+    let set = |entity: QuotaEntity, name: &str, value: Option<f64>| Command::AlterQuotas {
+        entity,
+        changes: BTreeMap::from([(name.to_owned(), value.map(QuotaValue::new))]),
+    };
+    assert_eq!(story.asks(1, set(of("a"), "producer_byte_rate", Some(5.0))), Outcome::Done);
+    assert_eq!(story.asks(1, set(of("a"), "request_percentage", Some(0.5))), Outcome::Done);
+    assert_eq!(story.asks(1, set(of("a"), "producer_byte_rate", Some(6.0))), Outcome::Done);
+    let kept: Vec<_> = story.image.quotas[&of("a")].iter().map(|(name, value)| (name.as_str(), value.get())).collect();
+    assert_eq!(kept, [("producer_byte_rate", 6.0), ("request_percentage", 0.5)]);
+    assert_eq!(story.asks(1, set(of("a"), "producer_byte_rate", None)), Outcome::Done);
+    assert_eq!(story.asks(1, set(of("a"), "request_percentage", None)), Outcome::Done);
+    assert!(story.image.quotas.is_empty(), "nothing is left of it");
+    let nobody = story.asks(1, set(QuotaEntity::default(), "producer_byte_rate", Some(5.0)));
+    assert!(matches!(nobody, Outcome::Refused(Refusal::Invalid(_))), "{nobody:?}");
+
+    let filler = Arc::new(BTreeMap::from([("producer_byte_rate".to_owned(), QuotaValue::new(1.0))]));
+    for number in 0..QUOTA_ENTITIES_MAX {
+        story.image.quotas.insert(of(&number.to_string()), filler.clone());
+    }
+    let refused = story.asks(1, set(of("one more"), "producer_byte_rate", Some(5.0)));
+    assert!(matches!(refused, Outcome::Refused(Refusal::Invalid(_))), "{refused:?}");
+    assert_eq!(story.asks(1, set(of("7"), "producer_byte_rate", Some(5.0))), Outcome::Done, "it has some already");
 }
 
 #[test]
