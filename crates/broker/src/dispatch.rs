@@ -17,7 +17,7 @@ use crate::handler::{
     elect_leaders, end_txn, fetch, find_coordinator, get_telemetry_subscriptions, heartbeat, init_producer_id,
     join_group, leave_group, list_config_resources, list_groups, list_offsets, list_partition_reassignments,
     list_transactions, metadata, offset_commit, offset_delete, offset_fetch, offset_for_leader_epoch, produce,
-    push_telemetry, sync_group, txn_offset_commit, update_features, write_txn_markers,
+    push_telemetry, sync_group, txn_offset_commit, unregister_broker, update_features, write_txn_markers,
 };
 use crate::hello::START_CLIENT_ID;
 use crate::memory::{self, FrameMemory, SMALL_ANSWER_BYTES_MAX};
@@ -326,6 +326,7 @@ async fn of_the_cluster(
         ApiKey::AlterClientQuotas => reply.encode(&alter_client_quotas::handle(broker, reply.body(frame)?).await),
         ApiKey::DescribeQuorum => reply.encode(&describe_quorum::handle(broker, reply.body(frame)?, version)),
         ApiKey::UpdateFeatures => reply.encode(&update_features::handle(broker, &reply.body(frame)?, version)),
+        ApiKey::UnregisterBroker => reply.encode(&unregister_broker::handle(broker, reply.body(frame)?).await),
         ApiKey::AlterPartitionReassignments => {
             reply.encode_held(alter_partition_reassignments::handle(broker, reply.body(frame)?).await, held)
         }

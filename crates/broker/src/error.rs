@@ -73,6 +73,8 @@ pub(crate) enum Failure {
     InvalidRequest(String),
     #[error("Topic deletion is disabled.")]
     DeletionDisabled,
+    #[error("Broker ID {0} is not currently registered")]
+    BrokerNotRegistered(i32),
     /// A change of topics beyond a quota that is strict.
     #[error("The throttling quota has been exceeded.")]
     QuotaExceeded,
@@ -196,6 +198,7 @@ impl Failure {
             Failure::InvalidConfig(_) => ErrorCode::InvalidConfig,
             Failure::InvalidRequest(_) => ErrorCode::InvalidRequest,
             Failure::DeletionDisabled => ErrorCode::TopicDeletionDisabled,
+            Failure::BrokerNotRegistered(_) => ErrorCode::BrokerIdNotRegistered,
             Failure::QuotaExceeded => ErrorCode::ThrottlingQuotaExceeded,
             Failure::InvalidAcks(_) => ErrorCode::InvalidRequiredAcks,
             Failure::Offline(_) => ErrorCode::LeaderNotAvailable,

@@ -18,8 +18,10 @@ use protocol::messages::incremental_alter_configs_request::{
 };
 use protocol::messages::list_config_resources_request::ListConfigResourcesRequest;
 use protocol::messages::list_partition_reassignments_request::ListPartitionReassignmentsRequest;
+use protocol::messages::unregister_broker_request::UnregisterBrokerRequest;
 use protocol::messages::update_features_request::{FeatureUpdateKey, UpdateFeaturesRequest};
-use support::{Client, start};
+use std::time::Duration;
+use support::{Client, start, start_beside};
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
@@ -253,4 +255,34 @@ async fn a_partition_may_be_assigned_to_whom_it_belongs_to_already() {
     let listed = client.call(0, &ListPartitionReassignmentsRequest { timeout_ms: 1000, topics: None }).await;
     assert_eq!((listed.error_code, listed.error_message, listed.topics.len()), (0, None, 0));
     running.broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_is_dead_is_forgotten_and_no_other() {
+    let running = start(BrokerOptions::default()).await;
+    let beside = start_beside(&running).await;
+    let mut client = running.client().await;
+    let (own, other) = (running.broker.node_id().0, beside.broker.node_id().0);
+    let unregister = async |client: &mut Client, broker_id: i32| {
+        let answer = client.call(0, &UnregisterBrokerRequest { broker_id }).await;
+        (answer.error_code, answer.error_message.unwrap_or_default())
+    };
+    let known = async |client: &mut Client| {
+        let request = DescribeClusterRequest { include_fenced_brokers: true, ..DescribeClusterRequest::default() };
+        let answer = client.call(2, &request).await;
+        answer.brokers.iter().map(|it| (it.broker_id, it.is_fenced)).collect::<Vec<_>>()
+    };
+    let unknown = (ErrorCode::BrokerIdNotRegistered.number(), "Broker ID 77 is not currently registered".to_owned());
+    assert_eq!(unregister(&mut client, 77).await, unknown);
+    for living in [own, other] {
+        let (code, why) = unregister(&mut client, living).await;
+        assert_eq!((code, why.as_str()), (42, format!("broker {living} is there: stop it first").as_str()));
+    }
+    beside.broker.stop().await;
+    beside.store.drain(Duration::from_secs(10)).await;
+    while unregister(&mut client, other).await.0 == 42 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(known(&mut client).await, [(own, false)]);
+    assert_eq!(unregister(&mut client, other).await.0, ErrorCode::BrokerIdNotRegistered.number());
 }

@@ -210,6 +210,11 @@ pub enum Command {
         /// How many.
         count: u32,
     },
+    /// Forgets a broker that is dead, and of whose write-ahead logs nothing is needed. Since version 8 of the format.
+    Unregister {
+        /// Which.
+        node_id: NodeId,
+    },
     /// Sets or removes (`None`) quotas of clients. Since version 8 of the format.
     AlterQuotas {
         /// Whose.

@@ -77,7 +77,7 @@ const fn api(key: ApiKey, first: i16, last: i16, rules: &'static [Rule]) -> Api 
 const ALL: i16 = i16::MAX;
 
 /// Sorted by key.
-pub static SERVED: [Api; 48] = [
+pub static SERVED: [Api; 49] = [
     // Before version 3 the records are message sets of the older formats, which become batches.
     api(
         ApiKey::Produce,
@@ -269,6 +269,7 @@ pub static SERVED: [Api; 48] = [
     // Who may not describe the cluster is told its brokers, but not what may be done with it.
     api(ApiKey::DescribeCluster, 0, ALL, &[rule(Operation::Describe, Resource::Cluster, When::Concerned)]),
     api(ApiKey::DescribeProducers, 0, ALL, &[rule(Operation::Read, Resource::Topic, When::Always)]),
+    api(ApiKey::UnregisterBroker, 0, ALL, &[rule(Operation::Alter, Resource::Cluster, When::Always)]),
     // What of its topics the caller may not describe is left out.
     api(
         ApiKey::DescribeTransactions,

@@ -16,7 +16,7 @@ pub enum Reason {
 }
 
 /// The APIs that are not served, sorted by key. Who serves one takes it out.
-pub static REFUSED: [(ApiKey, Reason); 43] = [
+pub static REFUSED: [(ApiKey, Reason); 42] = [
     (ApiKey::SaslHandshake, Reason::NotYet),
     (ApiKey::DescribeAcls, Reason::NotYet),
     (ApiKey::CreateAcls, Reason::NotYet),
@@ -37,7 +37,6 @@ pub static REFUSED: [(ApiKey, Reason); 43] = [
     (ApiKey::FetchSnapshot, Reason::Private),
     (ApiKey::BrokerRegistration, Reason::Private),
     (ApiKey::BrokerHeartbeat, Reason::Private),
-    (ApiKey::UnregisterBroker, Reason::NotYet),
     (ApiKey::AllocateProducerIds, Reason::Private),
     (ApiKey::ControllerRegistration, Reason::Private),
     (ApiKey::AssignReplicasToDirs, Reason::Private),

@@ -5,7 +5,7 @@
 //!
 //! | file | commands |
 //! |---|---|
-//! | `node` | BecomeLeader, Register, DeclareDead, Probed |
+//! | `node` | BecomeLeader, Register, DeclareDead, Unregister, Probed |
 //! | `topic` | CreateTopic, DeleteTopic, CreatePartitions, AlterTopicConfigs |
 //! | `producers` | TakeProducerIds, and what commits do to state references |
 //! | `settings` | AlterSettings |
@@ -100,6 +100,7 @@ fn dispatch(image: &mut Image, entry: &Entry, command: &Command) -> Applied {
             node::register(image, *node_id, advertised, wals, *incarnation)
         }
         Command::DeclareDead { node_epochs } => node::declare_dead(image, node_epochs),
+        Command::Unregister { node_id } => node::unregister(image, *node_id),
         Command::Probed { endpoint } => node::probed(image, endpoint),
         Command::WalRecovered { wal, end, ends, recoverer, open_on } => {
             wal::recovered(image, *wal, &wal::Recovered { end: *end, ends, recoverer: *recoverer, open_on: *open_on })

@@ -107,6 +107,28 @@ pub(super) fn declare_dead(image: &mut Image, node_epochs: &[NodeEpoch]) -> Appl
     Ok(Outcome::Done)
 }
 
+/// Its id is free from here on, and its address finds no id again. What its starts have made stays: their epochs are never given again.
+pub(super) fn unregister(image: &mut Image, node_id: NodeId) -> Applied {
+    let starts: Vec<_> =
+        image.nodes.iter().filter(|(_, node)| node.node_id == node_id && node.is_broker()).map(|(it, _)| *it).collect();
+    if starts.is_empty() {
+        return Err(Refusal::Unknown(format!("broker {node_id}")));
+    }
+    if starts.iter().any(|epoch| image.is_alive(*epoch)) {
+        return Err(Refusal::Invalid(format!("broker {node_id} is there: stop it first")));
+    }
+    if starts.iter().any(|epoch| has_wal(image, *epoch)) {
+        return Err(Refusal::Invalid(format!(
+            "something of the write-ahead log of broker {node_id} is needed yet: the next start of any broker recovers it; where the log \
+             is gone for good, give the broker up first (millstream broker)"
+        )));
+    }
+    for epoch in starts {
+        image.nodes.remove(&epoch);
+    }
+    Ok(Outcome::Done)
+}
+
 pub(super) fn probed(image: &mut Image, endpoint: &str) -> Applied {
     endpoint.clone_into(&mut image.probed);
     Ok(Outcome::Done)

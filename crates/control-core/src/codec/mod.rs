@@ -14,7 +14,7 @@ use wire::{Out, Reader, Wire};
 /// The newest version that this program reads and writes.
 pub const VERSION: u16 = 8;
 
-/// Brings quotas of clients.
+/// Brings quotas of clients, and that brokers are forgotten.
 const VERSION_QUOTAS: u16 = 8;
 
 /// Brings names of write-ahead logs, and moves between them.
@@ -102,7 +102,7 @@ impl Framed for Image {
 
 fn version_of(command: &Command) -> u16 {
     match command {
-        Command::AlterQuotas { .. } => VERSION_QUOTAS,
+        Command::AlterQuotas { .. } | Command::Unregister { .. } => VERSION_QUOTAS,
         Command::MoveStreams { .. } => VERSION_LOGS,
         Command::Register { wals, .. } if wals.iter().any(|wal| !wal.name.is_empty()) => VERSION_LOGS,
         _ => VERSION_PLAIN,

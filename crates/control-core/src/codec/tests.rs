@@ -285,7 +285,7 @@ fn only_what_needs_version_7_is_written_in_it() {
 }
 
 #[test]
-fn quotas_need_version_8() {
+fn quotas_and_forgotten_brokers_need_version_8() {
     let entity = QuotaEntity { user: Some(QuotaName::Default), client_id: Some(QuotaName::Of("c".into())), ip: None };
     let changes = BTreeMap::from([
         ("consumer_byte_rate".to_owned(), None),
@@ -307,6 +307,10 @@ fn quotas_need_version_8() {
     assert_eq!((&bytes[4..6], decode_snapshot(&bytes).unwrap()), (&[8, 0][..], image.clone()));
     let pinned = |bytes: &Bytes| (bytes.len(), base::crc32c(&bytes[..bytes.len() - 4]));
     assert_eq!([pinned(&encode_entry(&entry)), pinned(&bytes)], GOLDEN_QUOTAS);
+    let commands = vec![(CommandId::default(), Command::Unregister { node_id: NodeId(7) })];
+    let unregister = Entry { commands, ..small_entry() };
+    let bytes = encode_entry(&unregister);
+    assert_eq!((&bytes[4..6], decode_entry(&bytes).unwrap()), (&[8, 0][..], unregister));
     image.quotas = Default::default();
     assert_eq!(encode_snapshot(&image)[4..6], [6, 0], "without them nothing of it is left");
 }

@@ -476,6 +476,7 @@ enums! {
         18 => Cleaned { stream: stream, node_epoch: node_epoch, stream_epoch: stream_epoch, cleaned: cleaned },
         19 => MoveStreams { node_epoch: node_epoch, to: to, streams: streams },
         22 => AlterQuotas { entity: entity, changes: changes },
+        23 => Unregister { node_id: node_id },
     }
     QuotaName {
         0 => Default {},

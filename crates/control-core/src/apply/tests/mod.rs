@@ -559,6 +559,27 @@ fn settings_belong_to_brokers_and_groups_up_to_a_bound() {
 }
 
 #[test]
+fn a_broker_is_forgotten_when_it_is_dead_and_nothing_of_its_log_is_needed() {
+    let mut story = Story::new(2);
+    let unregister = |node_id: i32| Command::Unregister { node_id: NodeId(node_id) };
+    let node_id = story.image.nodes[&NodeEpoch(2)].node_id.0;
+    assert!(matches!(story.asks(1, unregister(77)), Outcome::Refused(Refusal::Unknown(_))));
+    assert!(matches!(story.asks(1, unregister(node_id)), Outcome::Refused(Refusal::Invalid(_))), "it lives");
+    assert_eq!(story.asks(1, Command::DeclareDead { node_epochs: vec![NodeEpoch(2)] }), Outcome::Done);
+    assert!(
+        matches!(story.asks(1, unregister(node_id)), Outcome::Refused(Refusal::Invalid(_))),
+        "its log is not sealed"
+    );
+    let wals: Vec<_> = story.image.wals.keys().copied().filter(|wal| wal.node_epoch == NodeEpoch(2)).collect();
+    for wal in wals {
+        story.image.wals.remove(&wal);
+    }
+    assert_eq!(story.asks(1, unregister(node_id)), Outcome::Done);
+    assert!(!story.image.nodes.contains_key(&NodeEpoch(2)));
+    assert!(story.image.is_dead(NodeEpoch(2)), "for ever");
+}
+
+#[test]
 fn quotas_belong_to_somebody_up_to_a_bound() {
     let mut story = Story::new(1);
     let of = |user: &str| QuotaEntity { user: Some(QuotaName::Of(user.to_owned())), ..QuotaEntity::default() };

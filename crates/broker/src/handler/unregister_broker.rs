@@ -1,0 +1,30 @@
+//! UnregisterBroker: forgets a broker that is dead. One that lives is refused, where Kafka forgets it until it comes again; and so is one of whose
+//! write-ahead log something is needed, as its records would be forgotten with it.
+
+use crate::error::Failure;
+use crate::{Shared, topics};
+use base::NodeId;
+use control_core::{Command, Refusal};
+use protocol::messages::unregister_broker_request::UnregisterBrokerRequest;
+use protocol::messages::unregister_broker_response::UnregisterBrokerResponse;
+use std::time::Duration;
+
+/// The request names no timeout of its own.
+const UNREGISTER_WAIT_MAX: Duration = Duration::from_secs(30);
+
+pub(crate) async fn handle(broker: &Shared, request: UnregisterBrokerRequest) -> UnregisterBrokerResponse {
+    let id = request.broker_id;
+    let outcome = match topics::submit(broker, Command::Unregister { node_id: NodeId(id) }, UNREGISTER_WAIT_MAX).await {
+        Err(Failure::Refused(Refusal::Unknown(_))) => Err(Failure::BrokerNotRegistered(id)),
+        Err(Failure::Refused(Refusal::Invalid(why))) => Err(Failure::InvalidRequest(why)),
+        outcome => outcome,
+    };
+    match outcome {
+        Ok(()) => UnregisterBrokerResponse { error_message: None, ..UnregisterBrokerResponse::default() },
+        Err(failure) => UnregisterBrokerResponse {
+            error_code: failure.code().number(),
+            error_message: Some(failure.to_string()),
+            ..UnregisterBrokerResponse::default()
+        },
+    }
+}
