@@ -60,6 +60,7 @@ impl Beat<'_> {
     /// Holds the group's regular expressions against the topics: those that never were, and all where there are other topics and it was
     /// not done lately; whether any of them matches others.
     pub(super) fn match_regexes(&mut self) -> bool {
+        let has_forgotten = self.consumer.matched.is_none() && self.forget_unsubscribed();
         let interval = self.options.regex_refresh_interval;
         let is_due = self
             .consumer
@@ -70,7 +71,17 @@ impl Beat<'_> {
             self.consumer.matched = Some((self.topics.version, self.now.at));
         }
         // Each of them, not only until one has changed.
-        regexes.iter().filter(|regex| self.match_regex(regex)).count() > 0
+        regexes.iter().filter(|regex| self.match_regex(regex)).count() > 0 || has_forgotten
+    }
+
+    /// A crash within a decision may have left what an expression matched that nobody subscribes to any more; whether there was any.
+    fn forget_unsubscribed(&mut self) -> bool {
+        let all = self.consumer.regexes().keys();
+        let left: Vec<String> = all.filter(|regex| self.consumer.regex_members(regex) == 0).cloned().collect();
+        for regex in &left {
+            self.forget_regex(regex);
+        }
+        !left.is_empty()
     }
 
     /// Whether it matches other topics than before. One that can't be compiled, as another broker stored it, goes on matching what it did.

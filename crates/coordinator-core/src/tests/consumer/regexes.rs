@@ -88,3 +88,21 @@ fn a_member_changes_its_regular_expression() {
     assert_eq!(regexes(&bench), []);
     assert_eq!(bench.beat(&owns("a", 2, of(u, []))).unwrap().member_epoch, 3);
 }
+
+#[test]
+fn what_a_crash_has_left_of_an_expression_goes_with_the_next_heartbeat() {
+    let mut bench = Bench::new(&[("orders", 2)]);
+    bench.beat(&HeartbeatRequest { regex: Some("ord.*".to_owned()), ..joins("a", &[]) }).unwrap();
+    assert!(bench.consumer().is_subscribed("orders"));
+    let before = bench.log.len();
+    let unsubscribes = HeartbeatRequest { regex: Some(String::new()), names: Some(Vec::new()), ..beats("a", 1) };
+    bench.beat(&unsubscribes).unwrap();
+    // The group's epoch and what the member says of itself; that the match is gone is lost.
+    bench.log.truncate(before + 2);
+    bench.restart();
+    assert!(bench.consumer().is_subscribed("orders"));
+    bench.beat(&unsubscribes).unwrap();
+    assert!(!bench.consumer().is_subscribed("orders"));
+    bench.restart();
+    assert!(!bench.consumer().is_subscribed("orders"));
+}
