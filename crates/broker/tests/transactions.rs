@@ -47,8 +47,18 @@ async fn started(options: BrokerOptions) -> (Running, Client) {
     let running = start(options).await;
     let mut client = running.client().await;
     assert_eq!(client.create("t", 3, &[]).await, 0);
-    assert_eq!(find(&mut client, "x").await.0, 0);
+    until_served(&mut client).await;
     (running, client)
+}
+
+/// Finds the coordinators of all ids that tests use, and waits until they are loaded.
+async fn until_served(client: &mut Client) {
+    assert_eq!(find(client, "x").await.0, 0);
+    for id in ["x", "y", "a.open", "b", "c", "old", "nobody", ""] {
+        while EARLY.map(code).contains(&describe(client, id).await.error_code) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
 }
 
 async fn find(client: &mut Client, id: &str) -> (i16, i32) {
@@ -267,7 +277,7 @@ async fn no_marker_is_written_before_its_decision_is_durable() {
     let mut client = running.client().await;
     // Its log is a ring, which the gate does not hold up; that of transactions lies in the bucket.
     assert_eq!(client.create("t", 3, &[("millstream.wal", "bulk")]).await, 0);
-    find(&mut client, "x").await;
+    until_served(&mut client).await;
     let producer = init(&mut client, "x").await;
     assert_eq!(add(&mut client, 3, "x", producer, &[0, 1, 2]).await, [0; 3]);
     running.close_gate();
@@ -297,7 +307,7 @@ async fn what_was_decided_before_a_crash_is_brought_to_its_end_after_it() {
     // The other way round: decisions are durable at once, and markers held up.
     assert_eq!(client.create("__transaction_state", 3, &[("millstream.wal", "bulk")]).await, 0);
     assert_eq!(client.create("t", 3, &[]).await, 0);
-    find(&mut client, "x").await;
+    until_served(&mut client).await;
     let (id, epoch) = init(&mut client, "x").await;
     assert_eq!(add(&mut client, 3, "x", (id, epoch), &[0, 1]).await, [0, 0]);
     running.close_gate();
@@ -314,6 +324,38 @@ async fn what_was_decided_before_a_crash_is_brought_to_its_end_after_it() {
     until_state(&mut client, "x", "CompleteCommit").await;
     let marker = vec![(id, epoch + 1, true)];
     assert_eq!(all_markers(&mut client).await, [marker.clone(), marker, vec![]]);
+    assert_eq!(init(&mut client, "x").await, (id, epoch + 2));
+    running.broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_a_broker_that_is_gone_ends_when_its_partitions_are_taken_over() {
+    let (running, mut client) = started(options()).await;
+    let other = start_beside(&running).await;
+    let mut beside = other.client().await;
+    assert_eq!(beside.create("far", 2, &[]).await, 0);
+    let (id, epoch) = init(&mut client, "x").await;
+    let both = [topic("far", &[0, 1]), topic("t", &[2])];
+    assert_eq!(ask(&mut client, &[asked("x", (id, epoch), false, &both)]).await, [[0; 3]]);
+    // Who leads the one topic is gone before the end, and nobody has taken it over.
+    other.broker.stop().await;
+    assert_eq!(end(&mut client, 5, "x", (id, epoch), true).await, Ok((id, epoch + 1)));
+    let marker = vec![(id, epoch + 1, true)];
+    while markers(&mut client, "t", 2).await != marker {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let prepared = describe(&mut client, "x").await;
+    assert_eq!((prepared.transaction_state.as_str(), prepared.producer_epoch), ("PrepareCommit", epoch + 1));
+    let early = code(ErrorCode::ConcurrentTransactions);
+    assert_eq!(add(&mut client, 3, "x", (id, epoch + 1), &[1]).await, [early]);
+    assert_eq!(end(&mut client, 5, "x", (id, epoch), true).await, Err(early));
+    drop(client);
+    let running = running.restart().await;
+    let mut client = running.client().await;
+    until_state(&mut client, "x", "CompleteCommit").await;
+    assert_eq!(markers(&mut client, "far", 0).await, marker);
+    assert_eq!(markers(&mut client, "far", 1).await, marker);
+    assert_eq!(markers(&mut client, "t", 2).await, marker, "sent again, written once");
     assert_eq!(init(&mut client, "x").await, (id, epoch + 2));
     running.broker.stop().await;
 }
