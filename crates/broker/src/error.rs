@@ -291,7 +291,9 @@ fn of_group(error: GroupError) -> ErrorCode {
     match error {
         GroupError::InvalidGroupId => ErrorCode::InvalidGroupId,
         GroupError::InvalidRequest | GroupError::Invalid(_) => ErrorCode::InvalidRequest,
-        GroupError::NotFound | GroupError::NotClassic | GroupError::NotConsumer => ErrorCode::GroupIdNotFound,
+        GroupError::NotFound | GroupError::NotClassic | GroupError::NotConsumer | GroupError::CannotUpgrade(_) => {
+            ErrorCode::GroupIdNotFound
+        }
         GroupError::NotEmpty => ErrorCode::NonEmptyGroup,
         GroupError::UnknownMember => ErrorCode::UnknownMemberId,
         GroupError::MemberIdRequired => ErrorCode::MemberIdRequired,
@@ -306,7 +308,7 @@ fn of_group(error: GroupError) -> ErrorCode {
         GroupError::NoRoom => ErrorCode::InvalidCommitOffsetSize,
         // Kafka's for a group that could not be stored: its members try again, and none takes it for the end.
         GroupError::NoRoomForAssignment => ErrorCode::CoordinatorNotAvailable,
-        GroupError::RecordTooLarge => ErrorCode::UnknownServerError,
+        GroupError::RecordTooLarge | GroupError::MalformedSubscription => ErrorCode::UnknownServerError,
         GroupError::FencedMemberEpoch => ErrorCode::FencedMemberEpoch,
         GroupError::StaleMemberEpoch => ErrorCode::StaleMemberEpoch,
         GroupError::UnreleasedInstance => ErrorCode::UnreleasedInstanceId,

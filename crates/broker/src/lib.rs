@@ -56,7 +56,7 @@ mod waiter;
 mod wals;
 
 pub use cleaner::CleanerUse;
-pub use coordinator_core::{ConsumerOptions, ConsumerTimes, GroupOptions, TransactionOptions};
+pub use coordinator_core::{ConsumerOptions, ConsumerTimes, GroupOptions, Migration, TransactionOptions};
 pub use hello::START_CLIENT_ID;
 pub use options::{BrokerOptions, CleanerOptions, Cleaning, CleanupPolicy};
 pub use quota::QuotaWindows;

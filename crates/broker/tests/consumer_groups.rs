@@ -4,7 +4,7 @@
 
 mod support;
 
-use broker::{BrokerOptions, ConsumerOptions, ConsumerTimes, GroupOptions};
+use broker::{BrokerOptions, ConsumerOptions, ConsumerTimes, GroupOptions, Migration};
 use protocol::error_code::ErrorCode;
 use protocol::messages::consumer_group_describe_request::ConsumerGroupDescribeRequest;
 use protocol::messages::consumer_group_describe_response::{DescribedGroup, Member};
@@ -28,6 +28,7 @@ use protocol::messages::offset_delete_request::{
     OffsetDeleteRequest, OffsetDeleteRequestPartition, OffsetDeleteRequestTopic,
 };
 use protocol::messages::offset_fetch_request::{OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopics};
+use protocol::messages::sync_group_request::{SyncGroupRequest, SyncGroupRequestAssignment};
 use protocol::wire::Uuid;
 use std::time::Duration;
 use support::{Client, Running, metadata_request, start};
@@ -324,7 +325,9 @@ async fn listed(client: &mut Client, states: &[&str], types: &[&str]) -> Vec<(St
 
 #[tokio::test(flavor = "multi_thread")]
 async fn groups_of_both_protocols_are_listed_and_described_apart() {
-    let (running, mut client, _) = started(options()).await;
+    let consumer = ConsumerOptions { migration: Migration::Disabled, ..ConsumerOptions::default() };
+    let groups = GroupOptions { consumer, ..GroupOptions::default() };
+    let (running, mut client, _) = started(BrokerOptions { groups, ..options() }).await;
     assert_eq!(beat(&mut client, &joins("a", &["t"])).await.0, 2);
     let classic = JoinGroupRequest {
         group_id: "classic".to_owned(),
@@ -361,13 +364,69 @@ async fn groups_of_both_protocols_are_listed_and_described_apart() {
         assert_eq!(described.error_message.as_deref(), words);
     }
 
-    // Members of the one are refused by the other.
+    // Members of the one are refused by the other, where groups may not change their protocol.
     let refusal = client.call(3, &JoinGroupRequest { group_id: "g".to_owned(), ..classic.clone() }).await;
     assert_eq!(refusal.error_code, ErrorCode::InconsistentGroupProtocol.number());
     let heartbeat = HeartbeatRequest { group_id: "g".to_owned(), member_id: "a".to_owned(), ..Default::default() };
     assert_eq!(client.call(4, &heartbeat).await.error_code, ErrorCode::UnknownMemberId.number());
     let other = ConsumerGroupHeartbeatRequest { group_id: "classic".to_owned(), ..joins("b", &["t"]) };
     assert_eq!(refused(&mut client, &other).await, ErrorCode::GroupIdNotFound);
+    running.broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_changes_its_protocol_with_its_members_and_over_restarts() {
+    let initial_rebalance_delay = Duration::ZERO;
+    let groups = GroupOptions { initial_rebalance_delay, ..GroupOptions::default() };
+    let (running, mut client, _) = started(BrokerOptions { groups, ..options() }).await;
+    // Version 0: one topic, nothing else.
+    let metadata: &'static [u8] = &[0, 0, 0, 0, 0, 1, 0, 1, b't', 0xff, 0xff, 0xff, 0xff];
+    let protocol = JoinGroupRequestProtocol { name: "range".to_owned(), metadata: metadata.into() };
+    let join = |member_id: &str| JoinGroupRequest {
+        group_id: "g".to_owned(),
+        member_id: member_id.to_owned(),
+        session_timeout_ms: 10_000,
+        rebalance_timeout_ms: 10_000,
+        protocol_type: "consumer".to_owned(),
+        protocols: vec![protocol.clone()],
+        ..JoinGroupRequest::default()
+    };
+    let joined = client.call(3, &join("")).await;
+    let id = joined.member_id.as_str();
+    let sync = |generation_id: i32| SyncGroupRequest {
+        group_id: "g".to_owned(),
+        member_id: id.to_owned(),
+        generation_id,
+        assignments: vec![SyncGroupRequestAssignment { member_id: id.to_owned(), ..Default::default() }],
+        ..SyncGroupRequest::default()
+    };
+    assert_eq!(client.call(2, &sync(1)).await.error_code, 0);
+    assert_eq!(beat(&mut client, &joins("n", &["t"])).await.0, 2);
+    let running = running.restart().await;
+    let mut client = running.client().await;
+    find(&mut client).await;
+    let group = describe(&mut client, "g").await;
+    let kinds: Vec<i8> = group.members.iter().map(|member| member.member_type).collect();
+    assert_eq!((kinds, group.group_epoch), (vec![0, 1], 2));
+    let heartbeat = |generation_id: i32| HeartbeatRequest {
+        group_id: "g".to_owned(),
+        member_id: id.to_owned(),
+        generation_id,
+        ..HeartbeatRequest::default()
+    };
+    let again = ErrorCode::RebalanceInProgress.number();
+    assert_eq!(client.call(2, &heartbeat(1)).await.error_code, again);
+    assert_eq!(client.call(3, &join(id)).await.generation_id, 2);
+    let synced = client.call(2, &sync(2)).await;
+    assert_eq!((synced.error_code, synced.assignment.len()), (0, 2 + 4 + 3 + 4 + 2 * 4 + 4), "two partitions of t");
+    assert_eq!(beat(&mut client, &beats("n", -1)).await.0, -1);
+    let running = running.restart().await;
+    let mut client = running.client().await;
+    find(&mut client).await;
+    assert_eq!(listed(&mut client, &[], &["classic"]).await[0].2, "PreparingRebalance");
+    assert_eq!(client.call(2, &heartbeat(2)).await.error_code, again);
+    let joined = client.call(3, &join(id)).await;
+    assert_eq!((joined.generation_id, joined.leader.as_str()), (3, id));
     running.broker.stop().await;
 }
 

@@ -47,6 +47,9 @@ impl Groups {
                 slice.cursor.group = Some(id.clone());
                 (slice.cursor.consumer, slice.cursor.share, slice.cursor.offset) = (None, None, None);
                 if let Some(stored) = &group.stored {
+                    if group.is_downgraded {
+                        slice.push(CoordinatorRecord::consumer_end(id));
+                    }
                     slice.push(CoordinatorRecord::stored_group(id, stored.clone()));
                 }
                 slice.pending_alone(id, group);

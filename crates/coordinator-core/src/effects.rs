@@ -2,6 +2,7 @@
 
 use crate::record::CoordinatorRecord;
 use bytes::Bytes;
+use std::ops::Range;
 
 /// Names a request that waits for its answer; the shell hands it out and finds the requester by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -12,6 +13,8 @@ pub struct Ticket(pub u64);
 pub struct Effects {
     /// To be appended, in this order. What the answers say rests on them, and on those of earlier calls.
     pub records: Vec<CoordinatorRecord>,
+    /// Which of these are to be in the log together or not at all. Ranges may overlap.
+    pub whole: Vec<Range<usize>>,
     /// To be appended behind these, in the transactions of producers that have them open: whose, and in which epoch.
     pub transactional: Vec<((i64, i16), CoordinatorRecord)>,
     /// To be let out when the records are confirmed. Each ticket is answered once.
@@ -73,6 +76,11 @@ pub enum GroupError {
     NotClassic,
     #[error("the group is of the classic protocol")]
     NotConsumer,
+    /// Why a classic group with members can't become one of consumers, in Kafka's words.
+    #[error("the group can't be upgraded to a consumer group because {0}")]
+    CannotUpgrade(&'static str),
+    #[error("a member's subscription can't be read")]
+    MalformedSubscription,
     #[error("the group has members")]
     NotEmpty,
     #[error("the group does not know this member")]
@@ -131,6 +139,13 @@ impl JoinAnswer {
 }
 
 impl Effects {
+    /// What was pushed since there were `start` records is to be in the log together or not at all.
+    pub(crate) fn keep_whole(&mut self, start: usize) {
+        if start < self.records.len() {
+            self.whole.push(start..self.records.len());
+        }
+    }
+
     pub(crate) fn join(&mut self, ticket: Option<Ticket>, answer: JoinAnswer) {
         self.answers.extend(ticket.map(|ticket| (ticket, Answer::Join(answer))));
     }

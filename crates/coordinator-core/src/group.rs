@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const PROTOCOL_BYTES: usize = 64;
 
 /// The protocol type of consumers, whose metadata the coordinator may look into.
-const CONSUMER: &str = "consumer";
+pub(crate) const CONSUMER: &str = "consumer";
 
 /// Kafka's states of a group. A group that does not exist is *dead*.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -46,7 +46,7 @@ impl State {
 }
 
 /// A way to assign that a member knows, and what it says of itself under it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Protocol {
     pub name: String,
     pub metadata: Bytes,
@@ -130,7 +130,9 @@ pub(crate) struct Group {
     pub(crate) brought_assignment: usize,
     /// What [`crate::Groups`] counts of it.
     pub(crate) counted: usize,
-    /// Where it is of the newer protocol. It has no members of the other one then.
+    /// It has just been a consumer group, and its members have not joined since: where it is replayed, they are told to.
+    pub(crate) is_downgraded: bool,
+    /// Where it is of the newer protocol. It has no members here then.
     pub(crate) consumer: Option<Box<Consumer>>,
     /// Where it is a share group. Then it has nothing else.
     pub(crate) share: Option<Box<Share>>,

@@ -1,6 +1,6 @@
 //! The groups of one partition of `__consumer_offsets`, and how they come back from its records.
 
-use crate::consumer::{ConsumerOptions, ConsumerTimes};
+use crate::consumer::{ConsumerOptions, ConsumerTimes, Topics};
 use crate::effects::{Effects, GroupError};
 use crate::group::{Group, Protocol, State};
 use crate::pending::PendingOffsets;
@@ -80,6 +80,8 @@ pub struct Groups {
     pub(crate) room: usize,
     /// There are records of protocols that are not known.
     holds_others: bool,
+    /// The consumer group that the last record took back, while records are replayed.
+    taken_back: Option<String>,
 }
 
 /// One group with all that a decision about it needs.
@@ -104,6 +106,7 @@ impl Groups {
     /// # Errors
     /// The record is damaged, or of a version that is not known; nothing has changed.
     pub fn replay(&mut self, record: &CoordinatorRecord) -> Result<(), RecordError> {
+        let taken_back = self.taken_back.take();
         match record.decode()? {
             Change::Offset { group, topic, partition, value: Some(committed) } => {
                 // A copy of what counts already says nothing new of what waits.
@@ -121,7 +124,8 @@ impl Groups {
             }
             Change::Group { group, value: Some(stored) } => {
                 let before = self.groups.remove(&group).unwrap_or_default();
-                let stored = Group { stored: record.value.as_ref().map(own), ..restore(stored) };
+                let is_downgraded = taken_back.as_ref() == Some(&group) && !stored.members.is_empty();
+                let stored = Group { stored: record.value.as_ref().map(own), is_downgraded, ..restore(stored) };
                 let Group { offsets, offset_bytes, .. } = before;
                 self.groups.insert(group, Group { offsets, offset_bytes, ..stored });
             }
@@ -135,6 +139,7 @@ impl Groups {
             Change::Consumer(change) => {
                 // What is taken back makes no group, and is nothing to a share group of that name.
                 let id = change.group.clone();
+                self.taken_back = change.ends_group().then(|| id.clone());
                 if change.value.is_some() || self.groups.get(&id).is_some_and(|group| group.share.is_none()) {
                     self.groups.entry(id.clone()).or_default().share = None;
                     let is_left = self.groups.entry(id.clone()).or_default().replay_consumer(change);
@@ -208,8 +213,21 @@ impl Groups {
                 self.timers.set(id, Timer::Session(member_id.clone()), at);
             }
         }
+        self.rebalance_downgraded(now);
         self.consumer_loaded(now, times_of);
         self.share_loaded(now);
+    }
+
+    /// Groups that a crash has kept from the rebalance that was to follow their change of protocol.
+    fn rebalance_downgraded(&mut self, now: Now) {
+        let downgraded = self.groups.iter().filter(|(_, group)| group.is_downgraded);
+        let ids: Vec<String> = downgraded.map(|(id, _)| id.clone()).collect();
+        for id in ids {
+            // Nobody waits yet, and it makes no record: its members are to come.
+            if let Some(mut work) = self.work(&id, now, &mut Effects::default()) {
+                work.prepare_rebalance();
+            }
+        }
     }
 
     /// When [`Groups::tick`] is to be called.
@@ -219,11 +237,11 @@ impl Groups {
     }
 
     /// Does what is due.
-    pub fn tick(&mut self, now: Now, fx: &mut Effects) {
+    pub fn tick(&mut self, now: Now, topics: &Topics<'_>, fx: &mut Effects) {
         while let Some((id, timer)) = self.timers.take_due(now.at) {
             let Some(mut work) = self.work(&id, now, fx) else { continue };
             if work.group.consumer.is_some() {
-                self.consumer_tick(&id, &timer, now, fx);
+                self.consumer_tick(&id, &timer, now, topics, fx);
             } else if work.group.share.is_some() {
                 self.share_tick(&id, &timer, now, fx);
             } else {
@@ -231,7 +249,7 @@ impl Groups {
                     Timer::Join => work.join_timed_out(),
                     Timer::Sync => work.sync_timed_out(),
                     Timer::Session(member_id) => work.session_timed_out(&member_id),
-                    Timer::Revocation(_) => {}
+                    Timer::Revocation(_) | Timer::MemberJoin(_) | Timer::MemberSync(_) => {}
                 }
             }
             self.recount(&id);
@@ -271,6 +289,7 @@ impl Work<'_> {
     /// Sends the group's record on its way; a copy of the log holds the same.
     pub(crate) fn store(&mut self, record: CoordinatorRecord) {
         self.group.stored.clone_from(&record.value);
+        self.group.is_downgraded = false;
         self.fx.records.push(record);
     }
 

@@ -9,6 +9,7 @@
 //! A request waits (its ticket lies in its member) until the generation begins or the member is removed. Nothing of a rebalance lasts
 //! before the leader has assigned, as in Kafka: after a takeover the members of the last stored generation begin anew.
 
+use crate::consumer::Topics;
 use crate::effects::{Effects, GroupError, JoinAnswer, Ticket};
 use crate::group::{ENTRY_BYTES, Group, InitialDelay, Member, Protocol, State, protocols_bytes};
 use crate::groups::{Groups, Now, Work, millis, own};
@@ -43,12 +44,23 @@ pub struct JoinRequest {
     pub unique: String,
 }
 
+impl JoinRequest {
+    /// The id of a new member.
+    pub(crate) fn new_id(&self) -> String {
+        let name = self.instance_id.as_ref().unwrap_or(&self.client_id);
+        format!("{name}-{}", self.unique)
+    }
+}
+
 impl Groups {
     /// A member joins, again or for the first time; the answer comes by the ticket, now or later.
-    pub fn join(&mut self, now: Now, ticket: Ticket, request: &JoinRequest, fx: &mut Effects) {
+    pub fn join(&mut self, now: Now, topics: &Topics<'_>, ticket: Ticket, request: &JoinRequest, fx: &mut Effects) {
         let is_new = request.member_id.is_empty();
         if let Err(error) = self.check_join(request) {
             return fx.join(Some(ticket), JoinAnswer::refused(&request.member_id, error));
+        }
+        if self.has_consumers(&request.group) {
+            return self.join_consumers(now, topics, ticket, request, fx);
         }
         if let Err(error) = self.make_classic(&request.group, is_new, fx) {
             return fx.join(Some(ticket), JoinAnswer::refused(&request.member_id, error));
@@ -87,9 +99,6 @@ impl Groups {
             return Err(GroupError::InconsistentProtocol);
         }
         let Some(consumer) = &group.consumer else { return Ok(()) };
-        if !consumer.members().is_empty() {
-            return Err(GroupError::InconsistentProtocol);
-        }
         if !is_new {
             return Err(GroupError::UnknownMember);
         }
@@ -151,8 +160,7 @@ impl Work<'_> {
         if !self.group.supports(&request.protocol_type, &request.protocols) {
             return self.fx.join(Some(ticket), JoinAnswer::refused("", GroupError::InconsistentProtocol));
         }
-        let name = request.instance_id.as_ref().unwrap_or(&request.client_id);
-        let member_id = format!("{name}-{}", request.unique);
+        let member_id = request.new_id();
         if let Some(instance_id) = &request.instance_id {
             match self.group.instances.get(instance_id).cloned() {
                 Some(held_by) => self.replace_static(ticket, request, instance_id, &held_by, &member_id),
@@ -374,7 +382,7 @@ impl Work<'_> {
     }
 }
 
-fn owned(protocols: &[Protocol]) -> Vec<Protocol> {
+pub(crate) fn owned(protocols: &[Protocol]) -> Vec<Protocol> {
     protocols.iter().map(|it| Protocol { name: it.name.clone(), metadata: own(&it.metadata) }).collect()
 }
 

@@ -1,5 +1,6 @@
 //! Leaving: by a member's own word, by an administrator's, or because nothing was heard of it.
 
+use crate::consumer::Topics;
 use crate::effects::{Effects, GroupError, JoinAnswer};
 use crate::group::{Member, State};
 use crate::groups::{Groups, Now, Work};
@@ -31,6 +32,7 @@ impl Groups {
     pub fn leave(
         &mut self,
         now: Now,
+        topics: &Topics<'_>,
         group: &str,
         members: &[LeavingMember],
         fx: &mut Effects,
@@ -39,7 +41,7 @@ impl Groups {
             return Err(GroupError::InvalidGroupId);
         }
         if self.is_consumer(group) {
-            return Ok(self.leave_consumers(now, group, members, fx));
+            return Ok(self.leave_consumers(now, topics, group, members, fx));
         }
         let Some(mut work) = self.work(group, now, fx) else {
             return Ok(members.iter().map(|_| Err(GroupError::UnknownMember)).collect());

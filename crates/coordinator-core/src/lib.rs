@@ -35,8 +35,8 @@ mod tests;
 
 pub use consumer::{
     Assignor, ConsumerDescription, ConsumerMemberDescription, ConsumerOptions, ConsumerState, ConsumerSummary,
-    ConsumerTimes, HeartbeatAnswer, HeartbeatRequest, LEAVES, LEAVES_FOR_NOW, MemberState, NamedPartitions, Names,
-    Partitions, TopicInfo, Topics,
+    ConsumerTimes, HeartbeatAnswer, HeartbeatRequest, LEAVES, LEAVES_FOR_NOW, MemberState, Migration, NamedPartitions,
+    Names, Partitions, TopicInfo, Topics,
 };
 pub use copy::CopyCursor;
 pub use describe::{Description, GroupSummary, MemberDescription};

@@ -258,7 +258,7 @@ fn read_group(value: Bytes) -> Result<StoredGroup, RecordError> {
 }
 
 /// Whether the version that is written can hold a text that was read.
-fn fits(text: &str) -> Result<(), RecordError> {
+pub(crate) fn fits(text: &str) -> Result<(), RecordError> {
     if text.len() <= TEXT_BYTES_MAX { Ok(()) } else { Err(RecordError::Text(text.len())) }
 }
 

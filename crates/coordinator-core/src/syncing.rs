@@ -1,5 +1,6 @@
 //! Syncing: the leader says who has what, everybody is told what is theirs; and heartbeats, which tell whether that still holds.
 
+use crate::consumer::Topics;
 use crate::effects::{Effects, GroupError, SyncAnswer, Ticket};
 use crate::group::State;
 use crate::groups::{Groups, Now, Work, own};
@@ -22,7 +23,10 @@ pub struct SyncRequest {
 
 impl Groups {
     /// A member asks for its assignment, the leader brings all; the answer comes by the ticket, now or when the leader has synced.
-    pub fn sync(&mut self, now: Now, ticket: Ticket, request: &SyncRequest, fx: &mut Effects) {
+    pub fn sync(&mut self, now: Now, topics: &Topics<'_>, ticket: Ticket, request: &SyncRequest, fx: &mut Effects) {
+        if self.is_consumer(&request.member.group) {
+            return self.sync_consumers(now, topics, ticket, request, fx);
+        }
         let room = self.room;
         let refused = match self.work(&request.member.group, now, fx) {
             Some(mut work) => work.sync(ticket, request, room),
@@ -39,9 +43,18 @@ impl Groups {
     ///
     /// # Errors
     /// What it must do instead of going on: join again, mostly.
-    pub fn heartbeat(&mut self, now: Now, member: &Membership, fx: &mut Effects) -> Result<(), GroupError> {
+    pub fn heartbeat(
+        &mut self,
+        now: Now,
+        topics: &Topics<'_>,
+        member: &Membership,
+        fx: &mut Effects,
+    ) -> Result<(), GroupError> {
         if member.group.is_empty() {
             return Err(GroupError::InvalidGroupId);
+        }
+        if self.is_consumer(&member.group) {
+            return self.heartbeat_of_classic(now, topics, member, fx);
         }
         let mut work = self.work(&member.group, now, fx).ok_or(GroupError::UnknownMember)?;
         work.group.check_member(&member.member_id, member.instance_id.as_deref())?;

@@ -14,6 +14,10 @@ pub(crate) enum Timer {
     Session(String),
     /// The member of this id has not given up what it was to give up (consumer groups).
     Revocation(String),
+    /// The member of this id was told to join and has not (members of the classic protocol in consumer groups).
+    MemberJoin(String),
+    /// It has joined, and not asked for its assignment.
+    MemberSync(String),
 }
 
 /// Names a deadline.
@@ -34,6 +38,13 @@ impl Timers {
             self.by_time.remove(&(before, name.clone()));
         }
         self.by_time.insert((at, name));
+    }
+
+    /// Sets a deadline, unless there is one of that name.
+    pub(crate) fn set_if_absent(&mut self, group: &str, timer: Timer, at: Micros) {
+        if !self.by_name.contains_key(&(group.to_owned(), timer.clone())) {
+            self.set(group, timer, at);
+        }
     }
 
     pub(crate) fn cancel(&mut self, group: &str, timer: Timer) {

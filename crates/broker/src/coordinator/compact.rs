@@ -6,7 +6,7 @@
 //! longer log, and its successor copies anew.
 
 use crate::Shared;
-use crate::coordinator::shard::Begun;
+use crate::coordinator::log_size::Begun;
 use crate::coordinator::{Core, Shard};
 use base::{Offset, planted};
 use std::sync::Arc;

@@ -8,6 +8,7 @@ use base::{Micros, Offset};
 use control_core::Image;
 use coordinator_core::{CoordinatorRecord, Now};
 use futures::future::BoxFuture;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,7 +49,7 @@ pub(crate) trait Core: Default + Send + Sized + 'static {
     fn topics_gone(&mut self, image: &Image, fx: &mut Self::Effects);
     fn expire(&mut self, now: Now, fx: &mut Self::Effects);
     fn next_deadline(&self) -> Option<Micros>;
-    fn tick(&mut self, now: Now, fx: &mut Self::Effects);
+    fn tick(&mut self, broker: &Shared, now: Now, fx: &mut Self::Effects);
     /// How many there are.
     fn count(&self) -> usize;
     fn bytes(&self) -> usize;
@@ -60,6 +61,10 @@ pub(crate) trait Core: Default + Send + Sized + 'static {
     fn nothing() -> CoordinatorRecord;
     /// The records of a decision, which are appended first of all.
     fn records(fx: &mut Self::Effects) -> &mut Vec<CoordinatorRecord>;
+    /// Which of these are to be in the log together or not at all.
+    fn whole(_fx: &mut Self::Effects) -> Vec<Range<usize>> {
+        Vec::new()
+    }
     /// Those that are appended behind them in the transactions of producers: whose, and in which epoch.
     fn transactional(_fx: &mut Self::Effects) -> Vec<((i64, i16), CoordinatorRecord)> {
         Vec::new()

@@ -1,13 +1,14 @@
 //! Groups as what a shard hosts, and those who wait for what is decided about them.
 
 use crate::coordinator::shard::{Decided, Shard, stops};
-use crate::coordinator::{Coordinators, Core, OwnTopic, topic};
+use crate::coordinator::{Coordinators, Core, OwnTopic, topic, with_topics};
 use crate::error::Failure;
 use crate::{BrokerOptions, Shared, settings};
 use base::{Micros, Offset, TopicId, planted};
 use control_core::{Image, SettingsScope};
 use coordinator_core::{Answer, CoordinatorRecord, CopyCursor, Effects, GroupOptions, Groups, Now, Ticket};
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -85,8 +86,8 @@ impl Core for Groups {
         Groups::next_deadline(self)
     }
 
-    fn tick(&mut self, now: Now, fx: &mut Effects) {
-        Groups::tick(self, now, fx);
+    fn tick(&mut self, broker: &Shared, now: Now, fx: &mut Effects) {
+        with_topics(broker, |topics| Groups::tick(self, now, topics, fx));
     }
 
     fn count(&self) -> usize {
@@ -115,6 +116,10 @@ impl Core for Groups {
 
     fn records(fx: &mut Effects) -> &mut Vec<CoordinatorRecord> {
         &mut fx.records
+    }
+
+    fn whole(fx: &mut Effects) -> Vec<Range<usize>> {
+        std::mem::take(&mut fx.whole)
     }
 
     fn transactional(fx: &mut Effects) -> Vec<((i64, i16), CoordinatorRecord)> {

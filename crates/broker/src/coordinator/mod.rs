@@ -15,6 +15,8 @@ mod core;
 mod each;
 mod groups;
 mod load;
+mod log_size;
+mod outbox;
 mod shard;
 mod subscribed;
 mod topic;

@@ -7,22 +7,19 @@
 //! the partition's high watermark is there. A shard that lost its partition, or could not append, is thrown away and loaded anew.
 
 use crate::Shared;
-use crate::batch_check::CheckedBatch;
 use crate::coordinator::Core;
+use crate::coordinator::log_size::LogSize;
+use crate::coordinator::outbox::{OwnRecord, batch_of, fits_batch};
 use crate::error::Failure;
 use crate::partition::Partition;
 use base::{Micros, Offset, planted};
-use coordinator_core::{CoordinatorRecord, Now};
-use protocol::record_batch::{BatchBuilder, NewRecord};
+use coordinator_core::Now;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use stream::{AppendError, NO_SEQUENCE, SequenceError};
+use stream::{AppendError, SequenceError};
 use tokio::sync::Notify;
 use world::{ClockExt, lock};
-
-/// Bytes of records in one batch at the most, but for a single record that is larger.
-pub(super) const BATCH_RECORD_BYTES_MAX: usize = 512 * 1024;
 
 /// Where a shard stands. It only goes forward.
 const LOADING: u8 = 0;
@@ -64,39 +61,6 @@ pub(super) struct Inner<C: Core> {
     pub(super) log: LogSize,
 }
 
-/// A record of the broker's own.
-pub(super) struct OwnRecord {
-    pub(super) record: CoordinatorRecord,
-    /// In whose transaction it is stored, and in which of the producer's epochs.
-    pub(super) producer: Option<(i64, i16)>,
-}
-
-impl OwnRecord {
-    fn plain(record: CoordinatorRecord) -> OwnRecord {
-        OwnRecord { record, producer: None }
-    }
-}
-
-/// Bytes of records in the log, from its start to its end with the outbox, and when that is to be copied.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct LogSize {
-    pub(crate) bytes: u64,
-    /// What the last copy took.
-    copied: u64,
-    is_copying: bool,
-}
-
-/// A copy that begins.
-#[derive(Debug)]
-pub(crate) struct Begun {
-    /// Where the log ends: what lies before goes when the copy is there.
-    pub(crate) begin: Offset,
-    bytes_before: u64,
-}
-
-/// A log is copied when it is so many times longer than its last copy, so that copies are a small part of what is written.
-const COPY_WHEN_LONGER: u64 = 3;
-
 impl<C: Core> Shard<C> {
     pub(crate) fn new(partition: Partition, memory: CoreMemory, wakes: Arc<Notify>) -> Shard<C> {
         let (stage, inner) = (AtomicU8::new(LOADING), Mutex::default());
@@ -124,7 +88,7 @@ impl<C: Core> Shard<C> {
         let image = broker.store.ledger().image();
         let mut inner = lock(&self.inner);
         inner.core = core;
-        inner.log = LogSize { bytes: log_bytes, ..LogSize::default() };
+        inner.log = LogSize::read(log_bytes);
         // Before anybody is let in, so that no timer takes the place of another one of somebody who waits.
         self.apply_locked(broker, &mut inner, |core, now, fx| core.loaded(broker, &image, now, fx));
         let from_loading = self.stage.compare_exchange(LOADING, SERVING, Ordering::AcqRel, Ordering::Acquire);
@@ -146,7 +110,7 @@ impl<C: Core> Shard<C> {
     /// Does what is due.
     pub(crate) fn tick(&self, broker: &Shared) {
         if self.next_deadline().is_some_and(|next| next <= broker.clock.now()) {
-            self.apply(broker, C::tick);
+            self.apply(broker, |core, now, fx| core.tick(broker, now, fx));
         }
     }
 
@@ -161,7 +125,7 @@ impl<C: Core> Shard<C> {
         Decided { value, after }
     }
 
-    fn apply_locked<T>(
+    pub(super) fn apply_locked<T>(
         &self,
         broker: &Shared,
         inner: &mut Inner<C>,
@@ -173,11 +137,14 @@ impl<C: Core> Shard<C> {
         self.set_room(broker, inner);
         let value = decide(&mut inner.core, now, &mut fx);
         self.count(inner);
-        let plain = std::mem::take(C::records(&mut fx)).into_iter().map(OwnRecord::plain);
-        let transactional = C::transactional(&mut fx).into_iter();
-        let transactional = transactional.map(|(producer, record)| OwnRecord { record, producer: Some(producer) });
         let before = inner.outbox.len();
-        inner.outbox.extend(plain.chain(transactional));
+        let plain = std::mem::take(C::records(&mut fx)).into_iter().map(|record| OwnRecord::new(record, None));
+        inner.outbox.extend(plain);
+        for place in C::whole(&mut fx).into_iter().flat_map(|range| range.skip(1)) {
+            inner.outbox[before + place].is_joined = true;
+        }
+        let transactional = C::transactional(&mut fx).into_iter();
+        inner.outbox.extend(transactional.map(|(producer, record)| OwnRecord::new(record, Some(producer))));
         inner.log.bytes += inner.outbox.range(before..).map(|it| it.record.len() as u64).sum::<u64>();
         self.flush(broker, inner);
         let after = self.end(inner);
@@ -216,37 +183,6 @@ impl<C: Core> Shard<C> {
         self.memory.fetch_sub(before, Ordering::Relaxed);
     }
 
-    fn is_long(&self, broker: &Shared, inner: &Inner<C>) -> bool {
-        let log = inner.log;
-        let longest = broker.options.groups_log_bytes_max.max(COPY_WHEN_LONGER.saturating_mul(log.copied));
-        !log.is_copying && log.bytes > longest && inner.core.are_all_there_is()
-    }
-
-    /// Begins a copy where the log has become long, and none is under way.
-    pub(crate) fn begin_copy(&self, broker: &Shared) -> Option<Begun> {
-        let mut inner = lock(&self.inner);
-        if !self.is_serving() || !self.is_long(broker, &inner) {
-            return None;
-        }
-        inner.log.is_copying = true;
-        Some(Begun { begin: self.end(&inner), bytes_before: inner.log.bytes })
-    }
-
-    /// The next slice of a copy: its bytes, and whether the copy is whole then.
-    pub(crate) fn copy_slice(&self, broker: &Shared, cursor: &mut C::Cursor, bytes_max: usize) -> Decided<(u64, bool)> {
-        let mut inner = lock(&self.inner);
-        let before = inner.log.bytes;
-        let (is_whole, after) = self.apply_locked(broker, &mut inner, |core, _, fx| core.copy(cursor, bytes_max, fx));
-        Decided { value: (inner.log.bytes - before, is_whole), after }
-    }
-
-    /// The log begins with the copy now.
-    pub(crate) fn has_copied(&self, begun: &Begun, bytes: u64) {
-        let mut inner = lock(&self.inner);
-        let rest = inner.log.bytes.saturating_sub(begun.bytes_before);
-        inner.log = LogSize { bytes: rest, copied: bytes, is_copying: false };
-    }
-
     /// Where the log will end when the outbox is in it: a record is an offset, and nobody else appends here.
     pub(super) fn end(&self, inner: &Inner<C>) -> Offset {
         self.partition.log_end().plus(inner.outbox.len() as u64)
@@ -256,13 +192,8 @@ impl<C: Core> Shard<C> {
     fn flush(&self, broker: &Shared, inner: &mut Inner<C>) {
         inner.hindrance = None;
         while !inner.outbox.is_empty() && !self.is_lost() {
-            let mut bytes = 0;
             let producer = inner.outbox.front().and_then(|first| first.producer);
-            let fits = |it: &&OwnRecord| {
-                bytes += it.record.len();
-                bytes <= BATCH_RECORD_BYTES_MAX && it.producer == producer
-            };
-            let count = inner.outbox.iter().take_while(fits).count().max(1);
+            let count = fits_batch(&inner.outbox);
             let batch = match batch_of(inner.outbox.iter().take(count), broker.clock.wall().0) {
                 Ok(batch) => batch,
                 Err(error) => {
@@ -432,7 +363,7 @@ impl<C: Core> Shard<C> {
         if planted!("G2", self.end(inner) == before, false) {
             let nothing = C::nothing();
             inner.log.bytes += nothing.len() as u64;
-            inner.outbox.push_back(OwnRecord::plain(nothing));
+            inner.outbox.push_back(OwnRecord::new(nothing, None));
             self.flush(broker, inner);
         }
     }
@@ -504,21 +435,4 @@ impl<C: Core> Shard<C> {
 
 pub(super) fn stops() -> Failure {
     Failure::CoordinatorUnavailable("this broker stops".to_owned())
-}
-
-/// A batch of the broker's own records, dated now: all of one producer's transaction, or of none.
-pub(super) fn batch_of<'a>(
-    mut records: impl Iterator<Item = &'a OwnRecord>,
-    timestamp: i64,
-) -> Result<CheckedBatch, protocol::record_batch::BatchError> {
-    let mut builder = BatchBuilder::new();
-    let first = records.next();
-    if let Some((producer_id, epoch)) = first.and_then(|it| it.producer) {
-        builder = builder.producer(producer_id, epoch, NO_SEQUENCE).transactional();
-    }
-    let add = |builder: BatchBuilder, OwnRecord { record, .. }: &OwnRecord| {
-        let (key, value) = (Some(&record.key[..]), record.value.as_deref());
-        builder.record(&NewRecord { timestamp, key, value, headers: &[] })
-    };
-    first.into_iter().chain(records).fold(builder, add).build(0).map(CheckedBatch::own)
 }

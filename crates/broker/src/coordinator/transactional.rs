@@ -4,7 +4,8 @@
 //! is a repeat, and whether a transaction may begin, is the stream's to say, so that nothing can be decided before. Answers wait for
 //! their confirmation, as all do.
 
-use super::shard::{BATCH_RECORD_BYTES_MAX, Inner, OwnRecord, Shard, batch_of};
+use super::outbox::{BATCH_RECORD_BYTES_MAX, OwnRecord, batch_of};
+use super::shard::{Inner, Shard};
 use crate::Shared;
 use crate::batch_check::CheckedBatch;
 use crate::coordinator::Core;
@@ -86,7 +87,7 @@ impl Shard<Groups> {
             if bytes > BATCH_RECORD_BYTES_MAX && !records.is_empty() {
                 break;
             }
-            records.push(OwnRecord { record, producer: Some(producer) });
+            records.push(OwnRecord::new(record, Some(producer)));
             offsets.push(offset.clone());
         }
         if records.is_empty() {

@@ -17,7 +17,8 @@ use protocol::messages::consumer_group_describe_response::{
 };
 use tokio::sync::OwnedSemaphorePermit;
 
-/// A member that speaks the newer protocol.
+/// What protocol a member speaks.
+const CLASSIC_MEMBER: i8 = 0;
 const CONSUMER_MEMBER: i8 = 1;
 
 /// Answers with the memory that was got for it.
@@ -105,7 +106,7 @@ fn describe_member(member: ConsumerMemberDescription) -> Member {
         subscribed_topic_regex: Some(member.regex),
         assignment: assignment(member.assignment),
         target_assignment: assignment(member.target),
-        member_type: CONSUMER_MEMBER,
+        member_type: if member.is_classic { CLASSIC_MEMBER } else { CONSUMER_MEMBER },
     }
 }
 

@@ -92,6 +92,9 @@ fn words(broker: &Shared, failure: &Failure, (group, assignor): &(String, String
         Failure::UnsupportedVersion(_) => None,
         Failure::Group(GroupError::NotFound) => Some(format!("Group {group} not found.")),
         Failure::Group(GroupError::NotConsumer) => Some(format!("Group {group} is not a consumer group.")),
+        Failure::Group(GroupError::CannotUpgrade(reason)) => {
+            Some(format!("Cannot upgrade classic group {group} to consumer group because {reason}"))
+        }
         Failure::Group(GroupError::UnsupportedAssignor) => {
             let known: Vec<&str> = broker.options.groups.consumer.assignors.iter().map(|it| it.name()).collect();
             let known = known.join(", ");

@@ -1,8 +1,9 @@
 //! Heartbeat: a member is there, and learns whether its generation still stands.
 
 use crate::Shared;
+use crate::coordinator::with_topics;
 use crate::error::Failure;
-use coordinator_core::{GroupError, Membership};
+use coordinator_core::{Effects, GroupError, Groups, Membership};
 use protocol::error_code::ErrorCode;
 use protocol::messages::heartbeat_request::HeartbeatRequest;
 use protocol::messages::heartbeat_response::HeartbeatResponse;
@@ -27,5 +28,8 @@ async fn beat(broker: &Shared, request: HeartbeatRequest) -> Result<(), Failure>
         instance_id: request.group_instance_id,
         generation: request.generation_id,
     };
-    Ok(shard.note(broker, move |groups, now, fx| groups.heartbeat(now, &member, fx)).await??)
+    let beat = |groups: &mut Groups, now, fx: &mut Effects| {
+        with_topics(broker, |topics| groups.heartbeat(now, topics, &member, fx))
+    };
+    Ok(shard.note(broker, beat).await??)
 }

@@ -1,6 +1,7 @@
 //! JoinGroup: a member comes into its group, or back; answered when the next generation begins.
 
 use crate::Shared;
+use crate::coordinator::with_topics;
 use crate::error::Failure;
 use crate::memory::FrameMemory;
 use coordinator_core::{Answer, Effects, GroupError, Groups, JoinAnswer, JoinRequest, Protocol};
@@ -79,7 +80,7 @@ async fn join(
         unique: unique(broker),
     };
     let decide = move |groups: &mut Groups, now, ticket, fx: &mut Effects| {
-        groups.join(now, ticket, &request, fx);
+        with_topics(broker, |topics| groups.join(now, topics, ticket, &request, fx));
         drop((request, memory));
     };
     let answer = shard.ask(broker, decide).await?;

@@ -1,8 +1,9 @@
 //! LeaveGroup: members go, by their own word or an administrator's.
 
 use crate::Shared;
+use crate::coordinator::with_topics;
 use crate::error::Failure;
-use coordinator_core::{GroupError, LeavingMember};
+use coordinator_core::{Effects, GroupError, Groups, LeavingMember};
 use protocol::error_code::ErrorCode;
 use protocol::messages::leave_group_request::{LeaveGroupRequest, MemberIdentity};
 use protocol::messages::leave_group_response::{LeaveGroupResponse, MemberResponse};
@@ -53,5 +54,8 @@ async fn leave(
         instance_id: member.group_instance_id.clone(),
     };
     let members: Vec<LeavingMember> = members.iter().map(leaving).collect();
-    Ok(shard.run(broker, move |groups, now, fx| groups.leave(now, &group, &members, fx)).await??)
+    let leave = |groups: &mut Groups, now, fx: &mut Effects| {
+        with_topics(broker, |topics| groups.leave(now, topics, &group, &members, fx))
+    };
+    Ok(shard.run(broker, leave).await??)
 }

@@ -1,6 +1,7 @@
 //! SyncGroup: members ask what is theirs, the leader brings it for all; answered when the assignment is durable.
 
 use crate::Shared;
+use crate::coordinator::with_topics;
 use crate::error::Failure;
 use crate::memory::FrameMemory;
 use coordinator_core::{Answer, Effects, GroupError, Groups, Membership, SyncAnswer, SyncRequest};
@@ -55,7 +56,7 @@ async fn sync(
         assignments: request.assignments.into_iter().map(|it| (it.member_id, it.assignment)).collect(),
     };
     let decide = move |groups: &mut Groups, now, ticket, fx: &mut Effects| {
-        groups.sync(now, ticket, &request, fx);
+        with_topics(broker, |topics| groups.sync(now, topics, ticket, &request, fx));
         drop((request, memory));
     };
     let answer = shard.ask(broker, decide).await?;

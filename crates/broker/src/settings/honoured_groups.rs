@@ -3,7 +3,7 @@
 use super::honoured::{Honoured, INT_MAX, duration, line, millis, number};
 use super::value;
 use crate::BrokerOptions;
-use coordinator_core::Assignor;
+use coordinator_core::{Assignor, Migration};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -51,6 +51,11 @@ pub(super) static GROUPS: &[Honoured] = &[
         "group.consumer.max.size",
         |text, to| number(text, 1, INT_MAX).map(|it| to.groups.consumer.members_max = it),
         |of| of.groups.consumer.members_max.to_string(),
+    ),
+    line(
+        "group.consumer.migration.policy",
+        |text, to| migration(text).map(|it| to.groups.consumer.migration = it),
+        |of| of.groups.consumer.migration.name().to_owned(),
     ),
     line(
         "group.consumer.min.assignment.interval.ms",
@@ -118,6 +123,11 @@ fn assignors(text: &str) -> Result<Vec<Assignor>, String> {
         }
     }
     if all.is_empty() { Err("name one at least".to_owned()) } else { Ok(all) }
+}
+
+fn migration(text: &str) -> Result<Migration, String> {
+    let found = Migration::ALL.into_iter().find(|policy| policy.name().eq_ignore_ascii_case(text));
+    found.ok_or_else(|| format!("{text} is none of disabled, downgrade, upgrade and bidirectional"))
 }
 
 fn protocols(text: &str) -> Result<Vec<String>, String> {

@@ -60,7 +60,7 @@ impl Core for Transactions {
         Transactions::next_deadline(self)
     }
 
-    fn tick(&mut self, now: Now, fx: &mut TransactionEffects) {
+    fn tick(&mut self, _broker: &Shared, now: Now, fx: &mut TransactionEffects) {
         Transactions::tick(self, now, fx);
     }
 

@@ -1,8 +1,8 @@
 //! What follows from the parts of a consumer group: who has which instance id, how many name a topic or hold a partition, and bytes.
 
 use super::assign::Assignor;
-use super::state::{Current, Held, Member, Metadata, Partitions, Resolved};
-use crate::group::ENTRY_BYTES;
+use super::state::{Classic, Current, Held, Member, Metadata, Partitions, Resolved};
+use crate::group::{ENTRY_BYTES, protocols_bytes};
 use base::TopicId;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,6 +25,9 @@ pub(super) struct Derived {
     /// How many members have a regular expression.
     pub(super) regexes: BTreeMap<String, usize>,
     pub(super) assignors: BTreeMap<Assignor, usize>,
+    /// How many members speak the classic protocol, and how many of them know a protocol.
+    pub(super) classic: usize,
+    pub(super) protocols: BTreeMap<String, usize>,
     /// How many members hold a partition: one, but while records are replayed.
     pub(super) holders: BTreeMap<(TopicId, i32), usize>,
     pub(super) bytes: usize,
@@ -44,6 +47,12 @@ impl Derived {
         }
         if let Some(assignor) = assignor.as_deref().and_then(Assignor::of_name) {
             *self.assignors.entry(assignor).or_default() += 1;
+        }
+        if let Some(classic) = &member.metadata.classic {
+            self.classic += 1;
+            for name in known(classic) {
+                *self.protocols.entry(name.to_owned()).or_default() += 1;
+            }
         }
         self.hold(&member.current);
         self.bytes += member_bytes(id, member);
@@ -66,6 +75,12 @@ impl Derived {
         if let Some(assignor) = assignor.as_deref().and_then(Assignor::of_name) {
             count_down(&mut self.assignors, &assignor);
         }
+        if let Some(classic) = &member.metadata.classic {
+            self.classic -= 1;
+            for name in known(classic) {
+                count_down(&mut self.protocols, name);
+            }
+        }
         self.release(&member.current);
         self.bytes -= member_bytes(id, member);
     }
@@ -81,6 +96,11 @@ impl Derived {
             count_down(&mut self.holders, &partition);
         }
     }
+}
+
+/// The protocols that a member knows, each once.
+fn known(classic: &Classic) -> BTreeSet<&str> {
+    classic.protocols.iter().map(|protocol| protocol.name.as_str()).collect()
 }
 
 fn each(current: &Current) -> impl Iterator<Item = (TopicId, i32)> {
@@ -103,7 +123,8 @@ pub(super) fn metadata_bytes(metadata: &Metadata) -> usize {
     let optional = optional.into_iter().flatten().map(String::len).sum::<usize>();
     let texts = metadata.client_id.len() + metadata.client_host.len() + metadata.regex.len();
     let names = metadata.names.iter().map(|name| name.len() + NAME_BYTES).sum::<usize>();
-    ENTRY_BYTES + optional + texts + names
+    let classic = metadata.classic.as_ref().map_or(0, |classic| protocols_bytes(&classic.protocols));
+    ENTRY_BYTES + optional + texts + names + classic
 }
 
 fn member_bytes(id: &str, member: &Member) -> usize {

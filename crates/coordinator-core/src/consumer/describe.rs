@@ -1,7 +1,7 @@
 //! What administrators see of consumer groups.
 
 use super::heartbeat::partitions_of;
-use super::state::{Consumer, ConsumerState, Held, Member, Partitions};
+use super::state::{Consumer, ConsumerState, Current, Member, Partitions};
 use super::topics::Topics;
 use crate::effects::GroupError;
 use crate::group::ENTRY_BYTES;
@@ -41,6 +41,8 @@ pub struct ConsumerMemberDescription {
     pub names: Vec<String>,
     /// Empty: none.
     pub regex: String,
+    /// It speaks the classic protocol.
+    pub is_classic: bool,
     /// What it holds, with what it is to give up.
     pub assignment: Vec<NamedPartitions>,
     pub target: Vec<NamedPartitions>,
@@ -106,14 +108,16 @@ fn describe_member(consumer: &Consumer, id: &str, member: &Member, topics: &Topi
         client_host: metadata.client_host.clone(),
         names: metadata.names.iter().cloned().collect(),
         regex: metadata.regex.clone(),
-        assignment: named(&with(&current.assigned, &current.revoking), topics),
+        is_classic: member.is_classic(),
+        assignment: named(&all_of(current), topics),
         target: consumer.targets().get(id).map(|target| named(target, topics)).unwrap_or_default(),
     }
 }
 
-fn with(assigned: &Held, revoking: &Held) -> Partitions {
-    let mut all = partitions_of(assigned);
-    for (topic, partitions) in partitions_of(revoking) {
+/// All that a member holds, with what it is to give up.
+pub(super) fn all_of(current: &Current) -> Partitions {
+    let mut all = partitions_of(&current.assigned);
+    for (topic, partitions) in partitions_of(&current.revoking) {
         all.entry(topic).or_default().extend(partitions);
     }
     all

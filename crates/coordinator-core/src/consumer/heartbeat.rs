@@ -60,10 +60,14 @@ impl Groups {
     ) -> Result<HeartbeatAnswer, GroupError> {
         request.check(&self.options.consumer)?;
         if request.leaves() {
-            return self.consumer_leave(now, request, fx);
+            return self.consumer_leave(now, topics, request, fx);
         }
-        let speaker = self.admit(request)?;
-        self.make_consumer(&request.group, fx);
+        let upgrade = self.upgrade_for(request, topics)?;
+        let speaker = self.admit(request, upgrade.as_ref().map(|upgrade| upgrade.consumer.as_ref()))?;
+        match upgrade {
+            Some(upgrade) => self.upgrade(&request.group, upgrade, now, fx),
+            None => self.make_consumer(&request.group, fx),
+        }
         let Groups { options, groups, timers, .. } = self;
         let found = groups.get_mut(&request.group).and_then(|group| group.consumer.as_mut());
         let consumer = found.ok_or(GroupError::NotFound)?;
@@ -71,6 +75,7 @@ impl Groups {
         let start = fx.records.len();
         let (options, record_bytes_max) = (&options.consumer, options.record_bytes_max);
         let times = request.times.unwrap_or(options.times);
+        consumer.times = request.times;
         let is_too_large = false;
         let mut beat =
             Beat { id, consumer, timers, options, times, topics, now, record_bytes_max, is_too_large, start, fx };
@@ -94,15 +99,16 @@ impl Groups {
     }
 
     /// Finds out who speaks, and all that may refuse it.
-    fn admit(&self, request: &HeartbeatRequest) -> Result<Speaker, GroupError> {
+    fn admit(&self, request: &HeartbeatRequest, upgraded: Option<&Consumer>) -> Result<Speaker, GroupError> {
         let group = self.groups.get(&request.group);
         let nobody = Consumer::default();
-        let consumer = match group {
-            Some(Group { consumer: Some(consumer), .. }) => consumer.as_ref(),
-            Some(group) if request.joins() && group.is_empty() => &nobody,
-            None if request.joins() => &nobody,
-            Some(_) => return Err(GroupError::NotConsumer),
-            None => return Err(GroupError::NotFound),
+        let consumer = match (upgraded, group) {
+            (Some(upgraded), _) => upgraded,
+            (None, Some(Group { consumer: Some(consumer), .. })) => consumer.as_ref(),
+            (None, Some(group)) if request.joins() && group.is_empty() => &nobody,
+            (None, None) if request.joins() => &nobody,
+            (None, Some(_)) => return Err(GroupError::NotConsumer),
+            (None, None) => return Err(GroupError::NotFound),
         };
         let options = &self.options.consumer;
         if consumer.members().len() >= options.members_max && !consumer.members().contains_key(&request.member_id) {
@@ -159,7 +165,10 @@ impl Consumer {
             None if request.joins() => Ok((known, None)),
             None => Err(GroupError::UnknownMember),
             // Who has not left keeps its name, whoever asks for it. At epoch 0 is one that a crash has left, and that nobody was told of.
-            Some((_, member)) if request.joins() && !matches!(member.current.epoch, LEAVES_FOR_NOW | 0) => {
+            // One of the classic protocol does not tell when it leaves for good, and gives way.
+            Some((_, member))
+                if request.joins() && !member.is_classic() && !matches!(member.current.epoch, LEAVES_FOR_NOW | 0) =>
+            {
                 Err(GroupError::UnreleasedInstance)
             }
             Some((id, member)) if request.joins() => Ok((Some(member), Some(id.clone()))),
@@ -201,12 +210,18 @@ impl Beat<'_> {
             self.replace(&old, &member_id);
         }
         let before = self.current(&member_id).assigned.clone();
+        if self.consumer.members().get(&member_id).is_some_and(Member::is_classic) {
+            // From now on it speaks the newer protocol.
+            for timer in [Timer::MemberJoin, Timer::MemberSync] {
+                self.timers.cancel(self.id, timer(member_id.clone()));
+            }
+        }
         let resubscribes = self.say(&member_id, metadata);
         let matches_others = self.match_regexes();
         self.update_epoch(resubscribes || matches_others);
         self.update_target();
         self.reconcile(&member_id, resubscribes, request.owned.as_ref());
-        self.timers.set(self.id, Timer::Session(member_id.clone()), self.now.at.plus(self.times.session_timeout));
+        self.renew_session(&member_id);
         let current = self.current(&member_id);
         let is_told = request.joins() || request.is_full() || current.assigned != before;
         HeartbeatAnswer {
@@ -217,13 +232,13 @@ impl Beat<'_> {
         }
     }
 
-    fn current(&self, member_id: &str) -> Current {
+    pub(super) fn current(&self, member_id: &str) -> Current {
         self.consumer.members().get(member_id).map(|member| member.current.clone()).unwrap_or_default()
     }
 
     /// A static member is back under another id: what was to be the old one's, and what it held, is the new one's. It is there before the
     /// old one goes: whatever a crash leaves of this, nothing is without an owner for long.
-    fn replace(&mut self, old: &str, new: &str) {
+    pub(super) fn replace(&mut self, old: &str, new: &str) {
         let Some(Member { metadata, current }) = self.consumer.members().get(old).cloned() else { return };
         let target = self.consumer.targets().get(old).cloned().unwrap_or_default();
         let current = Current { epoch: 0, previous_epoch: 0, ..current };
@@ -244,13 +259,13 @@ impl Beat<'_> {
         }
         self.consumer.remove_target(member_id);
         self.consumer.remove_member(member_id);
-        for timer in [Timer::Session, Timer::Revocation] {
+        for timer in [Timer::Session, Timer::Revocation, Timer::MemberJoin, Timer::MemberSync] {
             self.timers.cancel(self.id, timer(member_id.to_owned()));
         }
     }
 
     /// What the member says of itself; whether it subscribes to something else than before.
-    fn say(&mut self, member_id: &str, metadata: Metadata) -> bool {
+    pub(super) fn say(&mut self, member_id: &str, metadata: Metadata) -> bool {
         let before = self.consumer.members().get(member_id).map(|member| member.metadata.clone());
         if before.as_ref() == Some(&metadata) {
             return false;
@@ -274,7 +289,7 @@ impl Beat<'_> {
     }
 
     /// The member takes its next step towards the target. While it is to give something up, it has so long for that.
-    fn reconcile(&mut self, member_id: &str, resubscribes: bool, owned: Option<&Partitions>) {
+    pub(super) fn reconcile(&mut self, member_id: &str, resubscribes: bool, owned: Option<&Partitions>) {
         let consumer = &*self.consumer;
         let Some(member) = consumer.members().get(member_id) else { return };
         if member.current.is_reconciled(consumer.target_epoch) && !resubscribes {
@@ -296,7 +311,8 @@ impl Beat<'_> {
         }
         let timeout_ms = u64::try_from(member.metadata.rebalance_timeout_ms).unwrap_or(0);
         let timer = Timer::Revocation(member_id.to_owned());
-        if next.state == MemberState::Unrevoked {
+        // One of the classic protocol is told to join, and has so long for that.
+        if next.is_unrevoked() && !member.is_classic() {
             self.timers.set(self.id, timer, self.now.at.plus(Duration::from_millis(timeout_ms)));
         } else {
             self.timers.cancel(self.id, timer);

@@ -3,32 +3,31 @@
 use super::heartbeat::Beat;
 use super::options::ConsumerTimes;
 use super::request::{HeartbeatAnswer, HeartbeatRequest, LEAVES_FOR_NOW};
-use super::state::{Consumer, Current, Held, Member, MemberState};
+use super::state::{Consumer, Current, Held, Member};
 use super::topics::Topics;
 use crate::effects::{Effects, GroupError};
 use crate::groups::{Groups, Now};
 use crate::leaving::LeavingMember;
 use crate::record::CoordinatorRecord;
 use crate::timers::Timer;
+use std::collections::BTreeSet;
 use std::time::Duration;
-
-/// Without a look at the topics: what a group without the member subscribes to was seen with the member in it.
-const UNSEEN: Topics<'static> = Topics { version: 0, find: &|_| None, name_of: &|_| None, names: &|_| {} };
 
 impl Groups {
     pub(super) fn consumer_leave(
         &mut self,
         now: Now,
+        topics: &Topics<'_>,
         request: &HeartbeatRequest,
         fx: &mut Effects,
     ) -> Result<HeartbeatAnswer, GroupError> {
         self.find(&request.group)?;
-        let mut beat = self.beat(&request.group, now, fx).ok_or(GroupError::NotConsumer)?;
+        let mut beat = self.beat(&request.group, now, topics, fx).ok_or(GroupError::NotConsumer)?;
         beat.consumer.find_leaving(request)?;
         if request.member_epoch == LEAVES_FOR_NOW {
             beat.leave_for_now(&request.member_id);
         } else {
-            beat.fence(&request.member_id);
+            self.fence(&request.group, &[request.member_id.clone()].into(), now, topics, fx);
         }
         self.recount(&request.group);
         Ok(HeartbeatAnswer {
@@ -40,17 +39,22 @@ impl Groups {
     }
 
     /// Does what is due with a member of a consumer group.
-    pub(crate) fn consumer_tick(&mut self, group: &str, timer: &Timer, now: Now, fx: &mut Effects) {
-        let Some(mut beat) = self.beat(group, now, fx) else { return };
-        match timer {
-            Timer::Session(member_id) if beat.consumer.members().contains_key(member_id) => beat.fence(member_id),
-            Timer::Revocation(member_id) => {
-                let found = beat.consumer.members().get(member_id);
-                if found.is_some_and(|member| member.current.state == MemberState::Unrevoked) {
-                    beat.fence(member_id);
-                }
-            }
-            Timer::Session(_) | Timer::Join | Timer::Sync => {}
+    pub(crate) fn consumer_tick(
+        &mut self,
+        group: &str,
+        timer: &Timer,
+        now: Now,
+        topics: &Topics<'_>,
+        fx: &mut Effects,
+    ) {
+        let Some(consumer) = self.groups.get(group).and_then(|group| group.consumer.as_ref()) else { return };
+        let is_over = |member: &Member| !matches!(timer, Timer::Revocation(_)) || member.current.is_unrevoked();
+        let member_id = match timer {
+            Timer::Session(id) | Timer::Revocation(id) | Timer::MemberJoin(id) | Timer::MemberSync(id) => id,
+            Timer::Join | Timer::Sync => return,
+        };
+        if consumer.members().get(member_id).is_some_and(is_over) {
+            self.fence(group, &[member_id.clone()].into(), now, topics, fx);
         }
     }
 
@@ -61,9 +65,10 @@ impl Groups {
         for (id, consumer) in consumers {
             let times = times_of(id).unwrap_or(options.consumer.times);
             for (member_id, member) in consumer.members() {
-                let session_end = now.at.plus(times.session_timeout);
+                let session_end = now.at.plus(member.session_timeout(&times));
                 timers.set(id, Timer::Session(member_id.clone()), session_end);
-                if member.current.state == MemberState::Unrevoked {
+                // One of the classic protocol is told to join, which it is to do in time.
+                if member.current.is_unrevoked() && !member.is_classic() {
                     let timeout_ms = u64::try_from(member.metadata.rebalance_timeout_ms).unwrap_or(0);
                     let at = now.at.plus(Duration::from_millis(timeout_ms));
                     timers.set(id, Timer::Revocation(member_id.clone()), at);
@@ -76,30 +81,37 @@ impl Groups {
     pub(crate) fn leave_consumers(
         &mut self,
         now: Now,
+        topics: &Topics<'_>,
         group: &str,
         members: &[LeavingMember],
         fx: &mut Effects,
     ) -> Vec<Result<(), GroupError>> {
-        let Some(mut beat) = self.beat(group, now, fx) else { return Vec::new() };
+        let Some(consumer) = self.groups.get(group).and_then(|group| group.consumer.as_ref()) else {
+            return Vec::new();
+        };
+        let mut leaving = BTreeSet::new();
         let leave = |member: &LeavingMember| {
-            let member_id = beat.consumer.leaving(member)?.to_owned();
-            beat.take_out(&member_id);
+            leaving.insert(consumer.leaving(member)?.to_owned());
             Ok(())
         };
         let left: Vec<_> = members.iter().map(leave).collect();
-        if left.iter().any(Result::is_ok) {
-            beat.go_on_without();
-        }
+        self.fence(group, &leaving, now, topics, fx);
         self.recount(group);
         left
     }
 
-    fn beat<'a>(&'a mut self, id: &'a str, now: Now, fx: &'a mut Effects) -> Option<Beat<'a>> {
+    pub(super) fn beat<'a>(
+        &'a mut self,
+        id: &'a str,
+        now: Now,
+        topics: &'a Topics<'a>,
+        fx: &'a mut Effects,
+    ) -> Option<Beat<'a>> {
         let Groups { options, groups, timers, .. } = self;
         let consumer = groups.get_mut(id)?.consumer.as_mut()?;
         let start = fx.records.len();
         let (options, record_bytes_max) = (&options.consumer, options.record_bytes_max);
-        let (times, topics, is_too_large) = (options.times, &UNSEEN, false);
+        let (times, is_too_large) = (consumer.times.unwrap_or(options.times), false);
         Some(Beat { id, consumer, timers, options, times, topics, now, record_bytes_max, is_too_large, start, fx })
     }
 }
@@ -143,20 +155,15 @@ impl Beat<'_> {
         self.consumer.put_current(member_id, gone);
     }
 
-    /// The member is out; the next heartbeat of another one assigns what was its own.
-    fn fence(&mut self, member_id: &str) {
-        self.take_out(member_id);
-        self.go_on_without();
-    }
-
-    fn take_out(&mut self, member_id: &str) {
+    /// Takes a member out, with the expression that nobody else subscribes to.
+    pub(super) fn take_out(&mut self, member_id: &str) {
         let regex = self.consumer.members().get(member_id).map(|member| member.metadata.regex.clone());
         self.remove(member_id);
         self.forget_regex(&regex.unwrap_or_default());
     }
 
-    fn go_on_without(&mut self) {
-        // After a takeover nobody has looked at the topics yet: the next heartbeat does.
+    pub(super) fn go_on_without(&mut self) {
+        // What a group without the member subscribes to was seen with the member in it. After a takeover nobody has looked at the topics yet: the next heartbeat does.
         let hash = match self.consumer.seen {
             Some(_) => self.consumer.hash_of_seen(),
             None => self.consumer.metadata_hash,

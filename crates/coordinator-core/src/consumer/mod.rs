@@ -15,13 +15,20 @@
 //! Kafka's records (`record`), one for each part, so that a heartbeat that changes nothing appends nothing. What is derived (who has
 //! which instance id, how many hold a partition) is kept beside, by the few functions that change a `Consumer`.
 //!
-//! Left out: members of the classic protocol in such a group, and the change of a group from one protocol to the other while it has members.
+//! A classic group of consumers becomes such a group while it runs (`upgrade`), and a classic one again (`downgrade`). In between some of
+//! its members go on speaking the classic protocol (`classic_join`, `classic_members`, `embedded`); what they are to have is decided as for
+//! all others.
+//!
 //! Racks of members are stored and told, and no assignor looks at them, as in Kafka 4.
 
 mod assign;
+mod classic_join;
+mod classic_members;
 mod copy;
 mod derived;
 mod describe;
+mod downgrade;
+mod embedded;
 mod heartbeat;
 mod leave;
 mod offsets;
@@ -32,12 +39,14 @@ mod record;
 mod replay;
 mod request;
 mod state;
+mod stored_classic;
 mod target;
 mod topics;
+mod upgrade;
 
 pub use assign::Assignor;
 pub use describe::{ConsumerDescription, ConsumerMemberDescription, ConsumerSummary, NamedPartitions};
-pub use options::{ConsumerOptions, ConsumerTimes};
+pub use options::{ConsumerOptions, ConsumerTimes, Migration};
 pub use request::{HeartbeatAnswer, HeartbeatRequest, LEAVES, LEAVES_FOR_NOW};
 pub use state::{ConsumerState, MemberState, Partitions};
 pub use topics::{Names, TopicInfo, Topics};
@@ -51,6 +60,7 @@ pub(crate) use topics::{hash_of_group, hash_of_topic};
 #[cfg(test)]
 pub(crate) use {
     assign::{Members, Wish, assign},
+    embedded::{read_assignment, read_subscription},
     record::{Key, Value},
-    state::{Current, Held, Metadata, Resolved},
+    state::{Classic, Current, Held, Metadata, Resolved},
 };

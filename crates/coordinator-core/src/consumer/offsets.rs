@@ -1,6 +1,6 @@
 //! Who may commit offsets of a consumer group, and who may ask for them.
 
-use super::state::{Consumer, Current, Held};
+use super::state::{Consumer, Current, Held, Member};
 use crate::effects::GroupError;
 use crate::groups::Groups;
 use crate::leaving::Membership;
@@ -19,8 +19,9 @@ impl Consumer {
         if member.generation < 0 && self.members().is_empty() {
             return Ok(());
         }
-        let current = &self.members().get(&member.member_id).ok_or(GroupError::UnknownMember)?.current;
-        if !knows_member_epochs {
+        let found = self.members().get(&member.member_id).ok_or(GroupError::UnknownMember)?;
+        let current = &found.current;
+        if !knows_member_epochs && !found.is_classic() {
             return Err(GroupError::NeedsMemberEpochs);
         }
         let epoch = member.generation;
@@ -31,8 +32,15 @@ impl Consumer {
         if epoch == current.epoch || epoch < current.epoch && offsets.iter().all(may_commit) {
             Ok(())
         } else {
-            Err(GroupError::StaleMemberEpoch)
+            Err(found.wrong_epoch())
         }
+    }
+}
+
+impl Member {
+    /// What a member is told that comes with another epoch, or generation, than its own.
+    fn wrong_epoch(&self) -> GroupError {
+        if self.is_classic() { GroupError::IllegalGeneration } else { GroupError::StaleMemberEpoch }
     }
 }
 
@@ -54,6 +62,6 @@ impl Groups {
         let consumer = self.groups.get(group).and_then(|group| group.consumer.as_ref());
         let Some(consumer) = consumer.filter(|_| member_id.is_some() || member_epoch >= 0) else { return Ok(()) };
         let member = consumer.members().get(member_id.unwrap_or_default()).ok_or(GroupError::UnknownMember)?;
-        if member.current.epoch == member_epoch { Ok(()) } else { Err(GroupError::StaleMemberEpoch) }
+        if member.current.epoch == member_epoch { Ok(()) } else { Err(member.wrong_epoch()) }
     }
 }

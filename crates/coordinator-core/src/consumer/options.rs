@@ -3,6 +3,45 @@
 use super::assign::Assignor;
 use std::time::Duration;
 
+/// Which groups may change their protocol while they run (`group.consumer.migration.policy`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Migration {
+    /// None.
+    Disabled,
+    /// Consumer groups may become classic ones.
+    Downgrade,
+    /// Classic groups may become consumer groups.
+    Upgrade,
+    /// Either.
+    #[default]
+    Bidirectional,
+}
+
+impl Migration {
+    /// All of them.
+    pub const ALL: [Migration; 4] =
+        [Migration::Disabled, Migration::Downgrade, Migration::Upgrade, Migration::Bidirectional];
+
+    /// Kafka's name, in lower case.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Migration::Disabled => "disabled",
+            Migration::Downgrade => "downgrade",
+            Migration::Upgrade => "upgrade",
+            Migration::Bidirectional => "bidirectional",
+        }
+    }
+
+    pub(super) fn upgrades(self) -> bool {
+        matches!(self, Migration::Upgrade | Migration::Bidirectional)
+    }
+
+    pub(super) fn downgrades(self) -> bool {
+        matches!(self, Migration::Downgrade | Migration::Bidirectional)
+    }
+}
+
 /// See each.
 #[derive(Debug, Clone)]
 pub struct ConsumerOptions {
@@ -12,6 +51,8 @@ pub struct ConsumerOptions {
     pub members_max: usize,
     /// What members may ask for (`group.consumer.assignors`); the first is taken where none does.
     pub assignors: Vec<Assignor>,
+    /// Which groups may change their protocol while they have members.
+    pub migration: Migration,
     /// The epoch of a group whose first member names topics; of one that does not, as with a regular expression alone, it is 1.
     pub first_epoch: i32,
     /// Bytes of a regular expression.
@@ -54,6 +95,7 @@ impl Default for ConsumerOptions {
             times: ConsumerTimes::default(),
             members_max: 50_000,
             assignors: vec![Assignor::Uniform, Assignor::Range],
+            migration: Migration::default(),
             // That of Kafka 4.3, whose groups are at 1 before anybody subscribes.
             first_epoch: 2,
             regex_bytes_max: 8 << 10,

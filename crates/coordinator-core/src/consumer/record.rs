@@ -3,8 +3,9 @@
 //!
 //! A kind that Kafka 4.0 wrote, of the topics' partitions, is known so that it can be taken back; what it says is not kept.
 
-use super::state::{Current, Held, MemberState, Metadata, Partitions, Resolved};
-use crate::record::{CoordinatorRecord, RecordError, TEXT_BYTES_MAX, encode_with};
+use super::state::{Classic, Current, Held, MemberState, Metadata, Partitions, Resolved};
+use super::stored_classic::StoredClassic;
+use crate::record::{CoordinatorRecord, RecordError, encode_with, fits};
 use base::{TopicId, UnixMillis};
 use bytes::Bytes;
 use protocol::wire::{Decoder, Encoder, Uuid, Wire};
@@ -52,6 +53,13 @@ pub(crate) enum Value {
     Target(Partitions),
     Current(Current),
     Regex(Resolved),
+}
+
+impl ConsumerChange {
+    /// Whether it takes back all of the group.
+    pub(crate) fn ends_group(&self) -> bool {
+        self.key == Key::Epoch && self.value.is_none()
+    }
 }
 
 impl Key {
@@ -113,6 +121,11 @@ impl CoordinatorRecord {
         CoordinatorRecord { key, value: None }
     }
 
+    /// The last of those that take a consumer group back.
+    pub(crate) fn consumer_end(group: &str) -> CoordinatorRecord {
+        CoordinatorRecord::consumer_gone(group, &Key::Epoch)
+    }
+
     pub(crate) fn consumer_epoch(group: &str, epoch: i32, metadata_hash: i64) -> CoordinatorRecord {
         consumer(group, &Key::Epoch, |encoder| {
             encoder.put(&epoch, VERSION);
@@ -133,9 +146,13 @@ impl CoordinatorRecord {
             encoder.put(&metadata.regex, VERSION);
             encoder.put(&metadata.rebalance_timeout_ms, VERSION);
             encoder.put(&metadata.assignor, VERSION);
-            // What a member of the classic protocol says of itself: null. To Kafka its absence is something empty.
             let tags = encoder.tags();
-            encoder.tag(tags, 0, &0_i8, VERSION);
+            match &metadata.classic {
+                None => encoder.tag(tags, 0, &0_i8, VERSION),
+                // To Kafka its absence is one that says nothing.
+                Some(classic) if *classic == Classic::default() => {}
+                Some(classic) => encoder.tag(tags, 0, &StoredClassic(classic.clone()), VERSION),
+            }
         })
     }
 
@@ -236,7 +253,7 @@ fn tagged_number(decoder: &mut Decoder) -> i64 {
 }
 
 fn read_metadata(decoder: &mut Decoder) -> Result<Metadata, RecordError> {
-    let metadata = Metadata {
+    let mut metadata = Metadata {
         instance_id: decoder.get(VERSION),
         rack_id: decoder.get(VERSION),
         client_id: decoder.get(VERSION),
@@ -245,12 +262,28 @@ fn read_metadata(decoder: &mut Decoder) -> Result<Metadata, RecordError> {
         regex: decoder.get::<Option<String>>(VERSION).unwrap_or_default(),
         rebalance_timeout_ms: decoder.get(VERSION),
         assignor: decoder.get(VERSION),
+        classic: Some(Classic::default()),
     };
-    // One of the classic protocol is taken for one of this: it is fenced where it goes on speaking the other.
-    decoder.skip_tags();
-    // It names a record of its own.
-    let length = metadata.regex.len();
-    if length <= TEXT_BYTES_MAX { Ok(metadata) } else { Err(RecordError::Text(length)) }
+    let mut tags = decoder.tags();
+    while let Some(tag) = tags.next(decoder) {
+        match tag {
+            0 => metadata.classic = read_classic(decoder),
+            _ => tags.skip(decoder),
+        }
+    }
+    // An expression names a record of its own, and all that is said of a member of the classic protocol may come into its group's record.
+    fits(&metadata.regex)?;
+    if let Some(classic) = &metadata.classic {
+        let texts = [&metadata.client_id, &metadata.client_host].into_iter().chain(&metadata.instance_id);
+        let names = classic.protocols.iter().map(|protocol| &protocol.name);
+        texts.chain(names).try_for_each(|text| fits(text))?;
+    }
+    Ok(metadata)
+}
+
+fn read_classic(decoder: &mut Decoder) -> Option<Classic> {
+    let is_there = decoder.get::<i8>(VERSION) != 0;
+    is_there.then(|| decoder.get::<StoredClassic>(VERSION).0)
 }
 
 fn read_target(decoder: &mut Decoder) -> Partitions {

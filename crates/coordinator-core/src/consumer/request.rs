@@ -82,6 +82,7 @@ impl HeartbeatRequest {
             regex: self.regex.clone().unwrap_or_else(|| before.regex.clone()),
             rebalance_timeout_ms: if timeout_ms == -1 { before.rebalance_timeout_ms } else { timeout_ms },
             assignor: self.assignor.clone().or_else(|| before.assignor.clone()),
+            classic: None,
         }
     }
 

@@ -4,10 +4,10 @@
 
 use super::assign::Assignor;
 use super::derived::{Derived, held_bytes, regex_bytes, target_bytes};
-use super::options::ConsumerOptions;
+use super::options::{ConsumerOptions, ConsumerTimes};
 use super::request::LEAVES_FOR_NOW;
 use super::topics::{TopicInfo, Topics, hash_of_group};
-use crate::group::ENTRY_BYTES;
+use crate::group::{ENTRY_BYTES, Protocol};
 use base::{Micros, TopicId, UnixMillis};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -70,6 +70,16 @@ pub(crate) struct Metadata {
     /// -1: never said.
     pub(crate) rebalance_timeout_ms: i32,
     pub(crate) assignor: Option<String>,
+    /// Of a member that speaks the classic protocol.
+    pub(crate) classic: Option<Classic>,
+}
+
+/// What a member of the classic protocol says beside.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Classic {
+    pub(crate) session_timeout_ms: i32,
+    /// The preferred one first. All say the same of what the member subscribes to.
+    pub(crate) protocols: Vec<Protocol>,
 }
 
 impl Default for Metadata {
@@ -83,6 +93,7 @@ impl Default for Metadata {
             regex: String::new(),
             rebalance_timeout_ms: -1,
             assignor: None,
+            classic: None,
         }
     }
 }
@@ -112,6 +123,10 @@ impl Default for Current {
 }
 
 impl Current {
+    pub(crate) fn is_unrevoked(&self) -> bool {
+        self.state == MemberState::Unrevoked
+    }
+
     /// Whether nothing is left to do for the target of that epoch.
     pub(crate) fn is_reconciled(&self, target_epoch: i32) -> bool {
         self.state == MemberState::Stable && self.epoch == target_epoch
@@ -152,6 +167,8 @@ pub(crate) struct Consumer {
     /// In memory only: which topics the group was held against last, and their hashes.
     pub(crate) seen: Option<i64>,
     pub(crate) hashes: BTreeMap<String, u64>,
+    /// In memory only: the group's own periods, as its last heartbeat brought them.
+    pub(crate) times: Option<ConsumerTimes>,
     /// In memory only: against which topics its regular expressions were held last, and when.
     pub(crate) matched: Option<(i64, Micros)>,
 }
@@ -170,6 +187,7 @@ impl Default for Consumer {
             derived: Derived::default(),
             seen: None,
             hashes: BTreeMap::new(),
+            times: None,
             matched: None,
         }
     }
@@ -203,6 +221,11 @@ impl Consumer {
     /// Regular expressions that members subscribe to: all, or those that were never held against the topics.
     pub(super) fn subscribed_regexes(&self, all: bool) -> impl Iterator<Item = &String> {
         self.derived.regexes.keys().filter(move |regex| all || !self.regexes.contains_key(*regex))
+    }
+
+    /// Whether all members of the classic protocol know a protocol.
+    pub(super) fn do_all_know(&self, protocol: &str) -> bool {
+        self.derived.protocols.get(protocol).copied().unwrap_or(0) == self.derived.classic
     }
 
     pub(crate) fn is_held(&self, topic: TopicId, partition: i32) -> bool {

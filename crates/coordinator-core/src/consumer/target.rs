@@ -17,7 +17,7 @@ const TARGET_PART: usize = 4;
 
 impl Consumer {
     /// Looks at the group's topics, those that it has seen already excepted; the hash of all.
-    fn look_at(&mut self, topics: &Topics<'_>) -> i64 {
+    pub(super) fn look_at(&mut self, topics: &Topics<'_>) -> i64 {
         let is_same = self.seen == Some(topics.version);
         let known = if is_same { std::mem::take(&mut self.hashes) } else { BTreeMap::new() };
         let hash = |name: &String| {
@@ -28,6 +28,20 @@ impl Consumer {
         self.hashes = hashes.collect();
         self.seen = Some(topics.version);
         self.hash_of_seen()
+    }
+
+    /// Whether the group's topics are others than those that its epoch stands for.
+    pub(super) fn has_other_topics(&mut self, topics: &Topics<'_>) -> bool {
+        if self.seen == Some(topics.version) {
+            return false;
+        }
+        let (seen, hashes) = (self.seen, self.hashes.clone());
+        let is_other = self.look_at(topics) != self.metadata_hash;
+        if is_other {
+            // Whoever makes the next epoch is to see it as well.
+            (self.seen, self.hashes) = (seen, hashes);
+        }
+        is_other
     }
 
     /// What each member is to have from now on.
@@ -160,7 +174,7 @@ impl Beat<'_> {
     }
 
     /// A clock that was set back must not hold up the group.
-    fn is_target_young(&self) -> bool {
+    pub(super) fn is_target_young(&self) -> bool {
         let interval_ms = i64::try_from(self.times.assignment_interval.as_millis()).unwrap_or(i64::MAX);
         let age_ms = self.now.wall.0.saturating_sub(self.consumer.target_at.0);
         self.consumer.target_epoch != -1 && (0..interval_ms).contains(&age_ms)

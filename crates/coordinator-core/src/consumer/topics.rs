@@ -26,6 +26,12 @@ pub struct Topics<'a> {
     pub names: &'a Names<'a>,
 }
 
+#[cfg(test)]
+impl Topics<'static> {
+    /// There are none.
+    pub(crate) const NONE: Topics<'static> = Topics { version: 0, find: &|_| None, name_of: &|_| None, names: &|_| {} };
+}
+
 impl std::fmt::Debug for Topics<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Topics").field("version", &self.version).finish_non_exhaustive()

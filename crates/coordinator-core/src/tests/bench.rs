@@ -2,7 +2,7 @@
 
 use crate::{
     Answer, CommitRequest, Committed, CoordinatorRecord, Effects, GroupError, GroupOptions, Groups, JoinAnswer,
-    JoinRequest, LeavingMember, Membership, NewOffset, Now, Protocol, State, SyncAnswer, SyncRequest, Ticket,
+    JoinRequest, LeavingMember, Membership, NewOffset, Now, Protocol, State, SyncAnswer, SyncRequest, Ticket, Topics,
 };
 use base::{Micros, UnixMillis};
 use bytes::Bytes;
@@ -71,14 +71,14 @@ impl Bench {
         let passed = i64::try_from(at.since(self.now.at).as_millis()).unwrap();
         self.now = Now { at: at.max(self.now.at), wall: UnixMillis(self.now.wall.0 + passed) };
         let mut fx = Effects::default();
-        self.groups.tick(self.now, &mut fx);
+        self.groups.tick(self.now, &Topics::NONE, &mut fx);
         self.take(fx);
     }
 
     pub(super) fn join(&mut self, request: &JoinRequest) -> Ticket {
         let ticket = self.ticket();
         let mut fx = Effects::default();
-        self.groups.join(self.now, ticket, request, &mut fx);
+        self.groups.join(self.now, &Topics::NONE, ticket, request, &mut fx);
         self.take(fx);
         ticket
     }
@@ -86,14 +86,14 @@ impl Bench {
     pub(super) fn sync(&mut self, request: &SyncRequest) -> Ticket {
         let ticket = self.ticket();
         let mut fx = Effects::default();
-        self.groups.sync(self.now, ticket, request, &mut fx);
+        self.groups.sync(self.now, &Topics::NONE, ticket, request, &mut fx);
         self.take(fx);
         ticket
     }
 
     pub(super) fn heartbeat(&mut self, member: &Membership) -> Result<(), GroupError> {
         let mut fx = Effects::default();
-        let outcome = self.groups.heartbeat(self.now, member, &mut fx);
+        let outcome = self.groups.heartbeat(self.now, &Topics::NONE, member, &mut fx);
         self.take(fx);
         outcome
     }
@@ -101,7 +101,7 @@ impl Bench {
     pub(super) fn leave(&mut self, member_id: &str, instance_id: Option<&str>) -> Result<(), GroupError> {
         let leaving = LeavingMember { member_id: member_id.to_owned(), instance_id: instance_id.map(str::to_owned) };
         let mut fx = Effects::default();
-        let outcome = self.groups.leave(self.now, GROUP, &[leaving], &mut fx);
+        let outcome = self.groups.leave(self.now, &Topics::NONE, GROUP, &[leaving], &mut fx);
         self.take(fx);
         outcome.unwrap()[0]
     }

@@ -1,7 +1,7 @@
 //! What groups may take, whatever clients send.
 
 use super::bench::{Bench, GROUP, joiner, membership, nobody, protocol};
-use crate::{GroupError, GroupOptions, JoinRequest, LeavingMember, Protocol, SyncRequest};
+use crate::{GroupError, GroupOptions, JoinRequest, LeavingMember, Protocol, SyncRequest, Topics};
 use bytes::Bytes;
 
 fn refusal(bench: &mut Bench, request: &JoinRequest) -> Option<GroupError> {
@@ -123,7 +123,7 @@ fn what_is_gone_is_counted_no_more() {
     let leaving: Vec<LeavingMember> =
         ids.iter().map(|id| LeavingMember { member_id: id.clone(), instance_id: None }).collect();
     assert!(bench.groups.bytes() > 3 * 128);
-    bench.groups.leave(bench.now, GROUP, &leaving, &mut fx).unwrap();
+    bench.groups.leave(bench.now, &Topics::NONE, GROUP, &leaving, &mut fx).unwrap();
     for _ in 0..3 {
         assert_eq!(bench.commit(nobody(), "t", 5), Ok(()));
     }

@@ -24,7 +24,7 @@ pub(crate) static GROUPS: &[Setting] = settings! {
         "The most that a group may set: after which silence a member is dropped, in consumer groups.";
     "group.consumer.max.size": Int = Some("2147483647"), From(1), ReadOnly, listed, Honoured;
         "Members of a consumer group.";
-    "group.consumer.migration.policy": String = Some("bidirectional"), OneOfAnyCase(&["DISABLED", "DOWNGRADE", "UPGRADE", "BIDIRECTIONAL"]), ReadOnly, listed, WithoutObject(MIGRATION);
+    "group.consumer.migration.policy": String = Some("bidirectional"), OneOfAnyCase(&["DISABLED", "DOWNGRADE", "UPGRADE", "BIDIRECTIONAL"]), ReadOnly, listed, Honoured;
         "Whether classic groups may become consumer groups, and back.";
     "group.consumer.min.assignment.interval.ms": Int = Some("0"), From(0), ReadOnly, listed, Honoured;
         "The least that a group may set: shortest time between two assignments of consumer groups.";

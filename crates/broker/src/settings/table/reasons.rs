@@ -29,7 +29,6 @@ pub(crate) const OWN_TOPICS: &str =
 pub(crate) const EXPIRY: &str = "a producer's state is looked at when it is used or kept";
 pub(crate) const EXACT: &str = "a transaction is aborted when it has become too old, not when that is next looked for";
 pub(crate) const OFFLOAD: &str = "a consumer group's assignment is computed with the heartbeat that it is due with";
-pub(crate) const MIGRATION: &str = "a group changes its protocol while nobody is in it, as Kafka allows whatever this says; one with members does not yet";
 pub(crate) const REGEXES: &str = "a pattern is evaluated again when topics have changed, at most every ten seconds, and nothing else changes what it matches";
 pub(crate) const SHARE: &str = "share groups arrive later";
 pub(crate) const STREAMS: &str = "streams groups arrive later";

@@ -93,7 +93,7 @@ impl Bench {
         self.now.at = Micros(self.now.at.0 + seconds * 1_000_000);
         self.now.wall = UnixMillis(self.now.wall.0 + i64::try_from(seconds).unwrap() * 1000);
         let mut fx = Effects::default();
-        self.groups.tick(self.now, &mut fx);
+        self.groups.tick(self.now, &Topics::NONE, &mut fx);
         self.log.extend(fx.records);
     }
 

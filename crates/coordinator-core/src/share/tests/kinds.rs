@@ -3,7 +3,7 @@
 use super::bench::{Bench, GROUP, beats, joins, leaves};
 use crate::{
     Answer, CommitRequest, Effects, GroupError, HeartbeatRequest, JoinRequest, Membership, NewOffset, Partitions,
-    Protocol, Ticket,
+    Protocol, Ticket, Topics,
 };
 use bytes::Bytes;
 
@@ -17,7 +17,7 @@ fn join(bench: &mut Bench) -> Option<GroupError> {
         ..JoinRequest::default()
     };
     let mut fx = Effects::default();
-    bench.groups.join(bench.now, Ticket(1), &request, &mut fx);
+    bench.groups.join(bench.now, &Topics::NONE, Ticket(1), &request, &mut fx);
     bench.log.extend(fx.records);
     match fx.answers.pop() {
         Some((_, Answer::Join(answer))) => answer.error,
@@ -53,7 +53,7 @@ fn other_protocols_are_refused_in_a_share_group() {
             let refused = bench.at_groups(|groups, now, _, fx| groups.commit(now, request, fx));
             assert_eq!(refused, Err(GroupError::NotFound));
         }
-        let refused = bench.at_groups(|groups, now, _, fx| groups.heartbeat(now, &member, fx));
+        let refused = bench.at_groups(|groups, now, topics, fx| groups.heartbeat(now, topics, &member, fx));
         assert_eq!(refused, Err(GroupError::UnknownMember));
         let refused = bench.at_groups(|groups, _, _, fx| groups.delete_offsets(GROUP, &[("t".to_owned(), 0)], fx));
         assert_eq!(refused, Err(GroupError::NotFound));

@@ -1,50 +1,48 @@
-//! A group is of one protocol at a time: what is said in the other one is refused while anybody is in it.
+//! A group that may not change its protocol while it runs is of one at a time: what is said in the other one is refused while anybody is
+//! in it.
 
 use super::bench::{Bench, GROUP, beats, joins, membership, of, owns, static_member, with};
 use crate::tests::bench::joiner;
 use crate::{
-    Answer, ConsumerState, Effects, GroupError, GroupOptions, Groups, JoinRequest, LeavingMember, Membership, Now,
-    State, SyncRequest, Ticket, Topics,
+    ConsumerState, Effects, GroupError, GroupOptions, Groups, JoinRequest, LeavingMember, Membership, Migration, Now,
+    State, Topics,
 };
 use std::collections::BTreeMap;
 
 /// What a join is answered.
 fn join(bench: &mut Bench, request: &JoinRequest) -> Option<GroupError> {
-    let mut fx = Effects::default();
-    bench.groups.join(bench.now, Ticket(1), request, &mut fx);
-    bench.log.extend(fx.records);
-    match fx.answers.pop() {
-        Some((_, Answer::Join(answer))) => answer.error,
-        Some((_, Answer::Sync(_))) => panic!(),
-        None => None,
-    }
+    let ticket = bench.join(request);
+    bench.join_answer(ticket).and_then(|answer| answer.error)
+}
+
+fn of_one_kind() -> Bench {
+    let mut options = GroupOptions::default();
+    options.consumer.migration = Migration::Disabled;
+    Bench::with(options, &[("t", 2)])
 }
 
 #[test]
 fn the_classic_protocol_is_refused_in_a_group_of_the_newer() {
-    let mut bench = Bench::new(&[("t", 2)]);
+    let mut bench = of_one_kind();
     bench.beat(&joins("a", &["t"])).unwrap();
+    let before = bench.log.len();
     assert_eq!(join(&mut bench, &joiner("c")), Some(GroupError::InconsistentProtocol));
-    let mut fx = Effects::default();
-    let member = || membership("a", 1);
-    assert_eq!(bench.groups.heartbeat(bench.now, &member(), &mut fx), Err(GroupError::UnknownMember));
-    let sync = SyncRequest { member: member(), ..SyncRequest::default() };
-    bench.groups.sync(bench.now, Ticket(2), &sync, &mut fx);
-    assert_eq!(fx.answers, [(Ticket(2), Answer::Sync(Err(GroupError::UnknownMember)))]);
+    assert_eq!(bench.heartbeat(&membership("a", 1)), Err(GroupError::UnknownMember));
+    assert_eq!(bench.fetch("a", 1), Err(GroupError::UnknownMember));
     let leaving = LeavingMember { member_id: "b".to_owned(), instance_id: None };
-    let left = bench.groups.leave(bench.now, GROUP, &[leaving], &mut fx).unwrap();
-    assert_eq!(left, [Err(GroupError::UnknownMember)]);
+    assert_eq!(bench.leave(&[leaving]), [Err(GroupError::UnknownMember)]);
     assert_eq!(bench.groups.describe(GROUP), Err(GroupError::NotClassic));
     assert_eq!((bench.groups.list().count(), bench.groups.list_consumers().count()), (0, 1));
-    assert!(fx.records.is_empty());
+    assert_eq!(bench.log.len(), before);
     assert_eq!(bench.describe().unwrap().state, ConsumerState::Stable);
 }
 
 #[test]
 fn the_newer_protocol_is_refused_in_a_group_of_the_classic() {
-    let mut bench = Bench::new(&[("t", 2)]);
+    let mut bench = of_one_kind();
     assert_eq!(join(&mut bench, &joiner("c")), None);
-    for request in [joins("a", &["t"]), beats("a", 1), beats("a", crate::LEAVES)] {
+    assert_eq!(bench.beat(&joins("a", &["t"])), Err(GroupError::CannotUpgrade("online upgrade is disabled.")));
+    for request in [beats("a", 1), beats("a", crate::LEAVES)] {
         assert_eq!(bench.beat(&request), Err(GroupError::NotConsumer));
     }
     assert_eq!(bench.describe().unwrap_err(), GroupError::NotConsumer);
@@ -120,11 +118,9 @@ fn the_older_request_to_leave_takes_members_of_the_newer_protocol_out() {
         leaving("", Some("k")),
     ];
     let epoch = bench.epochs().0;
-    let mut fx = Effects::default();
-    let left = bench.groups.leave(bench.now, GROUP, &all, &mut fx).unwrap();
+    let left = bench.leave(&all);
     let unknown = Err(GroupError::UnknownMember);
     assert_eq!(left, [Ok(()), Err(GroupError::FencedInstance), Ok(()), unknown, unknown]);
-    bench.log.extend(fx.records);
     assert_eq!(bench.epochs().0, epoch + 1, "once for all of them");
     bench.restart();
     let members = bench.describe().unwrap().members;

@@ -5,6 +5,8 @@ mod bench;
 mod histories;
 mod kinds;
 mod members;
+mod migrating;
+mod mixed;
 mod offsets;
 mod reconciling;
 mod records;

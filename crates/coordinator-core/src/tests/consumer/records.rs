@@ -1,8 +1,8 @@
 //! The records' bytes: as Kafka 4.3.1 writes them (`GroupCoordinatorRecordHelpers`, serialised by its own classes).
 
-use crate::consumer::{Current, Held, Key, Metadata, Resolved, Value, hash_of_group, hash_of_topic};
+use crate::consumer::{Classic, Current, Held, Key, Metadata, Resolved, Value, hash_of_group, hash_of_topic};
 use crate::record::Change;
-use crate::{CoordinatorRecord, Groups, MemberState, Partitions, RecordError, TopicInfo};
+use crate::{CoordinatorRecord, Groups, MemberState, Partitions, Protocol, RecordError, TopicInfo};
 use base::{TopicId, UnixMillis};
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -38,6 +38,7 @@ fn static_metadata() -> Metadata {
         regex: "t.*".to_owned(),
         rebalance_timeout_ms: 45_000,
         assignor: Some("range".to_owned()),
+        classic: None,
     }
 }
 
@@ -59,6 +60,26 @@ fn members_have_kafkas_bytes() {
     let record = CoordinatorRecord::consumer_metadata("g", "m", &dynamic);
     check(&record, "000500016700016d", Some("0000000002630b2f3132372e302e302e31020274010000afc80001000100"));
     assert_eq!(value_of(&record), Value::Metadata(dynamic));
+}
+
+#[test]
+fn members_of_the_classic_protocol_have_kafkas_bytes() {
+    let protocol = |name: &str, metadata: &'static [u8]| Protocol {
+        name: name.to_owned(),
+        metadata: Bytes::from_static(metadata),
+    };
+    let protocols = vec![protocol("range", &[0, 1, 2]), protocol("cooperative-sticky", &[3])];
+    let classic = Classic { session_timeout_ms: 10_000, protocols };
+    let metadata = Metadata { regex: String::new(), assignor: None, classic: Some(classic), ..static_metadata() };
+    let record = CoordinatorRecord::consumer_metadata("g", "m", &metadata);
+    let said = "00000269027202630b2f3132372e302e302e310302740275010000afc800";
+    let value = "0100280100002710030672616e6765040001020013636f6f70657261746976652d737469636b7902030000";
+    check(&record, "000500016700016d", Some(&format!("{said}{value}")));
+    assert_eq!(value_of(&record), Value::Metadata(metadata.clone()));
+    let silent = Metadata { classic: Some(Classic::default()), ..metadata };
+    let record = CoordinatorRecord::consumer_metadata("g", "m", &silent);
+    check(&record, "000500016700016d", Some(&format!("{said}00")));
+    assert_eq!(value_of(&record), Value::Metadata(silent));
 }
 
 #[test]
