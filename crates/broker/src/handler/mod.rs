@@ -41,6 +41,7 @@ pub(crate) mod offset_commit;
 pub(crate) mod offset_delete;
 pub(crate) mod offset_fetch;
 pub(crate) mod offset_for_leader_epoch;
+mod offset_outcomes;
 pub(crate) mod produce;
 pub(crate) mod push_telemetry;
 pub(crate) mod sync_group;

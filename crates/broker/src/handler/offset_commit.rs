@@ -1,5 +1,6 @@
 //! OffsetCommit: how far a group has come; answered when that is durable.
 
+use super::offset_outcomes::OffsetOutcomes;
 use crate::Shared;
 use crate::checks::Steps;
 use crate::error::Failure;
@@ -7,7 +8,6 @@ use crate::topics;
 use base::{TopicId, UnixMillis};
 use control_core::Image;
 use coordinator_core::{CommitRequest, Committed, GroupError, Membership, NewOffset};
-use protocol::error_code::ErrorCode;
 use protocol::messages::offset_commit_request::{OffsetCommitRequest, OffsetCommitRequestPartition};
 use protocol::messages::offset_commit_response::{
     OffsetCommitResponse, OffsetCommitResponsePartition, OffsetCommitResponseTopic,
@@ -24,20 +24,13 @@ pub(crate) async fn handle(broker: &Shared, request: OffsetCommitRequest, versio
     let now = broker.clock.wall();
     let expires_at =
         (request.retention_time_ms != UNSET).then(|| UnixMillis(now.0.saturating_add(request.retention_time_ms)));
-    let mut offsets = Vec::new();
-    // What becomes of each partition; none yet for those that the group is asked about.
-    let mut outcomes: Vec<Option<Failure>> = Vec::new();
+    let mut outcomes = OffsetOutcomes::default();
     let mut steps = Steps::default();
     for topic in &request.topics {
         for partition in &topic.partitions {
             steps.next().await;
-            match known(&image, (&topic.name, topic.topic_id.into()), partition.partition_index) {
-                Ok((name, id)) => {
-                    offsets.push(new_offset(name, id, partition, now, expires_at));
-                    outcomes.push(None);
-                }
-                Err(failure) => outcomes.push(Some(failure)),
-            }
+            let found = known(&image, (&topic.name, topic.topic_id.into()), partition.partition_index);
+            outcomes.add(found.map(|(name, id)| new_offset(name, id, partition, now, expires_at)));
         }
     }
     let member = Membership {
@@ -46,20 +39,12 @@ pub(crate) async fn handle(broker: &Shared, request: OffsetCommitRequest, versio
         instance_id: request.group_instance_id,
         generation: request.generation_id_or_member_epoch,
     };
+    let offsets = std::mem::take(&mut outcomes.offsets);
     let committed = if offsets.is_empty() { Ok(Vec::new()) } else { commit(broker, member, offsets, version).await };
-    let mut committed = committed.map(Vec::into_iter);
-    let mut code_of = |outcome: Option<Failure>| match (outcome, &mut committed) {
-        (Some(failure), _) => failure.code(),
-        (None, Err(failure)) => failure.code(),
-        (None, Ok(committed)) => match committed.next() {
-            Some(Err(error)) => Failure::Group(error).code(),
-            Some(Ok(())) | None => ErrorCode::None,
-        },
-    };
-    let mut outcomes = outcomes.into_iter();
+    let mut codes = outcomes.codes(committed, Failure::code);
     let mut answer = |partition: OffsetCommitRequestPartition| OffsetCommitResponsePartition {
         partition_index: partition.partition_index,
-        error_code: code_of(outcomes.next().flatten()).number(),
+        error_code: codes.next().unwrap_or_default(),
     };
     let topics = request.topics.into_iter().map(|topic| OffsetCommitResponseTopic {
         name: topic.name,

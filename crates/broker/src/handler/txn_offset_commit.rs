@@ -4,6 +4,7 @@
 //! its coordinator is asked, or told from version 5 on (KIP-890).
 
 use super::offset_commit::known;
+use super::offset_outcomes::OffsetOutcomes;
 use crate::Shared;
 use crate::checks::Steps;
 use crate::coordinator::OFFSETS;
@@ -23,18 +24,13 @@ const LOADING_VERSION: i16 = 2;
 pub(crate) async fn handle(broker: &Shared, request: TxnOffsetCommitRequest, version: i16) -> TxnOffsetCommitResponse {
     let image = broker.store.ledger().image();
     let now = broker.clock.wall();
-    let (mut offsets, mut outcomes): (Vec<NewOffset>, Vec<Option<Failure>>) = (Vec::new(), Vec::new());
+    let mut outcomes = OffsetOutcomes::default();
     let mut steps = Steps::default();
     for topic in &request.topics {
         for partition in &topic.partitions {
             steps.next().await;
-            match known(&image, (&topic.name, topic.topic_id.into()), partition.partition_index) {
-                Ok((name, id)) => {
-                    offsets.push(new_offset(name, id, partition, now));
-                    outcomes.push(None);
-                }
-                Err(failure) => outcomes.push(Some(failure)),
-            }
+            let found = known(&image, (&topic.name, topic.topic_id.into()), partition.partition_index);
+            outcomes.add(found.map(|(name, id)| new_offset(name, id, partition, now)));
         }
     }
     let transaction = Transaction {
@@ -49,21 +45,13 @@ pub(crate) async fn handle(broker: &Shared, request: TxnOffsetCommitRequest, ver
         generation: request.generation_id_or_member_epoch,
     };
     let client = Client::of_offset_commit(version);
+    let offsets = std::mem::take(&mut outcomes.offsets);
     let committed =
         if offsets.is_empty() { Ok(Vec::new()) } else { commit(broker, (&transaction, client), member, offsets).await };
-    let mut committed = committed.map(Vec::into_iter);
-    let mut code_of = |outcome: Option<Failure>| match (outcome, &mut committed) {
-        (Some(failure), _) => failure.code(),
-        (None, Err(failure)) => code_of(failure, version),
-        (None, Ok(committed)) => match committed.next() {
-            Some(Err(error)) => Failure::Group(error).code(),
-            Some(Ok(())) | None => ErrorCode::None,
-        },
-    };
-    let mut outcomes = outcomes.into_iter();
+    let mut codes = outcomes.codes(committed, |failure| code_of(failure, version));
     let mut answer = |partition: TxnOffsetCommitRequestPartition| TxnOffsetCommitResponsePartition {
         partition_index: partition.partition_index,
-        error_code: code_of(outcomes.next().flatten()).number(),
+        error_code: codes.next().unwrap_or_default(),
     };
     let topics = request.topics.into_iter().map(|topic| TxnOffsetCommitResponseTopic {
         name: topic.name,
