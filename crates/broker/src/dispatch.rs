@@ -11,18 +11,20 @@ use crate::error::Failure;
 use crate::frame::Frame;
 use crate::handler::{
     add_offsets_to_txn, add_partitions_to_txn, alter_client_quotas, alter_configs, alter_partition_reassignments,
-    api_versions, consumer_group_describe, consumer_group_heartbeat, create_partitions, create_topics, delete_groups,
-    delete_records, delete_topics, describe_client_quotas, describe_cluster, describe_configs, describe_groups,
-    describe_log_dirs, describe_producers, describe_quorum, describe_topic_partitions, describe_transactions,
-    elect_leaders, end_txn, fetch, find_coordinator, get_telemetry_subscriptions, heartbeat, init_producer_id,
-    join_group, leave_group, list_config_resources, list_groups, list_offsets, list_partition_reassignments,
-    list_transactions, metadata, offset_commit, offset_delete, offset_fetch, offset_for_leader_epoch, produce,
-    push_telemetry, sync_group, txn_offset_commit, unregister_broker, update_features, write_txn_markers,
+    alter_share_group_offsets, api_versions, consumer_group_describe, consumer_group_heartbeat, create_partitions,
+    create_topics, delete_groups, delete_records, delete_share_group_offsets, delete_topics, describe_client_quotas,
+    describe_cluster, describe_configs, describe_groups, describe_log_dirs, describe_producers, describe_quorum,
+    describe_share_group_offsets, describe_topic_partitions, describe_transactions, elect_leaders, end_txn, fetch,
+    find_coordinator, get_telemetry_subscriptions, heartbeat, init_producer_id, join_group, leave_group,
+    list_config_resources, list_groups, list_offsets, list_partition_reassignments, list_transactions, metadata,
+    offset_commit, offset_delete, offset_fetch, offset_for_leader_epoch, produce, push_telemetry, share_group_describe,
+    share_group_heartbeat, sync_group, txn_offset_commit, unregister_broker, update_features, write_txn_markers,
 };
 use crate::hello::START_CLIENT_ID;
 use crate::memory::{self, FrameMemory, SMALL_ANSWER_BYTES_MAX};
 use crate::peer::Peer;
 use crate::quota::Meter;
+use crate::share::{self, Delete, Initialize, Read, Summarize, Write};
 use futures::future::BoxFuture;
 use protocol::api;
 use protocol::api_key::ApiKey;
@@ -274,6 +276,43 @@ async fn of_groups(
             reply.encode_held(consumer_group_describe::handle(broker, reply.body(frame)?).await, held)
         }
         ApiKey::DeleteGroups => reply.encode(&delete_groups::handle(broker, reply.body(frame)?).await),
+        _ => of_share_groups(broker, reply, frame, (peer, held)).await,
+    }
+}
+
+/// The part of it that is about share groups.
+async fn of_share_groups(
+    broker: &Shared,
+    reply: &Reply,
+    frame: RequestFrame,
+    (peer, held): (&Peer, &mut Held),
+) -> Result<Rope, Unserved> {
+    match reply.key {
+        ApiKey::ShareGroupHeartbeat => {
+            let client = (frame.header.client_id.clone(), peer.address);
+            reply.encode_held(share_group_heartbeat::handle(broker, reply.body(frame)?, client).await, held)
+        }
+        ApiKey::ShareGroupDescribe => {
+            reply.encode_held(share_group_describe::handle(broker, reply.body(frame)?).await, held)
+        }
+        ApiKey::InitializeShareGroupState => {
+            reply.encode(&share::answer::<Initialize>(broker, reply.body(frame)?).await)
+        }
+        ApiKey::ReadShareGroupState => reply.encode(&share::answer::<Read>(broker, reply.body(frame)?).await),
+        ApiKey::WriteShareGroupState => reply.encode(&share::answer::<Write>(broker, reply.body(frame)?).await),
+        ApiKey::DeleteShareGroupState => reply.encode(&share::answer::<Delete>(broker, reply.body(frame)?).await),
+        ApiKey::ReadShareGroupStateSummary => {
+            reply.encode(&share::answer::<Summarize>(broker, reply.body(frame)?).await)
+        }
+        ApiKey::DescribeShareGroupOffsets => {
+            reply.encode(&describe_share_group_offsets::handle(broker, reply.body(frame)?).await)
+        }
+        ApiKey::AlterShareGroupOffsets => {
+            reply.encode(&alter_share_group_offsets::handle(broker, reply.body(frame)?).await)
+        }
+        ApiKey::DeleteShareGroupOffsets => {
+            reply.encode(&delete_share_group_offsets::handle(broker, reply.body(frame)?).await)
+        }
         _ => of_transactions(broker, reply, frame, (peer, held)).await,
     }
 }

@@ -7,7 +7,7 @@ use crate::verification::Client;
 use base::Offset;
 use control::LedgerError;
 use control_core::Refusal;
-use coordinator_core::{GroupError, TransactionError};
+use coordinator_core::{GroupError, ShareStateError, TransactionError};
 use protocol::error_code::ErrorCode;
 use protocol::record_batch::BatchError;
 use stream::{AppendError, ReadError, SequenceError};
@@ -119,9 +119,6 @@ pub(crate) enum Failure {
     /// Some records of a batch may not be there, so none of it is: the first of them, by their place in the batch.
     #[error("{message}")]
     Records { is_out_of_time: bool, message: String, records: Vec<(i32, String)> },
-    /// Not a code that clients ask again for: they would for ever.
-    #[error("{0}")]
-    NotServedYet(String),
     #[error("{0}")]
     MismatchedEndpointType(String),
     #[error("{0}")]
@@ -135,6 +132,12 @@ pub(crate) enum Failure {
     /// What a transaction's coordinator refuses.
     #[error("{0}")]
     Transaction(#[from] TransactionError),
+    /// What a share coordinator refuses.
+    #[error("{0}")]
+    ShareState(#[from] ShareStateError),
+    /// What another broker has refused.
+    #[error("{words}")]
+    Told { code: ErrorCode, words: String },
     #[error("this broker is not the coordinator")]
     NotCoordinator,
     #[error("the coordinator is being loaded")]
@@ -217,11 +220,13 @@ impl Failure {
             Failure::CoordinatorUnavailable(_) => ErrorCode::CoordinatorNotAvailable,
             Failure::Group(error) => of_group(*error),
             Failure::Transaction(error) => of_transaction(*error),
+            Failure::ShareState(error) => of_share_state(*error),
+            Failure::Told { code, .. } => *code,
             Failure::NotCoordinator => ErrorCode::NotCoordinator,
             Failure::CoordinatorLoading => ErrorCode::CoordinatorLoadInProgress,
             Failure::MismatchedEndpointType(_) => ErrorCode::MismatchedEndpointType,
             Failure::UnsupportedEndpointType(_) => ErrorCode::UnsupportedEndpointType,
-            Failure::NotServedYet(_) | Failure::UnsupportedVersion(_) => ErrorCode::UnsupportedVersion,
+            Failure::UnsupportedVersion(_) => ErrorCode::UnsupportedVersion,
             Failure::Unverified { told, client } => of_verification(*told, *client),
             Failure::NoTransactionalId => ErrorCode::TransactionalIdAuthorizationFailed,
             Failure::SeveralProducers => ErrorCode::InvalidProducerIdMapping,
@@ -334,6 +339,17 @@ fn of_transaction(error: TransactionError) -> ErrorCode {
         // There is room again when transactions are complete and ids expire.
         TransactionError::NoRoom => ErrorCode::CoordinatorNotAvailable,
         TransactionError::RecordTooLarge | TransactionError::NeedsProducerId => ErrorCode::UnknownServerError,
+    }
+}
+
+fn of_share_state(error: ShareStateError) -> ErrorCode {
+    match error {
+        ShareStateError::Invalid(_) => ErrorCode::InvalidRequest,
+        ShareStateError::FencedLeaderEpoch => ErrorCode::FencedLeaderEpoch,
+        ShareStateError::FencedStateEpoch => ErrorCode::FencedStateEpoch,
+        ShareStateError::UnknownPartition => ErrorCode::UnknownTopicOrPartition,
+        ShareStateError::NoRoom => ErrorCode::CoordinatorNotAvailable,
+        ShareStateError::RecordTooLarge => ErrorCode::UnknownServerError,
     }
 }
 

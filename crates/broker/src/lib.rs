@@ -35,11 +35,14 @@ mod memory;
 mod options;
 mod partition;
 mod peer;
+mod peers;
+mod places;
 mod producer_ids;
 mod quota;
 mod requests;
 mod retention;
 pub mod settings;
+mod share;
 mod telemetry;
 #[cfg(test)]
 mod test_batch;
@@ -56,7 +59,9 @@ mod waiter;
 mod wals;
 
 pub use cleaner::CleanerUse;
-pub use coordinator_core::{ConsumerOptions, ConsumerTimes, GroupOptions, Migration, TransactionOptions};
+pub use coordinator_core::{
+    ConsumerOptions, ConsumerTimes, GroupOptions, Migration, ShareGroupOptions, ShareStateOptions, TransactionOptions,
+};
 pub use hello::START_CLIENT_ID;
 pub use options::{BrokerOptions, CleanerOptions, Cleaning, CleanupPolicy};
 pub use quota::QuotaWindows;
@@ -73,10 +78,11 @@ use crate::memory::{AnswerMemory, RequestMemory};
 use crate::partition::Partitions;
 use crate::producer_ids::ProducerIds;
 use crate::quota::Quotas;
+use crate::share::{EndPeers, StatePeers, Turns};
 use crate::topics::Creating;
 use crate::transactions::Peers;
 use base::NodeId;
-use coordinator_core::{Groups, Transactions};
+use coordinator_core::{Groups, ShareStates, Transactions};
 use std::sync::Arc;
 use std::time::Duration;
 use stream::Store;
@@ -111,6 +117,13 @@ struct Shared {
     transactions: Coordinators<Transactions>,
     /// Other brokers, for what coordinators and partitions have to tell each other.
     peers: Peers,
+    share_states: Coordinators<ShareStates>,
+    /// Other brokers, for what is asked about share-partitions.
+    state_peers: StatePeers,
+    /// The same for where partitions end.
+    end_peers: EndPeers,
+    /// Whose turn it is to ask about a share group.
+    share_turns: Turns,
     connections: Connections,
     frames: FrameLimits,
     answer_memory: AnswerMemory,
@@ -153,7 +166,11 @@ impl Broker {
             coordinators: Coordinators::new(),
             topic_changes: TopicChanges::default(),
             transactions: Coordinators::new(),
-            peers: Peers::new(world.clone()),
+            peers: Peers::new(world),
+            share_states: Coordinators::new(),
+            state_peers: StatePeers::new(world),
+            end_peers: EndPeers::new(world),
+            share_turns: Turns::default(),
             connections: Connections::default(),
             frames: FrameLimits {
                 memory: RequestMemory::new(options.requests_bytes_max, options.request_bytes_max, logs),
@@ -182,6 +199,7 @@ impl Broker {
         clock.spawn("hello", Box::pin(hello::run(shared.clone())));
         clock.spawn("groups", Box::pin(coordinator::run::<Groups>(shared.clone())));
         clock.spawn("transactions", Box::pin(coordinator::run::<Transactions>(shared.clone())));
+        clock.spawn("share-partitions", Box::pin(coordinator::run::<ShareStates>(shared.clone())));
         clock.spawn("retention", Box::pin(retention::run(shared.clone())));
         clock.spawn("cleaner", Box::pin(cleaner::run(shared.clone())));
         Arc::new(Broker { shared })

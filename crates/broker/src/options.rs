@@ -5,7 +5,7 @@
 use crate::batch_check::DECOMPRESSED_BYTES_MAX;
 use crate::quota::QuotaWindows;
 use crate::settings::ConsumerBounds;
-use coordinator_core::{ConsumerTimes, GroupOptions, TransactionOptions};
+use coordinator_core::{ConsumerTimes, GroupOptions, ShareGroupOptions, ShareStateOptions, TransactionOptions};
 use protocol::record_batch::Compression;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -105,6 +105,10 @@ pub struct BrokerOptions {
     pub consumer_assignment_interval: Duration,
     /// Which periods consumer groups may set for themselves.
     pub consumer_bounds: ConsumerBounds,
+    /// Between two assignments of a share group (`group.share.assignment.interval.ms`).
+    pub share_assignment_interval: Duration,
+    /// Which periods share groups may set for themselves.
+    pub share_bounds: ConsumerBounds,
     /// The kinds of groups that are served, as far as there are such (`group.coordinator.rebalance.protocols`).
     pub group_protocols: Vec<String>,
     /// Bytes of memory for all groups, about: their members, what these say of themselves, and committed offsets.
@@ -128,6 +132,12 @@ pub struct BrokerOptions {
     pub transactions_topic_partitions: i32,
     /// How often it is looked for transactional ids that have expired (`transaction.remove.expired.transaction.cleanup.interval.ms`).
     pub transactions_check_period: Duration,
+    /// Bounds of the state of share-partitions.
+    pub share_states: ShareStateOptions,
+    /// Bytes of memory for all of it, about. Its logs are bounded and written as those of groups are, its changes wait as long.
+    pub share_states_bytes_max: usize,
+    /// Partitions of `__share_group_state` when it is made (`share.coordinator.state.topic.num.partitions`).
+    pub share_topic_partitions: i32,
     /// Between two attempts to add a partition to a transaction, for its leader (`add.partitions.to.txn.retry.backoff.ms`).
     pub add_partitions_pause: Duration,
     /// How long that is tried (`add.partitions.to.txn.retry.backoff.max.ms`).
@@ -313,6 +323,8 @@ impl Default for BrokerOptions {
             groups: GroupOptions::default(),
             consumer_assignment_interval: ConsumerTimes::default().assignment_interval,
             consumer_bounds: ConsumerBounds::default(),
+            share_assignment_interval: ShareGroupOptions::default().assignment_interval,
+            share_bounds: ConsumerBounds::default(),
             group_protocols: ["classic", "consumer", "streams"].map(str::to_owned).to_vec(),
             groups_bytes_max: 256 * MIB,
             groups_log_bytes_max: 1024 * 1024,
@@ -324,6 +336,9 @@ impl Default for BrokerOptions {
             transactions_bytes_max: 64 * MIB,
             transactions_topic_partitions: 50,
             transactions_check_period: Duration::from_secs(3600),
+            share_states: ShareStateOptions::default(),
+            share_states_bytes_max: 64 * MIB,
+            share_topic_partitions: 50,
             add_partitions_pause: Duration::from_millis(20),
             add_partitions_wait_max: Duration::from_millis(100),
             producer_expiration: Duration::from_secs(24 * 3600),

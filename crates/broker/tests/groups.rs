@@ -192,7 +192,7 @@ async fn the_coordinator_is_the_owner_of_the_groups_partition() {
     let mut client = running.client().await;
     let own = running.address.rsplit_once(':').unwrap().1.parse().unwrap();
     for version in versions(ApiKey::FindCoordinator) {
-        for (key_type, code) in [(0, 0), (1, 0), (2, 35), (9, 42)] {
+        for (key_type, code) in [(0, 0), (1, 0), (2, 42), (9, 42)] {
             if version == 0 && key_type > 0 {
                 continue;
             }

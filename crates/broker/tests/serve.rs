@@ -535,11 +535,11 @@ async fn an_unknown_version_of_api_versions_is_answered_in_version_zero() {
         let levels = response.finalized_features.iter().map(|it| (it.name.as_str(), it.max_version_level));
         let told: &[_] = match version {
             ..3 => &[],
-            _ => &[("metadata.version", 30), ("group.version", 1), ("transaction.version", 2)],
+            _ => &[("metadata.version", 30), ("group.version", 1), ("transaction.version", 2), ("share.version", 1)],
         };
         assert_eq!(levels.collect::<Vec<_>>(), told, "version {version}");
         let least: Vec<i16> = response.supported_features.iter().map(|it| it.min_version).collect();
-        let may_be: [&[i16]; 5] = [&[], &[], &[], &[7], &[7, 0, 0]];
+        let may_be: [&[i16]; 5] = [&[], &[], &[], &[7], &[7, 0, 0, 0]];
         assert_eq!(least, may_be[usize::try_from(version).unwrap()], "version {version}: level 0 breaks older clients");
         assert_eq!(response.finalized_features_epoch >= 0, version >= 3, "version {version}");
         let odd = ApiVersionsRequest { client_software_name: "no name".to_owned(), ..request.clone() };

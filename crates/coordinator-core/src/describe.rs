@@ -59,6 +59,12 @@ impl Groups {
         })
     }
 
+    /// Whether there is a group of that id, of whatever kind.
+    #[must_use]
+    pub fn has_group(&self, id: &str) -> bool {
+        self.groups.contains_key(id)
+    }
+
     /// Bytes that a group's description takes, about.
     #[must_use]
     pub fn described_bytes(&self, id: &str) -> usize {

@@ -1,6 +1,7 @@
 //! What a decision results in: records to append, and answers to requests that may have waited long.
 
 use crate::record::CoordinatorRecord;
+use crate::share::StateInitialization;
 use bytes::Bytes;
 use std::ops::Range;
 
@@ -19,6 +20,9 @@ pub struct Effects {
     pub transactional: Vec<((i64, i16), CoordinatorRecord)>,
     /// To be let out when the records are confirmed. Each ticket is answered once.
     pub answers: Vec<(Ticket, Answer)>,
+    /// For the share coordinator, once the records are confirmed: whoever hears a heartbeat puts [`crate::ShareHeartbeatAnswer::initialize`]
+    /// here where nobody waits for what becomes of it.
+    pub initialize: Vec<StateInitialization>,
 }
 
 /// An answer to a request that may wait.

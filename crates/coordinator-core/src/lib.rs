@@ -1,7 +1,7 @@
 //! The coordinators' decisions: who is in a group, who leads it, which generation it is in, what it has committed; for consumer groups of
 //! the newer protocol, in `consumer`, who is to have which partitions, and when; in `transactions`, who produces under a
 //! transactional id, what its transaction has written to, how it ends; and, in `share`, who shares which partitions, and how far each group
-//! has come with each. No request of the last is served yet.
+//! has come with each.
 //!
 //! The walk of groups (that of transactions stands in `transactions`): a request goes to [`Groups`], the groups of one partition of `__consumer_offsets` → `joining`, `syncing` or `offsets` →
 //! [`Effects`]: records that make the change last, and answers to those who waited. The broker's `coordinator` appends the

@@ -77,7 +77,7 @@ const fn api(key: ApiKey, first: i16, last: i16, rules: &'static [Rule]) -> Api 
 const ALL: i16 = i16::MAX;
 
 /// Sorted by key.
-pub static SERVED: [Api; 49] = [
+pub static SERVED: [Api; 59] = [
     // Before version 3 the records are message sets of the older formats, which become batches.
     api(
         ApiKey::Produce,
@@ -131,6 +131,8 @@ pub static SERVED: [Api; 49] = [
         &[
             rule(Operation::Describe, Resource::Group, When::Concerned),
             rule(Operation::Describe, Resource::TransactionalId, When::Concerned),
+            // Of a share-partition.
+            rule(Operation::ClusterAction, Resource::Cluster, When::Concerned),
         ],
     ),
     api(ApiKey::JoinGroup, 0, ALL, &[rule(Operation::Read, Resource::Group, When::Always)]),
@@ -306,6 +308,51 @@ pub static SERVED: [Api; 49] = [
     api(ApiKey::PushTelemetry, 0, ALL, &[]),
     api(ApiKey::ListConfigResources, 0, ALL, &[rule(Operation::DescribeConfigs, Resource::Cluster, When::Always)]),
     api(ApiKey::DescribeTopicPartitions, 0, ALL, &[rule(Operation::Describe, Resource::Topic, When::Always)]),
+    api(
+        ApiKey::ShareGroupHeartbeat,
+        1,
+        ALL,
+        &[
+            rule(Operation::Read, Resource::Group, When::Always),
+            rule(Operation::Describe, Resource::Topic, When::Concerned),
+        ],
+    ),
+    api(
+        ApiKey::ShareGroupDescribe,
+        1,
+        ALL,
+        &[
+            rule(Operation::Describe, Resource::Group, When::Always),
+            rule(Operation::Describe, Resource::Topic, When::Concerned),
+        ],
+    ),
+    // These five are sent by coordinators of groups and by leaders of partitions.
+    api(ApiKey::InitializeShareGroupState, 0, ALL, &[rule(Operation::ClusterAction, Resource::Cluster, When::Always)]),
+    api(ApiKey::ReadShareGroupState, 0, ALL, &[rule(Operation::ClusterAction, Resource::Cluster, When::Always)]),
+    api(ApiKey::WriteShareGroupState, 0, ALL, &[rule(Operation::ClusterAction, Resource::Cluster, When::Always)]),
+    api(ApiKey::DeleteShareGroupState, 0, ALL, &[rule(Operation::ClusterAction, Resource::Cluster, When::Always)]),
+    api(ApiKey::ReadShareGroupStateSummary, 0, ALL, &[rule(Operation::ClusterAction, Resource::Cluster, When::Always)]),
+    api(
+        ApiKey::DescribeShareGroupOffsets,
+        0,
+        ALL,
+        &[
+            rule(Operation::Describe, Resource::Group, When::Always),
+            rule(Operation::Describe, Resource::Topic, When::Concerned),
+        ],
+    ),
+    api(
+        ApiKey::AlterShareGroupOffsets,
+        0,
+        ALL,
+        &[rule(Operation::Read, Resource::Group, When::Always), rule(Operation::Read, Resource::Topic, When::Always)],
+    ),
+    api(
+        ApiKey::DeleteShareGroupOffsets,
+        0,
+        ALL,
+        &[rule(Operation::Delete, Resource::Group, When::Always), rule(Operation::Read, Resource::Topic, When::Always)],
+    ),
 ];
 
 impl Api {

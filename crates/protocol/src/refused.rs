@@ -16,7 +16,7 @@ pub enum Reason {
 }
 
 /// The APIs that are not served, sorted by key. Who serves one takes it out.
-pub static REFUSED: [(ApiKey, Reason); 42] = [
+pub static REFUSED: [(ApiKey, Reason); 32] = [
     (ApiKey::SaslHandshake, Reason::NotYet),
     (ApiKey::DescribeAcls, Reason::NotYet),
     (ApiKey::CreateAcls, Reason::NotYet),
@@ -40,23 +40,13 @@ pub static REFUSED: [(ApiKey, Reason); 42] = [
     (ApiKey::AllocateProducerIds, Reason::Private),
     (ApiKey::ControllerRegistration, Reason::Private),
     (ApiKey::AssignReplicasToDirs, Reason::Private),
-    (ApiKey::ShareGroupHeartbeat, Reason::NotYet),
-    (ApiKey::ShareGroupDescribe, Reason::NotYet),
     (ApiKey::ShareFetch, Reason::NotYet),
     (ApiKey::ShareAcknowledge, Reason::NotYet),
     (ApiKey::AddRaftVoter, Reason::NotYet),
     (ApiKey::RemoveRaftVoter, Reason::NotYet),
     (ApiKey::UpdateRaftVoter, Reason::Private),
-    (ApiKey::InitializeShareGroupState, Reason::Private),
-    (ApiKey::ReadShareGroupState, Reason::Private),
-    (ApiKey::WriteShareGroupState, Reason::Private),
-    (ApiKey::DeleteShareGroupState, Reason::Private),
-    (ApiKey::ReadShareGroupStateSummary, Reason::Private),
     (ApiKey::StreamsGroupHeartbeat, Reason::NotYet),
     (ApiKey::StreamsGroupDescribe, Reason::NotYet),
-    (ApiKey::DescribeShareGroupOffsets, Reason::NotYet),
-    (ApiKey::AlterShareGroupOffsets, Reason::NotYet),
-    (ApiKey::DeleteShareGroupOffsets, Reason::NotYet),
     (ApiKey::StreamsGroupTopologyDescriptionUpdate, Reason::NotYet),
     (ApiKey::UnregisterController, Reason::NotYet),
 ];

@@ -7,8 +7,9 @@
 //! | answers | 13 % | record data on its way to clients | fetches wait |
 //! | groups | 3 % | consumer groups: members and committed offsets | more of them are refused |
 //! | transactions | 1 % | transactional ids and the partitions of their transactions | more of them are refused |
+//! | share-partitions | 1 % | how far share groups have come in their partitions | more of them are refused |
 //! | log compaction | 3 % | the keys of what is compacted, and a batch that is made anew | less is compacted at once |
-//! | the rest | 2 % | the image, connections, buffers of the store's client | |
+//! | the rest | 1 % | the image, connections, buffers of the store's client | |
 //!
 //! Beside it, for as long as batches are heavy work: some 30 MiB for each of `broker::BrokerOptions::heavy_checks_max`, a codec's windows and tables
 //! (docs/adr/0160-records-are-checked-in-slices.md).
@@ -38,6 +39,8 @@ pub struct MemoryBudget {
     pub groups_bytes_max: u64,
     /// `broker::BrokerOptions::transactions_bytes_max`.
     pub transactions_bytes_max: u64,
+    /// `broker::BrokerOptions::share_states_bytes_max`.
+    pub share_states_bytes_max: u64,
     /// For `broker::CleanerOptions::for_memory`.
     pub cleaner_bytes: u64,
     /// `broker::BrokerOptions::cluster_partitions_max`.
@@ -55,6 +58,7 @@ impl MemoryBudget {
             answers_bytes_max: percent(13),
             groups_bytes_max: percent(3),
             transactions_bytes_max: percent(1),
+            share_states_bytes_max: percent(1),
             cleaner_bytes: percent(3),
             cluster_partitions_max: total / BYTES_OF_A_PARTITION,
         }
@@ -87,7 +91,8 @@ mod tests {
         for total in [0, BUDGET_MIN, 300_000_001, DEFAULT_HIGH] {
             let parts = MemoryBudget::divide(total);
             let sum = parts.streams_bytes + parts.requests_bytes_max + parts.answers_bytes_max;
-            assert!(sum + parts.groups_bytes_max + parts.transactions_bytes_max + parts.cleaner_bytes <= total);
+            let coordinators = parts.groups_bytes_max + parts.transactions_bytes_max + parts.share_states_bytes_max;
+            assert!(sum + coordinators + parts.cleaner_bytes <= total);
         }
     }
 

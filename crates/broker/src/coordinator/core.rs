@@ -1,6 +1,6 @@
-//! What a shard hosts: the decisions about all that lives in one partition of an internal topic. Groups are one, transactions the other.
+//! What a shard hosts: the decisions about all that lives in one partition of an internal topic. Groups are one, transactions another, share-partitions the third.
 //!
-//! A seam between what is decided and how that becomes durable: load, append, confirm, copy and keep time are the same for both.
+//! A seam between what is decided and how that becomes durable: load, append, confirm, copy and keep time are the same for all.
 
 use crate::coordinator::{Coordinators, OwnTopic, Shard};
 use crate::{BrokerOptions, Shared};

@@ -1,22 +1,30 @@
-//! Groups as what a shard hosts, and those who wait for what is decided about them.
+//! Groups as what a shard hosts, those who wait for what is decided about them, and what of that the share coordinator is to hear.
 
 use crate::coordinator::shard::{Decided, Shard, stops};
 use crate::coordinator::{Coordinators, Core, OwnTopic, topic, with_topics};
 use crate::error::Failure;
-use crate::{BrokerOptions, Shared, settings};
+use crate::{BrokerOptions, Shared, settings, share};
 use base::{Micros, Offset, TopicId, planted};
 use control_core::{Image, SettingsScope};
-use coordinator_core::{Answer, CoordinatorRecord, CopyCursor, Effects, GroupOptions, Groups, Now, Ticket};
+use coordinator_core::{
+    Answer, CoordinatorRecord, CopyCursor, Effects, GroupOptions, Groups, Now, StateInitialization, Ticket,
+};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
+use world::lock;
 
 /// Who waits for an answer, by ticket.
 #[derive(Default)]
 pub(crate) struct Requesters {
     waiting: BTreeMap<Ticket, oneshot::Sender<Decided<Answer>>>,
     next_ticket: u64,
+    /// For the share coordinator, each with where the log must be confirmed to before it may leave.
+    initializations: Vec<(Offset, StateInitialization)>,
 }
 
 impl Requesters {
@@ -91,7 +99,7 @@ impl Core for Groups {
     }
 
     fn count(&self) -> usize {
-        self.list().count() + self.list_consumers().count()
+        self.list().count() + self.list_consumers().count() + self.list_shares().count()
     }
 
     fn bytes(&self) -> usize {
@@ -133,11 +141,21 @@ impl Core for Groups {
                 let _is_heard = requester.send(Decided { value: answer, after }).is_ok();
             }
         }
-        false
+        outgoing.initializations.extend(fx.initialize.into_iter().map(|wanted| (after, wanted)));
+        !outgoing.initializations.is_empty()
+    }
+
+    fn beside(broker: Arc<Shared>, shard: Arc<Shard<Groups>>) -> Option<BoxFuture<'static, ()>> {
+        Some(share::run(broker, shard).boxed())
     }
 }
 
 impl Shard<Groups> {
+    /// Takes what the share coordinator is to be asked, each with where the log must be confirmed to before.
+    pub(crate) fn take_initializations(&self) -> Vec<(Offset, StateInitialization)> {
+        std::mem::take(&mut lock(&self.inner).outgoing.initializations)
+    }
+
     /// Decides what is answered by a ticket, and waits for that answer: as long as it takes.
     pub(crate) async fn ask(
         &self,

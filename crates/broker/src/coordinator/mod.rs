@@ -4,11 +4,12 @@
 //! broker owns it) → `shard` (applies, appends, waits) → `coordinator-core` (decides); that of transactions is the same with
 //! `__transaction_state`. Rules: a decision is applied when its records
 //! are enqueued and told when they are confirmed; what is read is told only after an append that was issued after the
-//! question has been confirmed, so that a deposed owner never answers from its memory.
+//! question has been confirmed, so that a deposed owner never answers from its memory. The state of share-partitions lives in
+//! `__share_group_state` in the same way.
 //!
 //! This file follows the ledger: a partition that this broker comes to own is loaded (`load`), one that it lost is given up. It also
 //! keeps the time, and has logs that have become long copied (`compact`). Nothing here decides about safety by a clock. What tells
-//! groups and transactions apart stands in `core`, and is filled in by `groups` and by `crate::transactions`.
+//! groups and transactions apart stands in `core`, and is filled in by `groups`, by `crate::transactions` and by `crate::share`.
 
 mod compact;
 mod core;
@@ -26,7 +27,7 @@ pub(crate) use self::core::Core;
 pub(crate) use each::GROUPS_MAX;
 pub(crate) use shard::{CoreMemory, Shard};
 pub(crate) use subscribed::{TopicChanges, with_topics};
-pub(crate) use topic::{OFFSETS, OwnTopic, TRANSACTION_STATE, partition_of};
+pub(crate) use topic::{OFFSETS, OwnTopic, SHARE_STATE, TRANSACTION_STATE, partition_of};
 
 use crate::Shared;
 use crate::error::Failure;

@@ -55,7 +55,7 @@ pub(super) struct Inner<C: Core> {
     pub(super) outbox: VecDeque<OwnRecord>,
     /// What keeps the outbox from being appended, where it is about the partition's producers.
     hindrance: Option<AppendError>,
-    outgoing: C::Outgoing,
+    pub(super) outgoing: C::Outgoing,
     /// What of [`Shard::memory`] is this shard's.
     counted: usize,
     pub(super) log: LogSize,

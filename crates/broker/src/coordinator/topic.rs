@@ -37,8 +37,20 @@ pub(crate) static TRANSACTION_STATE: OwnTopic = OwnTopic {
     partitions: |options| options.transactions_topic_partitions,
 };
 
+/// Where the state of share-partitions lives.
+pub(crate) static SHARE_STATE: OwnTopic = OwnTopic {
+    name: "__share_group_state",
+    configs: &[
+        ("cleanup.policy", "delete"),
+        ("compression.type", "producer"),
+        ("retention.ms", "-1"),
+        ("segment.bytes", "104857600"),
+    ],
+    partitions: |options| options.share_topic_partitions,
+};
+
 /// All of them.
-static ALL: [&OwnTopic; 2] = [&OFFSETS, &TRANSACTION_STATE];
+static ALL: [&OwnTopic; 3] = [&OFFSETS, &TRANSACTION_STATE, &SHARE_STATE];
 
 impl OwnTopic {
     /// The one of that name.

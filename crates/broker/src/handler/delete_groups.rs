@@ -1,24 +1,68 @@
-//! DeleteGroups: groups without members go, with all that they committed.
+//! DeleteGroups: groups without members go, with all that they committed. Of a share group the share coordinator forgets first what it keeps.
 
 use crate::Shared;
 use crate::answer_bounds::{self, Reasons};
-use crate::checks::in_steps;
-use crate::requests;
-use coordinator_core::{Effects, Groups};
+use crate::checks::{Steps, in_steps};
+use crate::coordinator::{GROUPS_MAX, with_topics};
+use crate::error::Failure;
+use crate::{requests, share};
+use coordinator_core::{Effects, Groups, StateDeletion};
 use futures::stream::StreamExt;
 use protocol::messages::delete_groups_request::DeleteGroupsRequest;
 use protocol::messages::delete_groups_response::{DeletableGroupResult, DeleteGroupsResponse};
+use std::collections::BTreeMap;
+
+/// Share groups of one request that the share coordinator forgets at the same time.
+const TOGETHER_MAX: usize = 16;
 
 pub(crate) async fn handle(broker: &Shared, request: DeleteGroupsRequest) -> DeleteGroupsResponse {
     // A name that the request has twice gets one answer, as Kafka's does.
     let ids = requests::once_each(request.groups_names).await;
-    let names: Vec<&str> = ids.iter().map(String::as_str).collect();
-    let delete = |groups: &mut Groups, place: usize, fx: &mut Effects| groups.delete_group(&ids[place], fx);
-    let outcomes = broker.coordinators.run_each(broker, &names, delete).await;
+    let refused = forget_shares(broker, &ids).await;
+    let left: Vec<&str> = ids.iter().map(String::as_str).filter(|id| !refused.contains_key(*id)).collect();
+    let delete = |groups: &mut Groups, place: usize, fx: &mut Effects| groups.delete_group(left[place], fx);
+    let outcomes = broker.coordinators.run_each(broker, &left, delete).await;
+    let mut outcomes = answer_bounds::rest_too_much(outcomes);
     let mut reasons = Reasons::default();
-    let results = in_steps(ids.into_iter().zip(answer_bounds::rest_too_much(outcomes))).map(|(group_id, outcome)| {
-        let (error_code, error_message) = reasons.of(&outcome.and_then(|outcome| Ok(outcome?)));
+    let results = in_steps(ids.into_iter()).map(|group_id| {
+        let outcome = match refused.get(&group_id) {
+            Some(failure) => Err(failure.clone()),
+            // There are as many as are left, and more.
+            None => outcomes.next().unwrap_or(Err(Failure::NotCoordinator)).and_then(|outcome| Ok(outcome?)),
+        };
+        let (error_code, error_message) = reasons.of(&outcome);
         DeletableGroupResult { group_id, error_code, error_message }
     });
     DeleteGroupsResponse { results: results.collect().await, ..DeleteGroupsResponse::default() }
+}
+
+/// The first half of deleting share groups; those that can't be.
+async fn forget_shares(broker: &Shared, ids: &[String]) -> BTreeMap<String, Failure> {
+    let (mut shares, mut steps) = (Vec::new(), Steps::default());
+    for id in ids.iter().take(GROUPS_MAX) {
+        steps.next().await;
+        if broker.coordinators.look(broker, id, |groups| groups.is_share(id)) == Some(true) {
+            shares.push(id.as_str());
+        }
+    }
+    let begin = |groups: &mut Groups, place: usize, fx: &mut Effects| {
+        with_topics(broker, |topics| groups.begin_deleting_share_group(shares[place], topics, fx))
+    };
+    let begun = broker.coordinators.run_each(broker, &shares, begin).await;
+    let begun: Vec<(String, _)> = shares.into_iter().map(str::to_owned).zip(begun).collect();
+    let forgotten = futures::stream::iter(begun).map(async |(id, begun)| {
+        let outcome = match begun.and_then(|begun| Ok(begun?)) {
+            Ok(Some(deletion)) => forget(broker, &deletion).await,
+            Ok(None) => Ok(()),
+            Err(failure) => Err(failure),
+        };
+        (id, outcome)
+    });
+    let forgotten: Vec<_> = forgotten.buffer_unordered(TOGETHER_MAX).collect().await;
+    forgotten.into_iter().filter_map(|(id, outcome)| Some((id, outcome.err()?))).collect()
+}
+
+async fn forget(broker: &Shared, deletion: &StateDeletion) -> Result<(), Failure> {
+    let shard = broker.coordinators.shard(broker, &deletion.group).await?;
+    share::delete(broker, &shard, deletion).await.into_values().collect()
 }

@@ -1,18 +1,20 @@
-//! FindCoordinator: who answers for a group, or for a transactional id: the owner of its partition of an internal topic, which is made on
-//! first use.
-//!
-//! There is no coordinator of share groups yet: that is told by a code that ends the client's search, as a client
-//! that is told of a coordinator which is not there *now* would look for it until its timeout, or for ever.
+//! FindCoordinator: who answers for a group, for a transactional id, or for a share-partition (what a share group has of a partition): the owner
+//! of its partition of an internal topic, which is made on first use.
 
-use crate::coordinator::{OFFSETS, OwnTopic, TRANSACTION_STATE, partition_of};
+use crate::coordinator::{OFFSETS, OwnTopic, SHARE_STATE, TRANSACTION_STATE, partition_of};
 use crate::error::Failure;
 use crate::{Shared, requests, topics};
+use coordinator_core::ShareStateKey;
 use protocol::error_code::ErrorCode;
 use protocol::messages::find_coordinator_request::FindCoordinatorRequest;
 use protocol::messages::find_coordinator_response::{Coordinator, FindCoordinatorResponse};
+use protocol::wire::Uuid;
 
 /// From this version on a request names several keys.
 const MANY_KEYS_VERSION: i16 = 4;
+
+/// From this version on there are share-partitions (KIP-932).
+const SHARE_VERSION: i16 = 6;
 
 /// Kafka's numbers for what a key is.
 const GROUP: i8 = 0;
@@ -23,11 +25,11 @@ pub(crate) async fn handle(broker: &Shared, request: FindCoordinatorRequest, ver
     if version >= MANY_KEYS_VERSION {
         let mut coordinators = Vec::new();
         for key in requests::once(request.coordinator_keys, String::clone).await {
-            coordinators.push(find(broker, request.key_type, key).await);
+            coordinators.push(find(broker, (request.key_type, version), key).await);
         }
         return FindCoordinatorResponse { coordinators, ..FindCoordinatorResponse::default() };
     }
-    let found = find(broker, request.key_type, request.key).await;
+    let found = find(broker, (request.key_type, version), request.key).await;
     FindCoordinatorResponse {
         error_code: found.error_code,
         error_message: found.error_message,
@@ -38,13 +40,14 @@ pub(crate) async fn handle(broker: &Shared, request: FindCoordinatorRequest, ver
     }
 }
 
-async fn find(broker: &Shared, kind: i8, key: String) -> Coordinator {
+async fn find(broker: &Shared, (kind, version): (i8, i16), key: String) -> Coordinator {
     let found = match kind {
         GROUP => find_in(broker, &OFFSETS, &key).await,
         TRANSACTION => find_in(broker, &TRANSACTION_STATE, &key).await,
-        SHARE => Err(Failure::NotServedYet(
-            "share groups arrive in a later version; consumer groups and transactions are served".to_owned(),
-        )),
+        SHARE if version >= SHARE_VERSION => match share_partition(&key) {
+            Some(share_partition) => find_in(broker, &SHARE_STATE, &share_partition.to_string()).await,
+            None => Err(Failure::InvalidRequest("the key of a share-partition is group:topic id:partition".to_owned())),
+        },
         other => Err(Failure::InvalidRequest(format!("there is no coordinator of type {other}"))),
     };
     match found {
@@ -67,6 +70,17 @@ async fn find(broker: &Shared, kind: i8, key: String) -> Coordinator {
     }
 }
 
+/// Of the text `group:topic id:partition`; a group may have colons in its name.
+fn share_partition(key: &str) -> Option<ShareStateKey> {
+    let mut parts = key.rsplitn(3, ':');
+    let (partition, topic, group) = (parts.next()?, parts.next()?, parts.next()?);
+    if group.trim().is_empty() {
+        return None;
+    }
+    let (topic, partition) = (Uuid::parse(topic)?.into(), partition.parse().ok()?);
+    Some(ShareStateKey { group: group.to_owned(), topic, partition })
+}
+
 async fn find_in(broker: &Shared, own: &OwnTopic, key: &str) -> Result<(i32, (String, i32)), Failure> {
     own.ensure(broker).await?;
     let image = broker.store.ledger().image();
@@ -76,4 +90,27 @@ async fn find_in(broker: &Shared, own: &OwnTopic, key: &str) -> Result<(i32, (St
     let stream = image.streams.get(&topics::stream_of(topic, number)?).ok_or_else(unavailable)?;
     let owner = topics::owner(&image, stream).ok_or_else(unavailable)?;
     Ok((owner.node_id.0, topics::endpoint(&owner.advertised)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_partition_is_named_by_group_topic_id_and_partition() {
+        for key in ["g:AAAAAAAAAAAAAAAAAAAAAQ:3", "a:b:c:AAAAAAAAAAAAAAAAAAAAAQ:0"] {
+            assert_eq!(share_partition(key).map(|it| it.to_string()).as_deref(), Some(key));
+        }
+        for key in [
+            "",
+            "g",
+            "g:0",
+            "g:AAAAAAAAAAAAAAAAAAAAAQ",
+            ":AAAAAAAAAAAAAAAAAAAAAQ:0",
+            "g:AAAA:0",
+            "g:AAAAAAAAAAAAAAAAAAAAAQ:x",
+        ] {
+            assert!(share_partition(key).is_none(), "{key}");
+        }
+    }
 }

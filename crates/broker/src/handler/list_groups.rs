@@ -4,7 +4,7 @@ use crate::Shared;
 use crate::coordinator::Shard;
 use crate::error::Failure;
 use crate::memory::COPIES;
-use coordinator_core::{ConsumerState, ConsumerSummary, GroupSummary, Groups, State};
+use coordinator_core::{ConsumerState, ConsumerSummary, GroupSummary, Groups, ShareState, ShareSummary, State};
 use protocol::messages::list_groups_request::ListGroupsRequest;
 use protocol::messages::list_groups_response::{ListGroupsResponse, ListedGroup};
 use std::collections::BTreeSet;
@@ -14,17 +14,20 @@ use tokio::sync::OwnedSemaphorePermit;
 /// The types of groups that are served.
 const CLASSIC: &str = "classic";
 const CONSUMER: &str = "consumer";
+const SHARE: &str = "share";
 
 /// The states that a group can be in.
 const STATES: [State; 4] = [State::Empty, State::PreparingRebalance, State::CompletingRebalance, State::Stable];
 const CONSUMER_STATES: [ConsumerState; 4] =
     [ConsumerState::Empty, ConsumerState::Assigning, ConsumerState::Reconciling, ConsumerState::Stable];
+const SHARE_STATES: [ShareState; 2] = [ShareState::Empty, ShareState::Stable];
 
 /// Which states are asked for, of each type of groups.
 #[derive(Debug, PartialEq, Eq)]
 struct Wanted {
     classic: Vec<State>,
     consumer: Vec<ConsumerState>,
+    share: Vec<ShareState>,
 }
 
 /// Answers with the memory that was got for it.
@@ -58,7 +61,8 @@ fn wanted(request: &ListGroupsRequest) -> Wanted {
     let classic = STATES.into_iter().filter(|state| allows(&types, CLASSIC) && allows(&states, state.name()));
     let consumer =
         CONSUMER_STATES.into_iter().filter(|state| allows(&types, CONSUMER) && allows(&states, state.name()));
-    Wanted { classic: classic.collect(), consumer: consumer.collect() }
+    let share = SHARE_STATES.into_iter().filter(|state| allows(&types, SHARE) && allows(&states, state.name()));
+    Wanted { classic: classic.collect(), consumer: consumer.collect(), share: share.collect() }
 }
 
 async fn list(broker: &Shared, shards: &[Arc<Shard<Groups>>], wanted: &Wanted) -> Result<Vec<ListedGroup>, Failure> {
@@ -74,10 +78,17 @@ async fn list(broker: &Shared, shards: &[Arc<Shard<Groups>>], wanted: &Wanted) -
         group_state: group.state.name().to_owned(),
         group_type: CONSUMER.to_owned(),
     };
+    let listed_share = |group: ShareSummary| ListedGroup {
+        group_id: group.id,
+        protocol_type: SHARE.to_owned(),
+        group_state: group.state.name().to_owned(),
+        group_type: SHARE.to_owned(),
+    };
     let of_shard = |groups: &Groups| -> Vec<ListedGroup> {
         let classic = groups.list().filter(|group| wanted.classic.contains(&group.state)).map(listed);
         let consumers = groups.list_consumers().filter(|group| wanted.consumer.contains(&group.state));
-        consumers.map(listed_consumer).chain(classic).collect()
+        let shares = groups.list_shares().filter(|group| wanted.share.contains(&group.state));
+        consumers.map(listed_consumer).chain(shares.map(listed_share)).chain(classic).collect()
     };
     let of_shards = broker.coordinators.read_all(broker, shards, of_shard).await?;
     Ok(of_shards.into_iter().flatten().collect())
@@ -87,19 +98,20 @@ async fn list(broker: &Shared, shards: &[Arc<Shard<Groups>>], wanted: &Wanted) -
 mod tests {
     use super::*;
 
-    fn of(states: &[&str], types: &[&str]) -> (Vec<State>, Vec<ConsumerState>) {
+    fn of(states: &[&str], types: &[&str]) -> (Vec<State>, Vec<ConsumerState>, Vec<ShareState>) {
         let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        let Wanted { classic, consumer } =
+        let Wanted { classic, consumer, share } =
             wanted(&ListGroupsRequest { states_filter: owned(states), types_filter: owned(types) });
-        (classic, consumer)
+        (classic, consumer, share)
     }
 
     #[test]
     fn filters_name_states_and_types_in_any_case() {
-        assert_eq!(of(&[], &[]), (STATES.to_vec(), CONSUMER_STATES.to_vec()));
+        assert_eq!(of(&[], &[]), (STATES.to_vec(), CONSUMER_STATES.to_vec(), SHARE_STATES.to_vec()));
         let states = ["sTABLE", "Empty", "dead", "empty"];
-        assert_eq!(of(&states, &["Classic", "share"]), (vec![State::Empty, State::Stable], vec![]));
-        assert_eq!(of(&["dead"], &[]), (vec![], vec![]));
+        let both = vec![State::Empty, State::Stable];
+        assert_eq!(of(&states, &["Classic", "share"]), (both, vec![], SHARE_STATES.to_vec()));
+        assert_eq!(of(&["dead"], &[]), (vec![], vec![], vec![]));
         assert_eq!(of(&["stable", "assigning"], &["consumer"]).1, [ConsumerState::Assigning, ConsumerState::Stable]);
     }
 }

@@ -1,4 +1,4 @@
-//! The periods of a consumer group: its own settings within what brokers allow, or else those of brokers.
+//! The periods of a consumer group, or of a share group: its own settings within what brokers allow, or else those of brokers.
 
 use crate::BrokerOptions;
 use coordinator_core::ConsumerTimes;
@@ -6,7 +6,12 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-/// What a group may set, from the least to the most.
+/// Behind `group.consumer.` and `consumer.`, and the same of share groups.
+const SESSION_TIMEOUT: &str = "session.timeout.ms";
+const HEARTBEAT_INTERVAL: &str = "heartbeat.interval.ms";
+const ASSIGNMENT_INTERVAL: &str = "assignment.interval.ms";
+
+/// What a group may set, from the least to the most; here of consumer groups, and the same of share groups (`group.share.…`).
 #[derive(Debug, Clone)]
 pub struct ConsumerBounds {
     /// `group.consumer.min.session.timeout.ms`, and `max`.
@@ -29,51 +34,69 @@ impl Default for ConsumerBounds {
     }
 }
 
-/// Those of a group that has set these. What it set before the brokers' bounds were others is brought within them, as in Kafka.
+/// Those of a consumer group that has set these. What it set before the brokers' bounds were others is brought within them, as in Kafka.
 pub(crate) fn consumer_times(options: &BrokerOptions, set: Option<&BTreeMap<String, String>>) -> ConsumerTimes {
     let of_brokers =
         ConsumerTimes { assignment_interval: options.consumer_assignment_interval, ..options.groups.consumer.times };
+    times("consumer", of_brokers, &options.consumer_bounds, set)
+}
+
+/// The same of a share group.
+pub(crate) fn share_times(options: &BrokerOptions, set: Option<&BTreeMap<String, String>>) -> ConsumerTimes {
+    let of_brokers = ConsumerTimes {
+        session_timeout: options.groups.share.session_timeout,
+        heartbeat_interval: options.groups.share.heartbeat_interval,
+        assignment_interval: options.share_assignment_interval,
+    };
+    times("share", of_brokers, &options.share_bounds, set)
+}
+
+fn times(
+    kind: &str,
+    of_brokers: ConsumerTimes,
+    bounds: &ConsumerBounds,
+    set: Option<&BTreeMap<String, String>>,
+) -> ConsumerTimes {
     let Some(set) = set else { return of_brokers };
     let own = |name: &str, bounds: &RangeInclusive<Duration>| {
-        let millis: u64 = set.get(name)?.trim().parse().ok()?;
+        let millis: u64 = set.get(&format!("{kind}.{name}"))?.trim().parse().ok()?;
         Some(Duration::from_millis(millis).max(*bounds.start()).min(*bounds.end()))
     };
-    let bounds = &options.consumer_bounds;
     ConsumerTimes {
-        session_timeout: own("consumer.session.timeout.ms", &bounds.session_timeout)
-            .unwrap_or(of_brokers.session_timeout),
-        heartbeat_interval: own("consumer.heartbeat.interval.ms", &bounds.heartbeat_interval)
+        session_timeout: own(SESSION_TIMEOUT, &bounds.session_timeout).unwrap_or(of_brokers.session_timeout),
+        heartbeat_interval: own(HEARTBEAT_INTERVAL, &bounds.heartbeat_interval)
             .unwrap_or(of_brokers.heartbeat_interval),
-        assignment_interval: own("consumer.assignment.interval.ms", &bounds.assignment_interval)
+        assignment_interval: own(ASSIGNMENT_INTERVAL, &bounds.assignment_interval)
             .unwrap_or(of_brokers.assignment_interval),
     }
 }
 
-/// Kafka's rules about what brokers say of consumer groups, in its words.
+/// Kafka's rules about what brokers say of both, in its words.
 pub(super) fn check(options: &BrokerOptions) -> Result<(), String> {
-    let BrokerOptions { consumer_bounds: bounds, .. } = options;
-    let times = consumer_times(options, None);
+    check_kind("consumer", consumer_times(options, None), &options.consumer_bounds)?;
+    check_kind("share", share_times(options, None), &options.share_bounds)
+}
+
+fn check_kind(kind: &str, times: ConsumerTimes, bounds: &ConsumerBounds) -> Result<(), String> {
     let all = [
-        ("session.timeout.ms", times.session_timeout, &bounds.session_timeout),
-        ("heartbeat.interval.ms", times.heartbeat_interval, &bounds.heartbeat_interval),
-        ("assignment.interval.ms", times.assignment_interval, &bounds.assignment_interval),
+        (SESSION_TIMEOUT, times.session_timeout, &bounds.session_timeout),
+        (HEARTBEAT_INTERVAL, times.heartbeat_interval, &bounds.heartbeat_interval),
+        (ASSIGNMENT_INTERVAL, times.assignment_interval, &bounds.assignment_interval),
     ];
     for (name, time, bounds) in all {
-        let (least, most) = (format!("group.consumer.min.{name}"), format!("group.consumer.max.{name}"));
+        let (least, most) = (format!("group.{kind}.min.{name}"), format!("group.{kind}.max.{name}"));
         if bounds.start() > bounds.end() {
             return Err(format!("{most} must be greater than or equal to {least}"));
         }
         if time < *bounds.start() {
-            return Err(format!("group.consumer.{name} must be greater than or equal to {least}"));
+            return Err(format!("group.{kind}.{name} must be greater than or equal to {least}"));
         }
         if time > *bounds.end() {
-            return Err(format!("group.consumer.{name} must be less than or equal to {most}"));
+            return Err(format!("group.{kind}.{name} must be less than or equal to {most}"));
         }
     }
     if times.heartbeat_interval >= times.session_timeout {
-        return Err(
-            "group.consumer.heartbeat.interval.ms must be less than group.consumer.session.timeout.ms".to_owned()
-        );
+        return Err(format!("group.{kind}.heartbeat.interval.ms must be less than group.{kind}.session.timeout.ms"));
     }
     Ok(())
 }

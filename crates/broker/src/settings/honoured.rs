@@ -3,7 +3,7 @@
 //! Called once at the start, with what the operator has given, and again whenever settings of brokers change (`live`). A setting
 //! is honoured in the tables if and only if it has a line here.
 
-use super::{Scope, consumer_times, honoured_groups, honoured_quotas, value};
+use super::{Scope, consumer_times, honoured_groups, honoured_quotas, honoured_shares, value};
 use crate::batch_check::DECOMPRESSED_BYTES_MAX;
 use crate::{BrokerOptions, CleanupPolicy, topic_settings};
 use std::collections::BTreeMap;
@@ -286,9 +286,9 @@ static HONOURED: &[Honoured] = &[
     ),
 ];
 
-/// Those about groups and quotas stand in files of their own.
+/// Those about groups, share groups and quotas stand in files of their own.
 fn all() -> impl Iterator<Item = &'static Honoured> {
-    HONOURED.iter().chain(honoured_groups::GROUPS).chain(honoured_quotas::QUOTAS)
+    HONOURED.iter().chain(honoured_groups::GROUPS).chain(honoured_quotas::QUOTAS).chain(honoured_shares::SHARES)
 }
 
 /// Puts every given setting where it acts, and remembers what was given. A line is logged for each that has no effect.

@@ -104,11 +104,11 @@ pub(super) static GROUPS: &[Honoured] = &[
     ),
 ];
 
-fn least(text: &str, bounds: &mut RangeInclusive<Duration>) -> Result<(), String> {
+pub(super) fn least(text: &str, bounds: &mut RangeInclusive<Duration>) -> Result<(), String> {
     duration(text, 0).map(|least| *bounds = least..=*bounds.end())
 }
 
-fn most(text: &str, bounds: &mut RangeInclusive<Duration>) -> Result<(), String> {
+pub(super) fn most(text: &str, bounds: &mut RangeInclusive<Duration>) -> Result<(), String> {
     duration(text, 0).map(|most| *bounds = *bounds.start()..=most)
 }
 

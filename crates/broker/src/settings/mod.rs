@@ -16,6 +16,7 @@ mod group_check;
 mod honoured;
 mod honoured_groups;
 mod honoured_quotas;
+mod honoured_shares;
 mod live;
 mod metrics_check;
 mod nearest;
@@ -24,7 +25,7 @@ mod value;
 
 pub(crate) use change::{Change, Changes, Operation, Wanted, Wrong};
 pub use consumer_times::ConsumerBounds;
-pub(crate) use consumer_times::consumer_times;
+pub(crate) use consumer_times::{consumer_times, share_times};
 pub(crate) use describe::{Described, Source, View, broker as describe_broker, cluster as describe_cluster};
 pub(crate) use describe::{
     client_metrics as describe_client_metrics, group as describe_group, topic as describe_topic,

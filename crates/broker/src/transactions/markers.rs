@@ -8,7 +8,7 @@
 use crate::Shared;
 use crate::coordinator::Shard;
 use crate::handler::write_txn_markers;
-use crate::transactions::places::{Place, of_partition};
+use crate::places::{Place, of_partition};
 use base::Offset;
 use coordinator_core::{Marker, MarkerOutcome, NamedTopicPartitions, Producer, Transactions};
 use futures::stream::{FuturesUnordered, StreamExt};

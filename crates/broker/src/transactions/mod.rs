@@ -11,7 +11,6 @@
 mod hosted;
 mod markers;
 mod peers;
-mod places;
 mod verify;
 
 pub(crate) use peers::Peers;

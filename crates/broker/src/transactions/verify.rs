@@ -2,7 +2,7 @@
 
 use crate::coordinator::{TRANSACTION_STATE, partition_of};
 use crate::error::Failure;
-use crate::transactions::places::{Place, of_number};
+use crate::places::{Place, of_number};
 use crate::{Shared, topics};
 use base::TopicId;
 use coordinator_core::{AddRequest, ClientVersion, NamedTopicPartitions, Producer, TransactionError, Transactions};

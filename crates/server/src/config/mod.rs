@@ -217,6 +217,7 @@ fn broker_options(
         answers_bytes_max: bytes(memory.answers_bytes_max),
         groups_bytes_max: bytes(memory.groups_bytes_max),
         transactions_bytes_max: bytes(memory.transactions_bytes_max),
+        share_states_bytes_max: bytes(memory.share_states_bytes_max),
         cleaner: CleanerOptions::for_memory(bytes(memory.cleaner_bytes)),
         cluster_partitions_max: bytes(memory.cluster_partitions_max),
         request_bytes_max: defaults.request_bytes_max.min(requests / 2),

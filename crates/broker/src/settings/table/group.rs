@@ -16,15 +16,15 @@ pub(crate) static GROUP: &[Setting] = settings! {
         "Whether records that the share group gives up are copied in full.";
     "errors.deadletterqueue.topic.name": String = Some(""), Any, Always, listed, WithoutObject(SHARE);
         "The topic for records that the share group gives up.";
-    "share.assignment.interval.ms": Int = Some("1000"), From(0), Always, listed, WithoutObject(SHARE);
+    "share.assignment.interval.ms": Int = Some("1000"), From(0), Always, listed, Honoured;
         "Shortest time between two assignments of the share group.";
-    "share.assignor.offload.enable": Boolean = Some("true"), Any, Always, internal, WithoutObject(SHARE);
+    "share.assignor.offload.enable": Boolean = Some("true"), Any, Always, internal, WithoutObject(OFFLOAD);
         "Whether the share group's assignments are computed on other threads.";
     "share.auto.offset.reset": String = Some("latest"), OffsetReset, Always, listed, WithoutObject(SHARE);
         "Where the share group begins in a partition that it has not read.";
     "share.delivery.count.limit": Int = Some("5"), From(2), Always, listed, WithoutObject(SHARE);
         "How often the share group is given a record that it does not accept.";
-    "share.heartbeat.interval.ms": Int = Some("5000"), From(1), Always, listed, WithoutObject(SHARE);
+    "share.heartbeat.interval.ms": Int = Some("5000"), From(1), Always, listed, Honoured;
         "How often members of the share group report.";
     "share.isolation.level": String = Some("read_uncommitted"), OneOf(&["read_committed", "read_uncommitted"]), Always, listed, WithoutObject(SHARE);
         "Whether the share group sees records of open transactions.";
@@ -34,7 +34,7 @@ pub(crate) static GROUP: &[Setting] = settings! {
         "How long a member of the share group may hold a record.";
     "share.renew.acknowledge.enable": Boolean = Some("true"), Any, Always, listed, WithoutObject(SHARE);
         "Whether a member of the share group may hold a record for longer by saying so.";
-    "share.session.timeout.ms": Int = Some("45000"), From(1), Always, listed, WithoutObject(SHARE);
+    "share.session.timeout.ms": Int = Some("45000"), From(1), Always, listed, Honoured;
         "After which silence a member of the share group is dropped.";
     "streams.acceptable.recovery.lag": Long = Some("10000"), From(0), Always, internal, WithoutObject(STREAMS);
         "How far behind a task's state may be to be taken as warm.";

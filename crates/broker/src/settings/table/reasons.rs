@@ -23,14 +23,18 @@ pub(crate) const INTER: &str = "brokers speak to each other through the bucket";
 pub(crate) const METRICS: &str = "metrics are counters that the console shows as Prometheus text";
 pub(crate) const UNSTABLE: &str = "nothing is served that is not final";
 pub(crate) const LINGER: &str = "the write-ahead log puts appends together itself";
-pub(crate) const LOADING: &str = "groups and transactions are read back in pieces of a fixed size";
+pub(crate) const LOADING: &str = "groups, transactions and share groups' state are read back in pieces of a fixed size";
 pub(crate) const OWN_TOPICS: &str =
     "the broker's own topics lie in object storage like all others, and are written as they are";
 pub(crate) const EXPIRY: &str = "a producer's state is looked at when it is used or kept";
 pub(crate) const EXACT: &str = "a transaction is aborted when it has become too old, not when that is next looked for";
-pub(crate) const OFFLOAD: &str = "a consumer group's assignment is computed with the heartbeat that it is due with";
+pub(crate) const OFFLOAD: &str = "a group's assignment is computed with the heartbeat that it is due with";
 pub(crate) const REGEXES: &str = "a pattern is evaluated again when topics have changed, at most every ten seconds, and nothing else changes what it matches";
-pub(crate) const SHARE: &str = "share groups arrive later";
+pub(crate) const SHARE: &str = "members of share groups are given no records yet";
+pub(crate) const SHARE_WAIT: &str =
+    "a change of share groups' state waits as long as offsets.commit.timeout.ms says, as all that groups decide";
+pub(crate) const SNAPSHOTS: &str =
+    "the topic of share groups' state is copied to its end and cut when it has become long";
 pub(crate) const STREAMS: &str = "streams groups arrive later";
 /// In Kafka too these act on TLS listeners only; what would ask for one is refused.
 pub(crate) const TLS: &str = "there is no TLS listener that it could act on";
@@ -43,6 +47,7 @@ pub(crate) const NO_ADVERTISE: &str = "use --advertise HOST:PORT";
 pub(crate) const NO_DIRS: &str = "use --data DIR, or --storage and --wal";
 pub(crate) const NO_NODE: &str = "use --node-id N";
 pub(crate) const NO_PLUGIN: &str = "the broker can't load Java classes: remove it";
+pub(crate) const NO_SHARE_ASSIGNOR: &str = "there is one assignor of share groups, simple: remove it";
 pub(crate) const NO_POLICY: &str =
     "the broker can't load Java classes, and what the policy forbids would be allowed: remove it";
 pub(crate) const NO_TIER: &str =

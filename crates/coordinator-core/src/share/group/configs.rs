@@ -1,6 +1,7 @@
 //! A group's own configs of the kind `share.*` (resource type GROUP), by their names in Kafka: those that the group's coordinator goes by,
 //! and those that it keeps for the leaders of its share-partitions.
 
+use crate::consumer::ConsumerTimes;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -56,6 +57,19 @@ pub struct ShareConfigs {
 }
 
 impl ShareConfigs {
+    /// Of a group with these periods, whatever the bounds here say: who knows others has looked.
+    #[must_use]
+    pub fn of_times(times: ConsumerTimes) -> ShareConfigs {
+        let ConsumerTimes { session_timeout, heartbeat_interval, assignment_interval } = times;
+        let periods = [
+            (SESSION_TIMEOUT, session_timeout),
+            (HEARTBEAT_INTERVAL, heartbeat_interval),
+            (ASSIGNMENT_INTERVAL, assignment_interval),
+        ];
+        let values = periods.into_iter().map(|(name, period)| (name, period.as_millis().to_string()));
+        ShareConfigs { values: values.collect() }
+    }
+
     /// All names, with the values that a group has that does not say.
     pub fn defaults() -> impl Iterator<Item = (&'static str, &'static str)> {
         ALL.iter().map(|(name, default, _)| (*name, *default))

@@ -48,6 +48,12 @@ impl Groups {
         })
     }
 
+    /// Whether there is a share group of that id.
+    #[must_use]
+    pub fn is_share(&self, id: &str) -> bool {
+        self.groups.get(id).is_some_and(|group| group.share.is_some())
+    }
+
     /// Bytes that a share group's description takes, about.
     #[must_use]
     pub fn described_share_bytes(&self, id: &str) -> usize {

@@ -95,6 +95,15 @@ impl Groups {
         Ok(OffsetsDeletion { refused, deletion })
     }
 
+    /// What of it is to be deleted still: topics that are in use again since are not.
+    #[must_use]
+    pub fn share_deletes(&self, wanted: &StateDeletion) -> Partitions {
+        let share = self.groups.get(&wanted.group).and_then(|group| group.share.as_ref());
+        let is_left = |topic: &TopicId| share.is_some_and(|share| share.topics().deleting.contains_key(topic));
+        let left = wanted.partitions.iter().filter(|(topic, _)| is_left(topic));
+        left.map(|(topic, partitions)| (*topic, partitions.clone())).collect()
+    }
+
     /// The second half: the share coordinator has forgotten all of these topics.
     pub fn share_deleted(&mut self, id: &str, done: impl IntoIterator<Item = TopicId>, fx: &mut Effects) {
         let Some(share) = self.groups.get(id).and_then(|group| group.share.as_ref()) else { return };

@@ -23,6 +23,21 @@ pub struct StateInitialization {
 }
 
 impl Groups {
+    /// What of it is waited for still, as topic, partition and start offset: what was asked for anew since, or deleted, is not.
+    #[must_use]
+    pub fn share_awaits(&self, wanted: &StateInitialization) -> Vec<(TopicId, i32, i64)> {
+        let share = self.groups.get(&wanted.group).and_then(|group| group.share.as_ref());
+        let Some(share) = share else { return Vec::new() };
+        let is_awaited = |topic: TopicId, partition: i32| {
+            let initializing = share.topics().initializing.get(&topic);
+            let is_in = initializing.is_some_and(|named| named.partitions.contains(&partition));
+            is_in && share.asked.get(&(topic, partition)).is_some_and(|(_, epoch)| *epoch == wanted.state_epoch)
+        };
+        let each = wanted.start_offsets.iter().flat_map(|(topic, offsets)| offsets.iter().map(move |it| (*topic, it)));
+        let each = each.map(|(topic, (partition, offset))| (topic, *partition, *offset));
+        each.filter(|(topic, partition, _)| is_awaited(*topic, *partition)).collect()
+    }
+
     /// The share coordinator has initialised partitions, as it was asked at that state epoch. Members hear of it with their
     /// next heartbeats. What is not, or no longer, waited for changes nothing: if it was asked for again since, that answer counts.
     pub fn share_initialized(&mut self, group: &str, state_epoch: i32, done: &Partitions, fx: &mut Effects) {

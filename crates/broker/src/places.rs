@@ -5,7 +5,7 @@ use control_core::{Image, Topic};
 
 /// Who is to be asked about a partition.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Place {
+pub(crate) enum Place {
     /// This broker.
     Here,
     /// The broker at this address.
@@ -17,12 +17,12 @@ pub(super) enum Place {
 }
 
 /// Where a partition is, according to this image.
-pub(super) fn of_partition(broker: &Shared, image: &Image, topic: &str, number: i32) -> Place {
+pub(crate) fn of_partition(broker: &Shared, image: &Image, topic: &str, number: i32) -> Place {
     image.topic(topic).map_or(Place::Gone, |topic| of_number(broker, image, topic, number))
 }
 
 /// The same of a topic that is there.
-pub(super) fn of_number(broker: &Shared, image: &Image, topic: &Topic, number: i32) -> Place {
+pub(crate) fn of_number(broker: &Shared, image: &Image, topic: &Topic, number: i32) -> Place {
     let Ok(stream) = topics::stream_of(topic, number) else { return Place::Gone };
     if broker.partitions.owned(stream).is_some() {
         return Place::Here;

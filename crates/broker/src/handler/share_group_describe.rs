@@ -1,0 +1,104 @@
+//! ShareGroupDescribe (KIP-932): a share group's epochs and its members with what they may fetch from. A group is described once, however
+//! often it is named.
+
+use super::share_group_heartbeat::not_found;
+use crate::answer_bounds::{self, Left, Reasons};
+use crate::checks::{Steps, in_steps};
+use crate::coordinator::{GROUPS_MAX, with_topics};
+use crate::error::Failure;
+use crate::memory::COPIES;
+use crate::{Shared, authorized, requests};
+use coordinator_core::{GroupError, Groups, NamedPartitions, ShareDescription, ShareMemberDescription};
+use futures::stream::StreamExt;
+use protocol::api::Resource;
+use protocol::messages::share_group_describe_request::ShareGroupDescribeRequest;
+use protocol::messages::share_group_describe_response::{
+    Assignment, DescribedGroup, Member, ShareGroupDescribeResponse, TopicPartitions,
+};
+use tokio::sync::OwnedSemaphorePermit;
+
+/// Answers with the memory that was got for it.
+pub(crate) async fn handle(
+    broker: &Shared,
+    request: ShareGroupDescribeRequest,
+) -> (ShareGroupDescribeResponse, Option<OwnedSemaphorePermit>) {
+    let operations = authorized::field(request.include_authorized_operations, Resource::Group);
+    let ids = requests::once_each(request.group_ids).await;
+    let (mut bytes, mut steps) = (ids.len() * size_of::<DescribedGroup>(), Steps::default());
+    for id in ids.iter().take(GROUPS_MAX) {
+        let of_group = broker.coordinators.look(broker, id, |groups| groups.described_share_bytes(id));
+        bytes += COPIES * of_group.unwrap_or(0);
+        steps.next().await;
+    }
+    let memory = broker.answer_memory.take_ahead(bytes).await;
+    let left = Left::new(broker.answer_memory.total());
+    let describe = |groups: &Groups, place: usize| -> Result<ShareDescription, Failure> {
+        left.check()?;
+        let id = &ids[place];
+        if id.is_empty() {
+            return Err(GroupError::InvalidGroupId.into());
+        }
+        let description = with_topics(broker, |topics| groups.describe_share(id, topics))?;
+        left.spend(COPIES * groups.described_share_bytes(id));
+        Ok(description)
+    };
+    let names: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let described = broker.coordinators.read_each(broker, &names, describe).await;
+    let mut reasons = Reasons::default();
+    let groups = in_steps(ids.into_iter().zip(answer_bounds::rest_too_much(described))).map(|(id, described)| {
+        match described.and_then(|described| described) {
+            Ok(description) => describe_group(id, description, operations),
+            Err(failure) => refuse(broker, id, &failure, &mut reasons),
+        }
+    });
+    (ShareGroupDescribeResponse { groups: groups.collect().await, ..Default::default() }, memory)
+}
+
+fn refuse(broker: &Shared, group_id: String, failure: &Failure, reasons: &mut Reasons) -> DescribedGroup {
+    let reason = reasons.tell(failure);
+    // Kafka's words, which tools show as they are.
+    let error_message = reason.map(|reason| match failure {
+        Failure::Group(GroupError::NotFound) => {
+            let is_another = broker.coordinators.look(broker, &group_id, |groups| groups.has_group(&group_id));
+            not_found(&group_id, is_another.unwrap_or(false))
+        }
+        _ => reason,
+    });
+    DescribedGroup {
+        error_code: failure.code().number(),
+        error_message,
+        group_id,
+        authorized_operations: authorized::NOT_ASKED_FOR,
+        ..DescribedGroup::default()
+    }
+}
+
+fn describe_group(group_id: String, description: ShareDescription, operations: i32) -> DescribedGroup {
+    DescribedGroup {
+        group_id,
+        group_state: description.state.name().to_owned(),
+        group_epoch: description.epoch,
+        assignment_epoch: description.assignment_epoch,
+        assignor_name: description.assignor.to_owned(),
+        members: description.members.into_iter().map(describe_member).collect(),
+        authorized_operations: operations,
+        ..DescribedGroup::default()
+    }
+}
+
+fn describe_member(member: ShareMemberDescription) -> Member {
+    let topic = |NamedPartitions { topic, name, partitions }| TopicPartitions {
+        topic_id: topic.into(),
+        topic_name: name,
+        partitions,
+    };
+    Member {
+        member_id: member.member_id,
+        rack_id: member.rack_id,
+        member_epoch: member.epoch,
+        client_id: member.client_id,
+        client_host: member.client_host,
+        subscribed_topic_names: member.names,
+        assignment: Assignment { topic_partitions: member.assignment.into_iter().map(topic).collect() },
+    }
+}

@@ -1,0 +1,154 @@
+//! What this broker asks others: kinds of questions, and connections to ask them by.
+//!
+//! One connection for each kind of question to each broker (or some, where questions that do not go together would wait for one another), with
+//! one request under way; what is to be asked meanwhile waits, and goes together in the next one. So a peer appends once for all of it, and a
+//! peer that hangs holds up only what is meant for it. Whoever gets no answer does not know whether it was done.
+
+use client::{ClientError, ClientOptions, Connection};
+use futures::FutureExt;
+use protocol::wire::Request;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::oneshot;
+use world::{World, lock};
+
+/// The name that other brokers see.
+const CLIENT_ID: &str = "millstream-broker";
+
+/// One request takes no longer.
+const CALL_MAX: Duration = Duration::from_secs(10);
+
+/// Questions in one request at the most.
+const TOGETHER_MAX: usize = 512;
+
+/// Questions that wait for a peer at the most; whoever comes then gets no answer, and comes again.
+const WAITING_MAX: usize = 65_536;
+
+/// So many lanes are remembered, but for those that are in use.
+const IDLE_MAX: usize = 64;
+
+/// A kind of question, of which many go in one request.
+pub(crate) trait Question: Sized + Send + 'static {
+    type Asks: Request + Send + Sync;
+    type Answer: Send + 'static;
+
+    fn ask(questions: Vec<Self>) -> Self::Asks;
+    /// The answers by the questions' places; none where the peer has not said.
+    fn told(asked: &Self::Asks, answer: <Self::Asks as Request>::Response) -> Vec<Option<Self::Answer>>;
+    /// Which of a broker's lanes it goes by.
+    fn lane(&self) -> u32 {
+        0
+    }
+    /// Whether it may go in one request with this one.
+    fn goes_with(&self, _first: &Self) -> bool {
+        true
+    }
+}
+
+/// The connections for one kind of question, by address and number.
+pub(crate) struct Lanes<Q: Question> {
+    world: World,
+    lanes: Mutex<BTreeMap<(String, u32), Arc<Lane<Q>>>>,
+}
+
+/// What is to be asked of one broker.
+struct Lane<Q: Question> {
+    world: World,
+    address: String,
+    waiting: Mutex<Waiting<Q>>,
+    /// Used by whoever carries the questions out.
+    connection: tokio::sync::Mutex<Option<Connection>>,
+}
+
+struct Waiting<Q: Question> {
+    questions: VecDeque<(Q, oneshot::Sender<Q::Answer>)>,
+    /// Somebody carries them out.
+    is_served: bool,
+}
+
+impl<Q: Question> Lanes<Q> {
+    pub(crate) fn new(world: World) -> Lanes<Q> {
+        Lanes { world, lanes: Mutex::default() }
+    }
+
+    /// Asks the broker at that address; none where it has not answered.
+    pub(crate) async fn ask(&self, address: &str, question: Q) -> Option<Q::Answer> {
+        self.lane(address, question.lane()).ask(question).await
+    }
+
+    fn lane(&self, address: &str, number: u32) -> Arc<Lane<Q>> {
+        let mut lanes = lock(&self.lanes);
+        if lanes.len() >= IDLE_MAX {
+            // Most are of brokers that are gone.
+            lanes.retain(|_, lane| Arc::strong_count(lane) > 1);
+        }
+        let lane = lanes.entry((address.to_owned(), number)).or_insert_with(|| {
+            let waiting = Mutex::new(Waiting { questions: VecDeque::new(), is_served: false });
+            let connection = tokio::sync::Mutex::default();
+            Arc::new(Lane { world: self.world.clone(), address: address.to_owned(), waiting, connection })
+        });
+        lane.clone()
+    }
+}
+
+impl<Q: Question> Lane<Q> {
+    async fn ask(self: Arc<Self>, question: Q) -> Option<Q::Answer> {
+        let (sender, answer) = oneshot::channel();
+        let begins = {
+            let mut waiting = lock(&self.waiting);
+            if waiting.questions.len() >= WAITING_MAX {
+                return None;
+            }
+            waiting.questions.push_back((question, sender));
+            !std::mem::replace(&mut waiting.is_served, true)
+        };
+        if begins {
+            // Not within this call, which may be given up while others wait.
+            self.world.clock.spawn("ask a peer", self.clone().serve().boxed());
+        }
+        answer.await.ok()
+    }
+
+    /// Asks until nothing waits.
+    async fn serve(self: Arc<Self>) {
+        loop {
+            let (questions, askers): (Vec<_>, Vec<_>) = {
+                let mut waiting = lock(&self.waiting);
+                let first = waiting.questions.front().map(|(first, _)| first);
+                let goes = |it: &&(Q, _)| first.is_some_and(|first| it.0.goes_with(first));
+                let count = waiting.questions.iter().take(TOGETHER_MAX).take_while(goes).count();
+                waiting.is_served = count > 0;
+                waiting.questions.drain(..count).unzip()
+            };
+            if questions.is_empty() {
+                return;
+            }
+            let asks = Q::ask(questions);
+            match self.call(&asks).await {
+                Ok(answer) => {
+                    for (asker, answer) in askers.into_iter().zip(Q::told(&asks, answer)) {
+                        // Whoever asked may have gone.
+                        let _is_heard = answer.map(|answer| asker.send(answer));
+                    }
+                }
+                // They come again; a broker that is gone is no news.
+                Err(error) => tracing::debug!("ask another broker: {error}"),
+            }
+        }
+    }
+
+    async fn call(&self, asks: &Q::Asks) -> Result<<Q::Asks as Request>::Response, ClientError> {
+        let mut held = self.connection.lock().await;
+        let connection = match held.take().filter(Connection::is_open) {
+            Some(connection) => connection,
+            None => {
+                let options = ClientOptions { client_id: CLIENT_ID.to_owned(), ..ClientOptions::new("") };
+                Connection::open(&self.world, &options, &self.address).await?
+            }
+        };
+        let answer = connection.call(asks, CALL_MAX).await;
+        *held = Some(connection);
+        answer
+    }
+}

@@ -1,0 +1,101 @@
+//! What a share coordinator tells of the share-partitions that are its own.
+
+use super::questions::{StateQuestion, place};
+use crate::Shared;
+use crate::checks::Steps;
+use crate::coordinator::{Coordinators, Core, with_topics};
+use crate::error::Failure;
+use base::StreamId;
+use coordinator_core::{ShareStateError, ShareStates};
+use futures::stream::{self, StreamExt};
+use protocol::wire::Request;
+use std::collections::BTreeMap;
+
+/// Share-partitions of one request at the most.
+const QUESTIONS_MAX: usize = 100_000;
+
+/// Partitions of the topic that one request works on at the same time.
+const PARTITIONS_TOGETHER_MAX: usize = 64;
+
+/// Share-partitions that are decided about in one go, while nobody else gets at their partition.
+const TOGETHER_MAX: usize = 64;
+
+/// Answers another broker's request.
+pub(crate) async fn answer<Q: StateQuestion>(broker: &Shared, request: Q::Asks) -> <Q::Asks as Request>::Response {
+    let questions = Q::asked(request);
+    // As Kafka has it.
+    if questions.first().is_none_or(|first| first.key().group.is_empty()) {
+        return Default::default();
+    }
+    let places: Vec<_> = questions.iter().map(|question| place(question.key())).collect();
+    let told = serve(broker, questions).await;
+    Q::answer(places.into_iter().zip(told).collect())
+}
+
+/// What becomes of each at its place, once that is durable and proved to be this broker's to tell.
+pub(crate) async fn serve<Q: StateQuestion>(broker: &Shared, questions: Vec<Q>) -> Vec<Result<Q::Told, Failure>> {
+    if questions.len() > QUESTIONS_MAX {
+        return questions.iter().map(|_| Err(Failure::too_much_for_one_answer())).collect();
+    }
+    know_topics(broker, &questions).await;
+    let image = broker.store.ledger().image();
+    let (mut by_partition, mut steps) = (BTreeMap::<Option<StreamId>, Vec<usize>>::new(), Steps::default());
+    for (at, question) in questions.iter().enumerate() {
+        steps.next().await;
+        let id = ShareStates::TOPIC.stream_of(&image, &question.key().to_string());
+        by_partition.entry(id).or_default().push(at);
+    }
+    let all = &questions;
+    let served = stream::iter(by_partition).map(async |(id, places)| {
+        let told = of_partition(broker, id, all, &places).await;
+        places.into_iter().zip(told).collect::<Vec<_>>()
+    });
+    let served: Vec<_> = served.buffer_unordered(PARTITIONS_TOGETHER_MAX).collect().await;
+    let mut told: Vec<_> = questions.iter().map(|_| Err(Failure::NotCoordinator)).collect();
+    served.into_iter().flatten().for_each(|(at, answer)| told[at] = answer);
+    told
+}
+
+async fn of_partition<Q: StateQuestion>(
+    broker: &Shared,
+    id: Option<StreamId>,
+    questions: &[Q],
+    places: &[usize],
+) -> Vec<Result<Q::Told, Failure>> {
+    let coordinators: &Coordinators<ShareStates> = &broker.share_states;
+    let shard = match id {
+        Some(id) => coordinators.shard_at(broker, id).await,
+        None => Err(Failure::NotCoordinator),
+    };
+    let shard = match shard {
+        Ok(shard) => shard,
+        Err(failure) => return places.iter().map(|_| Err(failure.clone())).collect(),
+    };
+    let mut told = Vec::with_capacity(places.len());
+    for some in places.chunks(TOGETHER_MAX) {
+        let decided = shard.run_proved(broker, |states, now, fx| {
+            with_topics(broker, |topics| -> Vec<Result<Q::Told, ShareStateError>> {
+                some.iter().map(|at| questions[*at].decide(now.wall, topics, states, fx)).collect()
+            })
+        });
+        match decided.await {
+            Ok(decided) => told.extend(decided.into_iter().map(|it| it.map_err(Failure::from))),
+            Err(failure) => told.extend(some.iter().map(|_| Err(failure.clone()))),
+        }
+    }
+    told
+}
+
+/// Whoever asks may have heard of a topic, or of new partitions, before this broker has.
+async fn know_topics<Q: StateQuestion>(broker: &Shared, questions: &[Q]) {
+    let image = broker.store.ledger().image();
+    let is_known = |question: &Q| {
+        let key = question.key();
+        let count = image.topics.get(&key.topic).map_or(0, |topic| topic.partitions.len());
+        usize::try_from(key.partition).is_ok_and(|partition| partition < count)
+    };
+    if !questions.iter().all(is_known) {
+        // Where that fails the image as it is has the answer.
+        let _refreshed = broker.store.ledger().refresh().await.is_ok();
+    }
+}
