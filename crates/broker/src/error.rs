@@ -296,9 +296,12 @@ fn of_group(error: GroupError) -> ErrorCode {
     match error {
         GroupError::InvalidGroupId => ErrorCode::InvalidGroupId,
         GroupError::InvalidRequest | GroupError::Invalid(_) => ErrorCode::InvalidRequest,
-        GroupError::NotFound | GroupError::NotClassic | GroupError::NotConsumer | GroupError::CannotUpgrade(_) => {
-            ErrorCode::GroupIdNotFound
-        }
+        GroupError::NotFound
+        | GroupError::NotClassic
+        | GroupError::NotConsumer
+        | GroupError::NotStreams
+        | GroupError::CannotUpgrade(_) => ErrorCode::GroupIdNotFound,
+        GroupError::InvalidTopology(_) => ErrorCode::StreamsInvalidTopology,
         GroupError::NotEmpty => ErrorCode::NonEmptyGroup,
         GroupError::UnknownMember => ErrorCode::UnknownMemberId,
         GroupError::MemberIdRequired => ErrorCode::MemberIdRequired,

@@ -13,6 +13,7 @@ use crate::groups::Groups;
 use crate::pending::PendingOffsets;
 use crate::record::CoordinatorRecord;
 use crate::share::SharePlace;
+use crate::streams::StreamsPlace;
 use base::planted;
 use std::ops::Bound;
 
@@ -24,6 +25,8 @@ pub struct CopyCursor {
     consumer: Option<Place>,
     /// The same of a share group.
     share: Option<SharePlace>,
+    /// The same of a streams group.
+    streams: Option<StreamsPlace>,
     /// None: of that group no offset is copied.
     offset: Option<(String, i32)>,
 }
@@ -46,6 +49,7 @@ impl Groups {
             if begun.as_ref() != Some(id) {
                 slice.cursor.group = Some(id.clone());
                 (slice.cursor.consumer, slice.cursor.share, slice.cursor.offset) = (None, None, None);
+                slice.cursor.streams = None;
                 if let Some(stored) = &group.stored {
                     if group.is_downgraded {
                         slice.push(CoordinatorRecord::consumer_end(id));
@@ -54,7 +58,8 @@ impl Groups {
                 }
                 slice.pending_alone(id, group);
             }
-            if !slice.consumer(id, group) || !slice.share(id, group) || !slice.offsets(id, group) {
+            let has_room = slice.consumer(id, group) && slice.share(id, group) && slice.streams(id, group);
+            if !has_room || !slice.offsets(id, group) {
                 return false;
             }
         }
@@ -84,6 +89,19 @@ impl Slice<'_> {
                 return false;
             }
             self.cursor.share = Some(place);
+            self.push(record);
+        }
+        true
+    }
+
+    /// The records of a streams group behind the cursor; whether there was room for all of them.
+    fn streams(&mut self, id: &str, group: &Group) -> bool {
+        let begun = self.cursor.streams.clone();
+        for (place, record) in group.streams.iter().flat_map(|streams| streams.records(id, begun.as_ref())) {
+            if self.bytes_left == 0 {
+                return false;
+            }
+            self.cursor.streams = Some(place);
             self.push(record);
         }
         true

@@ -51,7 +51,7 @@ pub struct MemberDescription {
 impl Groups {
     /// All groups of the classic protocol, by id.
     pub fn list(&self) -> impl Iterator<Item = GroupSummary> {
-        let classic = self.groups.iter().filter(|(_, group)| group.consumer.is_none() && group.share.is_none());
+        let classic = self.groups.iter().filter(|(_, group)| group.is_classic());
         classic.map(|(id, group)| GroupSummary {
             id: id.clone(),
             protocol_type: group.protocol_type.clone().unwrap_or_default(),
@@ -85,8 +85,7 @@ impl Groups {
     /// # Errors
     /// There is none of that id, or it is of the newer protocol.
     pub fn describe(&self, id: &str) -> Result<Description, GroupError> {
-        let is_classic = |group: &&Group| group.consumer.is_none() && group.share.is_none();
-        let group = Some(self.find(id)?).filter(is_classic).ok_or(GroupError::NotClassic)?;
+        let group = Some(self.find(id)?).filter(|group| group.is_classic()).ok_or(GroupError::NotClassic)?;
         let is_stable = group.state == State::Stable;
         Ok(Description {
             state: group.state,

@@ -85,6 +85,11 @@ pub enum GroupError {
     CannotUpgrade(&'static str),
     #[error("a member's subscription can't be read")]
     MalformedSubscription,
+    #[error("the group is not a streams group")]
+    NotStreams,
+    /// A topology that can't be run whatever the topics are like.
+    #[error("{0}")]
+    InvalidTopology(&'static str),
     #[error("the group has members")]
     NotEmpty,
     #[error("the group does not know this member")]

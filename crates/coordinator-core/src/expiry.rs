@@ -66,7 +66,7 @@ impl Groups {
 
 /// Since when an offset may have been of no use: the group is empty, or its members consume other topics. None: it is in use.
 fn unused_since(group: &Group, committed: &Committed) -> Option<UnixMillis> {
-    if group.consumer.is_some() {
+    if group.consumer.is_some() || group.streams.is_some() {
         // Those of topics that members subscribe to are in use, which is asked for beside this.
         return Some(committed.committed_at);
     }

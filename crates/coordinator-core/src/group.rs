@@ -6,6 +6,7 @@ use crate::consumer::Consumer;
 use crate::effects::{GroupError, JoinedMember, Ticket};
 use crate::offsets::Committed;
 use crate::share::Share;
+use crate::streams::Streams;
 use base::UnixMillis;
 use bytes::Bytes;
 use protocol::messages::consumer_protocol_subscription::ConsumerProtocolSubscription;
@@ -136,6 +137,8 @@ pub(crate) struct Group {
     pub(crate) consumer: Option<Box<Consumer>>,
     /// Where it is a share group. Then it has nothing else.
     pub(crate) share: Option<Box<Share>>,
+    /// Where it is a streams group. Then it has nothing else but its offsets.
+    pub(crate) streams: Option<Box<Streams>>,
 }
 
 impl Group {
@@ -151,13 +154,19 @@ impl Group {
     /// Whether nobody is in it, so that it may give way. A share group never does: it stays until it is deleted.
     pub(crate) fn is_empty(&self) -> bool {
         let is_empty = |consumer: &Consumer| consumer.members().is_empty();
-        self.share.is_none() && self.consumer.as_deref().map_or(self.state == State::Empty, is_empty)
+        let has_streams = self.streams.as_ref().is_some_and(|streams| !streams.members().is_empty());
+        !has_streams && self.share.is_none() && self.consumer.as_deref().map_or(self.state == State::Empty, is_empty)
+    }
+
+    /// Whether it is of no other protocol than the classic one.
+    pub(crate) fn is_classic(&self) -> bool {
+        self.consumer.is_none() && self.share.is_none() && self.streams.is_none()
     }
 
     /// Nothing of the classic protocol is left but offsets.
     pub(crate) fn forget_classic(&mut self) {
-        let Group { offsets, offset_bytes, counted, consumer, share, .. } = std::mem::take(self);
-        *self = Group { offsets, offset_bytes, counted, consumer, share, ..Group::default() };
+        let Group { offsets, offset_bytes, counted, consumer, share, streams, .. } = std::mem::take(self);
+        *self = Group { offsets, offset_bytes, counted, consumer, share, streams, ..Group::default() };
     }
 
     /// Whether the member may speak for itself: it is known, and nobody took over its instance id.
@@ -296,6 +305,9 @@ impl Group {
         if let Some(consumer) = &self.consumer {
             return consumer.is_subscribed(topic);
         }
+        if let Some(streams) = &self.streams {
+            return streams.is_subscribed(topic);
+        }
         self.subscribed.as_ref().map_or_else(|| self.is_consumers(), |topics| topics.contains(topic))
     }
 
@@ -326,7 +338,8 @@ impl Group {
         let stored = self.stored.as_ref().map_or(0, Bytes::len);
         let consumer = self.consumer.as_ref().map_or(0, |consumer| consumer.bytes());
         let share = self.share.as_ref().map_or(0, |share| share.bytes());
-        ENTRY_BYTES + self.member_bytes() + pending + stored + self.offset_bytes + consumer + share
+        let streams = self.streams.as_ref().map_or(0, |streams| streams.bytes());
+        ENTRY_BYTES + self.member_bytes() + pending + stored + self.offset_bytes + consumer + share + streams
     }
 
     pub(crate) fn put_offset(&mut self, topic: String, partition: i32, committed: Committed) {

@@ -6,6 +6,7 @@ use crate::group::{Group, Protocol, State};
 use crate::pending::PendingOffsets;
 use crate::record::{Change, CoordinatorRecord, RecordError, StoredGroup, StoredMember};
 use crate::share::ShareGroupOptions;
+use crate::streams::StreamsOptions;
 use crate::timers::{Timer, Timers};
 use base::{Micros, UnixMillis};
 use bytes::Bytes;
@@ -44,6 +45,8 @@ pub struct GroupOptions {
     pub consumer: ConsumerOptions,
     /// Of share groups.
     pub share: ShareGroupOptions,
+    /// Of streams groups.
+    pub streams: StreamsOptions,
 }
 
 impl Default for GroupOptions {
@@ -61,6 +64,7 @@ impl Default for GroupOptions {
             offsets_retention: Duration::from_secs(7 * 24 * 3600),
             consumer: ConsumerOptions::default(),
             share: ShareGroupOptions::default(),
+            streams: StreamsOptions::default(),
         }
     }
 }
@@ -132,7 +136,7 @@ impl Groups {
             Change::Group { group: id, value: None } => {
                 let Some(group) = self.groups.get_mut(&id) else { return Ok(()) };
                 group.forget_classic();
-                if group.offsets.is_empty() && group.consumer.is_none() && group.share.is_none() {
+                if group.offsets.is_empty() && group.is_classic() {
                     self.groups.remove(&id);
                 }
             }
@@ -140,8 +144,10 @@ impl Groups {
                 // What is taken back makes no group, and is nothing to a share group of that name.
                 let id = change.group.clone();
                 self.taken_back = change.ends_group().then(|| id.clone());
-                if change.value.is_some() || self.groups.get(&id).is_some_and(|group| group.share.is_none()) {
-                    self.groups.entry(id.clone()).or_default().share = None;
+                let is_other = |group: &Group| group.share.is_some() || group.streams.is_some();
+                if change.value.is_some() || self.groups.get(&id).is_some_and(|group| !is_other(group)) {
+                    let group = self.groups.entry(id.clone()).or_default();
+                    (group.share, group.streams) = (None, None);
                     let is_left = self.groups.entry(id.clone()).or_default().replay_consumer(change);
                     if !is_left {
                         self.groups.remove(&id);
@@ -149,6 +155,7 @@ impl Groups {
                 }
             }
             Change::Share(change) => self.replay_share(change),
+            Change::Streams(change) => self.replay_streams(change),
             Change::Other => self.holds_others = true,
         }
         Ok(())
@@ -216,6 +223,7 @@ impl Groups {
         self.rebalance_downgraded(now);
         self.consumer_loaded(now, times_of);
         self.share_loaded(now);
+        self.streams_loaded(now, |_| None);
     }
 
     /// Groups that a crash has kept from the rebalance that was to follow their change of protocol.
@@ -244,6 +252,8 @@ impl Groups {
                 self.consumer_tick(&id, &timer, now, topics, fx);
             } else if work.group.share.is_some() {
                 self.share_tick(&id, &timer, now, fx);
+            } else if work.group.streams.is_some() {
+                self.streams_tick(&id, &timer, now, fx);
             } else {
                 match timer {
                     Timer::Join => work.join_timed_out(),

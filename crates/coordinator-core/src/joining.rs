@@ -92,18 +92,26 @@ impl Groups {
         self.recount(&request.group);
     }
 
-    /// A consumer group of the newer protocol gives way to a new member of this one if nobody is in it; its offsets stay.
+    /// A group of consumers or streams, of the newer protocols, gives way to a new member of this one if nobody is in it; its offsets stay.
     fn make_classic(&mut self, id: &str, is_new: bool, fx: &mut Effects) -> Result<(), GroupError> {
         let Some(group) = self.groups.get_mut(id) else { return Ok(()) };
         if group.share.is_some() {
             return Err(GroupError::InconsistentProtocol);
         }
-        let Some(consumer) = &group.consumer else { return Ok(()) };
+        let (has_members, tombstones) = match (&group.consumer, &group.streams) {
+            (Some(consumer), _) => (!consumer.members().is_empty(), consumer.tombstones(id)),
+            (None, Some(streams)) => (!streams.members().is_empty(), streams.tombstones(id)),
+            (None, None) => return Ok(()),
+        };
+        if has_members {
+            return Err(GroupError::InconsistentProtocol);
+        }
         if !is_new {
             return Err(GroupError::UnknownMember);
         }
-        fx.records.extend(consumer.tombstones(id));
-        group.consumer = None;
+        fx.records.extend(tombstones);
+        (group.consumer, group.streams) = (None, None);
+        self.timers.cancel_all(id);
         if group.offsets.is_empty() {
             self.drop_group(id);
         }

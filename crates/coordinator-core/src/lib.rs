@@ -1,5 +1,5 @@
 //! The coordinators' decisions: who is in a group, who leads it, which generation it is in, what it has committed; for consumer groups of
-//! the newer protocol, in `consumer`, who is to have which partitions, and when; in `transactions`, who produces under a
+//! the newer protocol, in `consumer`, who is to have which partitions, and when; in `streams`, who runs which tasks of an application; in `transactions`, who produces under a
 //! transactional id, what its transaction has written to, how it ends; and, in `share`, who shares which partitions, and how far each group
 //! has come with each.
 //!
@@ -26,6 +26,7 @@ mod partition;
 mod pending;
 mod record;
 mod share;
+mod streams;
 mod syncing;
 mod timers;
 mod transactions;
@@ -55,6 +56,11 @@ pub use share::{
     ShareOffset, ShareState, ShareStateCursor, ShareStateEffects, ShareStateError, ShareStateKey, ShareStateOptions,
     ShareStates, ShareSummary, StartOffsets, StateBatch, StateDeletion, StateInitialization, StateRead, StateSummary,
     StateWrite, UNINITIALIZED_OFFSET, share_state_record_of_nothing, told_offset,
+};
+pub use streams::{
+    EndpointPartitions, NewInternalTopic, StreamsDescription, StreamsHeartbeatAnswer, StreamsHeartbeatRequest,
+    StreamsMemberDescription, StreamsOptions, StreamsState, StreamsStatus, StreamsStatusCode, StreamsSummary,
+    StreamsTimes, TaskSets, Tasks,
 };
 pub use syncing::SyncRequest;
 pub use transactions::{

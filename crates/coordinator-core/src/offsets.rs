@@ -72,9 +72,14 @@ impl Groups {
         if member.group.len() > TEXT_BYTES_MAX {
             return Err(GroupError::InvalidGroupId);
         }
-        match self.groups.get(&member.group).and_then(|group| group.consumer.as_ref()) {
-            Some(consumer) => consumer.check_commit(&member, &offsets, knows_member_epochs)?,
-            None => self.check_commit(now, &member, fx)?,
+        match self.groups.get(&member.group) {
+            Some(Group { consumer: Some(consumer), .. }) => {
+                consumer.check_commit(&member, &offsets, knows_member_epochs)?;
+            }
+            Some(Group { streams: Some(streams), .. }) => {
+                streams.check_commit(&member, &offsets, knows_member_epochs)?;
+            }
+            _ => self.check_commit(now, &member, fx)?,
         }
         let mut outcomes = Vec::with_capacity(offsets.len());
         let mut room = self.room;
@@ -175,7 +180,7 @@ impl Groups {
         }
         let id = group;
         let group = self.groups.get_mut(id).filter(|group| group.share.is_none()).ok_or(GroupError::NotFound)?;
-        if group.consumer.is_none() && group.state != State::Empty && !group.is_consumers() {
+        if group.is_classic() && group.state != State::Empty && !group.is_consumers() {
             return Err(GroupError::NotEmpty);
         }
         let (before, pending) = (group.offset_bytes, &mut self.pending);
@@ -238,6 +243,9 @@ impl Group {
         let classic = || vec![CoordinatorRecord::group(id, None)];
         if let Some(share) = &self.share {
             return share.tombstones(id);
+        }
+        if let Some(streams) = &self.streams {
+            return streams.tombstones(id);
         }
         self.consumer.as_ref().map_or_else(classic, |consumer| consumer.tombstones(id))
     }

@@ -188,6 +188,12 @@ impl Groups {
                     error => error,
                 })?;
             }
+            Some(Group { streams: Some(streams), .. }) if !is_nobody => {
+                streams.check_commit(member, offsets, true).map_err(|error| match error {
+                    GroupError::StaleMemberEpoch => GroupError::IllegalGeneration,
+                    error => error,
+                })?;
+            }
             Some(group) if is_nobody || member.generation < 0 && group.is_empty() => {}
             Some(group) => {
                 group.check_member(&member.member_id, member.instance_id.as_deref())?;
@@ -239,9 +245,12 @@ impl Groups {
                 self.pending.put(producer, (group, topic, partition), committed);
                 Ok(())
             }
-            Change::Offset { .. } | Change::Group { .. } | Change::Consumer(_) | Change::Share(_) | Change::Other => {
-                self.replay(record)
-            }
+            Change::Offset { .. }
+            | Change::Group { .. }
+            | Change::Consumer(_)
+            | Change::Share(_)
+            | Change::Streams(_)
+            | Change::Other => self.replay(record),
         }
     }
 

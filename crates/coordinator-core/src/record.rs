@@ -1,12 +1,13 @@
 //! The records of `__consumer_offsets`, in Kafka's own format: what a group and its offsets are rebuilt from.
 //!
 //! A key begins with the number of its kind: 0 and 1 are a committed offset, 2 is a group; 3 to 8 and 16 are consumer groups of the newer
-//! protocol, see `crate::consumer`, 10 to 15 share groups, see `crate::share`; others belong to other protocols. A value begins with its version. A record without a value takes back what its key names. Old versions are read, Kafka 4.3's are written.
+//! protocol, see `crate::consumer`, 10 to 15 share groups, see `crate::share`, 17 and 19 to 23 streams groups, see `crate::streams`; others belong to other protocols. A value begins with its version. A record without a value takes back what its key names. Old versions are read, Kafka 4.3's are written.
 
 use crate::consumer::ConsumerChange;
 use crate::group::Member;
 use crate::offsets::Committed;
 use crate::share::ShareChange;
+use crate::streams::StreamsChange;
 use base::UnixMillis;
 use bytes::Bytes;
 use protocol::wire::{DecodeError, Decoder, Encoder, Uuid, Wire};
@@ -61,6 +62,7 @@ pub(crate) enum Change {
     },
     Consumer(ConsumerChange),
     Share(ShareChange),
+    Streams(StreamsChange),
     /// Of a protocol that is not known.
     Other,
 }
@@ -148,6 +150,9 @@ impl CoordinatorRecord {
                 Ok(Change::Group { group, value })
             }
             10..=15 => Ok(crate::share::read(kind, key, self.value.as_ref())?.map_or(Change::Other, Change::Share)),
+            17 | 19..=23 => {
+                Ok(crate::streams::read(kind, key, self.value.as_ref())?.map_or(Change::Other, Change::Streams))
+            }
             _ => Ok(crate::consumer::read(kind, key, self.value.as_ref())?.map_or(Change::Other, Change::Consumer)),
         }
     }

@@ -105,7 +105,7 @@ impl Groups {
         let consumer = match (upgraded, group) {
             (Some(upgraded), _) => upgraded,
             (None, Some(Group { consumer: Some(consumer), .. })) => consumer.as_ref(),
-            (None, Some(group)) if request.joins() && group.is_empty() => &nobody,
+            (None, Some(group)) if request.joins() && group.streams.is_none() && group.is_empty() => &nobody,
             (None, None) if request.joins() => &nobody,
             (None, Some(_)) => return Err(GroupError::NotConsumer),
             (None, None) => return Err(GroupError::NotFound),

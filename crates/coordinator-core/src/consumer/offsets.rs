@@ -59,8 +59,12 @@ impl Groups {
     /// # Errors
     /// The consumer group does not know the member, or not at that epoch.
     pub fn check_fetch(&self, group: &str, member_id: Option<&str>, member_epoch: i32) -> Result<(), GroupError> {
-        let consumer = self.groups.get(group).and_then(|group| group.consumer.as_ref());
-        let Some(consumer) = consumer.filter(|_| member_id.is_some() || member_epoch >= 0) else { return Ok(()) };
+        let is_named = member_id.is_some() || member_epoch >= 0;
+        let Some(group) = self.groups.get(group).filter(|_| is_named) else { return Ok(()) };
+        if let Some(streams) = &group.streams {
+            return streams.check_fetch(member_id.unwrap_or_default(), member_epoch);
+        }
+        let Some(consumer) = &group.consumer else { return Ok(()) };
         let member = consumer.members().get(member_id.unwrap_or_default()).ok_or(GroupError::UnknownMember)?;
         if member.current.epoch == member_epoch { Ok(()) } else { Err(member.wrong_epoch()) }
     }

@@ -30,7 +30,9 @@ impl Groups {
         request: &HeartbeatRequest,
         topics: &Topics<'_>,
     ) -> Result<Option<Upgrade>, GroupError> {
-        let is_classic = |group: &&Group| group.consumer.is_none() && group.share.is_none() && !group.is_empty();
+        let is_classic = |group: &&Group| {
+            group.consumer.is_none() && group.share.is_none() && group.streams.is_none() && !group.is_empty()
+        };
         let found = self.groups.get(&request.group).filter(is_classic);
         let Some(group) = found.filter(|_| request.joins()) else { return Ok(None) };
         let options = &self.options.consumer;
