@@ -18,7 +18,8 @@ use crate::handler::{
     find_coordinator, get_telemetry_subscriptions, heartbeat, init_producer_id, join_group, leave_group,
     list_config_resources, list_groups, list_offsets, list_partition_reassignments, list_transactions, metadata,
     offset_commit, offset_delete, offset_fetch, offset_for_leader_epoch, produce, push_telemetry, share_group_describe,
-    share_group_heartbeat, sync_group, txn_offset_commit, unregister_broker, update_features, write_txn_markers,
+    share_group_heartbeat, streams_group_describe, streams_group_heartbeat, sync_group, txn_offset_commit,
+    unregister_broker, update_features, write_txn_markers,
 };
 use crate::hello::START_CLIENT_ID;
 use crate::memory::{self, FrameMemory, SMALL_ANSWER_BYTES_MAX};
@@ -274,6 +275,13 @@ async fn of_groups(
         }
         ApiKey::ConsumerGroupDescribe => {
             reply.encode_held(consumer_group_describe::handle(broker, reply.body(frame)?).await, held)
+        }
+        ApiKey::StreamsGroupHeartbeat => {
+            let client = (frame.header.client_id.clone(), peer.address);
+            reply.encode_held(streams_group_heartbeat::handle(broker, reply.body(frame)?, client).await, held)
+        }
+        ApiKey::StreamsGroupDescribe => {
+            reply.encode_held(streams_group_describe::handle(broker, reply.body(frame)?).await, held)
         }
         ApiKey::DeleteGroups => reply.encode(&delete_groups::handle(broker, reply.body(frame)?).await),
         _ => of_share_groups(broker, reply, frame, (peer, held)).await,

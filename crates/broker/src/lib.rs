@@ -60,7 +60,8 @@ mod wals;
 
 pub use cleaner::CleanerUse;
 pub use coordinator_core::{
-    ConsumerOptions, ConsumerTimes, GroupOptions, Migration, ShareGroupOptions, ShareStateOptions, TransactionOptions,
+    ConsumerOptions, ConsumerTimes, GroupOptions, Migration, ShareGroupOptions, ShareStateOptions, StreamsOptions,
+    StreamsTimes, TransactionOptions,
 };
 pub use hello::START_CLIENT_ID;
 pub use options::{BrokerOptions, CleanerOptions, Cleaning, CleanupPolicy};

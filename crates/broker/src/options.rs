@@ -4,8 +4,10 @@
 
 use crate::batch_check::DECOMPRESSED_BYTES_MAX;
 use crate::quota::QuotaWindows;
-use crate::settings::ConsumerBounds;
-use coordinator_core::{ConsumerTimes, GroupOptions, ShareGroupOptions, ShareStateOptions, TransactionOptions};
+use crate::settings::{ConsumerBounds, StreamsBounds};
+use coordinator_core::{
+    ConsumerTimes, GroupOptions, ShareGroupOptions, ShareStateOptions, StreamsTimes, TransactionOptions,
+};
 use protocol::record_batch::Compression;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -109,6 +111,10 @@ pub struct BrokerOptions {
     pub share_assignment_interval: Duration,
     /// Which periods share groups may set for themselves.
     pub share_bounds: ConsumerBounds,
+    /// Between two assignments of a streams group (`group.streams.assignment.interval.ms`).
+    pub streams_assignment_interval: Duration,
+    /// What streams groups may set for themselves.
+    pub streams_bounds: StreamsBounds,
     /// The kinds of groups that are served, as far as there are such (`group.coordinator.rebalance.protocols`).
     pub group_protocols: Vec<String>,
     /// Bytes of memory for all groups, about: their members, what these say of themselves, and committed offsets.
@@ -325,6 +331,8 @@ impl Default for BrokerOptions {
             consumer_bounds: ConsumerBounds::default(),
             share_assignment_interval: ShareGroupOptions::default().assignment_interval,
             share_bounds: ConsumerBounds::default(),
+            streams_assignment_interval: StreamsTimes::default().assignment_interval,
+            streams_bounds: StreamsBounds::default(),
             group_protocols: ["classic", "consumer", "streams"].map(str::to_owned).to_vec(),
             groups_bytes_max: 256 * MIB,
             groups_log_bytes_max: 1024 * 1024,

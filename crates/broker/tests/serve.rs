@@ -535,7 +535,13 @@ async fn an_unknown_version_of_api_versions_is_answered_in_version_zero() {
         let levels = response.finalized_features.iter().map(|it| (it.name.as_str(), it.max_version_level));
         let told: &[_] = match version {
             ..3 => &[],
-            _ => &[("metadata.version", 30), ("group.version", 1), ("transaction.version", 2), ("share.version", 1)],
+            _ => &[
+                ("metadata.version", 30),
+                ("group.version", 1),
+                ("streams.version", 1),
+                ("transaction.version", 2),
+                ("share.version", 1),
+            ],
         };
         assert_eq!(levels.collect::<Vec<_>>(), told, "version {version}");
         let least: Vec<i16> = response.supported_features.iter().map(|it| it.min_version).collect();

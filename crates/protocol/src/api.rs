@@ -77,7 +77,7 @@ const fn api(key: ApiKey, first: i16, last: i16, rules: &'static [Rule]) -> Api 
 const ALL: i16 = i16::MAX;
 
 /// Sorted by key.
-pub static SERVED: [Api; 59] = [
+pub static SERVED: [Api; 61] = [
     // Before version 3 the records are message sets of the older formats, which become batches.
     api(
         ApiKey::Produce,
@@ -352,6 +352,28 @@ pub static SERVED: [Api; 59] = [
         0,
         ALL,
         &[rule(Operation::Delete, Resource::Group, When::Always), rule(Operation::Read, Resource::Topic, When::Always)],
+    ),
+    // Version 1 is of warm-up tasks and descriptions of topologies (Kafka 4.4). Who may not create the application's internal topics runs
+    // it all the same where they are there.
+    api(
+        ApiKey::StreamsGroupHeartbeat,
+        0,
+        0,
+        &[
+            rule(Operation::Read, Resource::Group, When::Always),
+            rule(Operation::Describe, Resource::Topic, When::Concerned),
+            rule(Operation::Create, Resource::Cluster, When::Concerned),
+            rule(Operation::Create, Resource::Topic, When::Else),
+        ],
+    ),
+    api(
+        ApiKey::StreamsGroupDescribe,
+        0,
+        0,
+        &[
+            rule(Operation::Describe, Resource::Group, When::Always),
+            rule(Operation::Describe, Resource::Topic, When::Concerned),
+        ],
     ),
 ];
 

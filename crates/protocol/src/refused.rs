@@ -16,7 +16,7 @@ pub enum Reason {
 }
 
 /// The APIs that are not served, sorted by key. Who serves one takes it out.
-pub static REFUSED: [(ApiKey, Reason); 32] = [
+pub static REFUSED: [(ApiKey, Reason); 30] = [
     (ApiKey::SaslHandshake, Reason::NotYet),
     (ApiKey::DescribeAcls, Reason::NotYet),
     (ApiKey::CreateAcls, Reason::NotYet),
@@ -45,8 +45,6 @@ pub static REFUSED: [(ApiKey, Reason); 32] = [
     (ApiKey::AddRaftVoter, Reason::NotYet),
     (ApiKey::RemoveRaftVoter, Reason::NotYet),
     (ApiKey::UpdateRaftVoter, Reason::Private),
-    (ApiKey::StreamsGroupHeartbeat, Reason::NotYet),
-    (ApiKey::StreamsGroupDescribe, Reason::NotYet),
     (ApiKey::StreamsGroupTopologyDescriptionUpdate, Reason::NotYet),
     (ApiKey::UnregisterController, Reason::NotYet),
 ];

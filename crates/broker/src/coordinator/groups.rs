@@ -79,6 +79,10 @@ impl Core for Groups {
             let set = image.settings.get(&SettingsScope::Group(group.to_owned()));
             Some(settings::consumer_times(&options, set.map(AsRef::as_ref)))
         });
+        self.streams_loaded(now, |group| {
+            let set = image.settings.get(&SettingsScope::Group(group.to_owned()));
+            Some(settings::streams_times(&options, set.map(AsRef::as_ref)))
+        });
         self.forget_topics(is_gone(image), fx);
     }
 
@@ -99,7 +103,7 @@ impl Core for Groups {
     }
 
     fn count(&self) -> usize {
-        self.list().count() + self.list_consumers().count() + self.list_shares().count()
+        self.list().count() + self.list_consumers().count() + self.list_shares().count() + self.list_streams().count()
     }
 
     fn bytes(&self) -> usize {

@@ -4,7 +4,9 @@ use crate::Shared;
 use crate::coordinator::Shard;
 use crate::error::Failure;
 use crate::memory::COPIES;
-use coordinator_core::{ConsumerState, ConsumerSummary, GroupSummary, Groups, ShareState, ShareSummary, State};
+use coordinator_core::{
+    ConsumerState, ConsumerSummary, GroupSummary, Groups, ShareState, ShareSummary, State, StreamsState, StreamsSummary,
+};
 use protocol::messages::list_groups_request::ListGroupsRequest;
 use protocol::messages::list_groups_response::{ListGroupsResponse, ListedGroup};
 use std::collections::BTreeSet;
@@ -15,12 +17,20 @@ use tokio::sync::OwnedSemaphorePermit;
 const CLASSIC: &str = "classic";
 const CONSUMER: &str = "consumer";
 const SHARE: &str = "share";
+const STREAMS: &str = "streams";
 
 /// The states that a group can be in.
 const STATES: [State; 4] = [State::Empty, State::PreparingRebalance, State::CompletingRebalance, State::Stable];
 const CONSUMER_STATES: [ConsumerState; 4] =
     [ConsumerState::Empty, ConsumerState::Assigning, ConsumerState::Reconciling, ConsumerState::Stable];
 const SHARE_STATES: [ShareState; 2] = [ShareState::Empty, ShareState::Stable];
+const STREAMS_STATES: [StreamsState; 5] = [
+    StreamsState::Empty,
+    StreamsState::NotReady,
+    StreamsState::Assigning,
+    StreamsState::Reconciling,
+    StreamsState::Stable,
+];
 
 /// Which states are asked for, of each type of groups.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,6 +38,7 @@ struct Wanted {
     classic: Vec<State>,
     consumer: Vec<ConsumerState>,
     share: Vec<ShareState>,
+    streams: Vec<StreamsState>,
 }
 
 /// Answers with the memory that was got for it.
@@ -62,7 +73,13 @@ fn wanted(request: &ListGroupsRequest) -> Wanted {
     let consumer =
         CONSUMER_STATES.into_iter().filter(|state| allows(&types, CONSUMER) && allows(&states, state.name()));
     let share = SHARE_STATES.into_iter().filter(|state| allows(&types, SHARE) && allows(&states, state.name()));
-    Wanted { classic: classic.collect(), consumer: consumer.collect(), share: share.collect() }
+    let streams = STREAMS_STATES.into_iter().filter(|state| allows(&types, STREAMS) && allows(&states, state.name()));
+    Wanted {
+        classic: classic.collect(),
+        consumer: consumer.collect(),
+        share: share.collect(),
+        streams: streams.collect(),
+    }
 }
 
 async fn list(broker: &Shared, shards: &[Arc<Shard<Groups>>], wanted: &Wanted) -> Result<Vec<ListedGroup>, Failure> {
@@ -84,11 +101,18 @@ async fn list(broker: &Shared, shards: &[Arc<Shard<Groups>>], wanted: &Wanted) -
         group_state: group.state.name().to_owned(),
         group_type: SHARE.to_owned(),
     };
+    let listed_streams = |group: StreamsSummary| ListedGroup {
+        group_id: group.id,
+        protocol_type: STREAMS.to_owned(),
+        group_state: group.state.name().to_owned(),
+        group_type: STREAMS.to_owned(),
+    };
     let of_shard = |groups: &Groups| -> Vec<ListedGroup> {
         let classic = groups.list().filter(|group| wanted.classic.contains(&group.state)).map(listed);
         let consumers = groups.list_consumers().filter(|group| wanted.consumer.contains(&group.state));
         let shares = groups.list_shares().filter(|group| wanted.share.contains(&group.state));
-        consumers.map(listed_consumer).chain(shares.map(listed_share)).chain(classic).collect()
+        let streams = groups.list_streams().filter(|group| wanted.streams.contains(&group.state)).map(listed_streams);
+        consumers.map(listed_consumer).chain(shares.map(listed_share)).chain(streams).chain(classic).collect()
     };
     let of_shards = broker.coordinators.read_all(broker, shards, of_shard).await?;
     Ok(of_shards.into_iter().flatten().collect())
@@ -100,7 +124,7 @@ mod tests {
 
     fn of(states: &[&str], types: &[&str]) -> (Vec<State>, Vec<ConsumerState>, Vec<ShareState>) {
         let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        let Wanted { classic, consumer, share } =
+        let Wanted { classic, consumer, share, .. } =
             wanted(&ListGroupsRequest { states_filter: owned(states), types_filter: owned(types) });
         (classic, consumer, share)
     }

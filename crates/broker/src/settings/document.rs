@@ -5,13 +5,14 @@ use crate::BrokerOptions;
 use std::fmt::Write;
 
 /// Defaults that are not Kafka's, and why.
-static OURS: [(&str, &str); 9] = [
+static OURS: [(&str, &str); 10] = [
     ("fetch.max.bytes", "less where the memory for answers, a part of `--memory`, bounds them first"),
     ("log.cleaner.dedupe.buffer.size", "within the memory for log compaction, a part of `--memory`"),
     ("max.connections", "each takes memory and a file descriptor; `ulimit -n` bounds it too"),
     ("max.decompressed.message.bytes", "the most that the broker decompresses; greater values act as this one"),
     ("group.consumer.max.size", "each member takes memory"),
     ("group.max.size", "each member takes memory"),
+    ("group.streams.max.size", "each member takes memory"),
     ("queued.max.request.bytes", "the memory for requests, a part of `--memory`"),
     ("message.max.bytes", "less where a request, or a write-ahead log's part of the memory, is smaller"),
     ("socket.request.max.bytes", "within half of `queued.max.request.bytes`"),

@@ -3,7 +3,9 @@
 //! Called once at the start, with what the operator has given, and again whenever settings of brokers change (`live`). A setting
 //! is honoured in the tables if and only if it has a line here.
 
-use super::{Scope, consumer_times, honoured_groups, honoured_quotas, honoured_shares, value};
+use super::{
+    Scope, consumer_times, honoured_groups, honoured_quotas, honoured_shares, honoured_streams, streams_times, value,
+};
 use crate::batch_check::DECOMPRESSED_BYTES_MAX;
 use crate::{BrokerOptions, CleanupPolicy, topic_settings};
 use std::collections::BTreeMap;
@@ -288,7 +290,12 @@ static HONOURED: &[Honoured] = &[
 
 /// Those about groups, share groups and quotas stand in files of their own.
 fn all() -> impl Iterator<Item = &'static Honoured> {
-    HONOURED.iter().chain(honoured_groups::GROUPS).chain(honoured_quotas::QUOTAS).chain(honoured_shares::SHARES)
+    HONOURED
+        .iter()
+        .chain(honoured_groups::GROUPS)
+        .chain(honoured_quotas::QUOTAS)
+        .chain(honoured_shares::SHARES)
+        .chain(honoured_streams::STREAMS)
 }
 
 /// Puts every given setting where it acts, and remembers what was given. A line is logged for each that has no effect.
@@ -333,7 +340,8 @@ pub(super) fn put(settings: &BTreeMap<String, String>, options: &mut BrokerOptio
     if options.groups.session_timeout_min > options.groups.session_timeout_max {
         return Err("group.min.session.timeout.ms must not be above group.max.session.timeout.ms".to_owned());
     }
-    consumer_times::check(options)
+    consumer_times::check(options)?;
+    streams_times::check(options)
 }
 
 /// Whether one value can be read, whatever others say.

@@ -140,6 +140,11 @@ fn protocols(text: &str) -> Result<Vec<String>, String> {
     }
 }
 
+/// Whether streams groups are served.
+pub(crate) fn serves_streams_groups(options: &BrokerOptions) -> bool {
+    options.group_protocols.iter().any(|it| it == "streams")
+}
+
 /// Whether consumer groups of the newer protocol are served.
 pub(crate) fn serves_consumer_groups(options: &BrokerOptions) -> bool {
     options.group_protocols.iter().any(|it| it == "consumer")

@@ -81,6 +81,32 @@ fn consumer_groups_have_what_brokers_say_within_its_bounds() {
 }
 
 #[test]
+fn share_groups_have_what_brokers_say_within_its_bounds() {
+    let given = [
+        ("group.share.min.session.timeout.ms", "1000"),
+        ("group.share.session.timeout.ms", "2000"),
+        ("group.share.min.heartbeat.interval.ms", "500"),
+        ("group.share.heartbeat.interval.ms", "500"),
+        ("group.share.assignment.interval.ms", "0"),
+        ("group.share.max.size", "3"),
+        ("group.share.assignors", "simple"),
+        ("share.coordinator.snapshot.update.records.per.snapshot", "0"),
+        ("share.coordinator.state.topic.num.partitions", "2"),
+    ];
+    let options = applied(&given).unwrap();
+    assert_eq!(options.groups.share.session_timeout, Duration::from_secs(2));
+    assert_eq!((options.share_assignment_interval, options.groups.share.members_max), (Duration::ZERO, 3));
+    assert_eq!((options.share_states.updates_per_snapshot, options.share_topic_partitions), (0, 2));
+    let wrong = |name: &str, text: &str| applied(&[(name, text)]).unwrap_err();
+    assert_eq!(
+        wrong("group.share.session.timeout.ms", "2000"),
+        "group.share.session.timeout.ms must be greater than or equal to group.share.min.session.timeout.ms"
+    );
+    assert!(wrong("group.share.max.size", "1001").contains("1000"));
+    assert!(wrong("group.share.assignors", "mine").contains("there is one assignor of share groups"));
+}
+
+#[test]
 fn says_what_is_wrong() {
     let wrong = |name: &str, text: &str| applied(&[(name, text)]).unwrap_err();
     assert_eq!(wrong("num.partition", "7"), "Unknown broker config name: num.partition; did you mean num.partitions?");

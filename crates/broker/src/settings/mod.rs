@@ -17,9 +17,11 @@ mod honoured;
 mod honoured_groups;
 mod honoured_quotas;
 mod honoured_shares;
+mod honoured_streams;
 mod live;
 mod metrics_check;
 mod nearest;
+mod streams_times;
 mod table;
 mod value;
 
@@ -33,10 +35,12 @@ pub(crate) use describe::{
 pub(crate) use group_check::check as check_group;
 pub use honoured::apply;
 pub(crate) use honoured::check_lags;
-pub(crate) use honoured_groups::serves_consumer_groups;
+pub(crate) use honoured_groups::{serves_consumer_groups, serves_streams_groups};
 pub(crate) use live::Live;
 pub(crate) use metrics_check::check as check_client_metrics;
 pub use nearest::nearest;
+pub use streams_times::StreamsBounds;
+pub(crate) use streams_times::streams_times;
 pub(crate) use value::list;
 
 /// A value may be kept in the ledger for good, so it is no longer than this.

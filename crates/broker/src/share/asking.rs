@@ -9,7 +9,7 @@ use crate::error::Failure;
 use base::{Offset, TopicId};
 use coordinator_core::{Groups, Partitions, ShareStateKey, StateDeletion, StateInitialization};
 use futures::stream::{FuturesUnordered, StreamExt};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What became of each share-partition of a group.
@@ -120,14 +120,17 @@ pub(crate) async fn delete(broker: &Shared, shard: &Shard<Groups>, wanted: &Stat
 
 /// Asks, and remembers what has no answer.
 async fn told<Q: StateQuestion<Told = ()>>(broker: &Shared, questions: Vec<Q>, unanswered: &mut Vec<Q>) -> Outcomes {
-    let outcomes = ask(broker, questions.clone()).await;
-    for (question, outcome) in questions.iter().zip(&outcomes) {
-        unanswered.retain(|before| before.key() != question.key());
-        if matches!(outcome, Err(Failure::TimedOut)) {
-            unanswered.push(question.clone());
-        }
-    }
-    questions.iter().map(|question| place(question.key())).zip(outcomes).collect()
+    let keys: BTreeSet<&ShareStateKey> = questions.iter().map(StateQuestion::key).collect();
+    unanswered.retain(|before| !keys.contains(before.key()));
+    // From now on: whoever waits for this may go away meanwhile, and it stays on its way.
+    unanswered.extend(questions.iter().cloned());
+    let places: Vec<_> = questions.iter().map(|question| place(question.key())).collect();
+    let outcomes: Outcomes = places.into_iter().zip(ask(broker, questions).await).collect();
+    unanswered.retain(|asked| {
+        let outcome = outcomes.get(&place(asked.key()));
+        outcome.is_none_or(|outcome| matches!(outcome, Err(Failure::TimedOut)))
+    });
+    outcomes
 }
 
 /// Has questions answered that had no answer before.

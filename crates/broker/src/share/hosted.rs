@@ -56,7 +56,7 @@ impl Core for ShareStates {
         None
     }
 
-    fn tick(&mut self, _now: Now, _fx: &mut ShareStateEffects) {}
+    fn tick(&mut self, _broker: &Shared, _now: Now, _fx: &mut ShareStateEffects) {}
 
     fn count(&self) -> usize {
         self.len()

@@ -35,7 +35,9 @@ pub(crate) const SHARE_WAIT: &str =
     "a change of share groups' state waits as long as offsets.commit.timeout.ms says, as all that groups decide";
 pub(crate) const SNAPSHOTS: &str =
     "the topic of share groups' state is copied to its end and cut when it has become long";
-pub(crate) const STREAMS: &str = "streams groups arrive later";
+pub(crate) const STREAMS: &str = "streams groups are those of Kafka 4.3, which has nothing of the kind";
+pub(crate) const STREAMS_OFFLOAD: &str =
+    "a streams group's assignment is computed with the heartbeat that it is due with";
 /// In Kafka too these act on TLS listeners only; what would ask for one is refused.
 pub(crate) const TLS: &str = "there is no TLS listener that it could act on";
 pub(crate) const AUTH: &str = "there is no authentication yet";

@@ -128,7 +128,7 @@ fn refusal<T>(told: &Result<T, Failure>) -> (i16, Option<String>) {
 }
 
 /// What another broker says.
-fn said<T>(code: i16, words: Option<String>, told: T) -> Result<T, Failure> {
+pub(super) fn said<T>(code: i16, words: Option<String>, told: T) -> Result<T, Failure> {
     match ErrorCode::from_number(code).unwrap_or(ErrorCode::UnknownServerError) {
         ErrorCode::None => Ok(told),
         code => Err(Failure::Told { code, words: words.unwrap_or_else(|| format!("{code:?}")) }),

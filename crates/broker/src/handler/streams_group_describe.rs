@@ -1,0 +1,153 @@
+//! StreamsGroupDescribe (KIP-1071): a streams group's epochs and topology, and its members with the tasks that they run and are to run. A group
+//! is described once, however often it is named.
+
+use super::consumer_group_heartbeat::not_served;
+use crate::answer_bounds::{self, Left, Reasons};
+use crate::checks::{Steps, in_steps};
+use crate::coordinator::GROUPS_MAX;
+use crate::error::Failure;
+use crate::memory::COPIES;
+use crate::{Shared, authorized, requests, settings};
+use coordinator_core::{GroupError, Groups, StreamsDescription, StreamsMemberDescription, TaskSets, Tasks};
+use futures::stream::StreamExt;
+use protocol::api::Resource;
+use protocol::messages::streams_group_describe_request::StreamsGroupDescribeRequest;
+use protocol::messages::streams_group_describe_response::{
+    Assignment, DescribedGroup, Endpoint, KeyValue, Member, StreamsGroupDescribeResponse, Subtopology, TaskIds,
+    TopicInfo, Topology,
+};
+use protocol::messages::streams_group_heartbeat_request as said;
+use tokio::sync::OwnedSemaphorePermit;
+
+/// Answers with the memory that was got for it.
+pub(crate) async fn handle(
+    broker: &Shared,
+    request: StreamsGroupDescribeRequest,
+) -> (StreamsGroupDescribeResponse, Option<OwnedSemaphorePermit>) {
+    let operations = authorized::field(request.include_authorized_operations, Resource::Group);
+    let ids = requests::once_each(request.group_ids).await;
+    let (mut bytes, mut steps) = (ids.len() * size_of::<DescribedGroup>(), Steps::default());
+    for id in ids.iter().take(GROUPS_MAX) {
+        let of_group = broker.coordinators.look(broker, id, |groups| groups.described_streams_bytes(id));
+        bytes += COPIES * of_group.unwrap_or(0);
+        steps.next().await;
+    }
+    let memory = broker.answer_memory.take_ahead(bytes).await;
+    let left = Left::new(broker.answer_memory.total());
+    let describe = |groups: &Groups, place: usize| -> Result<StreamsDescription, Failure> {
+        left.check()?;
+        let id = &ids[place];
+        if id.is_empty() {
+            return Err(GroupError::InvalidGroupId.into());
+        }
+        let description = groups.describe_streams(id)?;
+        left.spend(COPIES * groups.described_streams_bytes(id));
+        Ok(description)
+    };
+    let names: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let described = if settings::serves_streams_groups(&broker.options) {
+        broker.coordinators.read_each(broker, &names, describe).await
+    } else {
+        names.iter().map(|_| Err(not_served())).collect()
+    };
+    let mut reasons = Reasons::default();
+    let groups = in_steps(ids.into_iter().zip(answer_bounds::rest_too_much(described))).map(|(id, described)| {
+        match described.and_then(|described| described) {
+            Ok(description) => describe_group(id, description, operations),
+            Err(failure) => refuse(id, &failure, &mut reasons),
+        }
+    });
+    (StreamsGroupDescribeResponse { groups: groups.collect().await, ..Default::default() }, memory)
+}
+
+fn refuse(group_id: String, failure: &Failure, reasons: &mut Reasons) -> DescribedGroup {
+    let reason = reasons.tell(failure);
+    // Kafka's words, which tools show as they are.
+    let error_message = reason.and_then(|reason| match failure {
+        Failure::Group(GroupError::NotFound) => Some(format!("Group {group_id} not found.")),
+        Failure::Group(GroupError::NotStreams) => Some(format!("Group {group_id} is not a streams group.")),
+        Failure::UnsupportedVersion(_) => None,
+        _ => Some(reason),
+    });
+    DescribedGroup {
+        error_code: failure.code().number(),
+        error_message,
+        group_id,
+        authorized_operations: authorized::NOT_ASKED_FOR,
+        ..DescribedGroup::default()
+    }
+}
+
+fn describe_group(group_id: String, description: StreamsDescription, operations: i32) -> DescribedGroup {
+    DescribedGroup {
+        group_id,
+        group_state: description.state.name().to_owned(),
+        group_epoch: description.epoch,
+        assignment_epoch: description.assignment_epoch,
+        topology: description.topology.map(topology),
+        members: description.members.into_iter().map(describe_member).collect(),
+        authorized_operations: operations,
+        ..DescribedGroup::default()
+    }
+}
+
+fn topology(said::Topology { epoch, subtopologies }: said::Topology) -> Topology {
+    let sorted = |mut names: Vec<String>| {
+        names.sort();
+        names
+    };
+    let infos = |topics: Vec<said::TopicInfo>| {
+        let mut topics: Vec<TopicInfo> = topics.into_iter().map(topic_info).collect();
+        topics.sort_by(|one, other| one.name.cmp(&other.name));
+        topics
+    };
+    let subtopology = |it: said::Subtopology| Subtopology {
+        subtopology_id: it.subtopology_id,
+        source_topics: sorted(it.source_topics),
+        repartition_sink_topics: sorted(it.repartition_sink_topics),
+        state_changelog_topics: infos(it.state_changelog_topics),
+        repartition_source_topics: infos(it.repartition_source_topics),
+    };
+    Topology { epoch, subtopologies: Some(subtopologies.into_iter().map(subtopology).collect()) }
+}
+
+fn topic_info(topic: said::TopicInfo) -> TopicInfo {
+    let configs = topic.topic_configs.into_iter();
+    TopicInfo {
+        name: topic.name,
+        partitions: topic.partitions,
+        replication_factor: topic.replication_factor,
+        topic_configs: configs.map(|it| KeyValue { key: it.key, value: it.value }).collect(),
+    }
+}
+
+fn describe_member(member: StreamsMemberDescription) -> Member {
+    Member {
+        member_id: member.member_id,
+        member_epoch: member.epoch,
+        instance_id: member.instance_id,
+        rack_id: member.rack_id,
+        client_id: member.client_id,
+        client_host: member.client_host,
+        topology_epoch: member.topology_epoch,
+        process_id: member.process_id,
+        user_endpoint: member.endpoint.map(|it| Endpoint { host: it.host, port: it.port }),
+        client_tags: member.tags.into_iter().map(|(key, value)| KeyValue { key, value }).collect(),
+        task_offsets: Vec::new(),
+        task_end_offsets: Vec::new(),
+        assignment: assignment(member.assignment),
+        target_assignment: assignment(member.target),
+        is_classic: false,
+    }
+}
+
+fn assignment(sets: TaskSets) -> Assignment {
+    let ids = |tasks: Tasks| {
+        let of = |(subtopology_id, tasks): (String, std::collections::BTreeSet<i32>)| TaskIds {
+            subtopology_id,
+            partitions: tasks.into_iter().collect(),
+        };
+        tasks.into_iter().map(of).collect()
+    };
+    Assignment { active_tasks: ids(sets.active), standby_tasks: ids(sets.standby), warmup_tasks: ids(sets.warmup) }
+}

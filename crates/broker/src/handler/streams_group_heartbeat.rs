@@ -1,0 +1,220 @@
+//! StreamsGroupHeartbeat (KIP-1071): a member joins, is there, or leaves, and is told which tasks it is to run; answered when that is durable.
+//! Topics that the application needs for itself are made with the heartbeat that finds them missing.
+
+use crate::Shared;
+use crate::checks::Steps;
+use crate::coordinator::with_topics;
+use crate::error::Failure;
+use crate::handler::consumer_group_heartbeat::not_served;
+use crate::memory::COPIES;
+use crate::settings;
+use crate::topics::{self, NewTopic};
+use control_core::SettingsScope;
+use coordinator_core::{
+    EndpointPartitions, GroupError, NewInternalTopic, StreamsHeartbeatAnswer, StreamsHeartbeatRequest, StreamsStatus,
+    StreamsStatusCode, StreamsTimes, TaskSets, Tasks,
+};
+use protocol::messages::streams_group_heartbeat_request::{StreamsGroupHeartbeatRequest, TaskIds};
+use protocol::messages::streams_group_heartbeat_response::{
+    Endpoint, EndpointToPartitions, Status, StreamsGroupHeartbeatResponse, TaskIds as AssignedIds, TopicPartition,
+};
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
+
+/// What a task or a partition takes in an answer, as a value and as bytes, and what a subtopology or a topic does beside its name.
+const NUMBER_BYTES: usize = COPIES * size_of::<i32>();
+const NAME_BYTES: usize = COPIES * size_of::<TopicPartition>();
+
+/// How long the ledger has to take a topic. The member asks again anyway.
+const CREATION_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// Answers with the memory that was got for it.
+pub(crate) async fn handle(
+    broker: &Shared,
+    request: StreamsGroupHeartbeatRequest,
+    client: (Option<String>, SocketAddr),
+) -> (StreamsGroupHeartbeatResponse, Option<OwnedSemaphorePermit>) {
+    let group = request.group_id.clone();
+    match beat(broker, request, client).await {
+        Ok(mut answer) => {
+            let failed = create(broker, &answer.create).await;
+            tell_failed(&mut answer.status, failed);
+            let memory = broker.answer_memory.take_ahead(answer_bytes(&answer)).await;
+            (told(answer).await, memory)
+        }
+        Err(failure) => {
+            let response = StreamsGroupHeartbeatResponse {
+                error_code: failure.code().number(),
+                error_message: words(&failure, &group),
+                ..StreamsGroupHeartbeatResponse::default()
+            };
+            (response, None)
+        }
+    }
+}
+
+async fn beat(
+    broker: &Shared,
+    request: StreamsGroupHeartbeatRequest,
+    (client_id, peer): (Option<String>, SocketAddr),
+) -> Result<StreamsHeartbeatAnswer, Failure> {
+    if !settings::serves_streams_groups(&broker.options) {
+        return Err(not_served());
+    }
+    let tags = request.client_tags.map(|tags| tags.into_iter().map(|tag| (tag.key, tag.value)).collect());
+    let request = StreamsHeartbeatRequest {
+        times: Some(times_of(broker, &request.group_id)),
+        group: request.group_id,
+        member_id: request.member_id,
+        member_epoch: request.member_epoch,
+        endpoint_epoch: request.endpoint_information_epoch,
+        instance_id: request.instance_id,
+        rack_id: request.rack_id,
+        rebalance_timeout_ms: request.rebalance_timeout_ms,
+        client_id: client_id.unwrap_or_default(),
+        client_host: format!("/{}", peer.ip()),
+        topology: request.topology,
+        active: tasks_of(request.active_tasks).await,
+        standby: tasks_of(request.standby_tasks).await,
+        warmup: tasks_of(request.warmup_tasks).await,
+        process_id: request.process_id,
+        endpoint: request.user_endpoint,
+        tags,
+        has_task_offsets: request.task_offsets.is_some() || request.task_end_offsets.is_some(),
+        shuts_down: request.shutdown_application,
+    };
+    let shard = broker.coordinators.shard(broker, &request.group).await?;
+    // Who waits for room in the log is not gone meanwhile.
+    shard.apply(broker, |groups, now, _| groups.streams_is_there(now, &request));
+    let decided = shard.run(broker, |groups, now, fx| {
+        with_topics(broker, |topics| groups.streams_heartbeat(now, topics, &request, fx))
+    });
+    Ok(decided.await??)
+}
+
+/// What is told beside the code: Kafka's words where clients may look at them.
+fn words(failure: &Failure, group: &str) -> Option<String> {
+    match failure {
+        // Nothing is said of a protocol that is switched off.
+        Failure::UnsupportedVersion(_) => None,
+        Failure::Group(GroupError::NotFound) => Some(format!("Streams group {group} not found.")),
+        Failure::Group(GroupError::NotStreams) => Some(format!("Group {group} is not a streams group.")),
+        other => Some(other.to_string()),
+    }
+}
+
+/// The periods of a group, of its own or of all.
+fn times_of(broker: &Shared, group: &str) -> StreamsTimes {
+    let image = broker.store.ledger().image();
+    let set = image.settings.get(&SettingsScope::Group(group.to_owned()));
+    settings::streams_times(&broker.live.at(&image), set.map(AsRef::as_ref))
+}
+
+/// Each task once; subtopologies without any are left out.
+async fn tasks_of(ids: Option<Vec<TaskIds>>) -> Option<Tasks> {
+    let (mut tasks, mut steps) = (Tasks::new(), Steps::default());
+    for ids in ids?.into_iter().filter(|ids| !ids.partitions.is_empty()) {
+        let of_subtopology = tasks.entry(ids.subtopology_id).or_default();
+        for task in ids.partitions {
+            steps.next().await;
+            of_subtopology.insert(task);
+        }
+    }
+    Some(tasks)
+}
+
+/// Makes the topics; which of them could not be made, and why. One that somebody else has made meanwhile is there.
+async fn create(broker: &Shared, topics: &[NewInternalTopic]) -> Vec<String> {
+    let mut failed = Vec::new();
+    for topic in topics {
+        let new = NewTopic {
+            name: topic.name.clone(),
+            partitions: topic.partitions,
+            replication_factor: topic.replication_factor,
+            leaders: Vec::new(),
+            configs: topic.configs.clone(),
+        };
+        let image = broker.store.ledger().image();
+        let created = match topics::check(broker, &image, &new) {
+            Ok(checked) => topics::create(broker, new, &checked, CREATION_WAIT_MAX).await,
+            Err(failure) => Err(failure),
+        };
+        match created {
+            // Also where the ledger is slow: the next heartbeat finds it.
+            Ok(()) | Err(Failure::TopicExists(_) | Failure::TimedOut) => {}
+            Err(failure) => failed.push(format!("{} ({failure})", topic.name)),
+        }
+    }
+    failed
+}
+
+fn tell_failed(status: &mut [StreamsStatus], failed: Vec<String>) {
+    let missing = status.iter_mut().find(|status| status.code == StreamsStatusCode::MissingInternalTopics);
+    if let Some(missing) = missing.filter(|_| !failed.is_empty()) {
+        missing.detail = format!("{}; Creation failed: {}.", missing.detail, failed.join(", "));
+    }
+}
+
+fn answer_bytes(answer: &StreamsHeartbeatAnswer) -> usize {
+    let of_tasks = |tasks: &Tasks| -> usize {
+        tasks.iter().map(|(id, tasks)| NAME_BYTES + COPIES * id.len() + tasks.len() * NUMBER_BYTES).sum()
+    };
+    let of_sets = |sets: &TaskSets| of_tasks(&sets.active) + of_tasks(&sets.standby) + of_tasks(&sets.warmup);
+    let of_partitions = |all: &[(String, Vec<i32>)]| -> usize {
+        all.iter().map(|(name, all)| NAME_BYTES + COPIES * name.len() + all.len() * NUMBER_BYTES).sum()
+    };
+    let of_endpoint = |it: &EndpointPartitions| {
+        NAME_BYTES + COPIES * it.endpoint.host.len() + of_partitions(&it.active) + of_partitions(&it.standby)
+    };
+    let endpoints = answer.endpoints.iter().flatten().map(of_endpoint).sum::<usize>();
+    let status = answer.status.iter().map(|status| NAME_BYTES + COPIES * status.detail.len()).sum::<usize>();
+    answer.tasks.as_ref().map_or(0, of_sets) + endpoints + status
+}
+
+async fn told(answer: StreamsHeartbeatAnswer) -> StreamsGroupHeartbeatResponse {
+    let leaves = answer.member_epoch < 0;
+    let status = answer.status.into_iter();
+    let status: Vec<Status> =
+        status.map(|it| Status { status_code: it.code.number(), status_detail: it.detail }).collect();
+    let (mut endpoints, mut steps) = (answer.endpoints.as_ref().map(|_| Vec::new()), Steps::default());
+    for endpoint in answer.endpoints.into_iter().flatten() {
+        steps.next().await;
+        endpoints.get_or_insert_default().push(told_endpoint(endpoint));
+    }
+    let (mut active, mut standby, mut warmup) = (None, None, None);
+    if let Some(sets) = answer.tasks {
+        (active, standby, warmup) = (Some(ids(sets.active)), Some(ids(sets.standby)), Some(ids(sets.warmup)));
+    }
+    StreamsGroupHeartbeatResponse {
+        member_id: answer.member_id,
+        member_epoch: answer.member_epoch,
+        heartbeat_interval_ms: answer.heartbeat_interval_ms,
+        status: (leaves || !status.is_empty()).then_some(status),
+        active_tasks: active,
+        standby_tasks: standby,
+        warmup_tasks: warmup,
+        endpoint_information_epoch: answer.endpoint_epoch,
+        partitions_by_user_endpoint: endpoints,
+        ..StreamsGroupHeartbeatResponse::default()
+    }
+}
+
+fn ids(tasks: Tasks) -> Vec<AssignedIds> {
+    let of = |(subtopology_id, tasks): (String, std::collections::BTreeSet<i32>)| AssignedIds {
+        subtopology_id,
+        partitions: tasks.into_iter().collect(),
+    };
+    tasks.into_iter().map(of).collect()
+}
+
+fn told_endpoint(EndpointPartitions { endpoint, active, standby }: EndpointPartitions) -> EndpointToPartitions {
+    let partitions = |all: Vec<(String, Vec<i32>)>| {
+        all.into_iter().map(|(topic, partitions)| TopicPartition { topic, partitions }).collect()
+    };
+    EndpointToPartitions {
+        user_endpoint: Endpoint { host: endpoint.host, port: endpoint.port },
+        active_partitions: partitions(active),
+        standby_partitions: partitions(standby),
+    }
+}
