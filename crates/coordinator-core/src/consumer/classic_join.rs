@@ -51,7 +51,8 @@ impl Groups {
 
     /// Finds out who joins, and all that may refuse it: under which member id, and why.
     fn admit_classic(&self, request: &JoinRequest, topics: &Topics<'_>) -> Result<Joiner, (String, GroupError)> {
-        let refused = |error| (request.member_id.clone(), error);
+        // As in Kafka, whose refusals here name no member.
+        let refused = |error| (String::new(), error);
         let consumer = self.groups.get(&request.group).and_then(|group| group.consumer.as_ref());
         let consumer = consumer.ok_or_else(|| refused(GroupError::UnknownMember))?;
         let options = &self.options.consumer;
@@ -103,7 +104,7 @@ impl Groups {
         let Joiner { member_id, replaces, metadata, subscription } = joiner;
         let start = fx.records.len();
         let downgrades = replaces.as_ref().is_some_and(|old| self.may_downgrade_replacing(&request.group, old));
-        let refused = |error| JoinAnswer::refused(&request.member_id, error);
+        let refused = |error| JoinAnswer::refused("", error);
         let Some(mut beat) = self.beat(&request.group, now, topics, fx) else {
             return refused(GroupError::UnknownMember);
         };
