@@ -5,6 +5,7 @@
 //! the shortest history that leads there. Each rule can be switched off; the tests say what is found then.
 
 mod explore;
+pub mod share_partition;
 pub mod two_producers;
 
 pub use explore::{Explored, Model, Step, explore};
