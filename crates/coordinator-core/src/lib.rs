@@ -1,7 +1,8 @@
 //! The coordinators' decisions: who is in a group, who leads it, which generation it is in, what it has committed; for consumer groups of
 //! the newer protocol, in `consumer`, who is to have which partitions, and when; in `streams`, who runs which tasks of an application; in `transactions`, who produces under a
 //! transactional id, what its transaction has written to, how it ends; and, in `share`, who shares which partitions, and how far each group
-//! has come with each.
+//! has come with each. In `share_partition`, not a coordinator's but of the same make: who has which record of a partition that a share
+//! group consumes.
 //!
 //! The walk of groups (that of transactions stands in `transactions`): a request goes to [`Groups`], the groups of one partition of `__consumer_offsets` → `joining`, `syncing` or `offsets` →
 //! [`Effects`]: records that make the change last, and answers to those who waited. The broker's `coordinator` appends the
@@ -27,6 +28,7 @@ mod pending;
 mod record;
 mod share;
 mod streams;
+mod share_partition;
 mod syncing;
 mod timers;
 mod transactions;
@@ -61,6 +63,12 @@ pub use streams::{
     EndpointPartitions, NewInternalTopic, StreamsDescription, StreamsHeartbeatAnswer, StreamsHeartbeatRequest,
     StreamsMemberDescription, StreamsOptions, StreamsState, StreamsStatus, StreamsStatusCode, StreamsSummary,
     StreamsTimes, TaskSets, Tasks,
+pub use share_partition::{
+    AcknowledgeBatch, AcquireMode, AcquireRequest, Acquired, AcquiredRange, DeadLetter, DeadLetterCause, DeliveryState,
+    EndedSession, Fetched, FetchedAbort, FetchedBatch, PersistedShare, SHARE_SESSION_BEGINS, SHARE_SESSION_ENDS,
+    ShareEffects, ShareError, ShareLoadError, ShareOffsetReset, ShareOptions, SharePartition, ShareSessionAnswer,
+    ShareSessionError, ShareSessionKey, ShareSessionRequest, ShareSessions, ShareStateBatch, ShareWrite,
+    SharedPartition, StartLookup, acknowledgements_are_valid,
 };
 pub use syncing::SyncRequest;
 pub use transactions::{

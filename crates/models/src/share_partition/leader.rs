@@ -183,7 +183,7 @@ impl SharePartition {
 
     /// A write is confirmed.
     pub(super) fn written(&self, next: &mut State, write: Write) {
-        if write.state_epoch == next.known().state_epoch {
+        if write.state_epoch == next.confirmed.state_epoch {
             next.counted[write.record] = next.counted[write.record].max((write.count, write.leader));
         }
         let leader = &mut next.leaders[write.leader];
@@ -245,14 +245,14 @@ fn deliver(next: &mut State, number: usize, record: usize, member: usize) {
         next.violate(AGAIN);
     }
     let (counted, by) = next.counted[record];
-    if count <= counted && by <= number && state_epoch == next.known().state_epoch {
+    if count <= counted && by <= number && state_epoch == next.confirmed.state_epoch {
         next.violate(FALLEN);
     }
 }
 
 /// Whoever asked is told that nothing came of it, and nothing will.
 pub(super) fn refuse(next: &mut State, ack: Ack) {
-    if ack.accepts && ack.state_epoch == next.known().state_epoch {
+    if ack.accepts && ack.state_epoch == next.confirmed.state_epoch {
         next.accepted[ack.record] = (next.accepted[ack.record] - 1).max(0);
     }
 }
@@ -276,7 +276,7 @@ pub(super) fn may_be_gone(state: &State, record: usize) -> bool {
 }
 
 pub(super) fn bad(state: &State, records: usize) -> Option<&'static str> {
-    let state_epoch = state.known().state_epoch;
+    let state_epoch = state.confirmed.state_epoch;
     state.leaders.iter().filter(|it| it.phase == Phase::Serving && it.state_epoch == state_epoch).find_map(|leader| {
         (0..records).find_map(|record| {
             let it = leader.records[record];

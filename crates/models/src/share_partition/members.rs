@@ -14,7 +14,7 @@ impl SharePartition {
                 let holds = &mut next.leaders[leader];
                 holds.believed[record][member] = false;
                 let state_epoch = holds.state_epoch;
-                if accepts && state_epoch == next.known().state_epoch {
+                if accepts && state_epoch == next.confirmed.state_epoch {
                     next.accepted[record] += 1;
                 }
                 next.acks.push(Ack { leader, member, record, accepts, state_epoch });

@@ -28,7 +28,7 @@ impl SharePartition {
         }
         if let Some(first) = state.unconfirmed.first() {
             let mut next = state.clone();
-            next.confirmed = *first;
+            next.confirm(*first);
             next.unconfirmed.remove(0);
             next.replies.iter_mut().for_each(|(after, ..)| *after = after.saturating_sub(1));
             all.push((Step("confirmed", [first.leader_epoch, first.state_epoch, 0]), next));
@@ -131,7 +131,7 @@ impl SharePartition {
         next.replies.retain(|(after, ..)| *after <= kept);
         next.replies.iter_mut().for_each(|(after, ..)| *after = 0);
         next.unconfirmed.truncate(kept);
-        next.confirmed = next.known();
+        next.confirm(next.known());
         next.unconfirmed.clear();
         for (_, reply, _) in gone {
             match reply {
@@ -157,12 +157,17 @@ impl State {
         self.unconfirmed.push(now);
         let after = if waits { self.unconfirmed.len() } else { 0 };
         self.replies.push((after, reply, now));
-        if reply == Reply::Reset {
+    }
+
+    /// What is confirmed stays. With a reset all begins anew.
+    fn confirm(&mut self, now: Known) {
+        if now.state_epoch > self.confirmed.state_epoch {
             self.accepted = [0; RECORDS];
             self.delivered = [0; RECORDS];
             self.counted = [(0, 0); RECORDS];
             self.told = [None; RECORDS];
         }
+        self.confirmed = now;
     }
 }
 
