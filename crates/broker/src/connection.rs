@@ -4,9 +4,9 @@
 //! answered in order; any other request starts when all earlier ones are answered, and nothing starts beside it. *Starting* a
 //! produce means that its batches have their offsets and are on the way to the WAL, so what a client sent first is stored first.
 //! While requests run, one more frame is read ahead, which also notices when the peer goes away; behind another request than a produce no
-//! more than its first piece, as that request may wait for long. What runs is answered then, but for fetches of old consumers.
 //! A client that has used more than its quotas allow (`quota`) gets its answers at once, and then nothing is read for a while, nor started of
 //! what has been; but a frame that holds memory which others need is read to its end and served, so that nobody waits for who is throttled.
+//! more than its first piece, as that request may wait for long. What runs is answered then, but for fetches of old consumers and of share groups.
 //!
 //! Guarantees: answers leave in request order; an idle connection holds no buffer and no timer; what runs is bounded. Malformed
 //! input closes this connection with one log line and harms no other. What a request means is left to `dispatch`.
@@ -95,11 +95,11 @@ enum Ended {
 pub(crate) async fn serve(
     broker: Arc<Shared>,
     mut socket: Box<dyn Connection>,
-    peer: SocketAddr,
+    (peer, number): (SocketAddr, u64),
     activity: Arc<Activity>,
 ) {
     let stopping = broker.stopping.subscribe();
-    let mut requests = Requests::new(broker.clone(), peer, activity, stopping);
+    let mut requests = Requests::new(broker.clone(), (peer, number), activity, stopping);
     let ended = requests.run(&mut socket).await;
     match ended {
         Ended::Quietly
@@ -120,6 +120,8 @@ pub(crate) async fn serve(
 struct Requests {
     broker: Arc<Shared>,
     peer: Arc<Peer>,
+    /// No other connection of this start has it.
+    number: u64,
     activity: Arc<Activity>,
     stopping: watch::Receiver<bool>,
     reader: FrameReader,
@@ -151,13 +153,14 @@ enum Step {
 impl Requests {
     fn new(
         broker: Arc<Shared>,
-        peer: SocketAddr,
+        (peer, number): (SocketAddr, u64),
         activity: Arc<Activity>,
         stopping: watch::Receiver<bool>,
     ) -> Requests {
         Requests {
             broker,
             peer: Arc::new(Peer::new(peer)),
+            number,
             activity,
             stopping,
             reader: FrameReader::default(),
@@ -239,7 +242,7 @@ impl Requests {
 
     fn accept(&mut self, frame: Frame) -> Result<(), Ended> {
         self.activity.set_busy();
-        self.next = Some(dispatch::parse(frame, self.peer.clone())?);
+        self.next = Some(dispatch::parse(frame, self.peer.clone(), self.number)?);
         Ok(())
     }
 

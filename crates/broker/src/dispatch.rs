@@ -17,9 +17,9 @@ use crate::handler::{
     describe_share_group_offsets, describe_topic_partitions, describe_transactions, elect_leaders, end_txn, fetch,
     find_coordinator, get_telemetry_subscriptions, heartbeat, init_producer_id, join_group, leave_group,
     list_config_resources, list_groups, list_offsets, list_partition_reassignments, list_transactions, metadata,
-    offset_commit, offset_delete, offset_fetch, offset_for_leader_epoch, produce, push_telemetry, share_group_describe,
-    share_group_heartbeat, streams_group_describe, streams_group_heartbeat, sync_group, txn_offset_commit,
-    unregister_broker, update_features, write_txn_markers,
+    offset_commit, offset_delete, offset_fetch, offset_for_leader_epoch, produce, push_telemetry, share_acknowledge,
+    share_fetch, share_group_describe, share_group_heartbeat, streams_group_describe, streams_group_heartbeat,
+    sync_group, txn_offset_commit, unregister_broker, update_features, write_txn_markers,
 };
 use crate::hello::START_CLIENT_ID;
 use crate::memory::{self, FrameMemory, SMALL_ANSWER_BYTES_MAX};
@@ -51,6 +51,8 @@ pub(crate) struct Request {
     frame_bytes: usize,
     memory: FrameMemory,
     peer: Arc<Peer>,
+    /// The connection's.
+    connection: u64,
 }
 
 /// Why a connection must be closed.
@@ -79,10 +81,11 @@ impl Request {
         self.frame.header.key == ApiKey::Produce
     }
 
-    /// Whether it is dropped when its peer sends no more: what old consumers ask for may be much work, and none of them closes a half of
-    /// its connection only.
+    /// Whether it is dropped when its peer sends no more: what old consumers ask for may be much work, what a member of a share group is given
+    /// is kept from others, and none of them closes a half of its connection only.
     pub(crate) fn ends_with_peer(&self) -> bool {
-        self.frame.header.key == ApiKey::Fetch && fetch::needs_conversion(self.frame.header.version)
+        let (key, version) = (self.frame.header.key, self.frame.header.version);
+        key == ApiKey::ShareFetch || (key == ApiKey::Fetch && fetch::needs_conversion(version))
     }
 
     pub(crate) fn frame_bytes(&self) -> usize {
@@ -91,7 +94,7 @@ impl Request {
 }
 
 /// Reads a frame's header and checks that the request is served.
-pub(crate) fn parse(frame: Frame, peer: Arc<Peer>) -> Result<Request, Unserved> {
+pub(crate) fn parse(frame: Frame, peer: Arc<Peer>, connection: u64) -> Result<Request, Unserved> {
     let frame_bytes = frame.bytes.len();
     let request = RequestFrame::decode(frame.bytes)?;
     let RequestHeader { key, version, .. } = request.header;
@@ -102,7 +105,7 @@ pub(crate) fn parse(frame: Frame, peer: Arc<Peer>) -> Result<Request, Unserved> 
     if key != ApiKey::Produce && frame_bytes > PLAIN_REQUEST_BYTES_MAX {
         return Err(Unserved::TooLarge { key, bytes: frame_bytes });
     }
-    Ok(Request { frame: request, frame_bytes, memory: frame.memory, peer })
+    Ok(Request { frame: request, frame_bytes, memory: frame.memory, peer, connection })
 }
 
 /// Starts a request. Resolves when the connection may start its next one beside it, should the rule for both allow that.
@@ -153,7 +156,7 @@ async fn answer(broker: &Shared, request: Request, meter: Meter) -> Result<Answe
         expected => Some(broker.answer_memory.take(expected).await),
     };
     let mut answer = handle(broker, request, meter).await?;
-    if key == ApiKey::Fetch {
+    if matches!(key, ApiKey::Fetch | ApiKey::ShareFetch) {
         return Ok(answer);
     }
     // The request's own memory is held as long, but for those that have waited for others.
@@ -187,7 +190,7 @@ fn expected_bytes(key: ApiKey, frame_bytes: usize) -> usize {
 
 /// The table of handlers.
 async fn handle(broker: &Shared, request: Request, meter: Meter) -> Result<Answer, Unserved> {
-    let Request { frame, memory, peer, .. } = request;
+    let Request { frame, memory, peer, connection, .. } = request;
     let mut reply = Reply::to(&frame.header, meter);
     let mut held = Held { frame: memory, answer: None };
     let version = reply.version;
@@ -196,6 +199,12 @@ async fn handle(broker: &Shared, request: Request, meter: Meter) -> Result<Answe
             let answered = fetch::handle(broker, reply.body(frame)?, version, (&mut held.frame, &reply.meter)).await;
             reply.encode_held(answered, &mut held)
         }
+        ApiKey::ShareFetch => {
+            let of = (connection, &mut held.frame);
+            let answered = share_fetch::handle(broker, reply.body(frame)?, version, of).await;
+            reply.encode_held(answered, &mut held)
+        }
+        ApiKey::ShareAcknowledge => reply.encode(&share_acknowledge::handle(broker, reply.body(frame)?, version).await),
         ApiKey::ListOffsets => reply.encode(&list_offsets::handle(broker, reply.body(frame)?, version).await),
         ApiKey::Metadata => {
             let answered = metadata::handle(broker, reply.body(frame)?, version, &reply.meter).await;

@@ -7,7 +7,7 @@ use crate::verification::Client;
 use base::Offset;
 use control::LedgerError;
 use control_core::Refusal;
-use coordinator_core::{GroupError, ShareStateError, TransactionError};
+use coordinator_core::{GroupError, ShareError, ShareSessionError, ShareStateError, TransactionError};
 use protocol::error_code::ErrorCode;
 use protocol::record_batch::BatchError;
 use stream::{AppendError, ReadError, SequenceError};
@@ -138,6 +138,14 @@ pub(crate) enum Failure {
     /// What another broker has refused.
     #[error("{words}")]
     Told { code: ErrorCode, words: String },
+    /// What a share-partition refuses.
+    #[error("{0}")]
+    Share(#[from] ShareError),
+    #[error("{0}")]
+    ShareSession(#[from] ShareSessionError),
+    /// There is no record yet to begin with.
+    #[error("the offset to begin with is not known yet")]
+    OffsetNotAvailable,
     #[error("this broker is not the coordinator")]
     NotCoordinator,
     #[error("the coordinator is being loaded")]
@@ -222,6 +230,9 @@ impl Failure {
             Failure::Transaction(error) => of_transaction(*error),
             Failure::ShareState(error) => of_share_state(*error),
             Failure::Told { code, .. } => *code,
+            Failure::Share(error) => of_share(*error),
+            Failure::ShareSession(error) => of_share_session(*error),
+            Failure::OffsetNotAvailable => ErrorCode::OffsetNotAvailable,
             Failure::NotCoordinator => ErrorCode::NotCoordinator,
             Failure::CoordinatorLoading => ErrorCode::CoordinatorLoadInProgress,
             Failure::MismatchedEndpointType(_) => ErrorCode::MismatchedEndpointType,
@@ -323,6 +334,27 @@ fn of_group(error: GroupError) -> ErrorCode {
         GroupError::UnsupportedAssignor => ErrorCode::UnsupportedAssignor,
         GroupError::InvalidRegex => ErrorCode::InvalidRegularExpression,
         GroupError::NeedsMemberEpochs => ErrorCode::UnsupportedVersion,
+    }
+}
+
+fn of_share(error: ShareError) -> ErrorCode {
+    match error {
+        ShareError::InvalidRequest(_) => ErrorCode::InvalidRequest,
+        ShareError::InvalidRecordState(_) => ErrorCode::InvalidRecordState,
+        ShareError::CoordinatorNotAvailable => ErrorCode::CoordinatorNotAvailable,
+        ShareError::GroupIdNotFound => ErrorCode::GroupIdNotFound,
+        ShareError::UnknownPartition => ErrorCode::UnknownTopicOrPartition,
+        ShareError::NotLeader => ErrorCode::NotLeaderOrFollower,
+        ShareError::Failed => ErrorCode::UnknownServerError,
+    }
+}
+
+fn of_share_session(error: ShareSessionError) -> ErrorCode {
+    match error {
+        ShareSessionError::InvalidRequest => ErrorCode::InvalidRequest,
+        ShareSessionError::NotFound => ErrorCode::ShareSessionNotFound,
+        ShareSessionError::InvalidEpoch => ErrorCode::InvalidShareSessionEpoch,
+        ShareSessionError::LimitReached => ErrorCode::ShareSessionLimitReached,
     }
 }
 

@@ -43,6 +43,7 @@ mod requests;
 mod retention;
 pub mod settings;
 mod share;
+mod shared_partitions;
 mod telemetry;
 #[cfg(test)]
 mod test_batch;
@@ -80,6 +81,7 @@ use crate::partition::Partitions;
 use crate::producer_ids::ProducerIds;
 use crate::quota::Quotas;
 use crate::share::{EndPeers, StatePeers, Turns};
+use crate::shared_partitions::Shares;
 use crate::topics::Creating;
 use crate::transactions::Peers;
 use base::NodeId;
@@ -139,6 +141,8 @@ struct Shared {
     telemetry: telemetry::Telemetry,
     /// What clients use, of what they may.
     quotas: Quotas,
+    /// What share groups consume of the partitions that this broker leads.
+    shares: Shares,
     /// Another broker that starts has asked for an answer.
     said_hello: Notify,
     /// Becomes true once, when the broker stops.
@@ -188,6 +192,7 @@ impl Broker {
             sessions: Sessions::new(options.fetch_sessions_max, sessions_bytes),
             telemetry: telemetry::Telemetry::default(),
             quotas: Quotas::new(&options),
+            shares: Shares::new(options.shares.sessions_max, options.shares_bytes_max),
             altering: tokio::sync::Mutex::new(()),
             live: settings::Live::new(options.clone(), node_id),
             said_hello: Notify::new(),
@@ -201,6 +206,7 @@ impl Broker {
         clock.spawn("groups", Box::pin(coordinator::run::<Groups>(shared.clone())));
         clock.spawn("transactions", Box::pin(coordinator::run::<Transactions>(shared.clone())));
         clock.spawn("share-partitions", Box::pin(coordinator::run::<ShareStates>(shared.clone())));
+        clock.spawn("led share-partitions", Box::pin(shared_partitions::run(shared.clone())));
         clock.spawn("retention", Box::pin(retention::run(shared.clone())));
         clock.spawn("cleaner", Box::pin(cleaner::run(shared.clone())));
         Arc::new(Broker { shared })

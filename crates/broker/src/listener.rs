@@ -130,11 +130,12 @@ fn admit(broker: &Arc<Shared>, socket: Box<dyn Connection>, peer: SocketAddr) {
     let task = broker.clock.spawn(
         "connection",
         Box::pin(async move {
+            let leaving = Leaving { shared, number };
             match throttled {
-                None => connection::serve(shared.clone(), socket, peer, activity).await,
-                Some(wait) => hold(&shared, socket, wait).await,
+                None => connection::serve(leaving.shared.clone(), socket, (peer, number), activity).await,
+                Some(wait) => hold(&leaving.shared, socket, wait).await,
             }
-            shared.connections.remove(number);
+            leaving.shared.connections.remove(number);
         }),
     );
     broker.connections.attach(number, task);
@@ -150,6 +151,18 @@ async fn hold(broker: &Shared, socket: Box<dyn Connection>, wait: Duration) {
         () = broker.clock.sleep(wait) => {}
     }
     drop(socket);
+}
+
+/// A connection that is served; dropped at its end, however it comes.
+struct Leaving {
+    shared: Arc<Shared>,
+    number: u64,
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        self.shared.shares.disconnected(&self.shared, self.number);
+    }
 }
 
 /// Closes connections that have been idle for too long, until the broker stops.

@@ -4,7 +4,7 @@
 
 use crate::batch_check::DECOMPRESSED_BYTES_MAX;
 use crate::quota::QuotaWindows;
-use crate::settings::{ConsumerBounds, StreamsBounds};
+use crate::settings::{ConsumerBounds, ShareLimits, StreamsBounds};
 use coordinator_core::{
     ConsumerTimes, GroupOptions, ShareGroupOptions, ShareStateOptions, StreamsTimes, TransactionOptions,
 };
@@ -134,6 +134,10 @@ pub struct BrokerOptions {
     /// Bytes of memory for all transactional ids, about. Their logs are bounded and written as those of groups are, their changes
     /// wait as long.
     pub transactions_bytes_max: usize,
+    /// Share groups, in the partitions that this broker leads.
+    pub shares: ShareLimits,
+    /// Bytes for what is known of their records at the most, roughly; beyond that no more is given out before something is acknowledged.
+    pub shares_bytes_max: usize,
     /// Partitions of `__transaction_state` when it is made (`transaction.state.log.num.partitions`).
     pub transactions_topic_partitions: i32,
     /// How often it is looked for transactional ids that have expired (`transaction.remove.expired.transaction.cleanup.interval.ms`).
@@ -282,6 +286,7 @@ impl fmt::Display for CleanupPolicy {
 
 impl Default for BrokerOptions {
     /// Kafka's defaults where Kafka has the setting.
+    #[expect(clippy::too_many_lines, reason = "a table, a line each")]
     fn default() -> Self {
         const MIB: usize = 1024 * 1024;
         BrokerOptions {
@@ -342,6 +347,8 @@ impl Default for BrokerOptions {
             group_wait_max: Duration::from_secs(5),
             transactions: TransactionOptions::default(),
             transactions_bytes_max: 64 * MIB,
+            shares: ShareLimits::default(),
+            shares_bytes_max: 64 * MIB,
             transactions_topic_partitions: 50,
             transactions_check_period: Duration::from_secs(3600),
             share_states: ShareStateOptions::default(),

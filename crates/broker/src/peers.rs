@@ -46,10 +46,12 @@ pub(crate) trait Question: Sized + Send + 'static {
     }
 }
 
+type ByPlace<Q> = BTreeMap<(String, u32), Arc<Lane<Q>>>;
+
 /// The connections for one kind of question, by address and number.
 pub(crate) struct Lanes<Q: Question> {
     world: World,
-    lanes: Mutex<BTreeMap<(String, u32), Arc<Lane<Q>>>>,
+    lanes: Mutex<ByPlace<Q>>,
 }
 
 /// What is to be asked of one broker.

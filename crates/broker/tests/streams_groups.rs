@@ -109,8 +109,11 @@ fn runs(member_id: &str, member_epoch: i32, active: &[(&str, &[i32])]) -> Stream
     }
 }
 
+/// Partitions by subtopology.
+type ActiveTasks = Vec<(String, Vec<i32>)>;
+
 /// Epoch and active tasks that a heartbeat is answered.
-fn told(answer: &StreamsGroupHeartbeatResponse) -> (i32, Option<Vec<(String, Vec<i32>)>>) {
+fn told(answer: &StreamsGroupHeartbeatResponse) -> (i32, Option<ActiveTasks>) {
     assert_eq!((answer.error_code, answer.error_message.as_deref()), (0, None));
     let ids = answer.active_tasks.as_ref();
     let ids = ids.map(|ids| ids.iter().map(|it| (it.subtopology_id.clone(), it.partitions.clone())).collect());

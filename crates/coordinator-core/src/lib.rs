@@ -27,8 +27,8 @@ mod partition;
 mod pending;
 mod record;
 mod share;
-mod streams;
 mod share_partition;
+mod streams;
 mod syncing;
 mod timers;
 mod transactions;
@@ -59,16 +59,17 @@ pub use share::{
     ShareStates, ShareSummary, StartOffsets, StateBatch, StateDeletion, StateInitialization, StateRead, StateSummary,
     StateWrite, UNINITIALIZED_OFFSET, share_state_record_of_nothing, told_offset,
 };
-pub use streams::{
-    EndpointPartitions, NewInternalTopic, StreamsDescription, StreamsHeartbeatAnswer, StreamsHeartbeatRequest,
-    StreamsMemberDescription, StreamsOptions, StreamsState, StreamsStatus, StreamsStatusCode, StreamsSummary,
-    StreamsTimes, TaskSets, Tasks,
 pub use share_partition::{
     AcknowledgeBatch, AcquireMode, AcquireRequest, Acquired, AcquiredRange, DeadLetter, DeadLetterCause, DeliveryState,
     EndedSession, Fetched, FetchedAbort, FetchedBatch, PersistedShare, SHARE_SESSION_BEGINS, SHARE_SESSION_ENDS,
     ShareEffects, ShareError, ShareLoadError, ShareOffsetReset, ShareOptions, SharePartition, ShareSessionAnswer,
     ShareSessionError, ShareSessionKey, ShareSessionRequest, ShareSessions, ShareStateBatch, ShareWrite,
     SharedPartition, StartLookup, acknowledgements_are_valid,
+};
+pub use streams::{
+    EndpointPartitions, NewInternalTopic, StreamsDescription, StreamsHeartbeatAnswer, StreamsHeartbeatRequest,
+    StreamsMemberDescription, StreamsOptions, StreamsState, StreamsStatus, StreamsStatusCode, StreamsSummary,
+    StreamsTimes, TaskSets, Tasks,
 };
 pub use syncing::SyncRequest;
 pub use transactions::{

@@ -76,8 +76,12 @@ const fn api(key: ApiKey, first: i16, last: i16, rules: &'static [Rule]) -> Api 
 
 const ALL: i16 = i16::MAX;
 
+/// What a member of a share group needs.
+const SHARES: [Rule; 2] =
+    [rule(Operation::Read, Resource::Group, When::Always), rule(Operation::Read, Resource::Topic, When::Concerned)];
+
 /// Sorted by key.
-pub static SERVED: [Api; 61] = [
+pub static SERVED: [Api; 63] = [
     // Before version 3 the records are message sets of the older formats, which become batches.
     api(
         ApiKey::Produce,
@@ -326,6 +330,8 @@ pub static SERVED: [Api; 61] = [
             rule(Operation::Describe, Resource::Topic, When::Concerned),
         ],
     ),
+    api(ApiKey::ShareFetch, 0, ALL, &SHARES),
+    api(ApiKey::ShareAcknowledge, 0, ALL, &SHARES),
     // These five are sent by coordinators of groups and by leaders of partitions.
     api(ApiKey::InitializeShareGroupState, 0, ALL, &[rule(Operation::ClusterAction, Resource::Cluster, When::Always)]),
     api(ApiKey::ReadShareGroupState, 0, ALL, &[rule(Operation::ClusterAction, Resource::Cluster, When::Always)]),

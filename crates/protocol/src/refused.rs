@@ -16,7 +16,7 @@ pub enum Reason {
 }
 
 /// The APIs that are not served, sorted by key. Who serves one takes it out.
-pub static REFUSED: [(ApiKey, Reason); 30] = [
+pub static REFUSED: [(ApiKey, Reason); 28] = [
     (ApiKey::SaslHandshake, Reason::NotYet),
     (ApiKey::DescribeAcls, Reason::NotYet),
     (ApiKey::CreateAcls, Reason::NotYet),
@@ -40,8 +40,6 @@ pub static REFUSED: [(ApiKey, Reason); 30] = [
     (ApiKey::AllocateProducerIds, Reason::Private),
     (ApiKey::ControllerRegistration, Reason::Private),
     (ApiKey::AssignReplicasToDirs, Reason::Private),
-    (ApiKey::ShareFetch, Reason::NotYet),
-    (ApiKey::ShareAcknowledge, Reason::NotYet),
     (ApiKey::AddRaftVoter, Reason::NotYet),
     (ApiKey::RemoveRaftVoter, Reason::NotYet),
     (ApiKey::UpdateRaftVoter, Reason::Private),

@@ -41,6 +41,8 @@ pub struct MemoryBudget {
     pub transactions_bytes_max: u64,
     /// `broker::BrokerOptions::share_states_bytes_max`.
     pub share_states_bytes_max: u64,
+    /// `broker::BrokerOptions::shares_bytes_max`.
+    pub shares_bytes_max: u64,
     /// For `broker::CleanerOptions::for_memory`.
     pub cleaner_bytes: u64,
     /// `broker::BrokerOptions::cluster_partitions_max`.
@@ -59,6 +61,7 @@ impl MemoryBudget {
             groups_bytes_max: percent(3),
             transactions_bytes_max: percent(1),
             share_states_bytes_max: percent(1),
+            shares_bytes_max: percent(1),
             cleaner_bytes: percent(3),
             cluster_partitions_max: total / BYTES_OF_A_PARTITION,
         }
@@ -92,7 +95,7 @@ mod tests {
             let parts = MemoryBudget::divide(total);
             let sum = parts.streams_bytes + parts.requests_bytes_max + parts.answers_bytes_max;
             let coordinators = parts.groups_bytes_max + parts.transactions_bytes_max + parts.share_states_bytes_max;
-            assert!(sum + coordinators + parts.cleaner_bytes <= total);
+            assert!(sum + coordinators + parts.shares_bytes_max + parts.cleaner_bytes <= total);
         }
     }
 

@@ -24,7 +24,7 @@ pub(crate) async fn handle(broker: &Shared, request: DeleteGroupsRequest) -> Del
     let outcomes = broker.coordinators.run_each(broker, &left, delete).await;
     let mut outcomes = answer_bounds::rest_too_much(outcomes);
     let mut reasons = Reasons::default();
-    let results = in_steps(ids.into_iter()).map(|group_id| {
+    let results = in_steps(ids).map(|group_id| {
         let outcome = match refused.get(&group_id) {
             Some(failure) => Err(failure.clone()),
             // There are as many as are left, and more.

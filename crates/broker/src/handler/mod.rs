@@ -47,6 +47,8 @@ pub(crate) mod offset_for_leader_epoch;
 mod offset_outcomes;
 pub(crate) mod produce;
 pub(crate) mod push_telemetry;
+pub(crate) mod share_acknowledge;
+pub(crate) mod share_fetch;
 pub(crate) mod share_group_describe;
 pub(crate) mod share_group_heartbeat;
 pub(crate) mod streams_group_describe;

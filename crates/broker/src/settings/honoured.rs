@@ -4,7 +4,8 @@
 //! is honoured in the tables if and only if it has a line here.
 
 use super::{
-    Scope, consumer_times, honoured_groups, honoured_quotas, honoured_shares, honoured_streams, streams_times, value,
+    Scope, consumer_times, honoured_groups, honoured_quotas, honoured_share_partitions, honoured_shares,
+    honoured_streams, shares, streams_times, value,
 };
 use crate::batch_check::DECOMPRESSED_BYTES_MAX;
 use crate::{BrokerOptions, CleanupPolicy, topic_settings};
@@ -296,6 +297,7 @@ fn all() -> impl Iterator<Item = &'static Honoured> {
         .chain(honoured_quotas::QUOTAS)
         .chain(honoured_shares::SHARES)
         .chain(honoured_streams::STREAMS)
+        .chain(honoured_share_partitions::SHARE_PARTITIONS)
 }
 
 /// Puts every given setting where it acts, and remembers what was given. A line is logged for each that has no effect.
@@ -341,7 +343,8 @@ pub(super) fn put(settings: &BTreeMap<String, String>, options: &mut BrokerOptio
         return Err("group.min.session.timeout.ms must not be above group.max.session.timeout.ms".to_owned());
     }
     consumer_times::check(options)?;
-    streams_times::check(options)
+    streams_times::check(options)?;
+    shares::check(options)
 }
 
 /// Whether one value can be read, whatever others say.

@@ -1,6 +1,7 @@
 //! Whether a text is a value of a setting. The words of the refusals are Kafka's, which its users and scripts know.
 
 use super::{Kind, Setting, Values};
+use std::time::Duration;
 
 pub(super) fn check(setting: &Setting, text: &str) -> Result<(), String> {
     check_text(setting, text)
@@ -68,6 +69,28 @@ fn word(setting: &Setting, text: &str) -> Result<(), String> {
 fn is_replica(text: &str) -> bool {
     let number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
     text.split_once(':').is_some_and(|(partition, broker)| number(partition) && number(broker))
+}
+
+/// How old `by_duration:` and a duration allow records to be.
+pub(super) fn age(text: &str) -> Option<Duration> {
+    let text = text.strip_prefix("by_duration:").filter(|text| is_duration(text))?;
+    let mut seconds = 0.0;
+    let mut number = String::new();
+    for letter in text.chars().filter(|letter| !matches!(letter, 'P' | 'T')) {
+        let unit = match letter {
+            'D' => 86_400.0,
+            'H' => 3600.0,
+            'M' => 60.0,
+            'S' => 1.0,
+            digit => {
+                number.push(digit);
+                continue;
+            }
+        };
+        seconds += std::mem::take(&mut number).parse::<f64>().ok()? * unit;
+    }
+    // What is older than time itself is as old as can be said.
+    Some(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
 }
 
 fn is_offset_reset(text: &str) -> bool {

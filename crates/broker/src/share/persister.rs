@@ -72,15 +72,15 @@ pub(crate) async fn ask<Q: StateQuestion>(broker: &Shared, questions: Vec<Q>) ->
 }
 
 /// Whether asking again may help.
-#[expect(clippy::wildcard_enum_match_arm, reason = "the other codes are about what was asked")]
 fn may_pass(failure: &Failure) -> bool {
-    match failure.code() {
+    // The other codes are about what was asked.
+    matches!(
+        failure.code(),
         ErrorCode::NotCoordinator
-        | ErrorCode::CoordinatorNotAvailable
-        | ErrorCode::CoordinatorLoadInProgress
-        | ErrorCode::RequestTimedOut => true,
-        _ => false,
-    }
+            | ErrorCode::CoordinatorNotAvailable
+            | ErrorCode::CoordinatorLoadInProgress
+            | ErrorCode::RequestTimedOut
+    )
 }
 
 async fn ask_once<Q: StateQuestion>(broker: &Shared, questions: Vec<Q>) -> Vec<Result<Q::Told, Failure>> {

@@ -16,8 +16,6 @@ const RELEASE: i8 = 2;
 const REJECT: i8 = 3;
 const RENEW: i8 = 4;
 
-const NOT_FOUND: ShareError =
-    ShareError::InvalidRecordState("Batch record not found. The request batch offsets are not found in the cache.");
 const FIRST_BEYOND: ShareError =
     ShareError::InvalidRequest("Batch record not found. The first offset in request is past acquired records.");
 const LAST_BEYOND: ShareError =
@@ -159,9 +157,10 @@ impl SharePartition {
     fn keys_of(&self, range: OffsetRange) -> Result<Vec<Offset>, ShareError> {
         let is_moved = range.base < self.start && self.start < range.next;
         let floor = |offset| self.batches.range(..=offset).next_back().map(|(key, _)| *key);
-        let first = floor(range.base).or_else(|| floor(self.start).filter(|_| is_moved)).ok_or(NOT_FOUND)?;
+        let first =
+            floor(range.base).or_else(|| floor(self.start).filter(|_| is_moved)).ok_or(ShareError::NOT_FOUND)?;
         let known = || self.batches.range(first..range.next);
-        let next = known().next_back().map(|(_, batch)| batch.range.next).ok_or(NOT_FOUND)?;
+        let next = known().next_back().map(|(_, batch)| batch.range.next).ok_or(ShareError::NOT_FOUND)?;
         if next <= range.base {
             return Err(FIRST_BEYOND);
         }

@@ -23,6 +23,15 @@ impl Batch {
         Batch { range, states: States::Whole(record), wakes: Vec::new() }
     }
 
+    /// What it takes, roughly.
+    pub(super) fn kept_bytes(&self) -> usize {
+        let records = match &self.states {
+            States::Whole(_) => 1,
+            States::Each(records) => records.len(),
+        };
+        size_of::<Batch>() + records * size_of::<Record>()
+    }
+
     /// Whether all its records lie in a range.
     pub(super) fn lies_in(&self, range: OffsetRange) -> bool {
         range.covers(self.range)

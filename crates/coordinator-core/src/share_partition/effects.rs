@@ -95,6 +95,10 @@ pub enum ShareError {
 }
 
 impl ShareError {
+    /// Nothing is known of the records that are acknowledged.
+    pub const NOT_FOUND: ShareError =
+        ShareError::InvalidRecordState("Batch record not found. The request batch offsets are not found in the cache.");
+
     /// Whether the share-partition is to be dropped, and loaded anew by whoever asks next.
     #[must_use]
     pub fn fences(self) -> bool {

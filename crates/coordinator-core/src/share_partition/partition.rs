@@ -150,6 +150,12 @@ impl SharePartition {
         if self.batches.is_empty() { 0 } else { self.next.0 - self.start.0 }
     }
 
+    /// What is known of records takes so many bytes, roughly; in time that rises with the batches.
+    #[must_use]
+    pub fn kept_bytes(&self) -> usize {
+        self.batches.values().map(Batch::kept_bytes).sum()
+    }
+
     /// Whether it has to be dropped: the persister has refused its epochs, or it was told so.
     #[must_use]
     pub fn is_fenced(&self) -> bool {

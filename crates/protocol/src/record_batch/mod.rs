@@ -13,6 +13,7 @@ mod encoder;
 mod input;
 mod legacy;
 mod lz4_frame;
+mod outline;
 mod recompress;
 mod record;
 mod rewrite;
@@ -22,6 +23,7 @@ pub use builder::{BatchBuilder, NewRecord};
 pub use compression::Compression;
 pub use encoder::Level;
 pub use legacy::{Downconvert, Downconverted, OldFormat, Upconvert, downconverted, upconverted};
+pub use outline::{Outline, cut, outlines};
 pub use recompress::{RecompressBounds, recompressed};
 pub use record::{Header, Headers, Record, RecordIter};
 pub use rewrite::{Keep, Rewrite, emptied, rewrite};
@@ -53,6 +55,10 @@ const PRODUCER_ID_AT: usize = 43;
 const COUNT_AT: usize = 57;
 /// The attribute that says that the broker set the times.
 const LOG_APPEND_TIME: u8 = 0x08;
+/// The attribute of batches in transactions.
+const TRANSACTIONAL: u8 = 0x10;
+/// The attribute of the broker's own batches.
+const CONTROL: u8 = 0x20;
 /// A timestamp that means none.
 pub const NO_TIMESTAMP: i64 = -1;
 /// A producer id that means none.
@@ -324,13 +330,13 @@ impl RecordBatch {
     /// Whether it is part of a transaction.
     #[must_use]
     pub fn is_transactional(&self) -> bool {
-        self.attributes() & 0x10 != 0
+        self.attributes() & i16::from(TRANSACTIONAL) != 0
     }
 
     /// Whether it holds a transaction's marker, or another of the broker's own records.
     #[must_use]
     pub fn is_control(&self) -> bool {
-        self.attributes() & 0x20 != 0
+        self.attributes() & i16::from(CONTROL) != 0
     }
 
     /// From when on its deletion marks, or a transaction's marker that nothing is left of, may be removed: set by the cleaning that

@@ -218,6 +218,7 @@ fn broker_options(
         groups_bytes_max: bytes(memory.groups_bytes_max),
         transactions_bytes_max: bytes(memory.transactions_bytes_max),
         share_states_bytes_max: bytes(memory.share_states_bytes_max),
+        shares_bytes_max: bytes(memory.shares_bytes_max),
         cleaner: CleanerOptions::for_memory(bytes(memory.cleaner_bytes)),
         cluster_partitions_max: bytes(memory.cluster_partitions_max),
         request_bytes_max: defaults.request_bytes_max.min(requests / 2),

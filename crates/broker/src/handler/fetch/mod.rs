@@ -14,11 +14,13 @@ mod committed;
 mod convert;
 mod forgotten;
 mod read;
+mod slot;
 
 pub(crate) use self::committed::last_stable;
 pub(crate) use self::convert::is_needed as needs_conversion;
+pub(in crate::handler) use self::read::{Bounds, Progress, read_all};
+pub(in crate::handler) use self::slot::Slot;
 
-use self::read::{Progress, read_all};
 use crate::Shared;
 use crate::checks::Steps;
 use crate::error::{Failure, kafka_offset};
@@ -28,8 +30,8 @@ use crate::partition::Partition;
 use crate::quota::Meter;
 use crate::topics;
 use crate::waiter::Waiter;
-use base::{Micros, Offset, TopicId};
-use control_core::Image;
+use base::{Micros, TopicId};
+use control_core::{Image, Topic};
 use futures::FutureExt;
 use protocol::error_code::ErrorCode;
 use protocol::messages::fetch_request::FetchRequest;
@@ -54,25 +56,6 @@ const PARTITION_BYTES: usize = 48;
 /// What waking by a partition takes, roughly.
 const WATCH_BYTES: usize = 256;
 
-/// One partition of the request and what has been read of it.
-struct Slot {
-    asked: Asked,
-    found: Result<Arc<Partition>, Failure>,
-    /// Greatest batch by its topic's own settings; 0 where these do not say.
-    batch_bytes_max: usize,
-    /// It is not there, which was known before anything was read.
-    is_absent: bool,
-    records: Records,
-    /// Of the transactions of these records, those that count for nothing.
-    aborted: Vec<stream::AbortedTransaction>,
-    /// See [`Progress::readable`].
-    readable: usize,
-    /// Where what the client has last parts from what is here.
-    diverging: Option<(i32, Offset)>,
-    /// The high watermark before the last read: more than that is worth another one.
-    seen: Offset,
-}
-
 /// `frame` is the memory of the request's frame: what is kept of it is counted there. `meter` is charged with what the answer brings: where
 /// that is more than the client's quotas allow it brings nothing, and as in Kafka nothing is remembered of it.
 pub(crate) async fn handle(
@@ -93,7 +76,13 @@ pub(crate) async fn handle(
         Parking::Brief => CROWDED_WAIT_MAX,
         Parking::Never => Duration::ZERO,
     });
-    let mut progress = Progress::new(broker, (&request, version), now, wait).at_most(meter.fetch_bytes_max());
+    let bounds = Bounds {
+        bytes_min: usize::try_from(request.min_bytes).unwrap_or(0),
+        bytes_max: usize::try_from(request.max_bytes).unwrap_or(0),
+        format: convert::format(version),
+        is_committed: request.isolation_level == READ_COMMITTED,
+    };
+    let mut progress = Progress::new(broker, bounds, now, wait).at_most(meter.fetch_bytes_max());
     let isolation_level = request.isolation_level;
     drop(request);
     let everything: Vec<usize> = (0..slots.len()).collect();
@@ -148,21 +137,9 @@ async fn resolve(broker: &Shared, asked: Vec<Asked>, keeps_names: bool) -> Vec<S
         if keeps_names {
             remember_name(&image, &mut asked, &mut last_name);
         }
-        let (found, batch_bytes_max) = match find(broker, &image, &asked) {
-            Ok((partition, batch_bytes_max)) => (Ok(Arc::new(partition)), batch_bytes_max),
-            Err(failure) => (Err(failure), 0),
-        };
-        slots.push(Slot {
-            batch_bytes_max,
-            is_absent: matches!(found, Err(Failure::UnknownPartition | Failure::UnknownTopicId)),
-            found,
-            records: Records::default(),
-            aborted: Vec::new(),
-            readable: 0,
-            diverging: None,
-            seen: Offset::from_kafka(asked.offset).unwrap_or_default(),
-            asked,
-        });
+        let found = find(broker, &image, &asked);
+        let found = found.map(|(partition, batch_bytes_max)| (Arc::new(partition), batch_bytes_max));
+        slots.push(Slot::new(asked, found));
     }
     slots
 }
@@ -198,8 +175,12 @@ fn find(broker: &Shared, image: &Image, asked: &Asked) -> Result<(Partition, usi
     let stream = topics::stream_of(topic, asked.partition)?;
     let partition = broker.partitions.owned(stream).ok_or(Failure::NotLeader)?;
     partition.check_leader_epoch(asked.leader_epoch)?;
-    let own_max = topic.configs.get(topics::BATCH_BYTES_MAX).and_then(|value| value.trim().parse().ok());
-    Ok((partition, own_max.unwrap_or(0)))
+    Ok((partition, batch_bytes_max(topic)))
+}
+
+/// The greatest batch by the topic's own settings; 0 where these do not say.
+pub(in crate::handler) fn batch_bytes_max(topic: &Topic) -> usize {
+    topic.configs.get(topics::BATCH_BYTES_MAX).and_then(|value| value.trim().parse().ok()).unwrap_or(0)
 }
 
 /// Waits until there is enough, reading has met an error, time is up, or there is no memory to read what has come. Meanwhile others have
@@ -257,18 +238,6 @@ async fn park(broker: &Shared, slots: &mut [Slot], progress: &mut Progress, mut 
 fn watch(waiter: &mut Waiter, index: usize, slot: &Slot) {
     if let Ok(partition) = &slot.found {
         waiter.add(index, partition.watch_high_watermark(), slot.seen);
-    }
-}
-
-impl Slot {
-    /// Whether the client must hear of it at once.
-    fn is_news(&self) -> bool {
-        (self.found.is_err() && !self.is_absent) || self.diverging.is_some()
-    }
-
-    /// Whether something was appended that is not durable yet.
-    fn is_arriving(&self) -> bool {
-        self.found.as_ref().is_ok_and(|partition| partition.log_end() > partition.high_watermark())
     }
 }
 

@@ -12,13 +12,12 @@
 //! partition stays until it has been read anew, so a fetch that finds no memory for that can answer with what it has.
 
 use super::committed::{self, Part};
-use super::{READ_COMMITTED, Slot, convert};
+use super::{Slot, convert};
 use crate::Shared;
 use crate::error::Failure;
 use crate::partition::Partition;
 use base::{Micros, Offset};
 use futures::stream::{FuturesUnordered, StreamExt};
-use protocol::messages::fetch_request::FetchRequest;
 use protocol::record_batch::OldFormat;
 use std::future::Future;
 use std::pin::Pin;
@@ -37,16 +36,28 @@ const READ_WAIT_MAX: Duration = Duration::from_secs(20);
 /// and where other partitions have records for the client already, they are kept from it no longer than this.
 pub(super) const OTHERS_WAIT_MAX: Duration = Duration::from_secs(5);
 
+/// What a fetch may read.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::handler) struct Bounds {
+    /// It waits for so much.
+    pub(in crate::handler) bytes_min: usize,
+    pub(in crate::handler) bytes_max: usize,
+    /// What records are converted to once they have been read; none: they are sent as they are.
+    pub(in crate::handler) format: Option<OldFormat>,
+    /// Whether the client is to see decided records only.
+    pub(in crate::handler) is_committed: bool,
+}
+
 /// The bounds of one fetch and what it has used of them.
-pub(super) struct Progress {
-    pub(super) bytes_min: usize,
-    pub(super) bytes: usize,
+pub(in crate::handler) struct Progress {
+    pub(in crate::handler) bytes_min: usize,
+    pub(in crate::handler) bytes: usize,
     /// What there is to read within the bounds, whole batches or not: this is what is measured by `bytes_min`. Else a client would wait for
     /// more than its bounds let through.
-    pub(super) readable: usize,
-    pub(super) memory: Option<OwnedSemaphorePermit>,
+    pub(in crate::handler) readable: usize,
+    pub(in crate::handler) memory: Option<OwnedSemaphorePermit>,
     /// Something was not read for want of memory.
-    pub(super) is_short: bool,
+    pub(in crate::handler) is_short: bool,
     pub(super) bytes_max: usize,
     pub(super) read_deadline: Micros,
     others_deadline: Micros,
@@ -84,18 +95,13 @@ enum Next {
 }
 
 impl Progress {
-    pub(super) fn new(
-        broker: &Shared,
-        (request, version): (&FetchRequest, i16),
-        now: Micros,
-        wait: Duration,
-    ) -> Progress {
-        let bytes_max = usize::try_from(request.max_bytes).unwrap_or(0).min(broker.options.fetch_bytes_max);
-        let format = convert::format(version);
+    pub(in crate::handler) fn new(broker: &Shared, bounds: Bounds, now: Micros, wait: Duration) -> Progress {
+        let Bounds { bytes_min, bytes_max, format, is_committed } = bounds;
+        let bytes_max = bytes_max.min(broker.options.fetch_bytes_max);
         let share = broker.answer_memory.share();
         let bytes_max = bytes_max.min(if format.is_some() { share / convert::COPIES } else { share });
         Progress {
-            bytes_min: usize::try_from(request.min_bytes).unwrap_or(0).min(bytes_max),
+            bytes_min: bytes_min.min(bytes_max),
             bytes: 0,
             readable: 0,
             memory: None,
@@ -108,7 +114,7 @@ impl Progress {
             too_large: None,
             format,
             copies: 1,
-            is_committed: request.isolation_level == READ_COMMITTED,
+            is_committed,
         }
     }
 
@@ -157,7 +163,12 @@ impl Progress {
 }
 
 /// Reads what these partitions have, in their order, in place of what was read of them before.
-pub(super) async fn read_all(broker: &Shared, slots: &mut [Slot], indexes: &[usize], progress: &mut Progress) {
+pub(in crate::handler) async fn read_all(
+    broker: &Shared,
+    slots: &mut [Slot],
+    indexes: &[usize],
+    progress: &mut Progress,
+) {
     progress.is_short = false;
     read_side_by_side(broker, slots, indexes, progress).await;
     if let Some(index) = progress.too_large.take()

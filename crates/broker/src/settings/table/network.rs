@@ -50,7 +50,7 @@ pub(crate) static NETWORK: &[Setting] = settings! {
         "Requests that may wait for a thread.";
     "security.inter.broker.protocol": String = Some("PLAINTEXT"), OneOf(&["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]), ReadOnly, listed, Refused(NO_AUTH);
         "The security protocol between brokers.";
-    "share.fetch.purgatory.purge.interval.requests": Int = Some("1000"), Any, ReadOnly, listed, WithoutObject(SHARE);
+    "share.fetch.purgatory.purge.interval.requests": Int = Some("1000"), Any, ReadOnly, listed, WithoutObject(PURGATORY);
         "After how many requests share groups' fetches that no longer wait are dropped from a list.";
     "socket.connection.setup.timeout.max.ms": Long = Some("30000"), Any, ReadOnly, listed, WithoutObject(INTER);
         "How long at the most a broker tries to connect to another after failures.";

@@ -30,7 +30,7 @@ pub(crate) const EXPIRY: &str = "a producer's state is looked at when it is used
 pub(crate) const EXACT: &str = "a transaction is aborted when it has become too old, not when that is next looked for";
 pub(crate) const OFFLOAD: &str = "a group's assignment is computed with the heartbeat that it is due with";
 pub(crate) const REGEXES: &str = "a pattern is evaluated again when topics have changed, at most every ten seconds, and nothing else changes what it matches";
-pub(crate) const SHARE: &str = "members of share groups are given no records yet";
+pub(crate) const SHARE: &str = "records that a share group gives up are not copied to another topic yet";
 pub(crate) const SHARE_WAIT: &str =
     "a change of share groups' state waits as long as offsets.commit.timeout.ms says, as all that groups decide";
 pub(crate) const SNAPSHOTS: &str =

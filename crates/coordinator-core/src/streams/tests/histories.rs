@@ -132,7 +132,7 @@ impl World {
             Step::Beat { member, hears } => self.beat(member, hears),
             Step::Obey { member } => self.clients[member].runs = self.clients[member].told.clone(),
             Step::Leave { member } => {
-                let _ = self.bench.beat(&beats(&self.id(member), LEAVES));
+                let _refused_or_not = self.bench.beat(&beats(&self.id(member), LEAVES));
                 self.forget(member);
             }
             Step::Forget { member } => self.forget(member),

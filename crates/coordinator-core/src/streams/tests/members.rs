@@ -43,7 +43,7 @@ fn who_does_not_give_up_in_time_is_out_and_so_is_who_is_not_heard_of() {
     bench.restart();
     for _ in 0..4 {
         bench.pass_seconds(8);
-        let _ = bench.beat(&beats("a", 2));
+        let _refused_or_not = bench.beat(&beats("a", 2));
         bench.beat(&beats("b", bench.describe().members.last().unwrap().epoch)).unwrap();
     }
     assert_eq!(bench.beat(&beats("a", 2)).unwrap_err(), GroupError::UnknownMember);
