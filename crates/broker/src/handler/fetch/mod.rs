@@ -246,6 +246,7 @@ fn describe_partition(slot: Slot, isolation_level: i8, version: i16) -> (Asked, 
         Ok(partition) => {
             // In this order: the start never passes the last stable offset, nor this the high watermark, and all move.
             let (log_start, last_stable) = (partition.log_start(), partition.last_stable());
+            let last_stable = last_stable.or(slot.stable.map(|stable| stable.max(log_start)));
             let high_watermark = partition.high_watermark();
             if log_start > high_watermark {
                 // Another broker has the partition by now, and has deleted records that this one does not know.

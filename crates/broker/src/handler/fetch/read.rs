@@ -130,6 +130,7 @@ impl Progress {
         self.reserved_memory -= read.memory;
         match result {
             Ok(Part { batches, end, aborted }) => {
+                slot.stable = self.is_committed.then_some(end);
                 self.readable -= slot.readable;
                 let goes_on = batches.next < end;
                 slot.readable = if goes_on { read.bytes_max.max(batches.bytes) } else { batches.bytes };

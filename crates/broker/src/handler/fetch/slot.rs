@@ -18,6 +18,8 @@ pub(in crate::handler) struct Slot {
     pub(in crate::handler) records: Records,
     /// Of the transactions of these records, those that count for nothing.
     pub(in crate::handler) aborted: Vec<AbortedTransaction>,
+    /// The last stable offset at the last read of decided records: the partition's producers may be put away before it is told.
+    pub(super) stable: Option<Offset>,
     /// See [`super::read::Progress::readable`].
     pub(super) readable: usize,
     /// Where what the client has last parts from what is here.
@@ -40,6 +42,7 @@ impl Slot {
             found,
             records: Records::default(),
             aborted: Vec::new(),
+            stable: None,
             readable: 0,
             diverging: None,
             seen: Offset::from_kafka(asked.offset).unwrap_or_default(),
