@@ -330,8 +330,8 @@ pub static SERVED: [Api; 63] = [
             rule(Operation::Describe, Resource::Topic, When::Concerned),
         ],
     ),
-    api(ApiKey::ShareFetch, 0, ALL, &SHARES),
-    api(ApiKey::ShareAcknowledge, 0, ALL, &SHARES),
+    api(ApiKey::ShareFetch, 1, ALL, &SHARES),
+    api(ApiKey::ShareAcknowledge, 1, ALL, &SHARES),
     // These five are sent by coordinators of groups and by leaders of partitions.
     api(ApiKey::InitializeShareGroupState, 0, ALL, &[rule(Operation::ClusterAction, Resource::Cluster, When::Always)]),
     api(ApiKey::ReadShareGroupState, 0, ALL, &[rule(Operation::ClusterAction, Resource::Cluster, When::Always)]),
