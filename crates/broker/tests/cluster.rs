@@ -170,7 +170,7 @@ async fn features_stay_as_they_are() {
         feature_updates: updates.to_vec(),
         validate_only,
     };
-    let same = [feature("metadata.version", level, 1), feature("streams.version", 0, 1)];
+    let same = [feature("metadata.version", level, 1), feature("eligible.leader.replicas.version", 0, 1)];
     for version in 0..=2 {
         let answer = client.call(version, &ask(&same, version > 0)).await;
         assert_eq!((answer.error_code, answer.error_message), (0, None));
@@ -191,7 +191,7 @@ async fn features_stay_as_they_are() {
             feature("metadata.version", level - 1, 2),
             "It is fixed: all brokers of a cluster have the same.".to_owned(),
         ),
-        (feature("streams.version", 1, 1), format!("Local controller {own} does not support this feature.")),
+        (feature("eligible.leader.replicas.version", 1, 1), format!("Local controller {own} does not support this feature.")),
         (feature("nope", 0, 1), "Feature nope not found.".to_owned()),
     ];
     for (update, why) in cases {

@@ -338,27 +338,6 @@ pub static SERVED: [Api; 63] = [
     api(ApiKey::WriteShareGroupState, 0, ALL, &[rule(Operation::ClusterAction, Resource::Cluster, When::Always)]),
     api(ApiKey::DeleteShareGroupState, 0, ALL, &[rule(Operation::ClusterAction, Resource::Cluster, When::Always)]),
     api(ApiKey::ReadShareGroupStateSummary, 0, ALL, &[rule(Operation::ClusterAction, Resource::Cluster, When::Always)]),
-    api(
-        ApiKey::DescribeShareGroupOffsets,
-        0,
-        ALL,
-        &[
-            rule(Operation::Describe, Resource::Group, When::Always),
-            rule(Operation::Describe, Resource::Topic, When::Concerned),
-        ],
-    ),
-    api(
-        ApiKey::AlterShareGroupOffsets,
-        0,
-        ALL,
-        &[rule(Operation::Read, Resource::Group, When::Always), rule(Operation::Read, Resource::Topic, When::Always)],
-    ),
-    api(
-        ApiKey::DeleteShareGroupOffsets,
-        0,
-        ALL,
-        &[rule(Operation::Delete, Resource::Group, When::Always), rule(Operation::Read, Resource::Topic, When::Always)],
-    ),
     // Version 1 is of warm-up tasks and descriptions of topologies (Kafka 4.4). Who may not create the application's internal topics runs
     // it all the same where they are there.
     api(
@@ -380,6 +359,27 @@ pub static SERVED: [Api; 63] = [
             rule(Operation::Describe, Resource::Group, When::Always),
             rule(Operation::Describe, Resource::Topic, When::Concerned),
         ],
+    ),
+    api(
+        ApiKey::DescribeShareGroupOffsets,
+        0,
+        ALL,
+        &[
+            rule(Operation::Describe, Resource::Group, When::Always),
+            rule(Operation::Describe, Resource::Topic, When::Concerned),
+        ],
+    ),
+    api(
+        ApiKey::AlterShareGroupOffsets,
+        0,
+        ALL,
+        &[rule(Operation::Read, Resource::Group, When::Always), rule(Operation::Read, Resource::Topic, When::Always)],
+    ),
+    api(
+        ApiKey::DeleteShareGroupOffsets,
+        0,
+        ALL,
+        &[rule(Operation::Delete, Resource::Group, When::Always), rule(Operation::Read, Resource::Topic, When::Always)],
     ),
 ];
 

@@ -159,7 +159,7 @@ impl Led {
             self.leave(broker, &mut stage, failure.clone());
             return Err(Some(failure));
         }
-        let mut options = settings_of(broker, &self.key.group).options;
+        let super::ShareSettings { mut options, .. } = settings_of(broker, &self.key.group);
         if broker.shares.is_crowded() {
             // What was given out before may be given out again, so that it comes to an end.
             options.in_flight_max = 0;

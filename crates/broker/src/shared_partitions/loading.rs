@@ -36,7 +36,7 @@ async fn begin(broker: &Shared, led: &Led) -> Result<(SharePartition, ShareEffec
         None => first_start(broker, led, persisted.state_epoch).await?,
     };
     let mut effects = ShareEffects::default();
-    let options = settings_of(broker, &led.key.group).options;
+    let super::ShareSettings { options, .. } = settings_of(broker, &led.key.group);
     let loaded = SharePartition::load(options, leader_epoch, start, &persisted, &mut effects);
     let core = loaded.map_err(|wrong| {
         tracing::error!("share-partition {} can't be served: {wrong}", led.key);

@@ -86,7 +86,7 @@ fn older_values_are_read_and_newer_ones_refused() {
         assert_eq!((committed.offset, committed.leader_epoch, committed.metadata.as_str()), (5, -1, "m"));
     }
     assert_eq!(value(5, &[]).decode().unwrap_err(), RecordError::Version(5));
-    let other = CoordinatorRecord { key: Bytes::from_static(&[0, 17, 0, 1, b'g']), value: None };
+    let other = CoordinatorRecord { key: Bytes::from_static(&[0, 99, 0, 1, b'g']), value: None };
     assert!(matches!(other.decode(), Ok(Change::Other)), "of another protocol");
 }
 

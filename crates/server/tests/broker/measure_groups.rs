@@ -103,6 +103,15 @@ struct Group {
     is_over: AtomicBool,
 }
 
+/// Ends the threads when the test ends, also where it fails.
+struct Ends<'a>(&'a Group);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.is_over.store(true, Ordering::SeqCst);
+    }
+}
+
 impl Group {
     /// How many members and partitions are where the present epoch wants them.
     fn there(&self) -> (usize, usize) {
@@ -205,6 +214,7 @@ fn one_group() {
                 scope.spawn(move || drive(broker, group, connection, ids.map(Member::new).collect()))
             })
             .collect();
+        let ends = Ends(&group);
         let took = group.reconciled(Duration::from_secs(900));
         eprintln!("{} members have joined and are reconciled after {:.1} s", members(), took.as_secs_f64());
         group.slowest_us.store(0, Ordering::SeqCst);
@@ -235,7 +245,7 @@ fn one_group() {
         late[0].epoch = -1;
         client.call(&late[0].heartbeat(), HEARTBEAT).unwrap();
         let again = group.reconciled(Duration::from_secs(120));
-        group.is_over.store(true, Ordering::SeqCst);
+        drop(ends);
         let all: Vec<Member> = drivers.into_iter().flat_map(|driver| driver.join().unwrap()).collect();
         check_each_once(all.iter());
         report("the first answer to one more member", answered, Duration::from_millis(TARGET_MS));

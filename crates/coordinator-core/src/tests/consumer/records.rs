@@ -177,8 +177,8 @@ fn what_older_and_newer_brokers_write_is_read() {
     assert_eq!(value_of(&partitions), Value::Partitions);
     let newer = value(&Key::Epoch, &[0, 1, 0, 0, 0, 1, 0]);
     assert_eq!(newer.decode().unwrap_err(), RecordError::Version(1));
-    let streams = CoordinatorRecord { key: Bytes::from_static(&[0, 17, 0, 1, b'g']), value: None };
-    assert!(matches!(streams.decode(), Ok(Change::Other)), "of another protocol");
+    let unknown = CoordinatorRecord { key: Bytes::from_static(&[0, 99, 0, 1, b'g']), value: None };
+    assert!(matches!(unknown.decode(), Ok(Change::Other)), "of another protocol");
 }
 
 #[test]
