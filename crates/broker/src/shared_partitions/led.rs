@@ -60,7 +60,9 @@ pub(crate) enum Turned {
     Reads(Turn, Offset),
     /// Another one does.
     Busy,
-    /// There is nothing to give out, or it is not known yet.
+    /// All that there is has been given out.
+    AtEnd,
+    /// Nothing can be given out, or it is not known yet what.
     Nothing,
     Gone(Failure),
 }
@@ -278,15 +280,16 @@ impl Led {
             let core = &mut serving.core;
             core.log_starts_at(self.partition.log_start());
             let from = core.next_fetch();
-            if !core.can_acquire() || from >= end {
-                return None;
+            match core.can_acquire() {
+                false => Turned::Nothing,
+                true if from >= end => Turned::AtEnd,
+                true if core.begin_fetch(request) => Turned::Reads(Turn { led: self.clone(), request }, from),
+                true => Turned::Busy,
             }
-            Some((core.begin_fetch(request), from))
         });
         match begun {
-            Ok(Some((true, from))) => Turned::Reads(Turn { led: self.clone(), request }, from),
-            Ok(Some((false, _))) => Turned::Busy,
-            Ok(None) | Err(None) => Turned::Nothing,
+            Ok(turned) => turned,
+            Err(None) => Turned::Nothing,
             Err(Some(failure)) => Turned::Gone(failure),
         }
     }

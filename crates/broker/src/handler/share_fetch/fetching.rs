@@ -237,6 +237,8 @@ fn take_turns(broker: &Shared, (wanted, number): (&Wanted<'_>, u64), places: &mu
         match led.turn(broker, number, Place::end(led, wanted.is_committed)) {
             Turned::Reads(turn, from) => readings.push((index, turn, from)),
             Turned::Busy => place.is_busy = true,
+            // The session's first answer names it all the same, as Kafka's does.
+            Turned::AtEnd => place.is_read = true,
             Turned::Nothing => {}
             Turned::Gone(failure) => place.led = Err(failure),
         }
