@@ -173,7 +173,6 @@ fn answer_bytes(answer: &StreamsHeartbeatAnswer) -> usize {
 }
 
 async fn told(answer: StreamsHeartbeatAnswer) -> StreamsGroupHeartbeatResponse {
-    let leaves = answer.member_epoch < 0;
     let status = answer.status.into_iter();
     let status: Vec<Status> =
         status.map(|it| Status { status_code: it.code.number(), status_detail: it.detail }).collect();
@@ -190,7 +189,7 @@ async fn told(answer: StreamsHeartbeatAnswer) -> StreamsGroupHeartbeatResponse {
         member_id: answer.member_id,
         member_epoch: answer.member_epoch,
         heartbeat_interval_ms: answer.heartbeat_interval_ms,
-        status: (leaves || !status.is_empty()).then_some(status),
+        status: Some(status),
         active_tasks: active,
         standby_tasks: standby,
         warmup_tasks: warmup,
