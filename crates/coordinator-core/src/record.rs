@@ -171,6 +171,50 @@ pub(crate) fn encode_with(number: i16, flexible: bool, fields: impl FnOnce(&mut 
     encoder.finish().expect("every text was measured when it came in").into_bytes()
 }
 
+/// A record that takes back what its key names: a group of a newer protocol, or what stands under a name in it, such as a member.
+pub(crate) fn gone(kind: i16, group: &str, name: Option<&String>) -> CoordinatorRecord {
+    let key = encode_with(kind, false, |encoder| {
+        encoder.put(&group.to_owned(), 0);
+        if let Some(name) = name {
+            encoder.put(name, 0);
+        }
+    });
+    CoordinatorRecord { key, value: None }
+}
+
+/// The fields of a value that has compact lengths and tagged fields, and one version only.
+pub(crate) fn open_value(value: &Bytes, only_version: i16) -> Result<Decoder, RecordError> {
+    let mut decoder = Decoder::new(value.clone());
+    let version: i16 = decoder.get(0);
+    decoder.so_far().map_err(RecordError::Value)?;
+    if version != only_version {
+        return Err(RecordError::Version(version));
+    }
+    decoder.set_flexible(true);
+    Ok(decoder)
+}
+
+/// Writes a number as the tagged field 0, the only one; nothing where it is 0.
+pub(crate) fn put_tagged_number(encoder: &mut Encoder, number: i64) {
+    let tags = encoder.tags();
+    if number != 0 {
+        encoder.tag(tags, 0, &number, 0);
+    }
+}
+
+/// Reads it; others are passed over.
+pub(crate) fn tagged_number(decoder: &mut Decoder) -> i64 {
+    let mut number = 0;
+    let mut tags = decoder.tags();
+    while let Some(tag) = tags.next(decoder) {
+        match tag {
+            0 => number = decoder.get(0),
+            _ => tags.skip(decoder),
+        }
+    }
+    number
+}
+
 fn write_offset(encoder: &mut Encoder, committed: &Committed, version: i16) {
     encoder.put(&committed.offset, 0);
     if version >= 3 {

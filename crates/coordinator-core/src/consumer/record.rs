@@ -5,7 +5,9 @@
 
 use super::state::{Classic, Current, Held, MemberState, Metadata, Partitions, Resolved};
 use super::stored_classic::StoredClassic;
-use crate::record::{CoordinatorRecord, RecordError, encode_with, fits};
+use crate::record::{
+    CoordinatorRecord, RecordError, encode_with, fits, gone, open_value, put_tagged_number, tagged_number,
+};
 use base::{TopicId, UnixMillis};
 use bytes::Bytes;
 use protocol::wire::{Decoder, Encoder, Uuid, Wire};
@@ -112,13 +114,7 @@ impl Key {
 impl CoordinatorRecord {
     /// A record that takes back what the key names.
     pub(crate) fn consumer_gone(group: &str, key: &Key) -> CoordinatorRecord {
-        let key = encode_with(key.kind(), false, |encoder| {
-            encoder.put(&group.to_owned(), 0);
-            if let Some(name) = key.name() {
-                encoder.put(name, 0);
-            }
-        });
-        CoordinatorRecord { key, value: None }
+        gone(key.kind(), group, key.name())
     }
 
     /// The last of those that take a consumer group back.
@@ -129,10 +125,7 @@ impl CoordinatorRecord {
     pub(crate) fn consumer_epoch(group: &str, epoch: i32, metadata_hash: i64) -> CoordinatorRecord {
         consumer(group, &Key::Epoch, |encoder| {
             encoder.put(&epoch, VERSION);
-            let tags = encoder.tags();
-            if metadata_hash != 0 {
-                encoder.tag(tags, 0, &metadata_hash, VERSION);
-            }
+            put_tagged_number(encoder, metadata_hash);
         })
     }
 
@@ -159,10 +152,7 @@ impl CoordinatorRecord {
     pub(crate) fn consumer_target_epoch(group: &str, epoch: i32, at: UnixMillis) -> CoordinatorRecord {
         consumer(group, &Key::TargetEpoch, |encoder| {
             encoder.put(&epoch, VERSION);
-            let tags = encoder.tags();
-            if at != UnixMillis(0) {
-                encoder.tag(tags, 0, &at.0, VERSION);
-            }
+            put_tagged_number(encoder, at.0);
         })
     }
 
@@ -182,7 +172,7 @@ impl CoordinatorRecord {
         consumer(group, &Key::Current(member.to_owned()), |encoder| {
             encoder.put(&current.epoch, VERSION);
             encoder.put(&current.previous_epoch, VERSION);
-            encoder.put(&number_of(current.state), VERSION);
+            encoder.put(&current.state.number(), VERSION);
             encoder.put(&listed(&current.assigned), VERSION);
             encoder.put(&listed(&current.revoking), VERSION);
             encoder.tags();
@@ -212,13 +202,7 @@ pub(crate) fn read(kind: i16, key: Decoder, value: Option<&Bytes>) -> Result<Opt
 }
 
 fn read_value(key: &Key, value: &Bytes) -> Result<Value, RecordError> {
-    let mut decoder = Decoder::new(value.clone());
-    let version: i16 = decoder.get(0);
-    decoder.so_far().map_err(RecordError::Value)?;
-    if version != VERSION {
-        return Err(RecordError::Version(version));
-    }
-    decoder.set_flexible(true);
+    let mut decoder = open_value(value, VERSION)?;
     let value = match key {
         Key::Epoch => {
             let epoch = decoder.get(VERSION);
@@ -237,19 +221,6 @@ fn read_value(key: &Key, value: &Bytes) -> Result<Value, RecordError> {
     };
     decoder.finish().map_err(RecordError::Value)?;
     Ok(value)
-}
-
-/// The tagged field 0, a number; 0 where it is not there.
-fn tagged_number(decoder: &mut Decoder) -> i64 {
-    let mut number = 0;
-    let mut tags = decoder.tags();
-    while let Some(tag) = tags.next(decoder) {
-        match tag {
-            0 => number = decoder.get(VERSION),
-            _ => tags.skip(decoder),
-        }
-    }
-    number
 }
 
 fn read_metadata(decoder: &mut Decoder) -> Result<Metadata, RecordError> {
@@ -299,7 +270,7 @@ fn read_target(decoder: &mut Decoder) -> Partitions {
 fn read_current(decoder: &mut Decoder) -> Current {
     let epoch = decoder.get(VERSION);
     let previous_epoch = decoder.get(VERSION);
-    let state = state_of(decoder.get(VERSION));
+    let state = MemberState::of_number(decoder.get(VERSION));
     let (assigned, revoking) = (read_held(decoder, epoch), read_held(decoder, epoch));
     decoder.skip_tags();
     Current { epoch, previous_epoch, state, assigned, revoking }
@@ -322,24 +293,6 @@ fn read_regex(decoder: &mut Decoder) -> Resolved {
     let resolved = Resolved { topics, version: decoder.get(VERSION), at: UnixMillis(decoder.get(VERSION)) };
     decoder.skip_tags();
     resolved
-}
-
-fn number_of(state: MemberState) -> i8 {
-    match state {
-        MemberState::Stable => 0,
-        MemberState::Unrevoked => 1,
-        MemberState::Unreleased => 2,
-        MemberState::Unknown => 127,
-    }
-}
-
-fn state_of(number: i8) -> MemberState {
-    match number {
-        0 => MemberState::Stable,
-        1 => MemberState::Unrevoked,
-        2 => MemberState::Unreleased,
-        _ => MemberState::Unknown,
-    }
 }
 
 /// A topic's partitions, as both kinds of assignment have them.

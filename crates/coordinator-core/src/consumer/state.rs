@@ -49,12 +49,34 @@ pub enum MemberState {
     /// It has all of it.
     #[default]
     Stable,
-    /// It is to give up partitions, and has not said yet that it did.
+    /// It is to give up partitions or tasks, and has not said yet that it did.
     Unrevoked,
     /// Others have not given up all that it is to get.
     Unreleased,
     /// Of a newer Kafka: the member must begin anew.
     Unknown,
+}
+
+impl MemberState {
+    /// As records have it.
+    pub(crate) fn number(self) -> i8 {
+        match self {
+            MemberState::Stable => 0,
+            MemberState::Unrevoked => 1,
+            MemberState::Unreleased => 2,
+            MemberState::Unknown => 127,
+        }
+    }
+
+    /// The state of that number.
+    pub(crate) fn of_number(number: i8) -> MemberState {
+        match number {
+            0 => MemberState::Stable,
+            1 => MemberState::Unrevoked,
+            2 => MemberState::Unreleased,
+            _ => MemberState::Unknown,
+        }
+    }
 }
 
 /// What a member says of itself.

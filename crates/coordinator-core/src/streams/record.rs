@@ -2,7 +2,7 @@
 //! three for each member.
 
 use super::state::{Current, Held, HeldTasks, MemberState, Metadata, TaskSets, Tasks};
-use crate::record::{CoordinatorRecord, RecordError, encode_with};
+use crate::record::{CoordinatorRecord, RecordError, encode_with, gone, open_value, put_tagged_number, tagged_number};
 use base::UnixMillis;
 use bytes::Bytes;
 use protocol::messages::streams_group_heartbeat_request::{KeyValue, TaskIds, Topology};
@@ -98,13 +98,7 @@ impl Key {
 impl CoordinatorRecord {
     /// A record that takes back what the key names.
     pub(crate) fn streams_gone(group: &str, key: &Key) -> CoordinatorRecord {
-        let key = encode_with(key.kind(), false, |encoder| {
-            encoder.put(&group.to_owned(), 0);
-            if let Some(member) = key.member() {
-                encoder.put(member, 0);
-            }
-        });
-        CoordinatorRecord { key, value: None }
+        gone(key.kind(), group, key.member())
     }
 
     pub(crate) fn streams_epoch(group: &str, epoch: &Epoch) -> CoordinatorRecord {
@@ -126,10 +120,7 @@ impl CoordinatorRecord {
     pub(crate) fn streams_target_epoch(group: &str, epoch: i32, at: UnixMillis) -> CoordinatorRecord {
         streams(group, &Key::TargetEpoch, |encoder| {
             encoder.put(&epoch, VERSION);
-            let tags = encoder.tags();
-            if at != UnixMillis(0) {
-                encoder.tag(tags, 0, &at.0, VERSION);
-            }
+            put_tagged_number(encoder, at.0);
         })
     }
 
@@ -161,7 +152,7 @@ impl CoordinatorRecord {
         streams(group, &Key::Current(member.to_owned()), |encoder| {
             encoder.put(&current.epoch, VERSION);
             encoder.put(&current.previous_epoch, VERSION);
-            encoder.put(&number_of(current.state), VERSION);
+            encoder.put(&current.state.number(), VERSION);
             for held in [&current.assigned, &current.revoking] {
                 encoder.put(&listed_active(&held.active), VERSION);
                 encoder.put(&listed(&held.standby), VERSION);
@@ -185,17 +176,14 @@ pub(crate) fn read(kind: i16, key: Decoder, value: Option<&Bytes>) -> Result<Opt
 }
 
 fn read_value(key: &Key, value: &Bytes) -> Result<Value, RecordError> {
-    let mut decoder = Decoder::new(value.clone());
-    let version: i16 = decoder.get(0);
-    decoder.so_far().map_err(RecordError::Value)?;
-    if version != VERSION {
-        return Err(RecordError::Version(version));
-    }
-    decoder.set_flexible(true);
+    let mut decoder = open_value(value, VERSION)?;
     let value = match key {
         Key::Epoch => Value::Epoch(read_epoch(&mut decoder)),
         Key::Topology => Value::Topology(decoder.get(VERSION)),
-        Key::TargetEpoch => read_target_epoch(&mut decoder),
+        Key::TargetEpoch => {
+            let epoch = decoder.get(VERSION);
+            Value::TargetEpoch { epoch, at: UnixMillis(tagged_number(&mut decoder)) }
+        }
         Key::Metadata(_) => Value::Metadata(read_metadata(&mut decoder)),
         Key::Target(_) => {
             let mut next = || tasks_of(decoder.get(VERSION));
@@ -223,19 +211,6 @@ fn read_epoch(decoder: &mut Decoder) -> Epoch {
     read
 }
 
-fn read_target_epoch(decoder: &mut Decoder) -> Value {
-    let epoch = decoder.get(VERSION);
-    let mut at = 0;
-    let mut tags = decoder.tags();
-    while let Some(tag) = tags.next(decoder) {
-        match tag {
-            0 => at = decoder.get(VERSION),
-            _ => tags.skip(decoder),
-        }
-    }
-    Value::TargetEpoch { epoch, at: UnixMillis(at) }
-}
-
 fn read_metadata(decoder: &mut Decoder) -> Metadata {
     let metadata = Metadata {
         instance_id: decoder.get(VERSION),
@@ -254,7 +229,7 @@ fn read_metadata(decoder: &mut Decoder) -> Metadata {
 
 fn read_current(decoder: &mut Decoder) -> Current {
     let (epoch, previous_epoch) = (decoder.get(VERSION), decoder.get(VERSION));
-    let state = state_of(decoder.get(VERSION));
+    let state = MemberState::of_number(decoder.get(VERSION));
     let (assigned, revoking) = (read_held(decoder, epoch), read_held(decoder, epoch));
     decoder.skip_tags();
     Current { epoch, previous_epoch, state, assigned, revoking }
@@ -275,24 +250,6 @@ fn read_held(decoder: &mut Decoder, member_epoch: i32) -> Held {
         tasks_of(ids.map(|HeldIds { subtopology_id, partitions, .. }| TaskIds { subtopology_id, partitions }).collect())
     };
     Held { active, standby: next(), warmup: next() }
-}
-
-fn number_of(state: MemberState) -> i8 {
-    match state {
-        MemberState::Stable => 0,
-        MemberState::Unrevoked => 1,
-        MemberState::Unreleased => 2,
-        MemberState::Unknown => 127,
-    }
-}
-
-fn state_of(number: i8) -> MemberState {
-    match number {
-        0 => MemberState::Stable,
-        1 => MemberState::Unrevoked,
-        2 => MemberState::Unreleased,
-        _ => MemberState::Unknown,
-    }
 }
 
 fn key_values(map: &BTreeMap<String, String>) -> Vec<KeyValue> {

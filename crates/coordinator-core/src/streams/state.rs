@@ -1,6 +1,7 @@
 //! A streams group as a value: what lasts of it, and what follows from that.
 
 use super::configure::Configured;
+pub(crate) use crate::consumer::MemberState;
 use crate::group::ENTRY_BYTES;
 use base::UnixMillis;
 use protocol::messages::streams_group_heartbeat_request::{Endpoint, Subtopology, TopicInfo, Topology};
@@ -53,20 +54,6 @@ impl StreamsState {
             StreamsState::Stable => "Stable",
         }
     }
-}
-
-/// How far a member is with its part of the target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum MemberState {
-    /// It has all of it.
-    #[default]
-    Stable,
-    /// It is to give up tasks, and has not said yet that it did.
-    Unrevoked,
-    /// Others have not given up all that it is to get.
-    Unreleased,
-    /// Of a newer Kafka: the member must begin anew.
-    Unknown,
 }
 
 /// What a member says of itself.

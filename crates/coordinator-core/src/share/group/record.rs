@@ -3,7 +3,7 @@
 
 use super::state::{Current, Metadata, Named, StateTopics};
 use crate::consumer::Partitions;
-use crate::record::{CoordinatorRecord, RecordError, encode_with};
+use crate::record::{CoordinatorRecord, RecordError, encode_with, gone, open_value, put_tagged_number, tagged_number};
 use base::{TopicId, UnixMillis};
 use bytes::Bytes;
 use protocol::wire::{Decoder, Encoder, Uuid, Wire};
@@ -76,13 +76,7 @@ impl Key {
 impl CoordinatorRecord {
     /// A record that takes back what the key names.
     pub(crate) fn share_gone(group: &str, key: &Key) -> CoordinatorRecord {
-        let key = encode_with(key.kind(), false, |encoder| {
-            encoder.put(&group.to_owned(), 0);
-            if let Some(member) = key.member() {
-                encoder.put(member, 0);
-            }
-        });
-        CoordinatorRecord { key, value: None }
+        gone(key.kind(), group, key.member())
     }
 
     pub(crate) fn share_metadata(group: &str, member: &str, metadata: &Metadata) -> CoordinatorRecord {
@@ -106,10 +100,7 @@ impl CoordinatorRecord {
     pub(crate) fn share_target_epoch(group: &str, epoch: i32, at: UnixMillis) -> CoordinatorRecord {
         share(group, &Key::TargetEpoch, |encoder| {
             encoder.put(&epoch, VERSION);
-            let tags = encoder.tags();
-            if at != UnixMillis(0) {
-                encoder.tag(tags, 0, &at.0, VERSION);
-            }
+            put_tagged_number(encoder, at.0);
         })
     }
 
@@ -175,13 +166,7 @@ pub(crate) fn read(kind: i16, mut key: Decoder, value: Option<&Bytes>) -> Result
 }
 
 fn read_value(key: &Key, value: &Bytes) -> Result<Value, RecordError> {
-    let mut decoder = Decoder::new(value.clone());
-    let version: i16 = decoder.get(0);
-    decoder.so_far().map_err(RecordError::Value)?;
-    if version != VERSION {
-        return Err(RecordError::Version(version));
-    }
-    decoder.set_flexible(true);
+    let mut decoder = open_value(value, VERSION)?;
     let value = match key {
         Key::Metadata(_) => Value::Metadata(read_metadata(&mut decoder)),
         Key::Epoch => {
@@ -189,7 +174,10 @@ fn read_value(key: &Key, value: &Bytes) -> Result<Value, RecordError> {
             decoder.skip_tags();
             Value::Epoch { epoch, metadata_hash }
         }
-        Key::TargetEpoch => read_target_epoch(&mut decoder),
+        Key::TargetEpoch => {
+            let epoch = decoder.get(VERSION);
+            Value::TargetEpoch { epoch, at: UnixMillis(tagged_number(&mut decoder)) }
+        }
         Key::Target(_) => {
             let target = partitions_of(decoder.get(VERSION));
             decoder.skip_tags();
@@ -211,19 +199,6 @@ fn read_metadata(decoder: &mut Decoder) -> Metadata {
     };
     decoder.skip_tags();
     metadata
-}
-
-fn read_target_epoch(decoder: &mut Decoder) -> Value {
-    let epoch = decoder.get(VERSION);
-    let mut at = 0;
-    let mut tags = decoder.tags();
-    while let Some(tag) = tags.next(decoder) {
-        match tag {
-            0 => at = decoder.get(VERSION),
-            _ => tags.skip(decoder),
-        }
-    }
-    Value::TargetEpoch { epoch, at: UnixMillis(at) }
 }
 
 fn read_current(decoder: &mut Decoder) -> Current {
