@@ -1,13 +1,11 @@
 //! DescribeGroups: a group's state and its members. A group is described once, however often it is named.
 
+use super::described::described;
 use crate::Shared;
-use crate::answer_bounds::{self, Left, Reasons};
+use crate::answer_bounds::Reasons;
 use crate::authorized;
-use crate::checks::{Steps, in_steps};
-use crate::coordinator::GROUPS_MAX;
+use crate::checks::in_steps;
 use crate::error::Failure;
-use crate::memory::COPIES;
-use crate::requests;
 use coordinator_core::{Description, GroupError, Groups, MemberDescription};
 use futures::stream::StreamExt;
 use protocol::api::Resource;
@@ -29,26 +27,16 @@ pub(crate) async fn handle(
     version: i16,
 ) -> (DescribeGroupsResponse, Option<OwnedSemaphorePermit>) {
     let operations = authorized::field(request.include_authorized_operations, Resource::Group);
-    let ids = requests::once_each(request.groups).await;
-    let (mut bytes, mut steps) = (ids.len() * size_of::<DescribedGroup>(), Steps::default());
-    for id in ids.iter().take(GROUPS_MAX) {
-        let of_group = broker.coordinators.look(broker, id, |groups| groups.described_bytes(id));
-        bytes += COPIES * of_group.unwrap_or(0);
-        steps.next().await;
-    }
-    let memory = broker.answer_memory.take_ahead(bytes).await;
-    let left = Left::new(broker.answer_memory.total());
-    let describe = |groups: &Groups, place: usize| -> Result<Description, Failure> {
-        left.check()?;
-        let description = groups.describe(&ids[place])?;
-        left.spend(COPIES * description.bytes());
-        Ok(description)
+    let describe = |groups: &Groups, id: &str| {
+        let description = groups.describe(id)?;
+        let bytes = description.bytes();
+        Ok((description, bytes))
     };
-    let names: Vec<&str> = ids.iter().map(String::as_str).collect();
-    let described = broker.coordinators.read_each(broker, &names, describe).await;
+    let named = (request.groups, size_of::<DescribedGroup>());
+    let (described, memory) = described(broker, named, Groups::described_bytes, None, describe).await;
     let mut reasons = Reasons::default();
-    let groups = in_steps(ids.into_iter().zip(answer_bounds::rest_too_much(described))).map(|(id, described)| {
-        let described = match described.and_then(|described| described) {
+    let groups = in_steps(described).map(|(id, described)| {
+        let described = match described {
             Ok(description) => describe_group(id, description),
             Err(Failure::Group(GroupError::NotFound | GroupError::NotClassic)) if version < NOT_FOUND_VERSION => {
                 DescribedGroup { group_id: id, group_state: DEAD.to_owned(), ..DescribedGroup::default() }

@@ -1,13 +1,13 @@
 //! ShareGroupDescribe (KIP-932): a share group's epochs and its members with what they may fetch from. A group is described once, however
 //! often it is named.
 
+use super::described::{check_named, described};
 use super::share_group_heartbeat::not_found;
-use crate::answer_bounds::{self, Left, Reasons};
-use crate::checks::{Steps, in_steps};
-use crate::coordinator::{GROUPS_MAX, with_topics};
+use crate::answer_bounds::Reasons;
+use crate::checks::in_steps;
+use crate::coordinator::with_topics;
 use crate::error::Failure;
-use crate::memory::COPIES;
-use crate::{Shared, authorized, requests};
+use crate::{Shared, authorized};
 use coordinator_core::{GroupError, Groups, NamedPartitions, ShareDescription, ShareMemberDescription};
 use futures::stream::StreamExt;
 use protocol::api::Resource;
@@ -23,33 +23,16 @@ pub(crate) async fn handle(
     request: ShareGroupDescribeRequest,
 ) -> (ShareGroupDescribeResponse, Option<OwnedSemaphorePermit>) {
     let operations = authorized::field(request.include_authorized_operations, Resource::Group);
-    let ids = requests::once_each(request.group_ids).await;
-    let (mut bytes, mut steps) = (ids.len() * size_of::<DescribedGroup>(), Steps::default());
-    for id in ids.iter().take(GROUPS_MAX) {
-        let of_group = broker.coordinators.look(broker, id, |groups| groups.described_share_bytes(id));
-        bytes += COPIES * of_group.unwrap_or(0);
-        steps.next().await;
-    }
-    let memory = broker.answer_memory.take_ahead(bytes).await;
-    let left = Left::new(broker.answer_memory.total());
-    let describe = |groups: &Groups, place: usize| -> Result<ShareDescription, Failure> {
-        left.check()?;
-        let id = &ids[place];
-        if id.is_empty() {
-            return Err(GroupError::InvalidGroupId.into());
-        }
-        let description = with_topics(broker, |topics| groups.describe_share(id, topics))?;
-        left.spend(COPIES * groups.described_share_bytes(id));
-        Ok(description)
+    let describe = |groups: &Groups, id: &str| {
+        check_named(id)?;
+        Ok((with_topics(broker, |topics| groups.describe_share(id, topics))?, groups.described_share_bytes(id)))
     };
-    let names: Vec<&str> = ids.iter().map(String::as_str).collect();
-    let described = broker.coordinators.read_each(broker, &names, describe).await;
+    let named = (request.group_ids, size_of::<DescribedGroup>());
+    let (described, memory) = described(broker, named, Groups::described_share_bytes, None, describe).await;
     let mut reasons = Reasons::default();
-    let groups = in_steps(ids.into_iter().zip(answer_bounds::rest_too_much(described))).map(|(id, described)| {
-        match described.and_then(|described| described) {
-            Ok(description) => describe_group(id, description, operations),
-            Err(failure) => refuse(broker, id, &failure, &mut reasons),
-        }
+    let groups = in_steps(described).map(|(id, described)| match described {
+        Ok(description) => describe_group(id, description, operations),
+        Err(failure) => refuse(broker, id, &failure, &mut reasons),
     });
     (ShareGroupDescribeResponse { groups: groups.collect().await, ..Default::default() }, memory)
 }

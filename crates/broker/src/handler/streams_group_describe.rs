@@ -2,12 +2,11 @@
 //! is described once, however often it is named.
 
 use super::consumer_group_heartbeat::not_served;
-use crate::answer_bounds::{self, Left, Reasons};
-use crate::checks::{Steps, in_steps};
-use crate::coordinator::GROUPS_MAX;
+use super::described::{check_named, described};
+use crate::answer_bounds::Reasons;
+use crate::checks::in_steps;
 use crate::error::Failure;
-use crate::memory::COPIES;
-use crate::{Shared, authorized, requests, settings};
+use crate::{Shared, authorized, settings};
 use coordinator_core::{GroupError, Groups, StreamsDescription, StreamsMemberDescription, TaskSets, Tasks};
 use futures::stream::StreamExt;
 use protocol::api::Resource;
@@ -25,37 +24,17 @@ pub(crate) async fn handle(
     request: StreamsGroupDescribeRequest,
 ) -> (StreamsGroupDescribeResponse, Option<OwnedSemaphorePermit>) {
     let operations = authorized::field(request.include_authorized_operations, Resource::Group);
-    let ids = requests::once_each(request.group_ids).await;
-    let (mut bytes, mut steps) = (ids.len() * size_of::<DescribedGroup>(), Steps::default());
-    for id in ids.iter().take(GROUPS_MAX) {
-        let of_group = broker.coordinators.look(broker, id, |groups| groups.described_streams_bytes(id));
-        bytes += COPIES * of_group.unwrap_or(0);
-        steps.next().await;
-    }
-    let memory = broker.answer_memory.take_ahead(bytes).await;
-    let left = Left::new(broker.answer_memory.total());
-    let describe = |groups: &Groups, place: usize| -> Result<StreamsDescription, Failure> {
-        left.check()?;
-        let id = &ids[place];
-        if id.is_empty() {
-            return Err(GroupError::InvalidGroupId.into());
-        }
-        let description = groups.describe_streams(id)?;
-        left.spend(COPIES * groups.described_streams_bytes(id));
-        Ok(description)
+    let describe = |groups: &Groups, id: &str| {
+        check_named(id)?;
+        Ok((groups.describe_streams(id)?, groups.described_streams_bytes(id)))
     };
-    let names: Vec<&str> = ids.iter().map(String::as_str).collect();
-    let described = if settings::serves_streams_groups(&broker.options) {
-        broker.coordinators.read_each(broker, &names, describe).await
-    } else {
-        names.iter().map(|_| Err(not_served())).collect()
-    };
+    let refusal = (!settings::serves_streams_groups(&broker.options)).then(not_served);
+    let named = (request.group_ids, size_of::<DescribedGroup>());
+    let (described, memory) = described(broker, named, Groups::described_streams_bytes, refusal, describe).await;
     let mut reasons = Reasons::default();
-    let groups = in_steps(ids.into_iter().zip(answer_bounds::rest_too_much(described))).map(|(id, described)| {
-        match described.and_then(|described| described) {
-            Ok(description) => describe_group(id, description, operations),
-            Err(failure) => refuse(id, &failure, &mut reasons),
-        }
+    let groups = in_steps(described).map(|(id, described)| match described {
+        Ok(description) => describe_group(id, description, operations),
+        Err(failure) => refuse(id, &failure, &mut reasons),
     });
     (StreamsGroupDescribeResponse { groups: groups.collect().await, ..Default::default() }, memory)
 }

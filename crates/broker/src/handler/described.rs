@@ -1,0 +1,51 @@
+//! What the requests have in common that describe groups, whatever their protocol: each group once, however often it is named, within the
+//! memory for answers, and each as its coordinator has it.
+
+use crate::Shared;
+use crate::answer_bounds::{self, Left};
+use crate::checks::Steps;
+use crate::coordinator::GROUPS_MAX;
+use crate::error::Failure;
+use crate::memory::COPIES;
+use crate::requests;
+use coordinator_core::{GroupError, Groups};
+use tokio::sync::OwnedSemaphorePermit;
+
+/// The descriptions by group, in the order of the request, with the memory that was got for them.
+///
+/// `bytes_of` says what a group's description may take at a glance, and `describe` gives one with what it does take; `refusal` stands for
+/// all where the protocol is not served.
+pub(crate) async fn described<T: Send>(
+    broker: &Shared,
+    (named, entry_bytes): (Vec<String>, usize),
+    bytes_of: impl Fn(&Groups, &str) -> usize,
+    refusal: Option<Failure>,
+    describe: impl Fn(&Groups, &str) -> Result<(T, usize), Failure> + Send + Sync,
+) -> (impl Iterator<Item = (String, Result<T, Failure>)>, Option<OwnedSemaphorePermit>) {
+    let ids = requests::once_each(named).await;
+    let (mut bytes, mut steps) = (ids.len() * entry_bytes, Steps::default());
+    for id in ids.iter().take(GROUPS_MAX) {
+        bytes += COPIES * broker.coordinators.look(broker, id, |groups| bytes_of(groups, id)).unwrap_or(0);
+        steps.next().await;
+    }
+    let memory = broker.answer_memory.take_ahead(bytes).await;
+    let left = Left::new(broker.answer_memory.total());
+    let read = |groups: &Groups, place: usize| -> Result<T, Failure> {
+        left.check()?;
+        let (description, bytes) = describe(groups, &ids[place])?;
+        left.spend(COPIES * bytes);
+        Ok(description)
+    };
+    let names: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let described = match refusal {
+        None => broker.coordinators.read_each(broker, &names, read).await,
+        Some(refusal) => names.iter().map(|_| Err(refusal.clone())).collect(),
+    };
+    let described = answer_bounds::rest_too_much(described).map(|described| described.and_then(|described| described));
+    (ids.into_iter().zip(described), memory)
+}
+
+/// A group of one of the newer protocols has a name.
+pub(crate) fn check_named(id: &str) -> Result<(), GroupError> {
+    if id.is_empty() { Err(GroupError::InvalidGroupId) } else { Ok(()) }
+}
