@@ -51,7 +51,8 @@ pub(crate) fn share_times(options: &BrokerOptions, set: Option<&BTreeMap<String,
     times("share", of_brokers, &options.share_bounds, set)
 }
 
-fn times(
+/// Those of brokers, and over them a group's own, brought within the bounds.
+pub(super) fn times(
     kind: &str,
     of_brokers: ConsumerTimes,
     bounds: &ConsumerBounds,
@@ -78,25 +79,41 @@ pub(super) fn check(options: &BrokerOptions) -> Result<(), String> {
 }
 
 fn check_kind(kind: &str, times: ConsumerTimes, bounds: &ConsumerBounds) -> Result<(), String> {
-    let all = [
-        (SESSION_TIMEOUT, times.session_timeout, &bounds.session_timeout),
-        (HEARTBEAT_INTERVAL, times.heartbeat_interval, &bounds.heartbeat_interval),
-        (ASSIGNMENT_INTERVAL, times.assignment_interval, &bounds.assignment_interval),
-    ];
-    for (name, time, bounds) in all {
-        let (least, most) = (format!("group.{kind}.min.{name}"), format!("group.{kind}.max.{name}"));
-        if bounds.start() > bounds.end() {
-            return Err(format!("{most} must be greater than or equal to {least}"));
-        }
-        if time < *bounds.start() {
-            return Err(format!("group.{kind}.{name} must be greater than or equal to {least}"));
-        }
-        if time > *bounds.end() {
-            return Err(format!("group.{kind}.{name} must be less than or equal to {most}"));
-        }
-    }
+    check_bounds(kind, times, bounds)?;
+    check_heartbeat(kind, times)
+}
+
+/// That brokers' own periods are within what they allow groups.
+pub(super) fn check_bounds(kind: &str, times: ConsumerTimes, bounds: &ConsumerBounds) -> Result<(), String> {
+    check_within(kind, SESSION_TIMEOUT, &times.session_timeout, &bounds.session_timeout)?;
+    check_within(kind, HEARTBEAT_INTERVAL, &times.heartbeat_interval, &bounds.heartbeat_interval)?;
+    check_within(kind, ASSIGNMENT_INTERVAL, &times.assignment_interval, &bounds.assignment_interval)
+}
+
+/// That members are heard of before they are taken for gone.
+pub(super) fn check_heartbeat(kind: &str, times: ConsumerTimes) -> Result<(), String> {
     if times.heartbeat_interval >= times.session_timeout {
         return Err(format!("group.{kind}.heartbeat.interval.ms must be less than group.{kind}.session.timeout.ms"));
+    }
+    Ok(())
+}
+
+/// That `group.KIND.NAME` is within `group.KIND.min.NAME` and `group.KIND.max.NAME`.
+pub(super) fn check_within<T: PartialOrd>(
+    kind: &str,
+    name: &str,
+    value: &T,
+    bounds: &RangeInclusive<T>,
+) -> Result<(), String> {
+    let (least, most) = (format!("group.{kind}.min.{name}"), format!("group.{kind}.max.{name}"));
+    if bounds.start() > bounds.end() {
+        return Err(format!("{most} must be greater than or equal to {least}"));
+    }
+    if value < bounds.start() {
+        return Err(format!("group.{kind}.{name} must be greater than or equal to {least}"));
+    }
+    if value > bounds.end() {
+        return Err(format!("group.{kind}.{name} must be less than or equal to {most}"));
     }
     Ok(())
 }

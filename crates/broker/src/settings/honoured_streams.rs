@@ -21,18 +21,18 @@ pub(super) static STREAMS: &[Honoured] = &[
     ),
     line(
         "group.streams.max.assignment.interval.ms",
-        |text, to| most(text, &mut to.streams_bounds.assignment_interval),
-        |of| millis(*of.streams_bounds.assignment_interval.end()),
+        |text, to| most(text, &mut to.streams_bounds.times.assignment_interval),
+        |of| millis(*of.streams_bounds.times.assignment_interval.end()),
     ),
     line(
         "group.streams.max.heartbeat.interval.ms",
-        |text, to| most(text, &mut to.streams_bounds.heartbeat_interval),
-        |of| millis(*of.streams_bounds.heartbeat_interval.end()),
+        |text, to| most(text, &mut to.streams_bounds.times.heartbeat_interval),
+        |of| millis(*of.streams_bounds.times.heartbeat_interval.end()),
     ),
     line(
         "group.streams.max.session.timeout.ms",
-        |text, to| most(text, &mut to.streams_bounds.session_timeout),
-        |of| millis(*of.streams_bounds.session_timeout.end()),
+        |text, to| most(text, &mut to.streams_bounds.times.session_timeout),
+        |of| millis(*of.streams_bounds.times.session_timeout.end()),
     ),
     line(
         "group.streams.max.size",
@@ -46,18 +46,18 @@ pub(super) static STREAMS: &[Honoured] = &[
     ),
     line(
         "group.streams.min.assignment.interval.ms",
-        |text, to| least(text, &mut to.streams_bounds.assignment_interval),
-        |of| millis(*of.streams_bounds.assignment_interval.start()),
+        |text, to| least(text, &mut to.streams_bounds.times.assignment_interval),
+        |of| millis(*of.streams_bounds.times.assignment_interval.start()),
     ),
     line(
         "group.streams.min.heartbeat.interval.ms",
-        |text, to| least(text, &mut to.streams_bounds.heartbeat_interval),
-        |of| millis(*of.streams_bounds.heartbeat_interval.start()),
+        |text, to| least(text, &mut to.streams_bounds.times.heartbeat_interval),
+        |of| millis(*of.streams_bounds.times.heartbeat_interval.start()),
     ),
     line(
         "group.streams.min.session.timeout.ms",
-        |text, to| least(text, &mut to.streams_bounds.session_timeout),
-        |of| millis(*of.streams_bounds.session_timeout.start()),
+        |text, to| least(text, &mut to.streams_bounds.times.session_timeout),
+        |of| millis(*of.streams_bounds.times.session_timeout.start()),
     ),
     line(
         "group.streams.num.standby.replicas",

@@ -1,5 +1,6 @@
 //! What share groups go by in a partition (KIP-932): a group's own settings within what brokers allow, or else those of brokers.
 
+use super::consumer_times::check_within;
 use super::value;
 use crate::BrokerOptions;
 use coordinator_core::{ShareOffsetReset, ShareOptions};
@@ -86,23 +87,9 @@ fn offset_reset(text: &str) -> Option<ShareOffsetReset> {
 pub(super) fn check(options: &BrokerOptions) -> Result<(), String> {
     let ShareLimits { lock, lock_bounds, deliveries_max, deliveries_bounds, in_flight_max, in_flight_bounds, .. } =
         &options.shares;
-    check_one("record.lock.duration.ms", lock, lock_bounds)?;
-    check_one("delivery.count.limit", deliveries_max, deliveries_bounds)?;
-    check_one("partition.max.record.locks", in_flight_max, in_flight_bounds)
-}
-
-fn check_one<T: PartialOrd>(name: &str, value: &T, bounds: &RangeInclusive<T>) -> Result<(), String> {
-    let (least, most) = (format!("group.share.min.{name}"), format!("group.share.max.{name}"));
-    if bounds.start() > bounds.end() {
-        return Err(format!("{most} must be greater than or equal to {least}"));
-    }
-    if value < bounds.start() {
-        return Err(format!("group.share.{name} must be greater than or equal to {least}"));
-    }
-    if value > bounds.end() {
-        return Err(format!("group.share.{name} must be less than or equal to {most}"));
-    }
-    Ok(())
+    check_within("share", "record.lock.duration.ms", lock, lock_bounds)?;
+    check_within("share", "delivery.count.limit", deliveries_max, deliveries_bounds)?;
+    check_within("share", "partition.max.record.locks", in_flight_max, in_flight_bounds)
 }
 
 #[cfg(test)]

@@ -1,20 +1,19 @@
 //! The periods and standby replicas of a streams group: its own settings within what brokers allow, or else those of brokers.
 
+use super::consumer_times::{self, ConsumerBounds};
 use crate::BrokerOptions;
-use coordinator_core::StreamsTimes;
+use coordinator_core::{ConsumerTimes, StreamsTimes};
 use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
-/// What a group may set, from the least to the most.
+/// Behind `group.`, and before a group's own settings.
+const KIND: &str = "streams";
+
+/// What a group may set.
 #[derive(Debug, Clone)]
 pub struct StreamsBounds {
-    /// `group.streams.min.session.timeout.ms`, and `max`.
-    pub session_timeout: RangeInclusive<Duration>,
-    /// `group.streams.min.heartbeat.interval.ms`, and `max`.
-    pub heartbeat_interval: RangeInclusive<Duration>,
-    /// `group.streams.min.assignment.interval.ms`, and `max`.
-    pub assignment_interval: RangeInclusive<Duration>,
+    /// `group.streams.min.…` and `max`, as of consumer groups.
+    pub times: ConsumerBounds,
     /// `group.streams.max.standby.replicas`.
     pub standby_replicas_max: usize,
 }
@@ -22,13 +21,7 @@ pub struct StreamsBounds {
 impl Default for StreamsBounds {
     /// Kafka's.
     fn default() -> Self {
-        let seconds = |least, most| Duration::from_secs(least)..=Duration::from_secs(most);
-        StreamsBounds {
-            session_timeout: seconds(45, 60),
-            heartbeat_interval: seconds(5, 15),
-            assignment_interval: seconds(0, 15),
-            standby_replicas_max: 2,
-        }
+        StreamsBounds { times: ConsumerBounds::default(), standby_replicas_max: 2 }
     }
 }
 
@@ -38,21 +31,25 @@ pub(crate) fn streams_times(options: &BrokerOptions, set: Option<&BTreeMap<Strin
         StreamsTimes { assignment_interval: options.streams_assignment_interval, ..options.groups.streams.times };
     let Some(set) = set else { return of_brokers };
     let number = |name: &str| set.get(name)?.trim().parse::<u64>().ok();
-    let own = |name: &str, bounds: &RangeInclusive<Duration>| {
-        number(name).map(|millis| Duration::from_millis(millis).max(*bounds.start()).min(*bounds.end()))
-    };
     let bounds = &options.streams_bounds;
+    let own = consumer_times::times(KIND, periods(&of_brokers), &bounds.times, Some(set));
     let replicas = number("streams.num.standby.replicas").and_then(|count| usize::try_from(count).ok());
     StreamsTimes {
-        session_timeout: own("streams.session.timeout.ms", &bounds.session_timeout)
-            .unwrap_or(of_brokers.session_timeout),
-        heartbeat_interval: own("streams.heartbeat.interval.ms", &bounds.heartbeat_interval)
-            .unwrap_or(of_brokers.heartbeat_interval),
-        assignment_interval: own("streams.assignment.interval.ms", &bounds.assignment_interval)
-            .unwrap_or(of_brokers.assignment_interval),
+        session_timeout: own.session_timeout,
+        heartbeat_interval: own.heartbeat_interval,
+        assignment_interval: own.assignment_interval,
         initial_rebalance_delay: number("streams.initial.rebalance.delay.ms")
             .map_or(of_brokers.initial_rebalance_delay, Duration::from_millis),
         standby_replicas: replicas.map_or(of_brokers.standby_replicas, |count| count.min(bounds.standby_replicas_max)),
+    }
+}
+
+/// Those that groups of consumers have as well.
+fn periods(times: &StreamsTimes) -> ConsumerTimes {
+    ConsumerTimes {
+        session_timeout: times.session_timeout,
+        heartbeat_interval: times.heartbeat_interval,
+        assignment_interval: times.assignment_interval,
     }
 }
 
@@ -60,33 +57,14 @@ pub(crate) fn streams_times(options: &BrokerOptions, set: Option<&BTreeMap<Strin
 pub(super) fn check(options: &BrokerOptions) -> Result<(), String> {
     let BrokerOptions { streams_bounds: bounds, .. } = options;
     let times = streams_times(options, None);
-    let all = [
-        ("session.timeout.ms", times.session_timeout, &bounds.session_timeout),
-        ("heartbeat.interval.ms", times.heartbeat_interval, &bounds.heartbeat_interval),
-        ("assignment.interval.ms", times.assignment_interval, &bounds.assignment_interval),
-    ];
-    for (name, time, bounds) in all {
-        let (least, most) = (format!("group.streams.min.{name}"), format!("group.streams.max.{name}"));
-        if bounds.start() > bounds.end() {
-            return Err(format!("{most} must be greater than or equal to {least}"));
-        }
-        if time < *bounds.start() {
-            return Err(format!("group.streams.{name} must be greater than or equal to {least}"));
-        }
-        if time > *bounds.end() {
-            return Err(format!("group.streams.{name} must be less than or equal to {most}"));
-        }
-    }
+    consumer_times::check_bounds(KIND, periods(&times), &bounds.times)?;
     if times.standby_replicas > bounds.standby_replicas_max {
         return Err(
             "group.streams.num.standby.replicas must be less than or equal to group.streams.max.standby.replicas"
                 .to_owned(),
         );
     }
-    if times.heartbeat_interval >= times.session_timeout {
-        return Err("group.streams.heartbeat.interval.ms must be less than group.streams.session.timeout.ms".to_owned());
-    }
-    Ok(())
+    consumer_times::check_heartbeat(KIND, periods(&times))
 }
 
 #[cfg(test)]
