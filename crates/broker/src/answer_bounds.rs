@@ -18,6 +18,11 @@ impl Reasons {
         (self.0 <= REASONS_TOLD_MAX).then(|| failure.to_string())
     }
 
+    /// The same where Kafka has no words for a lack of rights beside the code.
+    pub(crate) fn tell_unless_denied(&mut self, failure: &Failure) -> Option<String> {
+        if matches!(failure, Failure::NotAuthorized(_)) { None } else { self.tell(failure) }
+    }
+
     /// A result's code and words.
     pub(crate) fn of<T>(&mut self, outcome: &Result<T, Failure>) -> (i16, Option<String>) {
         match outcome {

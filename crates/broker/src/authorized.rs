@@ -1,21 +1,27 @@
 //! Which operations a caller is told to be allowed: the bit fields of Metadata, DescribeCluster, DescribeTopicPartitions and
-//! DescribeGroups (KIP-430).
-//!
-//! There is no authorizer yet, so everybody may do everything, and each answer is all operations that Kafka knows for its kind of
-//! resource, as Kafka's own is without an authorizer.
+//! DescribeGroups (KIP-430): of those that Kafka knows for a kind of resource.
 
+use crate::rights::{CLUSTER_NAME, Rights};
 use protocol::api::{Operation, Resource};
 
 /// The value of those fields where they were not asked for.
 pub(crate) const NOT_ASKED_FOR: i32 = i32::MIN;
 
 /// What the field says: nothing where the client did not ask.
-pub(crate) fn field(asked: bool, resource: Resource) -> i32 {
-    if asked { operations(resource) } else { NOT_ASKED_FOR }
+pub(crate) fn field(asked: bool, rights: &Rights, resource: Resource, name: &str) -> i32 {
+    if asked { operations(rights, resource, name) } else { NOT_ASKED_FOR }
+}
+
+/// The same of the cluster: nothing is allowed to whoever may not describe it.
+pub(crate) fn of_cluster(asked: bool, rights: &Rights) -> i32 {
+    match asked {
+        true if !rights.allow_cluster(Operation::Describe) => 0,
+        asked => field(asked, rights, Resource::Cluster, CLUSTER_NAME),
+    }
 }
 
 /// One bit for each operation, at its number.
-fn operations(resource: Resource) -> i32 {
+fn operations(rights: &Rights, resource: Resource, name: &str) -> i32 {
     use Operation::{
         Alter, AlterConfigs, ClusterAction, Create, Delete, Describe, DescribeConfigs, IdempotentWrite, Read, Write,
     };
@@ -25,7 +31,8 @@ fn operations(resource: Resource) -> i32 {
         Resource::Cluster => &[Create, ClusterAction, DescribeConfigs, AlterConfigs, IdempotentWrite, Alter, Describe],
         Resource::TransactionalId => &[Describe, Write],
     };
-    known.iter().fold(0, |bits, operation| bits | 1 << (*operation as i8))
+    let allowed = known.iter().filter(|operation| rights.allow(**operation, resource, name));
+    allowed.fold(0, |bits, operation| bits | 1 << (*operation as i8))
 }
 
 #[cfg(test)]
@@ -34,9 +41,10 @@ mod tests {
 
     #[test]
     fn the_bits_are_those_that_apache_kafka_answers() {
-        assert_eq!(field(true, Resource::Topic), 3576);
-        assert_eq!(field(true, Resource::Group), 3400);
-        assert_eq!(field(true, Resource::Cluster), 8096);
-        assert_eq!(field(false, Resource::Cluster), i32::MIN);
+        let all = &Rights::unlimited();
+        assert_eq!(field(true, all, Resource::Topic, "t"), 3576);
+        assert_eq!(field(true, all, Resource::Group, "g"), 3400);
+        assert_eq!(of_cluster(true, all), 8096);
+        assert_eq!(of_cluster(false, all), i32::MIN);
     }
 }

@@ -14,9 +14,12 @@
 use crate::Shared;
 use crate::answer::Answer;
 use crate::answer_writer::{AnswerWriter, WriteError};
+use crate::caller::Caller;
 use crate::dispatch::{self, Running, Unserved};
 use crate::frame::{FIRST_BYTES, Frame, FrameError, FrameReader};
 use crate::peer::Peer;
+use crate::sasl::{Around, Login, Step as LoginStep};
+use crate::uuid;
 use base::Micros;
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -119,14 +122,17 @@ pub(crate) async fn serve(
 /// The requests of one connection that are read, starting or running.
 struct Requests {
     broker: Arc<Shared>,
-    peer: Arc<Peer>,
     /// No other connection of this start has it.
     number: u64,
+    /// Who sends what is read next.
+    caller: Arc<Caller>,
     activity: Arc<Activity>,
     stopping: watch::Receiver<bool>,
     reader: FrameReader,
+    /// What it takes until the caller is known, on a listener where callers log in.
+    login: Option<Login>,
     /// Read and not started.
-    next: Option<dispatch::Request>,
+    next: Option<Next>,
     /// The peer sends no more, or the broker stops: what runs is answered, nothing is read.
     draining: bool,
     starting: Option<BoxFuture<'static, Result<Running, Unserved>>>,
@@ -138,6 +144,23 @@ struct Requests {
     only_produces: bool,
     /// What runs is of no use without the peer.
     ends_with_peer: bool,
+}
+
+/// What was read and is to be started.
+enum Next {
+    Request(dispatch::Request),
+    /// A step of a login, whose answers are there.
+    Answered(Vec<Running>),
+}
+
+impl Next {
+    /// Whether it holds no memory that others wait for.
+    fn is_small(&self) -> bool {
+        match self {
+            Next::Request(request) => request.frame_bytes() <= FIRST_BYTES,
+            Next::Answered(_) => true,
+        }
+    }
 }
 
 /// What happened next.
@@ -157,10 +180,12 @@ impl Requests {
         activity: Arc<Activity>,
         stopping: watch::Receiver<bool>,
     ) -> Requests {
+        let login = broker.options.sasl.clone().map(Login::new);
         Requests {
             broker,
-            peer: Arc::new(Peer::new(peer)),
             number,
+            login,
+            caller: Arc::new(Caller::anonymous(Arc::new(Peer::new(peer)))),
             activity,
             stopping,
             reader: FrameReader::default(),
@@ -207,6 +232,7 @@ impl Requests {
             Some(left) => self.broker.clock.sleep(left).left_future(),
             None => futures::future::pending().right_future(),
         };
+        self.reader.bound(self.login.as_ref().and_then(Login::frame_bytes_max));
         self.reader.hold_back(!self.only_produces && !self.is_idle());
         let starting = match &mut self.starting {
             Some(starting) => starting.left_future(),
@@ -242,30 +268,69 @@ impl Requests {
 
     fn accept(&mut self, frame: Frame) -> Result<(), Ended> {
         self.activity.set_busy();
-        self.next = Some(dispatch::parse(frame, self.peer.clone(), self.number)?);
+        let Some(login) = &mut self.login else {
+            self.next = Some(Next::Request(dispatch::parse(frame, self.caller.clone(), self.number)?));
+            return Ok(());
+        };
+        let Frame { bytes, memory } = frame;
+        let clock = &self.broker.clock;
+        let nonce = || format!("{:032x}{:032x}", uuid::random(|| clock.random()).0, uuid::random(|| clock.random()).0);
+        let around = Around { image: &self.broker.store.ledger().image(), now: clock.now(), nonce: &nonce };
+        self.next = Some(match login.take(bytes, &around) {
+            LoginStep::Serve(bytes) => {
+                Next::Request(dispatch::parse(Frame { bytes, memory }, self.caller.clone(), self.number)?)
+            }
+            LoginStep::Answer { bytes, known } => {
+                if let Some(principal) = known {
+                    self.caller = Arc::new(Caller { principal, peer: self.caller.peer.clone() });
+                }
+                Next::Answered(dispatch::answered(Some(bytes), memory, None))
+            }
+            LoginStep::Refuse { bytes, why } => {
+                // Nothing more of it is read.
+                self.draining = true;
+                Next::Answered(dispatch::answered(bytes, memory, Some((self.broker.clone(), why))))
+            }
+        });
         Ok(())
     }
 
     /// Starts the request that was read, where the pipelining rule allows.
     fn start_next(&mut self) {
         let Some(next) = &self.next else { return };
-        if next.frame_bytes() <= FIRST_BYTES && self.activity.muted(self.broker.clock.as_ref()).is_some() {
+        if next.is_small() && self.activity.muted(self.broker.clock.as_ref()).is_some() {
             return;
         }
         let alone = self.starting.is_none() && self.running.is_empty();
-        let joins = next.is_produce()
-            && self.only_produces
-            && self.starting.is_none()
-            && self.running.len() < self.broker.options.pipeline_requests_max
-            && self.running_bytes.iter().sum::<usize>() + next.frame_bytes() <= self.broker.options.pipeline_bytes_max;
+        let joins = match next {
+            Next::Request(next) => {
+                next.is_produce()
+                    && self.only_produces
+                    && self.starting.is_none()
+                    && self.running.len() < self.broker.options.pipeline_requests_max
+                    && self.running_bytes.iter().sum::<usize>() + next.frame_bytes()
+                        <= self.broker.options.pipeline_bytes_max
+            }
+            Next::Answered(_) => false,
+        };
         if !alone && !joins {
             return;
         }
-        if let Some(request) = self.next.take() {
-            self.only_produces = request.is_produce();
-            self.ends_with_peer = request.ends_with_peer();
-            self.running_bytes.push_back(request.frame_bytes());
-            self.starting = Some(dispatch::start(self.broker.clone(), request, &self.activity));
+        match self.next.take() {
+            Some(Next::Request(request)) => {
+                self.only_produces = request.is_produce();
+                self.ends_with_peer = request.ends_with_peer();
+                self.running_bytes.push_back(request.frame_bytes());
+                self.starting = Some(dispatch::start(self.broker.clone(), request, &self.activity));
+            }
+            Some(Next::Answered(answers)) => {
+                (self.only_produces, self.ends_with_peer) = (false, false);
+                for answer in answers {
+                    self.running_bytes.push_back(0);
+                    self.running.push_back(answer);
+                }
+            }
+            None => {}
         }
     }
 

@@ -8,6 +8,7 @@ use base::Offset;
 use control::LedgerError;
 use control_core::Refusal;
 use coordinator_core::{GroupError, ShareError, ShareSessionError, ShareStateError, TransactionError};
+use protocol::api::Resource;
 use protocol::error_code::ErrorCode;
 use protocol::record_batch::BatchError;
 use stream::{AppendError, ReadError, SequenceError};
@@ -126,6 +127,22 @@ pub(crate) enum Failure {
     /// A meaning that this version of the request does not have.
     #[error("{0}")]
     UnsupportedVersion(String),
+    /// The caller may not do that with such a resource.
+    #[error("{}", unauthorized(*.0))]
+    NotAuthorized(Resource),
+    /// What is asked for names topics that the caller may not know of; in Kafka's words.
+    #[error("{0}")]
+    HiddenTopics(&'static str),
+    #[error("{0}")]
+    SecurityDisabled(String),
+    #[error("{0}")]
+    UnacceptableCredential(String),
+    #[error("{0}")]
+    UnknownMechanism(String),
+    #[error("{0}")]
+    DuplicateResource(String),
+    #[error("{0}")]
+    ResourceNotFound(String),
     /// What a group refuses.
     #[error("{0}")]
     Group(#[from] GroupError),
@@ -191,11 +208,10 @@ impl Failure {
             Failure::NoPreferredLeader => ErrorCode::PreferredLeaderNotAvailable,
             Failure::NoEligibleLeader => ErrorCode::EligibleLeadersNotAvailable,
             Failure::NoReassignment => ErrorCode::NoReassignmentInProgress,
-            Failure::TooSoon => ErrorCode::ThrottlingQuotaExceeded,
+            Failure::TooSoon | Failure::QuotaExceeded => ErrorCode::ThrottlingQuotaExceeded,
             Failure::UnknownSubscription => ErrorCode::UnknownSubscriptionId,
             Failure::UnsupportedCompression(_) => ErrorCode::UnsupportedCompressionType,
             Failure::MetricsTooLarge { .. } => ErrorCode::TelemetryTooLarge,
-            Failure::UnreadableMetrics(_) => ErrorCode::InvalidRecord,
             Failure::InvalidFeatureLevel(_) => ErrorCode::InvalidUpdateVersion,
             Failure::InvalidTopic(_) => ErrorCode::InvalidTopicException,
             Failure::TopicExists(_) => ErrorCode::TopicAlreadyExists,
@@ -210,7 +226,6 @@ impl Failure {
             Failure::InvalidRequest(_) => ErrorCode::InvalidRequest,
             Failure::DeletionDisabled => ErrorCode::TopicDeletionDisabled,
             Failure::BrokerNotRegistered(_) => ErrorCode::BrokerIdNotRegistered,
-            Failure::QuotaExceeded => ErrorCode::ThrottlingQuotaExceeded,
             Failure::InvalidAcks(_) => ErrorCode::InvalidRequiredAcks,
             Failure::Offline(_) => ErrorCode::LeaderNotAvailable,
             Failure::NotLeader | Failure::Unconfirmed => ErrorCode::NotLeaderOrFollower,
@@ -224,7 +239,7 @@ impl Failure {
             Failure::OffsetOutOfRange => ErrorCode::OffsetOutOfRange,
             Failure::Batch(error) => error.error_code(),
             Failure::InvalidTimestamp(_) | Failure::Records { is_out_of_time: true, .. } => ErrorCode::InvalidTimestamp,
-            Failure::Records { is_out_of_time: false, .. } => ErrorCode::InvalidRecord,
+            Failure::UnreadableMetrics(_) | Failure::Records { is_out_of_time: false, .. } => ErrorCode::InvalidRecord,
             Failure::CoordinatorUnavailable(_) => ErrorCode::CoordinatorNotAvailable,
             Failure::Group(error) => of_group(*error),
             Failure::Transaction(error) => of_transaction(*error),
@@ -241,12 +256,38 @@ impl Failure {
             Failure::Unverified { told, client } => of_verification(*told, *client),
             Failure::NoTransactionalId => ErrorCode::TransactionalIdAuthorizationFailed,
             Failure::SeveralProducers => ErrorCode::InvalidProducerIdMapping,
+            Failure::NotAuthorized(resource) => of_resource(*resource),
+            Failure::HiddenTopics(_) => ErrorCode::TopicAuthorizationFailed,
+            Failure::SecurityDisabled(_) => ErrorCode::SecurityDisabled,
+            Failure::UnacceptableCredential(_) => ErrorCode::UnacceptableCredential,
+            Failure::UnknownMechanism(_) => ErrorCode::UnsupportedSaslMechanism,
+            Failure::DuplicateResource(_) => ErrorCode::DuplicateResource,
+            Failure::ResourceNotFound(_) => ErrorCode::ResourceNotFound,
             Failure::Append(error) => of_append(error),
             Failure::Read(error) => of_read(error),
             Failure::Ledger(error) => of_ledger(error),
             Failure::Refused(refusal) => of_refusal(refusal),
             Failure::Unexpected(_) => ErrorCode::UnknownServerError,
         }
+    }
+}
+
+/// In Kafka's words.
+fn unauthorized(resource: Resource) -> &'static str {
+    match resource {
+        Resource::Topic => "Topic authorization failed.",
+        Resource::Group => "Group authorization failed.",
+        Resource::Cluster => "Cluster authorization failed.",
+        Resource::TransactionalId => "Transactional Id authorization failed.",
+    }
+}
+
+fn of_resource(resource: Resource) -> ErrorCode {
+    match resource {
+        Resource::Topic => ErrorCode::TopicAuthorizationFailed,
+        Resource::Group => ErrorCode::GroupAuthorizationFailed,
+        Resource::Cluster => ErrorCode::ClusterAuthorizationFailed,
+        Resource::TransactionalId => ErrorCode::TransactionalIdAuthorizationFailed,
     }
 }
 

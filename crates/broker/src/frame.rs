@@ -91,9 +91,16 @@ pub(crate) struct FrameReader {
     /// How long the body's bytes let their reader wait. Waits that a dropped call cut short are not in it.
     waited: Duration,
     holds_back: bool,
+    /// Bytes of the next frame at the most, where that is less than others may have.
+    bytes_max: Option<usize>,
 }
 
 impl FrameReader {
+    /// A frame of a caller that is not known yet may be no greater than this.
+    pub(crate) fn bound(&mut self, bytes_max: Option<usize>) {
+        self.bytes_max = bytes_max;
+    }
+
     /// Whether to read no further than the first piece: a frame behind a request that waits for others would keep its memory as long.
     pub(crate) fn hold_back(&mut self, holds_back: bool) {
         self.holds_back = holds_back;
@@ -110,7 +117,9 @@ impl FrameReader {
         socket: &mut (impl AsyncRead + Unpin + Send),
         limits: &FrameLimits,
     ) -> Result<Frame, FrameError> {
-        let length = self.read_length(socket, limits.bytes_max).await?;
+        let length = self
+            .read_length(socket, self.bytes_max.map_or(limits.bytes_max, |most| most.min(limits.bytes_max)))
+            .await?;
         while self.body.len() < length {
             if self.body.len() == self.body.capacity() {
                 let has = self.body.len();

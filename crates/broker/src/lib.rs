@@ -7,6 +7,7 @@
 //! Absences: nothing here names an object, a WAL's bytes or a ledger entry's; no record is copied between socket and stream, but
 //! while a large frame grows and where it gets its timestamp here.
 
+mod acls;
 mod answer;
 mod answer_bounds;
 mod answer_size;
@@ -14,6 +15,7 @@ mod answer_writer;
 mod appending;
 mod authorized;
 mod batch_check;
+mod caller;
 mod check_jobs;
 mod checks;
 mod cleaner;
@@ -41,6 +43,9 @@ mod producer_ids;
 mod quota;
 mod requests;
 mod retention;
+mod rights;
+mod sasl;
+mod scram;
 pub mod settings;
 mod share;
 mod shared_partitions;
@@ -67,6 +72,8 @@ pub use coordinator_core::{
 pub use hello::START_CLIENT_ID;
 pub use options::{BrokerOptions, CleanerOptions, Cleaning, CleanupPolicy};
 pub use quota::QuotaWindows;
+pub use rights::Authorizing;
+pub use sasl::{Mechanism as SaslMechanism, OwnLogin, SaslOptions, Text as SecretText};
 pub use telemetry::TelemetryUse;
 pub use topic_name::{check as check_topic_name, is_internal as is_internal_topic};
 pub use wals::wal_choice;
@@ -78,6 +85,7 @@ use crate::frame::FrameLimits;
 use crate::listener::Connections;
 use crate::memory::{AnswerMemory, RequestMemory};
 use crate::partition::Partitions;
+use crate::peers::Reach;
 use crate::producer_ids::ProducerIds;
 use crate::quota::Quotas;
 use crate::share::{EndPeers, StatePeers, Turns};
@@ -163,6 +171,8 @@ impl Broker {
         let node_id = store.node_id();
         let sessions_bytes = options.answers_bytes_max / SESSIONS_PART;
         let logs = store.log_count();
+        let login = options.sasl.as_ref().and_then(|sasl| sasl.own_login());
+        let reach = Reach { world: world.clone(), login };
         let shared = Arc::new(Shared {
             clock: clock.clone(),
             partitions: Partitions::new(store.clone()),
@@ -171,10 +181,10 @@ impl Broker {
             coordinators: Coordinators::new(),
             topic_changes: TopicChanges::default(),
             transactions: Coordinators::new(),
-            peers: Peers::new(world),
+            peers: Peers::new(&reach),
             share_states: Coordinators::new(),
-            state_peers: StatePeers::new(world),
-            end_peers: EndPeers::new(world),
+            state_peers: StatePeers::new(&reach),
+            end_peers: EndPeers::new(&reach),
             share_turns: Turns::default(),
             connections: Connections::default(),
             frames: FrameLimits {

@@ -4,7 +4,9 @@
 
 use crate::batch_check::DECOMPRESSED_BYTES_MAX;
 use crate::quota::QuotaWindows;
-use crate::settings::{ConsumerBounds, ShareLimits, StreamsBounds};
+use crate::rights::Authorizing;
+use crate::sasl::SaslOptions;
+use crate::settings::{ConsumerBounds, ListenerSettings, ShareLimits, StreamsBounds};
 use coordinator_core::{
     ConsumerTimes, GroupOptions, ShareGroupOptions, ShareStateOptions, StreamsTimes, TransactionOptions,
 };
@@ -12,6 +14,7 @@ use protocol::record_batch::Compression;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What a broker needs to know besides its streams.
@@ -158,6 +161,12 @@ pub struct BrokerOptions {
     pub quota_windows: QuotaWindows,
     /// The same of changes of topics (`controller.quota.window.num`, `controller.quota.window.size.seconds`).
     pub controller_quota_windows: QuotaWindows,
+    /// What the settings say of the listener.
+    pub listener: ListenerSettings,
+    /// How callers show who they are. `None`: nobody has to, and all are anonymous.
+    pub sasl: Option<Arc<SaslOptions>>,
+    /// Who decides what callers may do.
+    pub authorizing: Authorizing,
     /// The longest that [`crate::Broker::stop`] waits for requests in flight.
     pub stop_wait_max: Duration,
     /// Kafka's settings as the operator gave them, by name.
@@ -359,6 +368,9 @@ impl Default for BrokerOptions {
             producer_expiration: Duration::from_secs(24 * 3600),
             quota_windows: QuotaWindows::default(),
             controller_quota_windows: QuotaWindows::default(),
+            listener: ListenerSettings::default(),
+            sasl: None,
+            authorizing: Authorizing::default(),
             stop_wait_max: Duration::from_secs(3),
             given: BTreeMap::new(),
             defaults: BTreeMap::new(),

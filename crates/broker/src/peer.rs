@@ -9,9 +9,6 @@ const TEXT_BYTES_MAX: usize = 256;
 /// What stands for a client's name and version where it did not tell them, as in Kafka.
 const UNKNOWN: &str = "unknown";
 
-/// Kafka's name for the user of a connection on which nobody has said who they are.
-const ANONYMOUS: &str = "ANONYMOUS";
-
 #[derive(Debug)]
 pub(crate) struct Peer {
     pub(crate) address: SocketAddr,
@@ -28,11 +25,6 @@ impl Peer {
         if name.len() <= TEXT_BYTES_MAX && version.len() <= TEXT_BYTES_MAX {
             let _first = self.software.get_or_init(|| Box::new((name.to_owned(), version.to_owned())));
         }
-    }
-
-    /// Which user it is: whose quotas count for it. As long as there is no authentication everybody is the same one.
-    pub(crate) fn user(&self) -> &str {
-        ANONYMOUS
     }
 
     /// Its name and version.

@@ -4,7 +4,7 @@
 //! one request under way; what is to be asked meanwhile waits, and goes together in the next one. So a peer appends once for all of it, and a
 //! peer that hangs holds up only what is meant for it. Whoever gets no answer does not know whether it was done.
 
-use client::{ClientError, ClientOptions, Connection};
+use client::{ClientError, ClientOptions, Connection, Login};
 use futures::FutureExt;
 use protocol::wire::Request;
 use std::collections::{BTreeMap, VecDeque};
@@ -46,17 +46,25 @@ pub(crate) trait Question: Sized + Send + 'static {
     }
 }
 
+/// How this broker gets at others.
+#[derive(Clone)]
+pub(crate) struct Reach {
+    pub(crate) world: World,
+    /// As whom it logs in at them, where callers do.
+    pub(crate) login: Option<Login>,
+}
+
 type ByPlace<Q> = BTreeMap<(String, u32), Arc<Lane<Q>>>;
 
 /// The connections for one kind of question, by address and number.
 pub(crate) struct Lanes<Q: Question> {
-    world: World,
+    reach: Reach,
     lanes: Mutex<ByPlace<Q>>,
 }
 
 /// What is to be asked of one broker.
 struct Lane<Q: Question> {
-    world: World,
+    reach: Reach,
     address: String,
     waiting: Mutex<Waiting<Q>>,
     /// Used by whoever carries the questions out.
@@ -70,8 +78,8 @@ struct Waiting<Q: Question> {
 }
 
 impl<Q: Question> Lanes<Q> {
-    pub(crate) fn new(world: World) -> Lanes<Q> {
-        Lanes { world, lanes: Mutex::default() }
+    pub(crate) fn new(reach: Reach) -> Lanes<Q> {
+        Lanes { reach, lanes: Mutex::default() }
     }
 
     /// Asks the broker at that address; none where it has not answered.
@@ -88,7 +96,7 @@ impl<Q: Question> Lanes<Q> {
         let lane = lanes.entry((address.to_owned(), number)).or_insert_with(|| {
             let waiting = Mutex::new(Waiting { questions: VecDeque::new(), is_served: false });
             let connection = tokio::sync::Mutex::default();
-            Arc::new(Lane { world: self.world.clone(), address: address.to_owned(), waiting, connection })
+            Arc::new(Lane { reach: self.reach.clone(), address: address.to_owned(), waiting, connection })
         });
         lane.clone()
     }
@@ -107,7 +115,7 @@ impl<Q: Question> Lane<Q> {
         };
         if begins {
             // Not within this call, which may be given up while others wait.
-            self.world.clock.spawn("ask a peer", self.clone().serve().boxed());
+            self.reach.world.clock.spawn("ask a peer", self.clone().serve().boxed());
         }
         answer.await.ok()
     }
@@ -145,8 +153,9 @@ impl<Q: Question> Lane<Q> {
         let connection = match held.take().filter(Connection::is_open) {
             Some(connection) => connection,
             None => {
-                let options = ClientOptions { client_id: CLIENT_ID.to_owned(), ..ClientOptions::new("") };
-                Connection::open(&self.world, &options, &self.address).await?
+                let (client_id, login) = (CLIENT_ID.to_owned(), self.reach.login.clone());
+                let options = ClientOptions { client_id, login, ..ClientOptions::new("") };
+                Connection::open(&self.reach.world, &options, &self.address).await?
             }
         };
         let answer = connection.call(asks, CALL_MAX).await;

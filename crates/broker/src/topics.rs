@@ -7,10 +7,12 @@
 
 use crate::error::Failure;
 use crate::flat_names::FlatNames;
+use crate::rights::Rights;
 use crate::settings::Scope;
 use crate::{Shared, requests, topic_name, topic_settings, uuid, wals};
 use base::{NodeEpoch, NodeId, StreamId, TopicId, WalIndex};
 use control_core::{Command, Image, Node, NodeState, Outcome, Refusal, StreamRecord, Topic};
+use protocol::api::{Operation, Resource};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex};
@@ -270,6 +272,22 @@ pub(crate) fn find<'a>(image: &'a Image, name: &str, id: TopicId) -> Result<&'a 
     } else {
         image.topics.get(&id).ok_or(Failure::UnknownTopicId)
     }
+}
+
+/// The same, where the caller may do that with it. Of one that is named nothing is told to whoever may not, not even whether it is there.
+pub(crate) fn find_allowed<'a>(
+    image: &'a Image,
+    (name, id): (&str, TopicId),
+    rights: &Rights,
+    operation: Operation,
+) -> Result<&'a Arc<Topic>, Failure> {
+    if id == TopicId::default() {
+        rights.check(operation, Resource::Topic, name)?;
+        return find(image, name, id);
+    }
+    let topic = find(image, name, id)?;
+    rights.check(operation, Resource::Topic, &topic.name)?;
+    Ok(topic)
 }
 
 /// The stream of a partition.

@@ -5,7 +5,7 @@
 //! connection for everybody: an answer that is not read would be taken for the next one's.
 
 use crate::error::{ClientError, in_seconds};
-use crate::options::ClientOptions;
+use crate::options::{ClientOptions, Login};
 use crate::versions::Versions;
 use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
@@ -13,6 +13,8 @@ use protocol::error_code::ErrorCode;
 use protocol::frame::{decode_response, encode_request, next_frame};
 use protocol::messages::api_versions_request::ApiVersionsRequest;
 use protocol::messages::api_versions_response::ApiVersionsResponse;
+use protocol::messages::sasl_authenticate_request::SaslAuthenticateRequest;
+use protocol::messages::sasl_handshake_request::SaslHandshakeRequest;
 use protocol::wire::Request;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -29,6 +31,9 @@ const FRAME_BYTES_MAX: usize = 128 << 20;
 const READ_BYTES: usize = 256 << 10;
 /// The newest version that every broker since 2.4 reads; an older one answers it with error 35.
 const API_VERSIONS: i16 = 3;
+
+/// The mechanism that a login is made by.
+const PLAIN: &str = "PLAIN";
 
 /// Why a connection is of no use whose other end is a web server.
 pub const SPEAKS_HTTP: &str = "what answers there speaks HTTP, not Kafka's protocol";
@@ -113,7 +118,20 @@ impl Connection {
             life,
         };
         connection.versions = Versions::new(&connection.ask_versions(options.connect_within).await?);
+        if let Some(login) = &options.login {
+            connection.log_in(login, options.connect_within).await?;
+        }
         Ok(connection)
+    }
+
+    /// Shows whose it is (KIP-152).
+    async fn log_in(&self, login: &Login, within: Duration) -> Result<(), ClientError> {
+        let what = || format!("log in at {} as {}", self.address(), login.user);
+        let answer = self.call(&SaslHandshakeRequest { mechanism: PLAIN.to_owned() }, within).await?;
+        ClientError::check(answer.error_code, None, what)?;
+        let token = format!("\0{}\0{}", login.user, login.password);
+        let answer = self.call(&SaslAuthenticateRequest { auth_bytes: token.into() }, within).await?;
+        ClientError::check(answer.error_code, answer.error_message.as_deref(), what)
     }
 
     /// Whether it can still be used.

@@ -36,6 +36,6 @@ pub use error::ClientError;
 pub use group_consumer::{GroupConsumer, HEARTBEAT_PERIOD, Standing};
 pub use groups::{GroupDescription, GroupListing, GroupMember, GroupOffsets};
 pub use offsets::{AT_BEGINNING, AT_END};
-pub use options::ClientOptions;
+pub use options::{ClientOptions, Login};
 pub use partitioner::partition_for_key;
 pub use producer::{Delivery, OnDelivery, OutRecord, Producer, ProducerOptions};

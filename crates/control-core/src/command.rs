@@ -1,7 +1,7 @@
 //! Everything that may change the image.
 
-use crate::Reference;
 use crate::quota::{QuotaEntity, QuotaValue};
+use crate::{Acl, Reference, ScramCredential, ScramUser};
 use base::{
     LedgerEpoch, LedgerSeq, NodeEpoch, NodeId, Nonce, ObjectId, Offset, OffsetRange, StreamEpoch, StreamId, TopicId,
     UnixMillis, WalId, WalIndex, WalPosition,
@@ -221,6 +221,18 @@ pub enum Command {
         entity: QuotaEntity,
         /// By Kafka's names.
         changes: BTreeMap<String, Option<QuotaValue>>,
+    },
+    /// Sets or deletes (`None`) credentials for SCRAM. Since version 9 of the format.
+    AlterScram {
+        /// Whose.
+        changes: BTreeMap<ScramUser, Option<ScramCredential>>,
+    },
+    /// Changes access control lists: what is removed goes first. Since version 9 of the format.
+    AlterAcls {
+        /// Entries that shall not be there.
+        removed: Vec<Acl>,
+        /// Entries that shall be there.
+        added: Vec<Acl>,
     },
 }
 

@@ -3,7 +3,7 @@
 //! Cheap to clone (persistent maps), so readers hold one without locks and a swap costs what changed.
 
 use crate::quota::{QuotaEntity, QuotaValue};
-use crate::{Outcome, SettingsScope};
+use crate::{Acls, Outcome, Scram, SettingsScope};
 use base::{
     LedgerEpoch, LedgerSeq, NodeEpoch, NodeId, Nonce, ObjectId, Offset, OffsetRange, StreamEpoch, StreamId, TopicId,
     UnixMillis, WalId, WalIndex, WalPosition,
@@ -55,6 +55,10 @@ pub struct Image {
     pub next_producer_id: i64,
     /// Quotas of clients, by Kafka's names. An entity without any is absent. Bounded. Since version 8 of the format.
     pub quotas: Quotas,
+    /// Credentials of users. Bounded. Since version 9 of the format.
+    pub scram: Scram,
+    /// Who may do what. Bounded. Since version 9 of the format.
+    pub acls: Acls,
 }
 
 /// All topics. What two of these share is one thing in memory.

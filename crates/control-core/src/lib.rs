@@ -8,8 +8,12 @@ pub mod command;
 pub mod image;
 mod query;
 mod quota;
+pub mod security;
 
-pub use apply::{ANSWERED_MAX, DELETED_EPOCHS_MAX, LEADER_HISTORY_MAX, QUOTA_ENTITIES_MAX, SETTINGS_SCOPES_MAX, apply};
+pub use apply::{
+    ACLS_MAX, ANSWERED_MAX, DELETED_EPOCHS_MAX, LEADER_HISTORY_MAX, QUOTA_ENTITIES_MAX, SCRAM_CREDENTIALS_MAX,
+    SETTINGS_SCOPES_MAX, apply,
+};
 pub use check::check;
 pub use codec::CodecError;
 pub use command::{
@@ -21,3 +25,4 @@ pub use image::{
     Topic, TopicNames, TopicsById, WalRecord, WalState,
 };
 pub use quota::{QuotaEntity, QuotaName, QuotaValue};
+pub use security::{Acl, AclEntry, AclPattern, AclResource, Acls, Scram, ScramCredential, ScramUser, Secret};

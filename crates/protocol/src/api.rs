@@ -81,7 +81,7 @@ const SHARES: [Rule; 2] =
     [rule(Operation::Read, Resource::Group, When::Always), rule(Operation::Read, Resource::Topic, When::Concerned)];
 
 /// Sorted by key.
-pub static SERVED: [Api; 63] = [
+pub static SERVED: [Api; 70] = [
     // Before version 3 the records are message sets of the older formats, which become batches.
     api(
         ApiKey::Produce,
@@ -153,6 +153,7 @@ pub static SERVED: [Api; 63] = [
             rule(Operation::Describe, Resource::Group, When::Else),
         ],
     ),
+    api(ApiKey::SaslHandshake, 0, ALL, &[]),
     api(ApiKey::ApiVersions, 0, ALL, &[]),
     api(
         ApiKey::CreateTopics,
@@ -163,7 +164,15 @@ pub static SERVED: [Api; 63] = [
             rule(Operation::Create, Resource::Topic, When::Else),
         ],
     ),
-    api(ApiKey::DeleteTopics, 0, ALL, &[rule(Operation::Delete, Resource::Topic, When::Always)]),
+    api(
+        ApiKey::DeleteTopics,
+        0,
+        ALL,
+        &[
+            rule(Operation::Delete, Resource::Cluster, When::Always),
+            rule(Operation::Delete, Resource::Topic, When::Else),
+        ],
+    ),
     api(ApiKey::DeleteRecords, 0, ALL, &[rule(Operation::Delete, Resource::Topic, When::Always)]),
     api(
         ApiKey::InitProducerId,
@@ -226,6 +235,9 @@ pub static SERVED: [Api; 63] = [
             rule(Operation::Read, Resource::Topic, When::Always),
         ],
     ),
+    api(ApiKey::DescribeAcls, 0, ALL, &[rule(Operation::Describe, Resource::Cluster, When::Always)]),
+    api(ApiKey::CreateAcls, 0, ALL, &[rule(Operation::Alter, Resource::Cluster, When::Always)]),
+    api(ApiKey::DeleteAcls, 0, ALL, &[rule(Operation::Alter, Resource::Cluster, When::Always)]),
     api(
         ApiKey::DescribeConfigs,
         0,
@@ -247,6 +259,7 @@ pub static SERVED: [Api; 63] = [
         ],
     ),
     api(ApiKey::DescribeLogDirs, 0, ALL, &[rule(Operation::Describe, Resource::Cluster, When::Always)]),
+    api(ApiKey::SaslAuthenticate, 0, ALL, &[]),
     api(ApiKey::CreatePartitions, 0, ALL, &[rule(Operation::Alter, Resource::Topic, When::Always)]),
     api(ApiKey::DeleteGroups, 0, ALL, &[rule(Operation::Delete, Resource::Group, When::Always)]),
     api(ApiKey::ElectLeaders, 0, ALL, &[rule(Operation::Alter, Resource::Cluster, When::Always)]),
@@ -270,6 +283,8 @@ pub static SERVED: [Api; 63] = [
     ),
     api(ApiKey::DescribeClientQuotas, 0, ALL, &[rule(Operation::DescribeConfigs, Resource::Cluster, When::Always)]),
     api(ApiKey::AlterClientQuotas, 0, ALL, &[rule(Operation::AlterConfigs, Resource::Cluster, When::Always)]),
+    api(ApiKey::DescribeUserScramCredentials, 0, ALL, &[rule(Operation::Describe, Resource::Cluster, When::Always)]),
+    api(ApiKey::AlterUserScramCredentials, 0, ALL, &[rule(Operation::Alter, Resource::Cluster, When::Always)]),
     api(ApiKey::DescribeQuorum, 0, ALL, &[rule(Operation::Describe, Resource::Cluster, When::Always)]),
     api(ApiKey::UpdateFeatures, 0, ALL, &[rule(Operation::Alter, Resource::Cluster, When::Always)]),
     // Who may not describe the cluster is told its brokers, but not what may be done with it.

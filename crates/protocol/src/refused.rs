@@ -16,19 +16,12 @@ pub enum Reason {
 }
 
 /// The APIs that are not served, sorted by key. Who serves one takes it out.
-pub static REFUSED: [(ApiKey, Reason); 28] = [
-    (ApiKey::SaslHandshake, Reason::NotYet),
-    (ApiKey::DescribeAcls, Reason::NotYet),
-    (ApiKey::CreateAcls, Reason::NotYet),
-    (ApiKey::DeleteAcls, Reason::NotYet),
+pub static REFUSED: [(ApiKey, Reason); 21] = [
     (ApiKey::AlterReplicaLogDirs, Reason::NotYet),
-    (ApiKey::SaslAuthenticate, Reason::NotYet),
     (ApiKey::CreateDelegationToken, Reason::NotYet),
     (ApiKey::RenewDelegationToken, Reason::NotYet),
     (ApiKey::ExpireDelegationToken, Reason::NotYet),
     (ApiKey::DescribeDelegationToken, Reason::NotYet),
-    (ApiKey::DescribeUserScramCredentials, Reason::NotYet),
-    (ApiKey::AlterUserScramCredentials, Reason::NotYet),
     (ApiKey::Vote, Reason::Private),
     (ApiKey::BeginQuorumEpoch, Reason::Private),
     (ApiKey::EndQuorumEpoch, Reason::Private),

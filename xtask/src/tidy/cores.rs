@@ -10,10 +10,11 @@ use std::process::Command;
 /// The crates that know no runtime, socket, file, clock or random source.
 const CORES: [&str; 5] = ["base", "protocol", "stream-core", "control-core", "coordinator-core"];
 
-/// All that a core may link, through however many others: checksums and digests, compression, byte buffers, persistent maps, regular
-/// expressions, derive macros.
+/// All that a core may link, through however many others: checksums and digests (with comparisons in constant time, as the broker's
+/// want them), compression, byte buffers, persistent maps, regular expressions, derive macros.
 const ALLOWED: &str = "
-    aho-corasick archery base block-buffer bytemuck bytes cfg-if control-core coordinator-core crc-fast crypto-common digest equivalent flate2
+    aho-corasick archery base block-buffer bytemuck bytes cfg-if cmov control-core coordinator-core crc-fast crypto-common ctutils digest equivalent
+    flate2
     generic-array hybrid-array imbl imbl-sized-chunks lz4_flex md-5 memchr proc-macro2 protocol quote rand_core rand_xoshiro
     regex regex-automata regex-syntax safe_arch snap spin stream-core syn
     thiserror thiserror-impl twox-hash typenum unicode-ident version_check wide zlib-rs zstd zstd-safe zstd-sys

@@ -4,19 +4,28 @@
 use crate::Shared;
 use crate::coordinator::OFFSETS;
 use crate::error::Failure;
+use crate::rights::Rights;
 use coordinator_core::{AddRequest, ClientVersion, NamedTopicPartitions, Producer};
+use protocol::api::{Operation, Resource};
 use protocol::messages::add_offsets_to_txn_request::AddOffsetsToTxnRequest;
 use protocol::messages::add_offsets_to_txn_response::AddOffsetsToTxnResponse;
 
 /// From this version on clients know `PRODUCER_FENCED`.
 const FENCED_VERSION: i16 = 2;
 
-pub(crate) async fn handle(broker: &Shared, request: AddOffsetsToTxnRequest, version: i16) -> AddOffsetsToTxnResponse {
-    let error_code = add(broker, request, version).await.map_or_else(|failure| failure.code().number(), |()| 0);
+pub(crate) async fn handle(
+    broker: &Shared,
+    request: AddOffsetsToTxnRequest,
+    version: i16,
+    rights: &Rights,
+) -> AddOffsetsToTxnResponse {
+    let error_code = add(broker, request, version, rights).await.map_or_else(|failure| failure.code().number(), |()| 0);
     AddOffsetsToTxnResponse { error_code, throttle_time_ms: 0 }
 }
 
-async fn add(broker: &Shared, request: AddOffsetsToTxnRequest, version: i16) -> Result<(), Failure> {
+async fn add(broker: &Shared, request: AddOffsetsToTxnRequest, version: i16, rights: &Rights) -> Result<(), Failure> {
+    rights.check(Operation::Write, Resource::TransactionalId, &request.transactional_id)?;
+    rights.check(Operation::Read, Resource::Group, &request.group_id)?;
     OFFSETS.ensure(broker).await?;
     let partitions = OFFSETS.find(&broker.store.ledger().image()).map_or(0, |topic| topic.partitions.len());
     let partitions = u32::try_from(partitions).unwrap_or(u32::MAX);

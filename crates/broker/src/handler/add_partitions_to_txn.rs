@@ -3,12 +3,16 @@
 
 use crate::Shared;
 use crate::error::Failure;
+use crate::rights::Rights;
 use crate::transactions::{added, answer_add, results};
 use coordinator_core::{ClientVersion, Producer, TransactionError};
 use futures::stream::{self, StreamExt};
+use protocol::api::{Operation, Resource};
 use protocol::error_code::ErrorCode;
-use protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnRequest;
-use protocol::messages::add_partitions_to_txn_response::AddPartitionsToTxnResponse;
+use protocol::messages::add_partitions_to_txn_request::{AddPartitionsToTxnRequest, AddPartitionsToTxnTopic};
+use protocol::messages::add_partitions_to_txn_response::{
+    AddPartitionsToTxnPartitionResult, AddPartitionsToTxnResponse, AddPartitionsToTxnTopicResult,
+};
 
 /// From this version on a request is about many transactions, and comes from brokers.
 const MANY_VERSION: i16 = 4;
@@ -23,14 +27,22 @@ pub(crate) async fn handle(
     broker: &Shared,
     request: AddPartitionsToTxnRequest,
     version: i16,
+    rights: &Rights,
 ) -> AddPartitionsToTxnResponse {
     if version >= MANY_VERSION {
+        if let Err(failure) = rights.check_cluster(Operation::ClusterAction) {
+            let error_code = failure.code().number();
+            return AddPartitionsToTxnResponse { error_code, ..AddPartitionsToTxnResponse::default() };
+        }
         let answers = stream::iter(request.transactions).map(|asked| answer_add(broker, asked));
         let results_by_transaction = answers.buffered(TOGETHER_MAX).collect().await;
         return AddPartitionsToTxnResponse { results_by_transaction, ..AddPartitionsToTxnResponse::default() };
     }
     let id = request.v3_and_below_transactional_id;
     let producer = Producer { id: request.v3_and_below_producer_id, epoch: request.v3_and_below_producer_epoch };
+    if let Some(codes) = refused(rights, &id, &request.v3_and_below_topics) {
+        return AddPartitionsToTxnResponse { results_by_topic_v3_and_below: codes, ..Default::default() };
+    }
     let mut codes = added(broker, &id, (producer, ClientVersion::V0), request.v3_and_below_topics).await;
     if version < FENCED_VERSION {
         let told = Failure::from(TransactionError::Fenced.told(false)).code();
@@ -40,4 +52,28 @@ pub(crate) async fn handle(
         results_by_topic_v3_and_below: results(codes),
         ..AddPartitionsToTxnResponse::default()
     }
+}
+
+/// What becomes of all partitions where some of them may not be added: of these as it is, of the others nothing is attempted.
+fn refused(
+    rights: &Rights,
+    id: &str,
+    topics: &[AddPartitionsToTxnTopic],
+) -> Option<Vec<AddPartitionsToTxnTopicResult>> {
+    let of_id = rights.check(Operation::Write, Resource::TransactionalId, id).err();
+    let of_topic = |topic: &AddPartitionsToTxnTopic| rights.check(Operation::Write, Resource::Topic, &topic.name).err();
+    let failures: Vec<Option<Failure>> = topics.iter().map(|topic| of_id.clone().or_else(|| of_topic(topic))).collect();
+    if failures.iter().all(Option::is_none) {
+        return None;
+    }
+    let result = |(topic, failure): (&AddPartitionsToTxnTopic, Option<Failure>)| {
+        let code = failure.map_or(ErrorCode::OperationNotAttempted, |failure| failure.code()).number();
+        let partition = |partition_index: &i32| AddPartitionsToTxnPartitionResult {
+            partition_index: *partition_index,
+            partition_error_code: code,
+        };
+        let results_by_partition = topic.partitions.iter().map(partition).collect();
+        AddPartitionsToTxnTopicResult { name: topic.name.clone(), results_by_partition }
+    };
+    Some(topics.iter().zip(failures).map(result).collect())
 }

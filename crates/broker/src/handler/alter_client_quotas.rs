@@ -8,9 +8,11 @@ use crate::checks::in_steps;
 use crate::error::Failure;
 use crate::quota::entity;
 use crate::requests::{self, Named};
+use crate::rights::Rights;
 use crate::{Shared, topics};
 use control_core::{Command, Refusal};
 use futures::stream::StreamExt;
+use protocol::api::Operation;
 use protocol::messages::alter_client_quotas_request::{AlterClientQuotasRequest, OpData};
 use protocol::messages::alter_client_quotas_response::{AlterClientQuotasResponse, EntityData, EntryData};
 use std::collections::BTreeMap;
@@ -20,7 +22,11 @@ use std::time::Duration;
 /// The request names no timeout of its own.
 const ALTER_WAIT_MAX: Duration = Duration::from_secs(30);
 
-pub(crate) async fn handle(broker: &Shared, request: AlterClientQuotasRequest) -> AlterClientQuotasResponse {
+pub(crate) async fn handle(
+    broker: &Shared,
+    request: AlterClientQuotasRequest,
+    rights: &Rights,
+) -> AlterClientQuotasResponse {
     let until = broker.clock.now().plus(ALTER_WAIT_MAX);
     let validate_only = request.validate_only;
     let asked = in_steps(request.entries).map(|entry| {
@@ -29,7 +35,7 @@ pub(crate) async fn handle(broker: &Shared, request: AlterClientQuotasRequest) -
     });
     let asked: Vec<(entity::Named, Vec<OpData>)> = asked.collect().await;
     let named = requests::named(asked.iter().map(|(named, _)| named).collect()).await;
-    let checked = &requests::check_names(&named);
+    let checked = &rights.check_cluster(Operation::AlterConfigs).and_then(|()| requests::check_names(&named));
     let mut reasons = Reasons::default();
     // An entity that the request has twice gets one answer, as Kafka's does.
     let asked = in_steps(asked.into_iter().zip(named).filter(|(_, named)| *named != Named::Again));

@@ -11,6 +11,7 @@ use crate::checks::in_steps;
 use crate::error::Failure;
 use crate::handler::describe_configs::{self, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP, TOPIC};
 use crate::requests::{self, Named};
+use crate::rights::Rights;
 use crate::settings::{self, Change, Changes, Described, Operation, Scope, Update, View, Wanted, Wrong, change};
 use crate::{telemetry, topic_name, topic_settings, topics, wals};
 use base::{NodeEpoch, TopicId};
@@ -36,7 +37,7 @@ const NAME_BYTES_MAX: usize = 1024;
 type Resource = (i8, String);
 
 /// Says all settings that a resource shall have.
-pub(crate) async fn replace(broker: &Shared, request: AlterConfigsRequest) -> AlterConfigsResponse {
+pub(crate) async fn replace(broker: &Shared, request: AlterConfigsRequest, rights: &Rights) -> AlterConfigsResponse {
     let wanted = in_steps(request.resources).map(|resource| {
         let pairs = resource.configs.into_iter().map(|config| (config.name, config.value)).collect();
         ((resource.resource_type, resource.resource_name), Ok(Wanted::Exactly(pairs)))
@@ -47,7 +48,7 @@ pub(crate) async fn replace(broker: &Shared, request: AlterConfigsRequest) -> Al
         resource_type,
         resource_name,
     };
-    let responses = alter(broker, wanted.collect().await, request.validate_only, answer).await;
+    let responses = alter((broker, rights), wanted.collect().await, request.validate_only, answer).await;
     AlterConfigsResponse { responses, ..AlterConfigsResponse::default() }
 }
 
@@ -55,6 +56,7 @@ pub(crate) async fn replace(broker: &Shared, request: AlterConfigsRequest) -> Al
 pub(crate) async fn change(
     broker: &Shared,
     request: IncrementalAlterConfigsRequest,
+    rights: &Rights,
 ) -> IncrementalAlterConfigsResponse {
     let wanted = in_steps(request.resources).map(|resource| {
         let change = |config: protocol::messages::incremental_alter_configs_request::AlterableConfig| {
@@ -71,13 +73,13 @@ pub(crate) async fn change(
         resource_type,
         resource_name,
     };
-    let responses = alter(broker, wanted.collect().await, request.validate_only, answer).await;
+    let responses = alter((broker, rights), wanted.collect().await, request.validate_only, answer).await;
     IncrementalAlterConfigsResponse { responses, ..IncrementalAlterConfigsResponse::default() }
 }
 
 /// `answer` is given each resource with what became of it: its code, and why in words.
 async fn alter<A>(
-    broker: &Shared,
+    (broker, rights): (&Shared, &Rights),
     wanted: Vec<(Resource, Result<Wanted, Failure>)>,
     validate_only: bool,
     answer: impl Fn(Resource, (i16, Option<String>)) -> A,
@@ -99,8 +101,11 @@ async fn alter<A>(
     let mut outcomes = wanted
         .enumerate()
         .map(async |(place, ((resource, wanted), named))| {
+            let asked = (resource.0, resource.1.as_str());
             let planned = if named == Named::Once {
-                wanted.and_then(|wanted| plan(broker, image, &resource, wanted))
+                describe_configs::check_allowed(rights, protocol::api::Operation::AlterConfigs, asked)
+                    .and(wanted)
+                    .and_then(|wanted| plan(broker, image, &resource, wanted))
             } else {
                 Err(Failure::InvalidRequest("Each resource must appear at most once.".to_owned()))
             };

@@ -7,9 +7,11 @@
 use crate::answer_bounds::Reasons;
 use crate::checks::Steps;
 use crate::error::Failure;
+use crate::rights::Rights;
 use crate::{Shared, answer_size, requests, topics};
 use base::{NodeEpoch, NodeId};
 use control_core::{Image, Node, Topic};
+use protocol::api::Operation;
 use protocol::messages::alter_partition_reassignments_request::{
     AlterPartitionReassignmentsRequest, ReassignablePartition, ReassignableTopic,
 };
@@ -27,6 +29,7 @@ const CAN_NOT_MOVE: &str = "A partition can't be given to another broker while i
 pub(crate) async fn handle(
     broker: &Shared,
     request: AlterPartitionReassignmentsRequest,
+    rights: &Rights,
 ) -> (AlterPartitionReassignmentsResponse, Option<OwnedSemaphorePermit>) {
     let named = request.topics.iter().map(|topic| topic.partitions.len()).sum();
     let bytes = answer_size::of_page(request.topics.len(), named);
@@ -35,8 +38,10 @@ pub(crate) async fn handle(
         error_message: None,
         ..AlterPartitionReassignmentsResponse::default()
     };
-    if bytes > broker.answer_memory.total() {
-        let failure = Failure::too_much_for_one_answer();
+    let checked = rights.check_cluster(Operation::Alter).and_then(|()| {
+        if bytes > broker.answer_memory.total() { Err(Failure::too_much_for_one_answer()) } else { Ok(()) }
+    });
+    if let Err(failure) = checked {
         (answer.error_code, answer.error_message) = (failure.code().number(), Some(failure.to_string()));
         return (answer, None);
     }

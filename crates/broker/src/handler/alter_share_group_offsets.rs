@@ -4,9 +4,11 @@ use super::share_group_heartbeat::words;
 use crate::Shared;
 use crate::coordinator::with_topics;
 use crate::error::Failure;
+use crate::rights::Rights;
 use crate::share;
 use base::TopicId;
 use coordinator_core::{AlterOutcome, NewStartOffset};
+use protocol::api::{Operation, Resource};
 use protocol::error_code::ErrorCode;
 use protocol::messages::alter_share_group_offsets_request::{
     AlterShareGroupOffsetsRequest, AlterShareGroupOffsetsRequestTopic,
@@ -18,9 +20,18 @@ use protocol::messages::alter_share_group_offsets_response::{
 /// What became of a partition, of the topic of that id where there is one.
 type Outcome = (TopicId, Result<(), Failure>);
 
-pub(crate) async fn handle(broker: &Shared, request: AlterShareGroupOffsetsRequest) -> AlterShareGroupOffsetsResponse {
+pub(crate) async fn handle(
+    broker: &Shared,
+    request: AlterShareGroupOffsetsRequest,
+    rights: &Rights,
+) -> AlterShareGroupOffsetsResponse {
+    if let Err(failure) = rights.check(Operation::Read, Resource::Group, &request.group_id) {
+        return refuse(&failure, failure.to_string());
+    }
+    let (topics, denied): (Vec<_>, Vec<_>) =
+        request.topics.into_iter().partition(|topic| rights.allow(Operation::Read, Resource::Topic, &topic.topic_name));
     let mut offsets = Vec::new();
-    for topic in &request.topics {
+    for topic in &topics {
         offsets.extend(topic.partitions.iter().map(|it| NewStartOffset {
             topic: topic.topic_name.clone(),
             partition: it.partition_index,
@@ -30,14 +41,22 @@ pub(crate) async fn handle(broker: &Shared, request: AlterShareGroupOffsetsReque
     match alter(broker, &request.group_id, &offsets).await {
         Ok(outcomes) => {
             let mut outcomes = outcomes.into_iter();
-            let responses = request.topics.into_iter().map(|topic| tell(topic, &mut outcomes)).collect();
+            let mut denials =
+                std::iter::repeat_with(|| (TopicId::default(), Err(Failure::NotAuthorized(Resource::Topic))));
+            let denied: Vec<_> = denied.into_iter().map(|topic| tell(topic, &mut denials)).collect();
+            let done = topics.into_iter().map(|topic| tell(topic, &mut outcomes));
+            let responses = denied.into_iter().chain(done).collect();
             AlterShareGroupOffsetsResponse { responses, ..AlterShareGroupOffsetsResponse::default() }
         }
-        Err(failure) => AlterShareGroupOffsetsResponse {
-            error_code: failure.code().number(),
-            error_message: Some(words(broker, &failure, &request.group_id)),
-            ..AlterShareGroupOffsetsResponse::default()
-        },
+        Err(failure) => refuse(&failure, words(broker, &failure, &request.group_id)),
+    }
+}
+
+fn refuse(failure: &Failure, words: String) -> AlterShareGroupOffsetsResponse {
+    AlterShareGroupOffsetsResponse {
+        error_code: failure.code().number(),
+        error_message: Some(words),
+        ..AlterShareGroupOffsetsResponse::default()
     }
 }
 

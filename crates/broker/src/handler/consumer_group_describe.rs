@@ -2,11 +2,12 @@
 //! once, however often it is named.
 
 use super::consumer_group_heartbeat::not_served;
-use super::described::{check_named, described};
+use super::described::{HIDDEN_TOPICS, check_named, check_topics, described};
 use crate::answer_bounds::Reasons;
 use crate::checks::in_steps;
 use crate::coordinator::with_topics;
 use crate::error::Failure;
+use crate::rights::Rights;
 use crate::{Shared, authorized, settings};
 use coordinator_core::{ConsumerDescription, ConsumerMemberDescription, GroupError, Groups, NamedPartitions};
 use futures::stream::StreamExt;
@@ -25,25 +26,36 @@ const CONSUMER_MEMBER: i8 = 1;
 pub(crate) async fn handle(
     broker: &Shared,
     request: ConsumerGroupDescribeRequest,
+    rights: &Rights,
 ) -> (ConsumerGroupDescribeResponse, Option<OwnedSemaphorePermit>) {
-    let operations = authorized::field(request.include_authorized_operations, Resource::Group);
     let describe = |groups: &Groups, id: &str| {
         check_named(id)?;
         Ok((with_topics(broker, |topics| groups.describe_consumer(id, topics))?, groups.described_consumer_bytes(id)))
     };
     let refusal = (!settings::serves_consumer_groups(&broker.options)).then(not_served);
     let named = (request.group_ids, size_of::<DescribedGroup>());
-    let (described, memory) = described(broker, named, Groups::described_consumer_bytes, refusal, describe).await;
+    let (described, memory) =
+        described((broker, rights), named, Groups::described_consumer_bytes, refusal, describe).await;
     let mut reasons = Reasons::default();
-    let groups = in_steps(described).map(|(id, described)| match described {
-        Ok(description) => describe_group(id, description, operations),
-        Err(failure) => refuse(id, &failure, &mut reasons),
+    let groups = in_steps(described).map(|(id, described)| {
+        let told = described.and_then(|description| {
+            let members = description.members.iter().flat_map(|it| it.assignment.iter().chain(&it.target));
+            check_topics(rights, members.map(|of_topic| &of_topic.name), HIDDEN_TOPICS).map(|()| description)
+        });
+        match told {
+            Ok(description) => {
+                let asked = request.include_authorized_operations;
+                let operations = authorized::field(asked, rights, Resource::Group, &id);
+                describe_group(id, description, operations)
+            }
+            Err(failure) => refuse(id, &failure, &mut reasons),
+        }
     });
     (ConsumerGroupDescribeResponse { groups: groups.collect().await, ..Default::default() }, memory)
 }
 
 fn refuse(group_id: String, failure: &Failure, reasons: &mut Reasons) -> DescribedGroup {
-    let reason = reasons.tell(failure);
+    let reason = reasons.tell_unless_denied(failure);
     // Kafka's words, which tools show as they are.
     let error_message = reason.and_then(|reason| match failure {
         Failure::Group(GroupError::NotFound) => Some(format!("Group {group_id} not found.")),

@@ -5,15 +5,16 @@ use crate::checks::Steps;
 use crate::coordinator::with_topics;
 use crate::error::Failure;
 use crate::memory::COPIES;
+use crate::rights::Rights;
 use crate::{settings, uuid};
 use base::TopicId;
 use control_core::SettingsScope;
 use coordinator_core::{ConsumerTimes, GroupError, HeartbeatAnswer, HeartbeatRequest, Partitions};
+use protocol::api::{Operation, Resource};
 use protocol::messages::consumer_group_heartbeat_request::{ConsumerGroupHeartbeatRequest, TopicPartitions};
 use protocol::messages::consumer_group_heartbeat_response::{
     Assignment, ConsumerGroupHeartbeatResponse, TopicPartitions as AssignedPartitions,
 };
-use std::net::SocketAddr;
 use tokio::sync::OwnedSemaphorePermit;
 
 /// From this version on members draw their ids themselves (KIP-1082).
@@ -28,7 +29,7 @@ pub(crate) async fn handle(
     broker: &Shared,
     request: ConsumerGroupHeartbeatRequest,
     version: i16,
-    client: (Option<String>, SocketAddr),
+    client: (Option<String>, &Rights),
 ) -> (ConsumerGroupHeartbeatResponse, Option<OwnedSemaphorePermit>) {
     let names = (request.group_id.clone(), request.server_assignor.clone().unwrap_or_default());
     match beat(broker, request, version, client).await {
@@ -51,10 +52,14 @@ async fn beat(
     broker: &Shared,
     request: ConsumerGroupHeartbeatRequest,
     version: i16,
-    (client_id, peer): (Option<String>, SocketAddr),
+    (client_id, rights): (Option<String>, &Rights),
 ) -> Result<HeartbeatAnswer, Failure> {
     if !settings::serves_consumer_groups(&broker.options) {
         return Err(not_served());
+    }
+    rights.check(Operation::Read, Resource::Group, &request.group_id)?;
+    for name in request.subscribed_topic_names.iter().flatten() {
+        rights.check(Operation::Describe, Resource::Topic, name)?;
     }
     let request = HeartbeatRequest {
         times: Some(times_of(broker, &request.group_id)),
@@ -66,7 +71,7 @@ async fn beat(
         instance_id: request.instance_id,
         rack_id: request.rack_id,
         client_id: client_id.unwrap_or_default(),
-        client_host: format!("/{}", peer.ip()),
+        client_host: format!("/{}", rights.caller.peer.address.ip()),
         rebalance_timeout_ms: request.rebalance_timeout_ms,
         names: request.subscribed_topic_names,
         regex: request.subscribed_topic_regex,

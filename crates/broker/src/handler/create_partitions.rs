@@ -8,10 +8,12 @@ use crate::checks::in_steps;
 use crate::error::Failure;
 use crate::quota::{Meter, Strictness};
 use crate::requests::{self, Named};
+use crate::rights::Rights;
 use crate::{Shared, topic_name, topics};
 use base::{Micros, NodeEpoch, TopicId};
 use control_core::Image;
 use futures::stream::StreamExt;
+use protocol::api::{Operation, Resource};
 use protocol::messages::create_partitions_request::{
     CreatePartitionsAssignment, CreatePartitionsRequest, CreatePartitionsTopic,
 };
@@ -25,7 +27,7 @@ pub(crate) async fn handle(
     broker: &Shared,
     request: CreatePartitionsRequest,
     version: i16,
-    meter: &Meter,
+    (rights, meter): (&Rights, &Meter),
 ) -> CreatePartitionsResponse {
     let strictness = Strictness::of(version, STRICT_QUOTA_VERSION);
     let limit = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
@@ -45,6 +47,9 @@ pub(crate) async fn handle(
             let outcome = match checked {
                 Err(failure) => Err(failure.clone()),
                 Ok(()) if named == Named::First => Err(Failure::InvalidRequest("Duplicate topic name.".to_owned())),
+                Ok(()) if !rights.allow(Operation::Alter, Resource::Topic, &asked.name) => {
+                    Err(Failure::NotAuthorized(Resource::Topic))
+                }
                 Ok(()) => {
                     let charge = |partitions| meter.charge_mutation(partitions, strictness);
                     grow_to(broker, &asked, (request.validate_only, charge), (until, place)).await
@@ -54,7 +59,11 @@ pub(crate) async fn handle(
         })
         .buffered(requests::CHANGES_TOGETHER_MAX)
         .map(|(name, outcome)| {
-            let (error_code, error_message) = reasons.of(&outcome);
+            let (error_code, error_message) = match &outcome {
+                // Kafka has no words for it beside the code.
+                Err(failure @ Failure::NotAuthorized(_)) => (failure.code().number(), None),
+                outcome => reasons.of(outcome),
+            };
             CreatePartitionsTopicResult { name, error_code, error_message }
         });
     CreatePartitionsResponse { results: results.collect().await, ..CreatePartitionsResponse::default() }

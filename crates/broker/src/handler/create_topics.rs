@@ -8,11 +8,13 @@ use crate::handler::describe_configs;
 use crate::memory::COPIES;
 use crate::quota::{Meter, Strictness};
 use crate::requests::{self, Named};
+use crate::rights::Rights;
 use crate::topic_name;
 use crate::topics::{self, CheckedTopic, NewTopic};
 use base::{Micros, NodeEpoch};
 use control_core::Image;
 use futures::stream::StreamExt;
+use protocol::api::{Operation, Resource};
 use protocol::error_code::ErrorCode;
 use protocol::messages::create_topics_request::{CreatableReplicaAssignment, CreatableTopic, CreateTopicsRequest};
 use protocol::messages::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult, CreateTopicsResponse};
@@ -32,7 +34,7 @@ pub(crate) async fn handle(
     broker: &Shared,
     request: CreateTopicsRequest,
     version: i16,
-    meter: &Meter,
+    (rights, meter): (&Rights, &Meter),
 ) -> (CreateTopicsResponse, Option<OwnedSemaphorePermit>) {
     let limit = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
     let until = broker.clock.now().plus(limit);
@@ -52,11 +54,14 @@ pub(crate) async fn handle(
         }
         return (CreateTopicsResponse { topics, ..CreateTopicsResponse::default() }, None);
     }
+    let may_create_all = rights.allow_cluster(Operation::Create);
     let outcomes: Vec<(String, Outcome)> = asked
         .enumerate()
         .map(async |(place, (asked, named))| {
             let outcome = if named == Named::First {
                 Err(Failure::InvalidRequest(format!("the request names topic '{}' more than once", asked.name)))
+            } else if !may_create_all && !rights.allow(Operation::Create, Resource::Topic, &asked.name) {
+                Err(Failure::NotAuthorized(Resource::Topic))
             } else {
                 let charge = |partitions| meter.charge_mutation(partitions, strictness);
                 create(broker, &asked, (request.validate_only, charge), (until, place)).await
@@ -71,6 +76,9 @@ pub(crate) async fn handle(
     let mut topics = Vec::new();
     for (name, outcome) in outcomes {
         topics.push(match outcome {
+            Ok((checked, _)) if !rights.allow(Operation::DescribeConfigs, Resource::Topic, &name) => {
+                untold(name, &checked, version)
+            }
             Ok((checked, set)) => {
                 let told = if version >= CONFIGS_VERSION { configs.of(&set) } else { Some(Vec::new()) };
                 let untold = if told.is_some() { ErrorCode::None } else { ErrorCode::InvalidRequest };
@@ -90,6 +98,22 @@ pub(crate) async fn handle(
         tokio::task::yield_now().await;
     }
     (CreateTopicsResponse { topics, ..CreateTopicsResponse::default() }, memory)
+}
+
+/// A new topic of which the caller may not know how it is.
+fn untold(name: String, checked: &CheckedTopic, version: i16) -> CreatableTopicResult {
+    let is_told_so = version >= CONFIGS_VERSION;
+    let failure = Failure::NotAuthorized(Resource::Topic);
+    CreatableTopicResult {
+        name,
+        topic_id: checked.id.into(),
+        error_message: None,
+        topic_config_error_code: if is_told_so { failure.code().number() } else { ErrorCode::None.number() },
+        num_partitions: -1,
+        replication_factor: -1,
+        configs: Some(Vec::new()),
+        ..CreatableTopicResult::default()
+    }
 }
 
 fn refuse(name: String, failure: &Failure, reasons: &mut Reasons) -> CreatableTopicResult {

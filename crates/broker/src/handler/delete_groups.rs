@@ -5,9 +5,11 @@ use crate::answer_bounds::{self, Reasons};
 use crate::checks::{Steps, in_steps};
 use crate::coordinator::{GROUPS_MAX, with_topics};
 use crate::error::Failure;
+use crate::rights::Rights;
 use crate::{requests, share};
 use coordinator_core::{Effects, Groups, StateDeletion};
 use futures::stream::StreamExt;
+use protocol::api::{Operation, Resource};
 use protocol::messages::delete_groups_request::DeleteGroupsRequest;
 use protocol::messages::delete_groups_response::{DeletableGroupResult, DeleteGroupsResponse};
 use std::collections::BTreeMap;
@@ -15,9 +17,11 @@ use std::collections::BTreeMap;
 /// Share groups of one request that the share coordinator forgets at the same time.
 const TOGETHER_MAX: usize = 16;
 
-pub(crate) async fn handle(broker: &Shared, request: DeleteGroupsRequest) -> DeleteGroupsResponse {
+pub(crate) async fn handle(broker: &Shared, request: DeleteGroupsRequest, rights: &Rights) -> DeleteGroupsResponse {
     // A name that the request has twice gets one answer, as Kafka's does.
     let ids = requests::once_each(request.groups_names).await;
+    let (ids, denied): (Vec<String>, Vec<String>) =
+        ids.into_iter().partition(|id| rights.allow(Operation::Delete, Resource::Group, id));
     let refused = forget_shares(broker, &ids).await;
     let left: Vec<&str> = ids.iter().map(String::as_str).filter(|id| !refused.contains_key(*id)).collect();
     let delete = |groups: &mut Groups, place: usize, fx: &mut Effects| groups.delete_group(left[place], fx);
@@ -33,7 +37,13 @@ pub(crate) async fn handle(broker: &Shared, request: DeleteGroupsRequest) -> Del
         let (error_code, error_message) = reasons.of(&outcome);
         DeletableGroupResult { group_id, error_code, error_message }
     });
-    DeleteGroupsResponse { results: results.collect().await, ..DeleteGroupsResponse::default() }
+    let mut results: Vec<DeletableGroupResult> = results.collect().await;
+    let refused = |group_id: String| {
+        let failure = Failure::NotAuthorized(Resource::Group);
+        DeletableGroupResult { group_id, error_code: failure.code().number(), error_message: None }
+    };
+    results.extend(denied.into_iter().map(refused));
+    DeleteGroupsResponse { results, ..DeleteGroupsResponse::default() }
 }
 
 /// The first half of deleting share groups; those that can't be.

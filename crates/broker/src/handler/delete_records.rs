@@ -6,11 +6,13 @@
 use crate::Shared;
 use crate::checks::in_steps;
 use crate::error::Failure;
+use crate::rights::Rights;
 use crate::topic_settings::TopicSettings;
 use crate::topics;
 use base::{Offset, TopicId};
 use control_core::Image;
 use futures::stream::StreamExt;
+use protocol::api::Operation;
 use protocol::error_code::ErrorCode;
 use protocol::messages::delete_records_request::DeleteRecordsRequest;
 use protocol::messages::delete_records_response::{
@@ -30,7 +32,7 @@ const HIGH_WATERMARK: i64 = -1;
 /// The low watermark of a partition whose records were not deleted.
 const NONE: i64 = -1;
 
-pub(crate) async fn handle(broker: &Shared, request: DeleteRecordsRequest) -> DeleteRecordsResponse {
+pub(crate) async fn handle(broker: &Shared, request: DeleteRecordsRequest, rights: &Rights) -> DeleteRecordsResponse {
     let limit = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
     let until = broker.clock.now().plus(limit);
     let image = &broker.store.ledger().image();
@@ -47,7 +49,7 @@ pub(crate) async fn handle(broker: &Shared, request: DeleteRecordsRequest) -> De
     let results: Vec<DeleteRecordsPartitionResult> = in_steps(deletions)
         .map(async |(name, partition, offset)| {
             let limit = until.since(broker.clock.now());
-            let outcome = broker.clock.timeout(limit, delete(broker, image, &name, partition, offset)).await;
+            let outcome = broker.clock.timeout(limit, delete((broker, rights), image, &name, partition, offset)).await;
             describe(partition, outcome.unwrap_or(Err(Failure::TimedOut)))
         })
         .buffered(DELETIONS_TOGETHER_MAX)
@@ -65,8 +67,14 @@ pub(crate) async fn handle(broker: &Shared, request: DeleteRecordsRequest) -> De
 }
 
 /// Moves the partition's start to `offset` unless it is beyond already. Answers where it is then.
-async fn delete(broker: &Shared, image: &Image, topic: &str, partition: i32, offset: i64) -> Result<Offset, Failure> {
-    let topic = topics::find(image, topic, TopicId::default())?;
+async fn delete(
+    (broker, rights): (&Shared, &Rights),
+    image: &Image,
+    topic: &str,
+    partition: i32,
+    offset: i64,
+) -> Result<Offset, Failure> {
+    let topic = topics::find_allowed(image, (topic, TopicId::default()), rights, Operation::Delete)?;
     if topic.internal {
         return Err(Failure::InvalidTopic(format!("only the broker itself deletes records of '{}'", topic.name)));
     }

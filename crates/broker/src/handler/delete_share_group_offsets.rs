@@ -4,9 +4,11 @@ use super::share_group_heartbeat::words;
 use crate::Shared;
 use crate::coordinator::with_topics;
 use crate::error::Failure;
+use crate::rights::Rights;
 use crate::share;
 use base::TopicId;
 use coordinator_core::DeletionRefused;
+use protocol::api::{Operation, Resource};
 use protocol::error_code::ErrorCode;
 use protocol::messages::delete_share_group_offsets_request::DeleteShareGroupOffsetsRequest;
 use protocol::messages::delete_share_group_offsets_response::{
@@ -17,15 +19,35 @@ use std::collections::BTreeMap;
 pub(crate) async fn handle(
     broker: &Shared,
     request: DeleteShareGroupOffsetsRequest,
+    rights: &Rights,
 ) -> DeleteShareGroupOffsetsResponse {
-    let names: Vec<String> = request.topics.into_iter().map(|topic| topic.topic_name).collect();
+    if let Err(failure) = rights.check(Operation::Delete, Resource::Group, &request.group_id) {
+        return refuse(&failure, failure.to_string());
+    }
+    let names = request.topics.into_iter().map(|topic| topic.topic_name);
+    let (names, denied): (Vec<String>, Vec<String>) =
+        names.partition(|name| rights.allow(Operation::Read, Resource::Topic, name));
     match delete(broker, &request.group_id, &names).await {
-        Ok(responses) => DeleteShareGroupOffsetsResponse { responses, ..DeleteShareGroupOffsetsResponse::default() },
-        Err(failure) => DeleteShareGroupOffsetsResponse {
-            error_code: failure.code().number(),
-            error_message: Some(words(broker, &failure, &request.group_id)),
-            ..DeleteShareGroupOffsetsResponse::default()
-        },
+        Ok(done) => {
+            let failure = Failure::NotAuthorized(Resource::Topic);
+            let denied = denied.into_iter().map(|topic_name| DeleteShareGroupOffsetsResponseTopic {
+                topic_name,
+                error_code: failure.code().number(),
+                error_message: Some(failure.to_string()),
+                ..DeleteShareGroupOffsetsResponseTopic::default()
+            });
+            let responses = denied.chain(done).collect();
+            DeleteShareGroupOffsetsResponse { responses, ..DeleteShareGroupOffsetsResponse::default() }
+        }
+        Err(failure) => refuse(&failure, words(broker, &failure, &request.group_id)),
+    }
+}
+
+fn refuse(failure: &Failure, words: String) -> DeleteShareGroupOffsetsResponse {
+    DeleteShareGroupOffsetsResponse {
+        error_code: failure.code().number(),
+        error_message: Some(words),
+        ..DeleteShareGroupOffsetsResponse::default()
     }
 }
 

@@ -5,10 +5,12 @@ use crate::checks::{Steps, in_steps};
 use crate::error::Failure;
 use crate::quota::{Meter, Strictness};
 use crate::requests::{self, Named};
+use crate::rights::Rights;
 use crate::{Shared, topics};
 use base::TopicId;
 use control_core::{Image, Topic};
 use futures::stream::StreamExt;
+use protocol::api::{Operation, Resource};
 use protocol::messages::delete_topics_request::{DeleteTopicState, DeleteTopicsRequest};
 use protocol::messages::delete_topics_response::{DeletableTopicResult, DeleteTopicsResponse};
 use std::collections::BTreeSet;
@@ -24,7 +26,7 @@ pub(crate) async fn handle(
     broker: &Shared,
     request: DeleteTopicsRequest,
     version: i16,
-    meter: &Meter,
+    (rights, meter): (&Rights, &Meter),
 ) -> DeleteTopicsResponse {
     let strictness = Strictness::of(version, STRICT_QUOTA_VERSION);
     let limit = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
@@ -48,6 +50,12 @@ pub(crate) async fn handle(
     let responses = asked
         .enumerate()
         .map(async |(place, (state, named))| match find(image, &state, (checked, named), named_twice) {
+            Ok(topic) if !may_delete(rights, &topic.name) => {
+                // Of one that is named by its id the name is told to whoever may know it.
+                let is_known = state.name.is_some() || rights.allow(Operation::Describe, Resource::Topic, &topic.name);
+                let id = if state.name.is_some() { state.topic_id } else { topic.id.into() };
+                (is_known.then(|| topic.name.clone()), id, Err(Failure::NotAuthorized(Resource::Topic)))
+            }
             Ok(topic) => {
                 let charged = meter.charge_mutation(topic.partitions.len(), strictness);
                 let outcome = match charged.and_then(|()| requests::time_left(broker, until, place)) {
@@ -56,7 +64,10 @@ pub(crate) async fn handle(
                 };
                 (state.name.or_else(|| Some(topic.name.clone())), topic.id.into(), outcome)
             }
-            Err(failure) => (state.name, state.topic_id, Err(failure)),
+            Err(failure) => {
+                let failure = hidden(rights, state.name.as_deref(), failure);
+                (state.name, state.topic_id, Err(failure))
+            }
         })
         .buffered(requests::CHANGES_TOGETHER_MAX)
         .map(|(name, topic_id, outcome)| {
@@ -64,6 +75,19 @@ pub(crate) async fn handle(
             DeletableTopicResult { name, topic_id, error_code, error_message }
         });
     DeleteTopicsResponse { responses: responses.collect().await, ..DeleteTopicsResponse::default() }
+}
+
+fn may_delete(rights: &Rights, name: &str) -> bool {
+    rights.allow_cluster(Operation::Delete) || rights.allow(Operation::Delete, Resource::Topic, name)
+}
+
+/// Who may not know of a topic is not told that it is not there.
+fn hidden(rights: &Rights, name: Option<&str>, failure: Failure) -> Failure {
+    let tells = matches!(failure, Failure::UnknownPartition | Failure::UnknownTopic(_));
+    let may_know = |name: &str| {
+        rights.allow_cluster(Operation::Delete) || rights.allow(Operation::Describe, Resource::Topic, name)
+    };
+    if tells && name.is_some_and(|name| !may_know(name)) { Failure::NotAuthorized(Resource::Topic) } else { failure }
 }
 
 /// Older clients don't know the code that says so.

@@ -5,7 +5,9 @@ use crate::checks::Steps;
 use crate::error::Failure;
 use crate::memory::COPIES;
 use crate::quota::entity::{self, Filter};
+use crate::rights::Rights;
 use control_core::Image;
+use protocol::api::Operation;
 use protocol::messages::describe_client_quotas_request::DescribeClientQuotasRequest;
 use protocol::messages::describe_client_quotas_response::{
     DescribeClientQuotasResponse, EntityData, EntryData, ValueData,
@@ -19,7 +21,11 @@ const ENTRY_BYTES: usize = 256;
 pub(crate) async fn handle(
     broker: &Shared,
     request: DescribeClientQuotasRequest,
+    rights: &Rights,
 ) -> (DescribeClientQuotasResponse, Option<OwnedSemaphorePermit>) {
+    if let Err(failure) = rights.check_cluster(Operation::DescribeConfigs) {
+        return (refuse(&failure), None);
+    }
     let image = broker.store.ledger().image();
     let components = request.components.iter();
     let components = components.map(|it| (it.entity_type.as_str(), it.match_type, it.r#match.as_deref()));

@@ -3,10 +3,10 @@
 //! A broker that has died is *fenced* (KIP-1073) for as long as the ledger knows it: told only where the client asks for such.
 
 use crate::error::Failure;
+use crate::rights::Rights;
 use crate::{Shared, authorized, topics};
 use base::NodeId;
 use control_core::{Image, Node};
-use protocol::api::Resource;
 use protocol::messages::describe_cluster_request::DescribeClusterRequest;
 use protocol::messages::describe_cluster_response::{DescribeClusterBroker, DescribeClusterResponse};
 use protocol::wire::Uuid;
@@ -22,7 +22,12 @@ const CONTROLLERS: i8 = 2;
 const MISMATCHED: &str =
     "The request was sent to an endpoint of type BROKER, but we wanted an endpoint of type CONTROLLER";
 
-pub(crate) fn handle(broker: &Shared, request: &DescribeClusterRequest, version: i16) -> DescribeClusterResponse {
+pub(crate) fn handle(
+    broker: &Shared,
+    request: &DescribeClusterRequest,
+    version: i16,
+    rights: &Rights,
+) -> DescribeClusterResponse {
     if let Err(failure) = check_endpoint_type(request.endpoint_type, version) {
         return DescribeClusterResponse {
             error_code: failure.code().number(),
@@ -36,10 +41,7 @@ pub(crate) fn handle(broker: &Shared, request: &DescribeClusterRequest, version:
         cluster_id: Uuid(image.cluster_id).to_string(),
         controller_id: topics::controller(broker, &image).0,
         brokers: brokers(&image, request.include_fenced_brokers),
-        cluster_authorized_operations: authorized::field(
-            request.include_cluster_authorized_operations,
-            Resource::Cluster,
-        ),
+        cluster_authorized_operations: authorized::of_cluster(request.include_cluster_authorized_operations, rights),
         ..DescribeClusterResponse::default()
     }
 }

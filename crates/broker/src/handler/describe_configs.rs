@@ -5,9 +5,11 @@
 
 use crate::Shared;
 use crate::error::Failure;
+use crate::rights::Rights;
 use crate::settings::{self, Described, Kind, View};
 use crate::topic_name;
 use control_core::{Image, SettingsScope};
+use protocol::api::{Operation, Resource};
 use protocol::error_code::ErrorCode;
 use protocol::messages::create_topics_response::CreatableTopicConfigs;
 use protocol::messages::describe_configs_request::{DescribeConfigsRequest, DescribeConfigsResource};
@@ -40,7 +42,12 @@ pub(crate) const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// What a setting takes beyond its texts, roughly.
 const ENTRY_BYTES: usize = 160;
 
-pub(crate) async fn handle(broker: &Shared, request: DescribeConfigsRequest, version: i16) -> DescribeConfigsResponse {
+pub(crate) async fn handle(
+    broker: &Shared,
+    request: DescribeConfigsRequest,
+    version: i16,
+    rights: &Rights,
+) -> DescribeConfigsResponse {
     let image = broker.store.ledger().image();
     let options = broker.live.at(&image);
     let view = View { options: &options, image: &image, node_id: broker.store.node_id() };
@@ -48,7 +55,10 @@ pub(crate) async fn handle(broker: &Shared, request: DescribeConfigsRequest, ver
     let mut left = ANSWER_BYTES_MAX;
     let mut results = Vec::new();
     for resource in request.resources {
-        let told = if left == 0 { Err(Failure::too_much_for_one_answer()) } else { describe(&view, &resource, tell) };
+        let named = (resource.resource_type, resource.resource_name.as_str());
+        let told = check_allowed(rights, Operation::DescribeConfigs, named).and_then(|()| {
+            if left == 0 { Err(Failure::too_much_for_one_answer()) } else { describe(&view, &resource, tell) }
+        });
         results.push(match told {
             Ok(configs) => {
                 left = left.saturating_sub(configs.iter().map(bytes_of).sum());
@@ -137,6 +147,17 @@ fn describe(
 fn topic_of(image: &Image, name: &str) -> Result<BTreeMap<String, String>, Failure> {
     topic_name::check(name).map_err(Failure::InvalidTopic)?;
     image.topic(name).map(|topic| topic.configs.clone()).ok_or(Failure::UnknownPartition)
+}
+
+/// Whether the caller may do that with such a thing's settings. What brokers and subscriptions have is the cluster's.
+pub(crate) fn check_allowed(rights: &Rights, operation: Operation, (kind, name): (i8, &str)) -> Result<(), Failure> {
+    match kind {
+        TOPIC => rights.check(operation, Resource::Topic, name),
+        GROUP => rights.check(operation, Resource::Group, name),
+        BROKER | BROKER_LOGGER | CLIENT_METRICS => rights.check_cluster(operation),
+        // It is told what else is wrong with it.
+        _ => Ok(()),
+    }
 }
 
 /// Each broker speaks for itself only, as in Kafka: what it was started with is known to no other.

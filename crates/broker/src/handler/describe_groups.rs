@@ -6,6 +6,7 @@ use crate::answer_bounds::Reasons;
 use crate::authorized;
 use crate::checks::in_steps;
 use crate::error::Failure;
+use crate::rights::Rights;
 use coordinator_core::{Description, GroupError, Groups, MemberDescription};
 use futures::stream::StreamExt;
 use protocol::api::Resource;
@@ -25,15 +26,15 @@ pub(crate) async fn handle(
     broker: &Shared,
     request: DescribeGroupsRequest,
     version: i16,
+    rights: &Rights,
 ) -> (DescribeGroupsResponse, Option<OwnedSemaphorePermit>) {
-    let operations = authorized::field(request.include_authorized_operations, Resource::Group);
     let describe = |groups: &Groups, id: &str| {
         let description = groups.describe(id)?;
         let bytes = description.bytes();
         Ok((description, bytes))
     };
     let named = (request.groups, size_of::<DescribedGroup>());
-    let (described, memory) = described(broker, named, Groups::described_bytes, None, describe).await;
+    let (described, memory) = described((broker, rights), named, Groups::described_bytes, None, describe).await;
     let mut reasons = Reasons::default();
     let groups = in_steps(described).map(|(id, described)| {
         let described = match described {
@@ -43,6 +44,9 @@ pub(crate) async fn handle(
             }
             Err(failure) => refuse(id, &failure, &mut reasons),
         };
+        // Nothing is said of one that can't be described.
+        let tells = request.include_authorized_operations && described.error_code == 0;
+        let operations = authorized::field(tells, rights, Resource::Group, &described.group_id);
         DescribedGroup { authorized_operations: operations, ..described }
     });
     (DescribeGroupsResponse { groups: groups.collect().await, ..DescribeGroupsResponse::default() }, memory)
@@ -50,7 +54,7 @@ pub(crate) async fn handle(
 
 fn refuse(group_id: String, failure: &Failure, reasons: &mut Reasons) -> DescribedGroup {
     let is_absent = matches!(failure, Failure::Group(GroupError::NotFound | GroupError::NotClassic));
-    let reason = reasons.tell(failure);
+    let reason = reasons.tell_unless_denied(failure);
     // Kafka's words, which tools show as they are.
     let error_message = reason.map(|reason| match failure {
         Failure::Group(GroupError::NotFound) => format!("Group {group_id} not found."),

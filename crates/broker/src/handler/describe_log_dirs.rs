@@ -4,8 +4,10 @@
 //! Each broker tells of the partitions that it owns, so that whoever asks all of them and adds up counts each once. Sizes come from the
 //! ledger and the log cache; the bucket is not asked. It has no size of its own to tell.
 
+use crate::rights::Rights;
 use crate::{Shared, answer_size};
 use control_core::Topic;
+use protocol::api::Operation;
 use protocol::error_code::ErrorCode;
 use protocol::messages::describe_log_dirs_request::DescribeLogDirsRequest;
 use protocol::messages::describe_log_dirs_response::{
@@ -29,7 +31,12 @@ fn answer_bytes(broker: &Shared, request: &DescribeLogDirsRequest) -> usize {
 pub(crate) async fn handle(
     broker: &Shared,
     request: DescribeLogDirsRequest,
+    rights: &Rights,
 ) -> (DescribeLogDirsResponse, Option<OwnedSemaphorePermit>) {
+    if let Err(failure) = rights.check_cluster(Operation::Describe) {
+        let error_code = failure.code().number();
+        return (DescribeLogDirsResponse { error_code, ..DescribeLogDirsResponse::default() }, None);
+    }
     let memory = broker.answer_memory.take_ahead(answer_bytes(broker, &request)).await;
     (describe_all(broker, request), memory)
 }

@@ -5,9 +5,11 @@ use crate::checks::Steps;
 use crate::error::Failure;
 use crate::handler::fetch;
 use crate::memory::COPIES;
+use crate::rights::Rights;
 use crate::{Shared, topic_name, topics};
 use base::{Micros, TopicId};
 use control_core::Image;
+use protocol::api::Operation;
 use protocol::messages::describe_producers_request::DescribeProducersRequest;
 use protocol::messages::describe_producers_response::{
     DescribeProducersResponse, PartitionResponse, ProducerState, TopicResponse,
@@ -17,7 +19,11 @@ use stream::ProducerTold;
 /// The value of what there is none of.
 const NONE: i64 = -1;
 
-pub(crate) async fn handle(broker: &Shared, request: DescribeProducersRequest) -> DescribeProducersResponse {
+pub(crate) async fn handle(
+    broker: &Shared,
+    request: DescribeProducersRequest,
+    rights: &Rights,
+) -> DescribeProducersResponse {
     let image = &broker.store.ledger().image();
     let deadline = broker.clock.now().plus(broker.options.produce_wait_max);
     // A partition may be named again and again.
@@ -27,7 +33,7 @@ pub(crate) async fn handle(broker: &Shared, request: DescribeProducersRequest) -
         let mut partitions = Vec::with_capacity(topic.partition_indexes.len());
         for index in topic.partition_indexes {
             steps.next().await;
-            let found = producers(broker, image, (&topic.name, index), &mut left, deadline).await;
+            let found = producers((broker, rights), image, (&topic.name, index), &mut left, deadline).await;
             let (error_code, error_message) = reasons.of(&found);
             partitions.push(PartitionResponse {
                 partition_index: index,
@@ -42,14 +48,14 @@ pub(crate) async fn handle(broker: &Shared, request: DescribeProducersRequest) -
 }
 
 async fn producers(
-    broker: &Shared,
+    (broker, rights): (&Shared, &Rights),
     image: &Image,
     (name, index): (&str, i32),
     left: &mut usize,
     deadline: Micros,
 ) -> Result<Vec<ProducerState>, Failure> {
     topic_name::check(name).map_err(Failure::InvalidTopic)?;
-    let topic = topics::find(image, name, TopicId::default())?;
+    let topic = topics::find_allowed(image, (name, TopicId::default()), rights, Operation::Read)?;
     let id = topics::stream_of(topic, index)?;
     let partition = broker.partitions.owned(id).ok_or(Failure::NotLeader)?;
     loop {

@@ -5,9 +5,11 @@
 
 use crate::answer_bounds::Reasons;
 use crate::error::Failure;
+use crate::rights::Rights;
 use crate::{Shared, answer_size, topics};
 use base::NodeId;
 use control_core::{Image, Node};
+use protocol::api::Operation;
 use protocol::messages::describe_quorum_request::DescribeQuorumRequest;
 use protocol::messages::describe_quorum_response::{
     self as response, DescribeQuorumResponse, Listener, PartitionData, ReplicaState, TopicData,
@@ -27,7 +29,17 @@ const TELLS_NODES_FROM: i16 = 2;
 /// A time that is not known.
 const NO_TIME: i64 = -1;
 
-pub(crate) fn handle(broker: &Shared, request: DescribeQuorumRequest, version: i16) -> DescribeQuorumResponse {
+pub(crate) fn handle(
+    broker: &Shared,
+    request: DescribeQuorumRequest,
+    version: i16,
+    rights: &Rights,
+) -> DescribeQuorumResponse {
+    if let Err(failure) = rights.check_cluster(Operation::Describe) {
+        let error_code = failure.code().number();
+        let error_message = Some(failure.to_string());
+        return DescribeQuorumResponse { error_code, error_message, ..DescribeQuorumResponse::default() };
+    }
     let is_metadata = match request.topics.as_slice() {
         [topic] => {
             topic.topic_name == TOPIC && matches!(&topic.partitions[..], [it] if it.partition_index == PARTITION)

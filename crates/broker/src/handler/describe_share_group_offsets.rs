@@ -3,12 +3,14 @@
 use crate::Shared;
 use crate::coordinator::with_topics;
 use crate::error::Failure;
+use crate::rights::Rights;
 use crate::{requests, share};
 use coordinator_core::{
     Groups, NamedPartitions, OffsetsQuestion, ShareOffset, ShareStateKey, StateSummary, UNINITIALIZED_OFFSET,
     told_offset,
 };
 use futures::stream::{self, StreamExt};
+use protocol::api::{Operation, Resource};
 use protocol::messages::describe_share_group_offsets_request::{
     DescribeShareGroupOffsetsRequest, DescribeShareGroupOffsetsRequestGroup,
 };
@@ -29,21 +31,36 @@ const UNKNOWN_COUNT: i32 = -1;
 pub(crate) async fn handle(
     broker: &Shared,
     request: DescribeShareGroupOffsetsRequest,
+    rights: &Rights,
 ) -> DescribeShareGroupOffsetsResponse {
     let groups = requests::once(request.groups, |group| group.group_id.clone()).await;
-    let described = stream::iter(groups).map(async |group| describe_group(broker, group).await);
+    let described = stream::iter(groups).map(async |group| describe_group((broker, rights), group).await);
     let groups = described.buffered(TOGETHER_MAX).collect().await;
     DescribeShareGroupOffsetsResponse { groups, ..DescribeShareGroupOffsetsResponse::default() }
 }
 
 async fn describe_group(
-    broker: &Shared,
+    (broker, rights): (&Shared, &Rights),
     group: DescribeShareGroupOffsetsRequestGroup,
 ) -> DescribeShareGroupOffsetsResponseGroup {
     let DescribeShareGroupOffsetsRequestGroup { group_id, topics } = group;
-    let asked = topics.map(|topics| topics.into_iter().map(|it| (it.topic_name, it.partitions)).collect());
-    match offsets(broker, &group_id, asked).await {
-        Ok(topics) => DescribeShareGroupOffsetsResponseGroup { group_id, topics, ..Default::default() },
+    if let Err(failure) = rights.check(Operation::Describe, Resource::Group, &group_id) {
+        let error_code = failure.code().number();
+        return DescribeShareGroupOffsetsResponseGroup { group_id, error_code, ..Default::default() };
+    }
+    let mut denied = Vec::new();
+    let asked = topics.map(|topics| {
+        let topics = topics.into_iter().map(|it| (it.topic_name, it.partitions));
+        let may_know = |(name, _): &(String, _)| rights.allow(Operation::Describe, Resource::Topic, name);
+        let (allowed, others) = topics.partition(may_know);
+        denied = others;
+        allowed
+    });
+    match offsets((broker, rights), &group_id, asked).await {
+        Ok(mut topics) => {
+            topics.extend(denied.into_iter().map(untold));
+            DescribeShareGroupOffsetsResponseGroup { group_id, topics, ..Default::default() }
+        }
         Err(failure) => DescribeShareGroupOffsetsResponseGroup {
             group_id,
             error_code: failure.code().number(),
@@ -53,9 +70,20 @@ async fn describe_group(
     }
 }
 
-/// Of the topics that are asked for, or of all that the group has.
+/// A topic of which the caller may not know.
+fn untold((topic_name, partitions): (String, Vec<i32>)) -> DescribeShareGroupOffsetsResponseTopic {
+    let failure = Failure::NotAuthorized(Resource::Topic);
+    let partitions = partitions.into_iter().map(|it| DescribeShareGroupOffsetsResponsePartition {
+        error_code: failure.code().number(),
+        error_message: Some(failure.to_string()),
+        ..describe(it, None, None)
+    });
+    DescribeShareGroupOffsetsResponseTopic { topic_name, topic_id: Uuid::ZERO, partitions: partitions.collect() }
+}
+
+/// Of the topics that are asked for, or of all that the group has and the caller may know of.
 async fn offsets(
-    broker: &Shared,
+    (broker, rights): (&Shared, &Rights),
     group: &str,
     asked: Option<Vec<(String, Vec<i32>)>>,
 ) -> Result<Vec<DescribeShareGroupOffsetsResponseTopic>, Failure> {
@@ -67,7 +95,8 @@ async fn offsets(
         |groups: &Groups| with_topics(broker, |topics| groups.share_offsets_question(group, asked.as_deref(), topics));
     // What is asked by name does not depend on the group.
     let question = if asked.is_some() { shard.look(question) } else { shard.read(broker, question).await? };
-    let OffsetsQuestion { known, unknown } = question;
+    let OffsetsQuestion { mut known, unknown } = question;
+    known.retain(|named| rights.allow(Operation::Describe, Resource::Topic, &named.name));
     let key = |topic, partition| ShareStateKey { group: group.to_owned(), topic, partition };
     let each = known.iter().flat_map(|named| named.partitions.iter().map(|it| (named.topic, *it)));
     let questions = each.map(|(topic, partition)| share::Summarize { key: key(topic, partition) }).collect();

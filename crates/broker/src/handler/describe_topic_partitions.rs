@@ -2,10 +2,11 @@
 //! begins.
 
 use crate::error::Failure;
+use crate::rights::Rights;
 use crate::topics::{self, Placement};
 use crate::{Shared, answer_size, authorized, topic_name};
 use control_core::{Image, Topic};
-use protocol::api::Resource;
+use protocol::api::{Operation, Resource};
 use protocol::error_code::ErrorCode;
 use protocol::messages::describe_topic_partitions_request::DescribeTopicPartitionsRequest;
 use protocol::messages::describe_topic_partitions_response::{
@@ -30,27 +31,43 @@ fn room(broker: &Shared, limit: i32) -> usize {
 pub(crate) async fn handle(
     broker: &Shared,
     request: DescribeTopicPartitionsRequest,
+    rights: &Rights,
 ) -> (DescribeTopicPartitionsResponse, Option<OwnedSemaphorePermit>) {
     let memory = broker.answer_memory.take_ahead(answer_bytes(broker, &request)).await;
-    (describe_page(broker, request), memory)
+    (describe_page(broker, request, rights), memory)
 }
 
-fn describe_page(broker: &Shared, request: DescribeTopicPartitionsRequest) -> DescribeTopicPartitionsResponse {
+fn describe_page(
+    broker: &Shared,
+    request: DescribeTopicPartitionsRequest,
+    rights: &Rights,
+) -> DescribeTopicPartitionsResponse {
     let image = broker.store.ledger().image();
     let asked: BTreeSet<String> = request.topics.into_iter().map(|topic| topic.name).collect();
     let start = match start(request.cursor.map(|it| (it.topic_name, it.partition_index)), &asked) {
         Ok(start) => start,
         Err(failure) => {
-            let refused = asked.into_iter().map(|name| unknown(name, &failure)).collect();
+            let refused = asked.into_iter().map(|name| unknown(name, &failure, rights)).collect();
             return DescribeTopicPartitionsResponse { topics: refused, ..DescribeTopicPartitionsResponse::default() };
         }
     };
     let room = room(broker, request.response_partition_limit);
+    let may_know = |name: &str| rights.allow(Operation::Describe, Resource::Topic, name);
     if asked.is_empty() {
         let names = image.topic_names.range(start.0.clone()..).map(|(name, _)| name.as_str());
-        page(&image, names, &start, room)
+        page((&image, rights), names.filter(|name| may_know(name)), &start, room)
     } else {
-        page(&image, asked.range(start.0.clone()..).map(String::as_str), &start, room)
+        // What the caller may not know of is told so behind the rest, whatever there is.
+        let (known, denied): (BTreeSet<String>, BTreeSet<String>) = asked.into_iter().partition(|name| may_know(name));
+        let mut answer = page((&image, rights), known.range(start.0.clone()..).map(String::as_str), &start, room);
+        let denied = denied.into_iter().map(|name| DescribeTopicPartitionsResponseTopic {
+            error_code: Failure::NotAuthorized(Resource::Topic).code().number(),
+            name: Some(name),
+            topic_authorized_operations: authorized::NOT_ASKED_FOR,
+            ..DescribeTopicPartitionsResponseTopic::default()
+        });
+        answer.topics.extend(denied);
+        answer
     }
 }
 
@@ -70,7 +87,7 @@ fn start(cursor: Option<(String, i32)>, asked: &BTreeSet<String>) -> Result<(Str
 
 /// At most `room` partitions. Where there is more, the cursor tells what comes next.
 fn page<'a>(
-    image: &Image,
+    (image, rights): (&Image, &Rights),
     names: impl Iterator<Item = &'a str>,
     start: &(String, usize),
     mut room: usize,
@@ -90,11 +107,11 @@ fn page<'a>(
                 Ok(()) => Failure::UnknownPartition,
                 Err(why) => Failure::InvalidTopic(why),
             };
-            answer.topics.push(unknown(name.to_owned(), &failure));
+            answer.topics.push(unknown(name.to_owned(), &failure, rights));
             continue;
         };
         let first = if name == start.0 { start.1 } else { 0 };
-        let described = describe(image, topic, first, room);
+        let described = describe((image, rights), topic, first, room);
         let next = first.saturating_add(room).min(topic.partitions.len()).max(first);
         room -= next - first;
         answer.topics.push(described);
@@ -106,7 +123,12 @@ fn page<'a>(
     answer
 }
 
-fn describe(image: &Image, topic: &Topic, first: usize, room: usize) -> DescribeTopicPartitionsResponseTopic {
+fn describe(
+    (image, rights): (&Image, &Rights),
+    topic: &Topic,
+    first: usize,
+    room: usize,
+) -> DescribeTopicPartitionsResponseTopic {
     let partition = |(number, id)| {
         let stream = image.streams.get(id)?;
         let Placement { leader, leader_epoch, replicas, in_sync, offline } = topics::placement(image, stream);
@@ -128,16 +150,16 @@ fn describe(image: &Image, topic: &Topic, first: usize, room: usize) -> Describe
         topic_id: topic.id.into(),
         is_internal: topic.internal,
         partitions: (0..).zip(&topic.partitions).skip(first).take(room).filter_map(partition).collect(),
-        topic_authorized_operations: authorized::field(true, Resource::Topic),
+        topic_authorized_operations: authorized::field(true, rights, Resource::Topic, &topic.name),
     }
 }
 
-fn unknown(name: String, failure: &Failure) -> DescribeTopicPartitionsResponseTopic {
+fn unknown(name: String, failure: &Failure, rights: &Rights) -> DescribeTopicPartitionsResponseTopic {
     DescribeTopicPartitionsResponseTopic {
         error_code: failure.code().number(),
         is_internal: topic_name::is_internal(&name),
+        topic_authorized_operations: authorized::field(true, rights, Resource::Topic, &name),
         name: Some(name),
-        topic_authorized_operations: authorized::field(true, Resource::Topic),
         ..DescribeTopicPartitionsResponseTopic::default()
     }
 }

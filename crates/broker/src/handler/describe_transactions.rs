@@ -7,8 +7,10 @@ use crate::coordinator::GROUPS_MAX;
 use crate::error::Failure;
 use crate::memory::COPIES;
 use crate::requests;
+use crate::rights::Rights;
 use coordinator_core::{TransactionDescription, Transactions};
 use futures::stream::StreamExt;
+use protocol::api::{Operation, Resource};
 use protocol::messages::describe_transactions_request::DescribeTransactionsRequest;
 use protocol::messages::describe_transactions_response::{DescribeTransactionsResponse, TopicData, TransactionState};
 use tokio::sync::OwnedSemaphorePermit;
@@ -20,9 +22,12 @@ const NO_TIME: i64 = -1;
 pub(crate) async fn handle(
     broker: &Shared,
     request: DescribeTransactionsRequest,
+    rights: &Rights,
 ) -> (DescribeTransactionsResponse, Option<OwnedSemaphorePermit>) {
     let ids = requests::once_each(request.transactional_ids).await;
-    let (mut bytes, mut steps) = (ids.len() * size_of::<TransactionState>(), Steps::default());
+    let (ids, denied): (Vec<String>, Vec<String>) =
+        ids.into_iter().partition(|id| rights.allow(Operation::Describe, Resource::TransactionalId, id));
+    let (mut bytes, mut steps) = ((ids.len() + denied.len()) * size_of::<TransactionState>(), Steps::default());
     for id in ids.iter().take(GROUPS_MAX) {
         let of_id = broker.transactions.look(broker, id, |transactions| transactions.described_bytes(id));
         bytes += COPIES * of_id.unwrap_or(0);
@@ -40,7 +45,7 @@ pub(crate) async fn handle(
     let states = in_steps(ids.into_iter().zip(answer_bounds::rest_too_much(described))).map(|(id, described)| {
         let described = described.and_then(|described| described);
         match described {
-            Ok(description) => state(id, description),
+            Ok(description) => state(id, description, rights),
             Err(failure) => TransactionState {
                 error_code: failure.code().number(),
                 transactional_id: id,
@@ -48,14 +53,18 @@ pub(crate) async fn handle(
             },
         }
     });
-    let transaction_states = states.collect().await;
+    let mut transaction_states: Vec<TransactionState> = states.collect().await;
+    let error_code = Failure::NotAuthorized(Resource::TransactionalId).code().number();
+    let refused = |transactional_id| TransactionState { error_code, transactional_id, ..TransactionState::default() };
+    transaction_states.extend(denied.into_iter().map(refused));
     (DescribeTransactionsResponse { transaction_states, ..DescribeTransactionsResponse::default() }, memory)
 }
 
-fn state(transactional_id: String, description: TransactionDescription) -> TransactionState {
+fn state(transactional_id: String, description: TransactionDescription, rights: &Rights) -> TransactionState {
     let topics = description
         .partitions
         .into_iter()
+        .filter(|(topic, _)| rights.allow(Operation::Describe, Resource::Topic, topic))
         .map(|(topic, partitions)| TopicData { topic, partitions: partitions.into_iter().collect() });
     TransactionState {
         error_code: 0,

@@ -8,22 +8,31 @@ use crate::coordinator::GROUPS_MAX;
 use crate::error::Failure;
 use crate::memory::COPIES;
 use crate::requests;
+use crate::rights::Rights;
 use coordinator_core::{GroupError, Groups};
+use protocol::api::{Operation, Resource};
 use tokio::sync::OwnedSemaphorePermit;
 
-/// The descriptions by group, in the order of the request, with the memory that was got for them.
+/// What is said of a group in which there are topics that the caller may not know of.
+pub(crate) const HIDDEN_TOPICS: &str =
+    "The group has described topic(s) that the client is not authorized to describe.";
+
+/// The descriptions by group, with the memory that was got for them: first the groups that the caller may not know of, as in Kafka, then the
+/// others in the order of the request.
 ///
 /// `bytes_of` says what a group's description may take at a glance, and `describe` gives one with what it does take; `refusal` stands for
 /// all where the protocol is not served.
 pub(crate) async fn described<T: Send>(
-    broker: &Shared,
+    (broker, rights): (&Shared, &Rights),
     (named, entry_bytes): (Vec<String>, usize),
     bytes_of: impl Fn(&Groups, &str) -> usize,
     refusal: Option<Failure>,
     describe: impl Fn(&Groups, &str) -> Result<(T, usize), Failure> + Send + Sync,
 ) -> (impl Iterator<Item = (String, Result<T, Failure>)>, Option<OwnedSemaphorePermit>) {
     let ids = requests::once_each(named).await;
-    let (mut bytes, mut steps) = (ids.len() * entry_bytes, Steps::default());
+    let (ids, denied): (Vec<String>, Vec<String>) =
+        ids.into_iter().partition(|id| rights.allow(Operation::Describe, Resource::Group, id));
+    let (mut bytes, mut steps) = ((ids.len() + denied.len()) * entry_bytes, Steps::default());
     for id in ids.iter().take(GROUPS_MAX) {
         bytes += COPIES * broker.coordinators.look(broker, id, |groups| bytes_of(groups, id)).unwrap_or(0);
         steps.next().await;
@@ -42,7 +51,18 @@ pub(crate) async fn described<T: Send>(
         Some(refusal) => names.iter().map(|_| Err(refusal.clone())).collect(),
     };
     let described = answer_bounds::rest_too_much(described).map(|described| described.and_then(|described| described));
-    (ids.into_iter().zip(described), memory)
+    let denied = denied.into_iter().map(|id| (id, Err(Failure::NotAuthorized(Resource::Group))));
+    (denied.chain(ids.into_iter().zip(described)), memory)
+}
+
+/// Refuses to describe what names topics of which the caller may not know.
+pub(crate) fn check_topics<'a>(
+    rights: &Rights,
+    mut names: impl Iterator<Item = &'a String>,
+    words: &'static str,
+) -> Result<(), Failure> {
+    let may_know = names.all(|name| rights.allow(Operation::Describe, Resource::Topic, name));
+    if may_know { Ok(()) } else { Err(Failure::HiddenTopics(words)) }
 }
 
 /// A group of one of the newer protocols has a name.

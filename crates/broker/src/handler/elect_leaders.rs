@@ -6,8 +6,10 @@
 use crate::answer_bounds::Reasons;
 use crate::checks::Steps;
 use crate::error::Failure;
+use crate::rights::Rights;
 use crate::{Shared, answer_size, topics};
 use control_core::{Image, Topic};
+use protocol::api::Operation;
 use protocol::messages::elect_leaders_request::{ElectLeadersRequest, TopicPartitions};
 use protocol::messages::elect_leaders_response::{ElectLeadersResponse, PartitionResult, ReplicaElectionResult};
 use tokio::sync::OwnedSemaphorePermit;
@@ -20,14 +22,19 @@ const UNCLEAN: i8 = 1;
 pub(crate) async fn handle(
     broker: &Shared,
     request: ElectLeadersRequest,
+    rights: &Rights,
 ) -> (ElectLeadersResponse, Option<OwnedSemaphorePermit>) {
     let image = broker.store.ledger().image();
     let bytes = match &request.topic_partitions {
         None => answer_size::of_all(&image),
         Some(asked) => answer_size::of_page(asked.len(), asked.iter().map(|topic| topic.partitions.len()).sum()),
     };
-    if request.topic_partitions.is_some() && bytes > broker.answer_memory.total() {
-        let error_code = Failure::too_much_for_one_answer().code().number();
+    let checked = rights.check_cluster(Operation::Alter).and_then(|()| {
+        let is_too_much = request.topic_partitions.is_some() && bytes > broker.answer_memory.total();
+        if is_too_much { Err(Failure::too_much_for_one_answer()) } else { Ok(()) }
+    });
+    if let Err(failure) = checked {
+        let error_code = failure.code().number();
         return (ElectLeadersResponse { error_code, ..ElectLeadersResponse::default() }, None);
     }
     let memory = broker.answer_memory.take_ahead(bytes).await;

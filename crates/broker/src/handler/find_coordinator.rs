@@ -3,8 +3,10 @@
 
 use crate::coordinator::{OFFSETS, OwnTopic, SHARE_STATE, TRANSACTION_STATE, partition_of};
 use crate::error::Failure;
+use crate::rights::Rights;
 use crate::{Shared, requests, topics};
 use coordinator_core::ShareStateKey;
+use protocol::api::{Operation, Resource};
 use protocol::error_code::ErrorCode;
 use protocol::messages::find_coordinator_request::FindCoordinatorRequest;
 use protocol::messages::find_coordinator_response::{Coordinator, FindCoordinatorResponse};
@@ -21,15 +23,20 @@ const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
 const SHARE: i8 = 2;
 
-pub(crate) async fn handle(broker: &Shared, request: FindCoordinatorRequest, version: i16) -> FindCoordinatorResponse {
+pub(crate) async fn handle(
+    broker: &Shared,
+    request: FindCoordinatorRequest,
+    version: i16,
+    rights: &Rights,
+) -> FindCoordinatorResponse {
     if version >= MANY_KEYS_VERSION {
         let mut coordinators = Vec::new();
         for key in requests::once(request.coordinator_keys, String::clone).await {
-            coordinators.push(find(broker, (request.key_type, version), key).await);
+            coordinators.push(find((broker, rights), (request.key_type, version), key).await);
         }
         return FindCoordinatorResponse { coordinators, ..FindCoordinatorResponse::default() };
     }
-    let found = find(broker, (request.key_type, version), request.key).await;
+    let found = find((broker, rights), (request.key_type, version), request.key).await;
     FindCoordinatorResponse {
         error_code: found.error_code,
         error_message: found.error_message,
@@ -40,10 +47,19 @@ pub(crate) async fn handle(broker: &Shared, request: FindCoordinatorRequest, ver
     }
 }
 
-async fn find(broker: &Shared, (kind, version): (i8, i16), key: String) -> Coordinator {
+async fn find((broker, rights): (&Shared, &Rights), (kind, version): (i8, i16), key: String) -> Coordinator {
     let found = match kind {
+        GROUP if !rights.allow(Operation::Describe, Resource::Group, &key) => {
+            Err(Failure::NotAuthorized(Resource::Group))
+        }
+        TRANSACTION if !rights.allow(Operation::Describe, Resource::TransactionalId, &key) => {
+            Err(Failure::NotAuthorized(Resource::TransactionalId))
+        }
         GROUP => find_in(broker, &OFFSETS, &key).await,
         TRANSACTION => find_in(broker, &TRANSACTION_STATE, &key).await,
+        SHARE if version >= SHARE_VERSION && !rights.allow_cluster(Operation::ClusterAction) => {
+            Err(Failure::NotAuthorized(Resource::Cluster))
+        }
         SHARE if version >= SHARE_VERSION => match share_partition(&key) {
             Some(share_partition) => find_in(broker, &SHARE_STATE, &share_partition.to_string()).await,
             None => Err(Failure::InvalidRequest("the key of a share-partition is group:topic id:partition".to_owned())),

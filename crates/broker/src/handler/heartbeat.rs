@@ -3,13 +3,15 @@
 use crate::Shared;
 use crate::coordinator::with_topics;
 use crate::error::Failure;
+use crate::rights::Rights;
 use coordinator_core::{Effects, GroupError, Groups, Membership};
+use protocol::api::{Operation, Resource};
 use protocol::error_code::ErrorCode;
 use protocol::messages::heartbeat_request::HeartbeatRequest;
 use protocol::messages::heartbeat_response::HeartbeatResponse;
 
-pub(crate) async fn handle(broker: &Shared, request: HeartbeatRequest) -> HeartbeatResponse {
-    let error_code = match beat(broker, request).await {
+pub(crate) async fn handle(broker: &Shared, request: HeartbeatRequest, rights: &Rights) -> HeartbeatResponse {
+    let error_code = match beat(broker, request, rights).await {
         // Nobody is taken for gone while the group is loaded, as in Kafka.
         Ok(()) | Err(Failure::CoordinatorLoading) => ErrorCode::None,
         Err(failure) => failure.code(),
@@ -17,7 +19,8 @@ pub(crate) async fn handle(broker: &Shared, request: HeartbeatRequest) -> Heartb
     HeartbeatResponse { error_code: error_code.number(), ..HeartbeatResponse::default() }
 }
 
-async fn beat(broker: &Shared, request: HeartbeatRequest) -> Result<(), Failure> {
+async fn beat(broker: &Shared, request: HeartbeatRequest, rights: &Rights) -> Result<(), Failure> {
+    rights.check(Operation::Read, Resource::Group, &request.group_id)?;
     if request.group_id.is_empty() {
         return Err(GroupError::InvalidGroupId.into());
     }

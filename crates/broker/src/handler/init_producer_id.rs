@@ -6,8 +6,10 @@
 
 use crate::Shared;
 use crate::error::Failure;
+use crate::rights::Rights;
 use crate::transactions::{run_with_id, when_no_id};
 use coordinator_core::{InitRequest, Producer, TransactionError};
+use protocol::api::{Operation, Resource};
 use protocol::messages::init_producer_id_request::InitProducerIdRequest;
 use protocol::messages::init_producer_id_response::InitProducerIdResponse;
 
@@ -17,8 +19,13 @@ const NONE: i16 = -1;
 /// From this version on clients know `PRODUCER_FENCED`.
 const FENCED_VERSION: i16 = 4;
 
-pub(crate) async fn handle(broker: &Shared, request: InitProducerIdRequest, version: i16) -> InitProducerIdResponse {
-    match init(broker, &request, version).await {
+pub(crate) async fn handle(
+    broker: &Shared,
+    request: InitProducerIdRequest,
+    version: i16,
+    rights: &Rights,
+) -> InitProducerIdResponse {
+    match init(broker, &request, version, rights).await {
         Ok(Producer { id: producer_id, epoch: producer_epoch }) => {
             InitProducerIdResponse { producer_id, producer_epoch, ..InitProducerIdResponse::default() }
         }
@@ -35,7 +42,19 @@ pub(crate) async fn handle(broker: &Shared, request: InitProducerIdRequest, vers
     }
 }
 
-async fn init(broker: &Shared, request: &InitProducerIdRequest, version: i16) -> Result<Producer, Failure> {
+async fn init(
+    broker: &Shared,
+    request: &InitProducerIdRequest,
+    version: i16,
+    rights: &Rights,
+) -> Result<Producer, Failure> {
+    match request.transactional_id.as_deref() {
+        Some(id) => rights.check(Operation::Write, Resource::TransactionalId, id)?,
+        // Who may write to some topic may do so idempotently (KIP-679).
+        None if rights.allow_cluster(Operation::IdempotentWrite) => {}
+        None if rights.allow_any(Operation::Write, Resource::Topic) => {}
+        None => return Err(Failure::NotAuthorized(Resource::Cluster)),
+    }
     if (request.producer_id == i64::from(NONE)) != (request.producer_epoch == NONE) {
         return Err(Failure::InvalidRequest("a producer id and a producer epoch go together".to_owned()));
     }

@@ -4,11 +4,12 @@ use crate::Shared;
 use crate::coordinator::with_topics;
 use crate::error::Failure;
 use crate::memory::FrameMemory;
+use crate::rights::Rights;
 use coordinator_core::{Answer, Effects, GroupError, Groups, JoinAnswer, JoinRequest, Protocol};
+use protocol::api::{Operation, Resource};
 use protocol::error_code::ErrorCode;
 use protocol::messages::join_group_request::JoinGroupRequest;
 use protocol::messages::join_group_response::{JoinGroupResponse, JoinGroupResponseMember};
-use std::net::SocketAddr;
 
 /// From this version on the request has a rebalance timeout; before, it is the session's.
 const REBALANCE_TIMEOUT_VERSION: i16 = 1;
@@ -24,10 +25,11 @@ pub(crate) async fn handle(
     broker: &Shared,
     request: JoinGroupRequest,
     version: i16,
-    client: (Option<String>, SocketAddr),
+    client: (Option<String>, &Rights),
     memory: FrameMemory,
 ) -> JoinGroupResponse {
-    let member_id = request.member_id.clone();
+    let is_allowed = client.1.allow(Operation::Read, Resource::Group, &request.group_id);
+    let member_id = if is_allowed { request.member_id.clone() } else { String::new() };
     let answer = join(broker, request, version, client, memory).await;
     let (error_code, answer) = match answer {
         Ok(answer) => (answer.error.map_or(ErrorCode::None, |error| Failure::Group(error).code()), answer),
@@ -55,9 +57,10 @@ async fn join(
     broker: &Shared,
     request: JoinGroupRequest,
     version: i16,
-    (client_id, peer): (Option<String>, SocketAddr),
+    (client_id, rights): (Option<String>, &Rights),
     memory: FrameMemory,
 ) -> Result<JoinAnswer, Failure> {
+    rights.check(Operation::Read, Resource::Group, &request.group_id)?;
     if request.group_id.is_empty() {
         return Err(GroupError::InvalidGroupId.into());
     }
@@ -70,7 +73,7 @@ async fn join(
         member_id: request.member_id,
         instance_id: request.group_instance_id,
         client_id: client_id.unwrap_or_default(),
-        client_host: format!("/{}", peer.ip()),
+        client_host: format!("/{}", rights.caller.peer.address.ip()),
         session_timeout_ms: request.session_timeout_ms,
         rebalance_timeout_ms,
         protocol_type: request.protocol_type,

@@ -3,7 +3,9 @@
 use crate::Shared;
 use crate::coordinator::with_topics;
 use crate::error::Failure;
+use crate::rights::Rights;
 use coordinator_core::{Effects, GroupError, Groups, LeavingMember};
+use protocol::api::{Operation, Resource};
 use protocol::error_code::ErrorCode;
 use protocol::messages::leave_group_request::{LeaveGroupRequest, MemberIdentity};
 use protocol::messages::leave_group_response::{LeaveGroupResponse, MemberResponse};
@@ -11,14 +13,22 @@ use protocol::messages::leave_group_response::{LeaveGroupResponse, MemberRespons
 /// From this version on a request names several members, before that one.
 const MANY_MEMBERS_VERSION: i16 = 3;
 
-pub(crate) async fn handle(broker: &Shared, request: LeaveGroupRequest, version: i16) -> LeaveGroupResponse {
+pub(crate) async fn handle(
+    broker: &Shared,
+    request: LeaveGroupRequest,
+    version: i16,
+    rights: &Rights,
+) -> LeaveGroupResponse {
     let names_many = version >= MANY_MEMBERS_VERSION;
     let members = if names_many {
         request.members
     } else {
         vec![MemberIdentity { member_id: request.member_id, ..MemberIdentity::default() }]
     };
-    let left = leave(broker, request.group_id, &members).await;
+    let left = match rights.check(Operation::Read, Resource::Group, &request.group_id) {
+        Ok(()) => leave(broker, request.group_id, &members).await,
+        Err(failure) => Err(failure),
+    };
     let code = |outcome: &Result<(), GroupError>| match outcome {
         Ok(()) => ErrorCode::None.number(),
         Err(error) => Failure::Group(*error).code().number(),

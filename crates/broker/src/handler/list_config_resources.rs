@@ -5,8 +5,10 @@
 use crate::Shared;
 use crate::handler::describe_configs::{BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP, TOPIC};
 use crate::memory::COPIES;
+use crate::rights::Rights;
 use crate::topics;
 use control_core::{Image, SettingsScope};
+use protocol::api::Operation;
 use protocol::error_code::ErrorCode;
 use protocol::messages::list_config_resources_request::ListConfigResourcesRequest;
 use protocol::messages::list_config_resources_response::{ConfigResource, ListConfigResourcesResponse};
@@ -25,7 +27,12 @@ pub(crate) async fn handle(
     broker: &Shared,
     request: ListConfigResourcesRequest,
     version: i16,
+    rights: &Rights,
 ) -> (ListConfigResourcesResponse, Option<OwnedSemaphorePermit>) {
+    if let Err(failure) = rights.check_cluster(Operation::DescribeConfigs) {
+        let error_code = failure.code().number();
+        return (ListConfigResourcesResponse { error_code, ..ListConfigResourcesResponse::default() }, None);
+    }
     let known: &[i8] = if version == 0 { &TYPES_BEFORE_1 } else { &TYPES };
     let asked = request.resource_types;
     if asked.iter().any(|kind| !known.contains(kind)) {

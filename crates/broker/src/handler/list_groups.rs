@@ -4,9 +4,11 @@ use crate::Shared;
 use crate::coordinator::Shard;
 use crate::error::Failure;
 use crate::memory::COPIES;
+use crate::rights::Rights;
 use coordinator_core::{
     ConsumerState, ConsumerSummary, GroupSummary, Groups, ShareState, ShareSummary, State, StreamsState, StreamsSummary,
 };
+use protocol::api::{Operation, Resource};
 use protocol::messages::list_groups_request::ListGroupsRequest;
 use protocol::messages::list_groups_response::{ListGroupsResponse, ListedGroup};
 use std::collections::BTreeSet;
@@ -45,6 +47,7 @@ struct Wanted {
 pub(crate) async fn handle(
     broker: &Shared,
     request: ListGroupsRequest,
+    rights: &Rights,
 ) -> (ListGroupsResponse, Option<OwnedSemaphorePermit>) {
     let wanted = wanted(&request);
     let refused = |failure: Failure| ListGroupsResponse { error_code: failure.code().number(), ..Default::default() };
@@ -58,7 +61,7 @@ pub(crate) async fn handle(
         tokio::task::yield_now().await;
     }
     let memory = broker.answer_memory.take_ahead(COPIES * bytes).await;
-    match list(broker, &shards, &wanted).await {
+    match list((broker, rights), &shards, &wanted).await {
         Ok(groups) => (ListGroupsResponse { groups, ..ListGroupsResponse::default() }, memory),
         Err(failure) => (refused(failure), memory),
     }
@@ -82,7 +85,13 @@ fn wanted(request: &ListGroupsRequest) -> Wanted {
     }
 }
 
-async fn list(broker: &Shared, shards: &[Arc<Shard<Groups>>], wanted: &Wanted) -> Result<Vec<ListedGroup>, Failure> {
+async fn list(
+    (broker, rights): (&Shared, &Rights),
+    shards: &[Arc<Shard<Groups>>],
+    wanted: &Wanted,
+) -> Result<Vec<ListedGroup>, Failure> {
+    let lists_all = rights.allow_cluster(Operation::Describe);
+    let is_shown = |id: &str| lists_all || rights.allow(Operation::Describe, Resource::Group, id);
     let listed = |group: GroupSummary| ListedGroup {
         group_id: group.id,
         protocol_type: group.protocol_type,
@@ -108,11 +117,12 @@ async fn list(broker: &Shared, shards: &[Arc<Shard<Groups>>], wanted: &Wanted) -
         group_type: STREAMS.to_owned(),
     };
     let of_shard = |groups: &Groups| -> Vec<ListedGroup> {
-        let classic = groups.list().filter(|group| wanted.classic.contains(&group.state)).map(listed);
-        let consumers = groups.list_consumers().filter(|group| wanted.consumer.contains(&group.state));
-        let shares = groups.list_shares().filter(|group| wanted.share.contains(&group.state));
-        let streams = groups.list_streams().filter(|group| wanted.streams.contains(&group.state)).map(listed_streams);
-        consumers.map(listed_consumer).chain(shares.map(listed_share)).chain(streams).chain(classic).collect()
+        let classic = groups.list().filter(|it| wanted.classic.contains(&it.state) && is_shown(&it.id));
+        let consumers = groups.list_consumers().filter(|it| wanted.consumer.contains(&it.state) && is_shown(&it.id));
+        let shares = groups.list_shares().filter(|it| wanted.share.contains(&it.state) && is_shown(&it.id));
+        let streams = groups.list_streams().filter(|it| wanted.streams.contains(&it.state) && is_shown(&it.id));
+        let newer = consumers.map(listed_consumer).chain(shares.map(listed_share)).chain(streams.map(listed_streams));
+        newer.chain(classic.map(listed)).collect()
     };
     let of_shards = broker.coordinators.read_all(broker, shards, of_shard).await?;
     Ok(of_shards.into_iter().flatten().collect())

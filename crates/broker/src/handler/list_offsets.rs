@@ -14,10 +14,12 @@ use crate::error::Failure;
 use crate::handler::fetch::{self, READ_COMMITTED};
 use crate::partition::Partition;
 use crate::requests;
+use crate::rights::Rights;
 use crate::time_index;
 use crate::topics;
 use base::{Offset, TopicId, UnixMillis};
 use control_core::{Image, StreamRecord};
+use protocol::api::Operation;
 use protocol::error_code::ErrorCode;
 use protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsRequest};
 use protocol::messages::list_offsets_response::{
@@ -64,7 +66,12 @@ struct Found {
     leader_epoch: i32,
 }
 
-pub(crate) async fn handle(broker: &Shared, request: ListOffsetsRequest, version: i16) -> ListOffsetsResponse {
+pub(crate) async fn handle(
+    broker: &Shared,
+    request: ListOffsetsRequest,
+    version: i16,
+    rights: &Rights,
+) -> ListOffsetsResponse {
     let image = broker.store.ledger().image();
     let named = request
         .topics
@@ -82,7 +89,7 @@ pub(crate) async fn handle(broker: &Shared, request: ListOffsetsRequest, version
             let found = if doubled.contains(&(topic.name.as_str(), asked.partition_index)) {
                 Err(Failure::InvalidRequest("the request names this partition more than once".to_owned()))
             } else {
-                find(broker, &mut work, &image, &topic.name, (asked, request.isolation_level, version)).await
+                find((broker, rights), &mut work, &image, &topic.name, (asked, request.isolation_level, version)).await
             };
             partitions.push(describe(asked.partition_index, found, version));
         }
@@ -101,14 +108,14 @@ fn check_special(timestamp: i64, version: i16) -> Result<(), Failure> {
 }
 
 async fn find(
-    broker: &Shared,
+    (broker, rights): (&Shared, &Rights),
     work: &mut Work,
     image: &Image,
     topic: &str,
     (asked, isolation_level, version): (&ListOffsetsPartition, i8, i16),
 ) -> Result<Found, Failure> {
     check_special(asked.timestamp, version)?;
-    let topic = topics::find(image, topic, TopicId::default())?;
+    let topic = topics::find_allowed(image, (topic, TopicId::default()), rights, Operation::Describe)?;
     let id = topics::stream_of(topic, asked.partition_index)?;
     let partition = broker.partitions.owned(id).ok_or(Failure::NotLeader)?;
     partition.check_leader_epoch(asked.current_leader_epoch)?;

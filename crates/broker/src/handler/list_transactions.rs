@@ -3,7 +3,9 @@
 use crate::Shared;
 use crate::error::Failure;
 use crate::memory::COPIES;
+use crate::rights::Rights;
 use coordinator_core::{IdPattern, ListFilter, TransactionList, TransactionSummary, Transactions};
+use protocol::api::{Operation, Resource};
 use protocol::messages::list_transactions_request::ListTransactionsRequest;
 use protocol::messages::list_transactions_response::{ListTransactionsResponse, TransactionState};
 use std::collections::BTreeSet;
@@ -13,6 +15,7 @@ use tokio::sync::OwnedSemaphorePermit;
 pub(crate) async fn handle(
     broker: &Shared,
     request: ListTransactionsRequest,
+    rights: &Rights,
 ) -> (ListTransactionsResponse, Option<OwnedSemaphorePermit>) {
     let refused =
         |failure: Failure| ListTransactionsResponse { error_code: failure.code().number(), ..Default::default() };
@@ -36,7 +39,11 @@ pub(crate) async fn handle(
     }
     let memory = broker.answer_memory.take_ahead(COPIES * bytes).await;
     let now = broker.clock.wall();
-    let list = |transactions: &Transactions| transactions.list(now, &filter, |id| pattern.matches(id));
+    let list = |transactions: &Transactions| {
+        transactions.list(now, &filter, |id| {
+            pattern.matches(id) && rights.allow(Operation::Describe, Resource::TransactionalId, id)
+        })
+    };
     let unknown_state_filters = Transactions::default().list(now, &filter, |_| false).unknown_states;
     let listed: Result<Vec<TransactionList>, Failure> = broker.transactions.read_all(broker, &shards, list).await;
     let answer = match listed {

@@ -7,12 +7,13 @@ use crate::checks::in_steps;
 use crate::coordinator::OwnTopic;
 use crate::error::Failure;
 use crate::quota::Meter;
+use crate::rights::Rights;
 use crate::topics::{self, NewTopic};
 use crate::{Shared, answer_size, authorized, requests, topic_name};
 use base::{StreamId, TopicId};
 use control_core::{Image, Topic};
 use futures::stream::StreamExt;
-use protocol::api::Resource;
+use protocol::api::{Operation, Resource};
 use protocol::error_code::ErrorCode;
 use protocol::messages::metadata_request::{MetadataRequest, MetadataRequestTopic};
 use protocol::messages::metadata_response::{
@@ -36,6 +37,9 @@ const SIZED_NAMES_MAX: usize = 1000;
 /// Before this version topics are asked for by name only, although the field for their ids is there a little longer.
 const TOPIC_ID_VERSION: i16 = 12;
 
+/// Nothing more is told of a topic that the caller may not know of.
+const UNAUTHORIZED: ErrorCode = ErrorCode::TopicAuthorizationFailed;
+
 /// What the answer takes while it is made, or more where very much is asked for.
 fn answer_bytes(broker: &Shared, request: &MetadataRequest, version: i16) -> usize {
     let image = broker.store.ledger().image();
@@ -56,28 +60,35 @@ pub(crate) async fn handle(
     broker: &Shared,
     request: MetadataRequest,
     version: i16,
-    meter: &Meter,
+    (rights, meter): (&Rights, &Meter),
 ) -> (MetadataResponse, Option<OwnedSemaphorePermit>) {
     let memory = broker.answer_memory.take_ahead(answer_bytes(broker, &request, version)).await;
-    (describe_all(broker, request, version, meter).await, memory)
+    (describe_all(broker, request, version, (rights, meter)).await, memory)
 }
 
-async fn describe_all(broker: &Shared, request: MetadataRequest, version: i16, meter: &Meter) -> MetadataResponse {
+async fn describe_all(
+    broker: &Shared,
+    request: MetadataRequest,
+    version: i16,
+    (rights, meter): (&Rights, &Meter),
+) -> MetadataResponse {
     let asked = request.topics.filter(|topics| version >= NULL_MEANS_ALL_VERSION || !topics.is_empty());
     let may_create = version < CREATION_FLAG_VERSION || request.allow_auto_topic_creation;
     let mut topics: Vec<MetadataResponseTopic> = match asked {
         None => {
             let image = broker.store.ledger().image();
-            image.topics.values().map(|topic| describe(broker, &image, topic)).collect()
+            let may_know = |name: &str| rights.allow(Operation::Describe, Resource::Topic, name);
+            let known = image.topics.values().filter(|topic| may_know(&topic.name));
+            known.map(|topic| describe(broker, &image, topic)).collect()
         }
         Some(asked) if version < TOPIC_ID_VERSION && asked.iter().any(is_by_id) => {
             asked.into_iter().map(refuse_by_id).collect()
         }
-        Some(asked) => describe_asked(broker, asked, may_create.then_some(meter)).await,
+        Some(asked) => describe_asked((broker, rights), asked, may_create.then_some(meter)).await,
     };
-    for topic in &mut topics {
-        topic.topic_authorized_operations =
-            authorized::field(request.include_topic_authorized_operations, Resource::Topic);
+    for topic in topics.iter_mut().filter(|topic| topic.error_code != UNAUTHORIZED.number()) {
+        let (asked, name) = (request.include_topic_authorized_operations, topic.name.as_deref().unwrap_or_default());
+        topic.topic_authorized_operations = authorized::field(asked, rights, Resource::Topic, name);
     }
     let image = broker.store.ledger().image();
     MetadataResponse {
@@ -85,10 +96,7 @@ async fn describe_all(broker: &Shared, request: MetadataRequest, version: i16, m
         cluster_id: Some(Uuid(image.cluster_id).to_string()),
         controller_id: topics::controller(broker, &image).0,
         topics,
-        cluster_authorized_operations: authorized::field(
-            request.include_cluster_authorized_operations,
-            Resource::Cluster,
-        ),
+        cluster_authorized_operations: authorized::of_cluster(request.include_cluster_authorized_operations, rights),
         ..MetadataResponse::default()
     }
 }
@@ -109,7 +117,7 @@ fn refuse_by_id(asked: MetadataRequestTopic) -> MetadataResponseTopic {
 
 /// `creates`: what is charged for topics that are created; none are without it.
 async fn describe_asked(
-    broker: &Shared,
+    (broker, rights): (&Shared, &Rights),
     asked: Vec<MetadataRequestTopic>,
     creates: Option<&Meter>,
 ) -> Vec<MetadataResponseTopic> {
@@ -117,23 +125,23 @@ async fn describe_asked(
     let is_named = |topic: &MetadataRequestTopic| TopicId::from(topic.topic_id) == TopicId::default();
     let key = |topic: &MetadataRequestTopic| (topic.topic_id, topic.name.clone().filter(|_| is_named(topic)));
     in_steps(requests::once(asked, key).await)
-        .map(|topic| describe_or_create(broker, topic, creates))
+        .map(|topic| describe_or_create((broker, rights), topic, creates))
         .buffered(CREATIONS_TOGETHER_MAX)
         .collect()
         .await
 }
 
 async fn describe_or_create(
-    broker: &Shared,
+    (broker, rights): (&Shared, &Rights),
     asked: MetadataRequestTopic,
     creates: Option<&Meter>,
 ) -> MetadataResponseTopic {
     let id = TopicId::from(asked.topic_id);
     let name = asked.name.unwrap_or_default();
     let mut image = broker.store.ledger().image();
-    let mut found = topics::find(&image, &name, id).cloned();
-    if found.is_err() && id == TopicId::default() {
-        let created = create(broker, &image, &name, creates).await;
+    let mut found = topics::find_allowed(&image, (&name, id), rights, Operation::Describe).cloned();
+    if matches!(found, Err(Failure::UnknownPartition)) && id == TopicId::default() {
+        let created = create((broker, rights), &image, &name, creates).await;
         image = broker.store.ledger().image();
         found = created.and_then(|()| topics::find(&image, &name, id).cloned());
     }
@@ -141,7 +149,7 @@ async fn describe_or_create(
         Ok(topic) => describe(broker, &image, &topic),
         Err(failure) => MetadataResponseTopic {
             error_code: failure.code().number(),
-            is_internal: topic_name::is_internal(&name),
+            is_internal: topic_name::is_internal(&name) && !matches!(failure, Failure::NotAuthorized(_)),
             name: (id == TopicId::default()).then_some(name),
             topic_id: id.into(),
             ..MetadataResponseTopic::default()
@@ -151,11 +159,19 @@ async fn describe_or_create(
 
 /// Creates a topic on first use. This answer says that it is unknown, as Apache Kafka's does, and the client asks again; whoever asks
 /// after this answer finds it. `Ok` where it is there already. A client that may create nothing now by its quota asks again as well.
-async fn create(broker: &Shared, image: &Image, name: &str, creates: Option<&Meter>) -> Result<(), Failure> {
+async fn create(
+    (broker, rights): (&Shared, &Rights),
+    image: &Image,
+    name: &str,
+    creates: Option<&Meter>,
+) -> Result<(), Failure> {
     topic_name::check(name).map_err(Failure::InvalidTopic)?;
     let Some(meter) = creates else { return Err(Failure::UnknownPartition) };
     if !broker.options.auto_create_topics || name == topic_name::METADATA {
         return Err(Failure::UnknownPartition);
+    }
+    if !rights.allow_cluster(Operation::Create) {
+        rights.check(Operation::Create, Resource::Topic, name)?;
     }
     if topic_name::is_internal(name) {
         // Its maker knows how it has to be.

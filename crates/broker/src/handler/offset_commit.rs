@@ -4,10 +4,12 @@ use super::offset_outcomes::OffsetOutcomes;
 use crate::Shared;
 use crate::checks::Steps;
 use crate::error::Failure;
+use crate::rights::Rights;
 use crate::topics;
 use base::{TopicId, UnixMillis};
 use control_core::Image;
 use coordinator_core::{CommitRequest, Committed, GroupError, Membership, NewOffset};
+use protocol::api::{Operation, Resource};
 use protocol::messages::offset_commit_request::{OffsetCommitRequest, OffsetCommitRequestPartition};
 use protocol::messages::offset_commit_response::{
     OffsetCommitResponse, OffsetCommitResponsePartition, OffsetCommitResponseTopic,
@@ -19,17 +21,25 @@ const NOT_FOUND_VERSION: i16 = 9;
 /// The value of times that the client leaves to the broker.
 const UNSET: i64 = -1;
 
-pub(crate) async fn handle(broker: &Shared, request: OffsetCommitRequest, version: i16) -> OffsetCommitResponse {
+pub(crate) async fn handle(
+    broker: &Shared,
+    request: OffsetCommitRequest,
+    version: i16,
+    rights: &Rights,
+) -> OffsetCommitResponse {
     let image = broker.store.ledger().image();
     let now = broker.clock.wall();
     let expires_at =
         (request.retention_time_ms != UNSET).then(|| UnixMillis(now.0.saturating_add(request.retention_time_ms)));
     let mut outcomes = OffsetOutcomes::default();
+    let of_group = rights.check(Operation::Read, Resource::Group, &request.group_id);
     let mut steps = Steps::default();
     for topic in &request.topics {
         for partition in &topic.partitions {
             steps.next().await;
-            let found = known(&image, (&topic.name, topic.topic_id.into()), partition.partition_index);
+            let found = of_group
+                .clone()
+                .and_then(|()| known(&image, (&topic.name, topic.topic_id.into()), partition.partition_index, rights));
             outcomes.add(found.map(|(name, id)| new_offset(name, id, partition, now, expires_at)));
         }
     }
@@ -59,11 +69,12 @@ pub(super) fn known(
     image: &Image,
     (name, id): (&str, TopicId),
     partition_index: i32,
+    rights: &Rights,
 ) -> Result<(String, TopicId), Failure> {
     if name.is_empty() && id == TopicId::default() {
         return Err(Failure::UnknownTopicId);
     }
-    let found = topics::find(image, name, id)?;
+    let found = topics::find_allowed(image, (name, id), rights, Operation::Read)?;
     topics::stream_of(found, partition_index)?;
     Ok((found.name.clone(), found.id))
 }

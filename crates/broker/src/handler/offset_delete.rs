@@ -2,19 +2,21 @@
 
 use crate::Shared;
 use crate::error::Failure;
+use crate::rights::Rights;
 use crate::topics;
 use base::TopicId;
 use coordinator_core::GroupError;
+use protocol::api::{Operation, Resource};
 use protocol::error_code::ErrorCode;
 use protocol::messages::offset_delete_request::OffsetDeleteRequest;
 use protocol::messages::offset_delete_response::{
     OffsetDeleteResponse, OffsetDeleteResponsePartition, OffsetDeleteResponseTopic,
 };
 
-pub(crate) async fn handle(broker: &Shared, request: OffsetDeleteRequest) -> OffsetDeleteResponse {
+pub(crate) async fn handle(broker: &Shared, request: OffsetDeleteRequest, rights: &Rights) -> OffsetDeleteResponse {
     let image = broker.store.ledger().image();
     let exists = |topic: &str, partition| {
-        let topic = topics::find(&image, topic, TopicId::default())?;
+        let topic = topics::find_allowed(&image, (topic, TopicId::default()), rights, Operation::Read)?;
         topics::stream_of(topic, partition).map(drop)
     };
     let mut wanted = Vec::new();
@@ -22,7 +24,11 @@ pub(crate) async fn handle(broker: &Shared, request: OffsetDeleteRequest) -> Off
         let known = topic.partitions.iter().filter(|it| exists(&topic.name, it.partition_index).is_ok());
         wanted.extend(known.map(|it| (topic.name.clone(), it.partition_index)));
     }
-    let deleted = match delete(broker, request.group_id, wanted).await {
+    let deleted = match rights.check(Operation::Delete, Resource::Group, &request.group_id) {
+        Ok(()) => delete(broker, request.group_id, wanted).await,
+        Err(failure) => Err(failure),
+    };
+    let deleted = match deleted {
         Ok(deleted) => deleted,
         Err(failure) => {
             return OffsetDeleteResponse { error_code: failure.code().number(), ..OffsetDeleteResponse::default() };

@@ -11,10 +11,12 @@ use crate::coordinator::GROUPS_MAX;
 use crate::error::Failure;
 use crate::memory::COPIES;
 use crate::requests;
+use crate::rights::Rights;
 use crate::topics;
 use base::TopicId;
 use control_core::Image;
 use coordinator_core::{Committed, Groups, Offsets};
+use protocol::api::{Operation, Resource};
 use protocol::error_code::ErrorCode;
 use protocol::messages::offset_fetch_request::{
     OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
@@ -45,10 +47,11 @@ pub(crate) async fn handle(
     broker: &Shared,
     request: OffsetFetchRequest,
     version: i16,
+    rights: &Rights,
 ) -> (OffsetFetchResponse, Option<OwnedSemaphorePermit>) {
     if version >= MANY_GROUPS_VERSION {
         let (groups, memory) =
-            fetch_groups(broker, merged(request.groups).await, (version, request.require_stable)).await;
+            fetch_groups((broker, rights), merged(request.groups).await, (version, request.require_stable)).await;
         return (OffsetFetchResponse { groups, ..OffsetFetchResponse::default() }, memory);
     }
     let named = |topic: OffsetFetchRequestTopic| OffsetFetchRequestTopics {
@@ -58,7 +61,8 @@ pub(crate) async fn handle(
     };
     let topics = request.topics.map(|topics| topics.into_iter().map(named).collect());
     let group = OffsetFetchRequestGroup { group_id: request.group_id, topics, ..OffsetFetchRequestGroup::default() };
-    let (fetched, memory) = fetch_groups(broker, merged(vec![group]).await, (version, request.require_stable)).await;
+    let (fetched, memory) =
+        fetch_groups((broker, rights), merged(vec![group]).await, (version, request.require_stable)).await;
     let error_code = fetched.first().map_or(0, |group| group.error_code);
     let plain = |it: OffsetFetchResponsePartitions| OffsetFetchResponsePartition {
         partition_index: it.partition_index,
@@ -109,22 +113,25 @@ async fn merged_topics(asked: Vec<OffsetFetchRequestTopics>) -> Vec<OffsetFetchR
 }
 
 async fn fetch_groups(
-    broker: &Shared,
+    (broker, rights): (&Shared, &Rights),
     asked: Vec<OffsetFetchRequestGroup>,
     (version, stable): (i16, bool),
 ) -> (Vec<OffsetFetchResponseGroup>, Option<OwnedSemaphorePermit>) {
-    let (committed, memory) = all_committed(broker, &asked, stable).await;
+    let (committed, memory) = all_committed((broker, rights), &asked, stable).await;
     let image = broker.store.ledger().image();
     let (mut fetched, mut steps) = (Vec::with_capacity(asked.len()), Steps::default());
     for (group, committed) in asked.into_iter().zip(answer_bounds::rest_too_much(committed)) {
-        fetched.push(describe_group(&image, group, (committed.and_then(|it| it), &mut steps), version).await);
+        // Whatever else is wrong with it.
+        let allowed = rights.check(Operation::Describe, Resource::Group, &group.group_id);
+        let found = allowed.and_then(|()| committed.and_then(|it| it));
+        fetched.push(describe_group((&image, rights), group, (found, &mut steps), version).await);
     }
     (fetched, memory)
 }
 
 /// What each group has committed of what is asked of it, with the memory for telling it.
 async fn all_committed(
-    broker: &Shared,
+    (broker, rights): (&Shared, &Rights),
     asked: &[OffsetFetchRequestGroup],
     stable: bool,
 ) -> (Vec<Result<Result<Found, Failure>, Failure>>, Option<OwnedSemaphorePermit>) {
@@ -142,6 +149,7 @@ async fn all_committed(
     let read = |groups: &Groups, place: usize| -> Result<Found, Failure> {
         left.check()?;
         let OffsetFetchRequestGroup { group_id, member_id, member_epoch, .. } = &asked[place];
+        rights.check(Operation::Describe, Resource::Group, group_id)?;
         groups.check_fetch(group_id, member_id.as_deref(), *member_epoch)?;
         let offsets = committed(groups, group_id, all_wanted[place].as_ref());
         left.spend(bytes_of(chosen(&offsets, None)));
@@ -166,7 +174,7 @@ fn bytes_of<'a>(offsets: impl Iterator<Item = Chosen<'a>>) -> usize {
 }
 
 async fn describe_group(
-    image: &Image,
+    (image, rights): (&Image, &Rights),
     asked: OffsetFetchRequestGroup,
     (found, steps): (Result<Found, Failure>, &mut Steps),
     version: i16,
@@ -179,11 +187,11 @@ async fn describe_group(
             asked.sort_by_cached_key(|topic| is_unknown_id(image, topic, version));
             let mut topics = Vec::with_capacity(asked.len());
             for topic in asked {
-                topics.push(describe(image, topic, (&found, &mut *steps), version).await);
+                topics.push(describe((image, rights), topic, (&found, &mut *steps), version).await);
             }
             (ErrorCode::None, topics)
         }
-        (Ok(found), None) => (ErrorCode::None, describe_all(image, found, version)),
+        (Ok(found), None) => (ErrorCode::None, describe_all((image, rights), found, version)),
         (Err(failure), asked) => {
             let code = code_of(&failure);
             let topics = if version < TOP_LEVEL_ERROR_VERSION { refused(asked, code) } else { Vec::new() };
@@ -249,7 +257,7 @@ fn is_unknown_id(image: &Image, asked: &OffsetFetchRequestTopics, version: i16) 
 }
 
 async fn describe(
-    image: &Image,
+    (image, rights): (&Image, &Rights),
     asked: OffsetFetchRequestTopics,
     (found, steps): (&Found, &mut Steps),
     version: i16,
@@ -257,10 +265,14 @@ async fn describe(
     let topic = topics::find(image, &asked.name, TopicId::from(asked.topic_id));
     let unknown_id = is_unknown_id(image, &asked, version);
     let name = topic.map_or(asked.name.as_str(), |topic| topic.name.as_str());
+    let is_allowed = rights.allow(Operation::Describe, Resource::Topic, name);
     let of_topic = found.offsets.get(name);
     let partition = |index: i32| {
         if unknown_id {
             return none(index, Failure::UnknownTopicId.code());
+        }
+        if !is_allowed {
+            return none(index, ErrorCode::TopicAuthorizationFailed);
         }
         if found.is_unstable(name, index) {
             return none(index, ErrorCode::UnstableOffsetCommit);
@@ -286,7 +298,7 @@ impl Found {
     }
 }
 
-fn describe_all(image: &Image, found: Found, version: i16) -> Vec<OffsetFetchResponseTopics> {
+fn describe_all((image, rights): (&Image, &Rights), found: Found, version: i16) -> Vec<OffsetFetchResponseTopics> {
     let tell = |name: &str, index: i32, offset: &Committed| {
         if found.is_unstable(name, index) { none(index, ErrorCode::UnstableOffsetCommit) } else { some(index, offset) }
     };
@@ -297,7 +309,8 @@ fn describe_all(image: &Image, found: Found, version: i16) -> Vec<OffsetFetchRes
         let partitions = partitions.iter().map(|(index, offset)| tell(name, *index, offset)).collect();
         Some(OffsetFetchResponseTopics { name: name.clone(), topic_id, partitions })
     };
-    found.offsets.iter().filter_map(describe).collect()
+    let may_know = |name: &str| rights.allow(Operation::Describe, Resource::Topic, name);
+    found.offsets.iter().filter(|(name, _)| may_know(name)).filter_map(describe).collect()
 }
 
 fn refused(asked: Option<Vec<OffsetFetchRequestTopics>>, code: ErrorCode) -> Vec<OffsetFetchResponseTopics> {

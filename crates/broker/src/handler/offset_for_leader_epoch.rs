@@ -4,9 +4,11 @@
 use crate::Shared;
 use crate::checks::Steps;
 use crate::error::Failure;
+use crate::rights::Rights;
 use crate::topics;
 use base::{Offset, TopicId};
 use control_core::Image;
+use protocol::api::{Operation, Resource};
 use protocol::error_code::ErrorCode;
 use protocol::messages::offset_for_leader_epoch_request::{OffsetForLeaderEpochRequest, OffsetForLeaderPartition};
 use protocol::messages::offset_for_leader_epoch_response::{
@@ -16,15 +18,27 @@ use protocol::messages::offset_for_leader_epoch_response::{
 /// The epoch that stands for none.
 const NO_EPOCH: i32 = -1;
 
-pub(crate) async fn handle(broker: &Shared, request: OffsetForLeaderEpochRequest) -> OffsetForLeaderEpochResponse {
+pub(crate) async fn handle(
+    broker: &Shared,
+    request: OffsetForLeaderEpochRequest,
+    rights: &Rights,
+) -> OffsetForLeaderEpochResponse {
     let image = broker.store.ledger().image();
     let mut topics = Vec::new();
     let mut steps = Steps::default();
     for topic in request.topics {
+        // Brokers may ask about all.
+        let is_allowed = match rights.allow_cluster(Operation::ClusterAction) {
+            true => Ok(()),
+            false => rights.check(Operation::Describe, Resource::Topic, &topic.topic),
+        };
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for asked in topic.partitions {
             steps.next().await;
-            partitions.push(describe(asked.partition, find(broker, &image, &topic.topic, &asked)));
+            partitions.push(describe(
+                asked.partition,
+                is_allowed.clone().and_then(|()| find(broker, &image, &topic.topic, &asked)),
+            ));
         }
         topics.push(OffsetForLeaderTopicResult { topic: topic.topic, partitions });
     }

@@ -20,12 +20,14 @@ use crate::checks::{Steps, Work};
 use crate::error::Failure;
 use crate::growth::Growth;
 use crate::partition::{Appended, Partition};
+use crate::rights::Rights;
 use crate::topic_settings::TopicSettings;
 use crate::topics;
 use crate::verification::{self, Client, Transaction, verify};
 use base::TopicId;
 use control_core::{Image, Topic};
 use futures::future::join_all;
+use protocol::api::{Operation, Resource};
 use protocol::error_code::ErrorCode;
 use protocol::messages::produce_request::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use protocol::messages::produce_response::{
@@ -85,7 +87,7 @@ pub(crate) async fn start(
     broker: Arc<Shared>,
     mut request: ProduceRequest,
     version: i16,
-    frame_bytes: usize,
+    (frame_bytes, rights): (usize, Rights),
 ) -> impl Future<Output = Result<Option<ProduceResponse>, Failure>> + Send + use<> {
     let began = broker.clock.now();
     let asked = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
@@ -99,10 +101,11 @@ pub(crate) async fn start(
     // A setting that may change; what it acts on is looked at nowhere but by produces and after them.
     broker.store.set_producer_expiration(broker.live().producer_expiration);
     let (refused, transaction) = match transaction(&mut request) {
-        Ok(transaction) => (refuse_whole(&request), transaction),
+        Ok(transaction) => (refuse_whole(&request).or_else(|| denied(&rights, transaction.as_ref())), transaction),
         Err(failure) => (Some(failure), None),
     };
     let check = Check {
+        rights,
         refused,
         transaction,
         image: broker.store.ledger().image(),
@@ -161,6 +164,7 @@ pub(crate) async fn start(
 
 /// What the checks of all partitions of one request share.
 struct Check {
+    rights: Rights,
     /// The request as a whole can't be served.
     refused: Option<Failure>,
     /// The one that batches of it are part of.
@@ -169,6 +173,11 @@ struct Check {
     patience: Patience,
     /// Copy batches out of the frame.
     detach: bool,
+}
+
+/// Whether the caller may not write as part of that transaction.
+fn denied(rights: &Rights, transaction: Option<&Transaction>) -> Option<Failure> {
+    rights.check(Operation::Write, Resource::TransactionalId, &transaction?.transactional_id).err()
 }
 
 fn refuse_whole(request: &ProduceRequest) -> Option<Failure> {
@@ -279,7 +288,7 @@ async fn check_partition(
     if checking.version >= TOPIC_ID_VERSION && id == TopicId::default() {
         return Err(Failure::UnknownTopicId);
     }
-    let found: &Topic = topics::find(&check.image, &topic.name, id)?;
+    let found: &Topic = topics::find_allowed(&check.image, (&topic.name, id), &check.rights, Operation::Write)?;
     if found.internal {
         return Err(Failure::InvalidTopic(format!("only the broker itself writes to '{}'", found.name)));
     }

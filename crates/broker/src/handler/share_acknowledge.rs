@@ -4,6 +4,7 @@
 
 use crate::Shared;
 use crate::error::Failure;
+use crate::rights::Rights;
 use crate::shared_partitions::settings_of;
 use crate::topics;
 use base::{Offset, OffsetRange, TopicId};
@@ -12,6 +13,7 @@ use coordinator_core::{
     AcknowledgeBatch, SHARE_SESSION_ENDS, ShareSessionKey, ShareStateKey, SharedPartition, acknowledgements_are_valid,
 };
 use futures::stream::{FuturesOrdered, StreamExt};
+use protocol::api::{Operation, Resource};
 use protocol::error_code::ErrorCode;
 use protocol::messages::share_acknowledge_request::{AcknowledgePartition, ShareAcknowledgeRequest};
 use protocol::messages::share_acknowledge_response::{
@@ -32,6 +34,8 @@ pub(super) type Told = Vec<(SharedPartition, Result<(), Failure>)>;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Acknowledger<'a> {
     pub(super) key: &'a ShareSessionKey,
+    /// What its member may do.
+    pub(super) rights: &'a Rights,
     pub(super) version: i16,
     /// The request renews.
     pub(super) renews: bool,
@@ -41,8 +45,9 @@ pub(crate) async fn handle(
     broker: &Shared,
     request: ShareAcknowledgeRequest,
     version: i16,
+    rights: &Rights,
 ) -> ShareAcknowledgeResponse {
-    match acknowledge(broker, request, version).await {
+    match acknowledge(broker, request, version, rights).await {
         Ok(response) => response,
         Err(failure) => {
             ShareAcknowledgeResponse { error_code: failure.code().number(), ..ShareAcknowledgeResponse::default() }
@@ -54,8 +59,9 @@ async fn acknowledge(
     broker: &Shared,
     request: ShareAcknowledgeRequest,
     version: i16,
+    rights: &Rights,
 ) -> Result<ShareAcknowledgeResponse, Failure> {
-    let key = session_key(request.group_id, request.member_id)?;
+    let key = session_key(rights, request.group_id, request.member_id)?;
     let epoch = request.share_session_epoch;
     broker.shares.acknowledge(&key, epoch)?;
     let mut said = BTreeMap::new();
@@ -66,7 +72,8 @@ async fn acknowledge(
             said.insert((topic.topic_id, partition_index), batches.collect());
         }
     }
-    let told = all(broker, Acknowledger { key: &key, version, renews: request.is_renew_ack }, said).await;
+    let of = Acknowledger { key: &key, rights, version, renews: request.is_renew_ack };
+    let told = all(broker, of, said).await;
     if epoch == SHARE_SESSION_ENDS {
         broker.shares.end(broker, &key);
     }
@@ -94,10 +101,15 @@ async fn acknowledge(
     })
 }
 
-/// Whose session, where the request says.
-pub(super) fn session_key(group: Option<String>, member: Option<String>) -> Result<ShareSessionKey, Failure> {
+/// Whose session, where the request says, and where the caller may be in that group.
+pub(super) fn session_key(
+    rights: &Rights,
+    group: Option<String>,
+    member: Option<String>,
+) -> Result<ShareSessionKey, Failure> {
     const MEMBER_ID_MAX: usize = 36;
     let group = group.ok_or_else(|| Failure::InvalidRequest("Invalid group id in the request.".to_owned()))?;
+    rights.check(Operation::Read, Resource::Group, &group)?;
     let member = member.filter(|member| !member.is_empty() && member.chars().count() <= MEMBER_ID_MAX);
     let member = member.ok_or_else(|| Failure::InvalidRequest("Invalid member id in the request.".to_owned()))?;
     Ok(ShareSessionKey { group, member })
@@ -145,6 +157,7 @@ fn check(
     if !acknowledgements_are_valid(said, of.version >= RENEW_VERSION, of.renews) {
         return Err(Failure::InvalidRequest("the acknowledgements make no sense".to_owned()));
     }
+    of.rights.check(Operation::Read, Resource::Topic, &topic.name)?;
     topics::stream_of(topic, partition).map(|_| ())
 }
 

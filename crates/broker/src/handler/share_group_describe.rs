@@ -1,12 +1,13 @@
 //! ShareGroupDescribe (KIP-932): a share group's epochs and its members with what they may fetch from. A group is described once, however
 //! often it is named.
 
-use super::described::{check_named, described};
+use super::described::{HIDDEN_TOPICS, check_named, check_topics, described};
 use super::share_group_heartbeat::not_found;
 use crate::answer_bounds::Reasons;
 use crate::checks::in_steps;
 use crate::coordinator::with_topics;
 use crate::error::Failure;
+use crate::rights::Rights;
 use crate::{Shared, authorized};
 use coordinator_core::{GroupError, Groups, NamedPartitions, ShareDescription, ShareMemberDescription};
 use futures::stream::StreamExt;
@@ -21,24 +22,34 @@ use tokio::sync::OwnedSemaphorePermit;
 pub(crate) async fn handle(
     broker: &Shared,
     request: ShareGroupDescribeRequest,
+    rights: &Rights,
 ) -> (ShareGroupDescribeResponse, Option<OwnedSemaphorePermit>) {
-    let operations = authorized::field(request.include_authorized_operations, Resource::Group);
     let describe = |groups: &Groups, id: &str| {
         check_named(id)?;
         Ok((with_topics(broker, |topics| groups.describe_share(id, topics))?, groups.described_share_bytes(id)))
     };
     let named = (request.group_ids, size_of::<DescribedGroup>());
-    let (described, memory) = described(broker, named, Groups::described_share_bytes, None, describe).await;
+    let (described, memory) = described((broker, rights), named, Groups::described_share_bytes, None, describe).await;
     let mut reasons = Reasons::default();
-    let groups = in_steps(described).map(|(id, described)| match described {
-        Ok(description) => describe_group(id, description, operations),
-        Err(failure) => refuse(broker, id, &failure, &mut reasons),
+    let groups = in_steps(described).map(|(id, described)| {
+        let told = described.and_then(|description| {
+            let members = description.members.iter().flat_map(|it| it.assignment.iter());
+            check_topics(rights, members.map(|of_topic| &of_topic.name), HIDDEN_TOPICS).map(|()| description)
+        });
+        match told {
+            Ok(description) => {
+                let asked = request.include_authorized_operations;
+                let operations = authorized::field(asked, rights, Resource::Group, &id);
+                describe_group(id, description, operations)
+            }
+            Err(failure) => refuse(broker, id, &failure, &mut reasons),
+        }
     });
     (ShareGroupDescribeResponse { groups: groups.collect().await, ..Default::default() }, memory)
 }
 
 fn refuse(broker: &Shared, group_id: String, failure: &Failure, reasons: &mut Reasons) -> DescribedGroup {
-    let reason = reasons.tell(failure);
+    let reason = reasons.tell_unless_denied(failure);
     // Kafka's words, which tools show as they are.
     let error_message = reason.map(|reason| match failure {
         Failure::Group(GroupError::NotFound) => {

@@ -4,12 +4,13 @@ use crate::checks::Steps;
 use crate::coordinator::with_topics;
 use crate::error::Failure;
 use crate::memory::COPIES;
+use crate::rights::Rights;
 use crate::{Shared, settings};
 use control_core::SettingsScope;
 use coordinator_core::{GroupError, Partitions, ShareConfigs, ShareHeartbeatAnswer, ShareHeartbeatRequest};
+use protocol::api::{Operation, Resource};
 use protocol::messages::share_group_heartbeat_request::ShareGroupHeartbeatRequest;
 use protocol::messages::share_group_heartbeat_response::{Assignment, ShareGroupHeartbeatResponse, TopicPartitions};
-use std::net::SocketAddr;
 use tokio::sync::OwnedSemaphorePermit;
 
 /// What an assigned partition takes in an answer, as a value and as bytes, and what its topic does.
@@ -20,7 +21,7 @@ const TOPIC_BYTES: usize = COPIES * size_of::<TopicPartitions>();
 pub(crate) async fn handle(
     broker: &Shared,
     request: ShareGroupHeartbeatRequest,
-    client: (Option<String>, SocketAddr),
+    client: (Option<String>, &Rights),
 ) -> (ShareGroupHeartbeatResponse, Option<OwnedSemaphorePermit>) {
     let group = request.group_id.clone();
     match beat(broker, request, client).await {
@@ -42,8 +43,12 @@ pub(crate) async fn handle(
 async fn beat(
     broker: &Shared,
     request: ShareGroupHeartbeatRequest,
-    (client_id, peer): (Option<String>, SocketAddr),
+    (client_id, rights): (Option<String>, &Rights),
 ) -> Result<ShareHeartbeatAnswer, Failure> {
+    rights.check(Operation::Read, Resource::Group, &request.group_id)?;
+    for name in request.subscribed_topic_names.iter().flatten() {
+        rights.check(Operation::Describe, Resource::Topic, name)?;
+    }
     let configs = configs_of(broker, &request.group_id);
     let request = ShareHeartbeatRequest {
         group: request.group_id,
@@ -51,7 +56,7 @@ async fn beat(
         member_epoch: request.member_epoch,
         rack_id: request.rack_id,
         client_id: client_id.unwrap_or_default(),
-        client_host: format!("/{}", peer.ip()),
+        client_host: format!("/{}", rights.caller.peer.address.ip()),
         names: request.subscribed_topic_names,
     };
     let shard = broker.coordinators.shard(broker, &request.group).await?;

@@ -2,10 +2,12 @@
 //! is described once, however often it is named.
 
 use super::consumer_group_heartbeat::not_served;
-use super::described::{check_named, described};
+use super::described::{check_named, check_topics, described};
+use super::streams_group_heartbeat::topics_of;
 use crate::answer_bounds::Reasons;
 use crate::checks::in_steps;
 use crate::error::Failure;
+use crate::rights::Rights;
 use crate::{Shared, authorized, settings};
 use coordinator_core::{GroupError, Groups, StreamsDescription, StreamsMemberDescription, TaskSets, Tasks};
 use futures::stream::StreamExt;
@@ -18,29 +20,43 @@ use protocol::messages::streams_group_describe_response::{
 use protocol::messages::streams_group_heartbeat_request as said;
 use tokio::sync::OwnedSemaphorePermit;
 
+/// What is said of a group whose topology has topics that the caller may not know of.
+const HIDDEN_TOPICS: &str = "The described group uses topics that the client is not authorized to describe.";
+
 /// Answers with the memory that was got for it.
 pub(crate) async fn handle(
     broker: &Shared,
     request: StreamsGroupDescribeRequest,
+    rights: &Rights,
 ) -> (StreamsGroupDescribeResponse, Option<OwnedSemaphorePermit>) {
-    let operations = authorized::field(request.include_authorized_operations, Resource::Group);
     let describe = |groups: &Groups, id: &str| {
         check_named(id)?;
         Ok((groups.describe_streams(id)?, groups.described_streams_bytes(id)))
     };
     let refusal = (!settings::serves_streams_groups(&broker.options)).then(not_served);
     let named = (request.group_ids, size_of::<DescribedGroup>());
-    let (described, memory) = described(broker, named, Groups::described_streams_bytes, refusal, describe).await;
+    let (described, memory) =
+        described((broker, rights), named, Groups::described_streams_bytes, refusal, describe).await;
     let mut reasons = Reasons::default();
-    let groups = in_steps(described).map(|(id, described)| match described {
-        Ok(description) => describe_group(id, description, operations),
-        Err(failure) => refuse(id, &failure, &mut reasons),
+    let groups = in_steps(described).map(|(id, described)| {
+        let told = described.and_then(|description| {
+            let topics = description.topology.iter().flat_map(topics_of);
+            check_topics(rights, topics, HIDDEN_TOPICS).map(|()| description)
+        });
+        match told {
+            Ok(description) => {
+                let asked = request.include_authorized_operations;
+                let operations = authorized::field(asked, rights, Resource::Group, &id);
+                describe_group(id, description, operations)
+            }
+            Err(failure) => refuse(id, &failure, &mut reasons),
+        }
     });
     (StreamsGroupDescribeResponse { groups: groups.collect().await, ..Default::default() }, memory)
 }
 
 fn refuse(group_id: String, failure: &Failure, reasons: &mut Reasons) -> DescribedGroup {
-    let reason = reasons.tell(failure);
+    let reason = reasons.tell_unless_denied(failure);
     // Kafka's words, which tools show as they are.
     let error_message = reason.and_then(|reason| match failure {
         Failure::Group(GroupError::NotFound) => Some(format!("Group {group_id} not found.")),

@@ -7,18 +7,20 @@ use crate::coordinator::with_topics;
 use crate::error::Failure;
 use crate::handler::consumer_group_heartbeat::not_served;
 use crate::memory::COPIES;
+use crate::rights::Rights;
 use crate::settings;
+use crate::topic_name;
 use crate::topics::{self, NewTopic};
 use control_core::SettingsScope;
 use coordinator_core::{
     EndpointPartitions, GroupError, NewInternalTopic, StreamsHeartbeatAnswer, StreamsHeartbeatRequest, StreamsStatus,
     StreamsStatusCode, StreamsTimes, TaskSets, Tasks,
 };
-use protocol::messages::streams_group_heartbeat_request::{StreamsGroupHeartbeatRequest, TaskIds};
+use protocol::api::{Operation, Resource};
+use protocol::messages::streams_group_heartbeat_request::{StreamsGroupHeartbeatRequest, TaskIds, Topology};
 use protocol::messages::streams_group_heartbeat_response::{
     Endpoint, EndpointToPartitions, Status, StreamsGroupHeartbeatResponse, TaskIds as AssignedIds, TopicPartition,
 };
-use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -33,13 +35,19 @@ const CREATION_WAIT_MAX: Duration = Duration::from_secs(10);
 pub(crate) async fn handle(
     broker: &Shared,
     request: StreamsGroupHeartbeatRequest,
-    client: (Option<String>, SocketAddr),
+    client: (Option<String>, &Rights),
 ) -> (StreamsGroupHeartbeatResponse, Option<OwnedSemaphorePermit>) {
     let group = request.group_id.clone();
+    let rights = client.1;
     match beat(broker, request, client).await {
         Ok(mut answer) => {
-            let failed = create(broker, &answer.create).await;
-            tell_failed(&mut answer.status, failed);
+            match may_not_create(rights, &answer.create) {
+                denied if denied.is_empty() => {
+                    let failed = create(broker, &answer.create).await;
+                    tell_failed(&mut answer.status, "Creation failed:", failed);
+                }
+                denied => tell_failed(&mut answer.status, "Unauthorized to CREATE on topics", denied),
+            }
             let memory = broker.answer_memory.take_ahead(answer_bytes(&answer)).await;
             (told(answer).await, memory)
         }
@@ -57,11 +65,13 @@ pub(crate) async fn handle(
 async fn beat(
     broker: &Shared,
     request: StreamsGroupHeartbeatRequest,
-    (client_id, peer): (Option<String>, SocketAddr),
+    (client_id, rights): (Option<String>, &Rights),
 ) -> Result<StreamsHeartbeatAnswer, Failure> {
     if !settings::serves_streams_groups(&broker.options) {
         return Err(not_served());
     }
+    rights.check(Operation::Read, Resource::Group, &request.group_id)?;
+    check_topics(rights, request.topology.as_ref()).await?;
     let tags = request.client_tags.map(|tags| tags.into_iter().map(|tag| (tag.key, tag.value)).collect());
     let request = StreamsHeartbeatRequest {
         times: Some(times_of(broker, &request.group_id)),
@@ -73,7 +83,7 @@ async fn beat(
         rack_id: request.rack_id,
         rebalance_timeout_ms: request.rebalance_timeout_ms,
         client_id: client_id.unwrap_or_default(),
-        client_host: format!("/{}", peer.ip()),
+        client_host: format!("/{}", rights.caller.peer.address.ip()),
         topology: request.topology,
         active: tasks_of(request.active_tasks).await,
         standby: tasks_of(request.standby_tasks).await,
@@ -91,6 +101,26 @@ async fn beat(
         with_topics(broker, |topics| groups.streams_heartbeat(now, topics, &request, fx))
     });
     Ok(decided.await??)
+}
+
+/// Of all topics of a topology the caller must be allowed to know. Those that there may not be are refused by the group, in its words.
+async fn check_topics(rights: &Rights, topology: Option<&Topology>) -> Result<(), Failure> {
+    let mut steps = Steps::default();
+    for name in topology.into_iter().flat_map(topics_of) {
+        steps.next().await;
+        if topic_name::check(name).is_ok() && !topic_name::is_internal(name) {
+            rights.check(Operation::Describe, Resource::Topic, name)?;
+        }
+    }
+    Ok(())
+}
+
+/// All topics that a topology names.
+pub(super) fn topics_of(topology: &Topology) -> impl Iterator<Item = &String> {
+    topology.subtopologies.iter().flat_map(|it| {
+        let of_its_own = it.repartition_source_topics.iter().chain(&it.state_changelog_topics).map(|topic| &topic.name);
+        it.source_topics.iter().chain(&it.repartition_sink_topics).chain(of_its_own)
+    })
 }
 
 /// What is told beside the code: Kafka's words where clients may look at them.
@@ -149,10 +179,19 @@ async fn create(broker: &Shared, topics: &[NewInternalTopic]) -> Vec<String> {
     failed
 }
 
-fn tell_failed(status: &mut [StreamsStatus], failed: Vec<String>) {
+/// Which topics the caller may not have made: then none is, as in Kafka.
+fn may_not_create(rights: &Rights, topics: &[NewInternalTopic]) -> Vec<String> {
+    if topics.is_empty() || rights.allow_cluster(Operation::Create) {
+        return Vec::new();
+    }
+    let names = topics.iter().map(|topic| topic.name.clone());
+    names.filter(|name| !rights.allow(Operation::Create, Resource::Topic, name)).collect()
+}
+
+fn tell_failed(status: &mut [StreamsStatus], what: &str, failed: Vec<String>) {
     let missing = status.iter_mut().find(|status| status.code == StreamsStatusCode::MissingInternalTopics);
     if let Some(missing) = missing.filter(|_| !failed.is_empty()) {
-        missing.detail = format!("{}; Creation failed: {}.", missing.detail, failed.join(", "));
+        missing.detail = format!("{}; {what} {}.", missing.detail, failed.join(", "));
     }
 }
 

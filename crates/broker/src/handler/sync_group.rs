@@ -4,7 +4,9 @@ use crate::Shared;
 use crate::coordinator::with_topics;
 use crate::error::Failure;
 use crate::memory::FrameMemory;
+use crate::rights::Rights;
 use coordinator_core::{Answer, Effects, GroupError, Groups, Membership, SyncAnswer, SyncRequest};
+use protocol::api::{Operation, Resource};
 use protocol::error_code::ErrorCode;
 use protocol::messages::sync_group_request::SyncGroupRequest;
 use protocol::messages::sync_group_response::SyncGroupResponse;
@@ -17,9 +19,9 @@ pub(crate) async fn handle(
     broker: &Shared,
     request: SyncGroupRequest,
     version: i16,
-    memory: FrameMemory,
+    (memory, rights): (FrameMemory, &Rights),
 ) -> SyncGroupResponse {
-    match sync(broker, request, version, memory).await {
+    match sync(broker, request, version, (memory, rights)).await {
         Ok(answer) => SyncGroupResponse {
             error_code: ErrorCode::None.number(),
             protocol_type: answer.protocol_type,
@@ -35,8 +37,9 @@ async fn sync(
     broker: &Shared,
     request: SyncGroupRequest,
     version: i16,
-    memory: FrameMemory,
+    (memory, rights): (FrameMemory, &Rights),
 ) -> Result<SyncAnswer, Failure> {
+    rights.check(Operation::Read, Resource::Group, &request.group_id)?;
     if request.group_id.is_empty() {
         return Err(GroupError::InvalidGroupId.into());
     }

@@ -9,9 +9,11 @@ use crate::Shared;
 use crate::checks::Steps;
 use crate::coordinator::OFFSETS;
 use crate::error::{self, Failure};
+use crate::rights::Rights;
 use crate::verification::{Client, Transaction};
 use base::{TopicId, UnixMillis};
 use coordinator_core::{Committed, GroupError, Membership, NewOffset, TransactionalCommit};
+use protocol::api::{Operation, Resource};
 use protocol::error_code::ErrorCode;
 use protocol::messages::txn_offset_commit_request::{TxnOffsetCommitRequest, TxnOffsetCommitRequestPartition};
 use protocol::messages::txn_offset_commit_response::{
@@ -21,15 +23,25 @@ use protocol::messages::txn_offset_commit_response::{
 /// From this version on clients know of a coordinator that loads (KAFKA-7296).
 const LOADING_VERSION: i16 = 2;
 
-pub(crate) async fn handle(broker: &Shared, request: TxnOffsetCommitRequest, version: i16) -> TxnOffsetCommitResponse {
+pub(crate) async fn handle(
+    broker: &Shared,
+    request: TxnOffsetCommitRequest,
+    version: i16,
+    rights: &Rights,
+) -> TxnOffsetCommitResponse {
     let image = broker.store.ledger().image();
     let now = broker.clock.wall();
     let mut outcomes = OffsetOutcomes::default();
+    let checked = rights
+        .check(Operation::Write, Resource::TransactionalId, &request.transactional_id)
+        .and_then(|()| rights.check(Operation::Read, Resource::Group, &request.group_id));
     let mut steps = Steps::default();
     for topic in &request.topics {
         for partition in &topic.partitions {
             steps.next().await;
-            let found = known(&image, (&topic.name, topic.topic_id.into()), partition.partition_index);
+            let found = checked
+                .clone()
+                .and_then(|()| known(&image, (&topic.name, topic.topic_id.into()), partition.partition_index, rights));
             outcomes.add(found.map(|(name, id)| new_offset(name, id, partition, now)));
         }
     }

@@ -6,6 +6,8 @@
 use crate::Shared;
 use crate::error::Failure;
 use crate::features::{FEATURES, Feature, WITHOUT_LEVEL};
+use crate::rights::Rights;
+use protocol::api::Operation;
 use protocol::messages::update_features_request::{FeatureUpdateKey, UpdateFeaturesRequest};
 use protocol::messages::update_features_response::{UpdatableFeatureResult, UpdateFeaturesResponse};
 
@@ -17,7 +19,17 @@ const UNSAFE_DOWNGRADE: i8 = 3;
 /// Up to this version the answer names the features.
 const TELLS_FEATURES_TO: i16 = 1;
 
-pub(crate) fn handle(broker: &Shared, request: &UpdateFeaturesRequest, version: i16) -> UpdateFeaturesResponse {
+pub(crate) fn handle(
+    broker: &Shared,
+    request: &UpdateFeaturesRequest,
+    version: i16,
+    rights: &Rights,
+) -> UpdateFeaturesResponse {
+    if let Err(failure) = rights.check_cluster(Operation::Alter) {
+        let error_code = failure.code().number();
+        let error_message = Some(failure.to_string());
+        return UpdateFeaturesResponse { error_code, error_message, ..UpdateFeaturesResponse::default() };
+    }
     let own = broker.store.node_id().0;
     if let Some(failure) = request.feature_updates.iter().find_map(|update| check(update, own).err()) {
         return UpdateFeaturesResponse {

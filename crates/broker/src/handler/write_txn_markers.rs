@@ -13,6 +13,7 @@ use crate::coordinator::{OFFSETS, Shard};
 use crate::end_marker::EndMarker;
 use crate::error::Failure;
 use crate::partition::{Appended, Partition};
+use crate::rights::Rights;
 use crate::topic_settings::TopicSettings;
 use crate::{Shared, topics};
 use base::TopicId;
@@ -20,6 +21,7 @@ use control_core::{Image, Topic};
 use coordinator_core::Groups;
 use futures::future::join_all;
 use futures::stream::StreamExt;
+use protocol::api::Operation;
 use protocol::error_code::ErrorCode;
 use protocol::messages::write_txn_markers_request::{WritableTxnMarker, WriteTxnMarkersRequest};
 use protocol::messages::write_txn_markers_response::{
@@ -46,7 +48,19 @@ struct Place {
     partition_at: usize,
 }
 
-pub(crate) async fn handle(broker: &Shared, request: WriteTxnMarkersRequest) -> WriteTxnMarkersResponse {
+pub(crate) async fn handle(
+    broker: &Shared,
+    request: WriteTxnMarkersRequest,
+    rights: &Rights,
+) -> WriteTxnMarkersResponse {
+    if !rights.allow_cluster(Operation::Alter)
+        && let Err(failure) = rights.check_cluster(Operation::ClusterAction)
+    {
+        let mut refused: Vec<WritableTxnMarkerResult> = request.markers.iter().map(unanswered).collect();
+        let partitions = refused.iter_mut().flat_map(|marker| &mut marker.topics).flat_map(|it| &mut it.partitions);
+        partitions.for_each(|partition| partition.error_code = failure.code().number());
+        return WriteTxnMarkersResponse { markers: merged(refused) };
+    }
     WriteTxnMarkersResponse { markers: merged(write(broker, request.markers).await) }
 }
 

@@ -6,9 +6,9 @@
 
 use super::Use;
 use crate::Shared;
+use crate::caller::Caller;
 use crate::connection::Activity;
 use crate::error::Failure;
-use crate::peer::Peer;
 use base::Micros;
 use control_core::Image;
 use futures::FutureExt;
@@ -46,7 +46,7 @@ pub(crate) struct Meter(Option<Arc<Metered>>);
 struct Metered {
     broker: Arc<Shared>,
     connection: Arc<Activity>,
-    peer: Arc<Peer>,
+    caller: Arc<Caller>,
     client_id: String,
     /// Its time counts for nobody.
     is_exempt: bool,
@@ -72,7 +72,7 @@ impl Meter {
     pub(crate) fn of(
         broker: &Arc<Shared>,
         header: &RequestHeader,
-        (connection, peer): (&Arc<Activity>, &Arc<Peer>),
+        (connection, caller): (&Arc<Activity>, &Arc<Caller>),
     ) -> Meter {
         if broker.store.ledger().image().quotas.is_empty() {
             return Meter(None);
@@ -80,7 +80,7 @@ impl Meter {
         Meter(Some(Arc::new(Metered {
             broker: broker.clone(),
             connection: connection.clone(),
-            peer: peer.clone(),
+            caller: caller.clone(),
             client_id: header.client_id.clone().unwrap_or_default(),
             is_exempt: header.key == ApiKey::WriteTxnMarkers,
             busy_us: AtomicU64::new(0),
@@ -101,7 +101,7 @@ impl Meter {
     pub(crate) fn fetch_bytes_max(&self) -> usize {
         self.0
             .as_ref()
-            .map_or(usize::MAX, |it| it.broker.quotas.fetch_bytes_max(&it.image(), it.peer.user(), &it.client_id))
+            .map_or(usize::MAX, |it| it.broker.quotas.fetch_bytes_max(&it.image(), it.caller.user(), &it.client_id))
     }
 
     /// Charges what a fetch would bring. True: it must bring nothing, and does not count but for its time.
@@ -173,12 +173,12 @@ impl Metered {
     }
 
     fn record(&self, of: Use, value: f64, now: Micros) -> u64 {
-        let client = (self.peer.user(), self.client_id.as_str());
+        let client = (self.caller.user(), self.client_id.as_str());
         self.broker.quotas.record(&self.image(), of, client, value, now)
     }
 
     fn record_mutation(&self, partitions: usize, strictness: Strictness, now: Micros) -> Result<(), u64> {
-        let client = (self.peer.user(), self.client_id.as_str());
+        let client = (self.caller.user(), self.client_id.as_str());
         self.broker.quotas.record_mutation(&self.image(), client, (partitions, strictness), now)
     }
 

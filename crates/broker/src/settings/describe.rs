@@ -251,8 +251,8 @@ fn from(view: &View<'_>, name: &str, source: Source) -> Option<String> {
 fn by_option(view: &View<'_>, name: &str) -> Option<String> {
     match name {
         "node.id" | "broker.id" => Some(view.node_id.0.to_string()),
-        "listeners" => Some(format!("PLAINTEXT://{}", view.options.listening)),
-        "advertised.listeners" => Some(format!("PLAINTEXT://{}", view.options.advertised)),
+        "listeners" => Some(format!("{}://{}", view.options.listener.name(), view.options.listening)),
+        "advertised.listeners" => Some(format!("{}://{}", view.options.listener.name(), view.options.advertised)),
         _ => None,
     }
 }

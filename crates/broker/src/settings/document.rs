@@ -5,7 +5,12 @@ use crate::BrokerOptions;
 use std::fmt::Write;
 
 /// Defaults that are not Kafka's, and why.
-static OURS: [(&str, &str); 10] = [
+static OURS: [(&str, &str); 15] = [
+    ("advertised.listeners", "where it listens, unless `--advertise` says otherwise"),
+    ("allow.everyone.if.no.acl.found", "as long as `authorizer.class.name` is not given; with it Kafka's default"),
+    ("listeners", "as `--listen` says, which counts before it"),
+    ("sasl.jaas.config", "never shown"),
+    ("super.users", "nobody"),
     ("fetch.max.bytes", "less where the memory for answers, a part of `--memory`, bounds them first"),
     ("log.cleaner.dedupe.buffer.size", "within the memory for log compaction, a part of `--memory`"),
     ("max.connections", "each takes memory and a file descriptor; `ulimit -n` bounds it too"),
@@ -19,7 +24,7 @@ static OURS: [(&str, &str); 10] = [
 ];
 
 /// Honoured numbers that are taken in a narrower range than Kafka's tables say.
-static NARROWER: [(&str, Values); 21] = [
+static NARROWER: [(&str, Values); 22] = [
     ("connections.max.idle.ms", Values::From(-1)),
     ("controller.quota.window.num", Values::Within(1, 100)),
     ("controller.quota.window.size.seconds", Values::Within(1, 86_400)),
@@ -40,6 +45,7 @@ static NARROWER: [(&str, Values); 21] = [
     ("queued.max.request.bytes", Values::From(-1)),
     ("quota.window.num", Values::Within(1, 100)),
     ("quota.window.size.seconds", Values::Within(1, 86_400)),
+    ("sasl.server.max.receive.size", Values::From(1024)),
     ("share.coordinator.state.topic.num.partitions", Values::Within(1, 10_000)),
 ];
 

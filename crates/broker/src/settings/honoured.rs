@@ -4,8 +4,8 @@
 //! is honoured in the tables if and only if it has a line here.
 
 use super::{
-    Scope, consumer_times, honoured_groups, honoured_quotas, honoured_share_partitions, honoured_shares,
-    honoured_streams, shares, streams_times, value,
+    Kind, Scope, consumer_times, honoured_groups, honoured_quotas, honoured_security, honoured_share_partitions,
+    honoured_shares, honoured_streams, listener, shares, streams_times, value,
 };
 use crate::batch_check::DECOMPRESSED_BYTES_MAX;
 use crate::{BrokerOptions, CleanupPolicy, topic_settings};
@@ -298,6 +298,7 @@ fn all() -> impl Iterator<Item = &'static Honoured> {
         .chain(honoured_shares::SHARES)
         .chain(honoured_streams::STREAMS)
         .chain(honoured_share_partitions::SHARE_PARTITIONS)
+        .chain(&honoured_security::HONOURED)
 }
 
 /// Puts every given setting where it acts, and remembers what was given. A line is logged for each that has no effect.
@@ -305,6 +306,7 @@ fn all() -> impl Iterator<Item = &'static Honoured> {
 /// # Errors
 /// One line that says what to change.
 pub fn apply(given: &BTreeMap<String, String>, options: &mut BrokerOptions) -> Result<(), String> {
+    let given = &listener::take_prefixed(given, options)?;
     for (name, text) in given {
         let setting = Scope::Broker.find(name).ok_or_else(|| Scope::Broker.unknown(name))?;
         setting.check(text)?;
@@ -313,8 +315,15 @@ pub fn apply(given: &BTreeMap<String, String>, options: &mut BrokerOptions) -> R
         }
     }
     options.defaults = shown(options);
-    options.given.clone_from(given);
     put(given, options)?;
+    listener::resolve(options)?;
+    // What is secret is not kept where it is shown from.
+    let is_secret = |name: &str| Scope::Broker.find(name).is_some_and(|setting| setting.kind == Kind::Password);
+    let kept = |(name, text): (&String, &String)| {
+        let text = if is_secret(name) { listener::HIDDEN.to_owned() } else { text.clone() };
+        (name.clone(), text)
+    };
+    options.given = given.iter().map(kept).collect();
     check_lags(options)
 }
 

@@ -120,8 +120,9 @@ fn says_what_is_wrong() {
     );
     assert!(wrong("message.max.bytes", "-5").ends_with("Value must be at least 0"));
     assert!(wrong("log.retention.ms", "-2").ends_with("or -1 for no limit"));
-    assert!(wrong("listeners", "SASL_SSL://:9093").contains("--listen"));
-    assert!(wrong("authorizer.class.name", "a.b.C").contains("a protection that is not there"));
+    assert!(wrong("listeners", "SASL_SSL://:9093").contains("TLS"));
+    assert!(wrong("authorizer.class.name", "a.b.C").contains("StandardAuthorizer"));
+    assert!(wrong("super.users", "alice").contains("write User:NAME"));
     assert!(wrong("max.connections.per.ip.overrides", "somewhere:5").contains("ADDRESS:NUMBER"));
     assert!(wrong("log.cleaner.io.max.bytes.per.second", "0").contains("1 or more"));
     assert!(wrong("log.cleaner.min.cleanable.ratio", "1.5").contains("no more than 1"));

@@ -77,12 +77,12 @@ fn a_setting_is_honoured_without_object_or_refused_with_its_reason() {
     let check = |name: &str, text: &str| Scope::Topic.find(name).unwrap().check(text);
     assert_eq!(check("retention.ms", "1000"), Ok(Fate::Honoured));
     assert!(matches!(check("segment.jitter.ms", "1000"), Ok(Fate::WithoutObject(_))));
-    let listeners = Scope::Broker.find("listeners").unwrap();
-    assert!(listeners.check("PLAINTEXT://a:1").unwrap_err().contains("--listen HOST:PORT"));
-    let default = listeners.default.unwrap_or_default();
-    assert!(listeners.check(default).is_ok(), "files made for Kafka have it");
-    let told = listeners.caveat().unwrap();
-    assert_eq!(told, "is Kafka's default and changes nothing here: use --listen HOST:PORT");
+    let dirs = Scope::Broker.find("log.dir").unwrap();
+    assert!(dirs.check("/data").unwrap_err().contains("use --data DIR"));
+    let default = dirs.default.unwrap_or_default();
+    assert!(dirs.check(default).is_ok(), "files made for Kafka have it");
+    let told = dirs.caveat().unwrap();
+    assert_eq!(told, "is Kafka's default and changes nothing here: use --data DIR, or --storage and --wal");
     let caveat = |name: &str| Scope::Topic.find(name).unwrap().caveat().is_some();
     assert_eq!(["cleanup.policy", "segment.ms", "segment.bytes"].map(caveat), [false, false, true]);
 }

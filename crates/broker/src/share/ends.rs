@@ -4,13 +4,13 @@ use super::questions::said;
 use crate::Shared;
 use crate::error::Failure;
 use crate::handler::list_offsets;
-use crate::peers::{Lanes, Question};
+use crate::peers::{Lanes, Question, Reach};
 use crate::places::{Place, of_partition};
+use crate::rights::Rights;
 use futures::future::join_all;
 use protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
 use protocol::messages::list_offsets_response::ListOffsetsResponse;
 use std::collections::{BTreeMap, BTreeSet};
-use world::World;
 
 /// Any version in which an answer has one offset would do.
 const VERSION: i16 = 7;
@@ -28,8 +28,8 @@ pub(crate) struct EndPeers(Lanes<EndsOf>);
 struct EndsOf(Vec<(String, i32)>);
 
 impl EndPeers {
-    pub(crate) fn new(world: &World) -> EndPeers {
-        EndPeers(Lanes::new(world.clone()))
+    pub(crate) fn new(reach: &Reach) -> EndPeers {
+        EndPeers(Lanes::new(reach.clone()))
     }
 }
 
@@ -44,7 +44,9 @@ pub(crate) async fn ends(broker: &Shared, partitions: BTreeSet<(String, i32)>) -
     let told = by_place.into_iter().map(async |(place, partitions)| {
         let failed = |failure: &Failure| partitions.iter().map(|it| (it.clone(), Err(failure.clone()))).collect();
         match place {
-            Place::Here => ends_of(list_offsets::handle(broker, request(&partitions), VERSION).await),
+            Place::Here => {
+                ends_of(list_offsets::handle(broker, request(&partitions), VERSION, &Rights::unlimited()).await)
+            }
             Place::At(address) => {
                 let answer = broker.end_peers.0.ask(&address, EndsOf(partitions.clone())).await;
                 answer.unwrap_or_else(|| failed(&Failure::TimedOut))

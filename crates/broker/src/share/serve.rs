@@ -5,9 +5,11 @@ use crate::Shared;
 use crate::checks::Steps;
 use crate::coordinator::{Coordinators, Core, with_topics};
 use crate::error::Failure;
+use crate::rights::Rights;
 use base::StreamId;
 use coordinator_core::{ShareStateError, ShareStates};
 use futures::stream::{self, StreamExt};
+use protocol::api::Operation;
 use protocol::wire::Request;
 use std::collections::BTreeMap;
 
@@ -21,14 +23,22 @@ const PARTITIONS_TOGETHER_MAX: usize = 64;
 const TOGETHER_MAX: usize = 64;
 
 /// Answers another broker's request.
-pub(crate) async fn answer<Q: StateQuestion>(broker: &Shared, request: Q::Asks) -> <Q::Asks as Request>::Response {
+pub(crate) async fn answer<Q: StateQuestion>(
+    broker: &Shared,
+    request: Q::Asks,
+    rights: &Rights,
+) -> <Q::Asks as Request>::Response {
     let questions = Q::asked(request);
     // As Kafka has it.
-    if questions.first().is_none_or(|first| first.key().group.is_empty()) {
+    let is_allowed = rights.allow_cluster(Operation::ClusterAction);
+    if questions.first().is_none_or(|first| is_allowed && first.key().group.is_empty()) {
         return Default::default();
     }
     let places: Vec<_> = questions.iter().map(|question| place(question.key())).collect();
-    let told = serve(broker, questions).await;
+    let told = match rights.check_cluster(Operation::ClusterAction) {
+        Ok(()) => serve(broker, questions).await,
+        Err(failure) => questions.iter().map(|_| Err(failure.clone())).collect(),
+    };
     Q::answer(places.into_iter().zip(told).collect())
 }
 

@@ -1,12 +1,11 @@
 //! What transactions ask of other brokers: to write markers, and whether a producer's transaction is in a partition.
 
-use crate::peers::{Lanes, Question};
+use crate::peers::{Lanes, Question, Reach};
 use protocol::messages::add_partitions_to_txn_request::{AddPartitionsToTxnRequest, AddPartitionsToTxnTransaction};
 use protocol::messages::add_partitions_to_txn_response::{AddPartitionsToTxnResponse, AddPartitionsToTxnResult};
 use protocol::messages::write_txn_markers_request::{WritableTxnMarker, WriteTxnMarkersRequest};
 use protocol::messages::write_txn_markers_response::{WritableTxnMarkerResult, WriteTxnMarkersResponse};
 use std::collections::BTreeMap;
-use world::World;
 
 /// The connections to other brokers.
 pub(crate) struct Peers {
@@ -15,8 +14,8 @@ pub(crate) struct Peers {
 }
 
 impl Peers {
-    pub(crate) fn new(world: &World) -> Peers {
-        Peers { markers: Lanes::new(world.clone()), additions: Lanes::new(world.clone()) }
+    pub(crate) fn new(reach: &Reach) -> Peers {
+        Peers { markers: Lanes::new(reach.clone()), additions: Lanes::new(reach.clone()) }
     }
 
     /// Has a marker written by the broker at that address; what became of it, partition by partition.

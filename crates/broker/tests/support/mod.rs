@@ -185,7 +185,8 @@ impl Running {
     pub async fn start_anew(self) -> Running {
         let Running { folder, options, bulk, .. } = self;
         let folder = if bulk { copy_of(folder.path()) } else { folder };
-        start_in(&folder, options, WAL_BYTES, bulk, false).await
+        // The options alone are large.
+        Box::pin(start_in(&folder, options, WAL_BYTES, bulk, false)).await
     }
 
     pub async fn client(&self) -> Client {

@@ -10,6 +10,7 @@
 //! | `producers` | TakeProducerIds, and what commits do to state references |
 //! | `settings` | AlterSettings |
 //! | `quotas` | AlterQuotas |
+//! | `security` | AlterScram, AlterAcls |
 //! | `commit` | CommitObjects, ObjectsDeleted |
 //! | `replace` | Replace |
 //! | `stream` | Trim, Cleaned, OpenStreams, MoveStreams, and what all share about tenures and references |
@@ -20,6 +21,7 @@ mod node;
 mod producers;
 mod quotas;
 mod replace;
+mod security;
 mod settings;
 mod stream;
 mod topic;
@@ -31,6 +33,7 @@ use std::sync::Arc;
 
 pub use node::LEADER_HISTORY_MAX;
 pub use quotas::QUOTA_ENTITIES_MAX;
+pub use security::{ACLS_MAX, SCRAM_CREDENTIALS_MAX};
 pub use settings::SETTINGS_SCOPES_MAX;
 pub use topic::DELETED_EPOCHS_MAX;
 
@@ -131,6 +134,8 @@ fn dispatch(image: &mut Image, entry: &Entry, command: &Command) -> Applied {
         Command::AlterTopicConfigs { id, changes } => topic::alter_configs(image, *id, changes),
         Command::AlterSettings { scope, changes } => settings::alter(image, scope, changes),
         Command::AlterQuotas { entity, changes } => quotas::alter(image, entity, changes),
+        Command::AlterScram { changes } => security::alter_scram(image, changes),
+        Command::AlterAcls { removed, added } => security::alter_acls(image, removed, added),
         Command::CommitObjects { speaker, wal, trim, min_counter, objects } => {
             let commit =
                 commit::Commit { speaker: *speaker, wal: *wal, trim: *trim, min_counter: *min_counter, objects };

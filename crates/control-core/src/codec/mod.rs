@@ -12,7 +12,10 @@ use bytes::Bytes;
 use wire::{Out, Reader, Wire};
 
 /// The newest version that this program reads and writes.
-pub const VERSION: u16 = 8;
+pub const VERSION: u16 = 9;
+
+/// Brings credentials and access control lists.
+const VERSION_SECURITY: u16 = 9;
 
 /// Brings quotas of clients, and that brokers are forgotten.
 const VERSION_QUOTAS: u16 = 8;
@@ -92,16 +95,19 @@ impl Framed for Entry {
 
 impl Framed for Image {
     fn version(&self) -> u16 {
+        if !self.scram.is_empty() || !self.acls.is_empty() {
+            return VERSION_SECURITY;
+        }
         if !self.quotas.is_empty() {
             return VERSION_QUOTAS;
         }
-        let is_plain = self.wals.values().all(|wal| wal.name.is_empty());
-        if is_plain { VERSION_PLAIN } else { VERSION_LOGS }
+        if self.wals.values().any(|wal| !wal.name.is_empty()) { VERSION_LOGS } else { VERSION_PLAIN }
     }
 }
 
 fn version_of(command: &Command) -> u16 {
     match command {
+        Command::AlterScram { .. } | Command::AlterAcls { .. } => VERSION_SECURITY,
         Command::AlterQuotas { .. } | Command::Unregister { .. } => VERSION_QUOTAS,
         Command::MoveStreams { .. } => VERSION_LOGS,
         Command::Register { wals, .. } if wals.iter().any(|wal| !wal.name.is_empty()) => VERSION_LOGS,

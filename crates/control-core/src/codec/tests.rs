@@ -3,8 +3,9 @@
 
 use super::*;
 use crate::{
-    CommitRange, CommitState, NewObject, Node, NodeState, ObjectRecord, Outcome, QuotaEntity, QuotaName, QuotaValue,
-    Reference, Refusal, SettingsScope, StreamRecord, Swap, Tenure, UploadedObject, WalRegistration,
+    AclEntry, AclPattern, AclResource, CommitRange, CommitState, NewObject, Node, NodeState, ObjectRecord, Outcome,
+    QuotaEntity, QuotaName, QuotaValue, Reference, Refusal, ScramCredential, ScramUser, Secret, SettingsScope,
+    StreamRecord, Swap, Tenure, UploadedObject, WalRegistration,
 };
 use base::{
     LedgerEpoch, LedgerSeq, NodeEpoch, NodeId, Nonce, ObjectId, Offset, OffsetRange, Seed, StreamEpoch, StreamId,
@@ -316,6 +317,46 @@ fn quotas_and_forgotten_brokers_need_version_8() {
 }
 
 const GOLDEN_QUOTAS: [(usize, u32); 2] = [(89, 122_950_418), (280, 48_714_003)];
+
+/// And what has nothing to do with who may do what, by one that does not know that.
+#[test]
+fn credentials_and_access_control_lists_need_version_9() {
+    let secret = |text: &str| Secret(text.as_bytes().to_vec());
+    let user = |mechanism| ScramUser { name: "alice".into(), mechanism };
+    let credential =
+        ScramCredential { salt: secret("s"), stored_key: secret("k"), server_key: secret("v"), iterations: 4096 };
+    let acl = |pattern| {
+        let resource = AclResource { kind: 2, pattern, name: "orders".into() };
+        let entry = AclEntry { principal: "User:alice".into(), host: "*".into(), operation: 3, is_deny: true };
+        (resource, entry)
+    };
+    let credentials =
+        Command::AlterScram { changes: BTreeMap::from([(user(1), Some(credential.clone())), (user(2), None)]) };
+    let lists = Command::AlterAcls { removed: vec![acl(AclPattern::Literal)], added: vec![acl(AclPattern::Prefixed)] };
+    let pinned = |bytes: &Bytes| (bytes.len(), base::crc32c(&bytes[..bytes.len() - 4]));
+    let mut found = Vec::new();
+    for command in [credentials, lists] {
+        let entry = Entry { commands: vec![(CommandId::default(), command)], ..small_entry() };
+        let bytes = encode_entry(&entry);
+        found.push(pinned(&bytes));
+        assert_eq!((&bytes[4..6], decode_entry(&bytes).unwrap()), (&[9, 0][..], entry));
+    }
+    let mut image = snapshot();
+    let (resource, entry) = acl(AclPattern::Prefixed);
+    image.acls.insert(resource, Arc::new([entry].into()));
+    let bytes = encode_snapshot(&image);
+    assert_eq!((&bytes[4..6], decode_snapshot(&bytes).unwrap()), (&[9, 0][..], image.clone()));
+    image.scram.insert(user(1), Arc::new(credential));
+    let bytes = encode_snapshot(&image);
+    found.push(pinned(&bytes));
+    assert_eq!(decode_snapshot(&bytes).unwrap(), image);
+    assert_eq!(found, GOLDEN_SECURITY);
+    image.acls = Default::default();
+    image.scram = Default::default();
+    assert_eq!(encode_snapshot(&image)[4..6], [6, 0], "what is gone is not told of");
+}
+
+const GOLDEN_SECURITY: [(usize, u32); 3] = [(59, 3_044_774_442), (84, 2_746_590_723), (287, 1_624_483_586)];
 
 /// Earlier versions lack what later ones have added at the end of some structs.
 #[test]

@@ -2,16 +2,17 @@
 //! sequences and maps as a count and their elements, structs as their fields in order, enums as a tag and their fields.
 
 use crate::{
-    Command, CommandId, CommitRange, CommitState, Entry, Image, Leader, NewObject, Node, NodeState, ObjectRecord,
-    Outcome, QuotaEntity, QuotaName, QuotaValue, Reference, Refusal, SettingsScope, StateReference, StreamRecord, Swap,
-    Tenure, Topic, UploadedObject, WalRecord, WalRegistration, WalState,
+    AclEntry, AclPattern, AclResource, Command, CommandId, CommitRange, CommitState, Entry, Image, Leader, NewObject,
+    Node, NodeState, ObjectRecord, Outcome, QuotaEntity, QuotaName, QuotaValue, Reference, Refusal, ScramCredential,
+    ScramUser, Secret, SettingsScope, StateReference, StreamRecord, Swap, Tenure, Topic, UploadedObject, WalRecord,
+    WalRegistration, WalState,
 };
 use base::{
     LedgerEpoch, LedgerSeq, NodeEpoch, NodeId, Nonce, ObjectId, Offset, OffsetRange, StreamEpoch, StreamId, TopicId,
     UnixMillis, WalId, WalIndex, WalPosition,
 };
 use imbl::OrdMap;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What is wrong with the bytes.
@@ -288,6 +289,35 @@ impl<K: Wire + Ord + Clone, V: Wire + Clone> Wire for OrdMap<K, V> {
     }
 }
 
+/// Values that rise.
+impl<T: Wire + Ord> Wire for BTreeSet<T> {
+    fn write(&self, out: &mut Out) {
+        (self.len() as u64).write(out);
+        for value in self {
+            value.write(out);
+        }
+    }
+
+    fn read(from: &mut Reader<'_>) -> Read<Self> {
+        let values: Vec<T> = Vec::read(from)?;
+        let rise = values.is_sorted_by(|a, b| a < b);
+        if rise { Ok(values.into_iter().collect()) } else { Err(Malformed("the values of a set do not rise")) }
+    }
+}
+
+/// As a text, but of any bytes.
+impl Wire for Secret {
+    fn write(&self, out: &mut Out) {
+        (self.0.len() as u64).write(out);
+        out.extend_from_slice(&self.0);
+    }
+
+    fn read(from: &mut Reader<'_>) -> Read<Secret> {
+        let len = from.count()?;
+        from.take(len).map(|bytes| Secret(bytes.to_vec()))
+    }
+}
+
 impl<T: Wire> Wire for Arc<T> {
     fn write(&self, out: &mut Out) {
         T::write(self, out);
@@ -431,6 +461,10 @@ structs! {
     NewObject { id, size, data_bytes }
     Swap { stream, old, new }
     QuotaEntity { user, client_id, ip }
+    ScramUser { name, mechanism }
+    ScramCredential { salt, stored_key, server_key, iterations }
+    AclResource { kind, pattern, name }
+    AclEntry { principal, host, operation, is_deny }
 }
 
 grown! {
@@ -438,7 +472,7 @@ grown! {
         seq, nonce, cluster_id, leader, leader_history, next_node_epoch, next_stream_id, nodes, wals, topics, topic_names,
         deleted_epochs, first_epoch, streams, objects, dead_objects, probed,
     }
-    2 => settings, 3 => next_producer_id, 8 => quotas;
+    2 => settings, 3 => next_producer_id, 8 => quotas, 9 => scram, 9 => acls;
     StreamRecord { topic, partition, epoch, start, tenures, epochs, references, live_bytes }
     3 => producers, 3 => unsaved, 5 => reborn, 6 => cleaned;
     UploadedObject { id, size, ranges }
@@ -475,12 +509,18 @@ enums! {
         17 => Replace { writer: writer, min_counter: min_counter, objects: objects, swaps: swaps },
         18 => Cleaned { stream: stream, node_epoch: node_epoch, stream_epoch: stream_epoch, cleaned: cleaned },
         19 => MoveStreams { node_epoch: node_epoch, to: to, streams: streams },
+        20 => AlterScram { changes: changes },
+        21 => AlterAcls { removed: removed, added: added },
         22 => AlterQuotas { entity: entity, changes: changes },
         23 => Unregister { node_id: node_id },
     }
     QuotaName {
         0 => Default {},
         1 => Of { 0: name },
+    }
+    AclPattern {
+        0 => Literal {},
+        1 => Prefixed {},
     }
     SettingsScope {
         0 => Brokers {},

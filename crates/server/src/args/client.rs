@@ -14,6 +14,9 @@ pub struct ClusterArgs {
     /// How long a call may take, with the way to the broker and everything that is tried again
     #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub timeout: u64,
+    /// Who logs in, as Kafka's tools are told: a file with security.protocol, sasl.mechanism (PLAIN) and sasl.jaas.config
+    #[arg(long, value_name = "FILE")]
+    pub command_config: Option<PathBuf>,
     /// Answer in JSON
     #[arg(long)]
     pub json: bool,

@@ -130,7 +130,7 @@ pub struct StartArgs {
     /// One of Kafka's broker settings; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
-    /// Let anybody who can reach it in: needed to listen beyond this host, since there is no authentication yet
+    /// Let anybody who can reach it in: needed to listen beyond this host where clients do not log in
     #[arg(long)]
     pub allow_anonymous: bool,
 }

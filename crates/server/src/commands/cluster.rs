@@ -1,6 +1,6 @@
 //! From a command's arguments to a cluster, and from its errors to a line that says what to do.
 
-use super::{CommandError, outside};
+use super::{CommandError, login, outside};
 use crate::args::client::ClusterArgs;
 use client::{ClientError, ClientOptions, Cluster, SPEAKS_HTTP};
 use protocol::error_code::ErrorCode;
@@ -21,7 +21,8 @@ pub(super) fn connect_on(runtime: &Runtime, args: &ClusterArgs) -> Result<Cluste
     let defaults = ClientOptions::new(args.bootstrap.as_str());
     let call_within = Duration::from_secs(args.timeout);
     let connect_within = defaults.connect_within.min(call_within);
-    let options = ClientOptions { connect_within, call_within, ..defaults };
+    let login = args.command_config.as_deref().map(login::read).transpose()?.flatten();
+    let options = ClientOptions { connect_within, call_within, login, ..defaults };
     Ok(runtime.block_on(async { Cluster::connect(World::system(), options).await })?)
 }
 

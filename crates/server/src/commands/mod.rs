@@ -7,6 +7,7 @@ pub mod consume;
 pub mod fsck;
 pub mod group;
 pub mod inspect;
+mod login;
 mod outside;
 mod place;
 pub mod produce;

@@ -237,6 +237,17 @@ fn beyond_lines(survey: &Survey) -> Vec<String> {
         _ => None,
     });
     note("change settings of topics, which are as before", altered.collect());
+    let who = commands().filter_map(|command| match command {
+        Command::AlterScram { changes } => Some(counted(changes.len() as u64, "credential")),
+        Command::AlterAcls { removed, added } => {
+            Some(counted((removed.len() + added.len()) as u64, "access control list"))
+        }
+        _ => None,
+    });
+    note(
+        "change who may log in or who may do what, which is as before: look at it before others reach the brokers",
+        who.collect(),
+    );
     lines
 }
 
@@ -317,6 +328,9 @@ fn limits(plan: &RestorePlan) -> Vec<String> {
     let mut lines = Vec::new();
     if plan.streams.values().any(|stream| !stream.named_by_ledger) {
         lines.push("names, partitions and settings of topics stand in the ledger alone: name them by --topic, and set them again; until then retention deletes nothing of them (retention.ms=-1, retention.bytes=-1)".to_owned());
+    }
+    if plan.survey.image.seq.0 == 0 {
+        lines.push("credentials of users, access control lists, quotas and settings of brokers stand in the ledger alone, and are gone: start brokers with authorizer.class.name given, so that nothing is open to everybody meanwhile, and make them anew".to_owned());
     }
     if plan.deleted_streams > 0 {
         lines.push(format!("{} of deleted topics are left out", counted(plan.deleted_streams as u64, "partition")));

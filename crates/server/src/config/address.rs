@@ -10,7 +10,7 @@ pub(super) fn check_listen(option: &str, text: &str, anonymous: bool) -> Result<
         return Ok(());
     }
     Err(ConfigError(format!(
-        "{option} {text} lets others in, and there is no authentication yet: say --allow-anonymous if you mean it, or listen on 127.0.0.1"
+        "{option} {text} lets others in, and nobody has to log in: say --allow-anonymous if you mean it, have clients log in (docs/operating/security.md), or listen on 127.0.0.1"
     )))
 }
 

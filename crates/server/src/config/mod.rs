@@ -93,26 +93,32 @@ impl Config {
 
         let storage = storage_target(data.clone(), storage.as_deref())?;
         let wals = wals::wals(&wals, &data_folder(data)?, &storage)?;
-        let listen = listen.unwrap_or_else(|| LISTEN_DEFAULT.to_owned());
-        let console = console.unwrap_or_else(|| CONSOLE_DEFAULT.to_owned());
-        let anonymous = allow_anonymous.unwrap_or(false);
-        address::check_listen("--listen", &listen, anonymous)?;
-        address::check_listen("--console", &console, anonymous)?;
-        address::check_apart(&listen, &console)?;
-        address::check_advertised(advertise.as_deref(), &listen)?;
-        let node_id = node_id.as_deref().map(parse_node_id).transpose()?;
-        let total =
-            memory.as_deref().map(|text| size::parse("--memory", text)).transpose()?.unwrap_or_else(default_budget);
+        let total = match memory.as_deref() {
+            Some(text) => size::parse("--memory", text)?,
+            None => default_budget(),
+        };
         if total < BUDGET_MIN {
             let said = memory.unwrap_or_else(|| total.to_string());
             return Err(ConfigError(format!("--memory {said} is too little: say at least {}MiB", BUDGET_MIN >> 20)));
         }
         let memory = MemoryBudget::divide(total);
+        let broker = broker_options(&settings, memory, wals.len())?;
+        // The options of the command line count before settings of Kafka's.
+        let of_setting = |listener: &Option<(String, String)>| listener.as_ref().map(|(_, address)| address.clone());
+        let listen = listen.or_else(|| of_setting(&broker.listener.listening));
+        let advertise = advertise.or_else(|| of_setting(&broker.listener.advertised));
+        let listen = listen.unwrap_or_else(|| LISTEN_DEFAULT.to_owned());
+        let console = console.unwrap_or_else(|| CONSOLE_DEFAULT.to_owned());
+        let anonymous = allow_anonymous.unwrap_or(false);
+        address::check_listen("--listen", &listen, anonymous || broker.sasl.is_some())?;
+        address::check_listen("--console", &console, anonymous)?;
+        address::check_apart(&listen, &console)?;
+        address::check_advertised(advertise.as_deref(), &listen)?;
+        let node_id = node_id.as_deref().map(parse_node_id).transpose()?;
         let prices = match prices {
             Some(text) => Prices::parse(&text).map_err(|why| ConfigError(format!("--prices {text}: {why}")))?,
             None => Prices::suggested_by(&storage.url()),
         };
-        let broker = broker_options(&settings, memory, wals.len())?;
         Ok(Config { storage, wals, listen, console, advertise, node_id, memory, prices, broker })
     }
 }

@@ -21,7 +21,7 @@ fn unknown_flags_and_settings_name_the_nearest() {
     let cases = [
         ("--lisen=127.0.0.1:0", "--listen"),
         ("--set=num.partitons=3", "did you mean num.partitions?"),
-        ("--set=listeners=SSL://:9093", "use --listen"),
+        ("--set=listeners=SSL://:9093", "a listener with TLS, which is not served yet"),
         ("--set=num.partitions=many", "Not a number"),
         ("--memory=12", "at least 128MiB"),
         ("--node-id=-3", "whole number"),

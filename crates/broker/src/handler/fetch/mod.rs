@@ -28,11 +28,13 @@ use crate::fetch_session::{Asked, Told, TopicKey};
 use crate::memory::{self, FrameMemory, Parking};
 use crate::partition::Partition;
 use crate::quota::Meter;
+use crate::rights::Rights;
 use crate::topics;
 use crate::waiter::Waiter;
 use base::{Micros, TopicId};
 use control_core::{Image, Topic};
 use futures::FutureExt;
+use protocol::api::{Operation, Resource};
 use protocol::error_code::ErrorCode;
 use protocol::messages::fetch_request::FetchRequest;
 use protocol::messages::fetch_response::{
@@ -62,14 +64,15 @@ pub(crate) async fn handle(
     broker: &Shared,
     request: FetchRequest,
     version: i16,
-    (frame, meter): (&mut FrameMemory, &Meter),
+    frame: &mut FrameMemory,
+    (rights, meter): (&Rights, &Meter),
 ) -> (FetchResponse, Option<OwnedSemaphorePermit>) {
     let now = broker.clock.now();
     let (context, asked) = match broker.sessions.begin(now, &request, version) {
         Ok(begun) => begun,
         Err(failure) => return (refusal(0, &failure), None),
     };
-    let mut slots = resolve(broker, asked, context.keeps()).await;
+    let mut slots = resolve((broker, rights), asked, context.keeps()).await;
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
     let wait = wait.min(match frame.park(&broker.frames.memory, kept_bytes(&request, &slots)) {
         Parking::Free => broker.options.fetch_wait_max,
@@ -127,7 +130,7 @@ fn refusal(session_id: i32, failure: &Failure) -> FetchResponse {
     FetchResponse { error_code: failure.code().number(), session_id, ..FetchResponse::default() }
 }
 
-async fn resolve(broker: &Shared, asked: Vec<Asked>, keeps_names: bool) -> Vec<Slot> {
+async fn resolve((broker, rights): (&Shared, &Rights), asked: Vec<Asked>, keeps_names: bool) -> Vec<Slot> {
     let image = broker.store.ledger().image();
     let mut last_name = None;
     let mut slots = Vec::with_capacity(asked.len());
@@ -137,7 +140,7 @@ async fn resolve(broker: &Shared, asked: Vec<Asked>, keeps_names: bool) -> Vec<S
         if keeps_names {
             remember_name(&image, &mut asked, &mut last_name);
         }
-        let found = find(broker, &image, &asked);
+        let found = find((broker, rights), &image, &asked);
         let found = found.map(|(partition, batch_bytes_max)| (Arc::new(partition), batch_bytes_max));
         slots.push(Slot::new(asked, found));
     }
@@ -158,14 +161,18 @@ fn remember_name(image: &Image, asked: &mut Asked, last: &mut Option<(TopicId, A
 }
 
 /// The partition, and the greatest batch by its topic's own settings.
-fn find(broker: &Shared, image: &Image, asked: &Asked) -> Result<(Partition, usize), Failure> {
+fn find((broker, rights): (&Shared, &Rights), image: &Image, asked: &Asked) -> Result<(Partition, usize), Failure> {
     let topic = match &asked.topic {
-        TopicKey::Name(name) => topics::find(image, name, TopicId::default())?,
+        TopicKey::Name(name) => topics::find_allowed(image, (name, TopicId::default()), rights, Operation::Read)?,
         TopicKey::Id(id) => match (image.topics.get(id), &asked.name) {
-            (Some(topic), _) => topic,
+            (Some(topic), _) => {
+                rights.check(Operation::Read, Resource::Topic, &topic.name)?;
+                topic
+            }
             (None, None) => return Err(Failure::UnknownTopicId),
             // The session knew the topic under this name.
             (None, Some(name)) => {
+                rights.check(Operation::Read, Resource::Topic, name)?;
                 let heir = image.topic(name).ok_or(Failure::UnknownPartition)?;
                 topics::stream_of(heir, asked.partition)?;
                 return Err(Failure::InconsistentTopicId);

@@ -31,7 +31,8 @@ pub(in crate::handler) struct Slot {
 impl Slot {
     /// Of which nothing has been read yet; the number is its greatest batch by its topic's own settings.
     pub(in crate::handler) fn new(asked: Asked, found: Result<(Arc<Partition>, usize), Failure>) -> Slot {
-        let is_absent = matches!(found, Err(Failure::UnknownPartition | Failure::UnknownTopicId));
+        let is_absent =
+            matches!(found, Err(Failure::UnknownPartition | Failure::UnknownTopicId | Failure::NotAuthorized(_)));
         let (found, batch_bytes_max) = match found {
             Ok((partition, batch_bytes_max)) => (Ok(partition), batch_bytes_max),
             Err(failure) => (Err(failure), 0),

@@ -10,6 +10,7 @@ use crate::error::Failure;
 use crate::fetch_session::{Asked, TopicKey};
 use crate::handler::fetch::{self, Bounds, Progress, Slot, read_all};
 use crate::memory;
+use crate::rights::Rights;
 use crate::shared_partitions::{Led, Turn, Turned};
 use crate::topics;
 use crate::waiter::PARKED_PARTITIONS_MAX;
@@ -17,6 +18,7 @@ use base::{Offset, TopicId};
 use control_core::Image;
 use coordinator_core::{AcquireMode, AcquiredRange, ShareSessionKey, ShareStateKey, SharedPartition};
 use futures::stream::{FuturesUnordered, StreamExt};
+use protocol::api::{Operation, Resource};
 use protocol::wire::Records;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +34,8 @@ const LOST_PAUSE: Duration = Duration::from_millis(20);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Wanted<'a> {
     pub(super) key: &'a ShareSessionKey,
+    /// What the member may do.
+    pub(super) rights: &'a Rights,
     pub(super) mode: AcquireMode,
     pub(super) batch_size: u32,
     pub(super) records_max: u32,
@@ -127,7 +131,7 @@ async fn changes(broker: &Shared, places: &mut [Place]) {
 
 impl Place {
     fn find(broker: &Shared, image: &Image, wanted: &Wanted<'_>, partition: SharedPartition) -> Place {
-        let found = find(broker, image, wanted.key, partition);
+        let found = find(broker, image, wanted, partition);
         let batch_bytes_max = found.as_ref().map_or(0, |(_, batch_bytes_max)| *batch_bytes_max);
         let led = found.map(|(led, _)| led);
         let watches = led.as_ref().ok().map(|led| (led.partition.watch_high_watermark(), led.watch()));
@@ -184,14 +188,15 @@ impl Place {
 fn find(
     broker: &Shared,
     image: &Image,
-    key: &ShareSessionKey,
+    wanted: &Wanted<'_>,
     (topic, partition): SharedPartition,
 ) -> Result<(Arc<Led>, usize), Failure> {
     let id = TopicId::from(topic);
     let topic = image.topics.get(&id).ok_or(Failure::UnknownTopicId)?;
+    wanted.rights.check(Operation::Read, Resource::Topic, &topic.name)?;
     let stream = topics::stream_of(topic, partition)?;
     let owned = broker.partitions.owned(stream).ok_or(Failure::NotLeader)?;
-    let key = ShareStateKey { group: key.group.clone(), topic: id, partition };
+    let key = ShareStateKey { group: wanted.key.group.clone(), topic: id, partition };
     Ok((broker.shares.of(broker, key, owned)?, fetch::batch_bytes_max(topic)))
 }
 

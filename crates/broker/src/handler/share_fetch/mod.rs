@@ -12,6 +12,7 @@ use super::share_acknowledge::{self, Acknowledger, Told};
 use crate::Shared;
 use crate::error::Failure;
 use crate::memory::{FrameMemory, Parking};
+use crate::rights::Rights;
 use crate::shared_partitions::settings_of;
 use coordinator_core::{
     AcquireMode, SHARE_SESSION_ENDS, ShareSessionAnswer, ShareSessionError, ShareSessionKey, ShareSessionRequest,
@@ -31,14 +32,14 @@ use tokio::sync::OwnedSemaphorePermit;
 /// The longest that a fetch waits while it holds the memory of its frame, as in `handler::fetch`.
 const CROWDED_WAIT_MAX: Duration = Duration::from_millis(500);
 
-/// `frame` is the memory of the request's frame, `connection` the number of the connection with which the session ends.
+/// `frame` is the memory of the request's frame, `rights` what its member may do, `connection` the number of the connection with which the session ends.
 pub(crate) async fn handle(
     broker: &Shared,
     request: ShareFetchRequest,
     version: i16,
-    (connection, frame): (u64, &mut FrameMemory),
+    (connection, rights, frame): (u64, &Rights, &mut FrameMemory),
 ) -> (ShareFetchResponse, Option<OwnedSemaphorePermit>) {
-    match fetch(broker, request, version, (connection, frame)).await {
+    match fetch(broker, request, version, (connection, rights, frame)).await {
         Ok(answered) => answered,
         Err(failure) => {
             let error_code = failure.code().number();
@@ -51,9 +52,9 @@ async fn fetch(
     broker: &Shared,
     mut request: ShareFetchRequest,
     version: i16,
-    (connection, frame): (u64, &mut FrameMemory),
+    (connection, rights, frame): (u64, &Rights, &mut FrameMemory),
 ) -> Result<(ShareFetchResponse, Option<OwnedSemaphorePermit>), Failure> {
-    let key = share_acknowledge::session_key(request.group_id.take(), request.member_id.take())?;
+    let key = share_acknowledge::session_key(rights, request.group_id.take(), request.member_id.take())?;
     check_renewal(&request)?;
     let mode = AcquireMode::of_id(request.share_acquire_mode);
     let mode = mode.ok_or_else(|| Failure::InvalidRequest("Unknown share acquire mode.".to_owned()))?;
@@ -67,6 +68,7 @@ async fn fetch(
     });
     let wanted = Wanted {
         key: &key,
+        rights,
         mode,
         batch_size: u32::try_from(request.batch_size).unwrap_or(0),
         records_max: u32::try_from(request.max_records).unwrap_or(0),
@@ -75,7 +77,7 @@ async fn fetch(
         wait,
         is_committed: settings_of(broker, &key.group).is_committed,
     };
-    let of = Acknowledger { key: &key, version, renews: request.is_renew_ack };
+    let of = Acknowledger { key: &key, rights, version, renews: request.is_renew_ack };
     let acknowledges = said.values().any(|said| !said.is_empty());
     let acknowledged =
         async { if acknowledges { share_acknowledge::all(broker, of, said).await } else { Told::new() } };

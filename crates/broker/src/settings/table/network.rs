@@ -4,13 +4,13 @@ use crate::settings::Setting;
 
 /// Sorted by name.
 pub(crate) static NETWORK: &[Setting] = settings! {
-    "advertised.listeners": List = None, Any, ReadOnly, listed, Refused(NO_ADVERTISE);
+    "advertised.listeners": List = None, Any, ReadOnly, listed, Honoured;
         "Where clients are told to connect to.";
-    "connection.failed.authentication.delay.ms": Int = Some("100"), From(0), ReadOnly, listed, WithoutObject(AUTH);
+    "connection.failed.authentication.delay.ms": Int = Some("100"), From(0), ReadOnly, listed, Honoured;
         "How long a failed authentication is answered late.";
     "connections.max.idle.ms": Long = Some("600000"), Any, ReadOnly, listed, Honoured;
         "A connection that asks nothing for so long is closed; -1: none is.";
-    "connections.max.reauth.ms": Long = Some("0"), Any, ReadOnly, listed, Refused(NO_AUTH);
+    "connections.max.reauth.ms": Long = Some("0"), Any, ReadOnly, listed, Honoured;
         "How long an authentication holds.";
     "delete.records.purgatory.purge.interval.requests": Int = Some("1"), Any, ReadOnly, listed, WithoutObject(PURGATORY);
         "After how many requests record deletions that no longer wait are dropped from a list.";
@@ -22,9 +22,9 @@ pub(crate) static NETWORK: &[Setting] = settings! {
         "After how many requests fetches that no longer wait are dropped from a list.";
     "inter.broker.listener.name": String = None, Any, ReadOnly, listed, WithoutObject(INTER);
         "The listener that brokers reach each other at.";
-    "listener.security.protocol.map": String = Some("SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT"), Any, PerBroker, listed, Refused(NO_AUTH);
+    "listener.security.protocol.map": String = Some("SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT"), Any, ReadOnly, listed, Honoured;
         "Which security protocol each listener has.";
-    "listeners": List = Some("PLAINTEXT://:9092"), Any, PerBroker, listed, Refused(NO_LISTEN);
+    "listeners": List = Some("PLAINTEXT://:9092"), Any, ReadOnly, listed, Honoured;
         "Where the broker listens.";
     "max.connection.creation.rate": Int = Some("2147483647"), From(0), ClusterWide, listed, Refused(NO_RATE);
         "How many connections may be made in a second.";
@@ -48,8 +48,8 @@ pub(crate) static NETWORK: &[Setting] = settings! {
         "Memory for all requests, at least 131072 bytes; beyond it sockets are not read.";
     "queued.max.requests": Int = Some("500"), From(1), ReadOnly, listed, WithoutObject(QUEUE);
         "Requests that may wait for a thread.";
-    "security.inter.broker.protocol": String = Some("PLAINTEXT"), OneOf(&["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]), ReadOnly, listed, Refused(NO_AUTH);
-        "The security protocol between brokers.";
+    "security.inter.broker.protocol": String = Some("PLAINTEXT"), OneOf(&["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]), ReadOnly, listed, Honoured;
+        "The security protocol between brokers: that of the listener.";
     "share.fetch.purgatory.purge.interval.requests": Int = Some("1000"), Any, ReadOnly, listed, WithoutObject(PURGATORY);
         "After how many requests share groups' fetches that no longer wait are dropped from a list.";
     "socket.connection.setup.timeout.max.ms": Long = Some("30000"), Any, ReadOnly, listed, WithoutObject(INTER);

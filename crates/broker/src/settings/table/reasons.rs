@@ -18,7 +18,7 @@ pub(crate) const THREADS: &str = "there are no thread pools of that kind: a few 
 pub(crate) const PURGATORY: &str = "a request that waits is woken and gone: there is no list to purge";
 pub(crate) const QUEUE: &str = "requests are bounded by their bytes, queued.max.request.bytes, not by their number";
 pub(crate) const SOCKET: &str = "the operating system's own values are used";
-pub(crate) const LISTENER: &str = "there is one listener, --listen";
+pub(crate) const LISTENER: &str = "there is one listener";
 pub(crate) const INTER: &str = "brokers speak to each other through the bucket";
 pub(crate) const METRICS: &str = "metrics are counters that the console shows as Prometheus text";
 pub(crate) const UNSTABLE: &str = "nothing is served that is not final";
@@ -40,12 +40,10 @@ pub(crate) const STREAMS_OFFLOAD: &str =
     "a streams group's assignment is computed with the heartbeat that it is due with";
 /// In Kafka too these act on TLS listeners only; what would ask for one is refused.
 pub(crate) const TLS: &str = "there is no TLS listener that it could act on";
-pub(crate) const AUTH: &str = "there is no authentication yet";
+pub(crate) const AUTH: &str = "delegation tokens are not served yet";
 
 // Refused.
-pub(crate) const NO_AUTH: &str = "there is no encryption, authentication or authorization yet, and it would promise a protection that is not there: remove it";
-pub(crate) const NO_LISTEN: &str = "use --listen HOST:PORT";
-pub(crate) const NO_ADVERTISE: &str = "use --advertise HOST:PORT";
+pub(crate) const NO_AUTH: &str = "there is no TLS, Kerberos or OAuth yet, and no Java class can be loaded, so it would promise a protection that is not there: remove it";
 pub(crate) const NO_DIRS: &str = "use --data DIR, or --storage and --wal";
 pub(crate) const NO_NODE: &str = "use --node-id N";
 pub(crate) const NO_PLUGIN: &str = "the broker can't load Java classes: remove it";

@@ -1,13 +1,14 @@
 //! Broker settings about encryption, authentication and authorization.
 
 use crate::settings::Setting;
+use crate::settings::honoured_security::AUTHORIZERS;
 
 /// Sorted by name.
 pub(crate) static SECURITY: &[Setting] = settings! {
-    "allow.everyone.if.no.acl.found": Boolean = None, Any, ReadOnly, internal, Refused(NO_AUTH);
-        "Whether what no rule speaks of is allowed.";
-    "authorizer.class.name": String = Some(""), Any, ReadOnly, listed, Refused(NO_AUTH);
-        "A Java class that decides who may do what.";
+    "allow.everyone.if.no.acl.found": Boolean = None, Any, ReadOnly, internal, Honoured;
+        "Whether what no access control list speaks of is allowed; it is where nothing is said, here or of an authorizer.";
+    "authorizer.class.name": String = Some(""), OneOf(&AUTHORIZERS), ReadOnly, listed, Honoured;
+        "Who decides who may do what: Kafka's StandardAuthorizer by access control lists, or, given as an empty text, nobody. Where it is not given, lists count if there are any.";
     "delegation.token.expiry.check.interval.ms": Long = Some("3600000"), From(1), ReadOnly, listed, WithoutObject(AUTH);
         "How often it is looked whether delegation tokens have expired.";
     "delegation.token.expiry.time.ms": Long = Some("86400000"), From(1), ReadOnly, listed, WithoutObject(AUTH);
@@ -20,9 +21,9 @@ pub(crate) static SECURITY: &[Setting] = settings! {
         "A Java class that names who is connected.";
     "sasl.client.callback.handler.class": Class = None, Any, ReadOnly, listed, Refused(NO_AUTH);
         "A Java class that answers for brokers as clients.";
-    "sasl.enabled.mechanisms": List = Some("GSSAPI"), Any, PerBroker, listed, Refused(NO_AUTH);
+    "sasl.enabled.mechanisms": List = Some("GSSAPI"), Any, ReadOnly, listed, Honoured;
         "The mechanisms by which clients may authenticate.";
-    "sasl.jaas.config": Password = None, Any, PerBroker, listed, Refused(NO_AUTH);
+    "sasl.jaas.config": Password = None, Any, ReadOnly, listed, Honoured;
         "Names and secrets for authentication.";
     "sasl.kerberos.kinit.cmd": String = Some("/usr/bin/kinit"), Any, PerBroker, listed, Refused(NO_AUTH);
         "The program that gets Kerberos tickets.";
@@ -58,7 +59,7 @@ pub(crate) static SECURITY: &[Setting] = settings! {
         "First pause before another login.";
     "sasl.mechanism.controller.protocol": String = Some("GSSAPI"), Any, ReadOnly, listed, Refused(NO_AUTH);
         "The mechanism by which brokers authenticate to controllers.";
-    "sasl.mechanism.inter.broker.protocol": String = Some("GSSAPI"), Any, PerBroker, listed, Refused(NO_AUTH);
+    "sasl.mechanism.inter.broker.protocol": String = Some("GSSAPI"), Any, ReadOnly, listed, Honoured;
         "The mechanism by which brokers authenticate to each other.";
     "sasl.oauthbearer.allow.unverified.audience": Boolean = Some("false"), Any, ReadOnly, listed, Refused(NO_AUTH);
         "Whether tokens for anybody are taken.";
@@ -118,7 +119,7 @@ pub(crate) static SECURITY: &[Setting] = settings! {
         "Where tokens are asked for.";
     "sasl.server.callback.handler.class": Class = None, Any, ReadOnly, listed, Refused(NO_AUTH);
         "A Java class that checks what clients show.";
-    "sasl.server.max.receive.size": Int = Some("524288"), Any, ReadOnly, listed, WithoutObject(AUTH);
+    "sasl.server.max.receive.size": Int = Some("524288"), Any, ReadOnly, listed, Honoured;
         "The greatest request before a client is authenticated.";
     "security.providers": String = None, Any, ReadOnly, listed, Refused(NO_AUTH);
         "Java classes that provide cryptography.";
@@ -168,6 +169,6 @@ pub(crate) static SECURITY: &[Setting] = settings! {
         "The password of the trust store.";
     "ssl.truststore.type": String = Some("JKS"), Any, PerBroker, listed, WithoutObject(TLS);
         "The format of the trust store.";
-    "super.users": String = None, Any, ReadOnly, internal, Refused(NO_AUTH);
+    "super.users": String = None, Any, ReadOnly, internal, Honoured;
         "Who may do everything.";
 };

@@ -13,13 +13,12 @@ pub(crate) use summarize::Summarize;
 pub(crate) use write::Write;
 
 use crate::error::Failure;
-use crate::peers::{Lanes, Question};
+use crate::peers::{Lanes, Question, Reach};
 use base::{TopicId, UnixMillis};
 use coordinator_core::{ShareStateEffects, ShareStateError, ShareStateKey, ShareStates, Topics};
 use protocol::error_code::ErrorCode;
 use protocol::wire::Request;
 use std::collections::{BTreeMap, VecDeque};
-use world::World;
 
 /// What is told of partitions of topics, of one group, in the order of a request.
 pub(crate) type Answers<T> = Vec<((TopicId, i32), Result<T, Failure>)>;
@@ -66,13 +65,13 @@ pub(crate) struct StatePeers {
 }
 
 impl StatePeers {
-    pub(crate) fn new(world: &World) -> StatePeers {
+    pub(crate) fn new(reach: &Reach) -> StatePeers {
         StatePeers {
-            initializations: Lanes::new(world.clone()),
-            reads: Lanes::new(world.clone()),
-            writes: Lanes::new(world.clone()),
-            deletions: Lanes::new(world.clone()),
-            summaries: Lanes::new(world.clone()),
+            initializations: Lanes::new(reach.clone()),
+            reads: Lanes::new(reach.clone()),
+            writes: Lanes::new(reach.clone()),
+            deletions: Lanes::new(reach.clone()),
+            summaries: Lanes::new(reach.clone()),
         }
     }
 }

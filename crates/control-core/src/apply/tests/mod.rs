@@ -3,8 +3,8 @@
 
 use super::*;
 use crate::{
-    CommitRange, CommitState, QuotaEntity, QuotaName, QuotaValue, SettingsScope, UploadedObject, WalRegistration,
-    WalState, check, codec,
+    Acl, AclEntry, AclPattern, AclResource, CommitRange, CommitState, QuotaEntity, QuotaName, QuotaValue,
+    ScramCredential, ScramUser, Secret, SettingsScope, UploadedObject, WalRegistration, WalState, check, codec,
 };
 use base::{
     LedgerEpoch, LedgerSeq, NodeId, Nonce, ObjectId, Offset, OffsetRange, Seed, StreamEpoch, StreamId, TopicId,
@@ -605,6 +605,39 @@ fn quotas_belong_to_somebody_up_to_a_bound() {
     let refused = story.asks(1, set(of("one more"), "producer_byte_rate", Some(5.0)));
     assert!(matches!(refused, Outcome::Refused(Refusal::Invalid(_))), "{refused:?}");
     assert_eq!(story.asks(1, set(of("7"), "producer_byte_rate", Some(5.0))), Outcome::Done, "it has some already");
+}
+
+#[test]
+fn credentials_and_access_control_lists_are_bounded() {
+    let mut story = Story::new(1);
+    let user = |name: &str| ScramUser { name: name.to_owned(), mechanism: 1 };
+    let secret = || Secret(vec![1]);
+    let credential = ScramCredential { salt: secret(), stored_key: secret(), server_key: secret(), iterations: 4096 };
+    let set = |name: &str, to: Option<&ScramCredential>| Command::AlterScram {
+        changes: BTreeMap::from([(user(name), to.cloned())]),
+    };
+    assert_eq!(story.asks(1, set("a", Some(&credential))), Outcome::Done);
+    for number in 1..SCRAM_CREDENTIALS_MAX {
+        story.image.scram.insert(user(&format!("u{number}")), Arc::new(credential.clone()));
+    }
+    assert!(matches!(story.asks(1, set("b", Some(&credential))), Outcome::Refused(Refusal::Invalid(_))));
+    assert_eq!(story.asks(1, set("a", Some(&credential))), Outcome::Done, "it is there already");
+    assert_eq!(story.asks(1, set("a", None)), Outcome::Done);
+    assert!(!story.image.scram.contains_key(&user("a")));
+
+    let acl = |number: usize| {
+        let resource = AclResource { kind: 2, pattern: AclPattern::Literal, name: "t".to_owned() };
+        let principal = format!("User:{number}");
+        (resource, AclEntry { principal, host: "*".to_owned(), operation: 3, is_deny: false })
+    };
+    let alter = |removed: Vec<Acl>, added: Vec<Acl>| Command::AlterAcls { removed, added };
+    assert_eq!(story.asks(1, alter(vec![acl(7)], vec![acl(1), acl(1), acl(2)])), Outcome::Done);
+    assert_eq!(story.image.acls[&acl(1).0].len(), 2);
+    let many = (1..=ACLS_MAX + 1).map(acl).collect();
+    assert!(matches!(story.asks(1, alter(Vec::new(), many)), Outcome::Refused(Refusal::Invalid(_))));
+    assert_eq!(story.image.acls[&acl(1).0].len(), 2, "all or nothing");
+    assert_eq!(story.asks(1, alter(vec![acl(1), acl(2)], Vec::new())), Outcome::Done);
+    assert!(story.image.acls.is_empty(), "nothing is left of it");
 }
 
 #[test]
