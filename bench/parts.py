@@ -6,6 +6,8 @@ import resource
 import subprocess
 import time
 
+import coordination
+
 GIB = 1 << 30
 # Figures per GiB come from a fixed rate that all systems keep up with, so that they do the same work. Before it is counted, the load
 # goes on for long enough that a virtual machine has compiled its hot code, and that as much of what was acknowledged earlier is
@@ -215,6 +217,7 @@ ALL = {
     "cold-paced": cold_paced,
     "fresh": fresh,
     "many": many,
+    **coordination.ALL,
 }
 
 
