@@ -38,7 +38,10 @@ pub(crate) fn run_all(root: &Path) -> Result<()> {
     steps.check("clippy", || {
         run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "--deny", "warnings"]))
     });
-    steps.tests("tests", || run_tests(&mut cargo(&["test", "--workspace", "--locked", "--no-fail-fast"])));
+    steps.tests("tests", || {
+        let mut tests = cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]);
+        run_tests(tests.env("RUST_TEST_THREADS", test_threads().to_string()))
+    });
     steps.check("simulator", || run_together(&mut SEEDS.map(|seeds| simulate(&["--seeds", seeds]))));
     steps.check("simulator, same seed twice", || run(&mut simulate(&["--seeds", SEEDS_TWICE, "--check-determinism"])));
     steps.check("release without mutants", || release::holds_no_mutants(root));
@@ -48,4 +51,10 @@ pub(crate) fn run_all(root: &Path) -> Result<()> {
         steps.check("real clients", || verify::clients_at_the_gate(root));
     }
     steps.finish()
+}
+
+/// Tests that run side by side: twice as many as there are processors, since the long ones wait (for a socket, a clock, a child) more than
+/// they compute.
+fn test_threads() -> usize {
+    2 * std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }

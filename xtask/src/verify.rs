@@ -71,7 +71,8 @@ pub(crate) enum Measurement {
     Size,
     /// From exec to ready after a kill, with an empty and with a full log.
     Recovery,
-    /// A consumer group of the newer protocol with 10,000 members: one more joins, and leaves.
+    /// A consumer group of the newer protocol with 10,000 members: one more joins, and leaves. And 1,000 groups of the classic protocol that
+    /// rebalance at once.
     Groups,
     /// A transaction where each write to the log is a put of 30 ms.
     Transactions,
@@ -120,7 +121,11 @@ pub(crate) fn measure(root: &Path, what: Measurement, runs: u64) -> Result<()> {
         Measurement::Start => tests(root, &["measure::start", "--ignored", "--exact"], &runs),
         Measurement::Rss => tests(root, &["measure::rss", "--ignored", "--exact"], &runs),
         Measurement::Recovery => tests(root, &["measure::recovery", "--ignored", "--exact"], &runs),
-        Measurement::Groups => tests(root, &["measure_groups::one_group", "--ignored", "--exact"], &runs),
+        Measurement::Groups => tests(
+            root,
+            &["measure_groups::one_group", "measure_classic_groups::many_groups", "--ignored", "--exact"],
+            &runs,
+        ),
         Measurement::Transactions => {
             tests(root, &["measure_transactions::a_cycle_on_a_log_in_a_bucket", "--ignored", "--exact"], &runs)
         }
@@ -161,8 +166,8 @@ fn tests(root: &Path, arguments: &[&str], variables: &[(&str, String)]) -> Resul
 /// In one process, since transactions' markers are written beside the protocol until there are transactions.
 fn compacted(root: &Path) -> Result<()> {
     let mut command = Command::new("cargo");
-    command.args(["test", "--release", "--locked", "--package", "broker", "--test", "compacted", "--"]);
-    run(command.args(["--ignored", "--exact", "load::full_size", "--nocapture"]).current_dir(root))
+    command.args(["test", "--release", "--locked", "--package", "broker", "--test", "all", "--"]);
+    run(command.args(["--ignored", "--exact", "compacted::load::full_size", "--nocapture"]).current_dir(root))
 }
 
 /// In the simulated world, with the bounds that users get; writes a plot of it below `target/`.

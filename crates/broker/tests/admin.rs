@@ -2,8 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-mod support;
-
+use crate::support::{Client, batch, metadata_request, start};
 use broker::BrokerOptions;
 use protocol::error_code::ErrorCode;
 use protocol::messages::create_partitions_request::{
@@ -19,7 +18,6 @@ use protocol::messages::offset_for_leader_epoch_request::{
     OffsetForLeaderEpochRequest, OffsetForLeaderPartition, OffsetForLeaderTopic,
 };
 use protocol::wire::Uuid;
-use support::{Client, batch, metadata_request, start};
 
 fn more(name: &str, count: i32, assigned: Option<&[&[i32]]>) -> CreatePartitionsTopic {
     let assignment = |ids: &&[i32]| CreatePartitionsAssignment { broker_ids: ids.to_vec() };

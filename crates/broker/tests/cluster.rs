@@ -2,8 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-mod support;
-
+use crate::support::{Client, start, start_beside};
 use broker::BrokerOptions;
 use protocol::error_code::ErrorCode;
 use protocol::messages::alter_partition_reassignments_request::{
@@ -21,7 +20,6 @@ use protocol::messages::list_partition_reassignments_request::ListPartitionReass
 use protocol::messages::unregister_broker_request::UnregisterBrokerRequest;
 use protocol::messages::update_features_request::{FeatureUpdateKey, UpdateFeaturesRequest};
 use std::time::Duration;
-use support::{Client, start, start_beside};
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;

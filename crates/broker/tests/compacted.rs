@@ -5,8 +5,7 @@
 
 #[path = "compacted/load.rs"]
 mod load;
-mod support;
-
+use crate::support::{Client, Running, fetch_request, offset_at, start};
 use base::{Offset, OffsetRange, UnixMillis};
 use broker::{BrokerOptions, CleanerOptions};
 use bytes::Bytes;
@@ -14,7 +13,6 @@ use protocol::record_batch::{BatchBuilder, Compression, NewRecord, RecordBatch, 
 use std::collections::BTreeMap;
 use std::time::Duration;
 use stream::{Appended, BatchBytes, NumberedBatch, Store};
-use support::{Client, Running, fetch_request, offset_at, start};
 
 const EAGER: [(&str, &str); 2] = [("cleanup.policy", "compact"), ("min.cleanable.dirty.ratio", "0")];
 

@@ -1,8 +1,7 @@
 //! Settings over the wire: told, changed, and acting while the broker runs.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod support;
-
+use crate::support::{Client, batch, fetch_request, start};
 use broker::BrokerOptions;
 use protocol::error_code::ErrorCode;
 use protocol::messages::alter_configs_request::{self, AlterConfigsRequest};
@@ -12,7 +11,6 @@ use protocol::messages::incremental_alter_configs_request::{
     AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
 };
 use protocol::record_batch::{BatchBuilder, Compression, NewRecord, only_batch};
-use support::{Client, batch, fetch_request, start};
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;

@@ -2,8 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::let_underscore_must_use, reason = "tests fail by panicking")]
 
-mod support;
-
+use crate::support::{Client, Running, metadata_request, start};
 use broker::{BrokerOptions, ConsumerOptions, ConsumerTimes, GroupOptions, Migration};
 use protocol::error_code::ErrorCode;
 use protocol::messages::consumer_group_describe_request::ConsumerGroupDescribeRequest;
@@ -31,7 +30,6 @@ use protocol::messages::offset_fetch_request::{OffsetFetchRequest, OffsetFetchRe
 use protocol::messages::sync_group_request::{SyncGroupRequest, SyncGroupRequestAssignment};
 use protocol::wire::Uuid;
 use std::time::Duration;
-use support::{Client, Running, metadata_request, start};
 
 /// Its number is that of the resource type of groups in requests about settings.
 const GROUP_RESOURCE: i8 = 32;

@@ -2,8 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-mod support;
-
+use crate::support::{Client, Running, batch, fetch_request, metadata_request, produce_request, start};
 use base::Micros;
 use broker::BrokerOptions;
 use protocol::api::served;
@@ -18,7 +17,6 @@ use protocol::record_batch::batches;
 use protocol::wire::Uuid;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use support::{Client, Running, batch, fetch_request, metadata_request, produce_request, start};
 
 /// A fetch of partitions at offsets, at once, in a session.
 fn fetch(topic: &str, session: (i32, i32), partitions: &[(i32, i64)]) -> FetchRequest {

@@ -2,8 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::let_underscore_must_use, reason = "tests fail by panicking")]
 
-mod support;
-
+use crate::support::{Client, Running, batch, metadata_request, produce_request, start, start_with_bulk};
 use broker::{BrokerOptions, GroupOptions};
 use bytes::Bytes;
 use protocol::api::served;
@@ -38,7 +37,6 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use support::{Client, Running, batch, metadata_request, produce_request, start, start_with_bulk};
 
 const UNKNOWN_MEMBER: i16 = 25;
 

@@ -2,8 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-mod support;
-
+use crate::support::{Client, Running, batch, fetch_request, metadata_request, produce_request, start};
 use broker::BrokerOptions;
 use bytes::Bytes;
 use coordinator_core::GroupOptions;
@@ -22,7 +21,6 @@ use protocol::messages::offset_for_leader_epoch_request::{
 use protocol::messages::produce_request::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use protocol::record_batch::{BatchBuilder, Compression, NewRecord};
 use std::time::Duration;
-use support::{Client, Running, batch, fetch_request, metadata_request, produce_request, start};
 use tokio::io::AsyncReadExt;
 
 const MIB: usize = 1024 * 1024;

@@ -2,15 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
-mod support;
-
+use crate::support::{Client, batch, produce_request, start};
 use broker::BrokerOptions;
 use bytes::{Bytes, BytesMut};
 use protocol::messages::delete_topics_request::DeleteTopicsRequest;
 use protocol::messages::init_producer_id_request::InitProducerIdRequest;
 use protocol::messages::produce_request::ProduceRequest;
 use std::time::Duration;
-use support::{Client, batch, produce_request, start};
 
 const NONE: i16 = 0;
 const OUT_OF_ORDER: i16 = 45;

@@ -1,8 +1,7 @@
 //! Topics choose one of their broker's write-ahead logs, and change it while they are written to and read.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod support;
-
+use crate::support::{Client, Running, batch, fetch_request, produce_request, start, start_with_bulk};
 use broker::BrokerOptions;
 use protocol::error_code::ErrorCode;
 use protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest};
@@ -13,7 +12,6 @@ use protocol::messages::incremental_alter_configs_request::{
 use protocol::messages::produce_request::ProduceRequest;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use support::{Client, Running, batch, fetch_request, produce_request, start, start_with_bulk};
 
 const SETTING: &str = "millstream.wal";
 

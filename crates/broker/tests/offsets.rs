@@ -2,15 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-mod support;
-
+use crate::support::{Client, batch, metadata_request, offset_at, start};
 use broker::BrokerOptions;
 use protocol::error_code::ErrorCode;
 use protocol::messages::create_topics_request::{CreatableTopic, CreateTopicsRequest};
 use protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use support::{Client, batch, metadata_request, offset_at, start};
 
 const MAX_TIMESTAMP: i64 = -3;
 const LATEST_TIERED: i64 = -5;

@@ -2,8 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-mod support;
-
+use crate::support::{Client, batch, fetch_request, produce_request, start};
 use base::Crc32;
 use broker::BrokerOptions;
 use bytes::{Buf, BufMut, Bytes};
@@ -14,7 +13,6 @@ use protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsets
 use protocol::messages::produce_response::PartitionProduceResponse;
 use protocol::record_batch::{BatchBuilder, Compression, NewRecord, batches};
 use std::time::Duration;
-use support::{Client, batch, fetch_request, produce_request, start};
 use tokio::io::AsyncReadExt;
 
 /// Kafka's own sets: see `MakeMessages.java` beside it.

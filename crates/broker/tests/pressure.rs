@@ -2,13 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
-mod support;
-
+use crate::support::{Client, batch, fetch_request, produce_request, start_with_log};
 use broker::BrokerOptions;
 use protocol::messages::produce_response::ProduceResponse;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use support::{Client, batch, fetch_request, produce_request, start_with_log};
 
 const NONE: i16 = 0;
 const REQUEST_TIMED_OUT: i16 = 7;

@@ -2,8 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
-mod support;
-
+use crate::support::{Client, Running, batch, fetch_request, metadata_request, produce_request, start};
 use broker::{BrokerOptions, QuotaWindows};
 use protocol::messages::alter_client_quotas_request::{AlterClientQuotasRequest, EntityData, EntryData, OpData};
 use protocol::messages::create_partitions_request::{CreatePartitionsRequest, CreatePartitionsTopic};
@@ -12,7 +11,6 @@ use protocol::messages::delete_topics_request::{DeleteTopicState, DeleteTopicsRe
 use protocol::messages::describe_client_quotas_request::{ComponentData, DescribeClientQuotasRequest};
 use protocol::messages::metadata_request::MetadataRequest;
 use std::time::Duration;
-use support::{Client, Running, batch, fetch_request, metadata_request, produce_request, start};
 
 const NONE: i16 = 0;
 const INVALID_PARTITIONS: i16 = 37;

@@ -2,8 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::let_underscore_must_use, reason = "tests fail by panicking")]
 
-mod support;
-
+use crate::support::{Client, batch, fetch_request, metadata_request, produce_request, start};
 use broker::BrokerOptions;
 use bytes::Bytes;
 use protocol::api::served;
@@ -22,7 +21,6 @@ use protocol::messages::produce_request::ProduceRequest;
 use protocol::record_batch::batches;
 use protocol::wire::{Message, Uuid};
 use std::time::{Duration, SystemTime};
-use support::{Client, batch, fetch_request, metadata_request, produce_request, start};
 use tokio::io::AsyncWriteExt;
 
 #[expect(clippy::disallowed_methods, reason = "a producer has its own clock")]

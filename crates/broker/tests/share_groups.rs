@@ -2,8 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::let_underscore_must_use, reason = "tests fail by panicking")]
 
-mod support;
-
+use crate::support::{Client, Running, metadata_request, start, start_beside};
 use broker::{BrokerOptions, GroupOptions, ShareGroupOptions};
 use protocol::error_code::ErrorCode;
 use protocol::messages::consumer_group_heartbeat_request::ConsumerGroupHeartbeatRequest;
@@ -32,7 +31,6 @@ use protocol::messages::write_share_group_state_request::{
 };
 use protocol::wire::Uuid;
 use std::time::Duration;
-use support::{Client, Running, metadata_request, start, start_beside};
 
 const GROUP_RESOURCE: i8 = 32;
 const SHARE: i8 = 2;

@@ -2,8 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::let_underscore_must_use, reason = "tests fail by panicking")]
 
-mod support;
-
+use crate::support::{Client, Running, batch, metadata_request, start, start_beside};
 use broker::BrokerOptions;
 use protocol::error_code::ErrorCode;
 use protocol::messages::alter_share_group_offsets_request::{
@@ -23,7 +22,6 @@ use protocol::messages::write_share_group_state_request::{
 };
 use protocol::wire::Uuid;
 use std::time::Duration;
-use support::{Client, Running, batch, metadata_request, start, start_beside};
 
 fn options() -> BrokerOptions {
     BrokerOptions {

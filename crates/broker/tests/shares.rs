@@ -3,8 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "tests fail by panicking, and wait by a real clock")]
 
-mod support;
-
+use crate::support::{Client, Running, batch, metadata_request, start};
 use broker::{BrokerOptions, settings::ShareLimits};
 use protocol::error_code::ErrorCode;
 use protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic};
@@ -27,7 +26,6 @@ use protocol::messages::share_fetch_response::{PartitionData, ShareFetchResponse
 use protocol::record_batch::batches;
 use protocol::wire::Uuid;
 use std::time::{Duration, Instant};
-use support::{Client, Running, batch, metadata_request, start};
 
 /// Its number is that of the resource type of groups in requests about settings.
 const GROUP_RESOURCE: i8 = 32;

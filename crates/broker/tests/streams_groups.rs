@@ -2,8 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::let_underscore_must_use, reason = "tests fail by panicking")]
 
-mod support;
-
+use crate::support::{Client, Running, metadata_request, start};
 use broker::{BrokerOptions, GroupOptions, StreamsOptions, StreamsTimes};
 use protocol::error_code::ErrorCode;
 use protocol::messages::api_versions_request::ApiVersionsRequest;
@@ -24,7 +23,6 @@ use protocol::messages::streams_group_heartbeat_request::{
 };
 use protocol::messages::streams_group_heartbeat_response::StreamsGroupHeartbeatResponse;
 use std::time::Duration;
-use support::{Client, Running, metadata_request, start};
 
 /// Its number is that of the resource type of groups in requests about settings.
 const GROUP_RESOURCE: i8 = 32;

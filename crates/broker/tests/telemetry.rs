@@ -1,8 +1,7 @@
 //! Clients' metrics over the wire (KIP-714): asked for by subscriptions, sent, and shown.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-mod support;
-
+use crate::support::{Client, start};
 use broker::BrokerOptions;
 use protocol::error_code::ErrorCode;
 use protocol::messages::api_versions_request::ApiVersionsRequest;
@@ -13,7 +12,6 @@ use protocol::messages::incremental_alter_configs_request::{
 use protocol::messages::push_telemetry_request::PushTelemetryRequest;
 use protocol::record_batch::Compression;
 use protocol::wire::Uuid;
-use support::{Client, start};
 
 const CLIENT_METRICS: i8 = 16;
 

@@ -3,10 +3,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
-mod support;
-#[path = "support/transactional.rs"]
-mod transactional;
-
+use crate::support::transactional::{
+    READ_COMMITTED, aborted, bases, end, fetch, fetch_at, grant, marker, offset_for, produce, stream_of, transactional,
+};
+use crate::support::{Client, Running, batch, start};
 use broker::BrokerOptions;
 use protocol::messages::describe_producers_request::{DescribeProducersRequest, TopicRequest};
 use protocol::messages::describe_producers_response::ProducerState;
@@ -14,10 +14,6 @@ use protocol::messages::fetch_request::FetchRequest;
 use protocol::record_batch::RecordBatch;
 use std::time::Duration;
 use stream::{BatchBytes, BatchKind, Ending, Marker, MarkerRule, NumberedBatch, ProducerDelta};
-use support::{Client, Running, batch, start};
-use transactional::{
-    READ_COMMITTED, aborted, bases, end, fetch, fetch_at, grant, marker, offset_for, produce, stream_of, transactional,
-};
 
 const NONE: i16 = 0;
 const UNKNOWN_PARTITION: i16 = 3;
@@ -168,7 +164,7 @@ async fn batches_of_transactions_that_nobody_vouches_for_are_refused() {
         let answer = produce(&mut client, version, "t", own.clone()).await;
         assert_eq!((answer.error_code, answer.base_offset), (NOT_ENOUGH_REPLICAS, -1), "no coordinator vouches");
     }
-    let mut two = support::produce_request("t", own, -1);
+    let mut two = crate::support::produce_request("t", own, -1);
     two.transactional_id = Some("t-id".to_owned());
     let other = protocol::messages::produce_request::PartitionProduceData {
         index: 1,
@@ -178,7 +174,7 @@ async fn batches_of_transactions_that_nobody_vouches_for_are_refused() {
     let answer = client.call(9, &two).await;
     let codes: Vec<i16> = answer.responses[0].partition_responses.iter().map(|it| it.error_code).collect();
     assert_eq!(codes, [INVALID_PRODUCER_ID_MAPPING; 2]);
-    let mut named = support::produce_request("t", batch(&[(1, "plain")]), -1);
+    let mut named = crate::support::produce_request("t", batch(&[(1, "plain")]), -1);
     named.transactional_id = Some("t-id".to_owned());
     let answer = client.call(9, &named).await;
     assert_eq!(answer.responses[0].partition_responses[0].error_code, NONE, "an id alone makes no transaction");

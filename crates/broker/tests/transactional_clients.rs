@@ -2,10 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
-mod support;
-#[path = "support/transactional.rs"]
-mod transactional;
-
+use crate::support::transactional::{READ_COMMITTED, aborted, bases, fetch, produce, transactional};
+use crate::support::{Client, start};
 use broker::BrokerOptions;
 use protocol::error_code::ErrorCode;
 use protocol::messages::add_offsets_to_txn_request::AddOffsetsToTxnRequest;
@@ -18,8 +16,6 @@ use protocol::messages::txn_offset_commit_request::{
     TxnOffsetCommitRequest, TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
 };
 use std::time::Duration;
-use support::{Client, start};
-use transactional::{READ_COMMITTED, aborted, bases, fetch, produce, transactional};
 
 const ID: &str = "t-id";
 const UNSTABLE: i16 = 88;

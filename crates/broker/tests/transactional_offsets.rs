@@ -2,10 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
-mod support;
-#[path = "support/transactional.rs"]
-mod transactional;
-
+use crate::support::transactional::{READ_COMMITTED, end, fetch, grant, marker, stream_of};
+use crate::support::{Client, Running, start};
 use broker::BrokerOptions;
 use protocol::messages::delete_groups_request::DeleteGroupsRequest;
 use protocol::messages::find_coordinator_request::FindCoordinatorRequest;
@@ -19,8 +17,6 @@ use protocol::messages::txn_offset_commit_request::{
 use protocol::record_batch::batches;
 use std::time::Duration;
 use stream::NO_SEQUENCE;
-use support::{Client, Running, start};
-use transactional::{READ_COMMITTED, end, fetch, grant, marker, stream_of};
 
 const NONE: i16 = 0;
 const UNKNOWN_PARTITION: i16 = 3;

@@ -2,8 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-mod support;
-
+use crate::support::{Client, Running, fetch_request, metadata_request, start, start_beside, start_with_bulk};
 use broker::{BrokerOptions, TransactionOptions};
 use protocol::error_code::ErrorCode;
 use protocol::messages::add_offsets_to_txn_request::AddOffsetsToTxnRequest;
@@ -20,7 +19,6 @@ use protocol::messages::init_producer_id_request::InitProducerIdRequest;
 use protocol::messages::list_transactions_request::ListTransactionsRequest;
 use protocol::record_batch;
 use std::time::Duration;
-use support::{Client, Running, fetch_request, metadata_request, start, start_beside, start_with_bulk};
 
 /// An id and an epoch.
 type Producer = (i64, i16);

@@ -3,10 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
-mod support;
-
-use support::logs::*;
-use support::*;
+use crate::support::logs::*;
+use crate::support::*;
 
 use base::{Offset, StreamId};
 use std::path::Path;

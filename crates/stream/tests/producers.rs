@@ -2,14 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
-mod support;
-
+use crate::support::{BOTH, append, bucket, check_bucket, create, life, options, start, streams_of, until};
 use base::{Offset, StreamId};
 use control_core::{Command, Outcome};
 use std::time::Duration;
 use stream::{AppendError, Appended, BatchKind, NumberedBatch, Options, ProducerDelta, SequenceError, Store, Stream};
 use stream_core::testing::batch;
-use support::{BOTH, append, bucket, check_bucket, create, life, options, start, streams_of, until};
 
 fn from_producer(id: i64, base: Offset, sequence: i32) -> NumberedBatch {
     let delta = ProducerDelta {

@@ -2,11 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
-mod support;
-
-use support::layer::{Layer, Over};
-use support::logs::{Device, both, choose, indexes, moved, on_device, start_logs_at};
-use support::*;
+use crate::support::layer::{Layer, Over};
+use crate::support::logs::{Device, both, choose, indexes, moved, on_device, start_logs_at};
+use crate::support::*;
 
 use async_trait::async_trait;
 use base::{Offset, OffsetRange, StreamId, WalId, WalIndex};
@@ -48,7 +46,7 @@ fn request(wals: impl IntoIterator<Item = WalId>, rings: Vec<FoundRing>) -> Reco
         silent: BTreeSet::new(),
         rings,
         older_too: false,
-        choice: support::logs::choice,
+        choice: crate::support::logs::choice,
         options: options(),
         ledger_options: LedgerOptions::default(),
     }

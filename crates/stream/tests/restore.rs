@@ -2,9 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
-mod support;
-
-use support::*;
+use crate::support::*;
 
 use base::{Offset, OffsetRange, StreamId};
 use control::LedgerOptions;

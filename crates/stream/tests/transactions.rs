@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
-mod support;
-
+use crate::support::logs::{both, choose, moved, start_logs};
+use crate::support::{BOTH, check_bucket, create, life, options, start, until};
 use base::{Offset, OffsetRange, StreamId};
 use std::time::Duration;
 use stream::{
@@ -11,8 +11,6 @@ use stream::{
     Store, Stream,
 };
 use stream_core::testing::batch;
-use support::logs::{both, choose, moved, start_logs};
-use support::{BOTH, check_bucket, create, life, options, start, until};
 
 fn part_of(producer_id: i64, producer_epoch: i16, sequence: i32) -> ProducerDelta {
     ProducerDelta {

@@ -2,10 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
 
-mod support;
-
-use support::layer::{Layer, Over};
-use support::*;
+use crate::support::layer::{Layer, Over};
+use crate::support::*;
 
 use async_trait::async_trait;
 use base::{Offset, WalId, WalIndex};

@@ -32,6 +32,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     documents::check_decision_numbers(&files, &mut complaints);
     skipped::check(root, &mut complaints)?;
     sources::check(root, &files, &mut complaints)?;
+    sources::check_test_programs(root, &files, &mut complaints)?;
     for line in &complaints.0 {
         println!("tidy: {line}");
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 pub(crate) fn check(root: &Path, files: &[PathBuf], complaints: &mut Complaints) -> Result<()> {
     // Put together here, so that this file does not contain what it looks for.
     let unfinished = [format!("{}!(", "todo"), format!("{}!(", "unimplemented")];
-    for file in files.iter().filter(|file| file.extension().is_some_and(|extension| extension == "rs")) {
+    for file in files.iter().filter(|file| is_rust(file)) {
         let text = std::fs::read_to_string(root.join(file)).with_context(|| format!("read {}", file.display()))?;
         let first = text.lines().next().unwrap_or_default();
         // Tests that were moved out of a file are introduced by that file's header.
@@ -30,4 +30,28 @@ pub(crate) fn check(root: &Path, files: &[PathBuf], complaints: &mut Complaints)
         }
     }
     Ok(())
+}
+
+/// Where a crate has one test program, `tests/main.rs` names each file beside it: one that it does not name is never compiled.
+pub(crate) fn check_test_programs(root: &Path, files: &[PathBuf], complaints: &mut Complaints) -> Result<()> {
+    for program in files.iter().filter(|file| file.ends_with("tests/main.rs")) {
+        let text =
+            std::fs::read_to_string(root.join(program)).with_context(|| format!("read {}", program.display()))?;
+        let beside = |file: &&PathBuf| *file != program && file.parent() == program.parent() && is_rust(file);
+        for file in files.iter().filter(beside) {
+            let name = file.file_stem().unwrap_or_default().to_string_lossy();
+            if !text.lines().any(|line| line == format!("mod {name};")) {
+                complaints.add(format!(
+                    "{}: {} does not name it, so its tests never run",
+                    file.display(),
+                    program.display()
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_rust(file: &Path) -> bool {
+    file.extension().is_some_and(|extension| extension == "rs")
 }

@@ -1,11 +1,8 @@
 //! A broker over a real store in a temporary folder, and a client that speaks through the protocol crate over loopback.
 
-#![allow(
-    unreachable_pub,
-    dead_code,
-    clippy::unwrap_used,
-    reason = "shared by the tests of this folder, which fail by panicking and use what they need of it"
-)]
+#![allow(unreachable_pub, clippy::unwrap_used, reason = "shared by the tests of this folder, which fail by panicking")]
+
+pub mod transactional;
 
 use async_trait::async_trait;
 use broker::{Broker, BrokerOptions};

@@ -1,12 +1,7 @@
 //! Transactions as clients and their coordinators see them in partitions. A coordinator's word is put in by hand: the question is asked and
 //! answered at the stream, as the broker does it.
 
-#![allow(
-    unreachable_pub,
-    dead_code,
-    clippy::unwrap_used,
-    reason = "shared by tests, which fail by panicking and use what they need of it"
-)]
+#![allow(unreachable_pub, clippy::unwrap_used, reason = "shared by tests, which fail by panicking")]
 
 use crate::support::{Client, Running, fetch_request, produce_request};
 use bytes::Bytes;

@@ -14,6 +14,7 @@ mod kill;
 mod logs;
 mod look_inside;
 mod measure;
+mod measure_classic_groups;
 mod measure_groups;
 mod measure_transactions;
 mod object_wal;

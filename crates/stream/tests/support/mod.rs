@@ -1,7 +1,6 @@
 //! What the tests of a store's life share: lives on a real disk, and appends that are waited for.
 
 #![allow(clippy::unwrap_used, reason = "a test says what it expects by unwrapping")]
-#![allow(dead_code, reason = "each test program uses its part")]
 
 pub(crate) mod layer;
 pub(crate) mod logs;
