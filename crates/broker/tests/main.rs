@@ -3,6 +3,7 @@
 //! One test program, because each one links all that it tests.
 
 mod admin;
+mod authorization;
 mod cluster;
 mod compacted;
 mod configs;
@@ -16,6 +17,8 @@ mod offsets;
 mod old_clients;
 mod pressure;
 mod quotas;
+mod sasl;
+mod security;
 mod serve;
 mod share_groups;
 mod share_offsets;

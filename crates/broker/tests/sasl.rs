@@ -2,8 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-mod support;
-
+use crate::support::{Client, Running, batch, fetch_request, metadata_request, produce_request, start, start_beside};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use broker::BrokerOptions;
@@ -22,7 +21,6 @@ use protocol::messages::sasl_handshake_request::SaslHandshakeRequest;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::time::Duration;
-use support::{Client, Running, batch, fetch_request, metadata_request, produce_request, start, start_beside};
 use tokio::io::AsyncWriteExt;
 
 const LOGINS: &str = "org.apache.kafka.common.security.plain.PlainLoginModule required username=\"admin\" password=\"pw\" \

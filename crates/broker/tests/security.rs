@@ -2,8 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-mod support;
-
+use crate::support::{Client, start};
 use broker::{Authorizing, BrokerOptions};
 use bytes::Bytes;
 use protocol::error_code::ErrorCode;
@@ -14,7 +13,6 @@ use protocol::messages::create_acls_request::{AclCreation, CreateAclsRequest};
 use protocol::messages::delete_acls_request::{DeleteAclsFilter, DeleteAclsRequest};
 use protocol::messages::describe_acls_request::DescribeAclsRequest;
 use protocol::messages::describe_user_scram_credentials_request::{DescribeUserScramCredentialsRequest, UserName};
-use support::{Client, start};
 
 fn delete(name: &str, mechanism: i8) -> ScramCredentialDeletion {
     ScramCredentialDeletion { name: name.to_owned(), mechanism }

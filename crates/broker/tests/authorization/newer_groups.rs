@@ -1,7 +1,7 @@
 //! The same of share groups and streams groups.
 
-use super::support::Client;
 use super::{Asker, CLUSTER, GROUP, TOPIC, allow, create, find_coordinator, guarded, t};
+use crate::support::Client;
 use protocol::api::{Operation, Resource};
 use protocol::messages::alter_share_group_offsets_request::{
     AlterShareGroupOffsetsRequest, AlterShareGroupOffsetsRequestPartition, AlterShareGroupOffsetsRequestTopic,

@@ -5,9 +5,8 @@
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod newer_groups;
-#[path = "../support/mod.rs"]
-mod support;
 
+use crate::support::{Client, Running, batch, fetch_request, metadata_request, produce_request, start};
 use broker::{Authorizing, BrokerOptions};
 use control_core::{Acl, AclEntry, AclPattern, AclResource, Command, Outcome};
 use protocol::api::{self, Operation, Resource};
@@ -80,7 +79,6 @@ use protocol::messages::write_txn_markers_request::{
 use protocol::wire::Request;
 use std::collections::BTreeSet;
 use std::fmt::Debug;
-use support::{Client, Running, batch, fetch_request, metadata_request, produce_request, start};
 
 const TOPIC: i16 = 29;
 const GROUP: i16 = 30;
