@@ -229,7 +229,7 @@ async fn handle(broker: &Shared, request: Request, meter: Meter) -> Result<Answe
         }
         ApiKey::ShareFetch => {
             let of = (connection, rights, &mut held.frame);
-            let answered = share_fetch::handle(broker, reply.body(frame)?, version, of).await;
+            let answered = share_fetch::handle(broker, reply.body(frame)?, version, of, &reply.meter).await;
             reply.encode_held(answered, &mut held)
         }
         ApiKey::ShareAcknowledge => {

@@ -6,6 +6,7 @@
 use crate::support::{Client, Running, batch, metadata_request, start};
 use broker::{BrokerOptions, settings::ShareLimits};
 use protocol::error_code::ErrorCode;
+use protocol::messages::alter_client_quotas_request::{AlterClientQuotasRequest, EntityData, EntryData, OpData};
 use protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsRequest, DeleteRecordsTopic};
 use protocol::messages::delete_topics_request::{DeleteTopicState, DeleteTopicsRequest};
 use protocol::messages::incremental_alter_configs_request::{
@@ -397,4 +398,22 @@ async fn a_log_that_begins_later_takes_along_what_nobody_has() {
     assert_eq!(one.fetch(5000).await, [(2, 2, 1)]);
     assert_eq!(one.acknowledge(0, 0, &[ACCEPT]).await, 0);
     assert_eq!(one.acknowledge(2, 2, &[ACCEPT]).await, 0);
+}
+
+#[tokio::test]
+async fn what_a_member_is_given_counts_for_its_quota_and_none_of_it_is_kept_back() {
+    let (running, mut client, topic) = started(options()).await;
+    let entity = vec![EntityData { entity_type: "user".to_owned(), entity_name: None }];
+    let rate = OpData { key: "consumer_byte_rate".to_owned(), value: 1000.0, remove: false };
+    let entries = vec![EntryData { entity, ops: vec![rate] }];
+    let altered = client.call(1, &AlterClientQuotasRequest { entries, validate_only: false }).await;
+    assert_eq!(altered.entries[0].error_code, 0);
+    let much = "x".repeat(30_000);
+    client.produce("t", batch(&[(1, much.as_str())])).await;
+    let mut member = Member::new(&running, "one", topic).await;
+    let request = member.request(5000, Vec::new());
+    let given = member.call(&request).await;
+    let bytes: usize = given.responses.iter().flat_map(|it| &it.partitions).map(|it| it.records.len()).sum();
+    assert!(bytes > 30_000, "{bytes}");
+    assert!(given.throttle_time_ms > 0, "30 kB at 1 kB/s");
 }

@@ -118,6 +118,14 @@ impl Meter {
         is_throttled
     }
 
+    /// Charges what a member of a share group was given. It is answered all the same, where Kafka empties the answer: what it brings has been
+    /// acquired, and would else lie locked until the lock's time is over.
+    pub(crate) fn charge_share_fetch(&self, bytes: usize) {
+        let Some(it) = &self.0 else { return };
+        let wait = it.record(Use::Fetched, bytes_of(bytes), it.broker.clock.now());
+        lock(&it.charged).bytes_ms = wait;
+    }
+
     /// Charges what a produce request has brought. One that is not answered has no time: its client could not be told.
     pub(crate) fn charge_produce(&self, bytes: usize, is_answered: bool) {
         let Some(it) = &self.0 else { return };

@@ -3,6 +3,7 @@
 //! Called once at the start, with what the operator has given, and again whenever settings of brokers change (`live`). A setting
 //! is honoured in the tables if and only if it has a line here.
 
+use super::honoured_line::{Honoured, INT_MAX, LONG_MAX, duration, line, millis, number};
 use super::{
     Kind, Scope, consumer_times, honoured_groups, honoured_quotas, honoured_security, honoured_share_partitions,
     honoured_shares, honoured_streams, listener, shares, streams_times, value,
@@ -12,27 +13,6 @@ use crate::{BrokerOptions, CleanupPolicy, topic_settings};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
-
-/// One honoured setting.
-pub(super) struct Honoured {
-    pub(super) name: &'static str,
-    /// Puts a text that passed the table's check where it acts; `Err` says what more is wrong with it.
-    pub(super) read: fn(&str, &mut BrokerOptions) -> Result<(), String>,
-    /// The value that acts. `None` where several settings speak for one field.
-    pub(super) show: Option<fn(&BrokerOptions) -> String>,
-}
-
-pub(super) const fn line(
-    name: &'static str,
-    read: fn(&str, &mut BrokerOptions) -> Result<(), String>,
-    show: fn(&BrokerOptions) -> String,
-) -> Honoured {
-    Honoured { name, read, show: Some(show) }
-}
-
-/// Kafka's 32-bit and 64-bit settings end there.
-pub(super) const INT_MAX: usize = 0x7fff_ffff;
-const LONG_MAX: u64 = 0x7fff_ffff_ffff_ffff;
 
 /// What a timeout of -1 comes to.
 const FOR_EVER: Duration = Duration::from_secs(u32::MAX as u64 * 60);
@@ -376,23 +356,6 @@ pub(super) fn show(name: &str, options: &BrokerOptions) -> Option<String> {
 
 fn flag(text: &str) -> Result<bool, String> {
     Ok(text.eq_ignore_ascii_case("true"))
-}
-
-pub(super) fn millis(duration: Duration) -> String {
-    duration.as_millis().to_string()
-}
-
-pub(super) fn number<N>(text: &str, low: N, high: N) -> Result<N, String>
-where
-    N: std::str::FromStr + PartialOrd + std::fmt::Display + Copy,
-{
-    let wrong = || format!("say a whole number from {low} to {high}");
-    let value: N = text.parse().map_err(|_| wrong())?;
-    if value < low || value > high { Err(wrong()) } else { Ok(value) }
-}
-
-pub(super) fn duration(text: &str, low: u64) -> Result<Duration, String> {
-    number(text, low, LONG_MAX).map(Duration::from_millis)
 }
 
 /// Kafka's default of a rate that has no bound.

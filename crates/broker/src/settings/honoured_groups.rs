@@ -1,11 +1,9 @@
 //! Where the honoured settings about groups act; see `honoured`.
 
-use super::honoured::{Honoured, INT_MAX, duration, line, millis, number};
+use super::honoured_line::{Honoured, INT_MAX, duration, least, line, millis, most, number};
 use super::value;
 use crate::BrokerOptions;
 use coordinator_core::{Assignor, Migration};
-use std::ops::RangeInclusive;
-use std::time::Duration;
 
 /// Kafka's own assignors may be named by their classes as well.
 const CLASSES: [(&str, Assignor); 2] = [
@@ -103,14 +101,6 @@ pub(super) static GROUPS: &[Honoured] = &[
         |of| millis(of.groups.session_timeout_min),
     ),
 ];
-
-pub(super) fn least(text: &str, bounds: &mut RangeInclusive<Duration>) -> Result<(), String> {
-    duration(text, 0).map(|least| *bounds = least..=*bounds.end())
-}
-
-pub(super) fn most(text: &str, bounds: &mut RangeInclusive<Duration>) -> Result<(), String> {
-    duration(text, 0).map(|most| *bounds = *bounds.start()..=most)
-}
 
 fn assignors(text: &str) -> Result<Vec<Assignor>, String> {
     let mut all = Vec::new();

@@ -1,6 +1,6 @@
 //! Where the honoured settings about quotas act; see `honoured`.
 
-use super::honoured::{Honoured, line, number};
+use super::honoured_line::{Honoured, line, number};
 use crate::QuotaWindows;
 
 pub(super) static QUOTAS: &[Honoured] = &[

@@ -1,6 +1,6 @@
 //! The honoured settings that say who may do what, and who is who.
 
-use super::honoured::{Honoured, INT_MAX, duration, line, millis, number};
+use super::honoured_line::{Honoured, INT_MAX, duration, line, millis, number};
 use super::listener;
 use crate::rights::Authorizing;
 use crate::sasl::Text;

@@ -1,6 +1,6 @@
 //! Where the honoured settings about the partitions of share groups act; see `honoured`.
 
-use super::honoured::{Honoured, INT_MAX, duration, line, millis, number};
+use super::honoured_line::{Honoured, INT_MAX, duration, line, millis, number};
 use std::ops::RangeInclusive;
 
 pub(super) static SHARE_PARTITIONS: &[Honoured] = &[

@@ -1,7 +1,6 @@
 //! Where the honoured settings about share groups and their state act; see `honoured`.
 
-use super::honoured::{Honoured, duration, line, millis, number};
-use super::honoured_groups::{least, most};
+use super::honoured_line::{Honoured, duration, least, line, millis, most, number};
 
 pub(super) static SHARES: &[Honoured] = &[
     line(

@@ -1,7 +1,6 @@
 //! Where the honoured settings about streams groups act; see `honoured`.
 
-use super::honoured::{Honoured, INT_MAX, duration, line, millis, number};
-use super::honoured_groups::{least, most};
+use super::honoured_line::{Honoured, INT_MAX, duration, least, line, millis, most, number};
 
 pub(super) static STREAMS: &[Honoured] = &[
     line(

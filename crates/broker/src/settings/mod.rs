@@ -15,6 +15,7 @@ pub mod document;
 mod group_check;
 mod honoured;
 mod honoured_groups;
+mod honoured_line;
 mod honoured_quotas;
 mod honoured_security;
 mod honoured_share_partitions;

@@ -12,6 +12,7 @@ use super::share_acknowledge::{self, Acknowledger, Told};
 use crate::Shared;
 use crate::error::Failure;
 use crate::memory::{FrameMemory, Parking};
+use crate::quota::Meter;
 use crate::rights::Rights;
 use crate::shared_partitions::settings_of;
 use coordinator_core::{
@@ -32,14 +33,16 @@ use tokio::sync::OwnedSemaphorePermit;
 /// The longest that a fetch waits while it holds the memory of its frame, as in `handler::fetch`.
 const CROWDED_WAIT_MAX: Duration = Duration::from_millis(500);
 
-/// `frame` is the memory of the request's frame, `rights` what its member may do, `connection` the number of the connection with which the session ends.
+/// What it brings counts for the client's quota as a fetch's does. `frame` is the memory of the request's frame, `rights` what its member may
+/// do, `connection` the number of the connection with which the session ends.
 pub(crate) async fn handle(
     broker: &Shared,
     request: ShareFetchRequest,
     version: i16,
     (connection, rights, frame): (u64, &Rights, &mut FrameMemory),
+    meter: &Meter,
 ) -> (ShareFetchResponse, Option<OwnedSemaphorePermit>) {
-    match fetch(broker, request, version, (connection, rights, frame)).await {
+    match fetch(broker, request, version, (connection, rights, frame), meter).await {
         Ok(answered) => answered,
         Err(failure) => {
             let error_code = failure.code().number();
@@ -53,6 +56,7 @@ async fn fetch(
     mut request: ShareFetchRequest,
     version: i16,
     (connection, rights, frame): (u64, &Rights, &mut FrameMemory),
+    meter: &Meter,
 ) -> Result<(ShareFetchResponse, Option<OwnedSemaphorePermit>), Failure> {
     let key = share_acknowledge::session_key(rights, request.group_id.take(), request.member_id.take())?;
     check_renewal(&request)?;
@@ -73,7 +77,7 @@ async fn fetch(
         batch_size: u32::try_from(request.batch_size).unwrap_or(0),
         records_max: u32::try_from(request.max_records).unwrap_or(0),
         bytes_min: usize::try_from(request.min_bytes).unwrap_or(0),
-        bytes_max: usize::try_from(request.max_bytes).unwrap_or(0),
+        bytes_max: usize::try_from(request.max_bytes).unwrap_or(0).min(meter.fetch_bytes_max()),
         wait,
         is_committed: settings_of(broker, &key.group).is_committed,
     };
@@ -86,6 +90,7 @@ async fn fetch(
     };
     // What is acknowledged has begun before anything is given out.
     let (told, (places, memory)) = future::join(acknowledged, fetched).await;
+    meter.charge_share_fetch(places.iter().map(|place| place.records.len()).sum());
     let epoch = request.share_session_epoch;
     let response = answer(broker, (&key, epoch), places, told);
     if epoch == SHARE_SESSION_ENDS {
