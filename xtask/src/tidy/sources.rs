@@ -37,9 +37,14 @@ pub(crate) fn check_test_programs(root: &Path, files: &[PathBuf], complaints: &m
     for program in files.iter().filter(|file| file.ends_with("tests/main.rs")) {
         let text =
             std::fs::read_to_string(root.join(program)).with_context(|| format!("read {}", program.display()))?;
-        let beside = |file: &&PathBuf| *file != program && file.parent() == program.parent() && is_rust(file);
-        for file in files.iter().filter(beside) {
-            let name = file.file_stem().unwrap_or_default().to_string_lossy();
+        let folder = program.parent().unwrap_or(program);
+        for file in files.iter().filter(|file| *file != program && is_rust(file)) {
+            // `tests/NAME.rs`, or `tests/NAME/mod.rs`.
+            let module = if file.ends_with("mod.rs") { file.parent().unwrap_or(file) } else { file };
+            if module.parent() != Some(folder) {
+                continue;
+            }
+            let name = module.file_stem().unwrap_or_default().to_string_lossy();
             if !text.lines().any(|line| line == format!("mod {name};")) {
                 complaints.add(format!(
                     "{}: {} does not name it, so its tests never run",
