@@ -29,6 +29,9 @@ const DEVICE: &str = "/dev/wal";
 /// Partitions of `__consumer_offsets`.
 pub const OFFSETS_PARTITIONS: i32 = 2;
 
+/// Partitions of `__transaction_state`.
+const TRANSACTION_PARTITIONS: i32 = 2;
+
 /// Everything that one life needs.
 pub struct Life {
     /// The simulation.
@@ -105,6 +108,7 @@ impl Life {
                 groups_log_bytes_max: 4 << 10,
                 groups_copy_slice_bytes: 300,
                 offsets_topic_partitions: OFFSETS_PARTITIONS,
+                transactions_topic_partitions: TRANSACTION_PARTITIONS,
                 ..BrokerOptions::default()
             },
             stream: options(&self.plan),

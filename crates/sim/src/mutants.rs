@@ -83,8 +83,9 @@ pub const NAMES: [&str; 65] = [
 /// R1 and a Replace by a dead start need the late copy of one start's Replace behind another start's compaction of the same objects;
 /// `crates/control-core/src/apply/tests/replace.rs` tells both stories.
 ///
-/// Nobody writes transactions yet, so no cleaning meets an aborted one or a marker; `crates/broker/src/cleaner/filter_tests.rs` finds both
-/// bugs. `crates/stream-core/src/producers/tests/histories.rs` finds those of the partition's side: F5, F6, F8, F9, F13.
+/// Nobody writes transactions to a compacted topic, so no cleaning meets an aborted one or a marker; `crates/broker/src/cleaner/filter_tests.rs`
+/// finds both bugs. `crates/stream-core/src/producers/tests/histories.rs` finds those of the partition's side: F5, F6, F8, F9, F13; how many
+/// seeds the transactions of the ordinary workload take for them has not been measured.
 ///
 /// A start that waits for a dead log which others have deleted goes on after half a minute, which the storms mostly outlast;
 /// `crates/stream/tests/recoverers.rs` finds it.

@@ -52,6 +52,17 @@ const ACKNOWLEDGED_MIN: u64 = 2_000;
 const EXTRA_SECONDS_MAX: u64 = 120;
 /// Commits, fetched offsets and assignments of groups that a run checks at the least, of each.
 const GROUP_ANSWERS_MIN: u64 = 10;
+/// What a run that has transactions does with them at the least.
+const TRANSACTIONS_MIN: [(&str, u64); 8] = [
+    ("check.txn_commit", 10),
+    ("check.txn_fence", 5),
+    ("check.txn_read", 30),
+    ("check.txn_offset", 10),
+    ("check.txn_exactly_once", 2),
+    ("workload.txn_transformed", 1),
+    ("workload.txn_copied", 1),
+    ("workload.txn_late_marker", 5),
+];
 /// Crashes of a run at the least.
 const CRASHES_MIN: u64 = 3;
 
@@ -203,6 +214,9 @@ fn uncovered(plan: &Plan, counts: &BTreeMap<&'static str, u64>) -> Vec<String> {
         ("check.compacted_removed", 1),
         ("compaction.applied", 1),
     ]);
+    if plan.transactions {
+        needs.extend(TRANSACTIONS_MIN);
+    }
     if plan.faults.contains(&Fault::StoreTrouble) {
         needs.extend([("fault.store_refused", 1)]);
     }

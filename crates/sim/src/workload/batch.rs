@@ -21,8 +21,23 @@ pub struct Batch {
     pub leader_epoch: i32,
     /// Its records, at consecutive offsets.
     pub records: Vec<Record>,
+    /// Its producer's id and epoch; negative: none.
+    pub producer: (i64, i16),
+    /// Whether it is part of a transaction, or ends one.
+    pub transactional: bool,
+    /// It ends its producer's transaction.
+    pub marker: Option<Marker>,
     /// Length on the wire.
     pub bytes: usize,
+}
+
+/// How a transaction ended, as its marker says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Marker {
+    /// Committed, and not aborted.
+    pub commits: bool,
+    /// Of the coordinator that decided.
+    pub coordinator_epoch: i32,
 }
 
 /// Bytes before the batch length counts.
@@ -32,6 +47,9 @@ const CRC_AT: usize = 17;
 const CRC_FROM: usize = 21;
 /// The whole header.
 const HEADER_BYTES: usize = 61;
+/// Attributes: part of a transaction, and written by the broker to end one.
+const TRANSACTIONAL: u16 = 0x10;
+const CONTROL: u16 = 0x20;
 
 /// What an idempotent producer writes into a batch's header.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +60,8 @@ pub struct Stamp {
     pub epoch: i16,
     /// The sequence of the batch's first record.
     pub first_sequence: i32,
+    /// Whether it is part of a transaction.
+    pub transactional: bool,
 }
 
 /// Encodes records as one uncompressed batch without a producer id.
@@ -50,7 +70,7 @@ pub struct Stamp {
 /// Without records.
 #[must_use]
 pub fn encode(records: &[Record]) -> Bytes {
-    encode_stamped(records, &Stamp { id: -1, epoch: -1, first_sequence: -1 })
+    encode_stamped(records, &Stamp { id: -1, epoch: -1, first_sequence: -1, transactional: false })
 }
 
 /// Encodes records as one uncompressed batch of that producer.
@@ -81,7 +101,7 @@ pub fn encode_stamped(records: &[Record], stamp: &Stamp) -> Bytes {
     batch.put_i32(-1);
     batch.put_u8(2);
     batch.put_u32(0);
-    batch.put_i16(0);
+    batch.put_u16(if stamp.transactional { TRANSACTIONAL } else { 0 });
     batch.put_i32(count - 1);
     batch.put_i64(first);
     batch.put_i64(max);
@@ -128,16 +148,18 @@ fn decode_one(base: i64, batch: &[u8]) -> Result<Batch, String> {
     if crc != crc32c(&batch[CRC_FROM..]) {
         return Err(format!("checksum of the batch at {base} does not match"));
     }
-    let _attributes = reader.take(2)?;
+    let attributes = u16::from_be_bytes(reader.array()?);
     let last_delta = reader.i32()?;
     let first = reader.i64()?;
     let _max = reader.i64()?;
-    let _producer = reader.take(14)?;
+    let producer = (reader.i64()?, i16::from_be_bytes(reader.array()?));
+    let _first_sequence = reader.take(4)?;
     let count = reader.i32()?;
     if last_delta != count - 1 {
         return Err(format!("batch at {base} has {count} records and last delta {last_delta}"));
     }
-    let mut records = Vec::new();
+    let is_control = attributes & CONTROL != 0;
+    let (mut records, mut marker) = (Vec::new(), None);
     for expected in 0..i64::from(count) {
         let _length = reader.varint()?;
         let _attributes = reader.take(1)?;
@@ -146,19 +168,31 @@ fn decode_one(base: i64, batch: &[u8]) -> Result<Batch, String> {
         if delta != expected {
             return Err(format!("record {expected} of the batch at {base} has delta {delta}"));
         }
-        let key = reader.varint()?;
-        if key != -1 {
-            return Err(format!("record {expected} of the batch at {base} has a key"));
+        let key = usize::try_from(reader.varint()?).ok();
+        if key.is_some() != is_control {
+            return Err(format!("record {expected} of the batch at {base} has a key, or has none"));
         }
+        let key = reader.take(key.unwrap_or(0))?;
         let len = usize::try_from(reader.varint()?).map_err(|_| "record without a value")?;
         let value = Bytes::copy_from_slice(reader.take(len)?);
         let _headers = reader.varint()?;
+        if is_control {
+            marker = Some(marker_of(key, &value)?);
+        }
         records.push(Record { timestamp, value });
     }
     if !reader.0.is_empty() {
         return Err(format!("{} bytes after the last record of the batch at {base}", reader.0.len()));
     }
-    Ok(Batch { base, leader_epoch, records, bytes: batch.len() })
+    let transactional = attributes & TRANSACTIONAL != 0;
+    Ok(Batch { base, leader_epoch, records, producer, transactional, marker, bytes: batch.len() })
+}
+
+fn marker_of(key: &[u8], value: &[u8]) -> Result<Marker, String> {
+    let (mut key, mut value) = (Reader(key), Reader(value));
+    let _versions = (key.take(2)?, value.take(2)?);
+    let kind = i16::from_be_bytes(key.array()?);
+    Ok(Marker { commits: kind == 1, coordinator_epoch: value.i32()? })
 }
 
 struct Reader<'a>(&'a [u8]);

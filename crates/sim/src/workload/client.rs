@@ -38,7 +38,7 @@ pub(super) const RETRIABLE: [i16; 15] = [1, 3, 5, 6, 7, 13, 19, 20, 41, 56, 74, 
 /// How long a client waits for an answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(4);
 /// What a broker may take for a produce, by the request.
-const PRODUCE_TIMEOUT_MS: i32 = 3_000;
+pub(super) const PRODUCE_TIMEOUT_MS: i32 = 3_000;
 /// What a broker may take for a change of topics, by the request.
 const ADMIN_TIMEOUT_MS: i32 = 3_000;
 
@@ -72,6 +72,17 @@ pub(super) struct Fetched {
     pub(super) high_watermark: i64,
     pub(super) log_start: i64,
     pub(super) records: Bytes,
+    /// -1 where it is not known, which may be where all records were asked for.
+    pub(super) last_stable: i64,
+    /// Producers, each with where an aborted transaction of its begins; where decided records were asked for.
+    pub(super) aborted: Vec<(i64, i64)>,
+}
+
+/// What a consumer wants to see (`isolation.level`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Isolation {
+    All = 0,
+    Decided = 1,
 }
 
 /// What to ask for in ListOffsets.
@@ -260,12 +271,24 @@ impl Client {
         Ok(())
     }
 
-    /// Fetches from one partition.
+    /// Fetches from one partition, whatever stands there.
     pub(super) async fn fetch(
         &mut self,
         topic: &LiveTopic,
         partition: i32,
         offset: i64,
+        wait: Duration,
+        bytes_max: u64,
+    ) -> Result<Fetched, Failure> {
+        self.fetch_as(Isolation::All, topic, (partition, offset), wait, bytes_max).await
+    }
+
+    /// Fetches from one partition what a consumer of that kind wants to see.
+    pub(super) async fn fetch_as(
+        &mut self,
+        isolation: Isolation,
+        topic: &LiveTopic,
+        (partition, offset): (i32, i64),
         wait: Duration,
         bytes_max: u64,
     ) -> Result<Fetched, Failure> {
@@ -291,6 +314,7 @@ impl Client {
             min_bytes: 1,
             max_bytes: bytes_max,
             session_epoch: -1,
+            isolation_level: isolation as i8,
             topics: vec![asked],
             ..FetchRequest::default()
         };
@@ -302,7 +326,10 @@ impl Client {
             let partition = topic.partitions.first().ok_or_else(unreadable)?;
             kafka(partition.error_code)?;
             let records = partition.records.as_ref().map(Records::to_bytes).unwrap_or_default();
+            let aborted = partition.aborted_transactions.iter().flatten();
             Ok(Fetched {
+                last_stable: partition.last_stable_offset,
+                aborted: aborted.map(|it| (it.producer_id, it.first_offset)).collect(),
                 process,
                 asked,
                 high_watermark: partition.high_watermark,
@@ -342,7 +369,7 @@ impl Client {
     }
 
     /// The address of a partition's leader: as known, or as somebody says.
-    async fn leader(&mut self, topic: &LiveTopic, partition: i32) -> Result<String, Failure> {
+    pub(super) async fn leader(&mut self, topic: &LiveTopic, partition: i32) -> Result<String, Failure> {
         if let Some(leader) = self.leaders.get(&(topic.id, partition)) {
             return Ok(leader.clone());
         }
@@ -373,7 +400,7 @@ impl Client {
         Ok(self.call(&address, version, &request).await?.0)
     }
 
-    fn forget_leader_unless(&mut self, fine: bool, topic: &LiveTopic, partition: i32) {
+    pub(super) fn forget_leader_unless(&mut self, fine: bool, topic: &LiveTopic, partition: i32) {
         if !fine {
             self.leaders.remove(&(topic.id, partition));
         }

@@ -146,7 +146,7 @@ impl Writer {
             breathe(seed, 100).await;
         }
         let words = self.words(seed);
-        let stamp = Stamp { id: self.id.unwrap_or(-1), epoch: 0, first_sequence: self.sequence };
+        let stamp = Stamp { id: self.id.unwrap_or(-1), epoch: 0, first_sequence: self.sequence, transactional: false };
         self.sequence += i32::try_from(words.len()).unwrap_or(0);
         let batch = encode(&words, &stamp, seed);
         {

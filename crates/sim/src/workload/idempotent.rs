@@ -102,7 +102,10 @@ impl Idempotent {
         let first_sequence = self.next.entry(key.partition).or_default();
         let times = timestamps(seed);
         let (sending, records) = shared.history.send_once(key, &times, topic.plan.value_bytes_max, id);
-        let bytes = batch::encode_stamped(&records, &Stamp { id, epoch: 0, first_sequence: *first_sequence });
+        let bytes = batch::encode_stamped(
+            &records,
+            &Stamp { id, epoch: 0, first_sequence: *first_sequence, transactional: false },
+        );
         *first_sequence += i32::try_from(records.len()).unwrap_or(0);
         Flight { sending, bytes }
     }

@@ -4,7 +4,7 @@
 //! [`topic`] keeps one topic alive (creates, deletes, creates again) and starts its [`producer`]s (or, where records are deleted,
 //! [`pruner`]s; some of either are [`idempotent`]) and [`consumer`]s; [`admin`] makes topics that live for a moment, or that nobody
 //! writes to; [`compacted`] has a topic whose old records go; [`logs`] moves topics between write-ahead logs; [`group`] has consumer
-//! groups; [`client`] speaks Kafka; [`batch`] writes and reads record batches by hand.
+//! groups; [`transactions`] has transactions; [`client`] speaks Kafka; [`batch`] writes and reads record batches by hand.
 
 mod admin;
 pub mod batch;
@@ -18,13 +18,15 @@ mod logs;
 mod producer;
 mod pruner;
 mod topic;
+mod transactions;
 
-use crate::checker::{FinalScan, GroupHistory, History, PartitionKey};
+use crate::checker::transactions::ProducerEpoch;
+use crate::checker::{FinalScan, GroupHistory, History, PartitionKey, TransactionHistory};
 use crate::cluster::Cluster;
 use crate::world::{HostId, spawn, wait};
 use base::Seed;
 use client::Client;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -50,6 +52,11 @@ struct Shared {
     world: World,
     topics: Mutex<BTreeMap<String, LiveTopic>>,
     compacted: Mutex<compacted::Said>,
+    transactions: TransactionHistory,
+    /// Where transactions write to, once it is there.
+    transactional: Mutex<Option<transactions::Parts>>,
+    /// Epochs of clients whose markers have the epoch of what they end.
+    by_version_1: Mutex<BTreeSet<ProducerEpoch>>,
 }
 
 impl Workload {
@@ -64,6 +71,9 @@ impl Workload {
             world,
             topics: Mutex::default(),
             compacted: Mutex::default(),
+            transactions: TransactionHistory::new(history.clone(), cluster.universe().trace.clone()),
+            transactional: Mutex::default(),
+            by_version_1: Mutex::default(),
         });
         let (stop, stopped) = watch::channel(false);
         let mut actors = Vec::new();
@@ -81,6 +91,11 @@ impl Workload {
             let (logs, logs_seed) = (Arc::clone(&shared), seed.clone().fork("logs"));
             let logs_stopped = stopped.clone();
             actors.push(spawn(async move { logs::run(logs, logs_seed, logs_stopped).await }));
+        }
+        if cluster.plan().transactions {
+            // Beside it as well.
+            let (shared, seed, stopped) = (Arc::clone(&shared), seed.clone().fork("transactions"), stopped.clone());
+            actors.push(spawn(async move { transactions::run(shared, seed, stopped).await }));
         }
         let (compacted, compacted_seed) = (Arc::clone(&shared), seed.fork("compacted"));
         actors.push(spawn(async move { compacted::run(compacted, compacted_seed, stopped).await }));
@@ -149,6 +164,8 @@ impl Workload {
         }
         let seed = self.seed.lock().unwrap_or_else(PoisonError::into_inner).fork("compacted");
         compacted::scan(&self.shared, seed, deadline).await;
+        let seed = self.seed.lock().unwrap_or_else(PoisonError::into_inner).clone().fork("transactions");
+        transactions::scan(&self.shared, seed, crate::world::now().plus(limit)).await;
         scans
     }
 
