@@ -28,6 +28,8 @@ pub(crate) enum Promise {
     Compat,
     /// The suites in `../shared/conformance`, case by case as on Apache Kafka.
     Conformance,
+    /// A million requests of every API and version to Millstream and to Apache Kafka: the same answers.
+    Differential,
 }
 
 /// How long and how much, for `trouble` alone.
@@ -112,6 +114,7 @@ pub(crate) fn verify(root: &Path, promise: Promise, times: u64, trouble: &Troubl
         Promise::Kcat => script(root, "tests/kcat/run", &kills),
         Promise::Compat => script(root, "tests/compat/run", &kills),
         Promise::Conformance => script(root, "tests/conformance/run", &kills),
+        Promise::Differential => script(root, "tests/differential/run", &kills),
     }
 }
 
