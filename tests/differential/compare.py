@@ -9,7 +9,6 @@ NONE = (None, "", -1, 0, schema.NO_UUID)
 class Rule:
     def __init__(self, api, path, kind, argument):
         self.api, self.path, self.kind, self.argument = api, path, kind, argument
-        self.is_used = False
 
 
 class Rules:
@@ -34,11 +33,18 @@ class Rules:
         """The rules of a field, by their kind."""
         at = (api, path)
         if at not in self.found:
-            self.found[at] = {
-                rule.kind: rule
+            matching = [
+                rule
                 for rule in self.rules
                 if rule.api in ("*", api) and (rule.path in (path, "..") or rule.path.startswith("..") and ("." + path).endswith(rule.path[1:]))
-            }
+            ]
+            kinds = self.found[at] = {}
+            for rule in matching:
+                # Several of one kind add up, but for the order, where the first one counts.
+                if rule.kind not in kinds:
+                    kinds[rule.kind] = Rule(rule.api, rule.path, rule.kind, rule.argument)
+                elif rule.kind in ("codes", "some"):
+                    kinds[rule.kind].argument += "," + rule.argument
         return self.found[at]
 
 
@@ -50,7 +56,9 @@ KINDS = {
     "own": "elements whose key does not begin with the stream's prefix are left out; the order does not count",
     "codes": "pairs of what Kafka and Millstream may answer, as in 0=37,0=41",
     "only": "Kafka has elements that Millstream lacks, or the other way round: only those with a key in both are compared",
+    "empty": "null and an empty array are the same",
     "some": "elements without anything in the array that the argument names may be left out",
+    "merge": "elements of one key stand for one, with the arrays that the argument names put together",
     "silent": "Kafka may not answer at all; the path is -",
 }
 
@@ -116,6 +124,8 @@ class Comparison:
     def __init__(self, rules, ids, prefix, api):
         self.rules, self.ids, self.prefix, self.api = rules, ids, prefix, api
         self.differences = []
+        # Whether what is permitted lets the two go different ways.
+        self.parts = False
 
     def structures(self, path, kafka, millstream):
         names = list(kafka)
@@ -134,6 +144,8 @@ class Comparison:
             return
         if "null" in rules and (kafka is None) == (millstream is None):
             return
+        if "empty" in rules and not kafka and not millstream:
+            return
         if "id" in rules:
             if not self.ids.agree(rules["id"].argument, kafka, millstream):
                 self.differs(path, kafka, millstream)
@@ -144,13 +156,19 @@ class Comparison:
             self.structures(path, kafka, millstream)
         elif isinstance(kafka, list) and isinstance(millstream, list):
             self.arrays(path, kafka, millstream, rules)
-        elif kafka != millstream and f"{kafka}={millstream}" not in (rules["codes"].argument.split(",") if "codes" in rules else ()):
-            self.differs(path, kafka, millstream)
+        elif kafka != millstream:
+            if "codes" in rules and f"{kafka}={millstream}" in rules["codes"].argument.split(","):
+                self.parts = True
+            else:
+                self.differs(path, kafka, millstream)
 
     def arrays(self, path, kafka, millstream, rules):
+        if "merge" in rules:
+            kafka, millstream = (merged(side, rules["merge"].argument) for side in (kafka, millstream))
         if "some" in rules:
             kafka, millstream = (
-                [it for it in side if not isinstance(it, dict) or it.get(rules["some"].argument) != []] for side in (kafka, millstream)
+                [it for it in side if not isinstance(it, dict) or not any(it.get(name) == [] for name in rules["some"].argument.split(","))]
+                for side in (kafka, millstream)
             )
         keys = None
         for kind in ("only", "own", "unordered"):
@@ -195,6 +213,18 @@ class Comparison:
 
     def differs(self, path, kafka, millstream):
         self.differences.append((path, kafka, millstream))
+
+
+def merged(items, name):
+    """An answer may name a topic several times, with some of its partitions each."""
+    found = {}
+    for item in items:
+        key = tuple(item.get(it) for it in KEYS)
+        if key in found:
+            found[key][name] = found[key][name] + item[name]
+        else:
+            found[key] = dict(item)
+    return list(found.values())
 
 
 def part(item, key):

@@ -11,7 +11,7 @@ import schema
 CLIENT = "differential"
 ANSWER_SECONDS_MAX = 8
 # What a client asks again after: the broker is not ready, and nothing was done.
-NOT_READY = {3, 5, 6, 14, 15, 16, 51, 100, 88, 124}
+NOT_READY = {3, 5, 6, 14, 15, 16, 19, 51, 88, 100}
 # What reads alone, and so can be asked again until both have come to the same.
 READS = {
     "ListOffsets", "Metadata", "OffsetFetch", "FindCoordinator", "DescribeGroups", "ListGroups", "ApiVersions", "OffsetForLeaderEpoch", "DescribeConfigs",
@@ -133,14 +133,18 @@ class Judge:
     def __init__(self, rules, ids, prefix, told):
         # What has been told already is not asked as often again.
         self.rules, self.ids, self.prefix, self.told = rules, ids, prefix, told
+        # Whether the last two answers differ in what is permitted, so that what follows may as well.
+        self.parts = False
 
     def differences(self, api, answers):
+        self.parts = False
         kafka, millstream = answers
         if not (isinstance(kafka, dict) and isinstance(millstream, dict)):
             same = kafka is millstream or kafka is SILENT and "silent" in self.rules.of(api.name, "-")
             return [] if same else [("", show(kafka), show(millstream))]
         comparison = compare.Comparison(self.rules, self.ids, self.prefix, api.name)
         comparison.structures("", kafka, millstream)
+        self.parts = comparison.parts
         return comparison.differences
 
     def judged(self, pair, api, version, body, spoil=None):
