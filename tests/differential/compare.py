@@ -56,8 +56,10 @@ KINDS = {
     "own": "elements whose key does not begin with the stream's prefix are left out; the order does not count",
     "codes": "pairs of what Kafka and Millstream may answer, as in 0=37,0=41",
     "only": "Kafka has elements that Millstream lacks, or the other way round: only those with a key in both are compared",
+    "near": "times that are no further apart than so many milliseconds",
     "empty": "null and an empty array are the same",
     "some": "elements without anything in the array that the argument names may be left out",
+    "good": "only compared in an answer without an error, but for those that the argument names",
     "merge": "elements of one key stand for one, with the arrays that the argument names put together",
     "silent": "Kafka may not answer at all; the path is -",
 }
@@ -134,6 +136,9 @@ class Comparison:
         for name in names:
             before = len(self.differences)
             inner = f"{path}.{name}" if path else name
+            good = self.rules.of(self.api, inner).get("good")
+            if good and kafka.get("ErrorCode") and str(kafka["ErrorCode"]) not in good.argument.split(","):
+                continue
             self.values(inner, kafka[name], millstream[name])
             if name == "ErrorCode" and (len(self.differences) > before or kafka[name] != millstream[name]):
                 return
@@ -143,6 +148,8 @@ class Comparison:
         if "ignore" in rules:
             return
         if "null" in rules and (kafka is None) == (millstream is None):
+            return
+        if "near" in rules and abs(kafka - millstream) <= int(rules["near"].argument):
             return
         if "empty" in rules and not kafka and not millstream:
             return

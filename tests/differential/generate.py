@@ -141,7 +141,7 @@ def first_name(item):
 # What may be put wrong anywhere but here: waits that would be long, and numbers that make brokers busy for long.
 KEPT = {
     "MaxWaitMs", "TimeoutMs", "timeoutMs", "RebalanceTimeoutMs", "SessionTimeoutMs", "NumPartitions", "Count", "ReplicationFactor", "Replicas",
-    "BrokerIds", "ReplicaId", "Acks", "StartOffset", "ProducerIdFilters", "AcquireMode", "RetentionTimeMs", "ConfigurationKeys",
+    "BrokerIds", "ReplicaId", "Acks", "StartOffset", "IsolationLevel", "ProducerIdFilters", "AcquireMode", "RetentionTimeMs", "ConfigurationKeys",
 }  # fmt: skip
 NUMBERS = (0, 1, -1, -2, 99, 127)
 TEXTS = ("", None, "x" * 300, "bad name!", ".", "ü")
@@ -161,7 +161,9 @@ def spoiled(world, body, definition):
         if field.nullable:
             holder[key] = None
     elif field.element == "string":
-        holder[key] = world.rng.choice(TEXTS)
+        text = world.rng.choice(TEXTS)
+        # With the stream's prefix: nobody else's group or topic is meant.
+        holder[key] = world.prefix + text if text and text != "." else text
     elif field.element in ("bytes", "records"):
         holder[key] = world.rng.choice((b"", None, b"\0", b"x" * 40))
     elif field.element == "uuid":

@@ -50,7 +50,7 @@ def partitions(c):
         return c.world.weighted((5, 1), (3, 0), (1, 3))
     if c.field.structure:
         return any_value(c, c.field)
-    return without_repeats([partition(c) for _ in range(c.world.weighted((8, 1), (3, 2), (1, 0)))])
+    return without_repeats([partition(c) for _ in range(c.world.weighted((8, 1), (3, 2), (1, 1 if c.api == "WriteTxnMarkers" else 0)))])
 
 
 def offset(c):
@@ -158,7 +158,7 @@ def settings(c):
         value = c.world.rng.choice(good if good and c.world.chance(80) else bad)
         one = {"Name": name, "Value": value if c.world.chance(95) else None}
         if c.api == "IncrementalAlterConfigs":
-            one["ConfigOperation"] = c.world.weighted((8, 0), (3, 1), (1, 2), (1, 3))
+            one["ConfigOperation"] = c.world.weighted((8, 0), (3, 1), (1, 2), (1, 3)) if kind in (2, 32) else 0
         made.append(one)
     return made
 
@@ -196,7 +196,7 @@ def records_of(c):
         more["sequence"] = following
         if following:
             more["sequence"] = world.weighted((85, following), (8, 0), (7, following + 3))
-        more["epoch"] = producer.epoch if world.chance(95) else producer.epoch + world.rng.choice((-1, 1))
+        more["epoch"] = producer.epoch if world.chance(95) else max(producer.epoch + world.rng.choice((-1, 1)), 0)
         more["attributes"] = 0x10 if transactional and world.chance(97) else 0
     if world.chance(6):
         more["spoil"] = world.rng.choice(SPOILS)
