@@ -79,12 +79,15 @@ class Ids:
         self.pairs = {}
         self.known = ({}, {})
 
-    def agree(self, kind, kafka, millstream):
-        """Whether the two stand for the same, which they do from now on if neither has been seen yet."""
+    def agree(self, kind, kafka, millstream, is_alone):
+        """Whether the two stand for the same, which they do from now on if neither has been seen yet. In a list of several it is not certain
+        that they stand at the same place."""
         if kafka in NONE or millstream in NONE:
             return kafka == millstream
         ours = self.known[0].get((kind, kafka)), self.known[1].get((kind, millstream))
         if ours == (None, None):
+            if not is_alone and kafka != millstream:
+                return True
             one = Id(kind, kafka, millstream)
             self.known[0][kind, kafka] = self.known[1][kind, millstream] = one
             self.pairs.setdefault(kind, []).append(one)
@@ -154,7 +157,7 @@ class Comparison:
         if "empty" in rules and not kafka and not millstream:
             return
         if "id" in rules:
-            if not self.ids.agree(rules["id"].argument, kafka, millstream):
+            if not self.ids.agree(rules["id"].argument, kafka, millstream, "Members[]" not in path):
                 self.differs(path, kafka, millstream)
             return
         if path.endswith("Records") and isinstance(kafka, bytes) and "Records." not in path and "[]." in path:

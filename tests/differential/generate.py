@@ -43,10 +43,13 @@ class Context:
     def __init__(self, world, api, version):
         self.world, self.api, self.version = world, api, version
         kind = next((it for begin, it in GROUPS.items() if begin in api), None)
-        self.group = world.a_group(kind or world.weighted((6, "classic"), (2, "consumer"), (1, "share"), (1, "streams")))
+        kind = kind or world.weighted((6, "classic"), (2, "consumer"), (1, "share"), (1, "streams"))
+        # Nobody joins a group of another protocol: what becomes of that hangs on timeouts.
+        self.group = world.a_group("classic" if api == "JoinGroup" else kind, api == "JoinGroup" or "Heartbeat" in api)
         members = self.group.members
         self.member = world.rng.choice(members) if members and world.chance(88) else Member(world.weighted((2, ""), (1, UNKNOWN)))
-        self.transactional_id = world.weighted((30, lambda: world.rng.choice(world.transactional_ids)), (1, ""), (1, UNKNOWN))
+        self.is_stranger = self.member not in members
+        self.transactional_id = world.weighted((30, lambda: world.rng.choice(world.transactional_ids)), (1, ""), (1, world.prefix + UNKNOWN))
         self.producer = world.a_producer(self.transactional_id)
         self.by_name = world.chance(50)
         self.session = None
@@ -141,10 +144,10 @@ def first_name(item):
 # What may be put wrong anywhere but here: waits that would be long, and numbers that make brokers busy for long.
 KEPT = {
     "MaxWaitMs", "TimeoutMs", "timeoutMs", "RebalanceTimeoutMs", "SessionTimeoutMs", "NumPartitions", "Count", "ReplicationFactor", "Replicas",
-    "BrokerIds", "ReplicaId", "Acks", "StartOffset", "IsolationLevel", "ProducerIdFilters", "AcquireMode", "RetentionTimeMs", "ConfigurationKeys",
+    "BrokerIds", "ReplicaId", "Acks", "StartOffset", "IsolationLevel", "SubscribedTopicRegex", "SessionId", "Metadata", "ConfigOperation", "StateEpoch", "MemberEpoch", "MemberId", "ProducerIdFilters", "AcquireMode", "RetentionTimeMs", "ConfigurationKeys",
 }  # fmt: skip
 NUMBERS = (0, 1, -1, -2, 99, 127)
-TEXTS = ("", None, "x" * 300, "bad name!", ".", "ü")
+TEXTS = ("", None, "x" * 300, "bad name!", "ü")
 
 
 def spoiled(world, body, definition):
@@ -156,21 +159,25 @@ def spoiled(world, body, definition):
     old = holder[key]
     if isinstance(old, list):
         # Not what stands there twice: that Millstream answers once where Kafka does as often is known, and no client asks so.
-        holder[key] = world.weighted((2, []), (2, None if field.nullable or world.chance(30) else []))
+        if field.name != "Transactions" and "GroupState" not in definition.name:
+            holder[key] = world.weighted((2, []), (2, None if field.nullable or world.chance(30) else []))
     elif isinstance(old, dict):
         if field.nullable:
             holder[key] = None
     elif field.element == "string":
         text = world.rng.choice(TEXTS)
         # With the stream's prefix: nobody else's group or topic is meant.
-        holder[key] = world.prefix + text if text and text != "." else text
+        holder[key] = world.prefix + text if text else text
     elif field.element in ("bytes", "records"):
-        holder[key] = world.rng.choice((b"", None, b"\0", b"x" * 40))
+        # Where there are no records at all Kafka does not answer.
+        holder[key] = world.rng.choice((b"", b"\0", b"x" * 40, b"" if field.element == "records" else None))
     elif field.element == "uuid":
         holder[key] = world.rng.choice(("0" * 32, "f" * 32, "0" * 31 + "1"))
     elif field.element.startswith("int"):
         top = 2 ** (int(field.element[3:]) - 1)
         holder[key] = world.rng.choice((*NUMBERS, top - 1, -top))
+    if isinstance(holder, list):
+        holder[:] = without_repeats(holder)
 
 
 def each_place(body, definition):

@@ -1,6 +1,6 @@
 """What the fields of requests are filled with, by `API.Field` or by the field's name alone."""
 
-from generate import GROUP_SETTINGS, OFFSETS, OMIT, TOPIC_SETTINGS, any_value, without_repeats
+from generate import GROUP_SETTINGS, OFFSETS, OMIT, TOPIC_SETTINGS, any_value, structure, without_repeats
 from world import Batch, Topic, UNKNOWN, subscription
 
 NO_UUID = "0" * 32
@@ -40,7 +40,7 @@ def name_beside_id(c):
 
 def partition(c):
     count = c.topic.partitions if c.topic else 1
-    if c.api == "AlterShareGroupOffsets":
+    if c.api in ("AlterShareGroupOffsets", "DescribeShareGroupOffsets"):
         return c.world.rng.randrange(max(count, 1))
     return c.world.weighted((92, lambda: c.world.rng.randrange(max(count, 1))), (4, count), (2, -1), (2, 99))
 
@@ -128,6 +128,8 @@ def owned(c):
 
 
 def member_epoch(c):
+    if c.is_stranger:
+        return c.world.weighted((3, 5), (1, -1), (1, -2))
     if c.member.epoch == 0:
         return c.world.weighted((90, 0), (5, -1), (3, 1), (2, -2))
     return c.world.weighted((80, c.member.epoch), (8, 0), (6, -1), (2, -2), (2, c.member.epoch + 1), (2, c.member.epoch - 1))
@@ -244,6 +246,12 @@ def session_epoch(c):
     return 0 if c.session == "new" else c.world.weighted((20, c.session.epoch), (1, c.session.epoch + 1), (1, -1))
 
 
+def state_epoch(c):
+    if c.api == "InitializeShareGroupState":
+        c.world.state_epoch += 1
+    return c.world.weighted((8, c.world.state_epoch), (1, c.world.state_epoch + (c.api != "InitializeShareGroupState")))
+
+
 def replicas(c):
     return c.world.weighted((4, [c.world.node]), (1, None), (1, []))
 
@@ -303,7 +311,8 @@ HINTS = {
     "ProtocolType": lambda c: c.world.weighted((30, "consumer"), (1, "connect"), (1, "")), "Protocols": protocols,
     "ProtocolName": lambda c: c.world.weighted((20, c.group.protocol), (1, None), (1, "nope")), "Assignments": assignments,
     "Reason": lambda c: c.world.weighted((1, None), (1, "because")), "MemberEpoch": member_epoch,
-    "OffsetFetch.MemberEpoch": generation, "OffsetFetch.MemberId": lambda c: c.world.weighted((3, None), (2, c.member.id)),
+    "OffsetFetch.MemberId": lambda c: c.world.weighted((3, None), (2, c.member.id)),
+    "OffsetFetch.MemberEpoch": lambda c: generation(c) if c.value["MemberId"] else -1,
     "SubscribedTopicNames": subscribed, "SubscribedTopicRegex": lambda c: None, "TopicPartitions": lambda c: owned(c) if "Heartbeat" in c.api else any_value(c, c.field),
     "ServerAssignor": lambda c: c.world.weighted((12, None), (2, "uniform"), (2, "range"), (1, "nope")),
     "StatesFilter": lambda c: c.world.weighted((3, []), (1, ["Stable"]), (1, ["Empty", "dead"]), (1, ["nope"])),
@@ -313,10 +322,11 @@ HINTS = {
     "ShutdownApplication": lambda c: c.world.chance(2), "EndpointInformationEpoch": lambda c: 0,
     # Shares.
     "ShareSessionEpoch": lambda c: c.world.weighted((12, c.member.session_epoch), (1, 0), (1, -1), (1, 5)), "MaxRecords": lambda c: c.world.rng.choice((500, 1)),
-    "BatchSize": lambda c: c.world.rng.choice((500, 1)), "ShareAcquireMode": lambda c: 0, "IsRenewAck": lambda c: False,
+    "StateEpoch": state_epoch, "BatchSize": lambda c: c.world.rng.choice((500, 1)), "ShareAcquireMode": lambda c: 0, "IsRenewAck": lambda c: False,
     "ShareFetch.ForgottenTopicsData": lambda c: any_value(c, c.field) if c.member.session_epoch else [],
     "Fetch.ForgottenTopicsData": lambda c: any_value(c, c.field) if c.session not in (None, "new") else [],
-    "Transactions": lambda c: any_value(c, c.field) or OMIT,
+    # About none Kafka does not answer.
+    "Transactions": lambda c: any_value(c, c.field) or [structure(c, c.field.structure)],
     "AcknowledgementBatches": lambda c: any_value(c, c.field) if c.member.session_epoch and c.world.chance(30) else [],
     "AcknowledgeTypes": lambda c: [c.world.weighted((5, 1), (3, 2), (2, 3), (1, 0), (1, 9))],
     # Transactions.

@@ -58,9 +58,12 @@ class World:
                 group = Group(f"{prefix}{kind}{at}", kind)
                 self.groups[group.name] = group
                 if kind != "classic":
-                    group.members = [Member(self.uuid_text()) for _ in range(2)]
+                    # One: who of several has which partition is a matter of the order in which tables are walked.
+                    group.members = [Member(self.uuid_text())]
         self.transactional_ids = [f"{prefix}x{at}" for at in range(3)]
         self.producers = []
+        # Of all its share-partitions: a state begins with the next one each time, as Millstream takes a repeat for one.
+        self.state_epoch = 0
         self.sessions = []
 
     def uuid_text(self):
@@ -88,7 +91,9 @@ class World:
             return self.rng.choice(there)
         return self.weighted((5, lambda: self.rng.choice(list(self.topics.values()))), (3, Topic(self.prefix + "gone")), (1, Topic("")), (1, Topic("a/b")))
 
-    def a_group(self, kind):
+    def a_group(self, kind, is_join=False):
+        if is_join:
+            return self.rng.choice([it for it in self.groups.values() if it.kind == kind])
         if self.chance(4):
             return self.weighted((3, Group(self.prefix + UNKNOWN, kind)), (1, Group("", kind)))
         if self.chance(6):
