@@ -144,7 +144,7 @@ def first_name(item):
 # What may be put wrong anywhere but here: waits that would be long, and numbers that make brokers busy for long.
 KEPT = {
     "MaxWaitMs", "TimeoutMs", "timeoutMs", "RebalanceTimeoutMs", "SessionTimeoutMs", "NumPartitions", "Count", "ReplicationFactor", "Replicas",
-    "BrokerIds", "ReplicaId", "Acks", "StartOffset", "IsolationLevel", "SubscribedTopicRegex", "SessionId", "Metadata", "ConfigOperation", "StateEpoch", "MemberEpoch", "MemberId", "ProducerIdFilters", "AcquireMode", "RetentionTimeMs", "ConfigurationKeys",
+    "BrokerIds", "ReplicaId", "Acks", "StartOffset", "IsolationLevel", "SubscribedTopicRegex", "SessionId", "Metadata", "ConfigOperation", "ProducerEpoch", "PartitionMaxBytes", "MaxBytes", "StateEpoch", "MemberEpoch", "MemberId", "ProducerIdFilters", "AcquireMode", "RetentionTimeMs", "ConfigurationKeys",
 }  # fmt: skip
 NUMBERS = (0, 1, -1, -2, 99, 127)
 TEXTS = ("", None, "x" * 300, "bad name!", "ü")

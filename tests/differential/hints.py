@@ -252,6 +252,18 @@ def state_epoch(c):
     return c.world.weighted((8, c.world.state_epoch), (1, c.world.state_epoch + (c.api != "InitializeShareGroupState")))
 
 
+def present(c):
+    """What a producer says who goes on: an epoch that has passed is not said, as Kafka aborts what is open for it."""
+    own = [it for it in c.world.producers if it.transactional_id == c.value.get("TransactionalId")]
+    if "ProducerId" in c.value:
+        return own[-1] if c.value["ProducerId"] != -1 else Nobody
+    return own[-1] if own and own[-1].transactional_id and c.world.chance(20) else Nobody
+
+
+class Nobody:
+    id = epoch = -1
+
+
 def replicas(c):
     return c.world.weighted((4, [c.world.node]), (1, None), (1, []))
 
@@ -336,8 +348,7 @@ HINTS = {
     "ProducerId": lambda c: c.producer.id, "V3AndBelowProducerId": lambda c: c.producer.id,
     "ProducerEpoch": lambda c: c.producer.epoch + c.world.weighted((90, 0), (5, 1), (5, -1)),
     "V3AndBelowProducerEpoch": lambda c: c.producer.epoch + c.world.weighted((90, 0), (5, 1), (5, -1)),
-    "InitProducerId.ProducerId": lambda c: -1 if c.world.chance(80) else c.producer.id,
-    "InitProducerId.ProducerEpoch": lambda c: -1 if c.value["ProducerId"] == -1 else c.producer.epoch,
+    "InitProducerId.ProducerId": lambda c: present(c).id, "InitProducerId.ProducerEpoch": lambda c: present(c).epoch,
     "CoordinatorEpoch": lambda c: 0, "TransactionVersion": lambda c: c.world.chance(50) * 1,
     "ListTransactions.ProducerIdFilters": lambda c: [] if c.world.chance(80) else [c.producer.id],
     "StateFilters": lambda c: c.world.weighted((3, []), (1, ["Ongoing"]), (1, ["Empty", "CompleteCommit"]), (1, ["nope"])),
