@@ -81,6 +81,9 @@ class Kafka(Process):
             "transaction.state.log.replication.factor": "1",
             "transaction.state.log.min.isr": "1",
             "transaction.state.log.num.partitions": "4",
+            "share.coordinator.state.topic.replication.factor": "1",
+            "share.coordinator.state.topic.min.isr": "1",
+            "share.coordinator.state.topic.num.partitions": "4",
             "log.cleaner.dedupe.buffer.size": "16777216",
             **(settings or {}),
         }
