@@ -55,6 +55,12 @@ def main():
         ("describe-configs", describe_configs),
         ("alter-configs", alter_configs),
         ("describe-cluster", describe_cluster),
+        ("consumer-protocol", lambda: rebalance(None)),
+        ("consumer-protocol-static", lambda: static_members(group_protocol())),
+        ("transactions", transactions),
+        ("transaction-offsets", transaction_offsets),
+        ("transaction-fenced", transaction_fenced),
+        ("transaction-restart", transaction_restart),
         ("idempotence-restart", idempotence_restart),
         ("restart", restart),
     ]
@@ -277,7 +283,9 @@ class Member:
 
     def __init__(self, group, topic, found, options):
         self.assigned, self.error, self.closing = set(), None, False
-        self.client = consumer({"group.id": group, "session.timeout.ms": 10_000, "heartbeat.interval.ms": 300, **options})
+        # With the newer protocol they are the group's.
+        times = {} if "group.protocol" in options else {"session.timeout.ms": 10_000, "heartbeat.interval.ms": 300}
+        self.client = consumer({"group.id": group, **times, **options})
         self.client.subscribe([topic])
         self.found = found
         self.thread = threading.Thread(target=self.consume, daemon=True)
@@ -308,9 +316,16 @@ class Member:
         check(not self.thread.is_alive(), "the member closes")
 
 
+def group_protocol():
+    """KIP-848."""
+    return {"group.protocol": "consumer"}
+
+
 def rebalance(strategy):
+    """With the strategy, or without one by the newer protocol."""
     topic, group, found = create("group", 4), name("group"), []
-    options = {"partition.assignment.strategy": strategy, "enable.auto.commit": True, "enable.auto.offset.store": False}
+    options = {"enable.auto.commit": True, "enable.auto.offset.store": False}
+    options |= {"partition.assignment.strategy": strategy} if strategy else group_protocol()
     sent = [b"first-%d" % i for i in range(400)]
     produce(topic, [(value, value) for value in sent])
     first = Member(group, topic, found, options)
@@ -327,9 +342,9 @@ def rebalance(strategy):
     same(sorted(sent + more), sorted(found), "each record once")
 
 
-def static_members():
+def static_members(protocol=None):
     topic, group = create("static", 4), name("static")
-    options = {"enable.auto.offset.store": False}
+    options = {"enable.auto.offset.store": False, **(protocol or {})}
     a = Member(group, topic, [], {"group.instance.id": "a", **options})
     b = Member(group, topic, [], {"group.instance.id": "b", **options})
     until("each has two", lambda: len(a.assigned) == 2 and len(b.assigned) == 2)
@@ -340,9 +355,11 @@ def static_members():
     again = Member(group, topic, [], {"group.instance.id": "a", **options})
     until("it has its partitions again", lambda: again.assigned == before)
     usurper = Member(group, topic, [], {"group.instance.id": "a", **options})
-    until("the one before is fenced", lambda: again.error is not None)
-    usurper.close()
-    b.close()
+    # The newer protocol refuses who comes while the other is there.
+    refused = usurper if protocol else again
+    until("one of them is fenced", lambda: refused.error is not None)
+    for member in (usurper, again, b):
+        member.close()
 
 
 def group_admin():
@@ -401,6 +418,89 @@ def describe_cluster():
     found = admin().describe_cluster().result(20)
     same(1, len(found.nodes), "nodes")
     same(BOOTSTRAP, f"{found.nodes[0].host}:{found.controller.port}", "address")
+
+
+def transactions():
+    topic, client = create("transactions", 2), transactional(name("transactional"))
+    kept = transact(client, topic, 20)
+    client.commit_transaction(40)
+    transact(client, topic, 20)
+    client.abort_transaction(40)
+    unfinished = transact(client, topic, 20)
+    same(sorted(kept), committed(topic, 2), "committed while one is open")
+    client.commit_transaction(40)
+    same(sorted(kept + unfinished), committed(topic, 2), "committed")
+    same(60, len(read(topic, 2, {"isolation.level": "read_uncommitted"})), "with what is aborted")
+
+
+def transaction_offsets():
+    source, target, group = create("from", 1), create("to", 1), name("transaction-offsets")
+    produce(source, [(b"v", None)] * 30)
+    client, reader = transactional(name("transactional")), consumer({"group.id": group})
+    reader.subscribe([source])
+    following(reader)
+    kept = transact(client, target, 10)
+    client.send_offsets_to_transaction([TopicPartition(source, 0, 10)], reader.consumer_group_metadata(), 40)
+    client.commit_transaction(40)
+    transact(client, target, 10)
+    client.send_offsets_to_transaction([TopicPartition(source, 0, 20)], reader.consumer_group_metadata(), 40)
+    client.abort_transaction(40)
+    same(sorted(kept), committed(target, 1), "records")
+    same(10, reader.committed([TopicPartition(source, 0)], timeout=20)[0].offset, "committed")
+    reader.close()
+
+
+def transaction_fenced():
+    topic, identity = create("fenced", 1), name("transactional")
+    first = transactional(identity)
+    transact(first, topic, 5)
+    second = transactional(identity)
+    kept = transact(second, topic, 5)
+    try:
+        first.commit_transaction(40)
+    except KafkaException as error:
+        check(error.args[0].fatal(), f"the first is fenced: {error}")
+    else:
+        raise AssertionError("the first has committed")
+    second.commit_transaction(40)
+    same(sorted(kept), committed(topic, 1), "the second's alone")
+
+
+def transaction_restart():
+    """The broker is killed within transactions; each is whole or not there."""
+    topic, client, kept = create("transaction-restart", 2), transactional(name("transactional")), []
+    for commits in (True, False, True):
+        sent = transact(client, topic, 200)
+        restart_broker()
+        for i in range(200):
+            sent.append(b"after-%d-%d" % (len(kept), i))
+            client.produce(topic, sent[-1])
+        if commits:
+            client.commit_transaction(60)
+            kept += sent
+        else:
+            client.abort_transaction(60)
+    same(sorted(kept), committed(topic, 2), "committed")
+
+
+def transactional(identity):
+    client = producer({"transactional.id": identity, "transaction.timeout.ms": 120_000, "message.timeout.ms": 60_000})
+    client.init_transactions(40)
+    return client
+
+
+def transact(client, topic, count):
+    """Begins a transaction and has so many values in the log."""
+    sent = [b"transacted-%d" % random.getrandbits(60) for _ in range(count)]
+    client.begin_transaction()
+    for value in sent:
+        client.produce(topic, value)
+    same(0, client.flush(40), "unsent")
+    return sent
+
+
+def committed(topic, partitions):
+    return sorted(m.value() for m in read(topic, partitions, {"isolation.level": "read_committed"}))
 
 
 def restart():
@@ -470,9 +570,9 @@ def watermarks(topic):
     return found
 
 
-def read(topic, partitions):
+def read(topic, partitions, options=None):
     """Everything from the beginning to the end of all partitions."""
-    client, messages, ended = consumer({"enable.partition.eof": True}), [], set()
+    client, messages, ended = consumer({"enable.partition.eof": True, **(options or {})}), [], set()
     client.assign([TopicPartition(topic, partition, 0) for partition in range(partitions)])
     deadline = time.monotonic() + 40
     while len(ended) < partitions:
