@@ -184,26 +184,30 @@ impl Limits {
         let lists = || self.image.acls.range((Bound::Included(first.clone()), Bound::Unbounded));
         let of_kind = || lists().take_while(|(about, _)| about.kind == kind);
         let says = |entry: &AclEntry| self.concern(caller, entry) && means(entry, operation);
-        let (mut denied, mut denied_beginnings) = (BTreeSet::new(), BTreeSet::new());
+        // Lists come by rising names, so that both are sorted; no beginning that stands here begins with another one.
+        let (mut denied, mut denied_beginnings) = (Vec::<&str>::new(), Vec::<&str>::new());
         for (about, entries) in of_kind() {
             if !entries.iter().any(|entry| entry.is_deny && says(entry)) {
                 continue;
             }
             match about.pattern {
                 AclPattern::Literal if about.name == ANY_NAME => return false,
-                AclPattern::Literal => denied.insert(about.name.as_str()),
-                AclPattern::Prefixed => denied_beginnings.insert(about.name.as_str()),
-            };
+                AclPattern::Literal => denied.push(&about.name),
+                AclPattern::Prefixed if denied_beginnings.last().is_some_and(|last| about.name.starts_with(last)) => {}
+                AclPattern::Prefixed => denied_beginnings.push(&about.name),
+            }
         }
-        // By the beginnings of the name, as there may be very many lists.
+        // There may be very many lists: of what a name may begin with only the last that is not behind it can be a beginning of it.
         let is_beginning_denied = |name: &str| {
-            !denied_beginnings.is_empty()
-                && (1..=name.len()).any(|end| name.get(..end).is_some_and(|it| denied_beginnings.contains(it)))
+            let behind = denied_beginnings.partition_point(|beginning| *beginning <= name);
+            behind.checked_sub(1).is_some_and(|last| name.starts_with(denied_beginnings[last]))
         };
         of_kind().any(|(about, entries)| {
             let is_denied = match about.pattern {
                 AclPattern::Literal if about.name == ANY_NAME => false,
-                AclPattern::Literal => denied.contains(about.name.as_str()) || is_beginning_denied(&about.name),
+                AclPattern::Literal => {
+                    denied.binary_search(&about.name.as_str()).is_ok() || is_beginning_denied(&about.name)
+                }
                 AclPattern::Prefixed => is_beginning_denied(&about.name),
             };
             !is_denied && entries.iter().any(|entry| !entry.is_deny && says(entry))

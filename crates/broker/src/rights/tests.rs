@@ -132,4 +132,9 @@ fn some_topic_of_a_kind_is_enough_where_nothing_stands_over_it() {
     let prefixed = || Lists::new().allow("User:alice", Write, topic(PREFIXED, "ord"));
     assert!(prefixed().deny("User:alice", Write, topic(LITERAL, "ord")).alice().allow_any(Write, Topic));
     assert!(!prefixed().deny("User:alice", Write, topic(PREFIXED, "o")).alice().allow_any(Write, Topic));
+    // The beginning that counts is not the nearest one.
+    let nearer = ["a", "ord", "ordainer", "orb", "orde", "z"].into_iter();
+    let deny = |lists: Lists, name| lists.deny("User:alice", Write, topic(PREFIXED, name));
+    assert!(!nearer.clone().fold(allowed(), deny).alice().allow_any(Write, Topic));
+    assert!(nearer.filter(|name| !name.starts_with("ord")).fold(allowed(), deny).alice().allow_any(Write, Topic));
 }
