@@ -4,6 +4,7 @@ use super::configure::sources;
 use super::state::{Member, Streams, Tasks};
 use crate::consumer::Topics;
 use protocol::messages::streams_group_heartbeat_request::Endpoint;
+use std::collections::BTreeSet;
 
 /// The topics' partitions whose tasks run at a process.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,7 +36,8 @@ impl Streams {
         let mut all = Vec::new();
         for subtopology in self.topology().into_iter().flat_map(|topology| &topology.subtopologies) {
             let Some(tasks) = tasks.get(&subtopology.subtopology_id) else { continue };
-            for name in sources(subtopology) {
+            // A topology may name one several times.
+            for name in sources(subtopology).collect::<BTreeSet<_>>() {
                 let count = (topics.find)(name).map_or(0, |topic| topic.partitions);
                 all.push((name.clone(), tasks.iter().copied().filter(|task| *task < count).collect()));
             }

@@ -25,13 +25,31 @@ struct Counts<'a> {
 pub(super) fn decide(topology: &Topology, topics: &Topics<'_>) -> Result<BTreeMap<String, i32>, Problem> {
     let mut counts = Counts { topology, topics, decided: BTreeMap::new() };
     counts.repartition_topics()?;
+    let read = Repartition::of(topology);
     for subtopology in &topology.subtopologies {
         for group in &subtopology.copartition_groups {
-            counts.copartition(&names_of(subtopology, group))?;
+            counts.copartition(&read, &names_of(subtopology, group))?;
         }
     }
     counts.changelogs()?;
     Ok(counts.decided)
+}
+
+/// Repartition topics that are read.
+struct Repartition<'a> {
+    all: BTreeSet<&'a String>,
+    /// Those of which the topology says how many partitions they have.
+    fixed: BTreeSet<&'a String>,
+}
+
+impl Repartition<'_> {
+    fn of(topology: &Topology) -> Repartition<'_> {
+        let read = || topology.subtopologies.iter().flat_map(|it| &it.repartition_source_topics);
+        Repartition {
+            all: read().map(|topic| &topic.name).collect(),
+            fixed: read().filter(|it| it.partitions != 0).map(|it| &it.name).collect(),
+        }
+    }
 }
 
 fn names_of<'a>(subtopology: &'a Subtopology, group: &CopartitionGroup) -> BTreeSet<&'a String> {
@@ -48,35 +66,39 @@ impl Counts<'_> {
     }
 
     /// Those that the topology says; of others, the most that any topic has of those that the subtopology reads which writes to them.
+    ///
+    /// As in Kafka's passes over the subtopologies one is decided when something is known that it reads, in the pass under way if it comes
+    /// later there, else in the next one. Each is looked at when it can be decided, not in each pass: a topology may be a long chain that is
+    /// told from its end.
     fn repartition_topics(&mut self) -> Result<(), Problem> {
         let topology = self.topology;
         let read = || topology.subtopologies.iter().flat_map(|it| &it.repartition_source_topics);
         for topic in read().filter(|topic| topic.partitions != 0) {
             self.decided.insert(topic.name.clone(), topic.partitions);
         }
-        let mut is_open = true;
-        while is_open {
-            is_open = false;
-            let mut has_progress = false;
-            for subtopology in &topology.subtopologies {
-                for sink in &subtopology.repartition_sink_topics {
-                    if self.decided.contains_key(sink) {
-                        continue;
-                    }
-                    match self.most_read(subtopology) {
-                        None => is_open = true,
-                        Some(most) => {
-                            self.decided.insert(sink.clone(), most);
-                            has_progress = true;
-                        }
-                    }
+        let mut readers = BTreeMap::<&str, Vec<usize>>::new();
+        for (place, subtopology) in topology.subtopologies.iter().enumerate() {
+            for topic in &subtopology.repartition_source_topics {
+                readers.entry(&topic.name).or_default().push(place);
+            }
+        }
+        let mut due: BTreeSet<(usize, usize)> = (0..topology.subtopologies.len()).map(|place| (0, place)).collect();
+        while let Some((pass, place)) = due.pop_first() {
+            let subtopology = &topology.subtopologies[place];
+            let Some(most) = self.most_read(subtopology) else { continue };
+            for sink in &subtopology.repartition_sink_topics {
+                if !self.decided.contains_key(sink) {
+                    self.decided.insert(sink.clone(), most);
+                    let readers = readers.remove(sink.as_str()).unwrap_or_default().into_iter();
+                    due.extend(readers.map(|reader| (pass + usize::from(reader <= place), reader)));
                 }
             }
-            if is_open && !has_progress {
-                return Err(Problem::Topology(
-                    "Failed to compute number of partitions for all repartition topics. There may be loops in the topology that cannot be resolved.",
-                ));
-            }
+        }
+        let mut written = topology.subtopologies.iter().flat_map(|it| &it.repartition_sink_topics);
+        if written.any(|sink| !self.decided.contains_key(sink)) {
+            return Err(Problem::Topology(
+                "Failed to compute number of partitions for all repartition topics. There may be loops in the topology that cannot be resolved.",
+            ));
         }
         if read().any(|topic| !self.decided.contains_key(&topic.name)) {
             return Err(Problem::Topology(
@@ -95,10 +117,8 @@ impl Counts<'_> {
 
     /// Topics that are joined have the same number of partitions: that of those which are not internal, or of those for which the topology
     /// says it, or the most that any has.
-    fn copartition(&mut self, group: &BTreeSet<&String>) -> Result<(), Problem> {
-        let read = || self.topology.subtopologies.iter().flat_map(|it| &it.repartition_source_topics);
-        let all: BTreeSet<&String> = read().map(|topic| &topic.name).collect();
-        let fixed: BTreeSet<&String> = read().filter(|it| it.partitions != 0).map(|it| &it.name).collect();
+    fn copartition(&mut self, read: &Repartition<'_>, group: &BTreeSet<&String>) -> Result<(), Problem> {
+        let Repartition { all, fixed } = read;
         let counts = |names: &mut dyn Iterator<Item = &&String>| -> BTreeMap<String, i32> {
             names.filter_map(|name| Some(((*name).clone(), self.of(name)?))).collect()
         };

@@ -1,6 +1,6 @@
 //! A streams group as a value: what lasts of it, and what follows from that.
 
-use super::configure::Configured;
+use super::configure::{Configured, sources};
 pub(crate) use crate::consumer::MemberState;
 use crate::group::ENTRY_BYTES;
 use base::UnixMillis;
@@ -162,6 +162,8 @@ pub(crate) struct Streams {
     /// When the target was made. 0: never.
     pub(crate) target_at: UnixMillis,
     topology: Option<Topology>,
+    /// Which of the topology's subtopologies reads a topic, the first one of several.
+    readers: BTreeMap<String, usize>,
     members: BTreeMap<String, Member>,
     targets: BTreeMap<String, TaskSets>,
     bytes: usize,
@@ -186,6 +188,7 @@ impl Default for Streams {
             target_epoch: 1,
             target_at: UnixMillis(0),
             topology: None,
+            readers: BTreeMap::new(),
             members: BTreeMap::new(),
             targets: BTreeMap::new(),
             bytes: 0,
@@ -233,11 +236,7 @@ impl Streams {
 
     /// The subtopology that reads a topic.
     pub(crate) fn reader_of(&self, topic: &str) -> Option<&Subtopology> {
-        let reads = |it: &&Subtopology| {
-            it.source_topics.iter().any(|name| name == topic)
-                || it.repartition_source_topics.iter().any(|it| it.name == topic)
-        };
-        self.topology.as_ref()?.subtopologies.iter().find(reads)
+        self.topology.as_ref()?.subtopologies.get(*self.readers.get(topic)?)
     }
 
     /// Whether members use the topic's offsets.
@@ -248,11 +247,17 @@ impl Streams {
     pub(crate) fn put_topology(&mut self, topology: Topology) {
         self.remove_topology();
         self.bytes += topology_bytes(&topology);
+        for (place, subtopology) in topology.subtopologies.iter().enumerate() {
+            for name in sources(subtopology) {
+                self.readers.entry(name.clone()).or_insert(place);
+            }
+        }
         self.topology = Some(topology);
     }
 
     pub(crate) fn remove_topology(&mut self) {
         self.bytes -= self.topology.take().as_ref().map_or(0, topology_bytes);
+        self.readers.clear();
         (self.configured, self.seen) = (None, None);
     }
 
@@ -320,6 +325,8 @@ pub(super) fn topology_bytes(topology: &Topology) -> usize {
     let one = |it: &Subtopology| {
         let names = texts(&it.source_topics) + texts(&it.source_topic_regex) + texts(&it.repartition_sink_topics);
         let internal = infos(&it.state_changelog_topics) + infos(&it.repartition_source_topics);
+        // Who reads them.
+        let read = sources(it).map(|name| TASK_BYTES + name.len()).sum::<usize>();
         let indexes = |it: &protocol::messages::streams_group_heartbeat_request::CopartitionGroup| {
             ENTRY_BYTES + 2 * (it.source_topics.len() + it.repartition_source_topics.len())
         };
@@ -327,6 +334,7 @@ pub(super) fn topology_bytes(topology: &Topology) -> usize {
             + it.subtopology_id.len()
             + names
             + internal
+            + read
             + it.copartition_groups.iter().map(indexes).sum::<usize>()
     };
     ENTRY_BYTES + topology.subtopologies.iter().map(one).sum::<usize>()

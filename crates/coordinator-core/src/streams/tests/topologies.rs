@@ -2,7 +2,7 @@
 
 use super::bench::{Bench, beats, internal, joined, joins, reads, tasks, topology, with_state};
 use crate::{GroupError, StreamsState, StreamsStatusCode};
-use protocol::messages::streams_group_heartbeat_request::{Subtopology, Topology};
+use protocol::messages::streams_group_heartbeat_request::{CopartitionGroup, Endpoint, Subtopology, Topology};
 
 /// Counts words: `t` is read, keyed anew through `g-r`, and counted in a store.
 fn word_count() -> Topology {
@@ -110,4 +110,74 @@ fn a_group_keeps_its_first_topology() {
     bench.restart();
     assert_eq!(bench.describe().topology.unwrap().epoch, 3);
     assert_eq!(tasks("0", 0..1).len(), 1);
+}
+
+/// Each repartition topic is fed by the subtopology behind its reader.
+fn chain_from_its_end(length: usize) -> Vec<Subtopology> {
+    let name = |place: usize| format!("r{place}");
+    let link = |place: usize| Subtopology {
+        repartition_source_topics: if place == 0 { Vec::new() } else { vec![internal(&name(place), 0)] },
+        repartition_sink_topics: vec![name(place + 1)],
+        ..reads(&place.to_string(), if place == 0 { &["t"] } else { &[] })
+    };
+    (0..length).rev().map(link).collect()
+}
+
+/// Where each part was held against all others this took minutes.
+#[test]
+fn a_topology_takes_no_more_time_than_it_has_parts() {
+    let count = 10_000;
+    let mut bench = Bench::new(&[("t", 3)]);
+    // The last sink is read by nobody.
+    let answer = bench.beat(&joins("a", &topology(chain_from_its_end(count)))).unwrap();
+    assert_eq!(answer.create.len(), count - 1);
+    assert!(answer.create.iter().all(|topic| topic.partitions == 3));
+    // One subtopology writes to many topics and reads many, of which none is ever known.
+    let names = |letter: char| (0..count).map(move |place| format!("{letter}{place}"));
+    let known = Subtopology {
+        repartition_source_topics: names('f').map(|name| internal(&name, 1)).collect(),
+        ..reads("0", &["t"])
+    };
+    let looped = Subtopology {
+        repartition_source_topics: names('u').map(|name| internal(&name, 0)).collect(),
+        repartition_sink_topics: names('s').collect(),
+        ..reads("1", &[])
+    };
+    let mut bench = Bench::new(&[("t", 3)]);
+    assert!(bench.beat(&joins("a", &topology(vec![known.clone(), looped]))).is_err());
+    let groups = vec![CopartitionGroup::default(); count];
+    let grouped = topology(vec![Subtopology { copartition_groups: groups, ..known }]);
+    assert_eq!(bench.beat(&joins("a", &grouped)).unwrap().create.len(), count);
+}
+
+#[test]
+fn a_chain_of_topics_is_decided_in_the_order_of_kafka_s_passes() {
+    // `b` reads what `a` writes and what `c` does, which is known later: the first that it hears of counts.
+    let writes = |id: &str, read: &[&str], sources: &[&str], sink: &str| Subtopology {
+        repartition_source_topics: sources.iter().map(|name| internal(name, 0)).collect(),
+        repartition_sink_topics: vec![sink.to_owned()],
+        ..reads(id, read)
+    };
+    let app = topology(vec![
+        writes("a", &["t"], &[], "from-a"),
+        writes("b", &[], &["from-a", "from-c"], "from-b"),
+        writes("c", &["u"], &[], "from-c"),
+        writes("d", &[], &["from-b"], "from-d"),
+    ]);
+    let mut bench = Bench::new(&[("t", 2), ("u", 5)]);
+    let created = bench.beat(&joins("a", &app)).unwrap().create;
+    let told: Vec<_> = created.iter().map(|it| (it.name.as_str(), it.partitions)).collect();
+    assert_eq!(told, [("from-a", 2), ("from-b", 2), ("from-c", 5)]);
+}
+
+#[test]
+fn a_topic_that_a_topology_names_often_is_told_once_with_an_endpoint() {
+    let mut bench = Bench::new(&[("t", 2)]);
+    let app = topology(vec![reads("0", &["t"; 1000])]);
+    let endpoint = Some(Endpoint { host: "h".to_owned(), port: 1 });
+    let mut request = joins("a", &app);
+    request.endpoint = endpoint;
+    request.endpoint_epoch = -1;
+    let endpoints = bench.beat(&request).unwrap().endpoints.unwrap();
+    assert_eq!(endpoints[0].active, [("t".to_owned(), vec![0, 1])]);
 }
