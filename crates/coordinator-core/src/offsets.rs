@@ -58,7 +58,8 @@ pub struct CommitRequest {
 }
 
 impl Groups {
-    /// Commits offsets; what becomes of each stands at its place.
+    /// Commits offsets; what becomes of each stands at its place. All of them take no more in the log than a record may, as in Kafka, where they
+    /// are one batch.
     ///
     /// # Errors
     /// None of them is committed, and why.
@@ -83,6 +84,8 @@ impl Groups {
         }
         let mut outcomes = Vec::with_capacity(offsets.len());
         let mut room = self.room;
+        // Each record has the group's name, which may be long, and a request may have very many partitions, or one of them very often.
+        let mut records_room = Some(self.options.record_bytes_max);
         for NewOffset { topic, partition, committed } in offsets {
             if self.is_too_long(&committed.metadata) {
                 outcomes.push(Err(GroupError::MetadataTooLarge));
@@ -90,12 +93,15 @@ impl Groups {
             }
             let known = self.groups.get(&member.group).and_then(|group| group.offset(&topic, partition));
             let grows = committed.bytes(&topic).saturating_sub(known.map_or(0, |known| known.bytes(&topic)));
-            if grows > room {
+            let record =
+                records_room.map(|_| CoordinatorRecord::offset(&member.group, &topic, partition, Some(&committed)));
+            records_room = records_room.zip(record.as_ref()).and_then(|(room, record)| room.checked_sub(record.len()));
+            let Some(record) = record.filter(|_| records_room.is_some() && grows <= room) else {
                 outcomes.push(Err(GroupError::NoRoom));
                 continue;
-            }
+            };
             room -= grows;
-            fx.records.push(CoordinatorRecord::offset(&member.group, &topic, partition, Some(&committed)));
+            fx.records.push(record);
             self.put_offset(&member.group, topic, partition, committed);
             outcomes.push(Ok(()));
         }

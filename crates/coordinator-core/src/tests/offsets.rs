@@ -54,6 +54,21 @@ fn a_commit_tells_that_its_member_is_there() {
 }
 
 #[test]
+fn a_commit_takes_no_more_than_a_record_may() {
+    let mut bench = Bench::new();
+    let member = Membership { group: "g".repeat(30_000), ..nobody() };
+    let offset = NewOffset { topic: "t".to_owned(), ..NewOffset::default() };
+    let request = CommitRequest { member, offsets: vec![offset; 1000], knows_member_epochs: false };
+    let mut fx = Effects::default();
+    let outcomes = bench.groups.commit(bench.now, request, &mut fx).unwrap();
+    let bytes = fx.records.iter().map(crate::CoordinatorRecord::len).sum::<usize>();
+    assert!(bytes <= bench.groups.options.record_bytes_max, "{bytes}");
+    let count = outcomes.iter().take_while(|outcome| outcome.is_ok()).count();
+    assert_eq!(count, fx.records.len());
+    assert!(count > 100 && outcomes[count..].iter().all(|outcome| *outcome == Err(GroupError::NoRoom)));
+}
+
+#[test]
 fn too_much_metadata_is_refused_alone() {
     let mut bench = Bench::new();
     let committed = |metadata: String| Committed { metadata, ..Committed::default() };
