@@ -40,7 +40,8 @@ fn metric(bytes: &[u8], each: &mut impl FnMut(Point)) -> Result<(), Malformed> {
             _ => {}
         }
     }
-    let Some(numbers) = numbers else { return Ok(()) };
+    // A long name stands once, its numbers may be very many: whoever copied it for each would never be done.
+    let Some(numbers) = numbers.filter(|_| name.len() <= SERIES_BYTES_MAX) else { return Ok(()) };
     let mut is_delta = false;
     for field in Fields(numbers) {
         if let (2, Value::Number(temporality)) = field? {
@@ -225,6 +226,23 @@ pub(super) mod tests {
         let point = |series: &str, value, is_delta| Point { series: series.to_owned(), value, is_delta };
         assert_eq!(points(&two), Ok(vec![point("a", 1.5, false), point("b{topic=t,partition=3}", 2.0, true)]));
         assert_eq!(points(&data("c", &[], 4.0, Some(2))), Ok(vec![point("c", 4.0, false)]));
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "what is tested is real time")]
+    fn a_long_name_is_stepped_over_and_not_copied_for_each_of_its_numbers() {
+        let long = |number: u8, inner: &[u8]| {
+            let length = inner.len();
+            let length = [0, 7, 14, 21].map(|shift| u8::try_from(length >> shift & 0x7f).unwrap() | 0x80);
+            [&[number << 3 | 2][..], &length, &[0], inner].concat()
+        };
+        let (name, (_, point)) = (vec![b'n'; 2_000_000], number("", &[], 1.0));
+        let metric = [long(1, &name), long(5, &point.repeat(150_000))].concat();
+        let data = [long(1, &long(2, &long(2, &metric))), data("a", &[], 1.5, None)].concat();
+        let began = std::time::Instant::now();
+        let found = points(&data).unwrap();
+        assert_eq!(found, [Point { series: "a".to_owned(), value: 1.5, is_delta: false }]);
+        assert!(began.elapsed() < std::time::Duration::from_secs(5), "{:?}", began.elapsed());
     }
 
     #[test]
