@@ -20,6 +20,7 @@ use protocol::messages::describe_share_group_offsets_response::{
 };
 use protocol::wire::Uuid;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// Groups of one request that are looked for at the same time.
 const TOGETHER_MAX: usize = 16;
@@ -97,7 +98,8 @@ async fn offsets(
     let question = if asked.is_some() { shard.look(question) } else { shard.read(broker, question).await? };
     let OffsetsQuestion { mut known, unknown } = question;
     known.retain(|named| rights.allow(Operation::Describe, Resource::Topic, &named.name));
-    let key = |topic, partition| ShareStateKey { group: group.to_owned(), topic, partition };
+    let of_group: Arc<str> = group.into();
+    let key = |topic, partition| ShareStateKey { group: of_group.clone(), topic, partition };
     let each = known.iter().flat_map(|named| named.partitions.iter().map(|it| (named.topic, *it)));
     let questions = each.map(|(topic, partition)| share::Summarize { key: key(topic, partition) }).collect();
     let summaries = share::ask(broker, questions).await;

@@ -94,7 +94,7 @@ fn share_partition(key: &str) -> Option<ShareStateKey> {
         return None;
     }
     let (topic, partition) = (Uuid::parse(topic)?.into(), partition.parse().ok()?);
-    Some(ShareStateKey { group: group.to_owned(), topic, partition })
+    Some(ShareStateKey { group: group.into(), topic, partition })
 }
 
 async fn find_in(broker: &Shared, own: &OwnTopic, key: &str) -> Result<(i32, (String, i32)), Failure> {

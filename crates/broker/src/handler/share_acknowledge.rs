@@ -112,7 +112,7 @@ pub(super) fn session_key(
     rights.check(Operation::Read, Resource::Group, &group)?;
     let member = member.filter(|member| !member.is_empty() && member.chars().count() <= MEMBER_ID_MAX);
     let member = member.ok_or_else(|| Failure::InvalidRequest("Invalid member id in the request.".to_owned()))?;
-    Ok(ShareSessionKey { group, member })
+    Ok(ShareSessionKey { group: group.into(), member })
 }
 
 /// A batch of a request; none where its offsets make no sense.

@@ -79,8 +79,9 @@ async fn initialize_in_turn(
 ) -> Result<Outcomes, Failure> {
     // What was decided since may have taken it back.
     let asked = shard.look(|groups| groups.share_awaits(wanted));
+    let of_group: Arc<str> = wanted.group.as_str().into();
     let questions = asked.into_iter().map(|(topic, partition, start_offset)| Initialize {
-        key: ShareStateKey { group: wanted.group.clone(), topic, partition },
+        key: ShareStateKey { group: of_group.clone(), topic, partition },
         state_epoch: wanted.state_epoch,
         start_offset,
     });
@@ -106,7 +107,8 @@ async fn initialize_in_turn(
 /// of the deletion is the caller's.
 pub(crate) async fn delete(broker: &Shared, shard: &Shard<Groups>, wanted: &StateDeletion) -> Outcomes {
     let mut turn = broker.share_turns.of(&wanted.group, shard.leader_epoch()).await;
-    let key = |(topic, partition)| ShareStateKey { group: wanted.group.clone(), topic, partition };
+    let of_group: Arc<str> = wanted.group.as_str().into();
+    let key = |(topic, partition)| ShareStateKey { group: of_group.clone(), topic, partition };
     let still = shard.look(|groups| groups.share_deletes(wanted));
     let each = still.iter().flat_map(|(topic, partitions)| partitions.iter().map(|partition| (*topic, *partition)));
     let questions: Vec<Delete> = each.map(|place| Delete { key: key(place) }).collect();

@@ -13,8 +13,9 @@ use protocol::api::Operation;
 use protocol::wire::Request;
 use std::collections::BTreeMap;
 
-/// Share-partitions of one request at the most.
+/// Share-partitions of one request at the most, and how long the texts that name all of them may be: where each is kept is found by its text.
 const QUESTIONS_MAX: usize = 100_000;
+const NAMES_BYTES_MAX: usize = 64 << 20;
 
 /// Partitions of the topic that one request works on at the same time.
 const PARTITIONS_TOGETHER_MAX: usize = 64;
@@ -44,7 +45,7 @@ pub(crate) async fn answer<Q: StateQuestion>(
 
 /// What becomes of each at its place, once that is durable and proved to be this broker's to tell.
 pub(crate) async fn serve<Q: StateQuestion>(broker: &Shared, questions: Vec<Q>) -> Vec<Result<Q::Told, Failure>> {
-    if questions.len() > QUESTIONS_MAX {
+    if are_too_many(&questions) {
         return questions.iter().map(|_| Err(Failure::too_much_for_one_answer())).collect();
     }
     know_topics(broker, &questions).await;
@@ -64,6 +65,11 @@ pub(crate) async fn serve<Q: StateQuestion>(broker: &Shared, questions: Vec<Q>) 
     let mut told: Vec<_> = questions.iter().map(|_| Err(Failure::NotCoordinator)).collect();
     served.into_iter().flatten().for_each(|(at, answer)| told[at] = answer);
     told
+}
+
+pub(super) fn are_too_many<Q: StateQuestion>(questions: &[Q]) -> bool {
+    let names_bytes = questions.iter().map(|question| question.key().group.len()).sum::<usize>();
+    questions.len() > QUESTIONS_MAX || names_bytes > NAMES_BYTES_MAX
 }
 
 async fn of_partition<Q: StateQuestion>(

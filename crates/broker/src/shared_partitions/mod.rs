@@ -23,8 +23,8 @@ use crate::settings::{self, ShareSettings};
 use base::{Micros, TopicId};
 use control_core::SettingsScope;
 use coordinator_core::{
-    EndedSession, ShareSessionAnswer, ShareSessionError, ShareSessionKey, ShareSessionRequest, ShareSessions,
-    ShareStateKey, ShareWrite, SharedPartition,
+    EndedSession, SHARE_SESSION_BEGINS, ShareSessionAnswer, ShareSessionError, ShareSessionKey, ShareSessionRequest,
+    ShareSessions, ShareStateKey, ShareWrite, SharedPartition,
 };
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -38,7 +38,7 @@ use world::lock;
 /// What a partition of a session takes, roughly.
 const SESSION_PARTITION_BYTES: usize = 160;
 
-/// What a share-partition takes before anything is known of its records, roughly.
+/// What a share-partition takes before anything is known of its records, roughly, beside its group's name.
 const LED_BYTES: usize = 1024;
 
 /// How often share-partitions are looked for whose partitions are gone or led elsewhere. Whoever asks for one sees that at once.
@@ -87,7 +87,9 @@ impl Shares {
         let mut sessions = lock(&self.sessions);
         // Else a few requests could name more than there is memory for.
         let partitions = sessions.partitions() + request.partitions.len();
-        if partitions.saturating_mul(SESSION_PARTITION_BYTES) > self.bytes_max && !request.partitions.is_empty() {
+        let bytes = partitions.saturating_mul(SESSION_PARTITION_BYTES).saturating_add(sessions.bytes());
+        let grows = request.epoch == SHARE_SESSION_BEGINS || !request.partitions.is_empty();
+        if bytes > self.bytes_max && grows {
             return Err(ShareSessionError::LimitReached);
         }
         sessions.fetch(request)
@@ -111,23 +113,22 @@ impl Shares {
     /// A session is over: what its member has is released.
     pub(crate) fn end(&self, broker: &Shared, key: &ShareSessionKey) {
         let ended = lock(&self.sessions).end(key);
-        self.release(broker, ended);
-    }
-
-    /// A connection is gone, and with it the session that was begun by it; where that was its group's last one, its share-partitions are
-    /// dropped as soon as all is written.
-    pub(crate) fn disconnected(&self, broker: &Shared, connection: u64) {
-        let (ended, empty) = lock(&self.sessions).disconnected(connection);
-        self.release(broker, ended);
-        if let Some(group) = empty {
-            for led in self.of_group(&group) {
-                led.is_unused(broker);
-            }
+        if let Some(ended) = ended {
+            self.release(broker, ended);
         }
     }
 
-    fn release(&self, broker: &Shared, ended: Option<EndedSession>) {
-        let Some(EndedSession { key, partitions }) = ended else { return };
+    /// A connection is gone, and with it the sessions that were begun by it; where those were a group's last ones, its share-partitions are
+    /// dropped as soon as all is written.
+    pub(crate) fn disconnected(&self, broker: &Shared, connection: u64) {
+        let (ended, empty) = lock(&self.sessions).disconnected(connection);
+        ended.into_iter().for_each(|ended| self.release(broker, ended));
+        for led in empty.iter().flat_map(|group| self.of_group(group)) {
+            led.is_unused(broker);
+        }
+    }
+
+    fn release(&self, broker: &Shared, EndedSession { key, partitions }: EndedSession) {
         for (topic, partition) in partitions {
             let key_of = ShareStateKey { group: key.group.clone(), topic: TopicId::from(topic), partition };
             if let Some(led) = self.known(&key_of) {
@@ -136,10 +137,10 @@ impl Shares {
         }
     }
 
-    fn of_group(&self, group: &str) -> Vec<Arc<Led>> {
-        let first = ShareStateKey { group: group.to_owned(), topic: TopicId::default(), partition: i32::MIN };
+    fn of_group(&self, group: &Arc<str>) -> Vec<Arc<Led>> {
+        let first = ShareStateKey { group: group.clone(), topic: TopicId::default(), partition: i32::MIN };
         let led = lock(&self.led);
-        led.range(first..).take_while(|(key, _)| key.group == group).map(|(_, led)| led.clone()).collect()
+        led.range(first..).take_while(|(key, _)| key.group == *group).map(|(_, led)| led.clone()).collect()
     }
 
     /// The share-partition, if it is here.
@@ -154,16 +155,15 @@ impl Shares {
             return Ok(led.clone());
         }
         if self.is_crowded() {
-            let why = "this broker knows as much of share groups' records as it may: acknowledge more, or give it more --memory";
-            return Err(Failure::CoordinatorUnavailable(why.to_owned()));
+            return Err(crowded());
         }
         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
         let led = Arc::new(Led::new(number, key.clone(), partition));
-        self.took(0, LED_BYTES);
+        self.took(0, led_bytes(&key));
         let before = all.insert(key, led.clone());
         drop(all);
         if let Some(before) = before {
-            self.took(LED_BYTES, 0);
+            self.took(led_bytes(&before.key), 0);
             before.give_up(broker, Failure::NotLeader);
         }
         lock(&self.work).loads.push_back(led.clone());
@@ -176,7 +176,7 @@ impl Shares {
         let mut all = lock(&self.led);
         if all.get(&led.key).is_some_and(|it| Arc::ptr_eq(it, led)) {
             all.remove(&led.key);
-            self.took(LED_BYTES, 0);
+            self.took(led_bytes(&led.key), 0);
         }
     }
 
@@ -239,6 +239,16 @@ impl Shares {
         let all: Vec<Arc<Led>> = lock(&self.led).values().cloned().collect();
         all.iter().for_each(|led| led.look(broker));
     }
+}
+
+fn crowded() -> Failure {
+    let why =
+        "this broker knows as much of share groups' records as it may: acknowledge more, or give it more --memory";
+    Failure::CoordinatorUnavailable(why.to_owned())
+}
+
+fn led_bytes(key: &ShareStateKey) -> usize {
+    LED_BYTES + key.group.len()
 }
 
 /// What a group goes by at the moment.

@@ -1,10 +1,11 @@
 //! Share sessions: which partitions a member fetches, so that it need not say so again, and that its requests come one after the other.
 //!
 //! A session is begun by a fetch, goes on with requests that are numbered, and ends by a request, or with its connection; what its member has is
-//! released then. One broker has so many at the most.
+//! released then. One broker has so many at the most, and a connection may have begun several.
 
 use protocol::wire::Uuid;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// The epoch of a request that begins a session.
 pub const SHARE_SESSION_BEGINS: i32 = 0;
@@ -17,7 +18,8 @@ pub type SharedPartition = (Uuid, i32);
 /// Whose session.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ShareSessionKey {
-    pub group: String,
+    /// Shared with the share-partitions that the session is about.
+    pub group: Arc<str>,
     pub member: String,
 }
 
@@ -116,12 +118,17 @@ impl Order {
     }
 }
 
-/// A connection, and the session that was begun by it.
-#[derive(Debug)]
+/// What a session takes beside its names and its partitions, roughly, and what a group does that a connection has begun one of.
+const SESSION_BYTES: usize = 512;
+const GROUP_BYTES: usize = 160;
+
+/// A connection, and the sessions that were begun by it. Kafka remembers the last one alone, and the others stay when it is gone.
+#[derive(Debug, Default)]
 struct Connection {
-    key: ShareSessionKey,
-    /// That session is over, or has been begun anew.
-    is_stale: bool,
+    /// Those that are not over, nor begun anew by another one.
+    sessions: BTreeSet<ShareSessionKey>,
+    /// The groups of all that were begun.
+    groups: BTreeSet<Arc<str>>,
 }
 
 /// The sessions of one broker.
@@ -130,8 +137,10 @@ pub struct ShareSessions {
     sessions: BTreeMap<ShareSessionKey, Session>,
     connections: BTreeMap<u64, Connection>,
     /// Sessions by group; a group stays until its last connection goes.
-    groups: BTreeMap<String, usize>,
+    groups: BTreeMap<Arc<str>, usize>,
     partitions: usize,
+    /// What sessions and connections take beside the partitions, roughly.
+    bytes: usize,
     sessions_max: usize,
 }
 
@@ -144,6 +153,7 @@ impl ShareSessions {
             connections: BTreeMap::new(),
             groups: BTreeMap::new(),
             partitions: 0,
+            bytes: 0,
             sessions_max,
         }
     }
@@ -162,6 +172,12 @@ impl ShareSessions {
     #[must_use]
     pub fn partitions(&self) -> usize {
         self.partitions
+    }
+
+    /// What sessions take beside their partitions, and groups of which there were some, roughly: names may be long.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// A ShareFetch: begins its session, goes on with it, or is its last. Which partitions to fetch, in this order; none with the last, after
@@ -190,7 +206,12 @@ impl ShareSessions {
         self.partitions += order.len();
         let (key, connection) = (request.key.clone(), request.connection);
         *self.groups.entry(key.group.clone()).or_default() += 1;
-        self.connections.insert(connection, Connection { key: key.clone(), is_stale: false });
+        let of_connection = self.connections.entry(connection).or_default();
+        if of_connection.groups.insert(key.group.clone()) {
+            self.bytes += group_bytes(&key.group);
+        }
+        of_connection.sessions.insert(key.clone());
+        self.bytes += session_bytes(&key);
         let epoch = next_epoch(SHARE_SESSION_BEGINS);
         let session = self.sessions.entry(key).or_insert(Session { epoch, connection, order });
         Ok(session.order.partitions())
@@ -270,30 +291,46 @@ impl ShareSessions {
         Some(EndedSession { key: key.clone(), partitions: session.order.partitions() })
     }
 
-    /// A connection is gone: the session that was begun by it is over; and the group, if there is one, of which this broker has no session any
-    /// more, so that its share-partitions can be dropped.
-    pub fn disconnected(&mut self, connection: u64) -> (Option<EndedSession>, Option<String>) {
-        let Some(Connection { key, is_stale }) = self.connections.remove(&connection) else { return (None, None) };
-        let ended = if is_stale { None } else { self.end(&key) };
-        let is_empty = self.groups.get(&key.group).is_none_or(|sessions| *sessions == 0);
-        if is_empty {
-            self.groups.remove(&key.group);
+    /// A connection is gone: the sessions that were begun by it are over; and the groups, if there are any, of which this broker has no session
+    /// any more, so that their share-partitions can be dropped.
+    pub fn disconnected(&mut self, connection: u64) -> (Vec<EndedSession>, Vec<Arc<str>>) {
+        let Some(Connection { sessions, groups }) = self.connections.remove(&connection) else {
+            return (Vec::new(), Vec::new());
+        };
+        let ended = sessions.iter().filter_map(|key| self.end(key)).collect();
+        let mut empty = Vec::new();
+        for group in groups {
+            self.bytes -= group_bytes(&group);
+            if self.groups.get(&group).is_none_or(|sessions| *sessions == 0) {
+                self.groups.remove(&group);
+                empty.push(group);
+            }
         }
-        (ended, is_empty.then_some(key.group))
+        (ended, empty)
     }
 
     fn remove(&mut self, key: &ShareSessionKey) -> Option<Session> {
         let session = self.sessions.remove(key)?;
         self.partitions -= session.order.len();
+        self.bytes -= session_bytes(key);
         if let Some(sessions) = self.groups.get_mut(&key.group) {
             *sessions = sessions.saturating_sub(1);
         }
         // Else the end of the old connection would end a session that was begun anew by another.
-        if let Some(connection) = self.connections.get_mut(&session.connection).filter(|it| it.key == *key) {
-            connection.is_stale = true;
+        if let Some(connection) = self.connections.get_mut(&session.connection) {
+            connection.sessions.remove(key);
         }
         Some(session)
     }
+}
+
+/// Its member's name stands here and with its connection.
+fn session_bytes(key: &ShareSessionKey) -> usize {
+    SESSION_BYTES + key.group.len() + 2 * key.member.len()
+}
+
+fn group_bytes(group: &str) -> usize {
+    GROUP_BYTES + group.len()
 }
 
 /// The epoch after.

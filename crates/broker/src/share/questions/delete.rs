@@ -10,6 +10,7 @@ use protocol::messages::delete_share_group_state_request::{
 use protocol::messages::delete_share_group_state_response::{
     DeleteShareGroupStateResponse, DeleteStateResult, PartitionResult,
 };
+use std::sync::Arc;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Delete {
@@ -43,10 +44,11 @@ impl StateQuestion for Delete {
     }
 
     fn asked(request: DeleteShareGroupStateRequest) -> Vec<Delete> {
+        let group: Arc<str> = request.group_id.into();
         let mut questions = Vec::new();
         for DeleteStateData { topic_id, partitions } in request.topics {
             let key = |it: PartitionData| ShareStateKey {
-                group: request.group_id.clone(),
+                group: group.clone(),
                 topic: topic_id.into(),
                 partition: it.partition,
             };

@@ -10,6 +10,7 @@ use protocol::messages::initialize_share_group_state_request::{
 use protocol::messages::initialize_share_group_state_response::{
     InitializeShareGroupStateResponse, InitializeStateResult, PartitionResult,
 };
+use std::sync::Arc;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Initialize {
@@ -45,10 +46,11 @@ impl StateQuestion for Initialize {
     }
 
     fn asked(request: InitializeShareGroupStateRequest) -> Vec<Initialize> {
+        let group: Arc<str> = request.group_id.into();
         let mut questions = Vec::new();
         for InitializeStateData { topic_id, partitions } in request.topics {
             questions.extend(partitions.into_iter().map(|it| Initialize {
-                key: ShareStateKey { group: request.group_id.clone(), topic: topic_id.into(), partition: it.partition },
+                key: ShareStateKey { group: group.clone(), topic: topic_id.into(), partition: it.partition },
                 state_epoch: it.state_epoch,
                 start_offset: it.start_offset,
             }));

@@ -81,7 +81,7 @@ impl<Q: StateQuestion> Question for Q {
     type Answer = Result<Q::Told, Failure>;
 
     fn ask(questions: Vec<Q>) -> Q::Asks {
-        let group = questions.first().map(|first| first.key().group.clone()).unwrap_or_default();
+        let group = questions.first().map(|first| first.key().group.to_string()).unwrap_or_default();
         Q::asks(group, questions)
     }
 

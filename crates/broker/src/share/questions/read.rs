@@ -9,6 +9,7 @@ use protocol::messages::read_share_group_state_request::{PartitionData, ReadShar
 use protocol::messages::read_share_group_state_response::{
     PartitionResult, ReadShareGroupStateResponse, ReadStateResult, StateBatch as WireBatch,
 };
+use std::sync::Arc;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Read {
@@ -44,10 +45,11 @@ impl StateQuestion for Read {
     }
 
     fn asked(request: ReadShareGroupStateRequest) -> Vec<Read> {
+        let group: Arc<str> = request.group_id.into();
         let mut questions = Vec::new();
         for ReadStateData { topic_id, partitions } in request.topics {
             questions.extend(partitions.into_iter().map(|it| Read {
-                key: ShareStateKey { group: request.group_id.clone(), topic: topic_id.into(), partition: it.partition },
+                key: ShareStateKey { group: group.clone(), topic: topic_id.into(), partition: it.partition },
                 leader_epoch: it.leader_epoch,
             }));
         }
@@ -99,5 +101,26 @@ fn batch_of(it: WireBatch) -> StateBatch {
         last_offset: it.last_offset,
         delivery_state: it.delivery_state,
         delivery_count: it.delivery_count,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::share::serve::are_too_many;
+    use base::TopicId;
+    use protocol::wire::Uuid;
+
+    #[test]
+    fn share_partitions_of_a_request_share_their_group_s_name() {
+        let partition = |partition| PartitionData { partition, leader_epoch: -1 };
+        let topics = vec![ReadStateData { topic_id: Uuid(3), partitions: (0..3).map(partition).collect() }];
+        let asked = Read::asked(ReadShareGroupStateRequest { group_id: "g".repeat(30_000), topics });
+        assert_eq!(asked.iter().map(|it| (it.key.topic, it.key.partition)).max(), Some((TopicId(3), 2)));
+        assert!(asked.iter().all(|it| Arc::ptr_eq(&it.key.group, &asked[0].key.group)));
+        let again = asked[0].clone();
+        assert!(Arc::ptr_eq(&again.key.group, &asked[0].key.group));
+        let many = vec![again; 3000];
+        assert!(are_too_many(&many) && !are_too_many(&many[..2000]));
     }
 }

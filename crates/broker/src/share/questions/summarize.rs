@@ -11,6 +11,7 @@ use protocol::messages::read_share_group_state_summary_request::{
 use protocol::messages::read_share_group_state_summary_response::{
     PartitionResult, ReadShareGroupStateSummaryResponse, ReadStateSummaryResult,
 };
+use std::sync::Arc;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Summarize {
@@ -47,10 +48,11 @@ impl StateQuestion for Summarize {
     }
 
     fn asked(request: ReadShareGroupStateSummaryRequest) -> Vec<Summarize> {
+        let group: Arc<str> = request.group_id.into();
         let mut questions = Vec::new();
         for ReadStateSummaryData { topic_id, partitions } in request.topics {
             let key = |it: PartitionData| ShareStateKey {
-                group: request.group_id.clone(),
+                group: group.clone(),
                 topic: topic_id.into(),
                 partition: it.partition,
             };

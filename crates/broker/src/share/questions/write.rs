@@ -12,6 +12,7 @@ use protocol::messages::write_share_group_state_request::{
 use protocol::messages::write_share_group_state_response::{
     PartitionResult, WriteShareGroupStateResponse, WriteStateResult,
 };
+use std::sync::Arc;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Write {
@@ -43,10 +44,11 @@ impl StateQuestion for Write {
     }
 
     fn asked(request: WriteShareGroupStateRequest) -> Vec<Write> {
+        let group: Arc<str> = request.group_id.into();
         let mut questions = Vec::new();
         for WriteStateData { topic_id, partitions } in request.topics {
             questions.extend(partitions.into_iter().map(|it| Write {
-                key: ShareStateKey { group: request.group_id.clone(), topic: topic_id.into(), partition: it.partition },
+                key: ShareStateKey { group: group.clone(), topic: topic_id.into(), partition: it.partition },
                 write: write_of(it),
             }));
         }

@@ -5,11 +5,13 @@ use crate::record::TEXT_BYTES_MAX;
 use crate::share::state::effects::ShareStateError;
 use base::TopicId;
 use protocol::wire::Uuid;
+use std::sync::Arc;
 
 /// A group's view of a partition.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ShareStateKey {
-    pub group: String,
+    /// Shared by all the share-partitions of a request: its name may be long, and there may be very many.
+    pub group: Arc<str>,
     pub topic: TopicId,
     pub partition: i32,
 }

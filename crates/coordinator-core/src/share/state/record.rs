@@ -9,6 +9,7 @@ use crate::share::state::write::Update;
 use base::{TopicId, UnixMillis};
 use bytes::Bytes;
 use protocol::wire::{Decoder, Encoder, Uuid, Wire};
+use std::sync::Arc;
 
 const SNAPSHOT_KEY: i16 = 0;
 const UPDATE_KEY: i16 = 1;
@@ -32,7 +33,7 @@ pub(crate) enum StateChange {
 /// its writer still owned the partition.
 #[must_use]
 pub fn share_state_record_of_nothing() -> CoordinatorRecord {
-    tombstone(&ShareStateKey { group: String::new(), topic: TopicId::default(), partition: -1 })
+    tombstone(&ShareStateKey { group: Arc::default(), topic: TopicId::default(), partition: -1 })
 }
 
 pub(crate) fn tombstone(key: &ShareStateKey) -> CoordinatorRecord {
@@ -66,7 +67,7 @@ pub(crate) fn update_record(key: &ShareStateKey, update: &Update) -> Coordinator
 
 fn encode_key(kind: i16, key: &ShareStateKey) -> Bytes {
     encode_with(kind, false, |encoder| {
-        encoder.put(&key.group, 0);
+        encoder.put(&key.group.to_string(), 0);
         encoder.put(&Uuid::from(key.topic), 0);
         encoder.put(&key.partition, 0);
     })
@@ -88,7 +89,7 @@ pub(crate) fn decode(record: &CoordinatorRecord) -> Result<StateChange, RecordEr
     if !(SNAPSHOT_KEY..=UPDATE_KEY).contains(&kind) {
         return Ok(StateChange::Other);
     }
-    let group = decoder.get(0);
+    let group = decoder.get::<String>(0).into();
     let topic = decoder.get::<Uuid>(0).into();
     let partition = decoder.get(0);
     decoder.finish().map_err(RecordError::Key)?;

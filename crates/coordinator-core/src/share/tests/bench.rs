@@ -86,7 +86,7 @@ impl Bench {
     }
 
     pub(super) fn key(&self, topic: &str, partition: i32) -> ShareStateKey {
-        ShareStateKey { group: GROUP.to_owned(), topic: self.id(topic), partition }
+        ShareStateKey { group: GROUP.into(), topic: self.id(topic), partition }
     }
 
     pub(super) fn pass_seconds(&mut self, seconds: u64) {
@@ -125,7 +125,8 @@ impl Bench {
         let mut outcomes = Vec::new();
         for (topic, partitions) in &initialization.start_offsets {
             for (partition, start_offset) in partitions {
-                let key = ShareStateKey { group: initialization.group.clone(), topic: *topic, partition: *partition };
+                let key =
+                    ShareStateKey { group: initialization.group.as_str().into(), topic: *topic, partition: *partition };
                 let outcome = self.initialize(&key, initialization.state_epoch, *start_offset);
                 outcomes.push((*topic, *partition, outcome.is_ok()));
             }
@@ -173,7 +174,7 @@ impl Bench {
     pub(super) fn delete_all(&mut self, deletion: &StateDeletion) -> bool {
         let places = deletion.partitions.iter().flat_map(|(topic, all)| all.iter().map(move |it| (*topic, *it)));
         let keys: Vec<ShareStateKey> = places
-            .map(|(topic, partition)| ShareStateKey { group: deletion.group.clone(), topic, partition })
+            .map(|(topic, partition)| ShareStateKey { group: deletion.group.as_str().into(), topic, partition })
             .collect();
         keys.iter().filter(|key| self.delete(key).is_err()).count() == 0
     }

@@ -119,7 +119,7 @@ fn what_is_taken_back_has_kafkas_keys() {
 }
 
 fn key() -> ShareStateKey {
-    ShareStateKey { group: "g".to_owned(), topic: TopicId(3), partition: 1 }
+    ShareStateKey { group: "g".into(), topic: TopicId(3), partition: 1 }
 }
 
 #[test]
@@ -180,13 +180,13 @@ fn states_have_kafkas_bytes() {
 #[test]
 fn share_partitions_lie_where_kafka_puts_them() {
     let place = |group: &str, topic: u128, partition| {
-        ShareStateKey { group: group.to_owned(), topic: TopicId(topic), partition }.state_partition(50)
+        ShareStateKey { group: group.into(), topic: TopicId(topic), partition }.state_partition(50)
     };
     assert_eq!(place("g", 3, 1), 4);
     assert_eq!(place("group:x", 0x1122_3344_5566_7788_99aa_bbcc_ddee_ff00, 17), 36);
     assert_eq!(place("gruppe-ä", u128::MAX - 1, 0), 0);
     let key = ShareStateKey {
-        group: "group:x".to_owned(),
+        group: "group:x".into(),
         topic: TopicId(0x1122_3344_5566_7788_99aa_bbcc_ddee_ff00),
         partition: 17,
     };

@@ -72,7 +72,7 @@ fn requests_are_refused_as_kafka_refuses_them() {
     assert!(bench.write(&key, &write(3, 5, 0, &[acknowledged(9, 8)])).is_err());
     assert!(bench.write(&key, &write(3, 5, -2, &[])).is_err());
     assert!(bench.initialize(&key, 9, -2).is_err());
-    let nameless = ShareStateKey { group: String::new(), ..key.clone() };
+    let nameless = ShareStateKey { group: "".into(), ..key.clone() };
     assert!(bench.initialize(&nameless, 9, 0).is_err());
     bench.delete_topic("t");
     assert_eq!(bench.write(&key, &write(3, 5, 0, &[])), Err(ShareStateError::UnknownPartition));
@@ -201,5 +201,5 @@ fn an_update_without_a_snapshot_is_all_there_is() {
     states.replay(&CoordinatorRecord { value: None, ..bench.state_log[1].clone() }).unwrap();
     assert_eq!(states.len(), 1);
     states.replay(&CoordinatorRecord { key: Bytes::new(), value: None }).unwrap_err();
-    assert_eq!(key.group, GROUP);
+    assert_eq!(&*key.group, GROUP);
 }

@@ -7,7 +7,7 @@ use crate::share_partition::{
 use protocol::wire::Uuid;
 
 fn key(member: &str) -> ShareSessionKey {
-    ShareSessionKey { group: "g".to_owned(), member: member.to_owned() }
+    ShareSessionKey { group: "g".into(), member: member.to_owned() }
 }
 
 fn partition(number: i32) -> SharedPartition {
@@ -85,10 +85,50 @@ fn a_session_ends_with_its_connection_but_not_with_one_of_before() {
     let mut bench = Bench(ShareSessions::new(9));
     bench.fetch("a", SHARE_SESSION_BEGINS, 1, &[0], &[]).unwrap();
     bench.fetch("a", SHARE_SESSION_BEGINS, 2, &[1], &[]).unwrap();
-    assert_eq!(bench.0.disconnected(1), (None, None));
+    assert_eq!(bench.0.disconnected(1), (vec![], vec![]));
     let ended = EndedSession { key: key("a"), partitions: vec![partition(1)] };
-    assert_eq!(bench.0.disconnected(2), (Some(ended), Some("g".to_owned())));
-    assert_eq!(bench.0.disconnected(2), (None, None));
+    assert_eq!(bench.0.disconnected(2), (vec![ended], vec!["g".into()]));
+    assert_eq!(bench.0.disconnected(2), (vec![], vec![]));
+    assert_eq!(bench.0.bytes(), 0);
+}
+
+#[test]
+fn all_sessions_that_a_connection_has_begun_end_with_it() {
+    let mut bench = Bench(ShareSessions::new(3));
+    for member in ["a", "b", "c"] {
+        bench.fetch(member, SHARE_SESSION_BEGINS, 1, &[0], &[]).unwrap();
+    }
+    bench.0.end(&key("b"));
+    bench.fetch("b", SHARE_SESSION_BEGINS, 2, &[0], &[]).unwrap();
+    assert_eq!(bench.fetch("d", SHARE_SESSION_BEGINS, 2, &[0], &[]), Err(ShareSessionError::LimitReached));
+    let (ended, empty) = bench.0.disconnected(1);
+    assert_eq!(ended.into_iter().map(|it| it.key).collect::<Vec<_>>(), [key("a"), key("c")]);
+    assert_eq!((empty, bench.0.len()), (vec![], 1));
+    assert!(bench.fetch("d", SHARE_SESSION_BEGINS, 2, &[0], &[]).is_ok());
+    assert_eq!(bench.0.disconnected(2).0.len(), 2);
+    assert_eq!((bench.0.len(), bench.0.partitions(), bench.0.bytes()), (0, 0, 0));
+}
+
+#[test]
+fn long_names_are_counted_also_of_groups_of_which_no_session_is_left() {
+    let mut sessions = ShareSessions::new(9);
+    for number in 0..9 {
+        let key = ShareSessionKey { group: format!("{number}{}", "g".repeat(10_000)).into(), member: "a".to_owned() };
+        let (partitions, forgotten) = (&[][..], &[][..]);
+        let request = ShareSessionRequest {
+            key: &key,
+            epoch: SHARE_SESSION_BEGINS,
+            connection: 1,
+            partitions,
+            forgotten,
+            acknowledges: false,
+        };
+        sessions.fetch(&request).unwrap();
+        assert!(sessions.end(&key).is_some());
+    }
+    assert!(sessions.is_empty() && sessions.bytes() > 90_000);
+    assert_eq!(sessions.disconnected(1).1.len(), 9);
+    assert_eq!(sessions.bytes(), 0);
 }
 
 #[test]

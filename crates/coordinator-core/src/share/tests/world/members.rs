@@ -144,5 +144,5 @@ impl World {
 }
 
 pub(super) fn key((topic, partition): Place) -> ShareStateKey {
-    ShareStateKey { group: GROUP.to_owned(), topic, partition }
+    ShareStateKey { group: GROUP.into(), topic, partition }
 }
