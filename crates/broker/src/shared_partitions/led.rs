@@ -20,6 +20,10 @@ use world::lock;
 /// What became of an acknowledgement.
 pub(crate) type Outcome = Result<(), ShareError>;
 
+/// In how many parts an acknowledgement may cut what is known of records where that takes more than it may already. Others have to be told in
+/// fewer parts, or in time.
+const CROWDED_PARTS_MAX: usize = 1000;
+
 /// A share-partition.
 pub(crate) struct Led {
     /// No other has the same, at any time.
@@ -224,6 +228,10 @@ impl Led {
         member: &str,
         batches: &[AcknowledgeBatch],
     ) -> Result<(), Failure> {
+        let parts = || batches.iter().map(AcknowledgeBatch::parts).sum::<usize>();
+        if broker.shares.is_crowded() && parts() > CROWDED_PARTS_MAX {
+            return Err(super::crowded());
+        }
         let answer = self.act(broker, |serving, now, effects| {
             let (ticket, answer) = serving.ticket();
             serving.core.acknowledge(now, member, batches, ticket, effects);

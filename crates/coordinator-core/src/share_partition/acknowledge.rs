@@ -1,5 +1,6 @@
 //! A member says what became of its records, or leaves them to others.
 
+use super::batch::overlap;
 use super::effects::{DeadLetterCause, ShareEffects, ShareError};
 use super::options::ShareOptions;
 use super::partition::SharePartition;
@@ -40,10 +41,24 @@ pub struct AcknowledgeBatch {
 }
 
 impl AcknowledgeBatch {
-    fn kind(&self, offset: Offset) -> i8 {
-        let place = usize::try_from(offset.0.saturating_sub(self.range.base.0)).unwrap_or(usize::MAX);
-        let one = if self.types.len() > 1 { self.types.get(place) } else { self.types.first() };
-        one.copied().unwrap_or(GAP)
+    /// What it says of the records of a range, which lies in it: runs of one type.
+    fn kinds(&self, range: OffsetRange) -> impl Iterator<Item = (OffsetRange, i8)> {
+        let place = |offset: Offset| usize::try_from(offset.0.saturating_sub(self.range.base.0)).unwrap_or(usize::MAX);
+        let single = (self.types.len() <= 1).then(|| (range, self.types.first().copied().unwrap_or(GAP)));
+        let each = if single.is_some() { None } else { self.types.get(place(range.base)..place(range.next)) };
+        let mut next = range.base;
+        let runs = each.unwrap_or_default().chunk_by(|one, other| one == other).map(move |run| {
+            let base = next;
+            next = base.plus(u64::try_from(run.len()).unwrap_or(u64::MAX));
+            (OffsetRange::new(base, next), run.first().copied().unwrap_or(GAP))
+        });
+        single.into_iter().chain(runs)
+    }
+
+    /// In how many parts it may cut what a share-partition knows.
+    #[must_use]
+    pub fn parts(&self) -> usize {
+        self.types.chunk_by(|one, other| one == other).count()
     }
 }
 
@@ -112,6 +127,7 @@ impl SharePartition {
             if has_whole && batch.range.base < start && start < batch.range.next {
                 batch.split();
             }
+            batch.cut(start);
             for (at, record) in batch.within_mut(batch.range).filter(|(_, record)| has(record, member)) {
                 let is_gone = at.next <= start;
                 record.begin(if is_gone { DeliveryState::Archived } else { DeliveryState::Available }, &options);
@@ -176,30 +192,32 @@ impl SharePartition {
         key: Offset,
         batch: &AcknowledgeBatch,
     ) -> Result<(), ShareError> {
-        let within = OffsetRange::new(batch.range.base.max(self.start), batch.range.next);
         let until = it.now.plus(it.options.lock);
         let mut renews = false;
+        let said = OffsetRange::new(batch.range.base.max(self.start), batch.range.next);
         let Some(known) = self.batches.get_mut(&key) else { return Ok(()) };
+        let Some(within) = overlap(known.range, said) else { return Ok(()) };
         let mut done = Vec::new();
         let mut result = Ok(());
-        for (at, record) in known.within_mut(within) {
-            result = may_acknowledge(record, it.member);
-            let kind = batch.kind(at.base.max(batch.range.base));
-            if kind == RENEW && result.is_ok() {
-                result = if it.options.renews { Ok(()) } else { Err(NO_RENEWAL) };
+        'all: for (range, kind) in batch.kinds(within) {
+            for (at, record) in known.within_mut(range) {
+                result = may_acknowledge(record, it.member);
+                if kind == RENEW && result.is_ok() {
+                    result = if it.options.renews { Ok(()) } else { Err(NO_RENEWAL) };
+                }
+                if result.is_err() {
+                    break 'all;
+                }
+                if kind == RENEW {
+                    record.locked_until = Some(until);
+                    renews = true;
+                    continue;
+                }
+                record.begin(state_of(kind, &it.options), &it.options);
+                let cause = if kind == REJECT { DeadLetterCause::Rejected } else { DeadLetterCause::DeliveredTooOften };
+                it.change.note(at, record, cause);
+                done.push((record.state, at));
             }
-            if result.is_err() {
-                break;
-            }
-            if kind == RENEW {
-                record.locked_until = Some(until);
-                renews = true;
-                continue;
-            }
-            record.begin(state_of(kind, &it.options), &it.options);
-            let cause = if kind == REJECT { DeadLetterCause::Rejected } else { DeadLetterCause::DeliveredTooOften };
-            it.change.note(at, record, cause);
-            done.push((record.state, at));
         }
         done.into_iter().for_each(|(state, at)| self.note_done(state, at));
         if renews {

@@ -4,7 +4,7 @@
 //! another way. What was delivered often already is given in smaller parts, so that one record which nobody can consume does not take its
 //! neighbours with it; what is delivered for the last time is given alone.
 
-use super::batch::{Batch, States, overlap};
+use super::batch::{Batch, overlap};
 use super::fetched::{Acquired, AcquiredRange, Fetched, accumulate, without};
 use super::partition::SharePartition;
 use super::record::{DeliveryState, Member, Record};
@@ -192,12 +192,12 @@ impl SharePartition {
             Some(_) | None => batch.split(),
         }
         let max = if is_limited { acquiring.left() } else { u64::MAX };
-        let singles = acquire_each(batch, acquiring, max, limit, throttled_from);
-        if singles.is_empty() {
+        let given = acquire_each(batch, acquiring, max, limit, throttled_from);
+        if given.is_empty() {
             return true;
         }
-        acquiring.count += u64::try_from(singles.len()).unwrap_or(u64::MAX);
-        accumulate(&mut acquiring.ranges, &singles);
+        acquiring.count += given.iter().map(|it| it.range.len()).sum::<u64>();
+        accumulate(&mut acquiring.ranges, &given);
         self.schedule(key, acquiring.until);
         !is_throttled
     }
@@ -213,7 +213,9 @@ impl SharePartition {
         if max < next.0 - base.0 {
             // To the end of the batch, unless something is known that begins before.
             let asked = base.plus(max);
-            let last = acquiring.fetched.batches.iter().find(|it| it.range.base < asked && asked <= it.range.next);
+            let batches = acquiring.fetched.batches;
+            let last =
+                batches.get(batches.partition_point(|it| it.range.next < asked)).filter(|it| it.range.base < asked);
             next = last.map_or(asked, |batch| batch.range.next);
             if self.active_gaps().is_some() {
                 next = next.min(range.next);
@@ -239,7 +241,9 @@ impl SharePartition {
         let mut base = range.base;
         let mut parts = Vec::new();
         if range.len() > size {
-            for batch in acquiring.fetched.batches.iter().take_while(|batch| batch.range.base < range.next) {
+            let batches = acquiring.fetched.batches;
+            let first = batches.partition_point(|batch| batch.range.base <= range.base);
+            for batch in batches[first..].iter().take_while(|batch| batch.range.base < range.next) {
                 let begins = batch.range.base;
                 if begins > base && begins.0 - base.0 >= size {
                     parts.push(OffsetRange::new(base, begins));
@@ -298,36 +302,43 @@ fn is_throttled(batch: &Batch, span: OffsetRange, throttled_from: i16) -> bool {
     available.map(|(_, record)| record.count).max().is_some_and(|count| count >= throttled_from)
 }
 
-/// Gives records of a batch one by one: so many at most, fewer the more often the first of them was delivered, and alone what is delivered for
-/// the last time.
+/// Gives records of a batch, as if one by one: so many at most, fewer the more often the first of them was delivered, and alone what is
+/// delivered for the last time.
 fn acquire_each(
     batch: &mut Batch,
     acquiring: &Acquiring<'_>,
     max: u64,
     limit: i16,
     throttled_from: i16,
-) -> Vec<(Offset, i16)> {
-    let States::Each(records) = &batch.states else { return Vec::new() };
-    let records = records.len();
-    let max = usize::try_from(max).unwrap_or(usize::MAX);
-    let mut throttled_max = None;
-    let mut singles = Vec::new();
-    let Some(within) = overlap(batch.range, acquiring.span) else { return singles };
-    for (at, record) in batch.within_mut(within).filter(|(_, record)| record.is_available()) {
-        let is_last = limit > 2 && record.count.saturating_add(1) == limit;
-        if is_last && !singles.is_empty() {
+) -> Vec<AcquiredRange> {
+    let mut given = Vec::new();
+    let Some(within) = overlap(batch.range, acquiring.span).filter(|_| batch.whole().is_none()) else { return given };
+    let available = batch.within(within).filter(|(_, record)| record.is_available());
+    let available: Vec<(OffsetRange, i16)> = available.map(|(at, record)| (at, record.count)).collect();
+    let (mut count, mut throttled_max) = (0, None);
+    for (at, deliveries) in available {
+        let is_last = limit > 2 && deliveries.saturating_add(1) == limit;
+        if is_last && count > 0 {
             break;
         }
-        if record.count >= throttled_from && throttled_max.is_none() {
-            let halvings = u32::from(record.count.abs_diff(throttled_from)) + 1;
-            throttled_max = Some(records.checked_shr(halvings).unwrap_or(0).max(1));
+        if deliveries >= throttled_from && throttled_max.is_none() {
+            let halvings = u32::from(deliveries.abs_diff(throttled_from)) + 1;
+            throttled_max = Some(batch.range.len().checked_shr(halvings).unwrap_or(0).max(1));
         }
-        record.acquire(&acquiring.member, acquiring.until);
-        singles.push((at.base, record.count));
+        let mut most = if is_last { 1 } else { max.saturating_sub(count) };
         // As Kafka compares: more than that may have been given before the first that is throttled.
-        if is_last || singles.len() == max || Some(singles.len()) == throttled_max {
+        if let Some(throttled_max) = throttled_max.filter(|throttled_max| count < *throttled_max) {
+            most = most.min(throttled_max - count);
+        }
+        let range = OffsetRange::new(at.base, at.next.min(at.base.plus(most)));
+        for (range, record) in batch.within_mut(range) {
+            record.acquire(&acquiring.member, acquiring.until);
+            given.push(AcquiredRange { range, delivery_count: record.count });
+        }
+        count += range.len();
+        if is_last || count == max || Some(count) == throttled_max {
             break;
         }
     }
-    singles
+    given
 }

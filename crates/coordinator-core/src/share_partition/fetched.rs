@@ -78,7 +78,8 @@ pub(super) fn without(acquired: Vec<AcquiredRange>, taken: &[OffsetRange]) -> Ve
     let mut left = Vec::with_capacity(acquired.len());
     for AcquiredRange { range, delivery_count } in acquired {
         let mut base = range.base;
-        for gone in taken.iter().filter(|gone| gone.next > range.base && gone.base < range.next) {
+        let first = taken.partition_point(|gone| gone.next <= range.base);
+        for gone in taken[first..].iter().take_while(|gone| gone.base < range.next) {
             if base < gone.base {
                 left.push(AcquiredRange { range: OffsetRange::new(base, gone.base), delivery_count });
             }
@@ -91,16 +92,15 @@ pub(super) fn without(acquired: Vec<AcquiredRange>, taken: &[OffsetRange]) -> Ve
     left
 }
 
-/// Adds records of one offset each, joined where they follow each other and were delivered as often.
-pub(super) fn accumulate(acquired: &mut Vec<AcquiredRange>, singles: &[(Offset, i16)]) {
+/// Adds what was given of one batch, joined where it follows each other and was delivered as often.
+pub(super) fn accumulate(acquired: &mut Vec<AcquiredRange>, given: &[AcquiredRange]) {
     let first_new = acquired.len();
-    for &(offset, delivery_count) in singles {
-        let range = OffsetRange::new(offset, offset.plus(1));
+    for &it in given {
         match acquired[first_new..].last_mut() {
-            Some(last) if last.range.next == offset && last.delivery_count == delivery_count => {
-                last.range.next = range.next;
+            Some(last) if last.range.next == it.range.base && last.delivery_count == it.delivery_count => {
+                last.range.next = it.range.next;
             }
-            _ => acquired.push(AcquiredRange { range, delivery_count }),
+            _ => acquired.push(it),
         }
     }
 }

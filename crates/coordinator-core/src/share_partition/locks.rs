@@ -22,10 +22,12 @@ impl SharePartition {
         let mut change = Change::for_good();
         while self.next_deadline().is_some_and(|at| at <= now) {
             let Some((at, key)) = self.wakes.pop_first() else { break };
-            if let Some(batch) = self.batches.get_mut(&key) {
-                batch.wakes.retain(|it| *it != at);
-                let range = batch.range;
-                self.expire(range, now, &mut change);
+            let Some(batch) = self.batches.get_mut(&key).filter(|batch| batch.wakes == Some(at)) else { continue };
+            batch.wakes = None;
+            let range = batch.range;
+            self.expire(range, now, &mut change);
+            if let Some(next) = self.batches.get(&key).and_then(|batch| batch.next_lock_end(now)) {
+                self.schedule(key, next);
             }
         }
         fx.frees |= !change.batches.is_empty();
@@ -42,6 +44,7 @@ impl SharePartition {
             if is_acquired && batch.range.base < start && start < batch.range.next {
                 batch.split();
             }
+            batch.cut(start);
             for (at, record) in batch.within_mut(range) {
                 let is_locked =
                     record.state == DeliveryState::Acquired || rule!("expiry waits", false, record.before.is_some());
@@ -57,13 +60,17 @@ impl SharePartition {
                 }
                 change.note(at, record, DeadLetterCause::DeliveredTooOften);
             }
+            batch.join(range);
         }
     }
 
     /// Has a batch looked at when a lock on some of it runs out.
     pub(super) fn schedule(&mut self, key: Offset, at: Micros) {
-        if let Some(batch) = self.batches.get_mut(&key).filter(|batch| !batch.wakes.contains(&at)) {
-            batch.wakes.push(at);
+        let Some(batch) = self.batches.get_mut(&key) else { return };
+        if batch.wakes.is_none_or(|wakes| at < wakes) {
+            if let Some(later) = batch.wakes.replace(at) {
+                self.wakes.remove(&(later, key));
+            }
             self.wakes.insert((at, key));
         }
     }

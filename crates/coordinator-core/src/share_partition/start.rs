@@ -39,6 +39,7 @@ impl SharePartition {
                     is_any = true;
                 }
             }
+            batch.join(range);
         }
         is_any
     }
@@ -66,7 +67,7 @@ impl SharePartition {
         start = start.max(self.start);
         while let Some(first) = self.batches.first_entry().filter(|first| first.get().range.next <= passed) {
             let (key, batch) = first.remove_entry();
-            for at in batch.wakes {
+            if let Some(at) = batch.wakes {
                 self.wakes.remove(&(at, key));
             }
         }

@@ -164,6 +164,7 @@ impl SharePartition {
                 }
                 self.looks_back |= record.state == DeliveryState::Available;
             }
+            batch.join(range);
         }
     }
 

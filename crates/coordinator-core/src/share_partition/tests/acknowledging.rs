@@ -129,3 +129,43 @@ fn requests_that_make_no_sense_are_told_from_others() {
     assert!(!acknowledgements_are_valid(&[batch(0, 3, &[4])], false, true));
     assert!(acknowledgements_are_valid(&[batch(0, 3, &[4])], true, true));
 }
+
+#[test]
+fn a_very_wide_batch_takes_as_much_as_it_has_runs() {
+    let wide = 1 << 30;
+    let mut bench = Bench::new();
+    assert_eq!(bench.acquire("m", 500, &[fetched(0, wide)]), [(0, wide, 1)]);
+    let ticket = bench.ticket();
+    let odd = (0..20_000).map(|place| AcknowledgeBatch { range: range(2 * place + 1, 2 * place + 2), types: vec![1] });
+    bench.share.acknowledge(bench.now, "m", &odd.collect::<Vec<_>>(), ticket, &mut bench.fx);
+    bench.settle();
+    assert_eq!(bench.answer(ticket), Some(Ok(())));
+    assert_eq!((bench.share.start().0, bench.share.delivery_complete_count()), (0, 20_000));
+    // One after the other, each is told alone.
+    for place in 0..2_000 {
+        bench.acknowledged("m", 2 * place, 2 * place + 1, &[ACCEPT]);
+    }
+    assert_eq!(bench.share.start().0, 4_000);
+    let most = bench.share.kept_bytes();
+    bench.acknowledged("m", 40_000, wide, &[RELEASE]);
+    bench.pass(std::time::Duration::from_secs(31));
+    bench.settle();
+    assert!(bench.share.kept_bytes() <= most);
+    assert_eq!(bench.acquire("n", 500, &[fetched(0, wide)]).last(), Some(&(40_000, wide, 2)));
+    bench.share.release("n", None, &mut bench.fx);
+    bench.settle();
+}
+
+#[test]
+fn what_goes_the_same_way_again_is_one_run_again() {
+    let mut bench = Bench::new();
+    bench.acquire("m", 500, &[fetched(0, 1000)]);
+    let least = bench.share.kept_bytes();
+    for place in 1..999 {
+        bench.acknowledged("m", place, place + 1, &[ACCEPT]);
+    }
+    assert!(bench.share.kept_bytes() < least + 500, "three runs");
+    let types: Vec<i8> = (0..1000).map(|place| if place % 999 == 0 { RELEASE } else { 0 }).collect();
+    let parts = AcknowledgeBatch { range: range(0, 1000), types }.parts();
+    assert_eq!(parts, 3);
+}

@@ -38,6 +38,28 @@ fn who_renews_keeps_a_record_for_longer() {
 }
 
 #[test]
+fn who_renews_very_often_is_looked_at_once_for_it() {
+    let mut bench = Bench::new();
+    bench.acquire("a", 5, &[fetched(0, 5)]);
+    for place in 0..1000 {
+        bench.pass(Duration::from_millis(1));
+        bench.acknowledge("a", place % 5, place % 5 + 1, &[RENEW]);
+    }
+    assert_eq!(bench.share.wakes.len(), 1);
+    // The records are taken back one after the other, each when its own time is over.
+    bench.pass(LOCK - Duration::from_millis(1000));
+    assert!(bench.fx.writes.is_empty());
+    for left in [996, 997, 998, 999, 1000] {
+        assert!(bench.share.next_deadline().is_some(), "{left}");
+        bench.pass(Duration::from_millis(if left == 996 { 996 } else { 1 }));
+        let write = bench.write();
+        assert_eq!(write.batches.len(), 1, "{left}");
+        bench.wrote(&write, Ok(()));
+    }
+    assert_eq!(bench.share.next_deadline(), None);
+}
+
+#[test]
 fn a_lock_that_runs_out_while_it_is_written_is_over_if_the_write_fails() {
     let mut bench = Bench::new();
     bench.acquire("a", 5, &[fetched(0, 5)]);

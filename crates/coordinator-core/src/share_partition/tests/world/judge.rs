@@ -48,7 +48,9 @@ impl World {
                     if is_acquired != record.member.is_some() {
                         return Err("a record is acquired by nobody, or has a member and is not acquired");
                     }
-                    let wakes = record.locked_until.is_some_and(|at| share.wakes.contains(&(at, *key)));
+                    let wakes = record.locked_until.is_some_and(|at| {
+                        batch.wakes.is_some_and(|wakes| wakes <= at && share.wakes.contains(&(wakes, *key)))
+                    });
                     if is_acquired && !wakes && record.locked_until.is_none_or(|at| at > self.now) {
                         return Err("nobody looks when a lock runs out");
                     }
