@@ -31,7 +31,11 @@ pub(crate) async fn handle(
     version: i16,
     client: (Option<String>, &Rights),
 ) -> (ConsumerGroupHeartbeatResponse, Option<OwnedSemaphorePermit>) {
-    let names = (request.group_id.clone(), request.server_assignor.clone().unwrap_or_default());
+    let names = Names {
+        group: request.group_id.clone(),
+        member: request.instance_id.is_none().then(|| request.member_id.clone()),
+        assignor: request.server_assignor.clone().unwrap_or_default(),
+    };
     match beat(broker, request, version, client).await {
         Ok(answer) => {
             let memory = broker.answer_memory.take_ahead(answer_bytes(&answer)).await;
@@ -90,8 +94,28 @@ async fn beat(
     Ok(decided.await??)
 }
 
+/// What a refusal may name.
+struct Names {
+    group: String,
+    /// Of one that is known by its own id.
+    member: Option<String>,
+    assignor: String,
+}
+
 /// What is told beside the code: Kafka's words where clients may look at them.
-fn words(broker: &Shared, failure: &Failure, (group, assignor): &(String, String)) -> Option<String> {
+fn words(broker: &Shared, failure: &Failure, Names { group, member, assignor }: &Names) -> Option<String> {
+    match (failure, member) {
+        (Failure::Group(GroupError::UnknownMember), Some(member)) => Some(not_a_member(member, group)),
+        (other, _) => words_of(broker, other, (group, assignor)),
+    }
+}
+
+/// In Kafka's words.
+pub(super) fn not_a_member(member: &str, group: &str) -> String {
+    format!("Member {member} is not a member of group {group}.")
+}
+
+fn words_of(broker: &Shared, failure: &Failure, (group, assignor): (&str, &str)) -> Option<String> {
     match failure {
         // Nothing is said of a protocol that is switched off.
         Failure::UnsupportedVersion(_) => None,

@@ -3,6 +3,7 @@
 use crate::checks::Steps;
 use crate::coordinator::with_topics;
 use crate::error::Failure;
+use crate::handler::consumer_group_heartbeat::not_a_member;
 use crate::memory::COPIES;
 use crate::rights::Rights;
 use crate::{Shared, settings};
@@ -23,16 +24,20 @@ pub(crate) async fn handle(
     request: ShareGroupHeartbeatRequest,
     client: (Option<String>, &Rights),
 ) -> (ShareGroupHeartbeatResponse, Option<OwnedSemaphorePermit>) {
-    let group = request.group_id.clone();
+    let (group, member) = (request.group_id.clone(), request.member_id.clone());
     match beat(broker, request, client).await {
         Ok(answer) => {
             let memory = broker.answer_memory.take_ahead(answer_bytes(&answer)).await;
             (told(answer).await, memory)
         }
         Err(failure) => {
+            let words = match &failure {
+                Failure::Group(GroupError::UnknownMember) => not_a_member(&member, &group),
+                other => words(broker, other, &group),
+            };
             let response = ShareGroupHeartbeatResponse {
                 error_code: failure.code().number(),
-                error_message: Some(words(broker, &failure, &group)),
+                error_message: Some(words),
                 ..ShareGroupHeartbeatResponse::default()
             };
             (response, None)

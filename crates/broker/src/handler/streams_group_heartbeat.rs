@@ -5,7 +5,7 @@ use crate::Shared;
 use crate::checks::Steps;
 use crate::coordinator::with_topics;
 use crate::error::Failure;
-use crate::handler::consumer_group_heartbeat::not_served;
+use crate::handler::consumer_group_heartbeat::{not_a_member, not_served};
 use crate::memory::COPIES;
 use crate::rights::Rights;
 use crate::settings;
@@ -37,7 +37,7 @@ pub(crate) async fn handle(
     request: StreamsGroupHeartbeatRequest,
     client: (Option<String>, &Rights),
 ) -> (StreamsGroupHeartbeatResponse, Option<OwnedSemaphorePermit>) {
-    let group = request.group_id.clone();
+    let (group, member) = (request.group_id.clone(), request.member_id.clone());
     let rights = client.1;
     match beat(broker, request, client).await {
         Ok(mut answer) => {
@@ -54,7 +54,7 @@ pub(crate) async fn handle(
         Err(failure) => {
             let response = StreamsGroupHeartbeatResponse {
                 error_code: failure.code().number(),
-                error_message: words(&failure, &group),
+                error_message: words(&failure, &group, &member),
                 ..StreamsGroupHeartbeatResponse::default()
             };
             (response, None)
@@ -124,11 +124,12 @@ pub(super) fn topics_of(topology: &Topology) -> impl Iterator<Item = &String> {
 }
 
 /// What is told beside the code: Kafka's words where clients may look at them.
-fn words(failure: &Failure, group: &str) -> Option<String> {
+fn words(failure: &Failure, group: &str, member: &str) -> Option<String> {
     match failure {
         // Nothing is said of a protocol that is switched off.
         Failure::UnsupportedVersion(_) => None,
         Failure::Group(GroupError::NotFound) => Some(format!("Streams group {group} not found.")),
+        Failure::Group(GroupError::UnknownMember) => Some(not_a_member(member, group)),
         Failure::Group(GroupError::NotStreams) => Some(format!("Group {group} is not a streams group.")),
         other => Some(other.to_string()),
     }

@@ -83,7 +83,8 @@ pub(crate) struct StateTopics {
 /// A share group.
 #[derive(Debug, Clone)]
 pub(crate) struct Share {
-    /// Rises with every change of what members subscribe to, and of what there is to share out. 0: none yet.
+    /// Rises with every change of what members subscribe to, and of what there is to share out. A group begins at 1, and its first member makes
+    /// that 2, as in Kafka.
     pub(crate) epoch: i32,
     /// [`hash_of_group`] at that epoch.
     pub(crate) metadata_hash: i64,
@@ -109,7 +110,7 @@ pub(crate) struct Share {
 impl Default for Share {
     fn default() -> Self {
         Share {
-            epoch: 0,
+            epoch: 1,
             metadata_hash: 0,
             target_epoch: -1,
             target_at: UnixMillis(0),

@@ -51,12 +51,12 @@ fn groups_are_listed_and_described() {
     assert_eq!(describe(&mut bench, GROUP), Err(GroupError::NotFound));
     bench.beat_through(&joins("a", &["t"]));
     bench.pass_seconds(1);
-    bench.beat(&beats("a", 1)).unwrap();
+    bench.beat(&beats("a", 2)).unwrap();
     let described = describe(&mut bench, GROUP).unwrap();
     assert_eq!((described.state, described.assignor), (ShareState::Stable, "simple"));
-    assert_eq!((described.epoch, described.assignment_epoch), (2, 2));
+    assert_eq!((described.epoch, described.assignment_epoch), (3, 3));
     let member = &described.members[0];
-    assert_eq!((member.member_id.as_str(), member.epoch, member.client_id.as_str()), ("a", 2, "c"));
+    assert_eq!((member.member_id.as_str(), member.epoch, member.client_id.as_str()), ("a", 3, "c"));
     assert_eq!((member.client_host.as_str(), &member.names), ("/127.0.0.1", &vec!["t".to_owned()]));
     let all = NamedPartitions { topic: bench.id("t"), name: "t".to_owned(), partitions: vec![0, 1] };
     assert_eq!(member.assignment, [all]);
@@ -76,19 +76,19 @@ fn offsets_are_altered_in_a_group_without_members() {
     bench.carry(&initialization.unwrap());
     assert_eq!(bench.groups.list_shares().count(), 1, "a group that is not there is made");
     let altered = summary(&bench, 1);
-    assert_eq!((altered.start_offset, altered.delivery_complete_count, altered.state_epoch), (7, 0, 1));
+    assert_eq!((altered.start_offset, altered.delivery_complete_count, altered.state_epoch), (7, 0, 2));
     let (_, again) = alter(&mut bench, &[offset("t", 1, 9)]).unwrap();
     let again = again.unwrap();
     bench.carry(&again);
-    assert_eq!((summary(&bench, 1).start_offset, bench.epochs().0), (9, 2));
+    assert_eq!((summary(&bench, 1).start_offset, bench.epochs().0), (9, 3));
     // Who joins goes on there, and only the other partition is initialised.
     let asked = bench.beat_through(&joins("a", &["t"])).initialize.unwrap();
     assert_eq!(asked.start_offsets[&bench.id("t")].keys().copied().collect::<Vec<i32>>(), [0]);
     let key = bench.key("t", 1);
     let read = bench.read(&key, 0).unwrap();
-    assert_eq!((read.start_offset, read.state_epoch), (9, 2));
+    assert_eq!((read.start_offset, read.state_epoch), (9, 3));
     let write =
-        StateWrite { state_epoch: 2, leader_epoch: 0, start_offset: 12, delivery_complete_count: 0, batches: vec![] };
+        StateWrite { state_epoch: 3, leader_epoch: 0, start_offset: 12, delivery_complete_count: 0, batches: vec![] };
     bench.write(&key, &write).unwrap();
     bench.carry(&again);
     assert_eq!(summary(&bench, 1).start_offset, 12, "a late repeat does not take it back");

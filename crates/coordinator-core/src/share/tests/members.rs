@@ -12,24 +12,24 @@ fn a_member_has_partitions_once_they_are_initialised() {
     let mut bench = Bench::new(&[("t", 2)]);
     let topic = bench.id("t");
     let answer = bench.beat(&joins("a", &["t"])).unwrap();
-    assert_eq!((answer.member_id.as_str(), answer.member_epoch, answer.heartbeat_interval_ms), ("a", 1, 5_000));
+    assert_eq!((answer.member_id.as_str(), answer.member_epoch, answer.heartbeat_interval_ms), ("a", 2, 5_000));
     assert_eq!(answer.assignment, Some(Partitions::new()), "there is nothing to keep progress in yet");
     let initialization = answer.initialize.unwrap();
-    assert_eq!((initialization.group.as_str(), initialization.state_epoch), (GROUP, 1));
+    assert_eq!((initialization.group.as_str(), initialization.state_epoch), (GROUP, 2));
     let offsets = BTreeMap::from([(0, UNINITIALIZED_OFFSET), (1, UNINITIALIZED_OFFSET)]);
     assert_eq!(initialization.start_offsets, BTreeMap::from([(topic, offsets)]));
-    let answer = bench.beat(&beats("a", 1)).unwrap();
+    let answer = bench.beat(&beats("a", 2)).unwrap();
     assert_eq!((answer.assignment, answer.initialize), (None, None), "it is waited for");
     bench.carry(&initialization);
     // The next target is made when the last one is a second old.
-    let answer = bench.beat(&beats("a", 1)).unwrap();
-    assert_eq!((answer.member_epoch, answer.assignment, bench.epochs()), (1, None, (2, 1)));
-    bench.pass_seconds(1);
-    let answer = bench.beat(&beats("a", 1)).unwrap();
-    assert_eq!((answer.member_epoch, answer.assignment), (2, Some(of(topic, 0..2))));
-    let records = bench.log.len();
     let answer = bench.beat(&beats("a", 2)).unwrap();
-    assert_eq!((answer.member_epoch, answer.assignment, answer.initialize), (2, None, None));
+    assert_eq!((answer.member_epoch, answer.assignment, bench.epochs()), (2, None, (3, 2)));
+    bench.pass_seconds(1);
+    let answer = bench.beat(&beats("a", 2)).unwrap();
+    assert_eq!((answer.member_epoch, answer.assignment), (3, Some(of(topic, 0..2))));
+    let records = bench.log.len();
+    let answer = bench.beat(&beats("a", 3)).unwrap();
+    assert_eq!((answer.member_epoch, answer.assignment, answer.initialize), (3, None, None));
     assert_eq!(bench.log.len(), records, "a heartbeat that changes nothing appends nothing");
 }
 
@@ -131,7 +131,7 @@ fn a_group_has_room_for_so_many() {
     bench.beat(&joins("a", &["t"])).unwrap();
     bench.groups.set_room(0);
     assert_eq!(bench.beat(&joins("a", &["t", "u"])), Err(GroupError::Full));
-    bench.beat(&beats("a", 1)).unwrap();
+    bench.beat(&beats("a", 2)).unwrap();
     let options = GroupOptions { record_bytes_max: 1_000, ..GroupOptions::default() };
     let mut bench = Bench::with(options, &[("t", 1), ("u", 1_000)]);
     assert_eq!(bench.beat(&joins("a", &["t".repeat(2_000).as_str()])), Err(GroupError::RecordTooLarge));
@@ -178,7 +178,7 @@ fn a_newcomers_topics_are_initialised_while_a_target_is_young() {
     bench.make_topic("u", 1);
     bench.beat_through(&joins("b", &["t"]));
     let answer = bench.beat(&joins("c", &["t", "u"])).unwrap();
-    assert_eq!(bench.epochs(), (4, 3));
+    assert_eq!(bench.epochs(), (5, 4));
     assert_eq!(answer.initialize.unwrap().start_offsets.into_keys().collect::<Vec<_>>(), [bench.id("u")]);
 }
 
@@ -187,25 +187,25 @@ fn the_share_coordinator_is_asked_again() {
     let mut bench = Bench::new(&[("t", 1)]);
     let first = bench.beat(&joins("a", &["t"])).unwrap().initialize.unwrap();
     bench.pass_seconds(29);
-    assert_eq!(bench.beat(&beats("a", 1)).unwrap().initialize, None);
+    assert_eq!(bench.beat(&beats("a", 2)).unwrap().initialize, None);
     bench.pass_seconds(1);
-    let second = bench.beat(&beats("a", 1)).unwrap().initialize.unwrap();
+    let second = bench.beat(&beats("a", 2)).unwrap().initialize.unwrap();
     assert_eq!(second, first, "after half a minute without an answer");
     bench.restart();
-    let third = bench.beat(&beats("a", 1)).unwrap().initialize.unwrap();
+    let third = bench.beat(&beats("a", 2)).unwrap().initialize.unwrap();
     assert_eq!(third, first, "after a takeover at once");
-    bench.tell(1, &[(bench.id("t"), 0, false)]);
-    let fourth = bench.beat(&beats("a", 1)).unwrap().initialize.unwrap();
+    bench.tell(2, &[(bench.id("t"), 0, false)]);
+    let fourth = bench.beat(&beats("a", 2)).unwrap().initialize.unwrap();
     assert_eq!(fourth, first, "where it could not");
     // Asked at another epoch since: the first one's answer no longer counts, as the second one may undo what follows.
     bench.pass_seconds(30);
     let fifth = bench.beat_through(&joins("b", &["t"]));
-    assert_eq!(fifth.initialize.unwrap().state_epoch, 2);
+    assert_eq!(fifth.initialize.unwrap().state_epoch, 3);
     let mut bench = Bench::new(&[("t", 1)]);
     let first = bench.beat(&joins("a", &["t"])).unwrap().initialize.unwrap();
     bench.pass_seconds(30);
     let second = bench.beat(&joins("b", &["t"])).unwrap().initialize.unwrap();
-    assert_eq!((first.state_epoch, second.state_epoch), (1, 2));
+    assert_eq!((first.state_epoch, second.state_epoch), (2, 3));
     bench.carry(&first);
     assert!(bench.share().topics().initialized.is_empty());
     bench.carry(&second);
@@ -220,7 +220,7 @@ fn a_group_has_configs_of_its_own() {
     bench.configs.set("share.assignment.interval.ms", "0").unwrap();
     let answer = bench.beat_through(&joins("a", &["t"]));
     assert_eq!(answer.heartbeat_interval_ms, 15_000);
-    let answer = bench.beat_through(&beats("a", 1));
+    let answer = bench.beat_through(&beats("a", 2));
     assert_eq!(answer.assignment, Some(of(bench.id("t"), 0..1)), "without an interval");
     let end = bench.groups.next_deadline().unwrap();
     assert_eq!(end, bench.now.at.plus(Duration::from_secs(60)));
