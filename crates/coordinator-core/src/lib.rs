@@ -73,7 +73,7 @@ pub use streams::{
 };
 pub use syncing::SyncRequest;
 pub use transactions::{
-    AddRequest, ClientVersion, EndRequest, IdPattern, InitRequest, ListFilter, Marker, MarkerOutcome,
+    AddRequest, ClientVersion, EndRequest, IdMatching, IdPattern, InitRequest, ListFilter, Marker, MarkerOutcome,
     NamedTopicPartitions, OFFSETS_TOPIC, Producer, TransactionCursor, TransactionDescription, TransactionEffects,
     TransactionError, TransactionList, TransactionOptions, TransactionRecordError, TransactionState,
     TransactionSummary, Transactions, transaction_record_of_nothing,

@@ -4,7 +4,7 @@ use crate::Shared;
 use crate::error::Failure;
 use crate::memory::COPIES;
 use crate::rights::Rights;
-use coordinator_core::{IdPattern, ListFilter, TransactionList, TransactionSummary, Transactions};
+use coordinator_core::{GroupError, IdPattern, ListFilter, TransactionList, TransactionSummary, Transactions};
 use protocol::api::{Operation, Resource};
 use protocol::messages::list_transactions_request::ListTransactionsRequest;
 use protocol::messages::list_transactions_response::{ListTransactionsResponse, TransactionState};
@@ -40,12 +40,16 @@ pub(crate) async fn handle(
     let memory = broker.answer_memory.take_ahead(COPIES * bytes).await;
     let now = broker.clock.wall();
     let list = |transactions: &Transactions| {
-        transactions.list(now, &filter, |id| {
-            pattern.matches(id) && rights.allow(Operation::Describe, Resource::TransactionalId, id)
-        })
+        let mut matching = pattern.matching();
+        let list = transactions.list(now, &filter, |id| {
+            matching.matches(id) && rights.allow(Operation::Describe, Resource::TransactionalId, id)
+        });
+        matching.finish().map(|()| list)
     };
     let unknown_state_filters = Transactions::default().list(now, &filter, |_| false).unknown_states;
-    let listed: Result<Vec<TransactionList>, Failure> = broker.transactions.read_all(broker, &shards, list).await;
+    let listed = broker.transactions.read_all(broker, &shards, list).await;
+    let listed: Result<Vec<TransactionList>, Failure> =
+        listed.and_then(|lists| Ok(lists.into_iter().collect::<Result<_, GroupError>>()?));
     let answer = match listed {
         Ok(lists) => ListTransactionsResponse {
             unknown_state_filters,

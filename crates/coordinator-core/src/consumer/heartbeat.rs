@@ -5,7 +5,7 @@
 
 use super::derived::metadata_bytes;
 use super::options::{ConsumerOptions, ConsumerTimes};
-use super::pattern::compile;
+use super::pattern::{TooMuch, compile, resolve};
 use super::reconcile::Step;
 use super::record::Key;
 use super::request::{HeartbeatAnswer, HeartbeatRequest, LEAVES_FOR_NOW};
@@ -16,6 +16,7 @@ use crate::group::Group;
 use crate::groups::{Groups, Now};
 use crate::record::CoordinatorRecord;
 use crate::timers::{Timer, Timers};
+use base::UnixMillis;
 use std::time::Duration;
 
 /// One group with all that a decision about a heartbeat needs.
@@ -63,7 +64,7 @@ impl Groups {
             return self.consumer_leave(now, topics, request, fx);
         }
         let upgrade = self.upgrade_for(request, topics)?;
-        let speaker = self.admit(request, upgrade.as_ref().map(|upgrade| upgrade.consumer.as_ref()))?;
+        let speaker = self.admit(request, topics, upgrade.as_ref().map(|upgrade| upgrade.consumer.as_ref()))?;
         match upgrade {
             Some(upgrade) => self.upgrade(&request.group, upgrade, now, fx),
             None => self.make_consumer(&request.group, fx),
@@ -99,7 +100,12 @@ impl Groups {
     }
 
     /// Finds out who speaks, and all that may refuse it.
-    fn admit(&self, request: &HeartbeatRequest, upgraded: Option<&Consumer>) -> Result<Speaker, GroupError> {
+    fn admit(
+        &self,
+        request: &HeartbeatRequest,
+        topics: &Topics<'_>,
+        upgraded: Option<&Consumer>,
+    ) -> Result<Speaker, GroupError> {
         let group = self.groups.get(&request.group);
         let nobody = Consumer::default();
         let consumer = match (upgraded, group) {
@@ -120,7 +126,9 @@ impl Groups {
             if consumer.regexes().len() >= options.regexes_max {
                 return Err(GroupError::Full);
             }
-            compile(&metadata.regex, options)?;
+            let compiled = compile(&metadata.regex, options)?;
+            // Whether it takes too much is found out before anything changes.
+            resolve(&compiled, topics, UnixMillis(0)).map_err(|TooMuch| GroupError::InvalidRegex)?;
         }
         let record = CoordinatorRecord::consumer_metadata(&request.group, request.id(), &metadata);
         if record.len() > self.options.record_bytes_max {

@@ -52,7 +52,7 @@ pub use state::{ConsumerState, MemberState, Partitions};
 pub use topics::{Names, TopicInfo, Topics};
 
 pub(crate) use copy::Place;
-pub(crate) use pattern::compile;
+pub(crate) use pattern::{Matching, Pattern, compile};
 pub(crate) use record::{ConsumerChange, read};
 pub(crate) use state::Consumer;
 pub(crate) use topics::{hash_of_group, hash_of_topic};

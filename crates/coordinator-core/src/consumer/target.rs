@@ -98,13 +98,15 @@ impl Beat<'_> {
         !left.is_empty()
     }
 
-    /// Whether it matches other topics than before. One that can't be compiled, as another broker stored it, goes on matching what it did.
+    /// Whether it matches other topics than before. One that can't be compiled, as another broker stored it, or takes too much with the topics
+    /// that there are by now, goes on matching what it did.
     fn match_regex(&mut self, regex: &str) -> bool {
         let before = self.consumer.regexes().get(regex);
-        let resolved = match compile(regex, self.options) {
-            Ok(compiled) => resolve(&compiled, self.topics, self.now.wall),
-            Err(_) if before.is_some() => return false,
-            Err(_) => Resolved::default(),
+        let compiled = compile(regex, self.options).ok();
+        let resolved = match compiled.and_then(|compiled| resolve(&compiled, self.topics, self.now.wall).ok()) {
+            Some(resolved) => resolved,
+            None if before.is_some() => return false,
+            None => Resolved::default(),
         };
         if before.is_some_and(|before| before.topics == resolved.topics) {
             return false;

@@ -48,7 +48,7 @@ pub struct TransactionDescription {
 impl Transactions {
     /// Those that pass the filter and whose id matches (KIP-1152 has a pattern for it), by id.
     #[must_use]
-    pub fn list(&self, now: UnixMillis, filter: &ListFilter, matches: impl Fn(&str) -> bool) -> TransactionList {
+    pub fn list(&self, now: UnixMillis, filter: &ListFilter, mut matches: impl FnMut(&str) -> bool) -> TransactionList {
         let states: Vec<TransactionState> =
             filter.states.iter().filter_map(|name| TransactionState::of_name(name)).collect();
         let unknown = filter.states.iter().filter(|name| TransactionState::of_name(name).is_none());

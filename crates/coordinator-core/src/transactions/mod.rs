@@ -32,7 +32,7 @@ pub use describe::{ListFilter, TransactionDescription, TransactionList, Transact
 pub use effects::{Marker, MarkerOutcome, TransactionEffects, TransactionError};
 pub use ending::EndRequest;
 pub use init::InitRequest;
-pub use pattern::IdPattern;
+pub use pattern::{IdMatching, IdPattern};
 pub use record::{TransactionRecordError, transaction_record_of_nothing};
 pub use registry::{TransactionOptions, Transactions};
 pub use state::{ClientVersion, NamedTopicPartitions, Producer, TransactionState};
