@@ -74,7 +74,8 @@ async fn name(client: &mut Client, producer: (i64, i16)) {
         v3_and_below_transactional_id: ID.to_owned(),
         v3_and_below_producer_id: producer.0,
         v3_and_below_producer_epoch: producer.1,
-        v3_and_below_topics: vec![topic],
+        // A topic of which nothing is named does not keep the transaction from its end.
+        v3_and_below_topics: vec![topic, AddPartitionsToTxnTopic { name: "u".to_owned(), partitions: Vec::new() }],
         ..AddPartitionsToTxnRequest::default()
     };
     loop {

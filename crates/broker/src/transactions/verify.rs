@@ -183,7 +183,10 @@ async fn check_known(broker: &Shared, partitions: &NamedTopicPartitions) -> Resu
 
 fn named(topics: Vec<AddPartitionsToTxnTopic>) -> NamedTopicPartitions {
     let mut partitions = NamedTopicPartitions::new();
-    for AddPartitionsToTxnTopic { name, partitions: numbers } in topics {
+    // A topic without partitions would never be marked, and its transaction never end.
+    for AddPartitionsToTxnTopic { name, partitions: numbers } in
+        topics.into_iter().filter(|it| !it.partitions.is_empty())
+    {
         partitions.entry(name).or_default().extend(numbers);
     }
     partitions
