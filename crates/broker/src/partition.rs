@@ -172,7 +172,7 @@ impl Partition {
     /// A client that knows another epoch than the owner's must refresh its metadata, or wait until the broker has; -1: knows none.
     pub(crate) fn check_leader_epoch(&self, known: i32) -> Result<(), Failure> {
         match known {
-            known if known < 0 || known == self.leader_epoch() => Ok(()),
+            known if known == -1 || known == self.leader_epoch() => Ok(()),
             known if known < self.leader_epoch() => Err(Failure::FencedLeaderEpoch),
             _ => Err(Failure::UnknownLeaderEpoch),
         }

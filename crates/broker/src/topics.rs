@@ -44,13 +44,41 @@ pub(crate) struct CheckedTopic {
     pub(crate) replication_factor: i16,
 }
 
-/// Checks everything about a new topic that can be known without asking the ledger; fills in defaults.
+/// Checks everything about a new topic that can be known without asking the ledger; fills in defaults. Of several things that are wrong
+/// the first is told, in Kafka's order: the name, the settings, the numbers.
 pub(crate) fn check(broker: &Shared, image: &Image, topic: &NewTopic) -> Result<CheckedTopic, Failure> {
-    topic_name::check(&topic.name).map_err(Failure::InvalidTopic)?;
-    if image.topic(&topic.name).is_some() {
-        return Err(Failure::TopicExists(topic.name.clone()));
+    check_name(broker, image, &topic.name)?;
+    check_settings(broker, image, &topic.configs)?;
+    check_numbers(broker, image, topic)
+}
+
+/// Whether a topic of that name may be made.
+pub(crate) fn check_name(broker: &Shared, image: &Image, name: &str) -> Result<(), Failure> {
+    topic_name::check(name).map_err(Failure::InvalidTopic)?;
+    if image.topic(name).is_some() {
+        return Err(Failure::TopicExists(name.to_owned()));
     }
-    broker.creating.check_collision(&topic.name, image)?;
+    broker.creating.check_collision(name, image)
+}
+
+/// Whether a new topic may have these settings, wherever it is.
+pub(crate) fn check_settings(
+    broker: &Shared,
+    image: &Image,
+    configs: &BTreeMap<String, String>,
+) -> Result<(), Failure> {
+    for (name, value) in configs {
+        let setting = Scope::Topic.find(name).ok_or_else(|| Failure::InvalidConfig(Scope::Topic.unknown(name)))?;
+        setting.check(value).map_err(Failure::InvalidConfig)?;
+        if name == BATCH_BYTES_MAX {
+            check_batch_fits(broker, name, value).map_err(Failure::InvalidConfig)?;
+        }
+    }
+    topic_settings::check_cleaning(configs, &broker.live.at(image)).map_err(Failure::InvalidConfig)
+}
+
+/// How many partitions and replicas there will be, and whether who leads them has the log that they are to be written to.
+pub(crate) fn check_numbers(broker: &Shared, image: &Image, topic: &NewTopic) -> Result<CheckedTopic, Failure> {
     let partitions = if topic.partitions == -1 { broker.options.num_partitions } else { topic.partitions };
     if partitions < 1 {
         return Err(Failure::InvalidPartitions(format!("a topic has at least 1 partition, not {partitions}")));
@@ -64,14 +92,6 @@ pub(crate) fn check(broker: &Shared, image: &Image, topic: &NewTopic) -> Result<
             "the replication factor must be at least 1, not {replication_factor}"
         )));
     }
-    for (name, value) in &topic.configs {
-        let setting = Scope::Topic.find(name).ok_or_else(|| Failure::InvalidConfig(Scope::Topic.unknown(name)))?;
-        setting.check(value).map_err(Failure::InvalidConfig)?;
-        if name == BATCH_BYTES_MAX {
-            check_batch_fits(broker, name, value).map_err(Failure::InvalidConfig)?;
-        }
-    }
-    topic_settings::check_cleaning(&topic.configs, &broker.live.at(image)).map_err(Failure::InvalidConfig)?;
     let own = [broker.store.node_epoch()];
     let leaders = if topic.leaders.is_empty() { &own[..] } else { &topic.leaders };
     wals::check(image, leaders.iter().copied(), &topic.configs, &broker.store)?;

@@ -221,6 +221,9 @@ async fn groups_keep_settings_and_what_is_unknown_is_told() {
         assert_eq!(told, code.number(), "{resource:?}: {why}");
         assert_ne!(describe(&mut client, 2, resource.0, resource.1).await.error_code, 0, "{resource:?}");
     }
+    // What is wrong with a change is told before that there is nothing to change, as in Kafka.
+    let wrong = [(SET, "retention.ms", Some("soon"))];
+    assert_eq!(change(&mut client, (TOPIC, "nope"), &wrong, false).await.0, ErrorCode::InvalidConfig.number());
     for version in 0..=4 {
         assert_eq!(describe(&mut client, version, TOPIC, "nope").await.error_code, 3, "version {version}");
         let group = describe(&mut client, version, GROUP, "g").await;

@@ -191,6 +191,9 @@ async fn topics_are_checked_one_by_one_created_and_deleted() {
         (client.create("a b", 1, &[]).await, ErrorCode::InvalidTopicException),
         (client.create("c", 1, &[("compression.type", "brotli")]).await, ErrorCode::InvalidConfig),
         (client.create("c", 1, &[("retention.msec", "1")]).await, ErrorCode::InvalidConfig),
+        // Of several things that are wrong, the one that Kafka tells.
+        (client.create("ok", 0, &[("retention.msec", "1")]).await, ErrorCode::TopicAlreadyExists),
+        (client.create("c", 0, &[("retention.msec", "1")]).await, ErrorCode::InvalidConfig),
     ];
     for (code, expected) in codes {
         assert_eq!(code, expected.number(), "{expected:?}");

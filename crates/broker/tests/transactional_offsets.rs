@@ -22,7 +22,6 @@ const NONE: i16 = 0;
 const UNKNOWN_PARTITION: i16 = 3;
 const COORDINATOR_NOT_AVAILABLE: i16 = 15;
 const INVALID_GROUP_ID: i16 = 24;
-const ILLEGAL_GENERATION: i16 = 22;
 const INVALID_PRODUCER_EPOCH: i16 = 47;
 const UNSTABLE: i16 = 88;
 
@@ -180,8 +179,11 @@ async fn commits_that_nobody_vouches_for_or_of_no_member_are_refused() {
         let refused = send(&mut client, version, &request((7, 0), 5)).await;
         assert_eq!(refused, COORDINATOR_NOT_AVAILABLE, "version {version}");
     }
+    // As in Kafka, of a member that nobody knows either: of the transaction first.
     let nobody = TxnOffsetCommitRequest { generation_id_or_member_epoch: 4, ..request((7, 0), 5) };
-    assert_eq!(send(&mut client, LAST_VERSION, &nobody).await, ILLEGAL_GENERATION);
+    assert_eq!(send(&mut client, LAST_VERSION, &nobody).await, COORDINATOR_NOT_AVAILABLE);
+    let negative = request((7, -1), 5);
+    assert_eq!(send(&mut client, LAST_VERSION, &negative).await, COORDINATOR_NOT_AVAILABLE);
     let nameless = TxnOffsetCommitRequest { group_id: String::new(), ..request((7, 0), 5) };
     assert_eq!(send(&mut client, LAST_VERSION, &nameless).await, INVALID_GROUP_ID);
     assert_eq!(committed(&mut client, true).await, (-1, NONE));

@@ -147,13 +147,20 @@ fn plan(broker: &Shared, image: &Image, resource: &Resource, wanted: Wanted) -> 
 }
 
 fn plan_topic(broker: &Shared, view: &View<'_>, name: &str, wanted: Wanted) -> Result<Command, Failure> {
-    if name.is_empty() {
-        return Err(Failure::InvalidRequest("Default topic resources are not allowed.".to_owned()));
-    }
-    topic_name::check(name).map_err(Failure::InvalidTopic)?;
-    let topic = view.image.topic(name).ok_or_else(|| Failure::UnknownTopic(name.to_owned()))?;
+    let found = view.image.topic(name);
+    let none = BTreeMap::new();
+    let set = found.map_or(&none, |topic| &topic.configs);
     let defaults = || settings::describe_topic(view, &BTreeMap::new());
-    let changes = change::plan(Scope::Topic, &topic.configs, value_in(defaults), wanted).map_err(failure)?;
+    let planned = change::plan(Scope::Topic, set, value_in(defaults), wanted);
+    // As in Kafka: what can't be asked of any topic is told before the name is looked at, and that there is no such topic last.
+    if !matches!(planned, Err(Wrong::Request(_))) {
+        if name.is_empty() {
+            return Err(Failure::InvalidRequest("Default topic resources are not allowed.".to_owned()));
+        }
+        topic_name::check(name).map_err(Failure::InvalidTopic)?;
+    }
+    let changes = planned.map_err(failure)?;
+    let topic = found.ok_or_else(|| Failure::UnknownTopic(name.to_owned()))?;
     if let Some(Some(bytes)) = changes.get(topics::BATCH_BYTES_MAX) {
         topics::check_batch_fits(broker, topics::BATCH_BYTES_MAX, bytes).map_err(Failure::InvalidConfig)?;
     }

@@ -7,6 +7,7 @@ use crate::error::Failure;
 use crate::rights::Rights;
 use crate::share;
 use base::TopicId;
+use control_core::Image;
 use coordinator_core::{AlterOutcome, NewStartOffset};
 use protocol::api::{Operation, Resource};
 use protocol::error_code::ErrorCode;
@@ -41,10 +42,13 @@ pub(crate) async fn handle(
     match alter(broker, &request.group_id, &offsets).await {
         Ok(outcomes) => {
             let mut outcomes = outcomes.into_iter();
+            let image = broker.store.ledger().image();
+            // Nothing is said of a topic that the caller may not see.
+            let unseen = Image::default();
             let mut denials =
                 std::iter::repeat_with(|| (TopicId::default(), Err(Failure::NotAuthorized(Resource::Topic))));
-            let denied: Vec<_> = denied.into_iter().map(|topic| tell(topic, &mut denials)).collect();
-            let done = topics.into_iter().map(|topic| tell(topic, &mut outcomes));
+            let denied: Vec<_> = denied.into_iter().map(|topic| tell(&unseen, topic, &mut denials)).collect();
+            let done = topics.into_iter().map(|topic| tell(&image, topic, &mut outcomes));
             let responses = denied.into_iter().chain(done).collect();
             AlterShareGroupOffsetsResponse { responses, ..AlterShareGroupOffsetsResponse::default() }
         }
@@ -85,10 +89,12 @@ async fn alter(broker: &Shared, group: &str, offsets: &[NewStartOffset]) -> Resu
 }
 
 fn tell(
+    image: &Image,
     topic: AlterShareGroupOffsetsRequestTopic,
     outcomes: &mut impl Iterator<Item = Outcome>,
 ) -> AlterShareGroupOffsetsResponseTopic {
-    let mut topic_id = TopicId::default();
+    // Also of a topic of which nothing was asked, or nothing that could be done.
+    let mut topic_id = image.topic(&topic.topic_name).map(|it| it.id).unwrap_or_default();
     let partitions = topic.partitions.iter().zip(outcomes).map(|(asked, (topic, outcome))| {
         if topic != TopicId::default() {
             topic_id = topic;

@@ -183,7 +183,7 @@ async fn create(
     }
     // Of this moment: others of the request may have been made by now.
     let image = broker.store.ledger().image();
-    let Shape { partitions, replication_factor, leaders } = shape(&image, asked)?;
+    topics::check_name(broker, &image, &asked.name)?;
     let mut configs = BTreeMap::new();
     for config in &asked.configs {
         let Some(value) = &config.value else {
@@ -191,9 +191,11 @@ async fn create(
         };
         configs.insert(config.name.clone(), value.clone());
     }
+    topics::check_settings(broker, &image, &configs)?;
+    let Shape { partitions, replication_factor, leaders } = shape(&image, asked)?;
     let topic =
         NewTopic { name: asked.name.clone(), partitions, replication_factor, leaders, configs: configs.clone() };
-    let checked = topics::check(broker, &image, &topic)?;
+    let checked = topics::check_numbers(broker, &image, &topic)?;
     // Also of what is only to be validated, as in Kafka.
     charge(topics::count(checked.partitions))?;
     if !validate_only {

@@ -66,6 +66,7 @@ fn refuse(group_id: String, failure: &Failure, reasons: &mut Reasons) -> Describ
         error_message,
         group_id,
         group_state: if is_absent { DEAD.to_owned() } else { String::new() },
+        authorized_operations: authorized::NOT_ASKED_FOR,
         ..DescribedGroup::default()
     }
 }

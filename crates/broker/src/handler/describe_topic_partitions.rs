@@ -47,7 +47,7 @@ fn describe_page(
     let start = match start(request.cursor.map(|it| (it.topic_name, it.partition_index)), &asked) {
         Ok(start) => start,
         Err(failure) => {
-            let refused = asked.into_iter().map(|name| unknown(name, &failure, rights)).collect();
+            let refused = asked.into_iter().map(|name| unknown(name, &failure)).collect();
             return DescribeTopicPartitionsResponse { topics: refused, ..DescribeTopicPartitionsResponse::default() };
         }
     };
@@ -107,7 +107,7 @@ fn page<'a>(
                 Ok(()) => Failure::UnknownPartition,
                 Err(why) => Failure::InvalidTopic(why),
             };
-            answer.topics.push(unknown(name.to_owned(), &failure, rights));
+            answer.topics.push(unknown(name.to_owned(), &failure));
             continue;
         };
         let first = if name == start.0 { start.1 } else { 0 };
@@ -154,12 +154,12 @@ fn describe(
     }
 }
 
-fn unknown(name: String, failure: &Failure, rights: &Rights) -> DescribeTopicPartitionsResponseTopic {
+fn unknown(name: String, failure: &Failure) -> DescribeTopicPartitionsResponseTopic {
     DescribeTopicPartitionsResponseTopic {
         error_code: failure.code().number(),
         is_internal: topic_name::is_internal(&name),
-        topic_authorized_operations: authorized::field(true, rights, Resource::Topic, &name),
         name: Some(name),
+        topic_authorized_operations: authorized::NOT_ASKED_FOR,
         ..DescribeTopicPartitionsResponseTopic::default()
     }
 }

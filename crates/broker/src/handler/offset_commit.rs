@@ -18,6 +18,9 @@ use protocol::messages::offset_commit_response::{
 /// Before this version a group that does not exist is told as a wrong generation.
 const NOT_FOUND_VERSION: i16 = 9;
 
+/// From this version on topics are named by their ids alone (KIP-848).
+const TOPIC_ID_VERSION: i16 = 10;
+
 /// The value of times that the client leaves to the broker.
 const UNSET: i64 = -1;
 
@@ -37,9 +40,8 @@ pub(crate) async fn handle(
     for topic in &request.topics {
         for partition in &topic.partitions {
             steps.next().await;
-            let found = of_group
-                .clone()
-                .and_then(|()| known(&image, (&topic.name, topic.topic_id.into()), partition.partition_index, rights));
+            let named = (topic.name.as_str(), topic.topic_id.into(), version >= TOPIC_ID_VERSION);
+            let found = of_group.clone().and_then(|()| known(&image, named, partition.partition_index, rights));
             outcomes.add(found.map(|(name, id)| new_offset(name, id, partition, now, expires_at)));
         }
     }
@@ -67,12 +69,12 @@ pub(crate) async fn handle(
 /// Name and id of the topic, where it has that partition.
 pub(super) fn known(
     image: &Image,
-    (name, id): (&str, TopicId),
+    (name, id, by_id): (&str, TopicId, bool),
     partition_index: i32,
     rights: &Rights,
 ) -> Result<(String, TopicId), Failure> {
     if name.is_empty() && id == TopicId::default() {
-        return Err(Failure::UnknownTopicId);
+        return Err(if by_id { Failure::UnknownTopicId } else { Failure::UnknownPartition });
     }
     let found = topics::find_allowed(image, (name, id), rights, Operation::Read)?;
     topics::stream_of(found, partition_index)?;

@@ -33,7 +33,7 @@ use protocol::messages::produce_request::{PartitionProduceData, ProduceRequest, 
 use protocol::messages::produce_response::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceResponse, TopicProduceResponse,
 };
-use protocol::record_batch;
+use protocol::record_batch::{self, BatchError};
 use protocol::wire::Records;
 use std::future::Future;
 use std::sync::Arc;
@@ -223,12 +223,17 @@ async fn enqueue(
 ) -> PartitionProduceResponse {
     let index = data.index;
     let checked = match &check.refused {
-        Some(refused) => Err(refused.clone()),
+        // As in Kafka: what is not there is told first.
+        Some(Failure::InvalidAcks(acks)) => match find_partition(broker, check, checking.version, (topic, index)) {
+            Ok(_found) => Err((NONE, Failure::InvalidAcks(*acks))),
+            Err(failure) => Err((NONE, failure)),
+        },
+        Some(refused) => Err((NONE, refused.clone())),
         None => check_partition(broker, (check, checking), topic, data).await,
     };
     let (mut partition, batch) = match checked {
         Ok(checked) => checked,
-        Err(failure) => return outcome.refuse(&topic.name, index, NONE, failure),
+        Err((log_start, failure)) => return outcome.refuse(&topic.name, index, log_start, failure),
     };
     let enqueue = |partition: &Partition| partition.append(&batch);
     let appended = appending::append(broker, &mut partition, check.patience, enqueue).await;
@@ -278,27 +283,49 @@ async fn append_granted(broker: &Shared, check: &Check, version: i16, outcome: &
     }
 }
 
+/// A failure is told with where the partition's log begins, where it is about what that was given.
 async fn check_partition(
     broker: &Shared,
     (check, checking): (&Check, &mut Checking<'_>),
     topic: &TopicProduceData,
     data: PartitionProduceData,
-) -> Result<(Partition, CheckedBatch), Failure> {
+) -> Result<(Partition, CheckedBatch), (i64, Failure)> {
+    let found = find_partition(broker, check, checking.version, (topic, data.index));
+    let (found, partition) = found.map_err(|failure| (NONE, failure))?;
+    checking.growth.begin(partition.log_index());
+    let settings = TopicSettings::of(&found.configs, &broker.live.at(&check.image));
+    let records = data.records.unwrap_or_default();
+    let batch = batch_check::check(checking, &records, &settings, broker.clock.wall()).await.map_err(|failure| {
+        let log_start = if is_of_records(&failure) { partition.log_start().to_kafka() } else { NONE };
+        (log_start, failure)
+    })?;
+    Ok((partition, if check.detach { batch.detached() } else { batch }))
+}
+
+/// Whether Kafka's log says so, that is, of a batch which could be read: then it says where it begins as well.
+fn is_of_records(failure: &Failure) -> bool {
+    let is_none =
+        matches!(failure, Failure::Batch(BatchError::NotOne | BatchError::OldMagic(_) | BatchError::Truncated { .. }));
+    !is_none && matches!(failure.code(), ErrorCode::InvalidRecord | ErrorCode::InvalidTimestamp)
+}
+
+fn find_partition<'a>(
+    broker: &Shared,
+    check: &'a Check,
+    version: i16,
+    (topic, index): (&TopicProduceData, i32),
+) -> Result<(&'a Topic, Partition), Failure> {
     let id = TopicId::from(topic.topic_id);
-    if checking.version >= TOPIC_ID_VERSION && id == TopicId::default() {
+    if version >= TOPIC_ID_VERSION && id == TopicId::default() {
         return Err(Failure::UnknownTopicId);
     }
     let found: &Topic = topics::find_allowed(&check.image, (&topic.name, id), &check.rights, Operation::Write)?;
     if found.internal {
         return Err(Failure::InvalidTopic(format!("only the broker itself writes to '{}'", found.name)));
     }
-    let id = topics::stream_of(found, data.index)?;
+    let id = topics::stream_of(found, index)?;
     let partition = broker.partitions.owned(id).ok_or(Failure::NotLeader)?;
-    checking.growth.begin(partition.log_index());
-    let settings = TopicSettings::of(&found.configs, &broker.live.at(&check.image));
-    let records = data.records.unwrap_or_default();
-    let batch = batch_check::check(checking, &records, &settings, broker.clock.wall()).await?;
-    Ok((partition, if check.detach { batch.detached() } else { batch }))
+    Ok((found, partition))
 }
 
 impl Outcome {
@@ -314,6 +341,8 @@ impl Outcome {
         self.partitions.push(partition);
         let appended = match appended {
             Ok(appended) => appended,
+            // As in Kafka: the partition was not come to.
+            Err(failure @ Failure::Unverified { .. }) => return self.refuse(topic, index, NONE, failure),
             Err(failure) => return self.refuse(topic, index, log_start_offset, failure),
         };
         // Kafka answers a repeat with the original's time, also where it is the producer's.

@@ -10,7 +10,7 @@ use crate::checks::Steps;
 use crate::coordinator::OFFSETS;
 use crate::error::{self, Failure};
 use crate::rights::Rights;
-use crate::verification::{Client, Transaction};
+use crate::verification::{self, Client, Transaction};
 use base::{TopicId, UnixMillis};
 use coordinator_core::{Committed, GroupError, Membership, NewOffset, TransactionalCommit};
 use protocol::api::{Operation, Resource};
@@ -19,9 +19,13 @@ use protocol::messages::txn_offset_commit_request::{TxnOffsetCommitRequest, TxnO
 use protocol::messages::txn_offset_commit_response::{
     TxnOffsetCommitResponse, TxnOffsetCommitResponsePartition, TxnOffsetCommitResponseTopic,
 };
+use world::ClockExt;
 
 /// From this version on clients know of a coordinator that loads (KAFKA-7296).
 const LOADING_VERSION: i16 = 2;
+
+/// From this version on topics are named by their ids alone.
+const TOPIC_ID_VERSION: i16 = 6;
 
 pub(crate) async fn handle(
     broker: &Shared,
@@ -39,9 +43,8 @@ pub(crate) async fn handle(
     for topic in &request.topics {
         for partition in &topic.partitions {
             steps.next().await;
-            let found = checked
-                .clone()
-                .and_then(|()| known(&image, (&topic.name, topic.topic_id.into()), partition.partition_index, rights));
+            let named = (topic.name.as_str(), topic.topic_id.into(), version >= TOPIC_ID_VERSION);
+            let found = checked.clone().and_then(|()| known(&image, named, partition.partition_index, rights));
             outcomes.add(found.map(|(name, id)| new_offset(name, id, partition, now)));
         }
     }
@@ -92,14 +95,37 @@ async fn commit(
     offsets: Vec<NewOffset>,
 ) -> Result<Vec<Result<(), GroupError>>, Failure> {
     let Transaction { producer_id, producer_epoch, .. } = *transaction;
-    if producer_id < 0 || producer_epoch < 0 {
-        return Err(Failure::InvalidRequest("a transaction has a producer id and its epoch".to_owned()));
+    if member.group.is_empty() {
+        return Err(GroupError::InvalidGroupId.into());
     }
     let shard = broker.coordinators.shard(broker, &member.group).await?;
     let own_name = OFFSETS.name_of(&broker.store.ledger().image(), &member.group);
     let own_name = own_name.ok_or(Failure::NotCoordinator)?;
+    if producer_id < 0 || producer_epoch < 0 {
+        verified(broker, transaction, own_name, client).await?;
+        return Err(Failure::InvalidRequest("a transaction has a producer id and its epoch".to_owned()));
+    }
     let request = TransactionalCommit { member, producer_id, producer_epoch, offsets };
-    shard.commit_in_transaction(broker, &request, (transaction, client), own_name).await
+    let committed = shard.commit_in_transaction(broker, &request, (transaction, client), own_name.clone()).await;
+    let is_of_member = |error: &GroupError| !matches!(error, GroupError::InvalidGroupId);
+    if matches!(&committed, Err(Failure::Group(error)) if is_of_member(error)) {
+        // As in Kafka: who has no such transaction is told that, whatever is wrong with the member.
+        verified(broker, transaction, own_name, client).await?;
+    }
+    committed
+}
+
+/// Whether the coordinator knows of the transaction, where nothing is written that would ask it.
+async fn verified(
+    broker: &Shared,
+    transaction: &Transaction,
+    name: (String, i32),
+    client: Client,
+) -> Result<(), Failure> {
+    let limit = broker.options.group_wait_max;
+    let asked = verification::verify(broker, transaction, vec![name.clone()], client);
+    let codes = broker.clock.timeout(limit, asked).await.unwrap_or_default();
+    verification::granted(&codes, &name, client)
 }
 
 fn code_of(failure: &Failure, version: i16) -> ErrorCode {

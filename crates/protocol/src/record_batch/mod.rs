@@ -90,6 +90,9 @@ pub enum BatchError {
     /// A produce request has exactly one batch for each partition.
     #[error("a produce request must have exactly one batch for each partition")]
     NotOne,
+    /// A producer's batch begins at 0; where it goes is the broker's to say.
+    #[error("a produced batch's base offset is 0, not {0}")]
+    BaseOffset(i64),
     /// The batch is larger than the topic allows.
     #[error("a batch of {bytes} bytes, where at most {max} are allowed")]
     TooLarge {
@@ -143,17 +146,20 @@ impl BatchError {
     #[must_use]
     pub fn error_code(self) -> ErrorCode {
         match self {
-            BatchError::Crc | BatchError::Decompress | BatchError::MessageSize(_) => ErrorCode::CorruptMessage,
+            BatchError::Crc
+            | BatchError::Decompress
+            | BatchError::MessageSize(_)
+            | BatchError::Length(_)
+            | BatchError::UnknownMagic(_) => ErrorCode::CorruptMessage,
             BatchError::TooLarge { .. } | BatchError::DecompressedSize(_) | BatchError::Held(_) => {
                 ErrorCode::MessageTooLarge
             }
             BatchError::Timestamp(_) => ErrorCode::InvalidTimestamp,
             BatchError::Compression(_) => ErrorCode::UnsupportedCompressionType,
             BatchError::Truncated { .. }
-            | BatchError::Length(_)
             | BatchError::OldMagic(_)
-            | BatchError::UnknownMagic(_)
             | BatchError::NotOne
+            | BatchError::BaseOffset(_)
             | BatchError::Count { .. }
             | BatchError::Control
             | BatchError::DeleteHorizon
@@ -373,6 +379,9 @@ impl RecordBatch {
     /// # Errors
     /// The first thing found wrong, whose [`BatchError::error_code`] is the answer.
     pub fn check_produced(&self, rules: &ProduceRules) -> Result<(), BatchError> {
+        if self.base_offset() != 0 {
+            return Err(BatchError::BaseOffset(self.base_offset()));
+        }
         if self.bytes.len() > rules.batch_bytes_max {
             return Err(BatchError::TooLarge { bytes: self.bytes.len(), max: rules.batch_bytes_max });
         }

@@ -178,6 +178,12 @@ fn what_a_producer_may_not_send_is_answered_as_kafka_answers_it() {
     assert_eq!(answer(&with_horizon, &rules()), ErrorCode::InvalidRecord);
     forged(&batch, 21, &[0x7f]).check_produced(&rules()).expect("bits without a meaning are no matter");
     assert_eq!(BatchError::OldMagic(1).error_code(), ErrorCode::InvalidRecord);
+    let elsewhere = forged(&batch, 0, &7_i64.to_be_bytes());
+    assert_eq!(elsewhere.check_produced(&small), Err(BatchError::BaseOffset(7)), "before its size");
+    assert_eq!(answer(&elsewhere, &rules()), ErrorCode::InvalidRecord);
+    for unreadable in [BatchError::UnknownMagic(3), BatchError::Length(5)] {
+        assert_eq!(unreadable.error_code(), ErrorCode::CorruptMessage);
+    }
 }
 
 #[test]
