@@ -141,7 +141,7 @@ pub(crate) fn measure(root: &Path, what: Measurement, runs: u64) -> Result<()> {
     }
 }
 
-/// One client for each of the three families that most others are built on: Kafka's own, librdkafka, and Go's. All eight suites take
+/// One client for each of the three families that most others are built on: Kafka's own, librdkafka, and Go's. All the suites take
 /// longer than a merge gate should.
 const CLIENTS_AT_THE_GATE: [&str; 3] = ["java", "confluent-kafka", "franz-go"];
 

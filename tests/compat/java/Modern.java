@@ -7,28 +7,17 @@ import org.apache.kafka.common.*;
 import org.apache.kafka.common.config.ConfigResource;
 import org.apache.kafka.common.errors.*;
 
-/** The cases of what came to the Java client after 2.1. */
+/** The cases of what came to the Java client after 2.8 and before 3.9. */
 class Modern {
   static Map<String, Suite.Case> cases() {
     Map<String, Suite.Case> cases = new LinkedHashMap<>();
-    cases.put("describe-cluster", Modern::describeCluster);
     cases.put("topic-ids", Modern::topicIds);
     cases.put("list-offsets", Modern::listOffsets);
-    cases.put("alter-configs", Modern::alterConfigs);
-    cases.put("static-members", Modern::staticMembers);
-    cases.put("cooperative-rebalance", Modern::cooperativeRebalance);
-    cases.put("alter-group-offsets", Modern::alterGroupOffsets);
-    cases.put("remove-members", Modern::removeMembers);
+    cases.put("consumer-protocol", Modern::consumerProtocol);
+    cases.put("consumer-protocol-migration", Modern::consumerProtocolMigration);
+    cases.put("consumer-protocol-restart", Modern::consumerProtocolRestart);
+    cases.put("fence-producers", Modern::fenceProducers);
     return cases;
-  }
-
-  static void describeCluster() throws Exception {
-    try (Admin admin = Suite.admin()) {
-      DescribeClusterResult cluster = admin.describeCluster();
-      Suite.same(1, cluster.nodes().get().size(), "nodes");
-      Suite.same(Suite.BOOTSTRAP, cluster.nodes().get().iterator().next().host() + ":" + cluster.controller().get().port(), "address");
-      Suite.same(22, cluster.clusterId().get().length(), "length of the cluster's id");
-    }
   }
 
   static void topicIds() throws Exception {
@@ -74,90 +63,75 @@ class Modern {
     return info.offset() + " " + info.timestamp();
   }
 
-  static void alterConfigs() throws Exception {
-    String topic = Suite.topic("alter-configs", 1, Map.of());
-    ConfigResource resource = new ConfigResource(ConfigResource.Type.TOPIC, topic);
-    try (Admin admin = Suite.admin()) {
-      alter(admin, resource, "max.message.bytes", "2000", AlterConfigOp.OpType.SET);
-      Suite.until("it is told", () -> "2000".equals(admin.describeConfigs(List.of(resource)).all().get().get(resource).get("max.message.bytes").value()));
-      try (KafkaProducer<byte[], byte[]> producer = Suite.producer(Map.of())) {
-        Suite.throwsError(RecordTooLargeException.class, () -> producer.send(new ProducerRecord<>(topic, Suite.random(3000))).get());
-        alter(admin, resource, "max.message.bytes", "", AlterConfigOp.OpType.DELETE);
-        Suite.until("the default is told", () -> "1048588".equals(admin.describeConfigs(List.of(resource)).all().get().get(resource).get("max.message.bytes").value()));
-        producer.send(new ProducerRecord<>(topic, Suite.random(3000))).get();
-      }
-      alter(admin, resource, "cleanup.policy", "compact", AlterConfigOp.OpType.APPEND);
-      Suite.until("appended", () -> "delete,compact".equals(admin.describeConfigs(List.of(resource)).all().get().get(resource).get("cleanup.policy").value()));
-      alter(admin, resource, "cleanup.policy", "compact", AlterConfigOp.OpType.SUBTRACT);
-      Suite.throwsError(InvalidConfigurationException.class, () -> alter(admin, resource, "retention.ms", "soon", AlterConfigOp.OpType.SET));
-      Suite.throwsError(InvalidConfigurationException.class, () -> alter(admin, resource, "no.such.config", "1", AlterConfigOp.OpType.SET));
-      ConfigResource never = new ConfigResource(ConfigResource.Type.TOPIC, Suite.name("never"));
-      Suite.throwsError(UnknownTopicOrPartitionException.class, () -> alter(admin, never, "retention.ms", "1", AlterConfigOp.OpType.SET));
-    }
-  }
+  static final Map<String, String> NEWER = Map.of("group.protocol", "consumer");
 
-  static void alter(Admin admin, ConfigResource resource, String name, String value, AlterConfigOp.OpType how) throws Exception {
-    admin.incrementalAlterConfigs(Map.of(resource, List.of(new AlterConfigOp(new ConfigEntry(name, value), how)))).all().get();
-  }
-
-  static void staticMembers() throws Exception {
-    String topic = Suite.topic("static", 4, Map.of()), group = Suite.name("static");
+  static void consumerProtocol() throws Exception {
+    String topic = Suite.topic("newer", 4, Map.of()), group = Suite.name("newer");
     List<String> found = Collections.synchronizedList(new ArrayList<>());
-    Suite.Member a = new Suite.Member(group, topic, found, Map.of("group.instance.id", "a"));
-    Suite.Member b = new Suite.Member(group, topic, found, Map.of("group.instance.id", "b"));
-    Suite.until("each has two", () -> a.assigned.size() == 2 && b.assigned.size() == 2);
-    Set<TopicPartition> before = a.assigned;
-    a.close();
-    Thread.sleep(1500);
-    Suite.same(2, b.assigned.size(), "partitions of the other after a static member has closed");
-    Suite.Member again = new Suite.Member(group, topic, found, Map.of("group.instance.id", "a"));
-    Suite.until("it has its partitions again", () -> again.assigned.equals(before));
-    Suite.Member usurper = new Suite.Member(group, topic, found, Map.of("group.instance.id", "a"));
-    Suite.until("the one before is fenced", () -> again.failure instanceof FencedInstanceIdException);
-    usurper.close();
-    b.close();
-  }
-
-  static void cooperativeRebalance() throws Exception {
-    String topic = Suite.topic("cooperative", 4, Map.of()), group = Suite.name("cooperative");
-    Map<String, String> options = Map.of("partition.assignment.strategy", "org.apache.kafka.clients.consumer.CooperativeStickyAssignor");
-    List<String> found = Collections.synchronizedList(new ArrayList<>());
-    Suite.Member first = new Suite.Member(group, topic, found, options);
+    Suite.Member first = new Suite.Member(group, topic, found, NEWER);
     Suite.until("the first has all", () -> first.assigned.size() == 4);
-    Suite.Member second = new Suite.Member(group, topic, found, options);
+    Suite.Member second = new Suite.Member(group, topic, found, Map.of("group.protocol", "consumer", "group.remote.assignor", "range"));
     Suite.until("each has two", () -> first.assigned.size() == 2 && second.assigned.size() == 2);
-    Suite.produce(topic, 100, Map.of());
-    Suite.until("all is consumed", () -> found.size() == 100);
-    second.close();
-    Suite.until("the first has all again", () -> first.assigned.size() == 4);
-    first.close();
-  }
-
-  static void alterGroupOffsets() throws Exception {
-    String topic = Suite.topic("alter-offsets", 2, Map.of()), group = Suite.name("alter-offsets");
-    TopicPartition zero = new TopicPartition(topic, 0), one = new TopicPartition(topic, 1);
+    List<String> sent = Suite.produce(topic, 400, Map.of());
+    Suite.until("all is consumed", () -> found.size() >= 400);
+    Suite.same(Suite.sorted(sent), Suite.sorted(found), "each record once");
     try (Admin admin = Suite.admin()) {
-      admin.alterConsumerGroupOffsets(group, Map.of(zero, new OffsetAndMetadata(5), one, new OffsetAndMetadata(6, Optional.of(0), "m"))).all().get();
-      Suite.same(Set.of(zero, one), admin.listConsumerGroupOffsets(group).partitionsToOffsetAndMetadata().get().keySet(), "partitions");
-      admin.deleteConsumerGroupOffsets(group, Set.of(zero)).all().get();
-      Map<TopicPartition, OffsetAndMetadata> left = admin.listConsumerGroupOffsets(group).partitionsToOffsetAndMetadata().get();
-      Suite.same(Map.of(one, new OffsetAndMetadata(6, Optional.of(0), "m")), left, "what is left");
-      Suite.Member member = new Suite.Member(group, topic, new ArrayList<>(), Map.of());
-      Suite.until("assigned", () -> member.assigned.size() == 2);
-      Suite.throwsError(UnknownMemberIdException.class, () -> admin.alterConsumerGroupOffsets(group, Map.of(zero, new OffsetAndMetadata(1))).all().get());
-      Suite.throwsError(GroupSubscribedToTopicException.class, () -> admin.deleteConsumerGroupOffsets(group, Set.of(one)).all().get());
-      member.close();
+      ConsumerGroupDescription described = admin.describeConsumerGroups(List.of(group)).all().get().get(group);
+      Suite.same("Consumer Stable 2", described.type() + " " + described.state() + " " + described.members().size(), "description");
+      first.close();
+      Suite.until("the second has all", () -> second.assigned.size() == 4);
+      second.close();
+      Suite.until("it can be deleted", () -> {
+        admin.deleteConsumerGroups(List.of(group)).all().get();
+        return true;
+      });
     }
   }
 
-  static void removeMembers() throws Exception {
-    String topic = Suite.topic("remove", 1, Map.of()), group = Suite.name("remove");
-    try (Admin admin = Suite.admin()) {
-      Suite.Member member = new Suite.Member(group, topic, new ArrayList<>(), Map.of("group.instance.id", "gone"));
-      Suite.until("assigned", () -> member.assigned.size() == 1);
-      admin.removeMembersFromConsumerGroup(group, new RemoveMembersFromConsumerGroupOptions(List.of(new MemberToRemove("gone")))).all().get();
-      Suite.until("it is told so", () -> member.failure != null || member.assigned.size() == 1);
-      member.close();
+  /** A member of each protocol in one group, and then only of the newer. */
+  static void consumerProtocolMigration() throws Exception {
+    String topic = Suite.topic("migrates", 4, Map.of()), group = Suite.name("migrates");
+    List<String> found = Collections.synchronizedList(new ArrayList<>());
+    Suite.Member classic = new Suite.Member(group, topic, found, Map.of());
+    Suite.until("the classic has all", () -> classic.assigned.size() == 4);
+    Suite.Member newer = new Suite.Member(group, topic, found, NEWER);
+    Suite.until("each has two", () -> classic.assigned.size() == 2 && newer.assigned.size() == 2);
+    List<String> sent = Suite.produce(topic, 200, Map.of());
+    Suite.until("all is consumed", () -> found.size() >= 200);
+    classic.close();
+    Suite.until("the newer has all", () -> newer.assigned.size() == 4);
+    sent.addAll(Suite.produce(topic, 200, Map.of()));
+    Suite.until("the rest is consumed", () -> found.size() >= 400);
+    newer.close();
+    Suite.same(Suite.sorted(sent), Suite.sorted(found), "each record once");
+  }
+
+  static void consumerProtocolRestart() throws Exception {
+    String topic = Suite.topic("newer-restart", 2, Map.of()), group = Suite.name("newer-restart");
+    List<String> found = Collections.synchronizedList(new ArrayList<>());
+    Suite.Member member = new Suite.Member(group, topic, found, NEWER);
+    List<String> sent = Suite.produce(topic, 100, Map.of());
+    Suite.until("the first half is consumed", () -> found.size() == 100);
+    System.out.println("restart");
+    Suite.same("restarted", Suite.RUNNER.readLine(), "the runner's answer");
+    sent.addAll(Suite.produce(topic, 100, Map.of()));
+    Suite.until("the second half is consumed", () -> new TreeSet<>(Arrays.asList(found.toArray(new String[0]))).size() == 200);
+    member.close();
+    Suite.same(new TreeSet<>(sent), new TreeSet<>(found), "records");
+  }
+
+  static void fenceProducers() throws Exception {
+    String topic = Suite.topic("fence", 1, Map.of()), id = Suite.name("transactional");
+    try (Admin admin = Suite.admin(); KafkaProducer<byte[], byte[]> producer = Suite.transactional(id)) {
+      Suite.transact(producer, topic, 5);
+      TransactionDescription described = admin.describeTransactions(List.of(id)).description(id).get();
+      Suite.same("Ongoing [" + topic + "-0]", described.state() + " " + described.topicPartitions(), "described");
+      Suite.check(admin.listTransactions().all().get().stream().anyMatch(t -> t.transactionalId().equals(id)), "listed");
+      TopicPartition partition = new TopicPartition(topic, 0);
+      Suite.same(1, admin.describeProducers(List.of(partition)).partitionResult(partition).get().activeProducers().size(), "producers");
+      admin.fenceProducers(List.of(id)).all().get();
+      Suite.throwsError(KafkaException.class, producer::commitTransaction);
+      Suite.same(List.of(), Suite.committed(topic, 1), "committed");
     }
   }
 }

@@ -18,8 +18,8 @@ import org.apache.kafka.common.record.TimestampType;
 import org.apache.kafka.common.serialization.*;
 
 /**
- * The cases of the Java client, in what its API has had from 2.1 until now. What came later is in Modern, which is compiled
- * where the client has it.
+ * The cases of the Java client, in what its API has had from 2.1 until now. What came later is in Later, Modern and Newest, which
+ * are compiled where the client has it.
  */
 public class Suite {
   static final String BOOTSTRAP = System.getenv("BOOTSTRAP");
@@ -51,7 +51,10 @@ public class Suite {
     cases.put("group-rebalance", Suite::groupRebalance);
     cases.put("group-admin", Suite::groupAdmin);
     cases.put("describe-configs", Suite::describeConfigs);
-    addModern(cases);
+    cases.put("transactions", Suite::transactions);
+    cases.put("transaction-fenced", Suite::transactionFenced);
+    for (String later : List.of("Later", "Modern", "Newest")) addCases(later, cases);
+    cases.put("transaction-restart", Suite::transactionRestart);
     cases.put("idempotence-restart", Suite::idempotenceRestart);
     cases.put("restart", Suite::restart);
     if (arguments.length > 0) cases.keySet().retainAll(Set.of(arguments));
@@ -61,11 +64,11 @@ public class Suite {
   }
 
   @SuppressWarnings("unchecked")
-  static void addModern(Map<String, Case> cases) throws Exception {
+  static void addCases(String later, Map<String, Case> cases) throws Exception {
     try {
-      cases.putAll((Map<String, Case>) Class.forName("Modern").getDeclaredMethod("cases").invoke(null));
+      cases.putAll((Map<String, Case>) Class.forName(later).getDeclaredMethod("cases").invoke(null));
     } catch (ClassNotFoundException old) {
-      System.err.println("this client has only the cases of 2.1");
+      System.err.println("this client is too old for the cases of " + later);
     }
   }
 
@@ -419,6 +422,58 @@ public class Suite {
     }
   }
 
+  static void transactions() throws Exception {
+    String topic = topic("transactions", 2, Map.of());
+    try (KafkaProducer<byte[], byte[]> producer = transactional(name("transactional"))) {
+      List<String> kept = transact(producer, topic, 20);
+      producer.commitTransaction();
+      transact(producer, topic, 20);
+      producer.abortTransaction();
+      // What is open hides what is after it, too.
+      List<String> open = transact(producer, topic, 20);
+      same(sorted(kept), sorted(committed(topic, 2)), "committed while one is open");
+      same(60, read(topic, 2).size(), "with what is aborted and open");
+      producer.commitTransaction();
+      kept.addAll(open);
+      same(sorted(kept), sorted(committed(topic, 2)), "committed");
+      same(60, read(topic, 2).size(), "with what is aborted");
+    }
+  }
+
+  static void transactionFenced() throws Exception {
+    String topic = topic("fenced", 1, Map.of()), id = name("transactional");
+    try (KafkaProducer<byte[], byte[]> first = transactional(id)) {
+      transact(first, topic, 5);
+      try (KafkaProducer<byte[], byte[]> second = transactional(id)) {
+        List<String> kept = transact(second, topic, 5);
+        throwsError(org.apache.kafka.common.KafkaException.class, first::commitTransaction);
+        second.commitTransaction();
+        same(kept, committed(topic, 1), "the second's alone");
+      }
+    }
+  }
+
+  /** The broker is killed within transactions; each is whole or not there. */
+  static void transactionRestart() throws Exception {
+    String topic = topic("transaction-restart", 2, Map.of());
+    List<String> kept = new ArrayList<>();
+    try (KafkaProducer<byte[], byte[]> producer = transactional(name("transactional"))) {
+      for (boolean commit : new boolean[] {true, false, true}) {
+        List<String> sent = transact(producer, topic, 500);
+        System.out.println("restart");
+        same("restarted", RUNNER.readLine(), "the runner's answer");
+        for (int i = 0; i < 500; i++) send(producer, topic, "after-" + ++counter, sent);
+        if (commit) {
+          producer.commitTransaction();
+          kept.addAll(sent);
+        } else {
+          producer.abortTransaction();
+        }
+      }
+    }
+    same(sorted(kept), sorted(committed(topic, 2)), "committed");
+  }
+
   static void restart() throws Exception {
     String topic = topic("restart", 1, Map.of()), group = name("restart");
     List<String> found = Collections.synchronizedList(new ArrayList<>()), sent = new ArrayList<>();
@@ -440,6 +495,30 @@ public class Suite {
 
   // What the cases are made of.
 
+  static KafkaProducer<byte[], byte[]> transactional(String id) {
+    KafkaProducer<byte[], byte[]> producer = producer(
+        Map.of("transactional.id", id, "enable.idempotence", "true", "delivery.timeout.ms", "60000", "transaction.timeout.ms", "120000", "max.block.ms", "60000"));
+    producer.initTransactions();
+    return producer;
+  }
+
+  /** Begins a transaction and has so many values in the log. */
+  static List<String> transact(KafkaProducer<byte[], byte[]> producer, String topic, int count) {
+    List<String> sent = new ArrayList<>();
+    producer.beginTransaction();
+    for (int i = 0; i < count; i++) send(producer, topic, "transacted-" + ++counter, sent);
+    producer.flush();
+    return sent;
+  }
+
+  static List<String> committed(String topic, int partitions) throws Exception {
+    return values(read(topic, partitions, Map.of("isolation.level", "read_committed")));
+  }
+
+  static List<String> sorted(List<String> values) {
+    return values.stream().sorted().collect(Collectors.toList());
+  }
+
   /** A member of a group that consumes in a thread of its own. */
   static class Member {
     volatile Set<TopicPartition> assigned = Set.of();
@@ -450,8 +529,11 @@ public class Suite {
     Member(String group, String topic, List<String> found, Map<String, String> options) {
       Map<String, String> all = new HashMap<>(options);
       all.put("group.id", group);
-      all.put("session.timeout.ms", "10000");
-      all.put("heartbeat.interval.ms", "300");
+      // With the newer protocol they are the group's.
+      if (!"consumer".equals(all.get("group.protocol"))) {
+        all.put("session.timeout.ms", "10000");
+        all.put("heartbeat.interval.ms", "300");
+      }
       thread = new Thread(() -> {
         try (KafkaConsumer<byte[], byte[]> consumer = consumer(all)) {
           consumer.subscribe(List.of(topic));
@@ -576,7 +658,7 @@ public class Suite {
     Map<String, Object> all = options(options);
     all.putIfAbsent("enable.idempotence", "false");
     all.putIfAbsent("delivery.timeout.ms", "25000");
-    all.put("max.block.ms", "20000");
+    all.putIfAbsent("max.block.ms", "20000");
     return new KafkaProducer<>(all, new ByteArraySerializer(), new ByteArraySerializer());
   }
 
