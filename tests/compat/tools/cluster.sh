@@ -129,7 +129,15 @@ dynamic_broker_configs() {
     configs --alter --entity-type brokers --entity-default --delete-config log.cleaner.threads &&
     same "" "$(configs --describe --entity-type brokers --entity-name "$id" | grep log.cleaner.threads)"
 }
-acls_disabled() {
-  tool $tools.AclCommand --bootstrap-server "$BOOTSTRAP" --list && return 1
-  has "SecurityDisabledException" "$(cat "$WORK/said" "$WORK/errors")"
+acls() { tool $tools.AclCommand --bootstrap-server "$BOOTSTRAP" "$@"; }
+acls_kept() {
+  acls --add --allow-principal User:alice --allow-host 10.0.0.1 --operation Read --operation Describe --topic guarded --resource-pattern-type prefixed >/dev/null || return 1
+  acls --add --deny-principal User:bob --producer --topic guarded-1 >/dev/null || return 1
+  local listed
+  listed=$(acls --list --topic guarded-1 --resource-pattern-type match)
+  has "principal=User:alice, host=10.0.0.1, operation=READ, permissionType=ALLOW" "$listed" || return 1
+  has "principal=User:bob, host=*, operation=WRITE, permissionType=DENY" "$listed" || return 1
+  same "" "$(acls --list --topic other | grep principal)" || return 1
+  acls --remove --force --topic guarded --resource-pattern-type prefixed >/dev/null && acls --remove --force --topic guarded-1 >/dev/null &&
+    same "" "$(acls --list | grep principal)"
 }
