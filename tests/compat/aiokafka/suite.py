@@ -313,9 +313,9 @@ async def transactions():
         await transact(client, topic, 20)
         await client.abort_transaction()
         unfinished = await transact(client, topic, 20)
-        same(sorted(kept), await committed(topic, 2), "committed while one is open")
+        same(sorted(kept), await committed(topic, 2, len(kept)), "committed while one is open")
         await client.commit_transaction()
-        same(sorted(kept + unfinished), await committed(topic, 2), "committed")
+        same(sorted(kept + unfinished), await committed(topic, 2, len(kept + unfinished)), "committed")
     same(60, len(await read(topic, 2)), "with what is aborted")
 
 
@@ -329,7 +329,7 @@ async def transaction_offsets():
         await transact(client, target, 10)
         await client.send_offsets_to_transaction({partition: 20}, group)
         await client.abort_transaction()
-    same(sorted(kept), await committed(target, 1), "records")
+    same(sorted(kept), await committed(target, 1, len(kept)), "records")
     async with admin() as client:
         same(10, (await client.list_consumer_group_offsets(group))[partition].offset, "committed")
 
@@ -343,7 +343,7 @@ async def transaction_fenced():
         kept = await transact(second, topic, 5)
         await refuses(ProducerFenced, first.commit_transaction())
         await second.commit_transaction()
-    same(sorted(kept), await committed(topic, 1), "the second's alone")
+    same(sorted(kept), await committed(topic, 1, len(kept)), "the second's alone")
     await first.stop()
 
 
@@ -374,7 +374,7 @@ async def transaction_restart():
                 kept += sent
             else:
                 await client.abort_transaction()
-    found = await committed(topic, 2)
+    found = await committed(topic, 2, len(kept))
     same([], sorted(set(kept) - set(found)), "committed values that are missing")
     same(sorted(kept), found, "committed")
 
@@ -436,8 +436,14 @@ async def transact(client, topic, count):
     return sent
 
 
-async def committed(topic, partitions):
-    return sorted(r.value for r in await read(topic, partitions, isolation_level="read_committed"))
+async def committed(topic, partitions, count):
+    """Who commits is answered when it is decided; readers see it when the partitions have heard of it, on Kafka as well, so these are waited for."""
+    deadline = time.monotonic() + 20
+    while True:
+        found = sorted(r.value for r in await read(topic, partitions, isolation_level="read_committed"))
+        if len(found) >= count or time.monotonic() > deadline:
+            return found
+        await asyncio.sleep(0.05)
 
 
 async def produce(topic, values, partition=None, **options):

@@ -427,9 +427,9 @@ def transactions():
     transact(client, topic, 20)
     client.abort_transaction(40)
     unfinished = transact(client, topic, 20)
-    same(sorted(kept), committed(topic, 2), "committed while one is open")
+    same(sorted(kept), committed(topic, 2, len(kept)), "committed while one is open")
     client.commit_transaction(40)
-    same(sorted(kept + unfinished), committed(topic, 2), "committed")
+    same(sorted(kept + unfinished), committed(topic, 2, len(kept + unfinished)), "committed")
     same(60, len(read(topic, 2, {"isolation.level": "read_uncommitted"})), "with what is aborted")
 
 
@@ -445,7 +445,7 @@ def transaction_offsets():
     transact(client, target, 10)
     client.send_offsets_to_transaction([TopicPartition(source, 0, 20)], reader.consumer_group_metadata(), 40)
     client.abort_transaction(40)
-    same(sorted(kept), committed(target, 1), "records")
+    same(sorted(kept), committed(target, 1, len(kept)), "records")
     same(10, reader.committed([TopicPartition(source, 0)], timeout=20)[0].offset, "committed")
     reader.close()
 
@@ -463,7 +463,7 @@ def transaction_fenced():
     else:
         raise AssertionError("the first has committed")
     second.commit_transaction(40)
-    same(sorted(kept), committed(topic, 1), "the second's alone")
+    same(sorted(kept), committed(topic, 1, len(kept)), "the second's alone")
 
 
 def transaction_restart():
@@ -480,7 +480,7 @@ def transaction_restart():
             kept += sent
         else:
             client.abort_transaction(60)
-    same(sorted(kept), committed(topic, 2), "committed")
+    same(sorted(kept), committed(topic, 2, len(kept)), "committed")
 
 
 def transactional(identity):
@@ -499,8 +499,14 @@ def transact(client, topic, count):
     return sent
 
 
-def committed(topic, partitions):
-    return sorted(m.value() for m in read(topic, partitions, {"isolation.level": "read_committed"}))
+def committed(topic, partitions, count):
+    """Who commits is answered when it is decided; readers see it when the partitions have heard of it, on Kafka as well, so these are waited for."""
+    deadline = time.monotonic() + 20
+    while True:
+        found = sorted(m.value() for m in read(topic, partitions, {"isolation.level": "read_committed"}))
+        if len(found) >= count or time.monotonic() > deadline:
+            return found
+        time.sleep(0.05)
 
 
 def restart():

@@ -131,7 +131,7 @@ class Modern {
       Suite.same(1, admin.describeProducers(List.of(partition)).partitionResult(partition).get().activeProducers().size(), "producers");
       admin.fenceProducers(List.of(id)).all().get();
       Suite.throwsError(KafkaException.class, producer::commitTransaction);
-      Suite.same(List.of(), Suite.committed(topic, 1), "committed");
+      Suite.same(List.of(), Suite.committed(topic, 1, 0), "committed");
     }
   }
 }

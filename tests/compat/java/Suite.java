@@ -431,11 +431,11 @@ public class Suite {
       producer.abortTransaction();
       // What is open hides what is after it, too.
       List<String> open = transact(producer, topic, 20);
-      same(sorted(kept), sorted(committed(topic, 2)), "committed while one is open");
+      same(sorted(kept), sorted(committed(topic, 2, kept.size())), "committed while one is open");
       same(60, read(topic, 2).size(), "with what is aborted and open");
       producer.commitTransaction();
       kept.addAll(open);
-      same(sorted(kept), sorted(committed(topic, 2)), "committed");
+      same(sorted(kept), sorted(committed(topic, 2, kept.size())), "committed");
       same(60, read(topic, 2).size(), "with what is aborted");
     }
   }
@@ -448,7 +448,7 @@ public class Suite {
         List<String> kept = transact(second, topic, 5);
         throwsError(org.apache.kafka.common.KafkaException.class, first::commitTransaction);
         second.commitTransaction();
-        same(kept, committed(topic, 1), "the second's alone");
+        same(kept, committed(topic, 1, kept.size()), "the second's alone");
       }
     }
   }
@@ -471,7 +471,7 @@ public class Suite {
         }
       }
     }
-    same(sorted(kept), sorted(committed(topic, 2)), "committed");
+    same(sorted(kept), sorted(committed(topic, 2, kept.size())), "committed");
   }
 
   static void restart() throws Exception {
@@ -511,8 +511,14 @@ public class Suite {
     return sent;
   }
 
-  static List<String> committed(String topic, int partitions) throws Exception {
-    return values(read(topic, partitions, Map.of("isolation.level", "read_committed")));
+  /** Who commits is answered when it is decided; readers see it when the partitions have heard of it, on Kafka as well, so these are waited for. */
+  static List<String> committed(String topic, int partitions, int count) throws Exception {
+    long deadline = System.nanoTime() + 20_000_000_000L;
+    while (true) {
+      List<String> found = values(read(topic, partitions, Map.of("isolation.level", "read_committed")));
+      if (found.size() >= count || System.nanoTime() > deadline) return found;
+      Thread.sleep(50);
+    }
   }
 
   static List<String> sorted(List<String> values) {
