@@ -132,7 +132,7 @@ dynamic_broker_configs() {
 acls() { tool $tools.AclCommand --bootstrap-server "$BOOTSTRAP" "$@"; }
 acls_kept() {
   acls --add --allow-principal User:alice --allow-host 10.0.0.1 --operation Read --operation Describe --topic guarded --resource-pattern-type prefixed >/dev/null || return 1
-  acls --add --deny-principal User:bob --producer --topic guarded-1 >/dev/null || return 1
+  acls --add --deny-principal User:bob --operation Write --topic guarded-1 >/dev/null || return 1
   local listed
   listed=$(acls --list --topic guarded-1 --resource-pattern-type match)
   has "principal=User:alice, host=10.0.0.1, operation=READ, permissionType=ALLOW" "$listed" || return 1
