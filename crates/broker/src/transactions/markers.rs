@@ -18,6 +18,7 @@ use protocol::messages::write_txn_markers_response::WritableTxnMarkerResult;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use world::lock;
 
 /// Markers of one shard under way at the most; others wait.
@@ -32,17 +33,17 @@ type UnderWay = Mutex<BTreeSet<(String, Producer, Place)>>;
 /// What became of a marker in some partitions.
 type Outcomes = Vec<(String, i32, MarkerOutcome)>;
 
-/// Sends what the shard hands on, until it is lost or the broker stops.
+/// Sends what the shard hands on, until it is lost or the broker stops. Each marker is a task of its own: several wait for one confirmation, and
+/// which of the futures within one task goes on first is left to chance.
 pub(super) async fn run(broker: Arc<Shared>, shard: Arc<Shard<Transactions>>) {
     let mut stopping = broker.stopping.subscribe();
-    let under_way = UnderWay::default();
-    let mut sending = FuturesUnordered::new();
+    let under_way = Arc::new(UnderWay::default());
+    let room = Arc::new(Semaphore::new(UNDER_WAY_MAX));
     loop {
         tokio::select! {
             biased;
             _ = stopping.wait_for(|stopping| *stopping) => return,
-            Some(()) = sending.next(), if !sending.is_empty() => continue,
-            () = shard.leaves(), if sending.len() < UNDER_WAY_MAX => {}
+            () = shard.leaves() => {}
         }
         if shard.is_lost() {
             return;
@@ -50,8 +51,15 @@ pub(super) async fn run(broker: Arc<Shared>, shard: Arc<Shard<Transactions>>) {
         if shard.look(Transactions::wants_producer_id) {
             supply(&broker, &shard).await;
         }
-        for (after, marker) in shard.take_outgoing() {
-            sending.push(send(&broker, &shard, &under_way, (after, marker)));
+        for outgoing in shard.take_outgoing() {
+            // Those before it end when the shard is lost or the broker stops.
+            let Ok(permit) = room.clone().acquire_owned().await else { return };
+            let (of, shard, under_way) = (broker.clone(), shard.clone(), under_way.clone());
+            let marker = async move {
+                send(&of, &shard, &under_way, outgoing).await;
+                drop(permit);
+            };
+            drop(broker.clock.spawn("marker", Box::pin(marker)));
         }
     }
 }
