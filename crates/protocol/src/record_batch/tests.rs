@@ -81,7 +81,8 @@ fn kafkas_batches_are_read_whatever_their_codec() {
     let marker = batches(kafkas("marker")).next().expect("there is one").expect("it is whole");
     assert!(marker.is_control() && marker.is_transactional());
     assert_eq!((marker.producer_id(), marker.producer_epoch(), marker.base_sequence()), (77, 3, -1));
-    assert_eq!(marker.check_produced(&rules()), Err(BatchError::Control));
+    let sent = forged(&marker, 0, &0_i64.to_be_bytes());
+    assert_eq!(sent.check_produced(&rules()), Err(BatchError::Control));
 }
 
 #[test]
