@@ -4,6 +4,7 @@ import statistics
 import struct
 import time
 
+import records
 import wire
 
 CREATE_TOPICS, METADATA, FIND_COORDINATOR, JOIN_GROUP, SYNC_GROUP = 19, 3, 10, 11, 14
@@ -11,6 +12,8 @@ PRODUCE, INIT_PRODUCER_ID, END_TXN = 0, 22, 26
 # NOT_COORDINATOR, COORDINATOR_NOT_AVAILABLE, COORDINATOR_LOAD_IN_PROGRESS: the coordinator's partition is still being made.
 NOT_YET = (14, 15, 16)
 CONCURRENT_TRANSACTIONS = 51
+# The bit of a batch that belongs to a transaction.
+TRANSACTIONAL = 0x10
 MEMBERS = 200
 REBALANCES = 20
 PARTITIONS = 100
@@ -106,7 +109,7 @@ def transaction(system, folder):
         producer = init_producer(coordinator, name)
         took = []
         for turn in range(10 + TRANSACTIONS):
-            batches = [struct.pack(">i", p) + wire.compact(wire.transactional_batch(*producer, b"x" * 100)) + b"\0" for p in range(PARTITIONS)]
+            batches = [struct.pack(">i", p) + wire.compact(records.batch([(None, b"x" * 100)], 0, *producer, 0, attributes=TRANSACTIONAL)) + b"\0" for p in range(PARTITIONS)]
             topics = wire.compact_array([wire.compact(b"written") + wire.compact_array(batches) + b"\0"])
             began = time.perf_counter()
             until_taken(lambda: produce(leader, wire.compact(name) + struct.pack(">hi", -1, 30_000) + topics + b"\0"))

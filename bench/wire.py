@@ -3,6 +3,8 @@
 import socket
 import struct
 
+from schema import varint
+
 
 class Connection:
     """One connection; `send` and `receive` apart, so that many of them can wait at once."""
@@ -84,14 +86,6 @@ def data(octets):
     return struct.pack(">i", len(octets)) + octets
 
 
-def varint(value):
-    out = bytearray()
-    while value >= 0x80:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes(out) + bytes([value])
-
-
 def compact(octets):
     """A compact string, or compact bytes."""
     return varint(len(octets) + 1) + octets
@@ -99,32 +93,3 @@ def compact(octets):
 
 def compact_array(items):
     return varint(len(items) + 1) + b"".join(items)
-
-
-def transactional_batch(producer_id, epoch, value):
-    """A batch of one record, the first that this epoch of the producer writes."""
-    record = b"\0" + zigzag(0) + zigzag(0) + zigzag(-1) + zigzag(len(value)) + value + zigzag(0)
-    record = zigzag(len(record)) + record
-    covered = struct.pack(">hiqqqhii", 0x10, 0, 0, 0, producer_id, epoch, 0, 1) + record
-    return struct.pack(">qiibI", 0, 9 + len(covered), -1, 2, crc32c(covered)) + covered
-
-
-def zigzag(value):
-    return varint((value << 1) ^ (value >> 63))
-
-
-def crc32c(octets):
-    checksum = 0xFFFFFFFF
-    for byte in octets:
-        checksum = checksum >> 8 ^ CRC32C[(checksum ^ byte) & 0xFF]
-    return checksum ^ 0xFFFFFFFF
-
-
-def crc32c_table():
-    for number in range(256):
-        for _ in range(8):
-            number = number >> 1 ^ (0x82F63B78 if number & 1 else 0)
-        yield number
-
-
-CRC32C = list(crc32c_table())
