@@ -1,6 +1,6 @@
 //! `cargo xtask ci`: everything that must hold before a change lands, cheapest first.
 
-use crate::steps::{Steps, run, run_tests, run_together};
+use crate::steps::{Beside, Steps, run, run_tests, run_together};
 use crate::{deny, release, tidy, verify};
 use anyhow::Result;
 use std::path::Path;
@@ -32,6 +32,10 @@ pub(crate) fn run_all(root: &Path) -> Result<()> {
         command
     };
     let mut steps = Steps::default();
+    // Tests wait more than they compute, and a build ends with one thread's work: what is left of the processors builds what later steps
+    // run, which wait for it by cargo's lock of a profile's folder, and build it themselves where this failed.
+    let simulator = cargo(&["build", "--profile", "sim", "--locked", "--package", "sim"]);
+    let builds = Beside::start(vec![simulator, release::command(root)], &root.join("target/ci/builds.log"));
     steps.check("format", || run(&mut cargo(&["fmt", "--all", "--check"])));
     steps.check("tidy", || tidy::run(root));
     steps.check("licences, bans, sources", || deny::check(root));
@@ -45,6 +49,7 @@ pub(crate) fn run_all(root: &Path) -> Result<()> {
     steps.check("simulator", || run_together(&mut SEEDS.map(|seeds| simulate(&["--seeds", seeds]))));
     steps.check("simulator, same seed twice", || run(&mut simulate(&["--seeds", SEEDS_TWICE, "--check-determinism"])));
     steps.check("release without mutants", || release::holds_no_mutants(root));
+    steps.check("builds beside the tests", || builds.and_then(Beside::join));
     // Real clients need a package registry, which only the merge gate may count on.
     if is_the_gate {
         steps.check("kcat", || verify::verify(root, verify::Promise::Kcat, 1, &verify::Trouble::default()));

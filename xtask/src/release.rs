@@ -13,12 +13,18 @@ const MUTANTS_MARK: &[u8] = b"this build contains planted bugs";
 
 /// Builds `millstream` in the release profile, at the place where `cargo build --release` would put it.
 pub(crate) fn build(root: &Path) -> Result<PathBuf> {
-    let mut build = Command::new("cargo");
-    build.args(["rustc", "--release", "--locked", "--package", "server", "--bin", "millstream", "--"]);
-    run(build.args(["-C", "target-feature=+crt-static"]).current_dir(root))?;
+    run(&mut command(root))?;
     let binary = root.join("target/release/millstream");
     ensure!(binary.exists(), "cargo built no {}", binary.display());
     Ok(binary)
+}
+
+/// What [`build`] runs.
+pub(crate) fn command(root: &Path) -> Command {
+    let mut build = Command::new("cargo");
+    build.args(["rustc", "--release", "--locked", "--package", "server", "--bin", "millstream", "--"]);
+    build.args(["-C", "target-feature=+crt-static"]).current_dir(root);
+    build
 }
 
 /// Builds it and checks that no planted bug is in it.

@@ -3,9 +3,12 @@
 //! A step that runs tests counts each of them; any other step counts as one. The last line is `N passed, N failed`, which is
 //! what the machine that runs `.ci/run` reads.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
+use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
 use std::process::{Command, Stdio};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// What the steps gave so far.
@@ -84,6 +87,45 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     let shown = shown(command);
     println!("$ {shown}");
     let status = command.status().with_context(|| format!("start {shown}"))?;
+    if status.success() { Ok(()) } else { bail!("{shown}: {status}") }
+}
+
+/// Commands that run beside the steps, one after the other, at the lowest priority, what they say in a file.
+pub(crate) struct Beside {
+    worker: JoinHandle<Result<()>>,
+}
+
+impl Beside {
+    /// Starts the first. Each has its turn whatever became of the one before.
+    pub(crate) fn start(commands: Vec<Command>, said: &Path) -> Result<Beside> {
+        if let Some(folder) = said.parent() {
+            std::fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
+        }
+        let file = File::create(said).with_context(|| format!("write {}", said.display()))?;
+        for command in &commands {
+            println!("$ {} >{} &", shown(command), said.display());
+        }
+        let all = move || commands.into_iter().map(|command| run_nice(&command, &file)).fold(Ok(()), Result::and);
+        Ok(Beside { worker: std::thread::spawn(all) })
+    }
+
+    /// Waits until all have ended. `Err` with the first that failed.
+    pub(crate) fn join(self) -> Result<()> {
+        self.worker.join().map_err(|_| anyhow!("what ran beside the steps panicked"))?
+    }
+}
+
+/// Runs it by `nice`.
+fn run_nice(command: &Command, said: &File) -> Result<()> {
+    let shown = shown(command);
+    let mut nice = Command::new("nice");
+    nice.args(["-n", "19"]).arg(command.get_program()).args(command.get_args());
+    nice.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    if let Some(folder) = command.get_current_dir() {
+        nice.current_dir(folder);
+    }
+    let file = || said.try_clone().with_context(|| format!("keep what {shown} says"));
+    let status = nice.stdout(file()?).stderr(file()?).status().with_context(|| format!("start nice {shown}"))?;
     if status.success() { Ok(()) } else { bail!("{shown}: {status}") }
 }
 

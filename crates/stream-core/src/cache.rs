@@ -6,8 +6,8 @@
 //! - A run is in memory or *spilled*: then only its place in the WAL is kept. What is not committed is never forgotten.
 //! - Memory is bounded by `bytes_max`: beyond it the oldest runs go, committed ones altogether, others to their place in the WAL.
 //!   Commits of one WAL come in its order, so of one WAL's runs the oldest are the committed ones whenever there are any.
-//! - Small batches of one acknowledgement are copied together: one allocation, one index entry, and no small batch pins the large
-//!   request frame that it came in.
+//! - Adjacent small batches of one acknowledgement are copied together: one allocation, one index entry. A tiny batch is copied, so that it
+//!   does not pin the request frame that it came in; whoever appends sees to it that a larger one is no small part of its frame.
 //!
 //! Runs of recovered WALs enter spilled. The shell reads places; positions are opaque here but for adding lengths inside a group.
 
@@ -17,11 +17,15 @@ use base::{Offset, OffsetRange, StreamId, UnixMillis, WalId, WalPosition, crc32c
 use bytes::BytesMut;
 use std::collections::{BTreeMap, VecDeque};
 
-/// A batch at least so long keeps its own bytes; shorter ones are copied together. A copy of so little costs microseconds.
-pub const SHARED_BATCH_BYTES_MIN: usize = 16 << 10;
+/// Adjacent batches below this length are copied together into one run. A copy of so little costs microseconds.
+const JOINED_BATCH_BYTES_MAX: usize = 16 << 10;
 
-/// Small batches are copied together up to this length.
-const SHARED_RUN_BYTES_MAX: usize = 256 << 10;
+/// Up to this length.
+const JOINED_RUN_BYTES_MAX: usize = 256 << 10;
+
+/// A batch that is alone in its run and at least so long keeps its own bytes, shorter ones are copied: what its copy would save of the
+/// index is too little for memory that is touched for the first time (`docs/adr/0193-a-lone-batch-of-4-kib-keeps-its-bytes.md`).
+pub const SHARED_BATCH_BYTES_MIN: usize = 4 << 10;
 
 /// Runs that are adjacent in the WAL become one spilled run up to this length: it is also what one read of the WAL brings back.
 pub const SPILLED_RUN_BYTES_MAX: u32 = 1 << 20;
@@ -431,8 +435,8 @@ fn runs_of(batches: &[PlacedBatch]) -> impl Iterator<Item = Run> {
         .chunk_by(move |first, second| {
             let (len, next) = (first.batch.bytes.len(), second.batch.bytes.len());
             held += len;
-            let small = len < SHARED_BATCH_BYTES_MIN && next < SHARED_BATCH_BYTES_MIN;
-            let together = small && held + next <= SHARED_RUN_BYTES_MAX && follows(first.place, second.place);
+            let small = len < JOINED_BATCH_BYTES_MAX && next < JOINED_BATCH_BYTES_MAX;
+            let together = small && held + next <= JOINED_RUN_BYTES_MAX && follows(first.place, second.place);
             if !together {
                 held = 0;
             }
@@ -441,7 +445,7 @@ fn runs_of(batches: &[PlacedBatch]) -> impl Iterator<Item = Run> {
         .map(run_of)
 }
 
-/// One run of adjacent batches: a single large one keeps its own bytes, others are copied together.
+/// One run of adjacent batches: a single one that is not tiny keeps its own bytes, others are copied together.
 fn run_of(batches: &[PlacedBatch]) -> Run {
     let (first, last) = (&batches[0], &batches[batches.len() - 1]);
     let mut greatest = first;

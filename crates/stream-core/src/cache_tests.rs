@@ -32,15 +32,29 @@ fn len_of(lookup: &Lookup) -> usize {
 #[test]
 fn small_batches_of_a_group_become_one_run_and_large_ones_keep_their_bytes() {
     let mut cache = LogCache::new(1 << 20);
-    let large = batch(2, 1, SHARED_BATCH_BYTES_MIN);
+    let large = batch(2, 1, JOINED_BATCH_BYTES_MAX);
     let batches = vec![batch(0, 1, 100), batch(1, 1, 100), large.clone(), batch(3, 1, 100)];
     cache.append(S, &placed(1000, batches));
     let runs = cache.runs(S, wal(), OffsetRange::new(Offset(0), Offset(4)));
     let ranges: Vec<_> = runs.iter().map(|run| (run.range.base.0, run.range.next.0, run.place.position.0)).collect();
-    let after_large = 1200 + SHARED_BATCH_BYTES_MIN as u64;
+    let after_large = 1200 + JOINED_BATCH_BYTES_MAX as u64;
     assert_eq!(ranges, [(0, 2, 1000), (2, 3, 1200), (3, 4, after_large)]);
     assert_eq!(runs[1].body, Body::Memory(large.bytes));
     assert_eq!((runs[0].records, runs[0].max_timestamp, runs[0].max_timestamp_offset), (2, UnixMillis(1), Offset(1)));
+}
+
+#[test]
+fn a_batch_that_is_alone_keeps_its_bytes_unless_it_is_tiny() {
+    let mut cache = LogCache::new(1 << 20);
+    for (base, len, keeps) in [(0, SHARED_BATCH_BYTES_MIN - 1, false), (1, SHARED_BATCH_BYTES_MIN, true)] {
+        let lone = batch(base, 1, len);
+        let sent = lone.bytes.body.as_ptr();
+        cache.append(S, &placed(8192 * base, vec![lone]));
+        let range = OffsetRange::new(Offset(base), Offset(base + 1));
+        let [Run { body: Body::Memory(kept), place, .. }] = &cache.runs(S, wal(), range)[..] else { panic!("one run") };
+        assert_eq!(kept.body.as_ptr() == sent, keeps, "{len} bytes");
+        assert_eq!(place.crc, crc32c(&[&kept.head[..], &kept.body[..]].concat()), "{len} bytes");
+    }
 }
 
 #[test]
@@ -72,17 +86,17 @@ fn what_is_trimmed_before_memory_is_short_leaves_nothing_behind() {
 fn beyond_the_bound_committed_runs_go_and_others_are_spilled_and_joined() {
     let mut cache = LogCache::new(0);
     cache.append(S, &placed(0, vec![batch(0, 1, 100)]));
-    cache.append(S, &placed(4096, vec![batch(1, 1, SHARED_BATCH_BYTES_MIN), batch(2, 1, 100)]));
+    cache.append(S, &placed(4096, vec![batch(1, 1, JOINED_BATCH_BYTES_MAX), batch(2, 1, 100)]));
     cache.fit(|_, _| Offset(1), |_| true);
     assert_eq!(cache.read(S, Offset(0), Offset(3), 10), Lookup::Miss, "committed and evicted");
     let bytes =
-        [crate::testing::batch_bytes(1, 1, SHARED_BATCH_BYTES_MIN), crate::testing::batch_bytes(2, 1, 100)].concat();
+        [crate::testing::batch_bytes(1, 1, JOINED_BATCH_BYTES_MAX), crate::testing::batch_bytes(2, 1, 100)].concat();
     let len = u32::try_from(bytes.len()).unwrap();
     let place = Place { wal: wal(), position: WalPosition(4096), len, crc: crc32c(&bytes) };
     let range = OffsetRange::new(Offset(1), Offset(3));
     assert_eq!(cache.read(S, Offset(2), Offset(3), 10), Lookup::Spilled(place, range));
     assert!(cache.stands(S, place, range));
-    let part = Place { position: WalPosition(4096 + SHARED_BATCH_BYTES_MIN as u64), len: 100, ..place };
+    let part = Place { position: WalPosition(4096 + JOINED_BATCH_BYTES_MAX as u64), len: 100, ..place };
     assert!(cache.stands(S, part, OffsetRange::new(Offset(2), Offset(3))), "as it was before it was joined");
     assert_eq!(cache.memory_bytes(), RUN_OVERHEAD_BYTES);
     cache.committed(S, wal(), Offset(3));

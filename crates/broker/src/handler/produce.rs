@@ -38,7 +38,7 @@ use protocol::wire::Records;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
-use stream::{AppendError, SequenceError};
+use stream::{AppendError, SHARED_BATCH_BYTES_MIN, SequenceError};
 use world::ClockExt;
 
 /// The value of time and offset fields that have none.
@@ -205,12 +205,13 @@ fn transaction(request: &mut ProduceRequest) -> Result<Option<Transaction>, Fail
     Ok(Some(Transaction { transactional_id, producer_id, producer_epoch }))
 }
 
-/// A stored batch shares the memory of its request's frame. Where the batches are less than half of the frame, that would keep
-/// more alive than the log cache counts.
+/// A stored batch that is not tiny shares the memory of its request's frame. Where such batches are less than half of the frame, that would
+/// keep more alive than the log cache counts.
 fn keeps_too_much(request: &ProduceRequest, frame_bytes: usize) -> bool {
     let partitions = request.topic_data.iter().flat_map(|topic| &topic.partition_data);
-    let batches: usize = partitions.filter_map(|data| data.records.as_ref().map(Records::len)).sum();
-    batches < frame_bytes / 2
+    let lengths = partitions.filter_map(|data| data.records.as_ref().map(Records::len));
+    let sharing: usize = lengths.filter(|len| *len >= SHARED_BATCH_BYTES_MIN).sum();
+    sharing < frame_bytes / 2
 }
 
 /// Enqueues one partition's batch; the answer, if what is enqueued becomes durable. A request may name a million partitions that are not
@@ -299,7 +300,8 @@ async fn check_partition(
         let log_start = if is_of_records(&failure) { partition.log_start().to_kafka() } else { NONE };
         (log_start, failure)
     })?;
-    Ok((partition, if check.detach { batch.detached() } else { batch }))
+    let would_share = records.len() >= SHARED_BATCH_BYTES_MIN;
+    Ok((partition, if check.detach && would_share { batch.detached() } else { batch }))
 }
 
 /// Whether Kafka's log says so, that is, of a batch which could be read: then it says where it begins as well.
@@ -380,4 +382,35 @@ fn refused_records(failure: Failure) -> Vec<BatchIndexAndErrorMessage> {
     let Failure::Records { records, .. } = failure else { return Vec::new() };
     let tell = |(batch_index, why)| BatchIndexAndErrorMessage { batch_index, batch_index_error_message: Some(why) };
     records.into_iter().map(tell).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    fn of_batches(lengths: &[usize]) -> ProduceRequest {
+        let data = |len: &usize| PartitionProduceData {
+            records: Some(Records::from(Bytes::from(vec![0; *len]))),
+            ..PartitionProduceData::default()
+        };
+        let partition_data = lengths.iter().map(data).collect();
+        let topic = TopicProduceData { partition_data, ..TopicProduceData::default() };
+        ProduceRequest { topic_data: vec![topic], ..ProduceRequest::default() }
+    }
+
+    #[test]
+    fn what_shares_a_frame_is_half_of_it_at_least() {
+        let tiny = SHARED_BATCH_BYTES_MIN - 1;
+        let cases: [(&[usize], usize, bool); 4] = [
+            (&[16_000; 16], 256_100, false),
+            // As much again that is no batch: a name, a field that nobody knows.
+            (&[16_000; 16], 520_000, true),
+            (&[&[SHARED_BATCH_BYTES_MIN][..], &[tiny; 100]].concat(), 414_000, true),
+            (&[&[1_000_000][..], &[tiny; 100]].concat(), 1_410_000, false),
+        ];
+        for (lengths, frame_bytes, is_too_much) in cases {
+            assert_eq!(keeps_too_much(&of_batches(lengths), frame_bytes), is_too_much, "{lengths:?} of {frame_bytes}");
+        }
+    }
 }
