@@ -222,7 +222,7 @@ impl Groups {
         }
         self.rebalance_downgraded(now);
         self.consumer_loaded(now, times_of);
-        self.share_loaded(now);
+        self.share_loaded(now, |_| None);
         self.streams_loaded(now, |_| None);
     }
 
