@@ -98,6 +98,10 @@ impl Core for Groups {
         Groups::expire(self, now.wall, fx);
     }
 
+    fn is_behind(&self) -> bool {
+        self.are_behind()
+    }
+
     fn next_deadline(&self) -> Option<Micros> {
         Groups::next_deadline(self)
     }
