@@ -43,6 +43,7 @@ macro_rules! rows {
 }
 
 /// Answers any request but a produce.
+#[expect(clippy::too_many_lines, reason = "a table: a line for each API")]
 pub(super) async fn handle(broker: &Shared, request: Request, meter: Meter) -> Result<Answer, Unserved> {
     let Request { mut frame, memory, caller, connection, .. } = request;
     let rights = &Rights::of(broker, &caller);

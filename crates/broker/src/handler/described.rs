@@ -67,8 +67,11 @@ pub(crate) trait Described: Sized + Send {
     /// `operations` are those that the caller is authorised to, as a bit field.
     fn tell(self, group_id: String, operations: i32) -> Self::Group;
 
-    /// Why there is none, in Kafka's words, which tools show as they are.
-    fn refuse(broker: &Shared, group_id: String, failure: &Failure, reasons: &mut Reasons) -> Self::Group;
+    /// Why there is none, in Kafka's words where it has some, which tools show as they are; else the `reason`.
+    fn words(broker: &Shared, group_id: &str, failure: &Failure, reason: String) -> Option<String>;
+
+    /// There is none.
+    fn refuse(group_id: String, error_code: i16, error_message: Option<String>) -> Self::Group;
 }
 
 /// Each group's part of the answer: refused where it names topics of which the caller may not know.
@@ -88,7 +91,11 @@ pub(crate) async fn told<T: Described>(
                 let operations = authorized::field(asks_operations, rights, Resource::Group, &id);
                 description.tell(id, operations)
             }
-            Err(failure) => T::refuse(broker, id, &failure, &mut reasons),
+            Err(failure) => {
+                let reason = reasons.tell_unless_denied(&failure);
+                let words = reason.and_then(|reason| T::words(broker, &id, &failure, reason));
+                T::refuse(id, failure.code().number(), words)
+            }
         }
     });
     groups.collect().await

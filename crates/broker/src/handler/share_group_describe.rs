@@ -3,7 +3,6 @@
 
 use super::described::{Described, check_named, described, told};
 use super::share_group_heartbeat::not_found;
-use crate::answer_bounds::Reasons;
 use crate::coordinator::with_topics;
 use crate::error::Failure;
 use crate::rights::Rights;
@@ -51,22 +50,19 @@ impl Described for ShareDescription {
         }
     }
 
-    fn refuse(broker: &Shared, group_id: String, failure: &Failure, reasons: &mut Reasons) -> DescribedGroup {
-        let reason = reasons.tell_unless_denied(failure);
-        let error_message = reason.map(|reason| match failure {
+    fn words(broker: &Shared, group_id: &str, failure: &Failure, reason: String) -> Option<String> {
+        match failure {
             Failure::Group(GroupError::NotFound) => {
-                let is_another = broker.coordinators.look(broker, &group_id, |groups| groups.has_group(&group_id));
-                not_found(&group_id, is_another.unwrap_or(false))
+                let is_another = broker.coordinators.look(broker, group_id, |groups| groups.has_group(group_id));
+                Some(not_found(group_id, is_another.unwrap_or(false)))
             }
-            _ => reason,
-        });
-        DescribedGroup {
-            error_code: failure.code().number(),
-            error_message,
-            group_id,
-            authorized_operations: authorized::NOT_ASKED_FOR,
-            ..DescribedGroup::default()
+            _ => Some(reason),
         }
+    }
+
+    fn refuse(group_id: String, error_code: i16, error_message: Option<String>) -> DescribedGroup {
+        let authorized_operations = authorized::NOT_ASKED_FOR;
+        DescribedGroup { error_code, error_message, group_id, authorized_operations, ..DescribedGroup::default() }
     }
 }
 

@@ -4,7 +4,6 @@
 use super::consumer_group_heartbeat::not_served;
 use super::described::{Described, check_named, described, told};
 use super::streams_group_heartbeat::topics_of;
-use crate::answer_bounds::Reasons;
 use crate::error::Failure;
 use crate::rights::Rights;
 use crate::{Shared, authorized, settings};
@@ -58,21 +57,18 @@ impl Described for StreamsDescription {
         }
     }
 
-    fn refuse(_broker: &Shared, group_id: String, failure: &Failure, reasons: &mut Reasons) -> DescribedGroup {
-        let reason = reasons.tell_unless_denied(failure);
-        let error_message = reason.and_then(|reason| match failure {
+    fn words(_broker: &Shared, group_id: &str, failure: &Failure, reason: String) -> Option<String> {
+        match failure {
             Failure::Group(GroupError::NotFound) => Some(format!("Group {group_id} not found.")),
             Failure::Group(GroupError::NotStreams) => Some(format!("Group {group_id} is not a streams group.")),
             Failure::UnsupportedVersion(_) => None,
             _ => Some(reason),
-        });
-        DescribedGroup {
-            error_code: failure.code().number(),
-            error_message,
-            group_id,
-            authorized_operations: authorized::NOT_ASKED_FOR,
-            ..DescribedGroup::default()
         }
+    }
+
+    fn refuse(group_id: String, error_code: i16, error_message: Option<String>) -> DescribedGroup {
+        let authorized_operations = authorized::NOT_ASKED_FOR;
+        DescribedGroup { error_code, error_message, group_id, authorized_operations, ..DescribedGroup::default() }
     }
 }
 
