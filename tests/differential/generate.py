@@ -62,6 +62,7 @@ class Context:
 def request(world, api, version):
     """A request's body."""
     context = Context(world, api.name, version)
+    world.has_deleted |= api.name == "DeleteRecords"
     return structure(context, api.structures(version)[0])
 
 

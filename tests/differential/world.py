@@ -65,6 +65,8 @@ class World:
         # Of all its share-partitions: a state begins with the next one each time, as Millstream takes a repeat for one.
         self.state_epoch = 0
         self.sessions = []
+        # Records.
+        self.has_deleted = False
 
     def uuid_text(self):
         """As Kafka writes one."""

@@ -187,7 +187,9 @@ impl Sessions {
         if session.by_id != by_id {
             return Err(Failure::SessionTopicIds);
         }
-        session.update(asked, forgotten(request, by_id));
+        let forgotten = forgotten(request, by_id);
+        let alone = if forgotten.is_empty() { Vec::new() } else { asked.clone() };
+        session.update(asked, forgotten);
         let others = table.bytes - entry.bytes;
         if session.bytes > self.bytes_max / SESSION_SHARE || others + session.bytes > self.bytes_max {
             // It has outgrown its memory: the client begins anew, with all partitions in each request.
@@ -196,7 +198,8 @@ impl Sessions {
         }
         if session.partitions.is_empty() {
             table.remove(session.id);
-            return Ok((Context::Without, Vec::new()));
+            // As in Kafka what the request names and forgets at once is answered, outside of any session.
+            return Ok((Context::Without, alone));
         }
         table.touch(now, &session);
         session.epoch = next_epoch(session.epoch);

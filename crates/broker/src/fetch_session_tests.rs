@@ -108,6 +108,16 @@ fn a_session_that_forgets_all_of_its_partitions_ends() {
 }
 
 #[test]
+fn what_the_last_request_of_a_session_names_and_forgets_at_once_is_answered_without_one() {
+    let fixture = Fixture::new(10, 1 << 20);
+    let (id, _) = fixture.fetch(START, &request((0, 0), &[0]), |_| quiet(0)).unwrap();
+    let forgotten = ForgottenTopic { topic: "t".to_owned(), partitions: vec![0, 1], ..ForgottenTopic::default() };
+    let last = FetchRequest { forgotten_topics_data: vec![forgotten], ..request((id, 1), &[0]) };
+    assert_eq!(fixture.fetch(START, &last, |_| quiet(0)).unwrap(), (NO_SESSION, vec![0]));
+    assert_eq!(fixture.sessions.count(), 0);
+}
+
+#[test]
 fn a_full_table_evicts_the_idle_and_after_a_time_the_smaller() {
     let fixture = Fixture::new(2, 1 << 20);
     let full = |now, partitions: &[i32]| fixture.fetch(now, &request((0, 0), partitions), |_| quiet(0)).unwrap().0;

@@ -261,6 +261,12 @@ async fn epochs_that_part_from_the_clients_are_told_and_committed_reads_see_no_a
             assert_eq!((told.high_watermark, told.last_stable_offset), (1, 1));
         }
     }
+    for (leader_epoch, code) in [(-1, ErrorCode::None), (-2, ErrorCode::None), (1, ErrorCode::UnknownLeaderEpoch)] {
+        let mut request = fetch("t", (0, -1), &[(0, 0)]);
+        request.topics[0].partitions[0].current_leader_epoch = leader_epoch;
+        let told = data(&client.call(12, &request).await).remove(0);
+        assert_eq!(told.error_code, code.number(), "leader epoch {leader_epoch}");
+    }
     // Epoch 0 is the only one: the client's records end where ours do, or it has some that we don't.
     let none = (-1, -1);
     for (last, offset, code, diverging, has_records) in [

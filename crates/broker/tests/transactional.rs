@@ -6,7 +6,7 @@
 use crate::support::transactional::{
     READ_COMMITTED, aborted, bases, end, fetch, fetch_at, grant, marker, offset_for, produce, stream_of, transactional,
 };
-use crate::support::{Client, Running, batch, start};
+use crate::support::{Client, Running, batch, offset_at, start};
 use broker::BrokerOptions;
 use protocol::messages::describe_producers_request::{DescribeProducersRequest, TopicRequest};
 use protocol::messages::describe_producers_response::ProducerState;
@@ -205,6 +205,19 @@ async fn markers_are_told_from_late_ones_by_their_version() {
     let mut several = vec![marker((7, 5), true, "t", 0), marker((7, 6), false, "t", 0), marker((9, 1), true, "t", 0)];
     several.iter_mut().for_each(|marker| marker.coordinator_epoch = 5);
     assert_eq!(end(&mut client, 2, several).await, [NONE; 3]);
+}
+
+/// As Apache Kafka 4.3.1 answers.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_partition_that_holds_a_marker_alone_the_marker_has_the_greatest_timestamp() {
+    const GREATEST: i64 = -3;
+    let running = start(BrokerOptions::default()).await;
+    let mut client = running.client().await;
+    client.create("t", 1, &[]).await;
+    assert_eq!(offset_at(&mut client, "t", GREATEST).await, (-1, -1));
+    assert_eq!(end(&mut client, 2, vec![marker((7, 0), true, "t", 0)]).await, [NONE]);
+    let (offset, timestamp) = offset_at(&mut client, "t", GREATEST).await;
+    assert!(offset == 0 && timestamp > 0, "{offset} at {timestamp}");
 }
 
 /// Appends a batch past the broker, without waiting for it.

@@ -7,12 +7,21 @@ use crate::offsets::Committed;
 use crate::record::CoordinatorRecord;
 use base::{TopicId, UnixMillis};
 
+/// What one look takes back at the most, about: each record has its group's name, which may be long, and a group may have very many.
+const GONE_BYTES_MAX: usize = 8 << 20;
+
 impl Groups {
+    /// Whether the last look left something behind that is to go as well: look again, soon.
+    #[must_use]
+    pub fn are_behind(&self) -> bool {
+        self.expires_more || self.forgets_more
+    }
+
     /// Drops what has outlived `offsets_retention`, and then groups that nothing is left of.
     pub fn expire(&mut self, now: UnixMillis, fx: &mut Effects) {
         let retention_ms = i64::try_from(self.options.offsets_retention.as_millis()).unwrap_or(i64::MAX);
         let pending = std::mem::take(&mut self.pending);
-        self.retain_offsets(fx, |id, group, (topic, partition), committed| {
+        self.expires_more = self.retain_offsets(fx, |id, group, (topic, partition), committed| {
             let is_old = match (committed.expires_at, unused_since(group, committed)) {
                 (_, None) => false,
                 (Some(expires_at), Some(_)) => now >= expires_at,
@@ -38,17 +47,28 @@ impl Groups {
             self.pending.forget(&group, &topic, partition);
             fx.records.push(CoordinatorRecord::offset(&group, &topic, partition, None));
         }
-        self.retain_offsets(fx, |_, _, (topic, _), committed| !is_gone(topic, committed.topic));
+        self.forgets_more = self.retain_offsets(fx, |_, _, (topic, _), committed| !is_gone(topic, committed.topic));
         self.share_forget_topics(&is_gone, fx);
     }
 
-    fn retain_offsets(&mut self, fx: &mut Effects, keeps: impl Fn(&str, &Group, (&str, i32), &Committed) -> bool) {
+    /// Whether there are more that are not kept.
+    fn retain_offsets(
+        &mut self,
+        fx: &mut Effects,
+        keeps: impl Fn(&str, &Group, (&str, i32), &Committed) -> bool,
+    ) -> bool {
         let mut changed = Vec::new();
+        let (mut bytes_left, mut has_more) = (GONE_BYTES_MAX, false);
         for (id, group) in &mut self.groups {
             let mut gone: Vec<(String, i32)> = Vec::new();
             for (topic, partitions) in &group.offsets {
                 let unwanted = partitions.iter().filter(|(it, committed)| !keeps(id, group, (topic, **it), committed));
-                gone.extend(unwanted.map(|(partition, _)| (topic.clone(), *partition)));
+                let some = unwanted.take_while(|_| {
+                    has_more |= bytes_left == 0;
+                    bytes_left = bytes_left.saturating_sub(id.len() + topic.len());
+                    !has_more
+                });
+                gone.extend(some.map(|(partition, _)| (topic.clone(), *partition)));
             }
             if !gone.is_empty() {
                 changed.push(id.clone());
@@ -61,6 +81,7 @@ impl Groups {
         for id in changed {
             self.recount(&id);
         }
+        has_more
     }
 }
 

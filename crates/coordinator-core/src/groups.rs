@@ -84,6 +84,9 @@ pub struct Groups {
     pub(crate) room: usize,
     /// There are records of protocols that are not known.
     holds_others: bool,
+    /// Of what has expired, and of deleted topics, not all is gone that was to go.
+    pub(crate) expires_more: bool,
+    pub(crate) forgets_more: bool,
     /// The consumer group that the last record took back, while records are replayed.
     taken_back: Option<String>,
 }
@@ -222,7 +225,7 @@ impl Groups {
         }
         self.rebalance_downgraded(now);
         self.consumer_loaded(now, times_of);
-        self.share_loaded(now);
+        self.share_loaded(now, |_| None);
         self.streams_loaded(now, |_| None);
     }
 

@@ -48,7 +48,7 @@ pub use group::{Protocol, State};
 pub use groups::{GroupOptions, Groups, Now};
 pub use joining::JoinRequest;
 pub use leaving::{LeavingMember, Membership};
-pub use offsets::{CommitRequest, Committed, NewOffset, Offsets};
+pub use offsets::{CommitRequest, Committed, NewOffset, Offsets, offsets_together};
 pub use partition::partition_of;
 pub use pending::TransactionalCommit;
 pub use record::{CoordinatorRecord, RecordError};
@@ -67,9 +67,9 @@ pub use share_partition::{
     SharedPartition, StartLookup, acknowledgements_are_valid,
 };
 pub use streams::{
-    EndpointPartitions, NewInternalTopic, StreamsDescription, StreamsHeartbeatAnswer, StreamsHeartbeatRequest,
-    StreamsMemberDescription, StreamsOptions, StreamsState, StreamsStatus, StreamsStatusCode, StreamsSummary,
-    StreamsTimes, TaskSets, Tasks,
+    EndpointPartitions, EndpointsSize, NewInternalTopic, StreamsDescription, StreamsHeartbeatAnswer,
+    StreamsHeartbeatRequest, StreamsMemberDescription, StreamsOptions, StreamsState, StreamsStatus, StreamsStatusCode,
+    StreamsSummary, StreamsTimes, TaskSets, Tasks,
 };
 pub use syncing::SyncRequest;
 pub use transactions::{

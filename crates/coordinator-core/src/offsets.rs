@@ -8,6 +8,18 @@ use crate::record::{CoordinatorRecord, TEXT_BYTES_MAX};
 use base::{TopicId, UnixMillis, planted};
 use std::collections::BTreeMap;
 
+/// What the records that take offsets of one group back may take together, about: each has the group's name.
+const TOGETHER_BYTES_MAX: usize = 1 << 20;
+
+/// What such a record takes beside the group's name, about.
+const GONE_BYTES: usize = 256;
+
+/// How many offsets of a group of that name are deleted in one go at the most.
+#[must_use]
+pub fn offsets_together(group: &str) -> usize {
+    (TOGETHER_BYTES_MAX / (group.len() + GONE_BYTES)).max(1)
+}
+
 /// Committed offsets by topic and partition.
 pub type Offsets = BTreeMap<String, BTreeMap<i32, Committed>>;
 
@@ -205,6 +217,49 @@ impl Groups {
         Ok(outcomes)
     }
 
+    /// Whether to delete the group is too much for one go: [`Groups::delete_some_offsets`] is to come first.
+    #[must_use]
+    pub fn deletes_in_pieces(&self, id: &str) -> bool {
+        let count =
+            self.groups.get(id).map_or(0, |group| group.offset_keys().count()) + self.pending.of_group(id).len();
+        count > offsets_together(id)
+    }
+
+    /// Begins to delete a group without members that has committed very much under a long name, each of which is a record with that name: some of
+    /// its offsets go. Says whether there are more than [`Groups::delete_group`] is to delete at once.
+    ///
+    /// # Errors
+    /// It can't be deleted, and why.
+    pub fn delete_some_offsets(&mut self, id: &str, fx: &mut Effects) -> Result<bool, GroupError> {
+        let group = self.find(id)?;
+        if group.share.is_some() || !group.is_empty() {
+            return Err(GroupError::NotEmpty);
+        }
+        let count = offsets_together(id);
+        let mut some: Vec<(String, i32)> = group.offset_keys().take(count + 1).collect();
+        if some.len() <= count {
+            some.extend(self.pending.of_group(id));
+        }
+        if some.len() <= count {
+            return Ok(false);
+        }
+        some.truncate(count);
+        self.forget_offsets(id, &some, fx);
+        Ok(true)
+    }
+
+    /// Forgets offsets and what transactions are about to commit there.
+    fn forget_offsets(&mut self, id: &str, offsets: &[(String, i32)], fx: &mut Effects) {
+        for (topic, partition) in offsets {
+            self.pending.forget(id, topic, *partition);
+            if let Some(group) = self.groups.get_mut(id) {
+                group.forget_offset(topic, *partition);
+            }
+            fx.records.push(CoordinatorRecord::offset(id, topic, *partition, None));
+        }
+        self.recount(id);
+    }
+
     /// Deletes a group without members, and all that it committed. Of a share group it is the second half, after
     /// [`Groups::begin_deleting_share_group`]: as long as there is something at the share coordinator it is not empty.
     ///
@@ -217,12 +272,9 @@ impl Groups {
         }
         let mut offsets = self.pending.of_group(id);
         offsets.extend(group.offset_keys());
-        fx.records
-            .extend(offsets.iter().map(|(topic, partition)| CoordinatorRecord::offset(id, topic, *partition, None)));
-        fx.records.extend(group.tombstones(id));
-        for (topic, partition) in offsets {
-            self.pending.forget(id, &topic, partition);
-        }
+        let tombstones = group.tombstones(id);
+        self.forget_offsets(id, &offsets.into_iter().collect::<Vec<_>>(), fx);
+        fx.records.extend(tombstones);
         self.drop_group(id);
         Ok(())
     }

@@ -48,6 +48,10 @@ pub(crate) trait Core: Default + Send + Sized + 'static {
     /// Topics were deleted.
     fn topics_gone(&mut self, image: &Image, fx: &mut Self::Effects);
     fn expire(&mut self, now: Now, fx: &mut Self::Effects);
+    /// Whether either of these has left something for the next time, which is to be soon.
+    fn is_behind(&self) -> bool {
+        false
+    }
     fn next_deadline(&self) -> Option<Micros>;
     fn tick(&mut self, broker: &Shared, now: Now, fx: &mut Self::Effects);
     /// How many there are.

@@ -79,6 +79,10 @@ impl Core for Groups {
             let set = image.settings.get(&SettingsScope::Group(group.to_owned()));
             Some(settings::consumer_times(&options, set.map(AsRef::as_ref)))
         });
+        self.share_loaded(now, |group| {
+            let set = image.settings.get(&SettingsScope::Group(group.to_owned()));
+            Some(settings::share_times(&options, set.map(AsRef::as_ref)).session_timeout)
+        });
         self.streams_loaded(now, |group| {
             let set = image.settings.get(&SettingsScope::Group(group.to_owned()));
             Some(settings::streams_times(&options, set.map(AsRef::as_ref)))
@@ -92,6 +96,10 @@ impl Core for Groups {
 
     fn expire(&mut self, now: Now, fx: &mut Effects) {
         Groups::expire(self, now.wall, fx);
+    }
+
+    fn is_behind(&self) -> bool {
+        self.are_behind()
     }
 
     fn next_deadline(&self) -> Option<Micros> {

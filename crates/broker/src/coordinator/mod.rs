@@ -45,6 +45,9 @@ const LOAD_WAIT_MAX: Duration = Duration::from_millis(500);
 /// The loop looks at least so often.
 const LOOK_PERIOD: Duration = Duration::from_secs(60);
 
+/// And so often where it did not get through the last time.
+const BEHIND_PERIOD: Duration = Duration::from_millis(100);
+
 /// The partitions of an internal topic that this broker answers for.
 pub(crate) struct Coordinators<C: Core> {
     shards: Mutex<BTreeMap<StreamId, Arc<Shard<C>>>>,
@@ -175,20 +178,25 @@ pub(crate) async fn run<C: Core>(broker: Arc<Shared>) {
         if expires {
             next_expiry = now.plus(period);
         }
+        let mut is_behind = false;
         for shard in coordinators.serving_shards() {
-            if has_lost_topics {
+            // What is left of the last time waits until the log has taken that.
+            let goes_on = shard.look(C::is_behind) && shard.is_flushed();
+            if has_lost_topics || goes_on {
                 shard.apply(&broker, |core, _, fx| core.topics_gone(&image, fx));
             }
-            if expires {
+            if expires || goes_on {
                 shard.apply(&broker, C::expire);
             }
+            is_behind |= shard.look(C::is_behind);
             shard.tick(&broker);
             if let Some(begun) = shard.begin_copy(&broker) {
                 broker.clock.spawn("copy", Box::pin(compact::run(broker.clone(), shard, begun)));
             }
         }
         let deadlines = coordinators.serving_shards().into_iter().filter_map(|shard| shard.next_deadline());
-        let next = deadlines.chain([next_expiry, now.plus(LOOK_PERIOD)]).min().unwrap_or(Micros(0));
+        let look = now.plus(if is_behind { BEHIND_PERIOD } else { LOOK_PERIOD });
+        let next = deadlines.chain([next_expiry, look]).min().unwrap_or(Micros(0));
         tokio::select! {
             biased;
             _ = stopping.wait_for(|stopping| *stopping) => return,

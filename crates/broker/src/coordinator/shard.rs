@@ -15,6 +15,7 @@ use crate::partition::Partition;
 use base::{Micros, Offset, planted};
 use coordinator_core::Now;
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use stream::{AppendError, SequenceError};
@@ -253,6 +254,25 @@ impl<C: Core> Shard<C> {
         self.run_at_once(broker, deadline, decide).await
     }
 
+    /// As [`Shard::run`], of what makes too many records for one go: decides until it breaks, each time when there is room, and waits for the
+    /// confirmation of all of it at the end. Others may decide something in between.
+    pub(crate) async fn run_in_pieces<T: Send>(
+        &self,
+        broker: &Shared,
+        mut decide: impl FnMut(&mut C, Now, &mut C::Effects) -> ControlFlow<T> + Send,
+    ) -> Result<T, Failure> {
+        loop {
+            let deadline = broker.clock.now().plus(broker.options.group_wait_max);
+            self.room(broker, deadline).await?;
+            let Decided { value, after } = self.apply(broker, &mut decide);
+            if let ControlFlow::Break(value) = value {
+                self.confirmed(broker, after, deadline).await?;
+                return Ok(value);
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// As [`Shard::run`], for what makes no record: it is decided at once, however long the log has had no room, so that nobody is taken
     /// for gone who is there.
     pub(crate) async fn note<T: Send>(
@@ -378,6 +398,11 @@ impl<C: Core> Shard<C> {
         };
         self.confirmed(broker, after, deadline).await?;
         Ok(value)
+    }
+
+    /// Whether the log has taken all that was decided.
+    pub(crate) fn is_flushed(&self) -> bool {
+        lock(&self.inner).outbox.is_empty()
     }
 
     /// Waits until the outbox is empty.

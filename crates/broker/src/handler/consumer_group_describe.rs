@@ -2,16 +2,12 @@
 //! once, however often it is named.
 
 use super::consumer_group_heartbeat::not_served;
-use super::described::{HIDDEN_TOPICS, check_named, check_topics, described};
-use crate::answer_bounds::Reasons;
-use crate::checks::in_steps;
+use super::described::{Described, check_named, described, told};
 use crate::coordinator::with_topics;
 use crate::error::Failure;
 use crate::rights::Rights;
 use crate::{Shared, authorized, settings};
 use coordinator_core::{ConsumerDescription, ConsumerMemberDescription, GroupError, Groups, NamedPartitions};
-use futures::stream::StreamExt;
-use protocol::api::Resource;
 use protocol::messages::consumer_group_describe_request::ConsumerGroupDescribeRequest;
 use protocol::messages::consumer_group_describe_response::{
     Assignment, ConsumerGroupDescribeResponse, DescribedGroup, Member, TopicPartitions,
@@ -36,53 +32,44 @@ pub(crate) async fn handle(
     let named = (request.group_ids, size_of::<DescribedGroup>());
     let (described, memory) =
         described((broker, rights), named, Groups::described_consumer_bytes, refusal, describe).await;
-    let mut reasons = Reasons::default();
-    let groups = in_steps(described).map(|(id, described)| {
-        let told = described.and_then(|description| {
-            let members = description.members.iter().flat_map(|it| it.assignment.iter().chain(&it.target));
-            check_topics(rights, members.map(|of_topic| &of_topic.name), HIDDEN_TOPICS).map(|()| description)
-        });
-        match told {
-            Ok(description) => {
-                let asked = request.include_authorized_operations;
-                let operations = authorized::field(asked, rights, Resource::Group, &id);
-                describe_group(id, description, operations)
-            }
-            Err(failure) => refuse(id, &failure, &mut reasons),
-        }
-    });
-    (ConsumerGroupDescribeResponse { groups: groups.collect().await, ..Default::default() }, memory)
+    let groups = told((broker, rights), described, request.include_authorized_operations).await;
+    (ConsumerGroupDescribeResponse { groups, ..Default::default() }, memory)
 }
 
-fn refuse(group_id: String, failure: &Failure, reasons: &mut Reasons) -> DescribedGroup {
-    let reason = reasons.tell_unless_denied(failure);
-    // Kafka's words, which tools show as they are.
-    let error_message = reason.and_then(|reason| match failure {
-        Failure::Group(GroupError::NotFound) => Some(format!("Group {group_id} not found.")),
-        Failure::Group(GroupError::NotConsumer) => Some(format!("Group {group_id} is not a consumer group.")),
-        Failure::UnsupportedVersion(_) => None,
-        _ => Some(reason),
-    });
-    DescribedGroup {
-        error_code: failure.code().number(),
-        error_message,
-        group_id,
-        authorized_operations: authorized::NOT_ASKED_FOR,
-        ..DescribedGroup::default()
+impl Described for ConsumerDescription {
+    type Group = DescribedGroup;
+
+    fn topics(&self) -> impl Iterator<Item = &String> {
+        let assignments = self.members.iter().flat_map(|it| it.assignment.iter().chain(&it.target));
+        assignments.map(|of_topic| &of_topic.name)
     }
-}
 
-fn describe_group(group_id: String, description: ConsumerDescription, operations: i32) -> DescribedGroup {
-    DescribedGroup {
-        group_id,
-        group_state: description.state.name().to_owned(),
-        group_epoch: description.epoch,
-        assignment_epoch: description.assignment_epoch,
-        assignor_name: description.assignor.to_owned(),
-        // Any order will do. Kafka's is that of its hash table, in which numbered ids stand this way round, and its own tests say so.
-        members: description.members.into_iter().rev().map(describe_member).collect(),
-        authorized_operations: operations,
-        ..DescribedGroup::default()
+    fn tell(self, group_id: String, operations: i32) -> DescribedGroup {
+        DescribedGroup {
+            group_id,
+            group_state: self.state.name().to_owned(),
+            group_epoch: self.epoch,
+            assignment_epoch: self.assignment_epoch,
+            assignor_name: self.assignor.to_owned(),
+            // Any order will do. Kafka's is that of its hash table, in which numbered ids stand this way round, and its own tests say so.
+            members: self.members.into_iter().rev().map(describe_member).collect(),
+            authorized_operations: operations,
+            ..DescribedGroup::default()
+        }
+    }
+
+    fn words(_broker: &Shared, group_id: &str, failure: &Failure, reason: String) -> Option<String> {
+        match failure {
+            Failure::Group(GroupError::NotFound) => Some(format!("Group {group_id} not found.")),
+            Failure::Group(GroupError::NotConsumer) => Some(format!("Group {group_id} is not a consumer group.")),
+            Failure::UnsupportedVersion(_) => None,
+            _ => Some(reason),
+        }
+    }
+
+    fn refuse(group_id: String, error_code: i16, error_message: Option<String>) -> DescribedGroup {
+        let authorized_operations = authorized::NOT_ASKED_FOR;
+        DescribedGroup { error_code, error_message, group_id, authorized_operations, ..DescribedGroup::default() }
     }
 }
 

@@ -13,6 +13,7 @@ use protocol::api::{Operation, Resource};
 use protocol::messages::delete_groups_request::DeleteGroupsRequest;
 use protocol::messages::delete_groups_response::{DeletableGroupResult, DeleteGroupsResponse};
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 /// Share groups of one request that the share coordinator forgets at the same time.
 const TOGETHER_MAX: usize = 16;
@@ -22,7 +23,8 @@ pub(crate) async fn handle(broker: &Shared, request: DeleteGroupsRequest, rights
     let ids = requests::once_each(request.groups_names).await;
     let (ids, denied): (Vec<String>, Vec<String>) =
         ids.into_iter().partition(|id| rights.allow(Operation::Delete, Resource::Group, id));
-    let refused = forget_shares(broker, &ids).await;
+    let mut refused = forget_shares(broker, &ids).await;
+    refused.extend(shrink(broker, &ids).await);
     let left: Vec<&str> = ids.iter().map(String::as_str).filter(|id| !refused.contains_key(*id)).collect();
     let delete = |groups: &mut Groups, place: usize, fx: &mut Effects| groups.delete_group(left[place], fx);
     let outcomes = broker.coordinators.run_each(broker, &left, delete).await;
@@ -44,6 +46,30 @@ pub(crate) async fn handle(broker: &Shared, request: DeleteGroupsRequest, rights
     };
     results.extend(denied.into_iter().map(refused));
     DeleteGroupsResponse { results, ..DeleteGroupsResponse::default() }
+}
+
+/// Deletes offsets of groups whose deletion makes too many records for one go, until it does not; those of which that fails. Most have none such.
+async fn shrink(broker: &Shared, ids: &[String]) -> BTreeMap<String, Failure> {
+    let (mut refused, mut steps) = (BTreeMap::new(), Steps::default());
+    for id in ids.iter().take(GROUPS_MAX) {
+        steps.next().await;
+        if broker.coordinators.look(broker, id, |groups| groups.deletes_in_pieces(id)) == Some(true)
+            && let Err(failure) = shrink_one(broker, id).await
+        {
+            refused.insert(id.clone(), failure);
+        }
+    }
+    refused
+}
+
+async fn shrink_one(broker: &Shared, id: &str) -> Result<(), Failure> {
+    let shard = broker.coordinators.shard(broker, id).await?;
+    let decide = |groups: &mut Groups, _, fx: &mut Effects| match groups.delete_some_offsets(id, fx) {
+        Ok(true) => ControlFlow::Continue(()),
+        Ok(false) => ControlFlow::Break(Ok(())),
+        Err(error) => ControlFlow::Break(Err(error)),
+    };
+    Ok(shard.run_in_pieces(broker, decide).await??)
 }
 
 /// The first half of deleting share groups; those that can't be.

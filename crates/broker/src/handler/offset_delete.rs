@@ -5,13 +5,14 @@ use crate::error::Failure;
 use crate::rights::Rights;
 use crate::topics;
 use base::TopicId;
-use coordinator_core::GroupError;
+use coordinator_core::{Effects, GroupError, Groups, offsets_together};
 use protocol::api::{Operation, Resource};
 use protocol::error_code::ErrorCode;
 use protocol::messages::offset_delete_request::OffsetDeleteRequest;
 use protocol::messages::offset_delete_response::{
     OffsetDeleteResponse, OffsetDeleteResponsePartition, OffsetDeleteResponseTopic,
 };
+use std::ops::ControlFlow;
 
 pub(crate) async fn handle(broker: &Shared, request: OffsetDeleteRequest, rights: &Rights) -> OffsetDeleteResponse {
     let image = broker.store.ledger().image();
@@ -62,5 +63,17 @@ async fn delete(
         return Err(GroupError::InvalidGroupId.into());
     }
     let shard = broker.coordinators.shard(broker, &group).await?;
-    Ok(shard.run(broker, move |groups, _, fx| groups.delete_offsets(&group, &offsets, fx)).await??)
+    // Each record has the group's name, which may be long: not all are made at once. Where the group has come to refuse meanwhile, some are gone.
+    let mut pieces = offsets.chunks(offsets_together(&group));
+    let mut outcomes = Vec::with_capacity(offsets.len());
+    let decide = |groups: &mut Groups, _, fx: &mut Effects| {
+        let piece = pieces.next().unwrap_or_default();
+        match groups.delete_offsets(&group, piece, fx) {
+            Ok(deleted) => outcomes.extend(deleted),
+            Err(error) => return ControlFlow::Break(Err(error)),
+        }
+        if outcomes.len() < offsets.len() { ControlFlow::Continue(()) } else { ControlFlow::Break(Ok(())) }
+    };
+    shard.run_in_pieces(broker, decide).await??;
+    Ok(outcomes)
 }

@@ -2,16 +2,12 @@
 //! is described once, however often it is named.
 
 use super::consumer_group_heartbeat::not_served;
-use super::described::{check_named, check_topics, described};
+use super::described::{Described, check_named, described, told};
 use super::streams_group_heartbeat::topics_of;
-use crate::answer_bounds::Reasons;
-use crate::checks::in_steps;
 use crate::error::Failure;
 use crate::rights::Rights;
 use crate::{Shared, authorized, settings};
 use coordinator_core::{GroupError, Groups, StreamsDescription, StreamsMemberDescription, TaskSets, Tasks};
-use futures::stream::StreamExt;
-use protocol::api::Resource;
 use protocol::messages::streams_group_describe_request::StreamsGroupDescribeRequest;
 use protocol::messages::streams_group_describe_response::{
     Assignment, DescribedGroup, Endpoint, KeyValue, Member, StreamsGroupDescribeResponse, Subtopology, TaskIds,
@@ -19,9 +15,6 @@ use protocol::messages::streams_group_describe_response::{
 };
 use protocol::messages::streams_group_heartbeat_request as said;
 use tokio::sync::OwnedSemaphorePermit;
-
-/// What is said of a group whose topology has topics that the caller may not know of.
-const HIDDEN_TOPICS: &str = "The described group uses topics that the client is not authorized to describe.";
 
 /// Answers with the memory that was got for it.
 pub(crate) async fn handle(
@@ -37,52 +30,45 @@ pub(crate) async fn handle(
     let named = (request.group_ids, size_of::<DescribedGroup>());
     let (described, memory) =
         described((broker, rights), named, Groups::described_streams_bytes, refusal, describe).await;
-    let mut reasons = Reasons::default();
-    let groups = in_steps(described).map(|(id, described)| {
-        let told = described.and_then(|description| {
-            let topics = description.topology.iter().flat_map(topics_of);
-            check_topics(rights, topics, HIDDEN_TOPICS).map(|()| description)
-        });
-        match told {
-            Ok(description) => {
-                let asked = request.include_authorized_operations;
-                let operations = authorized::field(asked, rights, Resource::Group, &id);
-                describe_group(id, description, operations)
-            }
-            Err(failure) => refuse(id, &failure, &mut reasons),
-        }
-    });
-    (StreamsGroupDescribeResponse { groups: groups.collect().await, ..Default::default() }, memory)
+    let groups = told((broker, rights), described, request.include_authorized_operations).await;
+    (StreamsGroupDescribeResponse { groups, ..Default::default() }, memory)
 }
 
-fn refuse(group_id: String, failure: &Failure, reasons: &mut Reasons) -> DescribedGroup {
-    let reason = reasons.tell_unless_denied(failure);
-    // Kafka's words, which tools show as they are.
-    let error_message = reason.and_then(|reason| match failure {
-        Failure::Group(GroupError::NotFound) => Some(format!("Group {group_id} not found.")),
-        Failure::Group(GroupError::NotStreams) => Some(format!("Group {group_id} is not a streams group.")),
-        Failure::UnsupportedVersion(_) => None,
-        _ => Some(reason),
-    });
-    DescribedGroup {
-        error_code: failure.code().number(),
-        error_message,
-        group_id,
-        authorized_operations: authorized::NOT_ASKED_FOR,
-        ..DescribedGroup::default()
+impl Described for StreamsDescription {
+    type Group = DescribedGroup;
+
+    const HIDDEN_TOPICS: &'static str =
+        "The described group uses topics that the client is not authorized to describe.";
+
+    fn topics(&self) -> impl Iterator<Item = &String> {
+        self.topology.iter().flat_map(topics_of)
     }
-}
 
-fn describe_group(group_id: String, description: StreamsDescription, operations: i32) -> DescribedGroup {
-    DescribedGroup {
-        group_id,
-        group_state: description.state.name().to_owned(),
-        group_epoch: description.epoch,
-        assignment_epoch: description.assignment_epoch,
-        topology: description.topology.map(topology),
-        members: description.members.into_iter().map(describe_member).collect(),
-        authorized_operations: operations,
-        ..DescribedGroup::default()
+    fn tell(self, group_id: String, operations: i32) -> DescribedGroup {
+        DescribedGroup {
+            group_id,
+            group_state: self.state.name().to_owned(),
+            group_epoch: self.epoch,
+            assignment_epoch: self.assignment_epoch,
+            topology: self.topology.map(topology),
+            members: self.members.into_iter().map(describe_member).collect(),
+            authorized_operations: operations,
+            ..DescribedGroup::default()
+        }
+    }
+
+    fn words(_broker: &Shared, group_id: &str, failure: &Failure, reason: String) -> Option<String> {
+        match failure {
+            Failure::Group(GroupError::NotFound) => Some(format!("Group {group_id} not found.")),
+            Failure::Group(GroupError::NotStreams) => Some(format!("Group {group_id} is not a streams group.")),
+            Failure::UnsupportedVersion(_) => None,
+            _ => Some(reason),
+        }
+    }
+
+    fn refuse(group_id: String, error_code: i16, error_message: Option<String>) -> DescribedGroup {
+        let authorized_operations = authorized::NOT_ASKED_FOR;
+        DescribedGroup { error_code, error_message, group_id, authorized_operations, ..DescribedGroup::default() }
     }
 }
 

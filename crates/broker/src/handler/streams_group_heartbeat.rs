@@ -13,8 +13,8 @@ use crate::topic_name;
 use crate::topics::{self, NewTopic};
 use control_core::SettingsScope;
 use coordinator_core::{
-    EndpointPartitions, GroupError, NewInternalTopic, StreamsHeartbeatAnswer, StreamsHeartbeatRequest, StreamsStatus,
-    StreamsStatusCode, StreamsTimes, TaskSets, Tasks,
+    EndpointPartitions, EndpointsSize, GroupError, Groups, NewInternalTopic, StreamsHeartbeatAnswer,
+    StreamsHeartbeatRequest, StreamsStatus, StreamsStatusCode, StreamsTimes, TaskSets, Tasks,
 };
 use protocol::api::{Operation, Resource};
 use protocol::messages::streams_group_heartbeat_request::{StreamsGroupHeartbeatRequest, TaskIds, Topology};
@@ -48,8 +48,11 @@ pub(crate) async fn handle(
                 }
                 denied => tell_failed(&mut answer.status, "Unauthorized to CREATE on topics", denied),
             }
-            let memory = broker.answer_memory.take_ahead(answer_bytes(&answer)).await;
-            (told(answer).await, memory)
+            // Who runs what may be very much: it is made when there is memory for it.
+            let size = if answer.tells_endpoints { endpoints_size(broker, &group) } else { EndpointsSize::default() };
+            let memory = broker.answer_memory.take_ahead(answer_bytes(&answer) + endpoints_bytes(size)).await;
+            let endpoints = if answer.tells_endpoints { endpoints(broker, &group, size) } else { None };
+            (told(answer, endpoints).await, memory)
         }
         Err(failure) => {
             let response = StreamsGroupHeartbeatResponse {
@@ -201,23 +204,45 @@ fn answer_bytes(answer: &StreamsHeartbeatAnswer) -> usize {
         tasks.iter().map(|(id, tasks)| NAME_BYTES + COPIES * id.len() + tasks.len() * NUMBER_BYTES).sum()
     };
     let of_sets = |sets: &TaskSets| of_tasks(&sets.active) + of_tasks(&sets.standby) + of_tasks(&sets.warmup);
-    let of_partitions = |all: &[(String, Vec<i32>)]| -> usize {
-        all.iter().map(|(name, all)| NAME_BYTES + COPIES * name.len() + all.len() * NUMBER_BYTES).sum()
-    };
-    let of_endpoint = |it: &EndpointPartitions| {
-        NAME_BYTES + COPIES * it.endpoint.host.len() + of_partitions(&it.active) + of_partitions(&it.standby)
-    };
-    let endpoints = answer.endpoints.iter().flatten().map(of_endpoint).sum::<usize>();
     let status = answer.status.iter().map(|status| NAME_BYTES + COPIES * status.detail.len()).sum::<usize>();
-    answer.tasks.as_ref().map_or(0, of_sets) + endpoints + status
+    answer.tasks.as_ref().map_or(0, of_sets) + status
 }
 
-async fn told(answer: StreamsHeartbeatAnswer) -> StreamsGroupHeartbeatResponse {
+/// What becomes of who runs what in an answer.
+fn endpoints_bytes(EndpointsSize { entries, name_bytes, partitions }: EndpointsSize) -> usize {
+    entries * NAME_BYTES + name_bytes * COPIES + partitions * NUMBER_BYTES
+}
+
+fn endpoints_size(broker: &Shared, group: &str) -> EndpointsSize {
+    broker.coordinators.look(broker, group, |groups| groups.streams_endpoints_size(group)).unwrap_or_default()
+}
+
+/// Who runs what by now, and as of which epoch; none where that has become more than there is memory for, or is more than all that there is.
+fn endpoints(broker: &Shared, group: &str, size: EndpointsSize) -> Option<(i32, Vec<EndpointPartitions>)> {
+    let bytes = endpoints_bytes(size);
+    let read = |groups: &Groups| {
+        let now = endpoints_bytes(groups.streams_endpoints_size(group));
+        let fits = now <= bytes && now <= broker.answer_memory.total();
+        fits.then(|| with_topics(broker, |topics| groups.streams_endpoints(group, topics))).flatten()
+    };
+    broker.coordinators.look(broker, group, read).flatten()
+}
+
+async fn told(
+    answer: StreamsHeartbeatAnswer,
+    told: Option<(i32, Vec<EndpointPartitions>)>,
+) -> StreamsGroupHeartbeatResponse {
     let status = answer.status.into_iter();
     let status: Vec<Status> =
         status.map(|it| Status { status_code: it.code.number(), status_detail: it.detail }).collect();
-    let (mut endpoints, mut steps) = (answer.endpoints.as_ref().map(|_| Vec::new()), Steps::default());
-    for endpoint in answer.endpoints.into_iter().flatten() {
+    let (endpoint_epoch, told) = match told {
+        Some((epoch, told)) => (epoch, Some(told)),
+        // It is to ask again: it knows of another epoch.
+        None if answer.tells_endpoints => (answer.endpoint_epoch.wrapping_sub(1), None),
+        None => (answer.endpoint_epoch, None),
+    };
+    let (mut endpoints, mut steps) = (told.as_ref().map(|_| Vec::new()), Steps::default());
+    for endpoint in told.into_iter().flatten() {
         steps.next().await;
         endpoints.get_or_insert_default().push(told_endpoint(endpoint));
     }
@@ -233,7 +258,7 @@ async fn told(answer: StreamsHeartbeatAnswer) -> StreamsGroupHeartbeatResponse {
         active_tasks: active,
         standby_tasks: standby,
         warmup_tasks: warmup,
-        endpoint_information_epoch: answer.endpoint_epoch,
+        endpoint_information_epoch: endpoint_epoch,
         partitions_by_user_endpoint: endpoints,
         ..StreamsGroupHeartbeatResponse::default()
     }

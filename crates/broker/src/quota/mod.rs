@@ -74,7 +74,7 @@ impl Use {
 impl Quotas {
     pub(crate) fn new(options: &BrokerOptions) -> Quotas {
         let (windows, controller_windows) = (options.quota_windows, options.controller_quota_windows);
-        let rates = || Mutex::new(Sensors::new(windows, Rate::is_at_rest));
+        let rates = || Mutex::new(Sensors::new(windows));
         Quotas {
             windows,
             controller_windows,
@@ -82,8 +82,8 @@ impl Quotas {
             produced: rates(),
             fetched: rates(),
             requests: rates(),
-            mutations: Mutex::new(Sensors::new(controller_windows, Bucket::is_at_rest)),
-            connections: Mutex::new(Sensors::new(windows, Rate::is_at_rest)),
+            mutations: Mutex::new(Sensors::new(controller_windows)),
+            connections: Mutex::new(Sensors::new(windows)),
         }
     }
 

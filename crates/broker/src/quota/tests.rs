@@ -138,7 +138,14 @@ fn a_million_client_ids_take_no_more_memory_than_some_thousand_and_idle_ones_non
         quotas.record(&image, Use::Produced, ("u", client_id.as_str()), 1.0, Micros(number));
     }
     let count = lock(&quotas.produced).count();
-    assert!((10_000..50_000).contains(&count), "{count}");
+    assert!((4_000..=8_192).contains(&count), "{count}");
+    let mut bytes = 0;
+    for number in 0..10_000 {
+        let client_id = format!("{number:030000}");
+        quotas.record(&image, Use::Produced, ("u", client_id.as_str()), 1.0, Micros(1_000_000 + number));
+        bytes = lock(&quotas.produced).count() * client_id.len();
+    }
+    assert!(bytes <= 5 << 20, "long names count by their bytes: {bytes}");
     for later in 1..4 {
         quotas.record(&image, Use::Produced, ("u", "c"), 1.0, Micros(later * 20 * SECOND));
     }
@@ -158,4 +165,26 @@ fn who_owes_changes_is_not_forgotten_before_it_has_paid() {
         assert_eq!(change("another", second), Ok(()));
     }
     assert_eq!(change("c", 100), Err(889_000));
+}
+
+#[test]
+fn who_has_used_nothing_for_an_hour_is_forgotten_whatever_it_owes() {
+    let options = BrokerOptions {
+        quota_windows: QuotaWindows { count: 100, seconds: 3600 },
+        controller_quota_windows: QuotaWindows { count: 100, seconds: 3600 },
+        ..BrokerOptions::default()
+    };
+    let quotas = Quotas::new(&options);
+    let rates = image("producer_byte_rate", &[("", "*", 1.0)]);
+    let waits = |second: u64| quotas.record(&rates, Use::Produced, ("u", "c"), 0.0, Micros(second * SECOND)) > 0;
+    quotas.record(&rates, Use::Produced, ("u", "c"), 1e9, Micros(0));
+    assert!(waits(1800) && waits(5000), "as long as it comes again");
+    assert!(!waits(5000 + 3600));
+    let changes = image("controller_mutation_rate", &[("", "*", 1.0)]);
+    let change = |count: usize, second: u64| {
+        let how = (count, Strictness::Permissive);
+        quotas.record_mutation(&changes, ("u", "c"), how, Micros(second * SECOND)).is_ok()
+    };
+    assert!(!change(1_000_000, 0) && !change(1, 3000));
+    assert!(change(1, 3000 + 3600));
 }

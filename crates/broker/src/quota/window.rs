@@ -44,6 +44,15 @@ impl Default for QuotaWindows {
     }
 }
 
+/// What somebody has used.
+pub(super) trait Sensor {
+    /// Whether one that is made anew would not differ.
+    fn is_at_rest(&self, windows: QuotaWindows, now: u64) -> bool;
+
+    /// When something was used last, in milliseconds.
+    fn last_used(&self) -> u64;
+}
+
 /// What was used in one window, and since when and until when.
 #[derive(Debug, Clone, Copy)]
 struct Sample {
@@ -98,10 +107,15 @@ impl Rate {
         let used = self.samples.iter().map(|sample| sample.value).sum::<f64>() / (spanned / 1000.0);
         if used <= limit { 0 } else { whole_ms((used - limit) / limit * spanned) }
     }
+}
 
-    /// Whether one that is made anew would not differ.
-    pub(super) fn is_at_rest(&self, windows: QuotaWindows, now: u64) -> bool {
+impl Sensor for Rate {
+    fn is_at_rest(&self, windows: QuotaWindows, now: u64) -> bool {
         self.samples.iter().all(|sample| now.saturating_sub(sample.last) >= windows.span_ms())
+    }
+
+    fn last_used(&self) -> u64 {
+        self.samples.iter().map(|sample| sample.last).max().unwrap_or(0)
     }
 }
 
@@ -136,11 +150,16 @@ impl Bucket {
         self.fill(windows, limit, now);
         if self.tokens < 0.0 { whole_ms(-self.tokens / limit * 1000.0) } else { 0 }
     }
+}
 
-    /// Whether one that is made anew would not differ.
-    pub(super) fn is_at_rest(&self, windows: QuotaWindows, now: u64) -> bool {
+impl Sensor for Bucket {
+    fn is_at_rest(&self, windows: QuotaWindows, now: u64) -> bool {
         let more = self.limit * to_f64(now.saturating_sub(self.last)) / 1000.0;
         self.tokens + more >= windows.burst(self.limit)
+    }
+
+    fn last_used(&self) -> u64 {
+        self.last
     }
 }
 

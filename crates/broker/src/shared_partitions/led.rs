@@ -20,10 +20,6 @@ use world::lock;
 /// What became of an acknowledgement.
 pub(crate) type Outcome = Result<(), ShareError>;
 
-/// In how many parts an acknowledgement may cut what is known of records where that takes more than it may already. Others have to be told in
-/// fewer parts, or in time.
-const CROWDED_PARTS_MAX: usize = 1000;
-
 /// A share-partition.
 pub(crate) struct Led {
     /// No other has the same, at any time.
@@ -166,7 +162,7 @@ impl Led {
             return Err(Some(failure));
         }
         let super::ShareSettings { mut options, .. } = settings_of(broker, &self.key.group);
-        if broker.shares.is_crowded() {
+        if broker.shares.holds(&self.key.group) {
             // What was given out before may be given out again, so that it comes to an end.
             options.in_flight_max = 0;
         }
@@ -186,7 +182,7 @@ impl Led {
     fn leave(self: &Arc<Self>, broker: &Shared, stage: &mut Stage, why: Failure) {
         if let Stage::Serving(serving) = stage {
             broker.shares.schedule(self, serving.deadline, None);
-            broker.shares.took(serving.bytes, 0);
+            broker.shares.took(&self.key.group, serving.bytes, 0);
         }
         *stage = Stage::Gone(why);
         broker.shares.forget(self);
@@ -214,7 +210,7 @@ impl Led {
             broker.shares.schedule(self, serving.deadline, deadline);
             serving.deadline = deadline;
         }
-        broker.shares.took(serving.bytes, bytes);
+        broker.shares.took(&self.key.group, serving.bytes, bytes);
         serving.bytes = bytes;
         if frees {
             self.has_changed();
@@ -228,8 +224,8 @@ impl Led {
         member: &str,
         batches: &[AcknowledgeBatch],
     ) -> Result<(), Failure> {
-        let parts = || batches.iter().map(AcknowledgeBatch::parts).sum::<usize>();
-        if broker.shares.is_crowded() && parts() > CROWDED_PARTS_MAX {
+        let parts = batches.iter().map(AcknowledgeBatch::parts).sum::<usize>();
+        if parts > broker.shares.parts_max(&self.key.group) {
             return Err(super::crowded());
         }
         let answer = self.act(broker, |serving, now, effects| {

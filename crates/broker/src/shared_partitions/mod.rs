@@ -7,15 +7,17 @@
 //!
 //! A share-partition is loaded when it is first asked for (`loading`), and dropped when its partition is led elsewhere or is gone, when the
 //! persister says that the group was set back, or when no session of its group is left. Memory is bounded by
-//! `BrokerOptions::shares_bytes_max`: beyond it nothing more is loaded, and nothing is given out that was not given out before. As in Kafka
-//! nobody looks here whether a member is in its group.
+//! `BrokerOptions::shares_bytes_max`: beyond it nothing more is loaded, and a group that has more than its part of it is given nothing that was
+//! not given out before (`room`). As in Kafka nobody looks here whether a member is in its group.
 
 mod led;
 mod loading;
 mod persister;
+mod room;
 
 pub(crate) use led::{Led, Turn, Turned};
 
+use self::room::Room;
 use crate::Shared;
 use crate::error::Failure;
 use crate::partition::Partition;
@@ -29,7 +31,7 @@ use coordinator_core::{
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -56,7 +58,7 @@ pub(crate) struct Shares {
     wakes: Notify,
     next_number: AtomicU64,
     /// What share-partitions take.
-    bytes: AtomicUsize,
+    room: Mutex<Room>,
     bytes_max: usize,
 }
 
@@ -77,7 +79,7 @@ impl Shares {
             work: Mutex::default(),
             wakes: Notify::new(),
             next_number: AtomicU64::new(0),
-            bytes: AtomicUsize::new(0),
+            room: Mutex::new(Room::new(bytes_max)),
             bytes_max,
         }
     }
@@ -154,16 +156,16 @@ impl Shares {
         if let Some(led) = all.get(&key).filter(|led| led.partition.leader_epoch() == partition.leader_epoch()) {
             return Ok(led.clone());
         }
-        if self.is_crowded() {
+        if lock(&self.room).is_full() {
             return Err(crowded());
         }
         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
         let led = Arc::new(Led::new(number, key.clone(), partition));
-        self.took(0, led_bytes(&key));
+        lock(&self.room).enter(&key.group, led_bytes(&key));
         let before = all.insert(key, led.clone());
         drop(all);
         if let Some(before) = before {
-            self.took(led_bytes(&before.key), 0);
+            lock(&self.room).leave(&before.key.group, led_bytes(&before.key));
             before.give_up(broker, Failure::NotLeader);
         }
         lock(&self.work).loads.push_back(led.clone());
@@ -176,7 +178,7 @@ impl Shares {
         let mut all = lock(&self.led);
         if all.get(&led.key).is_some_and(|it| Arc::ptr_eq(it, led)) {
             all.remove(&led.key);
-            self.took(led_bytes(&led.key), 0);
+            lock(&self.room).leave(&led.key.group, led_bytes(&led.key));
         }
     }
 
@@ -185,15 +187,21 @@ impl Shares {
         self.next_number.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// What is known of records takes more than it may.
-    pub(crate) fn is_crowded(&self) -> bool {
-        self.bytes.load(Ordering::Relaxed) >= self.bytes_max
+    /// Whether the group has more than its part of what may be known of records, where that is much already.
+    fn holds(&self, group: &Arc<str>) -> bool {
+        lock(&self.room).holds(group)
     }
 
-    /// A share-partition takes so many bytes now instead of those.
-    fn took(&self, before: usize, now: usize) {
-        self.bytes.fetch_add(now, Ordering::Relaxed);
-        self.bytes.fetch_sub(before, Ordering::Relaxed);
+    /// In how many parts an acknowledgement of the group may cut what is known of records.
+    fn parts_max(&self, group: &Arc<str>) -> usize {
+        lock(&self.room).parts_max(group)
+    }
+
+    /// What is known of a share-partition's records takes so many bytes now instead of those.
+    fn took(&self, group: &Arc<str>, before: usize, now: usize) {
+        if before != now {
+            lock(&self.room).took(group, before, now);
+        }
     }
 
     /// Has a write carried.

@@ -218,12 +218,6 @@ impl Beat<'_> {
             self.replace(&old, &member_id);
         }
         let before = self.current(&member_id).assigned.clone();
-        if self.consumer.members().get(&member_id).is_some_and(Member::is_classic) {
-            // From now on it speaks the newer protocol.
-            for timer in [Timer::MemberJoin, Timer::MemberSync] {
-                self.timers.cancel(self.id, timer(member_id.clone()));
-            }
-        }
         let resubscribes = self.say(&member_id, metadata);
         let matches_others = self.match_regexes();
         self.update_epoch(resubscribes || matches_others);

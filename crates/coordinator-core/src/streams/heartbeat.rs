@@ -284,7 +284,7 @@ impl Beat<'_> {
             status: self.status(member_id, delayed),
             tasks: is_told.then(|| current.assigned.sets()),
             endpoint_epoch,
-            endpoints: (!knows_endpoints).then(|| self.streams.endpoints(self.topics)),
+            tells_endpoints: !knows_endpoints,
             create: self.streams.configured.as_ref().map(|it| it.create.clone()).unwrap_or_default(),
         }
     }

@@ -36,7 +36,7 @@ mod target;
 
 pub use configure::{NewInternalTopic, StreamsStatus, StreamsStatusCode};
 pub use describe::{StreamsDescription, StreamsMemberDescription, StreamsSummary};
-pub use endpoints::EndpointPartitions;
+pub use endpoints::{EndpointPartitions, EndpointsSize};
 pub use options::{StreamsOptions, StreamsTimes};
 pub use request::{StreamsHeartbeatAnswer, StreamsHeartbeatRequest};
 pub use state::{StreamsState, TaskSets, Tasks};

@@ -1,7 +1,6 @@
 //! A heartbeat as it comes and what it is answered, and what is wrong with one whatever the group is like.
 
 use super::configure::{NewInternalTopic, StreamsStatus};
-use super::endpoints::EndpointPartitions;
 use super::options::StreamsTimes;
 use super::state::{Metadata, TaskSets, Tasks};
 use crate::consumer::{LEAVES, LEAVES_FOR_NOW};
@@ -55,8 +54,8 @@ pub struct StreamsHeartbeatAnswer {
     pub tasks: Option<TaskSets>,
     /// Rises with every change of who runs what; not kept over a takeover.
     pub endpoint_epoch: i32,
-    /// Who runs what, for interactive queries, where the member does not know.
-    pub endpoints: Option<Vec<EndpointPartitions>>,
+    /// The member does not know who runs what, for interactive queries: [`crate::Groups::streams_endpoints`] is to be told.
+    pub tells_endpoints: bool,
     /// Not for the member: topics that are to be made.
     pub create: Vec<NewInternalTopic>,
 }

@@ -147,3 +147,64 @@ fn offsets_of_deleted_topics_go() {
     bench.restart();
     assert_eq!((bench.committed("t"), bench.committed("gone")), (Some(1), None));
 }
+
+/// A group with a name so long, and so many offsets, that all of their records would take some hundred megabytes.
+fn with_a_long_name(count: i32) -> (Bench, String) {
+    let mut bench = Bench::new();
+    let id = "g".repeat(30_000);
+    for partition in 0..count {
+        let member = Membership { group: id.clone(), ..nobody() };
+        let committed = Committed { committed_at: bench.now.wall, ..Committed::default() };
+        let offset = NewOffset { topic: "t".to_owned(), partition, committed };
+        let request = CommitRequest { member, offsets: vec![offset], ..CommitRequest::default() };
+        let mut fx = Effects::default();
+        bench.groups.commit(bench.now, request, &mut fx).unwrap();
+        bench.take(fx);
+    }
+    bench.log.clear();
+    (bench, id)
+}
+
+fn record_bytes(fx: &Effects) -> usize {
+    fx.records.iter().map(crate::CoordinatorRecord::len).sum()
+}
+
+#[test]
+fn a_group_with_a_long_name_is_deleted_in_pieces() {
+    let (mut bench, id) = with_a_long_name(1000);
+    for _ in 0..100 {
+        let mut fx = Effects::default();
+        let has_more = bench.groups.delete_some_offsets(&id, &mut fx).unwrap();
+        assert!(record_bytes(&fx) <= 1 << 20);
+        assert_eq!(bench.groups.bytes(), bench.groups.count());
+        if !has_more {
+            assert!(fx.records.is_empty());
+            bench.groups.delete_group(&id, &mut fx).unwrap();
+            assert!(record_bytes(&fx) <= 2 << 20);
+            assert_eq!((bench.groups.committed(&id), bench.groups.bytes()), (None, 0));
+            return;
+        }
+    }
+    panic!("it is never done");
+}
+
+#[test]
+fn what_expires_goes_in_pieces_where_names_are_long() {
+    let (mut bench, id) = with_a_long_name(1000);
+    let wall = UnixMillis(bench.now.wall.0 + 8 * 24 * 3600 * 1000);
+    let mut looks = 0;
+    while bench.groups.committed(&id).is_some() {
+        let mut fx = Effects::default();
+        bench.groups.expire(wall, &mut fx);
+        assert!(record_bytes(&fx) <= 9 << 20);
+        assert_eq!(bench.groups.are_behind(), bench.groups.committed(&id).is_some());
+        looks += 1;
+    }
+    assert!((4..=6).contains(&looks), "{looks}");
+    let (mut bench, id) = with_a_long_name(300);
+    let mut fx = Effects::default();
+    bench.groups.forget_topics(|_, _| true, &mut fx);
+    assert!(bench.groups.are_behind() && record_bytes(&fx) <= 9 << 20);
+    bench.groups.forget_topics(|_, _| true, &mut Effects::default());
+    assert!(!bench.groups.are_behind() && bench.groups.committed(&id).unwrap().is_empty());
+}

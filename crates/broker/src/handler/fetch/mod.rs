@@ -181,7 +181,8 @@ fn find((broker, rights): (&Shared, &Rights), image: &Image, asked: &Asked) -> R
     };
     let stream = topics::stream_of(topic, asked.partition)?;
     let partition = broker.partitions.owned(stream).ok_or(Failure::NotLeader)?;
-    partition.check_leader_epoch(asked.leader_epoch)?;
+    // Any negative epoch stands for none here, as in Kafka, which elsewhere knows -1 only.
+    partition.check_leader_epoch(asked.leader_epoch.max(-1))?;
     Ok((partition, batch_bytes_max(topic)))
 }
 

@@ -7,6 +7,7 @@ use crate::consumer::Topics;
 use crate::effects::{Effects, GroupError};
 use crate::groups::{Groups, Now};
 use crate::timers::Timer;
+use std::time::Duration;
 
 /// Without a look at the topics: what a group without the member subscribes to was seen with the member in it.
 pub(super) const UNSEEN: Topics<'static> = Topics { version: 0, find: &|_| None, name_of: &|_| None, names: &|_| {} };
@@ -40,13 +41,14 @@ impl Groups {
         }
     }
 
-    /// All records are replayed: from now on members must be heard of.
-    pub(crate) fn share_loaded(&mut self, now: Now) {
+    /// All records are replayed: from now on members must be heard of, within the session timeouts of their groups.
+    pub fn share_loaded(&mut self, now: Now, session_of: impl Fn(&str) -> Option<Duration>) {
         let Groups { groups, timers, options, .. } = self;
         let shares = groups.iter().filter_map(|(id, group)| Some((id, group.share.as_ref()?)));
         for (id, share) in shares {
+            let session_end = now.at.plus(session_of(id).unwrap_or(options.share.session_timeout));
             for member_id in share.members().keys() {
-                timers.set(id, Timer::Session(member_id.clone()), now.at.plus(options.share.session_timeout));
+                timers.set(id, Timer::Session(member_id.clone()), session_end);
             }
         }
     }

@@ -225,3 +225,15 @@ fn a_group_has_configs_of_its_own() {
     let end = bench.groups.next_deadline().unwrap();
     assert_eq!(end, bench.now.at.plus(Duration::from_secs(60)));
 }
+
+#[test]
+fn after_a_takeover_a_member_has_the_session_of_its_group() {
+    for (session, is_there) in [(None, false), (Some(Duration::from_secs(60)), true)] {
+        let mut bench = settled(1, &["a"]);
+        bench.restart();
+        let now = bench.now;
+        bench.groups.share_loaded(now, |group| session.filter(|_| group == GROUP));
+        bench.pass_seconds(50);
+        assert_eq!(bench.share().members().contains_key("a"), is_there, "{session:?}");
+    }
+}

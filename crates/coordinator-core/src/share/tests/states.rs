@@ -203,3 +203,21 @@ fn an_update_without_a_snapshot_is_all_there_is() {
     states.replay(&CoordinatorRecord { key: Bytes::new(), value: None }).unwrap_err();
     assert_eq!(&*key.group, GROUP);
 }
+
+/// What Kafka 4.3.1 answered to these, one after the other. Who writes does not come to lead by that, and -1 is nobody.
+#[test]
+fn a_read_by_an_older_leader_is_fenced_as_by_kafka() {
+    let (mut bench, key) = begun(1);
+    let is_fenced = |outcome: Result<StateRead, ShareStateError>| outcome == Err(ShareStateError::FencedLeaderEpoch);
+    for (leader_epoch, fenced) in [(0, false), (-1, false), (6, false), (7, false), (5, true), (9, false), (8, true)] {
+        assert_eq!(is_fenced(bench.read(&key, leader_epoch)), fenced, "leader epoch {leader_epoch}");
+        if leader_epoch == -1 {
+            bench.write(&key, &write(1, 7, -1, &[])).unwrap();
+        }
+    }
+    assert_eq!(bench.write(&key, &write(1, 8, -1, &[])), Err(ShareStateError::FencedLeaderEpoch));
+    bench.initialize(&key, 2, 0).unwrap();
+    bench.restart_states();
+    assert!(is_fenced(bench.read(&key, 3)), "a new state of the group, and a takeover, change nothing of that");
+    assert_eq!(bench.read(&key, 9).map(|state| state.state_epoch), Ok(2));
+}

@@ -2,8 +2,8 @@
 
 use crate::streams::Streams;
 use crate::{
-    CoordinatorRecord, Effects, GroupError, GroupOptions, Groups, Now, StreamsDescription, StreamsHeartbeatAnswer,
-    StreamsHeartbeatRequest, Tasks, TopicInfo, Topics,
+    CoordinatorRecord, Effects, EndpointPartitions, GroupError, GroupOptions, Groups, Now, StreamsDescription,
+    StreamsHeartbeatAnswer, StreamsHeartbeatRequest, Tasks, TopicInfo, Topics,
 };
 use base::{Micros, TopicId, UnixMillis};
 use protocol::messages::streams_group_heartbeat_request::{
@@ -65,6 +65,19 @@ impl Bench {
         self.log.extend(fx.records);
         assert_eq!(self.groups.bytes(), self.groups.count());
         outcome
+    }
+
+    /// Who runs what, as a member is told that does not know.
+    pub(super) fn endpoints(&self) -> Vec<EndpointPartitions> {
+        let find = |name: &str| self.topics.get(name).copied();
+        let topics = Topics { version: self.version, find: &find, name_of: &|_| None, names: &|_| {} };
+        let endpoints = self.groups.streams_endpoints(GROUP, &topics).unwrap().1;
+        let size = self.groups.streams_endpoints_size(GROUP);
+        let topics = || endpoints.iter().flat_map(|it| it.active.iter().chain(&it.standby));
+        assert!(size.entries >= endpoints.len() + topics().count());
+        assert!(size.partitions >= topics().map(|(_, all)| all.len()).sum());
+        assert!(size.name_bytes >= topics().map(|(name, _)| name.len()).sum());
+        endpoints
     }
 
     /// What is left after a crash: the records.

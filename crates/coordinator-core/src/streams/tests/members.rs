@@ -116,12 +116,17 @@ fn members_that_answer_queries_are_told_of_with_what_they_run() {
     let endpoint = Endpoint { host: "h".to_owned(), port: 7 };
     let first = StreamsHeartbeatRequest { endpoint: Some(endpoint.clone()), ..joins("a", &app) };
     let answer = bench.beat(&first).unwrap();
-    let told = answer.endpoints.unwrap();
+    assert!(answer.tells_endpoints);
+    let told = bench.endpoints();
     assert_eq!((&told[0].endpoint, answer.endpoint_epoch), (&endpoint, 0));
     assert_eq!(told[0].active, [("t".to_owned(), vec![0, 1]), ("u".to_owned(), vec![0])]);
-    assert_eq!(bench.beat(&beats("a", 2)).unwrap().endpoints, None);
+    let size = bench.groups.streams_endpoints_size(GROUP);
+    let size = (size.entries, size.name_bytes, size.partitions);
+    assert_eq!(size, (3, 3, 4), "the numbers of partitions of topics are not looked up");
+    assert!(!bench.beat(&beats("a", 2)).unwrap().tells_endpoints);
     let late = bench.beat(&StreamsHeartbeatRequest { endpoint_epoch: 9, ..beats("a", 2) }).unwrap();
-    assert_eq!(late.endpoints.unwrap().len(), 1);
+    assert!(late.tells_endpoints);
+    assert_eq!(bench.endpoints().len(), 1);
 }
 
 #[test]

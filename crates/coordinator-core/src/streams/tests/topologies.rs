@@ -178,6 +178,7 @@ fn a_topic_that_a_topology_names_often_is_told_once_with_an_endpoint() {
     let mut request = joins("a", &app);
     request.endpoint = endpoint;
     request.endpoint_epoch = -1;
-    let endpoints = bench.beat(&request).unwrap().endpoints.unwrap();
+    assert!(bench.beat(&request).unwrap().tells_endpoints);
+    let endpoints = bench.endpoints();
     assert_eq!(endpoints[0].active, [("t".to_owned(), vec![0, 1])]);
 }

@@ -384,3 +384,22 @@ fn a_member_changes_its_protocol_under_its_id() {
     bench.pass_seconds(40);
     assert_eq!(bench.describe().unwrap().members.len(), 2, "it has the newer protocol's session, and nothing to fetch");
 }
+
+/// As Kafka 4.3.1 does: it looks at who has not fetched, whatever that one speaks meanwhile.
+#[test]
+fn who_joins_by_the_classic_protocol_and_goes_on_with_the_newer_one_without_fetching_is_out() {
+    let mut bench = with_policy(Migration::Upgrade);
+    bench.beat(&joins("n", &["t"])).unwrap();
+    let epoch = bench.beat(&joins("m", &["t"])).unwrap().member_epoch;
+    let patient = JoinRequest { member_id: "m".to_owned(), session_timeout_ms: 60_000, ..joiner("c") };
+    let answer = bench.joined(&patient);
+    assert_eq!((answer.error, answer.generation), (None, epoch));
+    let seconds = u64::try_from(REBALANCE_MS / 1000).unwrap();
+    bench.pass_seconds(seconds / 2);
+    bench.beat(&owns("m", epoch, Partitions::new())).unwrap();
+    bench.beat(&beats("n", bench.consumer().members()["n"].current.epoch)).unwrap();
+    assert!(!bench.consumer().members()["m"].is_classic());
+    bench.pass_seconds(seconds - seconds / 2);
+    assert_eq!(bench.beat(&beats("m", epoch)), Err(GroupError::UnknownMember));
+    assert_eq!(bench.describe().unwrap().members.len(), 1);
+}
