@@ -97,6 +97,7 @@ pub(crate) struct Beside {
 
 impl Beside {
     /// Starts the first. Each has its turn whatever became of the one before.
+    #[expect(clippy::disallowed_methods, reason = "a chore waits for real processes and is never simulated")]
     pub(crate) fn start(commands: Vec<Command>, said: &Path) -> Result<Beside> {
         if let Some(folder) = said.parent() {
             std::fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;

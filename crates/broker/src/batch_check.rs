@@ -19,7 +19,8 @@ use protocol::record_batch::{
 };
 use protocol::wire::Records;
 use std::ops::{ControlFlow, RangeInclusive};
-use stream::{BatchBytes, BatchKind, ProducerDelta, last_sequence};
+use std::sync::Arc;
+use stream::{BatchBytes, BatchKind, FrameUse, ProducerDelta, last_sequence};
 use world::{Clock, ClockExt};
 
 /// From this version on there is one batch. Before it there is a message set; but clients that send a batch in these versions are served
@@ -45,8 +46,8 @@ pub(crate) struct CheckedBatch {
     stamped: Option<UnixMillis>,
     /// When it came.
     arrived: UnixMillis,
-    /// Memory of its own instead of the request's frame.
-    detached: bool,
+    /// What its bytes are a part of.
+    frame: Option<Arc<FrameUse>>,
 }
 
 /// What the checks of one request's batches share.
@@ -99,7 +100,7 @@ async fn checked(
     let batch = compressed_as_the_topic_wants(checking, batch, settings).await?;
     let count = batch.record_count();
     let records = u32::try_from(count).map_err(|_| BatchError::Count { records: count, last_offset_delta: count })?;
-    Ok(CheckedBatch { batch, records, stamped, arrived: now, detached: false })
+    Ok(CheckedBatch { batch, records, stamped, arrived: now, frame: None })
 }
 
 fn produced_batch(
@@ -255,7 +256,7 @@ impl CheckedBatch {
     /// A batch that this broker has made itself.
     pub(crate) fn own(batch: RecordBatch) -> CheckedBatch {
         let records = u32::try_from(batch.record_count()).expect("a built batch counts its records");
-        CheckedBatch { batch, records, stamped: None, arrived: UnixMillis(0), detached: false }
+        CheckedBatch { batch, records, stamped: None, arrived: UnixMillis(0), frame: None }
     }
 
     /// The same with the broker's time in place of its own, where there is one.
@@ -290,9 +291,15 @@ impl CheckedBatch {
         self.stamped
     }
 
-    /// The same batch, stored in memory of its own.
-    pub(crate) fn detached(self) -> CheckedBatch {
-        CheckedBatch { detached: true, ..self }
+    /// The same batch, whose bytes are a part of this frame.
+    pub(crate) fn part_of(self, frame: Arc<FrameUse>) -> CheckedBatch {
+        CheckedBatch { frame: Some(frame), ..self }
+    }
+
+    /// What its bytes are a part of. Stamped ones, and those that were made anew, have memory of their own, which need not be told: their frame
+    /// counts them, and so does the log cache.
+    pub(crate) fn frame(&self) -> Option<&Arc<FrameUse>> {
+        self.frame.as_ref()
     }
 
     /// The batch with its offsets: 16 new bytes before the producer's own, which Kafka's checksum leaves out for this very
@@ -302,7 +309,6 @@ impl CheckedBatch {
         let head = self.batch.numbered_head(base, epoch);
         match self.stamped {
             Some(stamp) => BatchBytes::whole(self.batch.numbered_and_stamped(base, epoch, stamp.0).bytes().clone()),
-            None if self.detached => BatchBytes::whole([&head[..], &self.batch.bytes()[HEAD_BYTES..]].concat().into()),
             None => BatchBytes { head: Bytes::copy_from_slice(&head), body: self.batch.bytes().slice(HEAD_BYTES..) },
         }
     }

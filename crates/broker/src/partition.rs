@@ -105,9 +105,14 @@ impl Partition {
             max_timestamp: batch.max_timestamp(),
             producer,
             control,
+            frame: batch.frame().cloned(),
         };
+        let bytes = numbered.bytes.len();
         Ok(match append(&self.stream, numbered)? {
             stream::Appended::Enqueued(confirmation) => {
+                if let Some(frame) = batch.frame() {
+                    frame.accept(bytes);
+                }
                 Appended { base, repeats: None, confirms: Confirms::New(confirmation) }
             }
             stream::Appended::Repeat(original) => Appended {

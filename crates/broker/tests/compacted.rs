@@ -261,6 +261,7 @@ async fn append(store: &Store, topic: &str, batch: &RecordBatch) -> i64 {
         max_timestamp: UnixMillis(batch.max_timestamp()),
         producer: None,
         control: batch.is_control(),
+        frame: None,
     };
     match stream.append(numbered).unwrap() {
         Appended::Enqueued(confirmation) => confirmation.await.unwrap(),

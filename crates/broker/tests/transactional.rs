@@ -232,6 +232,7 @@ fn append(stream: &stream::Stream, batch: &RecordBatch, delta: ProducerDelta) {
         max_timestamp: base::UnixMillis(batch.max_timestamp()),
         producer: Some(delta),
         control: batch.is_control(),
+        frame: None,
     };
     stream.append_marker(numbered, MarkerRule::V2).unwrap();
 }

@@ -1,7 +1,9 @@
 //! A numbered record batch on its way from the partition to the WAL, the log cache and readers.
 
+use crate::frame_use::FrameUse;
 use base::{OffsetRange, UnixMillis};
 use bytes::Bytes;
+use std::sync::Arc;
 
 /// A batch's bytes in two pieces, so that numbering it (base offset, leader epoch: the first 16 bytes, which Kafka's CRC leaves
 /// out) copies 16 bytes and shares the rest with the request's frame.
@@ -48,6 +50,8 @@ pub struct NumberedBatch {
     pub producer: Option<ProducerDelta>,
     /// Kafka's control batch.
     pub control: bool,
+    /// The request's frame that the bytes are a part of; `None` where they have memory of their own.
+    pub frame: Option<Arc<FrameUse>>,
 }
 
 /// What a batch changes in a stream's producer state.

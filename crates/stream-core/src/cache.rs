@@ -7,10 +7,11 @@
 //! - Memory is bounded by `bytes_max`: beyond it the oldest runs go, committed ones altogether, others to their place in the WAL.
 //!   Commits of one WAL come in its order, so of one WAL's runs the oldest are the committed ones whenever there are any.
 //! - Adjacent small batches of one acknowledgement are copied together: one allocation, one index entry. A tiny batch is copied, so that it
-//!   does not pin the request frame that it came in; whoever appends sees to it that a larger one is no small part of its frame.
+//!   does not pin the request frame that it came in, and so is a larger one where less than half of its frame is stored ([`FrameUse`]).
 //!
 //! Runs of recovered WALs enter spilled. The shell reads places; positions are opaque here but for adding lengths inside a group.
 
+use crate::frame_use::FrameUse;
 use crate::walk;
 use crate::{BatchBytes, NumberedBatch};
 use base::{Offset, OffsetRange, StreamId, UnixMillis, WalId, WalPosition, crc32c, crc32c_joined};
@@ -445,7 +446,8 @@ fn runs_of(batches: &[PlacedBatch]) -> impl Iterator<Item = Run> {
         .map(run_of)
 }
 
-/// One run of adjacent batches: a single one that is not tiny keeps its own bytes, others are copied together.
+/// One run of adjacent batches: a single one that is neither tiny nor a small part of what its frame was taken for keeps its own bytes, others
+/// are copied together.
 fn run_of(batches: &[PlacedBatch]) -> Run {
     let (first, last) = (&batches[0], &batches[batches.len() - 1]);
     let mut greatest = first;
@@ -455,7 +457,8 @@ fn run_of(batches: &[PlacedBatch]) -> Run {
         }
     }
     let len = batches.iter().map(|placed| placed.batch.bytes.len()).sum();
-    let (bytes, crc) = if len >= SHARED_BATCH_BYTES_MIN && batches.len() == 1 {
+    let is_kept = batches.len() == 1 && len >= SHARED_BATCH_BYTES_MIN;
+    let (bytes, crc) = if is_kept && first.batch.frame.as_deref().is_none_or(FrameUse::is_worth_keeping) {
         (first.batch.bytes.clone(), first.place.crc)
     } else {
         let mut together = BytesMut::with_capacity(len);

@@ -57,6 +57,24 @@ fn a_batch_that_is_alone_keeps_its_bytes_unless_it_is_tiny() {
     }
 }
 
+/// One batch that is stored beside much that is refused would keep all of it in memory, counted as the one.
+#[test]
+fn a_batch_that_is_a_small_part_of_what_its_frame_was_taken_for_is_copied() {
+    let mut cache = LogCache::new(1 << 20);
+    let len = JOINED_BATCH_BYTES_MAX;
+    for (base, others, keeps) in [(0, 0, false), (1, len, true)] {
+        let frame = FrameUse::new(4 * len);
+        let lone = NumberedBatch { frame: Some(frame.clone()), ..batch(base, 1, len) };
+        let sent = lone.bytes.body.as_ptr();
+        frame.accept(len);
+        frame.accept(others);
+        cache.append(S, &placed(32_768 * base, vec![lone]));
+        let range = OffsetRange::new(Offset(base), Offset(base + 1));
+        let [Run { body: Body::Memory(kept), .. }] = &cache.runs(S, wal(), range)[..] else { panic!("one run") };
+        assert_eq!(kept.body.as_ptr() == sent, keeps, "{others} bytes beside it");
+    }
+}
+
 #[test]
 fn reads_whole_batches_and_never_at_or_beyond_the_confirmed_offset() {
     let mut cache = LogCache::new(1 << 20);

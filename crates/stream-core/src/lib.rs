@@ -24,6 +24,7 @@ pub mod compact;
 pub mod control_block;
 mod fields;
 pub mod foreign;
+pub mod frame_use;
 pub mod object;
 pub mod pace;
 pub mod pressure;
@@ -39,4 +40,5 @@ pub mod wal_group;
 pub mod walk;
 
 pub use batch::{BatchBytes, BatchKind, Ending, Marker, NO_SEQUENCE, NumberedBatch, ProducerDelta};
+pub use frame_use::FrameUse;
 pub use wal_group::{DirectoryEntry, WalEntry};

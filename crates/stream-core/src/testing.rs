@@ -36,5 +36,6 @@ pub fn batch(base: u64, count: u32, len: usize) -> NumberedBatch {
         max_timestamp: UnixMillis(base.cast_signed()),
         producer: None,
         control: false,
+        frame: None,
     }
 }

@@ -72,8 +72,7 @@ pub use store::{
     StartRequest, Store, Stream, WalChoice, WalGauges, WalTarget,
 };
 pub use stream_core::abandoned::{Abandoned, LostPart};
-pub use stream_core::cache::SHARED_BATCH_BYTES_MIN;
 pub use stream_core::producers::{
     AbortedTransaction, Forgotten, MarkerRule, ProducerBatch, ProducerTold, SequenceError, Ticket, last_sequence,
 };
-pub use stream_core::{BatchBytes, BatchKind, Ending, Marker, NO_SEQUENCE, NumberedBatch, ProducerDelta};
+pub use stream_core::{BatchBytes, BatchKind, Ending, FrameUse, Marker, NO_SEQUENCE, NumberedBatch, ProducerDelta};

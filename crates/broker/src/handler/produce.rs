@@ -34,11 +34,10 @@ use protocol::messages::produce_response::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceResponse, TopicProduceResponse,
 };
 use protocol::record_batch::{self, BatchError};
-use protocol::wire::Records;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
-use stream::{AppendError, SHARED_BATCH_BYTES_MIN, SequenceError};
+use stream::{AppendError, FrameUse, SequenceError};
 use world::ClockExt;
 
 /// The value of time and offset fields that have none.
@@ -110,7 +109,7 @@ pub(crate) async fn start(
         transaction,
         image: broker.store.ledger().image(),
         patience: Patience { deadline, frame_bytes },
-        detach: keeps_too_much(&request, frame_bytes),
+        frame: FrameUse::new(frame_bytes),
     };
     let mut checking = Checking {
         clock: broker.clock.as_ref(),
@@ -171,8 +170,8 @@ struct Check {
     transaction: Option<Transaction>,
     image: Arc<Image>,
     patience: Patience,
-    /// Copy batches out of the frame.
-    detach: bool,
+    /// What of the request is stored.
+    frame: Arc<FrameUse>,
 }
 
 /// Whether the caller may not write as part of that transaction.
@@ -203,15 +202,6 @@ fn transaction(request: &mut ProduceRequest) -> Result<Option<Transaction>, Fail
     let Some((producer_id, producer_epoch)) = found else { return Ok(None) };
     let transactional_id = request.transactional_id.take().ok_or(Failure::NoTransactionalId)?;
     Ok(Some(Transaction { transactional_id, producer_id, producer_epoch }))
-}
-
-/// A stored batch that is not tiny shares the memory of its request's frame. Where such batches are less than half of the frame, that would
-/// keep more alive than the log cache counts.
-fn keeps_too_much(request: &ProduceRequest, frame_bytes: usize) -> bool {
-    let partitions = request.topic_data.iter().flat_map(|topic| &topic.partition_data);
-    let lengths = partitions.filter_map(|data| data.records.as_ref().map(Records::len));
-    let sharing: usize = lengths.filter(|len| *len >= SHARED_BATCH_BYTES_MIN).sum();
-    sharing < frame_bytes / 2
 }
 
 /// Enqueues one partition's batch; the answer, if what is enqueued becomes durable. A request may name a million partitions that are not
@@ -300,8 +290,7 @@ async fn check_partition(
         let log_start = if is_of_records(&failure) { partition.log_start().to_kafka() } else { NONE };
         (log_start, failure)
     })?;
-    let would_share = records.len() >= SHARED_BATCH_BYTES_MIN;
-    Ok((partition, if check.detach && would_share { batch.detached() } else { batch }))
+    Ok((partition, batch.part_of(check.frame.clone())))
 }
 
 /// Whether Kafka's log says so, that is, of a batch which could be read: then it says where it begins as well.
@@ -382,35 +371,4 @@ fn refused_records(failure: Failure) -> Vec<BatchIndexAndErrorMessage> {
     let Failure::Records { records, .. } = failure else { return Vec::new() };
     let tell = |(batch_index, why)| BatchIndexAndErrorMessage { batch_index, batch_index_error_message: Some(why) };
     records.into_iter().map(tell).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use bytes::Bytes;
-
-    fn of_batches(lengths: &[usize]) -> ProduceRequest {
-        let data = |len: &usize| PartitionProduceData {
-            records: Some(Records::from(Bytes::from(vec![0; *len]))),
-            ..PartitionProduceData::default()
-        };
-        let partition_data = lengths.iter().map(data).collect();
-        let topic = TopicProduceData { partition_data, ..TopicProduceData::default() };
-        ProduceRequest { topic_data: vec![topic], ..ProduceRequest::default() }
-    }
-
-    #[test]
-    fn what_shares_a_frame_is_half_of_it_at_least() {
-        let tiny = SHARED_BATCH_BYTES_MIN - 1;
-        let cases: [(&[usize], usize, bool); 4] = [
-            (&[16_000; 16], 256_100, false),
-            // As much again that is no batch: a name, a field that nobody knows.
-            (&[16_000; 16], 520_000, true),
-            (&[&[SHARED_BATCH_BYTES_MIN][..], &[tiny; 100]].concat(), 414_000, true),
-            (&[&[1_000_000][..], &[tiny; 100]].concat(), 1_410_000, false),
-        ];
-        for (lengths, frame_bytes, is_too_much) in cases {
-            assert_eq!(keeps_too_much(&of_batches(lengths), frame_bytes), is_too_much, "{lengths:?} of {frame_bytes}");
-        }
-    }
 }

@@ -20,6 +20,7 @@ fn batch(base: u64, count: u64, bytes: &[u8], timestamp: i64) -> NumberedBatch {
         max_timestamp: UnixMillis(timestamp),
         producer: None,
         control: false,
+        frame: None,
     }
 }
 

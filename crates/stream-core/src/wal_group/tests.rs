@@ -24,6 +24,7 @@ fn entry(stream: u64, base: u64, count: u64, head: &[u8], body: &[u8], producer:
             max_timestamp: UnixMillis(1_700_000_000_000),
             producer,
             control: count == 1 && producer.is_none_or(|delta| delta.kind == MARKER.kind),
+            frame: None,
         },
     }
 }

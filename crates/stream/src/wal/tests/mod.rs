@@ -75,6 +75,7 @@ fn entries(random: &mut Seed, count_max: u64, bytes_max: u64) -> Vec<WalEntry> {
                     max_timestamp: UnixMillis(0),
                     producer: None,
                     control: false,
+                    frame: None,
                 },
             }
         })
