@@ -166,7 +166,7 @@ fn tests(root: &Path, arguments: &[&str], variables: &[(&str, String)]) -> Resul
     if count.failed > 0 { bail!("{arguments:?} failed") } else { Ok(()) }
 }
 
-/// In one process, since transactions' markers are written beside the protocol until there are transactions.
+/// In one process: the load appends its transactions, markers and all, to the store itself.
 fn compacted(root: &Path) -> Result<()> {
     let mut command = Command::new("cargo");
     command.args(["test", "--release", "--locked", "--package", "broker", "--test", "all", "--"]);

@@ -4,9 +4,9 @@
 //! answered in order; any other request starts when all earlier ones are answered, and nothing starts beside it. *Starting* a
 //! produce means that its batches have their offsets and are on the way to the WAL, so what a client sent first is stored first.
 //! While requests run, one more frame is read ahead, which also notices when the peer goes away; behind another request than a produce no
+//! more than its first piece, as that request may wait for long. What runs is answered then, but for fetches of old consumers and of share groups.
 //! A client that has used more than its quotas allow (`quota`) gets its answers at once, and then nothing is read for a while, nor started of
 //! what has been; but a frame that holds memory which others need is read to its end and served, so that nobody waits for who is throttled.
-//! more than its first piece, as that request may wait for long. What runs is answered then, but for fetches of old consumers and of share groups.
 //!
 //! Guarantees: answers leave in request order; an idle connection holds no buffer and no timer; what runs is bounded. Malformed
 //! input closes this connection with one log line and harms no other. What a request means is left to `dispatch`.

@@ -7,8 +7,8 @@
 //!
 //! A share-partition is loaded when it is first asked for (`loading`), and dropped when its partition is led elsewhere or is gone, when the
 //! persister says that the group was set back, or when no session of its group is left. Memory is bounded by
-//! `BrokerOptions::shares_bytes_max`: beyond it nothing more is loaded, and a group that has more than its part of it is given nothing that was
-//! not given out before (`room`). As in Kafka nobody looks here whether a member is in its group.
+//! `BrokerOptions::shares_bytes_max`: beyond it nothing more is loaded, and from its half on a group that has more than its part is given nothing
+//! that was not given out before (`room`). As in Kafka nobody looks here whether a member is in its group.
 
 mod led;
 mod loading;
