@@ -233,7 +233,7 @@ fn offsets_that_saved_state_speaks_for_are_not_given_out_again() {
     let id = life(|world| async move {
         // The state's put comes first, the records' hangs.
         let picky = Picky::new(bucket(&world, root).await, 2 + 1, false);
-        let begun = picky.begun.clone();
+        let (begun, done) = (picky.begun.clone(), picky.done.clone());
         let store = start_on(&world, Arc::new(picky), root, Kind::Ring, uploading()).await;
         let id = create(&store, "t", 1).await[0];
         let stream = store.stream(id).unwrap();
@@ -243,6 +243,7 @@ fn offsets_that_saved_state_speaks_for_are_not_given_out_again() {
             send(&stream, sequence).await;
         }
         until("the put that hangs", || begun.load(Ordering::SeqCst) >= 4).await;
+        until("the state's put", || done.load(Ordering::SeqCst) >= 3).await;
         id
     });
     std::fs::remove_dir_all(root.join("bucket/ledger")).unwrap();
