@@ -15,7 +15,7 @@ const RECORD_BYTES: usize = 60_000;
 /// One record; the whole answer.
 async fn produce(client: &mut Client) -> ProduceResponse {
     let mut request = produce_request("slow", batch(&[(1, &"x".repeat(RECORD_BYTES))]), -1);
-    request.timeout_ms = 300;
+    request.timeout_ms = 2000;
     client.call(9, &request).await
 }
 

@@ -6,6 +6,9 @@
 //! its part: all of them divided by the groups that there are. A group beyond its part is given no new records once half of the memory is
 //! taken, and may acknowledge in few parts only; the others go on. So all together stay within the memory: half of it is for those who were
 //! there first, the other half for the parts of the others.
+//!
+//! A share-partition takes memory by being there, which no acknowledgement gives back: that holds nobody, and bounds how many are loaded. What
+//! it leaves, half of all at least, is what is divided.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +20,7 @@ const PARTS_MIN: usize = 1000;
 /// What a part takes, about.
 const PART_BYTES: usize = 160;
 
-/// What the share-partitions of one group take, and how many there are.
+/// What is known of the records of one group's share-partitions, and how many there are.
 #[derive(Debug, Default)]
 struct OfGroup {
     bytes: usize,
@@ -28,25 +31,28 @@ struct OfGroup {
 #[derive(Debug)]
 pub(super) struct Room {
     bytes_max: usize,
+    /// What share-partitions take by being there.
+    led_bytes: usize,
+    /// What is known of records.
     bytes: usize,
     groups: BTreeMap<Arc<str>, OfGroup>,
 }
 
 impl Room {
     pub(super) fn new(bytes_max: usize) -> Room {
-        Room { bytes_max, bytes: 0, groups: BTreeMap::new() }
+        Room { bytes_max, led_bytes: 0, bytes: 0, groups: BTreeMap::new() }
     }
 
-    /// A share-partition of the group comes.
+    /// A share-partition of the group comes, which takes so many bytes by being there.
     pub(super) fn enter(&mut self, group: &Arc<str>, bytes: usize) {
         self.groups.entry(group.clone()).or_default().count += 1;
-        self.took(group, 0, bytes);
+        self.led_bytes += bytes;
     }
 
-    /// One that takes so many bytes goes.
+    /// One that came with so many bytes goes.
     pub(super) fn leave(&mut self, group: &Arc<str>, bytes: usize) {
-        self.took(group, bytes, 0);
         if let Some(of) = self.groups.get_mut(group) {
+            self.led_bytes -= bytes;
             of.count -= 1;
             if of.count == 0 {
                 // One that another has replaced may not have told yet that its records are gone.
@@ -67,12 +73,12 @@ impl Room {
 
     /// All of it is taken: nothing more is loaded.
     pub(super) fn is_full(&self) -> bool {
-        self.bytes >= self.bytes_max
+        self.led_bytes + self.bytes >= self.bytes_max
     }
 
     /// Whether the group is to be given nothing new.
     pub(super) fn holds(&self, group: &Arc<str>) -> bool {
-        self.bytes >= self.bytes_max / 2 && self.left(group) == 0
+        self.bytes >= self.divided() / 2 && self.left(group) == 0
     }
 
     /// In how many parts one of the group's acknowledgements may cut what is known.
@@ -80,9 +86,14 @@ impl Room {
         PARTS_MIN.max(self.left(group) / PART_BYTES)
     }
 
+    /// What there is for what is known of records.
+    fn divided(&self) -> usize {
+        self.bytes_max - self.led_bytes.min(self.bytes_max / 2)
+    }
+
     /// What is left of the group's part.
     fn left(&self, group: &Arc<str>) -> usize {
-        let part = self.bytes_max / 2 / self.groups.len().max(1);
+        let part = self.divided() / 2 / self.groups.len().max(1);
         part.saturating_sub(self.groups.get(group).map_or(0, |of| of.bytes))
     }
 }
@@ -98,17 +109,34 @@ mod tests {
         room.enter(&greedy, 1000);
         let parts = room.parts_max(&greedy);
         assert!((3_000..4_000).contains(&parts), "half of the memory in one go: {parts}");
-        room.took(&greedy, 1000, 1 << 19);
+        room.took(&greedy, 0, 1 << 19);
         assert!(room.holds(&greedy) && !room.is_full());
         assert_eq!(room.parts_max(&greedy), PARTS_MIN);
         room.enter(&modest, 1000);
         assert!(!room.holds(&modest) && room.holds(&greedy));
         assert!(room.parts_max(&modest) > PARTS_MIN, "a quarter is its own");
-        room.took(&modest, 1000, 1 << 18);
+        room.took(&modest, 0, 1 << 18);
         assert!(room.holds(&modest));
         assert!(!room.is_full(), "with both parts filled there is some left");
         room.took(&greedy, 1 << 19, 0);
         assert!(!room.holds(&greedy) && !room.holds(&modest), "there is enough for both");
+    }
+
+    /// Nothing that a member says gives back what they take: whoever were held for it would be held for ever.
+    #[test]
+    fn share_partitions_that_know_nothing_of_records_hold_nobody() {
+        for groups in [1, 4, 1000] {
+            let mut room = Room::new(1 << 20);
+            let names: Vec<Arc<str>> = (0..groups).map(|group| format!("g{group}").into()).collect();
+            for partition in 0..1000 {
+                room.enter(&names[partition % groups], 1024);
+            }
+            assert!(!names.iter().any(|group| room.holds(group)), "{groups} groups");
+            room.took(&names[0], 0, 1 << 19);
+            assert!(room.is_full() && room.holds(&names[0]), "{groups} groups");
+            room.took(&names[0], 1 << 19, 0);
+            assert!(!room.is_full() && !room.holds(&names[0]), "{groups} groups: it has given all of it back");
+        }
     }
 
     #[test]
@@ -121,8 +149,8 @@ mod tests {
         assert!(room.is_full());
         room.took(&group, 400, 0);
         room.leave(&group, 300);
-        assert_eq!((room.bytes, room.groups.len()), (300, 1));
+        assert_eq!((room.led_bytes, room.groups.len()), (300, 1));
         room.leave(&group, 300);
-        assert_eq!((room.bytes, room.groups.len()), (0, 0));
+        assert_eq!((room.led_bytes, room.bytes, room.groups.len()), (0, 0, 0));
     }
 }
