@@ -18,6 +18,8 @@ use world::{Backoff, ClockExt, World, lock};
 
 /// Between two tries no more than this passes.
 pub(crate) const RETRY_WAIT_MAX: Duration = Duration::from_millis(500);
+/// A broker that ends does not close so many connections in a row before it answers: it takes no more.
+const TURNED_AWAY_MAX: u32 = 3;
 /// A topic that was created a moment ago may not be known to every broker yet.
 const UNKNOWN_TOPIC_WITHIN: Duration = Duration::from_millis(500);
 
@@ -84,7 +86,8 @@ impl Cluster {
     /// Reaches the cluster and learns its brokers.
     ///
     /// # Errors
-    /// [`ClientError::Unreachable`] where no bootstrap address answers, within the time for one connection each and that of a call.
+    /// [`ClientError::Unreachable`] where no bootstrap address answers, within the time for one connection each and that of a call;
+    /// [`ClientError::Refused`] where a broker does not take the login, [`ClientError::TurnedAway`] where it seems to want one.
     pub async fn connect(world: World, options: ClientOptions) -> Result<Cluster, ClientError> {
         if options.addresses().next().is_none() {
             return Err(ClientError::Impossible("there is no address to connect to: write HOST:PORT".to_owned()));
@@ -201,7 +204,7 @@ impl Cluster {
     /// the try that was answered, and may have been carried out then.
     pub(crate) async fn call_repeated<R: Request>(&self, request: &R) -> Result<(R::Response, bool), ClientError> {
         let began = self.0.world.clock.now();
-        let mut is_repeat = false;
+        let (mut is_repeat, mut turned_away) = (false, 0);
         let mut backoff = Backoff::up_to(RETRY_WAIT_MAX);
         loop {
             let left = || self.left_of(self.0.options.call_within, began);
@@ -214,6 +217,10 @@ impl Cluster {
             match answered {
                 Err(error) if error.is_retriable() && !left().is_zero() => {
                     is_repeat |= was_sent;
+                    turned_away = if matches!(error, ClientError::TurnedAway { .. }) { turned_away + 1 } else { 0 };
+                    if turned_away == TURNED_AWAY_MAX {
+                        return Err(error);
+                    }
                     backoff.wait(self.0.world.clock.as_ref()).await;
                     // What went wrong says more than that no time is left.
                     if left().is_zero() {
@@ -256,14 +263,19 @@ impl Cluster {
         let began = self.0.world.clock.now();
         let known: Vec<String> = lock(&self.0.brokers).values().map(|broker| broker.address.clone()).collect();
         let addresses: Vec<&str> = known.iter().map(String::as_str).chain(self.0.options.addresses()).collect();
-        let mut reason = String::new();
+        let (mut reason, mut said_no) = (String::new(), None);
         for (address, untried) in addresses.iter().zip((1..=addresses.len()).rev()) {
             let share = self.left_of(within, began) / u32::try_from(untried).unwrap_or(u32::MAX);
             match self.at(address, share).await {
                 Ok(connection) => return Ok(connection),
                 Err(ClientError::Lost { reason: why, .. }) => reason = why,
+                // There is a broker: whoever asks must hear what it wants.
+                Err(error @ (ClientError::Refused { .. } | ClientError::TurnedAway { .. })) => said_no = Some(error),
                 Err(error) => reason = error.to_string(),
             }
+        }
+        if let Some(error) = said_no {
+            return Err(error);
         }
         Err(ClientError::Unreachable { bootstrap: self.0.options.bootstrap.clone(), reason })
     }

@@ -9,6 +9,7 @@ use crate::options::{ClientOptions, Login};
 use crate::versions::Versions;
 use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
+use protocol::api_key::ApiKey;
 use protocol::error_code::ErrorCode;
 use protocol::frame::{decode_response, encode_request, next_frame};
 use protocol::messages::api_versions_request::ApiVersionsRequest;
@@ -16,7 +17,8 @@ use protocol::messages::api_versions_response::ApiVersionsResponse;
 use protocol::messages::sasl_authenticate_request::SaslAuthenticateRequest;
 use protocol::messages::sasl_handshake_request::SaslHandshakeRequest;
 use protocol::wire::Request;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::io::ErrorKind;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
@@ -37,6 +39,10 @@ const PLAIN: &str = "PLAIN";
 
 /// Why a connection is of no use whose other end is a web server.
 pub const SPEAKS_HTTP: &str = "what answers there speaks HTTP, not Kafka's protocol";
+/// Why a connection is of no use whose other end wants TLS.
+pub const SPEAKS_TLS: &str = "what answers there speaks TLS";
+/// How an alert begins that TLS answers with to anything else: its kind, and the major version (RFC 8446, 5.1).
+const TLS_ALERT: &[u8] = &[21, 3];
 /// What a web server says first, also to rubbish: as the length of an answer it would be more than we take.
 const HTTP: &[u8] = b"HTTP";
 
@@ -59,7 +65,24 @@ pub struct Connection {
 struct Life {
     address: String,
     /// Why it is of no more use.
-    ended: Mutex<Option<String>>,
+    ended: Mutex<Option<End>>,
+    /// Whether anything was answered but what every connection begins with: versions and login.
+    has_served: AtomicBool,
+}
+
+/// Why a connection is of no more use.
+#[derive(Clone)]
+enum End {
+    /// The broker closed it, as the operating system words it.
+    Closed(String),
+    /// Anything else.
+    Other(String),
+}
+
+impl From<String> for End {
+    fn from(reason: String) -> End {
+        End::Other(reason)
+    }
 }
 
 struct Outgoing {
@@ -74,14 +97,17 @@ struct Waiting {
 
 impl Life {
     /// The first reason is the one that is told.
-    fn end(&self, reason: impl Into<String>) {
+    fn end(&self, reason: impl Into<End>) {
         lock(&self.ended).get_or_insert_with(|| reason.into());
     }
 
     fn lost(&self) -> ClientError {
-        let reason = lock(&self.ended).clone();
-        let reason = reason.unwrap_or_else(|| "it is closed".to_owned());
-        ClientError::Lost { address: self.address.clone(), reason }
+        let address = self.address.clone();
+        match lock(&self.ended).clone() {
+            Some(End::Closed(_)) if !self.has_served.load(Ordering::Relaxed) => ClientError::TurnedAway { address },
+            Some(End::Closed(reason) | End::Other(reason)) => ClientError::Lost { address, reason },
+            None => ClientError::Lost { address, reason: "it is closed".to_owned() },
+        }
     }
 }
 
@@ -103,7 +129,8 @@ impl Connection {
                 )));
             }
         };
-        let life = Arc::new(Life { address: address.to_owned(), ended: Mutex::new(None) });
+        let life =
+            Arc::new(Life { address: address.to_owned(), ended: Mutex::new(None), has_served: AtomicBool::new(false) });
         let (requests, outgoing) = mpsc::channel(IN_FLIGHT_MAX);
         let (waiting, waiters) = mpsc::channel(IN_FLIGHT_MAX);
         let (read, write) = tokio::io::split(stream);
@@ -174,6 +201,9 @@ impl Connection {
                     return Err(late);
                 }
             };
+            if !matches!(R::KEY, ApiKey::SaslHandshake | ApiKey::SaslAuthenticate) {
+                life.has_served.store(true, Ordering::Relaxed);
+            }
             let decoded = decode_response::<R>(frame, version);
             decoded.map(|(_, body)| body).map_err(|error| malformed::<R>(&life, &error))
         }))
@@ -264,7 +294,7 @@ async fn read_frames(mut read: ReadHalf<Stream>, mut waiters: mpsc::Receiver<Wai
         let answer = read_frame(&mut read, &mut received).await;
         let answer = answer.and_then(|frame| match frame.first_chunk() {
             Some(id) if i32::from_be_bytes(*id) == waiter.correlation_id => Ok(frame),
-            _ => Err("an answer to another request".to_owned()),
+            _ => Err(End::Other("an answer to another request".to_owned())),
         });
         match answer {
             Ok(frame) => {
@@ -279,19 +309,24 @@ async fn read_frames(mut read: ReadHalf<Stream>, mut waiters: mpsc::Receiver<Wai
     }
 }
 
-async fn read_frame(read: &mut ReadHalf<Stream>, received: &mut BytesMut) -> Result<Bytes, String> {
+async fn read_frame(read: &mut ReadHalf<Stream>, received: &mut BytesMut) -> Result<Bytes, End> {
     loop {
         if received.starts_with(HTTP) {
-            return Err(SPEAKS_HTTP.to_owned());
+            return Err(End::Other(SPEAKS_HTTP.to_owned()));
+        }
+        if received.starts_with(TLS_ALERT) {
+            return Err(End::Other(SPEAKS_TLS.to_owned()));
         }
         if let Some(frame) = next_frame(received, FRAME_BYTES_MAX).map_err(|error| error.to_string())? {
             return Ok(frame);
         }
         received.reserve(READ_BYTES);
         match read.read_buf(received).await {
-            Ok(0) => return Err("the broker closed it".to_owned()),
+            Ok(0) => return Err(End::Closed("the broker closed it".to_owned())),
             Ok(_) => {}
-            Err(error) => return Err(error.to_string()),
+            // So it is told where what we sent had not been read.
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => return Err(End::Closed(error.to_string())),
+            Err(error) => return Err(End::Other(error.to_string())),
         }
     }
 }

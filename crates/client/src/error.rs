@@ -23,6 +23,13 @@ pub enum ClientError {
         /// Why.
         reason: String,
     },
+    /// A connection was closed by its broker, which had answered none of its requests but those that every connection begins with. So do
+    /// brokers that want a login, or another security protocol.
+    #[error("{address} closes the connection before it answers")]
+    TurnedAway {
+        /// The broker.
+        address: String,
+    },
     /// An answer did not come in time. Whether the request was carried out is unknown.
     #[error("{address} did not answer {api} within {} s", in_seconds(*within))]
     TimedOut {
@@ -80,7 +87,10 @@ impl ClientError {
     #[must_use]
     pub fn is_retriable(&self) -> bool {
         match self {
-            ClientError::Unreachable { .. } | ClientError::Lost { .. } | ClientError::TimedOut { .. } => true,
+            ClientError::Unreachable { .. }
+            | ClientError::Lost { .. }
+            | ClientError::TurnedAway { .. }
+            | ClientError::TimedOut { .. } => true,
             ClientError::Refused { code, .. } => code.retriable(),
             ClientError::Unserved { .. } | ClientError::Malformed { .. } | ClientError::Impossible(_) => false,
         }

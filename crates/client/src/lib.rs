@@ -27,10 +27,12 @@ mod shared;
 #[cfg(test)]
 mod test_broker;
 mod track;
+#[cfg(test)]
+mod turned_away_tests;
 mod versions;
 
 pub use cluster::{Broker, Cluster, Partition, Topic};
-pub use connection::{Connection, SPEAKS_HTTP};
+pub use connection::{Connection, SPEAKS_HTTP, SPEAKS_TLS};
 pub use consumer::{Consumer, ConsumerOptions, Fetched};
 pub use error::ClientError;
 pub use group_consumer::{GroupConsumer, HEARTBEAT_PERIOD, Standing};

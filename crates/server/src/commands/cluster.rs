@@ -2,7 +2,7 @@
 
 use super::{CommandError, login, outside};
 use crate::args::client::ClusterArgs;
-use client::{ClientError, ClientOptions, Cluster, SPEAKS_HTTP};
+use client::{ClientError, ClientOptions, Cluster, SPEAKS_HTTP, SPEAKS_TLS};
 use protocol::error_code::ErrorCode;
 use std::time::Duration;
 use tokio::runtime::Runtime;
@@ -64,6 +64,9 @@ fn is_operators_mistake(code: ErrorCode) -> bool {
             | ErrorCode::InvalidRequest
             | ErrorCode::OffsetOutOfRange
             | ErrorCode::InvalidGroupId
+            | ErrorCode::SaslAuthenticationFailed
+            | ErrorCode::UnsupportedSaslMechanism
+            | ErrorCode::IllegalSaslState
     )
 }
 
@@ -81,6 +84,13 @@ fn advice(error: &ClientError) -> Option<&'static str> {
         ClientError::Unreachable { reason, .. } if reason == SPEAKS_HTTP => {
             Some("is that the broker's --console? Say where Kafka clients connect with --bootstrap HOST:PORT")
         }
+        ClientError::Unreachable { reason, .. } if reason == SPEAKS_TLS => {
+            Some("millstream's commands do not speak it: say a listener without TLS with --bootstrap HOST:PORT")
+        }
+        ClientError::TurnedAway { .. } => Some(
+            "it probably wants a login: write security.protocol=SASL_PLAINTEXT, sasl.mechanism=PLAIN and sasl.jaas.config=… into a file \
+             and give --command-config FILE; or TLS, which millstream's commands do not speak",
+        ),
         ClientError::Unreachable { .. } => {
             Some("start a broker there with `millstream start`, or say where one is with --bootstrap HOST:PORT")
         }
@@ -96,6 +106,21 @@ fn advice(error: &ClientError) -> Option<&'static str> {
             ErrorCode::UnknownTopicOrPartition => {
                 Some("`millstream topic list` shows what there is, `millstream topic create TOPIC` makes a topic")
             }
+            ErrorCode::SaslAuthenticationFailed => {
+                Some("authentication failed: look at the user and the password in the file of --command-config")
+            }
+            ErrorCode::UnsupportedSaslMechanism => {
+                Some("that broker takes no login by PLAIN: look at its sasl.enabled.mechanisms")
+            }
+            ErrorCode::IllegalSaslState => Some(
+                "that broker takes no login there: leave out --command-config, or say another listener with --bootstrap HOST:PORT",
+            ),
+            ErrorCode::TopicAuthorizationFailed
+            | ErrorCode::GroupAuthorizationFailed
+            | ErrorCode::ClusterAuthorizationFailed
+            | ErrorCode::TransactionalIdAuthorizationFailed => Some(
+                "whoever logs in with --command-config, or nobody without it, has no right to that: an administrator gives it with an ACL",
+            ),
             ErrorCode::GroupIdNotFound => Some("`millstream group list` shows what there is"),
             ErrorCode::NonEmptyGroup | ErrorCode::UnknownMemberId => Some("stop its consumers first"),
             ErrorCode::GroupMaxSizeReached => Some("the group, or its broker, takes no more members (group.max.size)"),
@@ -144,6 +169,9 @@ mod tests {
                 "is that a Kafka broker",
             ),
             (unreachable("refused"), "`millstream start`"),
+            (unreachable(SPEAKS_TLS), "a listener without TLS"),
+            (ClientError::TurnedAway { address: address() }, "--command-config FILE"),
+            (refused(ErrorCode::TopicAuthorizationFailed, "t"), "with an ACL"),
             (unreachable(SPEAKS_HTTP), "is that the broker's --console?"),
             (refused(ErrorCode::CorruptMessage, "crc"), "`millstream fsck`"),
             (refused(ErrorCode::InvalidRecord, "cannot accept message without key"), "--key-separator TEXT"),
@@ -153,5 +181,13 @@ mod tests {
         }
         assert!(!line(refused(ErrorCode::InvalidRecord, "bad time")).1.contains("--key-separator"));
         assert_eq!(line(refused(ErrorCode::InvalidConfig, "no.such")).0, 2, "the operator's mistake");
+        for (code, part) in [
+            (ErrorCode::SaslAuthenticationFailed, "authentication failed: look at the user and the password"),
+            (ErrorCode::UnsupportedSaslMechanism, "sasl.enabled.mechanisms"),
+            (ErrorCode::IllegalSaslState, "leave out --command-config"),
+        ] {
+            let (code, line) = line(refused(code, "no"));
+            assert!(code == 2 && line.contains(part), "{line}");
+        }
     }
 }

@@ -11,6 +11,7 @@ mod console;
 mod deposed;
 mod full_disk;
 mod kill;
+mod login_commands;
 mod logs;
 mod look_inside;
 mod measure;
