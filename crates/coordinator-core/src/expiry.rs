@@ -10,6 +10,30 @@ use base::{TopicId, UnixMillis};
 /// What one look takes back at the most, about: each record has its group's name, which may be long, and a group may have very many.
 const GONE_BYTES_MAX: usize = 8 << 20;
 
+/// What a record counts for at the least: so much it takes about, in memory and in the log, however short its names are.
+const RECORD_BYTES_MIN: usize = 256;
+
+/// What one look may still take back.
+struct Room {
+    bytes_left: usize,
+    /// Whether there was more than it was for.
+    has_more: bool,
+}
+
+impl Room {
+    fn new() -> Room {
+        Room { bytes_left: GONE_BYTES_MAX, has_more: false }
+    }
+
+    /// Whether that offset may go with this look.
+    fn takes(&mut self, group: &str, topic: &str) -> bool {
+        self.has_more |= self.bytes_left == 0;
+        let bytes = (group.len() + topic.len()).max(RECORD_BYTES_MIN);
+        self.bytes_left = self.bytes_left.saturating_sub(bytes);
+        !self.has_more
+    }
+}
+
 impl Groups {
     /// Whether the last look left something behind that is to go as well: look again, soon.
     #[must_use]
@@ -21,7 +45,8 @@ impl Groups {
     pub fn expire(&mut self, now: UnixMillis, fx: &mut Effects) {
         let retention_ms = i64::try_from(self.options.offsets_retention.as_millis()).unwrap_or(i64::MAX);
         let pending = std::mem::take(&mut self.pending);
-        self.expires_more = self.retain_offsets(fx, |id, group, (topic, partition), committed| {
+        let mut room = Room::new();
+        self.retain_offsets(&mut room, fx, |id, group, (topic, partition), committed| {
             let is_old = match (committed.expires_at, unused_since(group, committed)) {
                 (_, None) => false,
                 (Some(expires_at), Some(_)) => now >= expires_at,
@@ -29,6 +54,7 @@ impl Groups {
             };
             !is_old || group.is_subscribed(topic) || pending.has(id, topic, partition)
         });
+        self.expires_more = room.has_more;
         self.pending = pending;
         let is_over = |id: &str, group: &Group| {
             group.is_empty() && group.pending.is_empty() && group.offsets.is_empty() && !self.pending.has_group(id)
@@ -41,33 +67,32 @@ impl Groups {
         }
     }
 
-    /// Drops the offsets of topics that are gone, and what share groups keep of them: a topic made anew under the same name has other records.
+    /// Drops the offsets of topics that are gone, those of open transactions among them as in Kafka, and what share groups keep of them: a
+    /// topic made anew under the same name has other records.
     pub fn forget_topics(&mut self, is_gone: impl Fn(&str, TopicId) -> bool, fx: &mut Effects) {
-        for (group, topic, partition) in self.pending.gone(&is_gone) {
+        let mut room = Room::new();
+        for (group, topic, partition) in self.pending.gone(&is_gone, |(group, topic, _)| room.takes(group, topic)) {
             self.pending.forget(&group, &topic, partition);
             fx.records.push(CoordinatorRecord::offset(&group, &topic, partition, None));
         }
-        self.forgets_more = self.retain_offsets(fx, |_, _, (topic, _), committed| !is_gone(topic, committed.topic));
+        self.retain_offsets(&mut room, fx, |_, _, (topic, _), committed| !is_gone(topic, committed.topic));
+        self.forgets_more = room.has_more;
         self.share_forget_topics(&is_gone, fx);
     }
 
-    /// Whether there are more that are not kept.
+    /// Drops those that are not kept, as many as there is room for.
     fn retain_offsets(
         &mut self,
+        room: &mut Room,
         fx: &mut Effects,
         keeps: impl Fn(&str, &Group, (&str, i32), &Committed) -> bool,
-    ) -> bool {
+    ) {
         let mut changed = Vec::new();
-        let (mut bytes_left, mut has_more) = (GONE_BYTES_MAX, false);
         for (id, group) in &mut self.groups {
             let mut gone: Vec<(String, i32)> = Vec::new();
             for (topic, partitions) in &group.offsets {
                 let unwanted = partitions.iter().filter(|(it, committed)| !keeps(id, group, (topic, **it), committed));
-                let some = unwanted.take_while(|_| {
-                    has_more |= bytes_left == 0;
-                    bytes_left = bytes_left.saturating_sub(id.len() + topic.len());
-                    !has_more
-                });
+                let some = unwanted.take_while(|_| room.takes(id, topic));
                 gone.extend(some.map(|(partition, _)| (topic.clone(), *partition)));
             }
             if !gone.is_empty() {
@@ -81,7 +106,6 @@ impl Groups {
         for id in changed {
             self.recount(&id);
         }
-        has_more
     }
 }
 

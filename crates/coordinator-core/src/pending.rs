@@ -140,10 +140,15 @@ impl PendingOffsets {
         places.filter(|(of, ..)| of == group).map(|(_, topic, partition)| (topic.clone(), *partition)).collect()
     }
 
-    /// Those of topics that are gone.
-    pub(crate) fn gone(&self, is_gone: impl Fn(&str, TopicId) -> bool) -> BTreeSet<Place> {
+    /// Those of topics that are gone, as many as `takes` allows.
+    pub(crate) fn gone(
+        &self,
+        is_gone: impl Fn(&str, TopicId) -> bool,
+        mut takes: impl FnMut(&Place) -> bool,
+    ) -> BTreeSet<Place> {
         let all = self.by_producer.values().flat_map(|it| &it.offsets);
-        all.filter(|((_, topic, _), it)| is_gone(topic, it.committed.topic)).map(|(place, _)| place.clone()).collect()
+        let gone = all.filter(|((_, topic, _), it)| is_gone(topic, it.committed.topic)).map(|(place, _)| place);
+        gone.take_while(|place| takes(place)).cloned().collect()
     }
 
     /// A producer's transaction is over: what it had, in the order in which it was stored.

@@ -201,6 +201,24 @@ fn what_expires_goes_in_pieces_where_names_are_long() {
         looks += 1;
     }
     assert!((4..=6).contains(&looks), "{looks}");
+    // The least that a record counts for bounds their number where names are short.
+    let mut groups = crate::Groups::new(crate::GroupOptions::default());
+    for partition in 0..40_000 {
+        let offset = || NewOffset { topic: "t".to_owned(), partition, committed: Committed::default() };
+        groups.put_transactional((7, 0), "g", offset());
+    }
+    let gone: Vec<usize> = (0..2)
+        .map(|_| {
+            let mut fx = Effects::default();
+            groups.forget_topics(|_, _| true, &mut fx);
+            assert_eq!(groups.are_behind(), fx.records.len() > 10_000);
+            fx.records.len()
+        })
+        .collect();
+    assert_eq!(gone, [32_768, 40_000 - 32_768], "those of an open transaction go as well");
+    groups.end_transaction(7, true);
+    assert!(groups.committed("g").is_none_or(|offsets| offsets.is_empty()));
+
     let (mut bench, id) = with_a_long_name(300);
     let mut fx = Effects::default();
     bench.groups.forget_topics(|_, _| true, &mut fx);
