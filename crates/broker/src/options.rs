@@ -28,8 +28,6 @@ pub struct BrokerOptions {
     pub auto_create_topics: bool,
     /// Partitions of a topic where the request leaves it open (`num.partitions`).
     pub num_partitions: i32,
-    /// Replicas of a topic where the request leaves it open (`default.replication.factor`): placements, not copies.
-    pub replication_factor: i16,
     /// Whether clients may delete topics (`delete.topic.enable`).
     pub delete_topics: bool,
     /// Partitions of one topic at the most, so that one small request can't fill the ledger.
@@ -215,7 +213,7 @@ impl CleanerOptions {
                 dirty_ratio_min: 0.5,
                 lag_min_ms: 0,
                 lag_max_ms: i64::MAX,
-                little_wait_ms: 3600 * 1000,
+                little_wait_ms: Cleaning::LITTLE_WAIT_MAX_MS,
                 delete_retention_ms: 24 * 3600 * 1000,
             },
         }
@@ -244,13 +242,16 @@ pub struct Cleaning {
     pub lag_min_ms: i64,
     /// A record that compaction would remove stays at most so many milliseconds, about (`max.compaction.lag.ms`).
     pub lag_max_ms: i64,
-    /// What is new and little is not worth it before so many milliseconds (`segment.ms` where that is less).
+    /// What is new and little is not worth it before so many milliseconds (`segment.ms`, [`Cleaning::LITTLE_WAIT_MAX_MS`] at the most).
     pub little_wait_ms: i64,
     /// A deletion mark stays so many milliseconds after it was first met (`delete.retention.ms`).
     pub delete_retention_ms: i64,
 }
 
 impl Cleaning {
+    /// An hour: nobody has to wait for Kafka's week.
+    pub(crate) const LITTLE_WAIT_MAX_MS: i64 = 3600 * 1000;
+
     /// Whether a record may go before it must: Kafka's check, in its words, with the names that the two settings have.
     ///
     /// # Errors
@@ -303,7 +304,6 @@ impl Default for BrokerOptions {
             advertised: "127.0.0.1:9092".to_owned(),
             auto_create_topics: true,
             num_partitions: 1,
-            replication_factor: 1,
             delete_topics: true,
             topic_partitions_max: 10_000,
             cluster_partitions_max: 1_000_000,

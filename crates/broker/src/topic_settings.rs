@@ -127,7 +127,7 @@ fn cleaning_if_compacted(configs: &BTreeMap<String, String>, options: &BrokerOpt
         dirty_ratio_min: parsed(configs, "min.cleanable.dirty.ratio").unwrap_or(default.dirty_ratio_min),
         lag_min_ms: number("min.compaction.lag.ms").unwrap_or(default.lag_min_ms),
         lag_max_ms: number("max.compaction.lag.ms").unwrap_or(default.lag_max_ms),
-        little_wait_ms: number("segment.ms").map_or(default.little_wait_ms, |ms| ms.min(default.little_wait_ms)),
+        little_wait_ms: number("segment.ms").map_or(default.little_wait_ms, |ms| ms.min(Cleaning::LITTLE_WAIT_MAX_MS)),
         delete_retention_ms: number("delete.retention.ms").unwrap_or(default.delete_retention_ms),
     }
 }
@@ -167,6 +167,25 @@ mod tests {
         let expected =
             Cleaning { dirty_ratio_min: 0.25, lag_min_ms: 3, lag_max_ms: 4, little_wait_ms: 6, delete_retention_ms: 5 };
         assert_eq!(of(&own), Some(expected));
+    }
+
+    #[test]
+    fn how_long_little_waits_is_said_by_the_topic_else_by_the_broker_and_bounded() {
+        let waits = |broker: &[(&str, &str)], topic: &[(&str, &str)]| {
+            let of = |pairs: &[(&str, &str)]| {
+                pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect::<BTreeMap<_, _>>()
+            };
+            let mut options = BrokerOptions::default();
+            crate::settings::apply(&of(broker), &mut options).unwrap();
+            cleaning_if_compacted(&of(topic), &options).little_wait_ms
+        };
+        let hour = Cleaning::LITTLE_WAIT_MAX_MS;
+        assert_eq!(waits(&[], &[]), hour);
+        assert_eq!(waits(&[("log.roll.ms", "60000")], &[]), 60_000);
+        assert_eq!(waits(&[("log.roll.hours", "2"), ("log.roll.ms", "60000")], &[]), 60_000);
+        assert_eq!(waits(&[("log.roll.hours", "2")], &[]), hour);
+        assert_eq!(waits(&[("log.roll.ms", "60000")], &[("segment.ms", "90000")]), 90_000);
+        assert_eq!(waits(&[], &[("segment.ms", "604800000")]), hour);
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //!
 //! Shared by the handlers of Metadata (creation on first use), CreateTopics, DeleteTopics, Produce and Fetch. Guarantees: a topic
 //! exists for clients only once the ledger holds it. Placement is simple for now: the creating broker owns all partitions,
-//! unless a manual assignment says who does, in the WAL that the topic's settings choose (`wals`). The replication factor is kept and shown as asked for: replicas
-//! are placements, not copies.
+//! unless a manual assignment says who does, in the WAL that the topic's settings choose (`wals`). The replication factor is kept as asked for and nothing acts on
+//! it: a partition has one replica.
 
 use crate::error::Failure;
 use crate::flat_names::FlatNames;
@@ -22,13 +22,16 @@ use world::{ClockExt, lock};
 /// A topic's greatest batch.
 pub(crate) const BATCH_BYTES_MAX: &str = "max.message.bytes";
 
+/// Of a topic whose creator leaves it open: as many as each partition has, whatever `default.replication.factor` says.
+const REPLICATION_FACTOR: i16 = 1;
+
 /// A topic that somebody asks for.
 #[derive(Debug, Clone)]
 pub(crate) struct NewTopic {
     pub(crate) name: String,
     /// -1: the broker's default.
     pub(crate) partitions: i32,
-    /// -1: the broker's default.
+    /// -1: one.
     pub(crate) replication_factor: i16,
     /// Who leads each partition, by number; empty: this broker leads all.
     pub(crate) leaders: Vec<NodeEpoch>,
@@ -85,8 +88,7 @@ pub(crate) fn check_numbers(broker: &Shared, image: &Image, topic: &NewTopic) ->
     }
     requests::check_partitions([i64::from(partitions)].into_iter(), broker.options.topic_partitions_max)?;
     broker.creating.check_room(broker, image, count(partitions))?;
-    let replication_factor =
-        if topic.replication_factor == -1 { broker.options.replication_factor } else { topic.replication_factor };
+    let replication_factor = if topic.replication_factor == -1 { REPLICATION_FACTOR } else { topic.replication_factor };
     if replication_factor < 1 {
         return Err(Failure::InvalidReplicationFactor(format!(
             "the replication factor must be at least 1, not {replication_factor}"

@@ -9,7 +9,7 @@ use super::{
     honoured_shares, honoured_streams, listener, shares, streams_times, value,
 };
 use crate::batch_check::DECOMPRESSED_BYTES_MAX;
-use crate::{BrokerOptions, CleanupPolicy, topic_settings};
+use crate::{BrokerOptions, Cleaning, CleanupPolicy, topic_settings};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -56,11 +56,6 @@ static HONOURED: &[Honoured] = &[
         "connections.max.idle.ms",
         |text, to| number_or_none(text).map(|it| to.connection_idle_max = it.map_or(FOR_EVER, Duration::from_millis)),
         |of| if of.connection_idle_max == FOR_EVER { "-1".to_owned() } else { millis(of.connection_idle_max) },
-    ),
-    line(
-        "default.replication.factor",
-        |text, to| number(text, 1, i16::MAX).map(|it| to.replication_factor = it),
-        |of| of.replication_factor.to_string(),
     ),
     line(
         "delete.topic.enable",
@@ -161,6 +156,8 @@ static HONOURED: &[Honoured] = &[
     Honoured { name: "log.retention.hours", read: |text, to| retention(text, 3_600_000, to), show: None },
     Honoured { name: "log.retention.minutes", read: |text, to| retention(text, 60_000, to), show: None },
     Honoured { name: "log.retention.ms", read: |text, to| retention(text, 1, to), show: None },
+    Honoured { name: "log.roll.hours", read: |text, to| roll(text, 3_600_000, to), show: None },
+    Honoured { name: "log.roll.ms", read: |text, to| roll(text, 1, to), show: None },
     line(
         "max.connections",
         |text, to| number(text, 1, INT_MAX).map(|it| to.connections_max = it.min(to.connections_possible)),
@@ -387,6 +384,12 @@ fn number_or_none(text: &str) -> Result<Option<u64>, String> {
 fn retention(text: &str, unit_ms: u64, to: &mut BrokerOptions) -> Result<(), String> {
     let units = number_or_none(text)?;
     to.retention = units.map(|units| Duration::from_millis(units.saturating_mul(unit_ms)));
+    Ok(())
+}
+
+fn roll(text: &str, unit_ms: i64, to: &mut BrokerOptions) -> Result<(), String> {
+    let units = number(text, 1, i64::MAX)?;
+    to.cleaner.cleaning.little_wait_ms = units.saturating_mul(unit_ms).min(Cleaning::LITTLE_WAIT_MAX_MS);
     Ok(())
 }
 

@@ -182,9 +182,30 @@ impl Scope {
             Scope::Group => "group",
             Scope::ClientMetrics => return format!("Unknown client metrics configuration: {name}"),
         };
-        match nearest(name, self.settings().map(|setting| setting.name)) {
+        let meant = self.counterpart(name).or_else(|| nearest(name, self.settings().map(|setting| setting.name)));
+        match meant {
             Some(close) => format!("Unknown {word} config name: {name}; did you mean {close}?"),
             None => format!("Unknown {word} config name: {name}; docs/configuration.md names all"),
+        }
+    }
+
+    /// The setting that says the same here as one of that name does elsewhere: a topic's for one of brokers that holds where topics do not
+    /// say, and the other way round; and so for groups.
+    fn counterpart(self, name: &str) -> Option<&'static str> {
+        match self {
+            Scope::Topic => {
+                let mut names = self.settings().map(|setting| setting.name);
+                names.find(|topic| describe::topic_synonyms(topic).contains(&name))
+            }
+            Scope::Broker => {
+                let of_groups = || {
+                    Scope::Group.find(name)?;
+                    self.find(&format!("group.{name}")).map(|setting| setting.name)
+                };
+                describe::topic_synonyms(name).first().copied().or_else(of_groups)
+            }
+            Scope::Group => name.strip_prefix("group.").and_then(|name| self.find(name)).map(|setting| setting.name),
+            Scope::ClientMetrics => None,
         }
     }
 }

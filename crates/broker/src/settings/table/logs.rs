@@ -64,14 +64,14 @@ pub(crate) static LOGS: &[Setting] = settings! {
         "How many bytes a partition's remote copy may be behind.";
     "log.remote.copy.lag.ms": Long = Some("0"), From(-1), ClusterWide, listed, WithoutObject(TIER);
         "How long a partition's remote copy may be behind.";
-    "log.roll.hours": Int = Some("168"), From(1), ReadOnly, listed, WithoutObject(FILES);
+    "log.roll.hours": Int = Some("168"), From(1), ReadOnly, listed, Honoured;
         "As log.roll.ms in hours.";
     "log.roll.jitter.hours": Int = Some("0"), From(0), ReadOnly, listed, WithoutObject(FILES);
         "As log.roll.jitter.ms in hours.";
     "log.roll.jitter.ms": Long = None, Any, ClusterWide, listed, WithoutObject(FILES);
         "What is taken off log.roll.ms at random.";
-    "log.roll.ms": Long = None, Any, ClusterWide, listed, WithoutObject(FILES);
-        "Age at which a new segment file is begun.";
+    "log.roll.ms": Long = None, Any, ClusterWide, listed, Honoured;
+        "What segment.ms says, where the topic does not say; unset: log.roll.hours decides.";
     "log.segment.bytes": Int = Some("1073741824"), From(1048576), ClusterWide, listed, WithoutObject(FILES);
         "Size of a segment file.";
     "log.segment.delete.delay.ms": Long = Some("60000"), From(0), ClusterWide, listed, WithoutObject(FILES);

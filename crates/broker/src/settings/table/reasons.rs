@@ -8,6 +8,7 @@ pub(crate) const CLEANER: &str =
 pub(crate) const TIER: &str = "all data lies in object storage: there is no local tier and no remote one";
 pub(crate) const LZ4: &str = "a broker that compresses with LZ4 does so at one level, the fast one";
 pub(crate) const REPLICAS: &str = "object storage keeps the copies: no broker fetches from another";
+pub(crate) const ONE_REPLICA: &str = "every partition has one replica, the broker that serves it, whoever makes the topic: object storage keeps the copies";
 pub(crate) const INSYNC: &str =
     "an acknowledged record is durable in the write-ahead log, however many replicas are asked for";
 pub(crate) const ELECTION: &str = "there are no replicas that can be behind, and none to elect";

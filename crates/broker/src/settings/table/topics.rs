@@ -18,8 +18,8 @@ pub(crate) static TOPICS: &[Setting] = settings! {
         "How hard the broker tries when it compresses with Zstandard.";
     "create.topic.policy.class.name": Class = None, Any, ReadOnly, listed, Refused(NO_POLICY);
         "A Java class that decides which topics may be made.";
-    "default.replication.factor": Int = Some("1"), Any, ReadOnly, listed, Honoured;
-        "Replicas of a topic whose creator leaves their number open; they are placements, not copies.";
+    "default.replication.factor": Int = Some("1"), Any, ReadOnly, listed, WithoutObject(ONE_REPLICA);
+        "Replicas of a topic whose creator leaves their number open.";
     "delete.topic.enable": Boolean = Some("true"), Any, ReadOnly, listed, Honoured;
         "Whether clients may delete topics.";
     "log.cleanup.policy": List = Some("delete"), OneOf(&["compact", "delete"]), ClusterWide, listed, Honoured;
