@@ -1,6 +1,7 @@
 //! What only a real process has: its runtime, its log, the real world and the real bucket.
 
 use super::CommandError;
+use super::place::file_in_the_way;
 use crate::config::StorageTarget;
 use std::io::IsTerminal;
 use std::sync::Arc;
@@ -75,9 +76,10 @@ pub(super) async fn existing_object_store(
     target: &StorageTarget,
 ) -> Result<Arc<dyn ObjectStore>, CommandError> {
     match target {
-        StorageTarget::Folder(dir) if !dir.is_dir() => {
-            Err(CommandError::failed(format!("--storage {target}: no such folder")))
-        }
+        StorageTarget::Folder(dir) if !dir.is_dir() => Err(match file_in_the_way(dir) {
+            Some(file) => CommandError::wrong(format!("--storage {target}: {} is no folder", file.display())),
+            None => CommandError::failed(format!("--storage {target}: no such folder")),
+        }),
         StorageTarget::Folder(_) | StorageTarget::Cloud(_) => {
             world::open_store_to_read(&target.url(), world).await.map_err(|error| not_opened(target, error))
         }

@@ -25,6 +25,10 @@ const ANYBODYS: [&str; 3] = ["lost+found", ".DS_Store", ".snapshot"];
 pub(super) async fn check(world: &World, storage: &StorageTarget) -> Result<(), CommandError> {
     let StorageTarget::Folder(dir) = storage else { return Ok(()) };
     let refused = |why: String| Err(CommandError::wrong(format!("{} can't be a bucket: {why}", dir.display())));
+    if let Some(file) = file_in_the_way(dir) {
+        return refused(format!("{} is no folder: name another with --data or --storage", file.display()));
+    }
+    keeps_names(world, dir).await?;
     let found = match world.disk.list(dir).await {
         Ok(found) => found,
         Err(DiskError::NotFound(_)) => Vec::new(),
@@ -56,6 +60,26 @@ pub(super) async fn check(world: &World, storage: &StorageTarget) -> Result<(), 
     Ok(())
 }
 
+/// What stands where a folder is, or is to be made, and is none.
+pub(super) fn file_in_the_way(dir: &Path) -> Option<&Path> {
+    dir.ancestors().find(|above| above.exists()).filter(|above| !above.is_dir())
+}
+
+/// Whether a folder can be made there that outlasts the machine: not in /proc and its like.
+///
+/// # Errors
+/// It can't; one line that says what to do.
+pub(super) async fn keeps_names(world: &World, dir: &Path) -> Result<(), CommandError> {
+    let Some(above) = dir.ancestors().find(|above| above.exists()) else { return Ok(()) };
+    match world.disk.sync_dir(above).await {
+        // Whoever may not open it learns that where it is made.
+        Err(error @ DiskError::Failed { .. }) => {
+            Err(CommandError::failed(format!("{} can't be used ({error}): name a folder on a disk", dir.display())))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Whether a folder is a bucket with a cluster in it.
 async fn holds_cluster(world: &World, dir: &Path) -> bool {
     let Ok(file) = world.disk.open(&dir.join(FORMAT), OpenMode::default()).await else { return false };
@@ -83,6 +107,17 @@ mod tests {
         std::fs::write(outside.path().join("notes"), "of somebody's").unwrap();
         std::fs::write(outside.path().join(FORMAT), [TITLE, b"\nlayout 1\n"].concat()).unwrap();
         assert_eq!(refusal(outside.path()).await, None, "it has a cluster");
+    }
+
+    #[tokio::test]
+    async fn a_file_in_its_way_is_named() {
+        let outside = tempfile::tempdir().unwrap();
+        let file = outside.path().join("data");
+        std::fs::write(&file, "of somebody's").unwrap();
+        for dir in [file.clone(), file.join("bucket"), file.join("more/bucket")] {
+            let told = refusal(&dir).await.expect("refused");
+            assert!(told.contains(&format!("{} is no folder", file.display())), "{told}");
+        }
     }
 
     #[tokio::test]

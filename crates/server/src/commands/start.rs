@@ -172,6 +172,13 @@ async fn named_wals(world: &World, config: &Config) -> Result<Vec<NamedWal>, Com
 
 /// The log's place and, for a ring, its size: the one it has, the one asked for, or a share of what is free.
 async fn wal_target(world: &World, choice: WalChoice, batch_bytes_max: usize) -> Result<WalTarget, CommandError> {
+    if let WalChoice::File { dir, .. } | WalChoice::Shared { dir, .. } = &choice {
+        if let Some(file) = place::file_in_the_way(dir) {
+            let why = format!("{} is no folder: name another", file.display());
+            return Err(CommandError::wrong(format!("--wal {choice}: {why}")));
+        }
+        place::keeps_names(world, dir).await?;
+    }
     let (dir, bytes) = match choice {
         WalChoice::File { dir, bytes } => (dir, bytes),
         WalChoice::Device { path, give_up } => {
@@ -184,7 +191,7 @@ async fn wal_target(world: &World, choice: WalChoice, batch_bytes_max: usize) ->
         WalChoice::Shared { dir, bytes } => {
             // Every start makes a ring of its own.
             let bytes = match bytes {
-                Some(bytes) => bytes,
+                Some(bytes) => size_fits(batch_bytes_max, bytes)?,
                 None => stream::wal::default_ring_bytes(free_bytes(world, &dir).await?),
             };
             let otherwise = format!("free some space, or say --wal 'file://{}?shared&size=SIZE'", dir.display());
@@ -195,16 +202,29 @@ async fn wal_target(world: &World, choice: WalChoice, batch_bytes_max: usize) ->
     };
     let bytes = match (stream::wal::existing_ring_bytes(world.disk.as_ref(), &dir).await, bytes) {
         (Some(existing), wanted) => {
+            batch_fits(batch_bytes_max, existing, "or give another place by --wal")?;
             if wanted.is_some_and(|wanted| wanted != existing) {
                 tracing::warn!("the write-ahead log in {} keeps its size of {existing} bytes", dir.display());
             }
             existing
         }
-        (None, Some(wanted)) => wanted,
-        (None, None) => stream::wal::default_ring_bytes(free_bytes(world, &dir).await?),
+        (None, Some(wanted)) => size_fits(batch_bytes_max, wanted)?,
+        (None, None) => {
+            let bytes = stream::wal::default_ring_bytes(free_bytes(world, &dir).await?);
+            let otherwise = format!("free some disk, or say --wal file://{}?size=SIZE", dir.display());
+            batch_fits(batch_bytes_max, bytes, &otherwise)?;
+            bytes
+        }
     };
-    batch_fits(batch_bytes_max, bytes, &format!("free some disk, or say --wal file://{}?size=SIZE", dir.display()))?;
     Ok(WalTarget::File { dir, bytes })
+}
+
+/// A size that was asked for, where the largest batch fits it.
+fn size_fits(batch_bytes_max: usize, ring_bytes: u64) -> Result<u64, CommandError> {
+    let least_mib = u64::try_from(batch_bytes_max).unwrap_or(u64::MAX).saturating_mul(4).div_ceil(1 << 20);
+    let advice = format!("or say at least --wal '…size={least_mib}MiB'");
+    batch_fits(batch_bytes_max, ring_bytes, &advice).map_err(|error| CommandError::wrong(error.line))?;
+    Ok(ring_bytes)
 }
 
 /// The largest batch must fit a quarter of a ring.

@@ -222,7 +222,12 @@ async fn plan(world: &World, store: &Arc<dyn ObjectStore>, args: &WalRecover) ->
     let failed = |line: String| CommandError::failed(line);
     let image = sound_image(store).await?;
     let at = match &args.at {
-        Some(place) => rings_at(world.disk.as_ref(), place).await.map_err(|error| failed(error.to_string()))?,
+        Some(place) => rings_at(world.disk.as_ref(), place).await.map_err(|error| {
+            CommandError::wrong(format!(
+                "--at {}: {error}; give the folder, the file or the device where the log's ring is now",
+                place.display()
+            ))
+        })?,
         None => Vec::new(),
     };
     if let Some(other) = at.iter().find(|ring| ![0, image.cluster_id].contains(&ring.header.cluster_id)) {

@@ -112,7 +112,13 @@ fn scalar(name: &str, value: &Value) -> Result<String, String> {
 
 fn one_line(text: &str, error: &toml::de::Error) -> String {
     let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
-    format!("line {line}: {}; it is TOML: text stands in quotes", error.message().replace('\n', ", "))
+    let what = error.message().replace('\n', ", ");
+    let advice = if what.contains("duplicate") {
+        "write it once"
+    } else {
+        "the file is TOML: write NAME = \"TEXT\", NAME = 5 or NAME = true, and [settings] above Kafka's settings"
+    };
+    format!("line {line}: {what}; {advice}")
 }
 
 #[cfg(test)]
@@ -140,7 +146,10 @@ mod tests {
         assert_eq!(parse("lisen = \"x\"").unwrap_err(), "unknown option lisen: did you mean listen?");
         assert!(parse("data = [1]").unwrap_err().contains("write one value"));
         assert!(parse("settings = 3").is_err());
-        assert!(parse("listen = ").unwrap_err().starts_with("line 1: "));
+        let broken = parse("memory = \"1GiB\"\nlisten = ").unwrap_err();
+        assert!(broken.starts_with("line 2: ") && broken.contains("write NAME = \"TEXT\""), "{broken}");
+        let twice = parse("listen = \"a:1\"\nlisten = \"a:1\"").unwrap_err();
+        assert!(twice.starts_with("line 2: ") && twice.ends_with("write it once"), "{twice}");
         assert!(parse("[settings]\na.b = 1\n\"a.b\" = 2").unwrap_err().contains("twice"));
     }
 }

@@ -77,6 +77,7 @@ impl Config {
     /// One line that says which part is wrong and what to write.
     pub fn resolve(args: StartArgs) -> Result<Config, ConfigError> {
         let file = args.config.as_deref().map(file::read).transpose()?.unwrap_or_default();
+        let told = WhoseSettings::new(&args, &file);
         let Layer {
             data,
             storage,
@@ -102,7 +103,7 @@ impl Config {
             return Err(ConfigError(format!("--memory {said} is too little: say at least {}MiB", BUDGET_MIN >> 20)));
         }
         let memory = MemoryBudget::divide(total);
-        let broker = broker_options(&settings, memory, wals.len())?;
+        let broker = broker_options(&settings, memory, wals.len()).map_err(|error| told.with_its_file(error))?;
         // The options of the command line count before settings of Kafka's.
         let of_setting = |listener: &Option<(String, String)>| listener.as_ref().map(|(_, address)| address.clone());
         let listen = listen.or_else(|| of_setting(&broker.listener.listening));
@@ -120,6 +121,32 @@ impl Config {
             None => Prices::suggested_by(&storage.url()),
         };
         Ok(Config { storage, wals, listen, console, advertise, node_id, memory, prices, broker })
+    }
+}
+
+/// Where settings were given, so that one that is wrong is told with the file that it stands in.
+struct WhoseSettings {
+    file: Option<PathBuf>,
+    of_file: Vec<String>,
+    /// `KEY=VALUE`, as the command line has them.
+    of_flags: Vec<String>,
+}
+
+impl WhoseSettings {
+    fn new(args: &StartArgs, file: &Layer) -> WhoseSettings {
+        let of_file = file.settings.keys().cloned().collect();
+        WhoseSettings { file: args.config.clone(), of_file, of_flags: args.set.clone() }
+    }
+
+    fn with_its_file(&self, error: ConfigError) -> ConfigError {
+        let is_told = |name: &str| error.0.contains(name.trim());
+        let by_a_flag = self.of_flags.iter().any(|pair| is_told(pair.split_once('=').map_or(pair, |(name, _)| name)));
+        match &self.file {
+            Some(file) if !by_a_flag && self.of_file.iter().any(|name| is_told(name)) => {
+                ConfigError(format!("--config {}: {error}", file.display()))
+            }
+            _ => error,
+        }
     }
 }
 

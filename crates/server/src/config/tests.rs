@@ -79,9 +79,20 @@ fn reads_urls_or_says_how_to_write_them() {
         "file:///x?shared=no",
         "block://dev/x",
         "block:///dev/x?size=1GiB",
+        "file:///x?;",
+        "file:///x?size=64MiB;shared",
+        "file:///x#size=64MiB",
+        "storages",
+        "storage?;",
+        "storage?puts-per-second=4",
     ] {
-        assert!(resolved(&["--wal", wrong]).unwrap_err().contains("storage, or"), "{wrong}");
+        let refused = resolved(&["--wal", wrong]).unwrap_err();
+        assert!(refused.contains("block:///dev/NAME, or storage"), "{refused}");
+        assert!(refused.ends_with("or storage"), "what a folder refuses is not recommended: {refused}");
+        let refused = resolved(&["--storage", "s3://bucket", "--wal", wrong]);
+        assert!(refused.is_ok_and(|_| wrong.contains("puts")) || !wrong.contains("puts"), "{wrong}");
     }
+    assert!(resolved(&["--storage", "file:///b#c"]).unwrap_err().contains("%23"));
 }
 
 #[test]
@@ -110,6 +121,7 @@ fn what_a_log_in_the_bucket_may_cost_is_a_parameter_of_it() {
     }
     assert!(wal("storages").unwrap_err().contains("question mark"));
     assert!(resolved(&["--wal", "storage?puts-per-second=4"]).unwrap_err().contains("cost nothing"));
+    assert!(wal("storage?puts-per-second=0").unwrap_err().contains("storage?puts-per-second=20&puts-per-gib=100"));
 }
 
 #[test]
@@ -131,6 +143,21 @@ fn flags_go_over_the_file() {
     assert_eq!(config.node_id, Some(NodeId(5)));
     assert_eq!((config.broker.num_partitions, config.broker.connections_max), (6, 9));
     assert_eq!(config.memory, MemoryBudget::divide(1 << 30));
+}
+
+#[test]
+fn a_wrong_setting_is_told_with_the_file_that_it_stands_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("millstream.toml");
+    let path = path.to_str().unwrap();
+    for wrong in ["num.partitions = \"x\"", "num.partitons = 3"] {
+        std::fs::write(path, format!("[settings]\n{wrong}\n")).unwrap();
+        let told = resolved(&["--config", path]).unwrap_err();
+        assert!(told.starts_with(&format!("--config {path}: ")), "{told}");
+    }
+    std::fs::write(path, "[settings]\nnum.partitions = 4\n").unwrap();
+    let told = resolved(&["--config", path, "--set", "num.partitions=x"]).unwrap_err();
+    assert!(!told.contains("--config"), "{told}");
 }
 
 #[test]

@@ -119,6 +119,7 @@ pub fn storage(text: &str) -> Result<StorageTarget, ConfigError> {
                 .to_owned(),
         ));
     }
+    no_fragment(&url).map_err(&wrong)?;
     match url.scheme() {
         "file" if !names_an_authority(text) => Err(wrong(THREE_SLASHES)),
         "file" if url.query().is_some() => Err(wrong("a folder has no parameters")),
@@ -134,10 +135,14 @@ pub(super) fn wal(text: Option<&str>, data: &Path, storage: &StorageTarget) -> R
         (None, StorageTarget::Cloud(_)) => return Ok(WalChoice::Storage(Puts::default())),
         (Some(text), _) => text,
     };
+    // What a folder would refuse is not recommended for it.
+    let in_the_bucket = match storage {
+        StorageTarget::Folder(_) => "or storage",
+        StorageTarget::Cloud(_) => "storage, or storage?puts-per-second=20&puts-per-gib=100",
+    };
     let wrong = |why: &str| {
         ConfigError(format!(
-            "--wal {text}: {why}; write file:///dir?size=2GiB, file:///dir?shared, block:///dev/NAME, storage, or \
-             storage?puts-per-second=20&puts-per-gib=100"
+            "--wal {text}: {why}; write file:///dir?size=2GiB, file:///dir?shared, block:///dev/NAME, {in_the_bucket}"
         ))
     };
     if let Some(parameters) = text.strip_prefix("storage") {
@@ -149,12 +154,18 @@ pub(super) fn wal(text: Option<&str>, data: &Path, storage: &StorageTarget) -> R
     };
     let url = Url::parse(text)
         .map_err(|error| wrong(&device_meant().or_else(|| meant(text)).unwrap_or_else(|| error.to_string())))?;
+    no_fragment(&url).map_err(&wrong)?;
     match url.scheme() {
         "file" | "block" if !names_an_authority(text) => Err(wrong(THREE_SLASHES)),
         "file" => ring_in_a_file(&url).map_err(|why| wrong(&why)),
         "block" => ring_on_a_device(&url).map_err(|why| wrong(&why)),
         other => Err(wrong(&format!("{other}:// is not served"))),
     }
+}
+
+/// What stands behind `#` would be forgotten, be it part of a name or a parameter.
+fn no_fragment(url: &Url) -> Result<(), &'static str> {
+    if url.fragment().is_some() { Err("what stands behind # would not act; in a path it is %23") } else { Ok(()) }
 }
 
 /// Whether a URL has its two slashes. `file:dir` is the root's `dir` to the standard of URLs, and the present folder's to whoever writes it.
@@ -175,9 +186,12 @@ fn objects(parameters: &str, storage: &StorageTarget) -> Result<Puts, String> {
     if parameters.is_empty() {
         return Ok(puts);
     }
-    let parameters = parameters.strip_prefix('?').ok_or("storage takes parameters after a question mark")?;
+    let parameters = parameters.strip_prefix('?').ok_or_else(|| match storage {
+        StorageTarget::Folder(_) => format!("there is no log storage{parameters}"),
+        StorageTarget::Cloud(_) => "storage takes parameters after a question mark".to_owned(),
+    })?;
     if matches!(storage, StorageTarget::Folder(_)) {
-        return Err("puts into a folder cost nothing, so there is nothing to say about them".to_owned());
+        return Err("in a folder storage takes no parameters, as puts into it cost nothing".to_owned());
     }
     for (name, value) in url::form_urlencoded::parse(parameters.as_bytes()) {
         match name.as_ref() {

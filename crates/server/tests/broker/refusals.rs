@@ -87,23 +87,55 @@ fn a_locked_log() {
 fn a_bucket_that_can_not_be() {
     // Not even root can make a folder below a device.
     let (code, line) = refused(&["--storage", "file:///dev/null/bucket", "--wal", "storage"]);
-    assert_eq!(code, Some(1));
-    assert!(line.contains("/dev/null/bucket"), "{line}");
+    assert_eq!(code, Some(2));
+    assert!(line.contains("/dev/null is no folder"), "{line}");
     let folder = TempDir::new().unwrap();
     let storage = format!("file://{}/bucket", folder.path().display());
     let (code, line) = refused(&["--storage", &storage, "--wal", "file:///dev/null/wal"]);
-    assert_eq!(code, Some(1));
-    assert!(line.contains("/dev/null"), "{line}");
+    assert_eq!(code, Some(2));
+    assert!(line.contains("/dev/null is no folder"), "{line}");
 }
 
 #[test]
 fn a_log_too_small_for_a_batch() {
     let folder = TempDir::new().unwrap();
     let [data, dir] = data(&folder);
-    let wal = format!("file://{dir}/wal?size=1MiB");
-    let (code, line) = refused(&[data, dir, "--wal", &wal]);
-    assert_eq!(code, Some(1));
-    assert!(line.contains("message.max.bytes") && line.contains("quarter"), "{line}");
+    for size in ["1KiB", "1MiB"] {
+        for more in ["", "&shared"] {
+            let wal = format!("file://{dir}/wal?size={size}{more}");
+            let (code, line) = refused(&[data, dir, "--wal", &wal]);
+            assert_eq!(code, Some(2), "it is what was written that is wrong: {line}");
+            assert!(line.contains("message.max.bytes") && line.contains("quarter"), "{line}");
+            assert!(line.contains("at least --wal '…size=5MiB'"), "{line}");
+        }
+    }
+    // What is advised is taken.
+    let broker = process::start_in(folder.path(), &["--wal", &format!("file://{dir}/wal?size=5MiB")]);
+    drop(broker);
+    let (code, line) = refused(&[data, dir, "--set", "message.max.bytes=2000000"]);
+    assert_eq!(code, Some(1), "{line}");
+    assert!(line.contains("lower it, or give another place by --wal"), "{line}");
+}
+
+#[test]
+fn a_file_where_a_folder_is_to_be_is_named() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "somebody's").unwrap();
+    let file = file.to_str().unwrap();
+    let storage = format!("file://{file}/bucket");
+    for arguments in [["--data", file], ["--storage", &storage]] {
+        let (code, line) = refused(&arguments);
+        assert_eq!(code, Some(2), "{line}");
+        assert!(line.contains(&format!("{file} is no folder")), "{line}");
+    }
+    let (code, line) = refused(&["--data", "/proc/millstream"]);
+    assert_eq!(code, Some(1), "{line}");
+    assert!(line.contains("/proc/millstream/bucket can't be used") && line.contains("a folder on a disk"), "{line}");
+    let wal = format!("file://{file}/wal");
+    let (code, line) = refused(&["--data", folder.path().join("data").to_str().unwrap(), "--wal", &wal]);
+    assert_eq!(code, Some(2), "{line}");
+    assert!(line.contains(&format!("{file} is no folder")), "{line}");
 }
 
 #[test]

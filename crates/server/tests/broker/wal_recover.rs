@@ -215,6 +215,20 @@ fn what_is_no_log_is_refused_with_what_to_write() {
     assert!(wrong.0 == Some(2) && one_line(&wrong.2).contains("write START/INDEX"), "{wrong:?}");
     let unknown = run(&arguments(&cluster.folder, &["wal", "recover", "77/0"]));
     assert!(unknown.0 == Some(1) && one_line(&unknown.2).contains("knows no write-ahead log 77/0"), "{unknown:?}");
+    let nothing = cluster.folder.path().join("nothing");
+    let strange = cluster.folder.path().join("strange");
+    std::fs::write(&strange, "somebody's").unwrap();
+    let empty = TempDir::new().unwrap();
+    for (place, part) in [
+        (nothing.as_path(), "no such file or folder"),
+        (&strange, "is no write-ahead log"),
+        (empty.path(), "holds no write-ahead log"),
+    ] {
+        let refused = run(&arguments(&cluster.folder, &["wal", "recover", "--at", place.to_str().unwrap()]));
+        let line = one_line(&refused.2);
+        assert!(refused.0 == Some(2) && line.contains(part) && line.contains("--at"), "{refused:?}");
+        assert!(line.ends_with("where the log's ring is now"), "{line}");
+    }
     let other = Cluster::start();
     let place = other.folder.path().join("wal");
     let others = run(&arguments(&cluster.folder, &["wal", "recover", "--at", place.to_str().unwrap()]));

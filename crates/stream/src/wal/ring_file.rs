@@ -400,13 +400,19 @@ impl Slots {
     /// The ring's header; `None` where the file was made and its first header never became durable, so that nothing is in it; on a
     /// device also where something else stands.
     pub(super) fn header(self, path: &Path) -> Result<Option<RingHeader>, WalOpenError> {
-        if self.newest.is_none() && self.broken {
+        if self.is_unreadable() {
             return Err(WalOpenError(format!(
-                "the write-ahead log {} has no readable header: move it to a safe place; its streams stay offline meanwhile",
+                "the write-ahead log {} has no readable header: bring back the one that was there, or move it to a safe place; its streams stay \
+                 offline meanwhile",
                 path.display()
             )));
         }
         Ok(self.newest)
+    }
+
+    /// Whether something stands there, and no header that is whole.
+    pub(super) fn is_unreadable(&self) -> bool {
+        self.newest.is_none() && self.broken
     }
 }
 
@@ -435,7 +441,8 @@ pub(super) async fn read_slots(file: &dyn File, path: &Path) -> Result<Slots, Wa
     let size = file.size().await.map_err(|error| cannot("measure", &error))?;
     if newest.is_some_and(|header| !is_sound(&header, size)) {
         return Err(WalOpenError(format!(
-            "the write-ahead log {} is shorter than its header says: move it to a safe place; its streams stay offline meanwhile",
+            "the write-ahead log {} has {size} bytes, fewer than its header says: if it was cut short or copied in part, bring back all of \
+             it; else move it to a safe place, and its streams stay offline meanwhile",
             path.display()
         )));
     }

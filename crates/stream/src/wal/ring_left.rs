@@ -109,7 +109,12 @@ pub async fn rings_at(disk: &dyn Disk, place: &Path) -> Result<Vec<FoundRing>, W
     let mut rings = Vec::new();
     for path in paths {
         let file = disk.open(&path, OpenMode::default()).await.map_err(|error| cannot("open", &error))?;
-        if let Some(header) = read_slots(file.as_ref(), &path).await?.header(&path)? {
+        let slots = read_slots(file.as_ref(), &path).await?;
+        if slots.is_unreadable() {
+            let why = format!("{} is no write-ahead log, or its header is damaged", path.display());
+            return Err(WalOpenError(why));
+        }
+        if let Some(header) = slots.newest {
             rings.push(FoundRing { is_device: file.is_device(), path, header });
         }
     }

@@ -96,13 +96,41 @@ impl Failure {
             return StoreError::Trouble(format!("{store}: {message}"));
         }
         let advice = match self.status {
-            Some(401 | 403) => "; check the credentials, and that they may read, write, list and delete there",
-            Some(404) => "; create the bucket, or correct its name",
-            Some(301 | 307 | 308 | 400) => "; check the bucket's name, the region and the endpoint",
-            Some(501) => "; the service lacks what Millstream needs",
-            _ => "",
+            Some(401 | 403) => format!("; {}", self.advice_on_rights(store)),
+            Some(404) => "; create the bucket, or correct its name".to_owned(),
+            Some(301 | 307 | 308 | 400) => "; check the bucket's name, the region and the endpoint".to_owned(),
+            Some(501) => "; the service lacks what Millstream needs".to_owned(),
+            _ => String::new(),
         };
         StoreError::Refused(format!("{store}: {message}{advice}"))
+    }
+
+    /// Where the service looks who asks and what that one may: the variables, and the rights by their names there.
+    fn advice_on_rights(&self, store: &str) -> String {
+        if self.has_code(&["InvalidAccessKeyId"]) {
+            return "check the credentials: there is no such key there as AWS_ACCESS_KEY_ID names".to_owned();
+        }
+        if self.has_code(&["SignatureDoesNotMatch"]) {
+            return "check the credentials: AWS_SECRET_ACCESS_KEY is not that of the key in AWS_ACCESS_KEY_ID"
+                .to_owned();
+        }
+        let (credentials, rights) = match store.split_once("://").map(|(scheme, _)| scheme) {
+            Some("gs") => (
+                "GOOGLE_APPLICATION_CREDENTIALS, or the machine's account",
+                "storage.objects.list, .get, .create and .delete",
+            ),
+            Some("az" | "azure" | "abfs" | "abfss") => (
+                "AZURE_STORAGE_ACCOUNT_KEY or another of its variables, or the machine's identity",
+                "the role Storage Blob Data Contributor",
+            ),
+            _ => (
+                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the machine's role",
+                "s3:ListBucket, s3:GetObject, s3:PutObject and s3:DeleteObject",
+            ),
+        };
+        format!(
+            "check the credentials ({credentials}), and that they may list, read, write and delete in this bucket ({rights})"
+        )
     }
 }
 

@@ -202,7 +202,10 @@ async fn what_may_pass_is_trouble_and_the_rest_is_refused_with_advice() {
     let no_bucket = "<Error><Code>NoSuchBucket</Code><Message>none</Message></Error>";
     for (status, body, part) in [
         (403, denied, "403 AccessDenied: no way; check the credentials"),
-        (401, "", "401; check the credentials"),
+        (401, "", "401; check the credentials (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
+        (403, denied, "s3:ListBucket, s3:GetObject, s3:PutObject and s3:DeleteObject"),
+        (403, "<Code>InvalidAccessKeyId</Code>", "no such key there as AWS_ACCESS_KEY_ID names"),
+        (403, "<Code>SignatureDoesNotMatch</Code>", "AWS_SECRET_ACCESS_KEY is not that of the key"),
         (404, no_bucket, "404 NoSuchBucket: none; create the bucket"),
         (400, "<Code>AuthorizationHeaderMalformed</Code>", "; check the bucket's name, the region"),
         (301, "<Code>PermanentRedirect</Code>", "; check the bucket's name, the region"),
