@@ -49,7 +49,12 @@ pub(crate) fn run_all(root: &Path) -> Result<()> {
     steps.check("simulator", || run_together(&mut SEEDS.map(|seeds| simulate(&["--seeds", seeds]))));
     steps.check("simulator, same seed twice", || run(&mut simulate(&["--seeds", SEEDS_TWICE, "--check-determinism"])));
     steps.check("release without mutants", || release::holds_no_mutants(root));
-    steps.check("builds beside the tests", || builds.and_then(Beside::join));
+    // A build beside them that failed is told and does not count: the step that needed it has built it again, and what came of that does.
+    if let Err(error) = builds.and_then(Beside::join) {
+        println!(
+            "\n=== a build beside the tests failed, and its step built it again: {error:#}; see target/ci/builds.log"
+        );
+    }
     // Real clients need a package registry, which only the merge gate may count on.
     if is_the_gate {
         steps.check("kcat", || verify::verify(root, verify::Promise::Kcat, 1, &verify::Trouble::default()));

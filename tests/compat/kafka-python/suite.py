@@ -5,7 +5,7 @@ import random
 import threading
 import time
 
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
+from kafka import ConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
 from kafka.errors import MessageSizeTooLargeError, OffsetOutOfRangeError, TopicAlreadyExistsError, UnknownTopicOrPartitionError
 
@@ -28,6 +28,7 @@ def main():
         ("delete-records", delete_records),
         ("commits", commits),
         ("group-rebalance", group_rebalance),
+        ("static-members", static_members),
         ("group-admin", group_admin),
         ("describe-configs", describe_configs),
         ("restart", restart),
@@ -148,13 +149,26 @@ def commits():
         same(7, next(client).offset, "where the next member goes on")
 
 
+class Rebalances(ConsumerRebalanceListener):
+    """Counts how often a member is told to give partitions up."""
+
+    def __init__(self, member):
+        self.member = member
+
+    def on_partitions_revoked(self, revoked):
+        self.member.revoked += 1
+
+    def on_partitions_assigned(self, assigned):
+        pass
+
+
 class Member:
     """A member of a group that consumes in a thread of its own."""
 
     def __init__(self, group, topic, found, **options):
-        self.assigned, self.closing, self.found = set(), False, found
+        self.assigned, self.revoked, self.closing, self.found = set(), 0, False, found
         self.client = consumer(group_id=group, session_timeout_ms=10_000, heartbeat_interval_ms=300, **options)
-        self.client.subscribe([topic])
+        self.client.subscribe([topic], listener=Rebalances(self))
         self.thread = threading.Thread(target=self.consume, daemon=True)
         self.thread.start()
 
@@ -184,6 +198,20 @@ def group_rebalance():
     first.close()
     until("the second has all", lambda: len(second.assigned) == 4)
     second.close()
+
+
+def static_members():
+    topic, group = create("static", 4), name("static")
+    a = Member(group, topic, [], group_instance_id="a")
+    b = Member(group, topic, [], group_instance_id="b")
+    until("each has two", lambda: len(a.assigned) == 2 and len(b.assigned) == 2)
+    before, revoked = a.assigned, b.revoked
+    a.close()
+    again = Member(group, topic, [], group_instance_id="a")
+    until("it has its partitions again", lambda: again.assigned == before)
+    same(revoked, b.revoked, "rebalances of the other")
+    again.close()
+    b.close()
 
 
 def group_admin():

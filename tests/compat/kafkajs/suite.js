@@ -1,5 +1,6 @@
 // The cases of KafkaJS, which speaks older versions of the protocol and has no client library below it.
 // LZ4 is not among them: of the packages that KafkaJS leaves it to, one needs a compiler, and Kafka refuses the other's frames.
+// Nor are static members: KafkaJS 2 has no group.instance.id (KIP-345).
 "use strict";
 
 const assert = require("node:assert/strict");

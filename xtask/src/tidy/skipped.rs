@@ -1,5 +1,5 @@
 //! Tests that are left out for want of an API come back when it is served: the lists of such tests name the API, and no line may
-//! outlive its reason.
+//! outlive its reason. What is so on purpose stands in `docs/compatibility.md`, and lines that rest on it name its row.
 
 use super::Complaints;
 use anyhow::{Context, Result};
@@ -10,7 +10,11 @@ use std::path::Path;
 const SERVED: &str = "crates/protocol/src/api.rs";
 const DEFINED: &str = "crates/protocol/src/api_key.rs";
 
-/// Stands for an API where a case asks for what Millstream does otherwise on purpose: the line's comment says what.
+/// The page whose rows say what is so on purpose.
+const DIFFERENCES: &str = "docs/compatibility.md";
+
+/// Stands for an API where a case asks for what Millstream does otherwise on purpose: the line's comment says what, and first how its row
+/// begins, in brackets.
 const DIFFERENCE: &str = "Difference";
 
 /// The lists. The API is the third word of a line.
@@ -18,11 +22,11 @@ const LISTS: [&str; 2] = ["tests/conformance/skip.txt", "tests/compat/expected.t
 
 pub(crate) fn check(root: &Path, complaints: &mut Complaints) -> Result<()> {
     let read = |path: &str| std::fs::read_to_string(root.join(path)).with_context(|| format!("read {path}"));
-    let (served, defined) = (served(&read(SERVED)?), read(DEFINED)?);
+    let (served, defined, differences) = (served(&read(SERVED)?), read(DEFINED)?, read(DIFFERENCES)?);
     anyhow::ensure!(served.contains("Metadata"), "{SERVED} has no rows of the form that this check looks for");
     for list in LISTS {
         for (number, line) in read(list)?.lines().enumerate() {
-            if let Some(complaint) = wrong_line(line, &served, &defined) {
+            if let Some(complaint) = wrong_line(line, &served, &defined, &differences) {
                 complaints.add(format!("{list}:{}: {complaint}", number + 1));
             }
         }
@@ -37,15 +41,21 @@ fn served(table: &str) -> BTreeSet<String> {
     names.map(|(name, _)| name.to_owned()).collect()
 }
 
-fn wrong_line(line: &str, served: &BTreeSet<String>, defined: &str) -> Option<String> {
+fn wrong_line(line: &str, served: &BTreeSet<String>, defined: &str, differences: &str) -> Option<String> {
     let words: Vec<&str> = line.split('#').next()?.split_whitespace().collect();
     let case = words.get(1)?;
     let Some(api) = words.get(2) else {
         return Some("names no API: the third word of a line is the one that the case waits for".to_owned());
     };
     if *api == DIFFERENCE {
-        let says_what = line.split_once('#').is_some_and(|(_, comment)| !comment.trim().is_empty());
-        return (!says_what).then(|| "says of no difference: name it after a '#'".to_owned());
+        let comment = line.split_once('#').and_then(|(_, comment)| comment.trim().strip_prefix('['));
+        return match comment.and_then(|comment| comment.split_once(']')) {
+            Some((row, what)) if !row.is_empty() && !what.trim().is_empty() => {
+                let is_there = differences.contains(&format!("\n| {row}"));
+                (!is_there).then(|| format!("{DIFFERENCES} has no row that begins with {row:?}"))
+            }
+            _ => Some(format!("says of no difference: '# [HOW ITS ROW IN {DIFFERENCES} BEGINS] WHAT IT IS'")),
+        };
     }
     if served.contains(*api) {
         return Some(format!("{api} is served: take the line out, and have {case} pass"));
@@ -63,13 +73,17 @@ mod tests {
             served("static SERVED = [\n    api(ApiKey::Fetch, 4, ALL, &[]),\n    api(\n        ApiKey::Produce,\n 3),");
         assert_eq!(served.iter().collect::<Vec<_>>(), ["Fetch", "Produce"]);
         let defined = "(ApiKey::Fetch, \"Fetch\"), (ApiKey::EndTxn, \"EndTxn\")";
-        let complaint = |line| wrong_line(line, &served, defined).unwrap_or_default();
+        let differences = "| where | Kafka |\n|---|---|\n| ApiVersions | up to 4 |\n";
+        let complaint = |line| wrong_line(line, &served, defined, differences).unwrap_or_default();
         assert_eq!(complaint("# Fetch everything"), "");
         assert_eq!(complaint("04 4.3.1/txn.fencing EndTxn"), "");
         assert!(complaint("java create Fetch 4").contains("is served"));
         assert!(complaint("04 4.3.1/txn.fencing EndTransaction").contains("no API"));
         assert!(complaint("04 4.3.1/txn.fencing").contains("names no API"));
         assert!(complaint("03 ApiVersions Difference").contains("no difference"));
-        assert_eq!(complaint("03 ApiVersions Difference # version 5"), "");
+        assert!(complaint("03 ApiVersions Difference # version 5").contains("no difference"));
+        assert!(complaint("03 ApiVersions Difference # [Metadata] version 5").contains("no row that begins"));
+        assert!(complaint("03 ApiVersions Difference at-times # [ApiVersions]").contains("no difference"));
+        assert_eq!(complaint("03 ApiVersions Difference # [ApiVersions] version 5"), "");
     }
 }
