@@ -46,6 +46,8 @@ pub(crate) struct CheckedBatch {
     stamped: Option<UnixMillis>,
     /// When it came.
     arrived: UnixMillis,
+    /// Its bytes are those that came, and not made anew.
+    is_as_sent: bool,
     /// What its bytes are a part of.
     frame: Option<Arc<FrameUse>>,
 }
@@ -98,9 +100,10 @@ async fn checked(
     // Some clients are careless with it; retention and searches by time go by it.
     let batch = if batch.max_timestamp() == greatest { batch } else { batch.with_max_timestamp(greatest) };
     let batch = compressed_as_the_topic_wants(checking, batch, settings).await?;
+    let is_as_sent = records.pieces().iter().any(|sent| sent.as_ptr_range().contains(&batch.bytes().as_ptr()));
     let count = batch.record_count();
     let records = u32::try_from(count).map_err(|_| BatchError::Count { records: count, last_offset_delta: count })?;
-    Ok(CheckedBatch { batch, records, stamped, arrived: now, frame: None })
+    Ok(CheckedBatch { batch, records, stamped, arrived: now, is_as_sent, frame: None })
 }
 
 fn produced_batch(
@@ -256,7 +259,7 @@ impl CheckedBatch {
     /// A batch that this broker has made itself.
     pub(crate) fn own(batch: RecordBatch) -> CheckedBatch {
         let records = u32::try_from(batch.record_count()).expect("a built batch counts its records");
-        CheckedBatch { batch, records, stamped: None, arrived: UnixMillis(0), frame: None }
+        CheckedBatch { batch, records, stamped: None, arrived: UnixMillis(0), is_as_sent: false, frame: None }
     }
 
     /// The same with the broker's time in place of its own, where there is one.
@@ -291,13 +294,14 @@ impl CheckedBatch {
         self.stamped
     }
 
-    /// The same batch, whose bytes are a part of this frame.
-    pub(crate) fn part_of(self, frame: Arc<FrameUse>) -> CheckedBatch {
-        CheckedBatch { frame: Some(frame), ..self }
+    /// The same batch, which came in this frame. Stamped ones, and those that were made anew, have memory of their own: it may be more than
+    /// the frame's.
+    pub(crate) fn part_of(self, frame: &Arc<FrameUse>) -> CheckedBatch {
+        let shares = self.is_as_sent && self.stamped.is_none();
+        CheckedBatch { frame: shares.then(|| frame.clone()), ..self }
     }
 
-    /// What its bytes are a part of. Stamped ones, and those that were made anew, have memory of their own, which need not be told: their frame
-    /// counts them, and so does the log cache.
+    /// What its bytes are a part of; `None` where they have memory of their own.
     pub(crate) fn frame(&self) -> Option<&Arc<FrameUse>> {
         self.frame.as_ref()
     }

@@ -9,6 +9,7 @@ mod compacted;
 mod configs;
 mod consumer_groups;
 mod fetch;
+mod frames;
 mod groups;
 mod heavy;
 mod idempotent;

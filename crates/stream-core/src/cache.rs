@@ -8,6 +8,9 @@
 //!   Commits of one WAL come in its order, so of one WAL's runs the oldest are the committed ones whenever there are any.
 //! - Adjacent small batches of one acknowledgement are copied together: one allocation, one index entry. A tiny batch is copied, so that it
 //!   does not pin the request frame that it came in, and so is a larger one where less than half of its frame is stored ([`FrameUse`]).
+//! - What is counted is what is in memory: a frame counts as a whole until the last batch that shares it has left, in whatever order they do.
+//!   The oldest run's turn comes where memory is short, so nothing keeps a frame for longer than that, but what its WAL can't give back: that
+//!   is copied out of a frame of which little is left.
 //!
 //! Runs of recovered WALs enter spilled. The shell reads places; positions are opaque here but for adding lengths inside a group.
 
@@ -15,8 +18,9 @@ use crate::frame_use::FrameUse;
 use crate::walk;
 use crate::{BatchBytes, NumberedBatch};
 use base::{Offset, OffsetRange, StreamId, UnixMillis, WalId, WalPosition, crc32c, crc32c_joined};
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 /// Adjacent batches below this length are copied together into one run. A copy of so little costs microseconds.
 const JOINED_BATCH_BYTES_MAX: usize = 16 << 10;
@@ -85,14 +89,25 @@ pub struct Run {
     pub place: Place,
     /// Its bytes.
     pub body: Body,
+    /// The request's frame that keeps them in memory; `None` where they have memory of their own, or none.
+    pub frame: Option<Arc<FrameUse>>,
 }
 
 impl Run {
-    fn memory_bytes(&self) -> u64 {
-        match &self.body {
-            Body::Memory(bytes) => bytes.len() as u64 + RUN_OVERHEAD_BYTES,
-            Body::Spilled => 0,
-        }
+    /// Counts the run in its frame. Answers the bytes that are in memory for it.
+    fn enter(&self) -> u64 {
+        let Body::Memory(bytes) = &self.body else { return 0 };
+        let len = bytes.len();
+        let taken = self.frame.as_ref().map_or(len, |frame| frame.keep(len));
+        taken as u64 + RUN_OVERHEAD_BYTES
+    }
+
+    /// The reverse, when its bytes leave: the bytes that are not in memory any more.
+    fn leave(&self) -> u64 {
+        let Body::Memory(bytes) = &self.body else { return 0 };
+        let len = bytes.len();
+        let freed = self.frame.as_ref().map_or(len, |frame| frame.let_go(len));
+        freed as u64 + RUN_OVERHEAD_BYTES
     }
 }
 
@@ -157,7 +172,7 @@ impl LogCache {
             };
             assert!(follows, "stream {stream}: the tail must be contiguous: {} follows {:?}", run.range, tail.appended);
             tail.appended = Some(run.range.next);
-            self.memory_bytes += run.memory_bytes();
+            self.memory_bytes += run.enter();
             self.memory_runs += 1;
             self.oldest.push_back((stream, run.range.base));
             tail.runs.push_back(run);
@@ -226,6 +241,7 @@ impl LogCache {
             } else if may_spill(wal) {
                 self.spill(stream, index);
             } else {
+                self.copy_out(stream, index);
                 stay.push((stream, base));
             }
         }
@@ -341,7 +357,7 @@ impl LogCache {
             self.tails.remove(&stream);
             return;
         };
-        self.memory_bytes -= run.memory_bytes();
+        self.memory_bytes -= run.leave();
         match run.body {
             Body::Memory(_) => self.memory_runs -= 1,
             Body::Spilled => self.spilled_runs -= 1,
@@ -351,8 +367,9 @@ impl LogCache {
 
     fn spill(&mut self, stream: StreamId, index: usize) {
         let runs = &mut self.tails.get_mut(&stream).expect("the run was just found").runs;
-        self.memory_bytes -= runs[index].memory_bytes();
+        self.memory_bytes -= runs[index].leave();
         runs[index].body = Body::Spilled;
+        runs[index].frame = None;
         self.memory_runs -= 1;
         self.spilled_runs += 1;
         let Some(before) = index.checked_sub(1) else { return };
@@ -361,6 +378,19 @@ impl LogCache {
             runs.remove(index);
             self.spilled_runs -= 1;
         }
+    }
+
+    /// What has to stay gets memory of its own where so does less than half of its frame.
+    fn copy_out(&mut self, stream: StreamId, index: usize) {
+        let run = &mut self.tails.get_mut(&stream).expect("the run was just found").runs[index];
+        if !run.frame.as_deref().is_some_and(FrameUse::is_mostly_left) {
+            return;
+        }
+        let Body::Memory(bytes) = &run.body else { return };
+        let own = together([bytes]);
+        self.memory_bytes -= run.leave();
+        (run.body, run.frame) = (Body::Memory(BatchBytes::whole(own)), None);
+        self.memory_bytes += run.enter();
     }
 
     /// Where memory is never short, because what comes is trimmed or deleted soon, nobody meets the entries of what has left.
@@ -403,6 +433,7 @@ pub fn join(first: &Run, second: &Run) -> Option<Run> {
         control: first.control || second.control,
         place: Place { len: a.len + b.len, crc: crc32c_joined(a.crc, b.crc, u64::from(b.len)), ..a },
         body: Body::Spilled,
+        frame: None,
     })
 }
 
@@ -458,16 +489,12 @@ fn run_of(batches: &[PlacedBatch]) -> Run {
     }
     let len = batches.iter().map(|placed| placed.batch.bytes.len()).sum();
     let is_kept = batches.len() == 1 && len >= SHARED_BATCH_BYTES_MIN;
-    let (bytes, crc) = if is_kept && first.batch.frame.as_deref().is_none_or(FrameUse::is_worth_keeping) {
-        (first.batch.bytes.clone(), first.place.crc)
+    let (bytes, crc, frame) = if is_kept && first.batch.frame.as_deref().is_none_or(FrameUse::is_worth_keeping) {
+        (first.batch.bytes.clone(), first.place.crc, first.batch.frame.clone())
     } else {
-        let mut together = BytesMut::with_capacity(len);
-        for placed in batches {
-            together.extend_from_slice(&placed.batch.bytes.head);
-            together.extend_from_slice(&placed.batch.bytes.body);
-        }
-        let crc = crc32c(&together);
-        (BatchBytes::whole(together.freeze()), crc)
+        let own = together(batches.iter().map(|placed| &placed.batch.bytes));
+        let crc = crc32c(&own);
+        (BatchBytes::whole(own), crc, None)
     };
     let place = Place { len: batches.iter().map(|placed| placed.place.len).sum(), crc, ..first.place };
     assert_eq!(place.len as usize, len, "the WAL has what was given to it");
@@ -479,7 +506,18 @@ fn run_of(batches: &[PlacedBatch]) -> Run {
         control: batches.iter().any(|placed| placed.batch.control),
         place,
         body: Body::Memory(bytes),
+        frame,
     }
+}
+
+/// Copies these bytes into one piece of memory.
+fn together<'a>(batches: impl IntoIterator<Item = &'a BatchBytes> + Clone) -> Bytes {
+    let mut together = BytesMut::with_capacity(batches.clone().into_iter().map(BatchBytes::len).sum());
+    for bytes in batches {
+        together.extend_from_slice(&bytes.head);
+        together.extend_from_slice(&bytes.body);
+    }
+    together.freeze()
 }
 
 #[cfg(test)]

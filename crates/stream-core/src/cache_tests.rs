@@ -3,6 +3,8 @@
 use super::*;
 use crate::testing::batch;
 use base::Seed;
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 const S: StreamId = StreamId(7);
 
@@ -75,6 +77,126 @@ fn a_batch_that_is_a_small_part_of_what_its_frame_was_taken_for_is_copied() {
     }
 }
 
+/// A frame's memory, which tells when it is free.
+struct Memory(Vec<u8>, Arc<AtomicUsize>);
+
+impl AsRef<[u8]> for Memory {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        self.1.fetch_sub(self.0.len(), Ordering::Relaxed);
+    }
+}
+
+/// The batches of one request, of so many bytes each and with these base offsets; all are stored. `in_memory` counts the frame while it is.
+fn one_frame(bases: &[u64], len: usize, in_memory: &Arc<AtomicUsize>) -> Vec<NumberedBatch> {
+    let bytes: Vec<u8> = bases.iter().flat_map(|base| crate::testing::batch_bytes(*base, 1, len)).collect();
+    in_memory.fetch_add(bytes.len(), Ordering::Relaxed);
+    let frame = FrameUse::new(bytes.len());
+    frame.accept(bytes.len());
+    let bytes = Bytes::from_owner(Memory(bytes, in_memory.clone()));
+    let part = |(index, base): (usize, &u64)| {
+        let own = bytes.slice(index * len..(index + 1) * len);
+        // As the broker does: the head is made anew.
+        let head = Bytes::copy_from_slice(&own[..16]);
+        NumberedBatch {
+            bytes: BatchBytes { head, body: own.slice(16..) },
+            frame: Some(frame.clone()),
+            ..batch(*base, 1, len)
+        }
+    };
+    bases.iter().enumerate().map(part).collect()
+}
+
+/// Puts the batches of one frame into these streams, one each.
+fn append_to(cache: &mut LogCache, streams: Range<u64>, position: u64, batches: Vec<NumberedBatch>) {
+    let places = placed(position, batches);
+    for (stream, one) in streams.zip(&places) {
+        cache.append(StreamId(stream), std::slice::from_ref(one));
+    }
+}
+
+#[test]
+fn a_frame_counts_until_the_last_of_its_batches_has_left() {
+    let (in_memory, len) = (Arc::default(), 2 * SHARED_BATCH_BYTES_MIN);
+    let mut cache = LogCache::new(0);
+    append_to(&mut cache, 0..4, 0, one_frame(&[0; 4], len, &in_memory));
+    assert_eq!(cache.memory_bytes(), 4 * (len as u64 + RUN_OVERHEAD_BYTES));
+    cache.trimmed(StreamId(1), Offset(1));
+    cache.dropped(StreamId(0));
+    cache.dropped(StreamId(3));
+    assert_eq!(in_memory.load(Ordering::Relaxed), 4 * len, "the last one keeps the frame");
+    assert_eq!(cache.memory_bytes(), 4 * len as u64 + RUN_OVERHEAD_BYTES);
+    cache.dropped(StreamId(2));
+    assert_eq!((in_memory.load(Ordering::Relaxed), cache.memory_bytes()), (0, 0));
+}
+
+/// All but one batch of each request is deleted: what is left of a hundred of them is little, their frames are not.
+#[test]
+fn frames_of_which_little_is_left_are_within_the_bound() {
+    for may_spill in [true, false] {
+        let (in_memory, len) = (Arc::default(), 2 * SHARED_BATCH_BYTES_MIN);
+        let bound = 10 * 4 * len;
+        let mut cache = LogCache::new(bound as u64);
+        for request in 0..100 {
+            append_to(&mut cache, 0..4, 4 * request * len as u64, one_frame(&[request; 4], len, &in_memory));
+            for stream in 1..4 {
+                cache.trimmed(StreamId(stream), Offset(request + 1));
+            }
+            cache.fit(|_, _| Offset(0), |_| may_spill);
+            let frames = in_memory.load(Ordering::Relaxed);
+            assert!(frames <= bound, "{frames} bytes after request {request}, may_spill: {may_spill}");
+            assert!(frames as u64 <= cache.memory_bytes(), "{frames} bytes after request {request}");
+        }
+        assert_eq!(cache.run_end(StreamId(0), Offset(0)), Some(Offset(1)), "what is left can be read");
+    }
+}
+
+/// Whatever leaves in whatever order: what is counted is no less than what is in memory.
+#[test]
+fn random_frames_are_counted_for_as_long_as_they_are_in_memory() {
+    const LENS: [usize; 3] = [100, SHARED_BATCH_BYTES_MIN, 2 * SHARED_BATCH_BYTES_MIN];
+    for seed in 0..60 {
+        let mut random = Seed::new(seed);
+        let in_memory = Arc::default();
+        let mut cache = LogCache::new(random.below(100_000));
+        let (mut next, mut position) = ([0_u64; 6], 0_u64);
+        for _ in 0..200 {
+            let stream = random.below(6);
+            let at = usize::try_from(stream).unwrap();
+            match random.below(8) {
+                0..4 => {
+                    let streams = stream..random.between(stream + 1, 6);
+                    let len = LENS[usize::try_from(random.below(3)).unwrap()];
+                    let of_frame = &mut next[at..usize::try_from(streams.end).unwrap()];
+                    append_to(&mut cache, streams, position, one_frame(of_frame, len, &in_memory));
+                    of_frame.iter_mut().for_each(|next| *next += 1);
+                    position += (of_frame.len() * len) as u64;
+                }
+                4 => cache.trimmed(StreamId(stream), Offset(next[at])),
+                5 => cache.dropped(StreamId(stream)),
+                6 => {
+                    let (committed, spills) = (random.below(200), random.below(2) == 0);
+                    cache.fit(|_, _| Offset(committed), |_| spills);
+                }
+                _ => cache.fit(|_, _| Offset(0), |_| true),
+            }
+            let frames = in_memory.load(Ordering::Relaxed) as u64;
+            assert!(frames <= cache.memory_bytes(), "seed {seed}: {frames} bytes, {} counted", cache.memory_bytes());
+        }
+        cache.fit(|_, _| Offset(0), |_| true);
+        assert!(cache.memory_bytes <= cache.bytes_max, "seed {seed}: there is always something that can leave");
+        for stream in 0..6 {
+            cache.dropped(StreamId(stream));
+        }
+        assert_eq!((in_memory.load(Ordering::Relaxed), cache.memory_bytes()), (0, 0), "seed {seed}");
+    }
+}
+
 #[test]
 fn reads_whole_batches_and_never_at_or_beyond_the_confirmed_offset() {
     let mut cache = LogCache::new(1 << 20);
@@ -134,6 +256,7 @@ fn recovered_runs_come_before_the_new_tenure_whatever_is_committed_first() {
         control: false,
         place: Place { wal: old, position: WalPosition(0), len: 500, crc: 0 },
         body: Body::Spilled,
+        frame: None,
     };
     cache.adopt(S, run.clone());
     cache.append(S, &placed(0, vec![batch(20, 1, 100)]));

@@ -187,6 +187,7 @@ mod tests {
             control: false,
             place: Place { wal: WalId::default(), position: WalPosition(position), len: 100, crc: 0 },
             body: Body::Spilled,
+            frame: None,
         }
     }
 

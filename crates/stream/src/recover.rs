@@ -438,6 +438,7 @@ fn run_of(wal: WalId, group: &RecoveredGroup, entry: &DirectoryEntry) -> Run {
         control: entry.control,
         place: Place { wal, position: span.position, len: span.len, crc: span.crc },
         body: Body::Spilled,
+        frame: None,
     }
 }
 

@@ -290,7 +290,7 @@ async fn check_partition(
         let log_start = if is_of_records(&failure) { partition.log_start().to_kafka() } else { NONE };
         (log_start, failure)
     })?;
-    Ok((partition, batch.part_of(check.frame.clone())))
+    Ok((partition, batch.part_of(&check.frame)))
 }
 
 /// Whether Kafka's log says so, that is, of a batch which could be read: then it says where it begins as well.
