@@ -1,12 +1,13 @@
 //! Answers on their way into a socket. Last stop of every walk.
 //!
 //! Guarantees: what an answer holds is given back as it is written; a peer that takes nothing, or too little while others wait for the
-//! memory, is cut off; and long answers leave the others their turn. For the kernel copies what it is handed as long as the socket has
+//! memory, is cut off; what is not taken soon keeps nothing in memory but itself (`detach`); and long answers leave the others their turn. For the kernel copies what it is handed as long as the socket has
 //! room, megabytes on a fast network, and nobody else runs on that thread meanwhile. So a long answer is written in pieces, others run
 //! between them, and there is a thread that never writes one (docs/adr/0172-long-answers-leave-others-their-turn.md).
 
 use crate::Shared;
 use crate::answer::Held;
+use crate::detach::{SHARED_FOR_MAX, detached};
 use crate::memory::{self, AnswerMemory};
 use base::Micros;
 use bytes::{Buf, Bytes};
@@ -66,7 +67,7 @@ impl<'a> AnswerWriter<'a> {
         }
     }
 
-    /// Writes all pieces without copying them, and gives back what they hold as it goes.
+    /// Writes all pieces without copying them, unless the peer is slow to take them, and gives back what they hold as it goes.
     pub(crate) async fn write_all(
         &self,
         socket: &mut (impl AsyncWrite + Unpin + Send + ?Sized),
@@ -79,6 +80,7 @@ impl<'a> AnswerWriter<'a> {
         let is_long = rope.iter().map(Bytes::len).sum::<usize>() > WRITE_AT_ONCE_BYTES_MAX;
         let began = self.clock.now();
         let mut taken = 0;
+        let mut is_detached = false;
         while let Some(first) = rope.front_mut() {
             if first.is_empty() {
                 rope.pop_front();
@@ -86,7 +88,18 @@ impl<'a> AnswerWriter<'a> {
             }
             let written = match self.write_at_once(socket, &rope, is_long).await {
                 Some(written) => written?,
-                None => self.write_later(socket, &rope, is_long, began, taken).await?,
+                None if !is_detached && self.clock.now().since(began) >= SHARED_FOR_MAX => {
+                    rope = detached(rope).await;
+                    is_detached = true;
+                    continue;
+                }
+                None => {
+                    let pause = if is_detached { Duration::MAX } else { SHARED_FOR_MAX };
+                    match self.write_later(socket, &rope, is_long, (began, taken), pause).await? {
+                        Some(written) => written,
+                        None => continue,
+                    }
+                }
             };
             if written == 0 {
                 return Err(io::Error::from(io::ErrorKind::WriteZero).into());
@@ -113,27 +126,29 @@ impl<'a> AnswerWriter<'a> {
         socket.write_vectored(&front(rope, WRITE_AT_ONCE_BYTES_MAX)).now_or_never()
     }
 
-    /// Writes what the peer takes next. It may be slow; but it may not stand still for long, nor keep others waiting for memory.
+    /// Writes what the peer takes next. It may be slow; but it may not stand still for long, nor keep others waiting for memory. `None`: it
+    /// has taken nothing until `pause`.
     async fn write_later(
         &self,
         socket: &mut (impl AsyncWrite + Unpin + Send + ?Sized),
         rope: &VecDeque<Bytes>,
         is_long: bool,
-        began: Micros,
-        taken: usize,
-    ) -> Result<usize, WriteError> {
+        (began, taken): (Micros, usize),
+        pause: Duration,
+    ) -> Result<Option<usize>, WriteError> {
         let slices = front(rope, if is_long { WRITE_AFTER_WAIT_BYTES_MAX } else { WRITE_AT_ONCE_BYTES_MAX });
         let waits_from = self.clock.now();
         loop {
-            let look = self.stall_max.min(self.give_way_after / 4);
+            let look = self.stall_max.min(self.give_way_after / 4).min(pause);
             let written = self.clock.timeout(look, socket.write_vectored(&slices)).await;
             let now = self.clock.now();
             if self.memory.is_short() && self.is_slow(now.since(began), taken) {
                 return Err(WriteError::GaveWay);
             }
             match written {
-                Some(written) => return Ok(written?),
+                Some(written) => return Ok(Some(written?)),
                 None if now.since(waits_from) >= self.stall_max => return Err(WriteError::Stalled),
+                None if now.since(waits_from) >= pause => return Ok(None),
                 None => {}
             }
         }
@@ -281,6 +296,32 @@ mod tests {
         };
         let (waited, (), ()) = futures::join!(other, dribble, writing);
         assert!(waited >= Duration::from_millis(600) && waited < Duration::from_secs(3), "{waited:?}");
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_takes_its_answer_slowly_keeps_nothing_of_the_rest_in_memory() {
+        let (mut near, mut far) = tokio::io::duplex(10);
+        let (clock, memory) = (TestClock::shared(), AnswerMemory::new(1));
+        let frame: Bytes = (0..=255).collect();
+        let rope = VecDeque::from([frame.slice(1..20), frame.slice(30..50)]);
+        let writer = writer(clock.as_ref(), &memory);
+        let writing = writer.write_all(&mut near, rope, Vec::new());
+        let reading = async {
+            assert!(!frame.is_unique());
+            let mut read = Vec::new();
+            // It never stands still.
+            while !frame.is_unique() {
+                read.push(far.read_u8().await.unwrap());
+                clock.sleep(SHARED_FOR_MAX / 8).await;
+            }
+            let mut rest = [0; 39];
+            far.read_exact(&mut rest[read.len()..]).await.unwrap();
+            rest[..read.len()].copy_from_slice(&read);
+            assert!((9..20).contains(&read.len()), "{} bytes of it were taken", read.len());
+            assert_eq!(rest[..], [&frame[1..20], &frame[30..50]].concat());
+        };
+        let (written, ()) = futures::join!(writing, reading);
+        written.unwrap();
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod cleaner;
 mod complaints;
 mod connection;
 mod coordinator;
+mod detach;
 mod dispatch;
 mod end_marker;
 mod error;

@@ -207,9 +207,15 @@ async fn park(broker: &Shared, slots: &mut [Slot], progress: &mut Progress, mut 
     let mut stopping = broker.stopping.subscribe();
     let mut is_late = false;
     while progress.readable < progress.bytes_min && !progress.is_short && !slots.iter().any(Slot::is_news) {
-        let left = deadline.since(broker.clock.now());
+        let now = broker.clock.now();
+        let left = deadline.since(now);
         if left.is_zero() {
             return;
+        }
+        let shares = progress.shares(now, slots);
+        if shares.is_zero() {
+            progress.detach(broker, slots).await;
+            continue;
         }
         if progress.bytes == 0 {
             // And with none it may wait for as much as it needs.
@@ -222,7 +228,10 @@ async fn park(broker: &Shared, slots: &mut [Slot], progress: &mut Progress, mut 
             biased;
             _ = stopping.wait_for(|stopping| *stopping) => return,
             index = waiter.next() => index,
-            () = broker.clock.sleep(left) => {
+            () = broker.clock.sleep(left.min(shares)) => {
+                if shares < left {
+                    continue;
+                }
                 if is_late || progress.readable > 0 || !slots.iter().any(Slot::is_arriving) {
                     return;
                 }

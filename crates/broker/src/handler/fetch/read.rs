@@ -7,13 +7,14 @@
 //! aside, so those beside it can't exceed it together. What memory answers at once is never waited for: only reads that wait run
 //! beside each other, [`READS_TOGETHER_MAX`] at most.
 //!
-//! Memory: record data is shared with the caches, never copied but where it is then converted (`convert`), and counted in the broker's answer memory until it is written. A
+//! Memory: record data is shared with the caches, never copied but where it is then converted (`convert`) or lasts (`detach`), and counted in the broker's answer memory until it is written. A
 //! fetch waits for that memory only while it holds none, so fetches never wait for one another in a circle. What was read of a
 //! partition stays until it has been read anew, so a fetch that finds no memory for that can answer with what it has.
 
 use super::committed::{self, Part};
 use super::{Slot, convert};
 use crate::Shared;
+use crate::detach::SHARED_FOR_MAX;
 use crate::error::Failure;
 use crate::partition::Partition;
 use base::{Micros, Offset};
@@ -61,6 +62,8 @@ pub(in crate::handler) struct Progress {
     pub(super) bytes_max: usize,
     pub(super) read_deadline: Micros,
     others_deadline: Micros,
+    /// What has been read until then has memory of its own from then on.
+    detaches: Micros,
     /// What reads that wait may bring, and the memory that they may need for it.
     reserved: usize,
     reserved_memory: usize,
@@ -109,6 +112,7 @@ impl Progress {
             bytes_max,
             read_deadline: now.plus(wait.max(READ_WAIT_MAX)),
             others_deadline: now.plus(wait.max(OTHERS_WAIT_MAX)),
+            detaches: now.plus(SHARED_FOR_MAX),
             reserved: 0,
             reserved_memory: 0,
             too_large: None,
@@ -125,6 +129,19 @@ impl Progress {
         self
     }
 
+    /// How long what has been read may share the caches' memory yet; for ever where nothing does.
+    pub(super) fn shares(&self, now: Micros, slots: &[Slot]) -> Duration {
+        if slots.iter().any(Slot::is_shared) { self.detaches.since(now) } else { Duration::MAX }
+    }
+
+    /// That time is up.
+    pub(super) async fn detach(&mut self, broker: &Shared, slots: &mut [Slot]) {
+        for slot in slots {
+            slot.detach().await;
+        }
+        self.detaches = broker.clock.now().plus(SHARED_FOR_MAX);
+    }
+
     fn settle(&mut self, slot: &mut Slot, read: Read, is_alone: bool, result: Result<Part, Failure>) {
         self.reserved -= read.bytes_max;
         self.reserved_memory -= read.memory;
@@ -139,7 +156,7 @@ impl Progress {
                 let fits = batches.bytes <= read.bytes_max && of_others + batches.bytes <= self.bytes_max;
                 if fits || (of_others == 0 && is_alone) {
                     self.bytes = of_others + batches.bytes;
-                    slot.records = batches.pieces.into_iter().collect();
+                    slot.fill(batches.pieces.into_iter().collect());
                     slot.aborted = aborted;
                 } else if self.bytes == 0 {
                     self.too_large = Some(self.too_large.map_or(read.index, |first| first.min(read.index)));
@@ -209,8 +226,14 @@ async fn read_side_by_side(broker: &Shared, slots: &mut [Slot], indexes: &[usize
         }
         let has_news = progress.bytes > 0 || slots.iter().any(Slot::is_news);
         let deadline = if has_news { progress.others_deadline } else { progress.read_deadline };
-        let left = deadline.since(broker.clock.now());
-        let Some(Some((read, result))) = broker.clock.timeout(left, waiting.next()).await else {
+        let now = broker.clock.now();
+        let (left, shares) = (deadline.since(now), progress.shares(now, slots));
+        let ended = broker.clock.timeout(left.min(shares), waiting.next()).await;
+        if ended.is_none() && shares < left {
+            progress.detach(broker, slots).await;
+            continue;
+        }
+        let Some(Some((read, result))) = ended else {
             // Slower than the client waits: it asks again.
             (progress.reserved, progress.reserved_memory) = (0, 0);
             return;
