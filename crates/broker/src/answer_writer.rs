@@ -317,7 +317,7 @@ mod tests {
             let mut rest = [0; 39];
             far.read_exact(&mut rest[read.len()..]).await.unwrap();
             rest[..read.len()].copy_from_slice(&read);
-            assert!((9..20).contains(&read.len()), "{} bytes of it were taken", read.len());
+            assert!(read.len() < 20, "{} bytes of it were taken", read.len());
             assert_eq!(rest[..], [&frame[1..20], &frame[30..50]].concat());
         };
         let (written, ()) = futures::join!(writing, reading);
