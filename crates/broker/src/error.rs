@@ -352,6 +352,7 @@ fn of_group(error: GroupError) -> ErrorCode {
         | GroupError::NotClassic
         | GroupError::NotConsumer
         | GroupError::NotStreams
+        | GroupError::CommitsNothing
         | GroupError::CannotUpgrade(_) => ErrorCode::GroupIdNotFound,
         GroupError::InvalidTopology(_) => ErrorCode::StreamsInvalidTopology,
         GroupError::NotEmpty => ErrorCode::NonEmptyGroup,

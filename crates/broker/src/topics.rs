@@ -82,18 +82,19 @@ pub(crate) fn check_settings(
 
 /// How many partitions and replicas there will be, and whether who leads them has the log that they are to be written to.
 pub(crate) fn check_numbers(broker: &Shared, image: &Image, topic: &NewTopic) -> Result<CheckedTopic, Failure> {
-    let partitions = if topic.partitions == -1 { broker.options.num_partitions } else { topic.partitions };
-    if partitions < 1 {
-        return Err(Failure::InvalidPartitions(format!("a topic has at least 1 partition, not {partitions}")));
-    }
-    requests::check_partitions([i64::from(partitions)].into_iter(), broker.options.topic_partitions_max)?;
-    broker.creating.check_room(broker, image, count(partitions))?;
+    // The order is Kafka's.
     let replication_factor = if topic.replication_factor == -1 { REPLICATION_FACTOR } else { topic.replication_factor };
     if replication_factor < 1 {
         return Err(Failure::InvalidReplicationFactor(format!(
             "the replication factor must be at least 1, not {replication_factor}"
         )));
     }
+    let partitions = if topic.partitions == -1 { broker.options.num_partitions } else { topic.partitions };
+    if partitions < 1 {
+        return Err(Failure::InvalidPartitions(format!("a topic has at least 1 partition, not {partitions}")));
+    }
+    requests::check_partitions([i64::from(partitions)].into_iter(), broker.options.topic_partitions_max)?;
+    broker.creating.check_room(broker, image, count(partitions))?;
     let own = [broker.store.node_epoch()];
     let leaders = if topic.leaders.is_empty() { &own[..] } else { &topic.leaders };
     wals::check(image, leaders.iter().copied(), &topic.configs, &broker.store)?;

@@ -221,6 +221,15 @@ async fn groups_keep_settings_and_what_is_unknown_is_told() {
         assert_eq!(told, code.number(), "{resource:?}: {why}");
         assert_ne!(describe(&mut client, 2, resource.0, resource.1).await.error_code, 0, "{resource:?}");
     }
+    // One that has no settings refuses them all, as in Kafka.
+    let named = |(resource_type, name): (i8, &str)| DescribeConfigsResource {
+        resource_type,
+        resource_name: name.to_owned(),
+        configuration_keys: None,
+    };
+    let both = DescribeConfigsRequest { resources: [(GROUP, "g"), (3, "m")].map(named).into(), ..Default::default() };
+    let codes: Vec<i16> = client.call(2, &both).await.results.iter().map(|it| it.error_code).collect();
+    assert_eq!(codes, [ErrorCode::InvalidRequest.number(); 2]);
     // What is wrong with a change is told before that there is nothing to change, as in Kafka.
     let wrong = [(SET, "retention.ms", Some("soon"))];
     assert_eq!(change(&mut client, (TOPIC, "nope"), &wrong, false).await.0, ErrorCode::InvalidConfig.number());

@@ -209,6 +209,7 @@ async fn a_login_expires_and_is_made_anew() {
     tokio::time::sleep(Duration::from_millis(800)).await;
     assert_eq!(plain(&mut client, "admin", "pw").await.error_code, 0, "also when it is late");
     assert_eq!(client.call(12, &metadata_request("t")).await.topics[0].error_code, 0);
+    assert_eq!(token(&mut client, b"\0a\0b").await.error_code, ErrorCode::IllegalSaslState.number());
     tokio::time::sleep(Duration::from_millis(800)).await;
     client.send(12, &metadata_request("t")).await;
     assert!(is_closed(&mut client).await);
@@ -224,6 +225,9 @@ async fn where_nobody_logs_in_it_is_told_so() {
     assert_eq!(client.call(1, &request).await.error_code, illegal);
     assert_eq!(token(&mut client, b"\0a\0b").await.error_code, illegal);
     assert_eq!(client.create("t", 1, &[]).await, 0, "and goes on");
+    // A handshake whose text has 5 bytes, of which one is there.
+    client.socket.write_all(&[0, 0, 0, 13, 0, 17, 0, 1, 0, 0, 0, 9, 0xff, 0xff, 0, 5, b'P']).await.unwrap();
+    assert!(is_closed(&mut client).await, "what can't be read has no answer");
     running.broker.stop().await;
 }
 

@@ -204,6 +204,11 @@ async fn topics_are_checked_one_by_one_created_and_deleted() {
         CreateTopicsRequest { topics: vec![doubled.clone(), doubled], timeout_ms: 1000, ..Default::default() };
     let response = client.call(7, &request).await;
     assert_eq!((response.topics.len(), response.topics[0].error_code), (1, ErrorCode::InvalidRequest.number()));
+    let wrong =
+        CreatableTopic { name: "w".to_owned(), num_partitions: -2, replication_factor: -2, ..Default::default() };
+    let request = CreateTopicsRequest { topics: vec![wrong], timeout_ms: 1000, ..Default::default() };
+    let told = client.call(7, &request).await.topics[0].error_code;
+    assert_eq!(told, ErrorCode::InvalidReplicationFactor.number(), "of two that are wrong, as in Kafka");
     let valid =
         CreatableTopic { name: "v".to_owned(), num_partitions: -1, replication_factor: -1, ..Default::default() };
     let only = CreateTopicsRequest { topics: vec![valid], timeout_ms: 1000, validate_only: true };

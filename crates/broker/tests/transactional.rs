@@ -156,7 +156,7 @@ async fn producers_are_described_with_their_transactions() {
 async fn batches_of_transactions_that_nobody_vouches_for_are_refused() {
     let running = start(BrokerOptions::default()).await;
     let mut client = running.client().await;
-    client.create("t", 1, &[]).await;
+    client.create("t", 2, &[]).await;
     let own = transactional((7, 0), 0, &["a"]);
     let anonymous = client.produce("t", own.clone()).await;
     assert_eq!(anonymous.error_code, TRANSACTIONAL_ID_AUTHORIZATION_FAILED, "no transactional id");
@@ -174,6 +174,11 @@ async fn batches_of_transactions_that_nobody_vouches_for_are_refused() {
     let answer = client.call(9, &two).await;
     let codes: Vec<i16> = answer.responses[0].partition_responses.iter().map(|it| it.error_code).collect();
     assert_eq!(codes, [INVALID_PRODUCER_ID_MAPPING; 2]);
+    // What goes nowhere is nobody's.
+    two.topic_data[0].partition_data[1].index = 7;
+    let answer = client.call(9, &two).await;
+    let codes: Vec<i16> = answer.responses[0].partition_responses.iter().map(|it| it.error_code).collect();
+    assert_eq!(codes, [NOT_ENOUGH_REPLICAS, UNKNOWN_PARTITION]);
     let mut named = crate::support::produce_request("t", batch(&[(1, "plain")]), -1);
     named.transactional_id = Some("t-id".to_owned());
     let answer = client.call(9, &named).await;

@@ -80,6 +80,9 @@ pub enum GroupError {
     NotClassic,
     #[error("the group is of the classic protocol")]
     NotConsumer,
+    /// Other than of a group that is not there, it is told so in every version of OffsetCommit.
+    #[error("a share group commits no offsets")]
+    CommitsNothing,
     /// Why a classic group with members can't become one of consumers, in Kafka's words.
     #[error("the group can't be upgraded to a consumer group because {0}")]
     CannotUpgrade(&'static str),

@@ -156,7 +156,7 @@ impl Groups {
             return if member.generation < 0 { Ok(()) } else { Err(GroupError::NotFound) };
         };
         if work.group.share.is_some() {
-            return Err(GroupError::NotFound);
+            return Err(GroupError::CommitsNothing);
         }
         let state = work.group.state;
         if member.generation < 0 && state == State::Empty {

@@ -187,6 +187,7 @@ impl Groups {
         match self.groups.get(&member.group) {
             None if member.generation < 0 => {}
             None => return Err(GroupError::IllegalGeneration),
+            Some(Group { share: Some(_), .. }) => return Err(GroupError::CommitsNothing),
             Some(Group { consumer: Some(consumer), .. }) if !is_nobody => {
                 consumer.check_commit(member, offsets, true).map_err(|error| match error {
                     GroupError::StaleMemberEpoch => GroupError::IllegalGeneration,

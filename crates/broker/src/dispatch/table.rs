@@ -14,12 +14,11 @@ use protocol::api;
 use protocol::api_key::ApiKey;
 use protocol::wire::Rope;
 
-/// Rows of the table. `told` is awaited, `held` comes with the memory that was got for it, `said` is there at once, and `bare` does not look at
-/// its request.
+/// Rows of the table. `told` is awaited, `held` comes with the memory that was got for it, `said` is there at once.
 macro_rules! rows {
-    (($reply:ident, $frame:ident, $held:ident) { $($kind:ident $api:ident($($body:ident)?) => $answer:expr;)* }) => {
+    (($reply:ident, $frame:ident, $held:ident) { $($kind:ident $api:ident($body:ident) => $answer:expr;)* }) => {
         match $reply.key {
-            $(ApiKey::$api => rows!(@$kind ($reply, $frame, $held) ($($body)?) $answer),)*
+            $(ApiKey::$api => rows!(@$kind ($reply, $frame, $held) ($body) $answer),)*
             // Produce has a way of its own.
             other => Err(Unserved::Api(other)),
         }
@@ -37,9 +36,6 @@ macro_rules! rows {
         let $body = $reply.body($frame)?;
         $reply.encode(&$answer)
     }};
-    (@bare ($reply:ident, $frame:ident, $held:ident) () $answer:expr) => {
-        $reply.encode(&$answer)
-    };
 }
 
 /// Answers any request but a produce.
@@ -140,8 +136,8 @@ pub(super) async fn handle(broker: &Shared, request: Request, meter: Meter) -> R
         held ListTransactions(body) => on::list_transactions::handle(broker, body, rights);
 
         // Who may do what, and how users show who they are. Where there is a login to be made, the connection takes it.
-        bare SaslHandshake() => sasl::illegal_handshake();
-        bare SaslAuthenticate() => sasl::illegal_authenticate();
+        said SaslHandshake(body) => sasl::illegal_handshake(&body);
+        said SaslAuthenticate(body) => sasl::illegal_authenticate(&body);
         held DescribeAcls(body) => on::describe_acls::handle(broker, body, rights);
         told CreateAcls(body) => on::create_acls::handle(broker, body, rights);
         told DeleteAcls(body) => on::delete_acls::handle(broker, body, rights);

@@ -25,6 +25,7 @@ pub(crate) const BROKER: i8 = 4;
 pub(crate) const BROKER_LOGGER: i8 = 8;
 pub(crate) const CLIENT_METRICS: i8 = 16;
 pub(crate) const GROUP: i8 = 32;
+const KINDS: [i8; 5] = [TOPIC, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP];
 
 /// Where a log level comes from, and that it is of no type of settings.
 const SOURCE_LOGGER: i8 = 6;
@@ -52,11 +53,15 @@ pub(crate) async fn handle(
     let options = broker.live.at(&image);
     let view = View { options: &options, image: &image, node_id: broker.store.node_id() };
     let tell = Tell { synonyms: request.include_synonyms, documentation: request.include_documentation, version };
+    // As in Kafka, one that has no settings refuses them all.
+    let unknown = request.resources.iter().map(|it| it.resource_type).find(|kind| !KINDS.contains(kind));
+    let refused = unknown.map_or(Ok(()), |kind| Err(Failure::InvalidRequest(format!("Unknown resource type {kind}"))));
     let mut left = ANSWER_BYTES_MAX;
     let mut results = Vec::new();
     for resource in request.resources {
         let named = (resource.resource_type, resource.resource_name.as_str());
-        let told = check_allowed(rights, Operation::DescribeConfigs, named).and_then(|()| {
+        let allowed = refused.clone().and_then(|()| check_allowed(rights, Operation::DescribeConfigs, named));
+        let told = allowed.and_then(|()| {
             if left == 0 { Err(Failure::too_much_for_one_answer()) } else { describe(&view, &resource, tell) }
         });
         results.push(match told {

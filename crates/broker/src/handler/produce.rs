@@ -99,7 +99,9 @@ pub(crate) async fn start(
     let acks = request.acks;
     // A setting that may change; what it acts on is looked at nowhere but by produces and after them.
     broker.store.set_producer_expiration(broker.live().producer_expiration);
-    let (refused, transaction) = match transaction(&mut request) {
+    let image = broker.store.ledger().image();
+    let is_there = |topic: &_, index| find_partition(&broker, (&*image, &rights), version, (topic, index)).is_ok();
+    let (refused, transaction) = match transaction(&mut request, is_there) {
         Ok(transaction) => (refuse_whole(&request).or_else(|| denied(&rights, transaction.as_ref())), transaction),
         Err(failure) => (Some(failure), None),
     };
@@ -107,7 +109,7 @@ pub(crate) async fn start(
         rights,
         refused,
         transaction,
-        image: broker.store.ledger().image(),
+        image,
         patience: Patience { deadline, frame_bytes },
         frame: FrameUse::new(frame_bytes),
     };
@@ -119,8 +121,7 @@ pub(crate) async fn start(
         growth: Growth::new(&broker.frames.memory, frame_bytes),
         told_left: batch_check::REFUSED_RECORDS_TOLD_MAX,
     };
-    let mut outcome = Outcome::default();
-    let mut steps = Steps::default();
+    let (mut outcome, mut steps) = (Outcome::default(), Steps::default());
     for mut asked in std::mem::take(&mut request.topic_data) {
         let data = std::mem::take(&mut asked.partition_data);
         let mut answers = Vec::with_capacity(data.len());
@@ -187,13 +188,20 @@ fn refuse_whole(request: &ProduceRequest) -> Option<Failure> {
 }
 
 /// The transaction that the request's batches are part of, if some are. As in Kafka, an id alone makes no transaction, and there is one
-/// producer.
-fn transaction(request: &mut ProduceRequest) -> Result<Option<Transaction>, Failure> {
+/// producer of what goes to partitions that are there.
+fn transaction(
+    request: &mut ProduceRequest,
+    is_there: impl Fn(&TopicProduceData, i32) -> bool,
+) -> Result<Option<Transaction>, Failure> {
     let mut found: Option<(i64, i16)> = None;
-    for data in request.topic_data.iter().flat_map(|topic| &topic.partition_data) {
+    let each = request.topic_data.iter().flat_map(|topic| topic.partition_data.iter().map(move |data| (topic, data)));
+    for (topic, data) in each {
         // What is no batch is told so later.
         let batch = data.records.as_ref().and_then(|records| record_batch::only_batch(records).ok());
         let Some(batch) = batch.filter(|it| it.is_transactional() && it.has_producer_id()) else { continue };
+        if !is_there(topic, data.index) {
+            continue;
+        }
         let producer = (batch.producer_id(), batch.producer_epoch());
         if *found.get_or_insert(producer) != producer {
             return Err(Failure::SeveralProducers);
@@ -215,10 +223,10 @@ async fn enqueue(
     let index = data.index;
     let checked = match &check.refused {
         // As in Kafka: what is not there is told first.
-        Some(Failure::InvalidAcks(acks)) => match find_partition(broker, check, checking.version, (topic, index)) {
-            Ok(_found) => Err((NONE, Failure::InvalidAcks(*acks))),
-            Err(failure) => Err((NONE, failure)),
-        },
+        Some(refused @ (Failure::InvalidAcks(_) | Failure::SeveralProducers)) => {
+            let found = find_partition(broker, (&*check.image, &check.rights), checking.version, (topic, index));
+            Err((NONE, found.err().unwrap_or_else(|| refused.clone())))
+        }
         Some(refused) => Err((NONE, refused.clone())),
         None => check_partition(broker, (check, checking), topic, data).await,
     };
@@ -281,7 +289,7 @@ async fn check_partition(
     topic: &TopicProduceData,
     data: PartitionProduceData,
 ) -> Result<(Partition, CheckedBatch), (i64, Failure)> {
-    let found = find_partition(broker, check, checking.version, (topic, data.index));
+    let found = find_partition(broker, (&*check.image, &check.rights), checking.version, (topic, data.index));
     let (found, partition) = found.map_err(|failure| (NONE, failure))?;
     checking.growth.begin(partition.log_index());
     let settings = TopicSettings::of(&found.configs, &broker.live.at(&check.image));
@@ -302,7 +310,7 @@ fn is_of_records(failure: &Failure) -> bool {
 
 fn find_partition<'a>(
     broker: &Shared,
-    check: &'a Check,
+    (image, rights): (&'a Image, &Rights),
     version: i16,
     (topic, index): (&TopicProduceData, i32),
 ) -> Result<(&'a Topic, Partition), Failure> {
@@ -310,7 +318,7 @@ fn find_partition<'a>(
     if version >= TOPIC_ID_VERSION && id == TopicId::default() {
         return Err(Failure::UnknownTopicId);
     }
-    let found: &Topic = topics::find_allowed(&check.image, (&topic.name, id), &check.rights, Operation::Write)?;
+    let found: &Topic = topics::find_allowed(image, (&topic.name, id), rights, Operation::Write)?;
     if found.internal {
         return Err(Failure::InvalidTopic(format!("only the broker itself writes to '{}'", found.name)));
     }

@@ -106,16 +106,22 @@ async fn beat(
     Ok(decided.await??)
 }
 
-/// Of all topics of a topology the caller must be allowed to know. Those that there may not be are refused by the group, in its words.
+/// A topology is of topics that there may be, and of all of them the caller must be allowed to know. Which of it is told first is as in Kafka.
 async fn check_topics(rights: &Rights, topology: Option<&Topology>) -> Result<(), Failure> {
+    let invalid = |why| Failure::Group(GroupError::InvalidTopology(why));
+    let (mut wrong, mut denied) = (Ok(()), Ok(()));
     let mut steps = Steps::default();
     for name in topology.into_iter().flat_map(topics_of) {
         steps.next().await;
-        if topic_name::check(name).is_ok() && !topic_name::is_internal(name) {
-            rights.check(Operation::Describe, Resource::Topic, name)?;
+        if topic_name::is_internal(name) {
+            return Err(invalid("Use of Kafka internal topics in a Kafka Streams topology is prohibited."));
         }
+        if topic_name::check(name).is_err() {
+            wrong = Err(invalid("A name in the topology is not a valid topic name."));
+        }
+        denied = denied.and_then(|()| rights.check(Operation::Describe, Resource::Topic, name));
     }
-    Ok(())
+    wrong.and(denied)
 }
 
 /// All topics that a topology names.

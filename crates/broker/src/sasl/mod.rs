@@ -103,19 +103,16 @@ impl Login {
             Err(error) => return refuse(format!("no request of Kafka's: {error}")),
         };
         let (key, version) = (request.header.key, request.header.version);
-        let header = (version, request.header.correlation_id);
         if key != ApiKey::ApiVersions && !api::served(key).is_some_and(|api| api.serves(version)) {
             return refuse(format!("{} version {version} is not served", key.name()));
         }
         match (key, &self.state) {
-            (ApiKey::SaslHandshake, State::Known { until: None }) => {
-                answer_or_refuse(encoded(key, header, &illegal_handshake()))
+            // It is told so as everybody is who has no login to make.
+            (ApiKey::SaslHandshake, State::Known { until: None }) | (ApiKey::SaslAuthenticate, State::Known { .. }) => {
+                Step::Serve(frame)
             }
             (ApiKey::SaslHandshake, State::Unnamed | State::Known { until: Some(_) }) => self.begin(request),
             (ApiKey::SaslAuthenticate, State::Exchanging { .. }) => self.take_token(request, around),
-            (ApiKey::SaslAuthenticate, State::Known { .. }) => {
-                answer_or_refuse(encoded(key, header, &illegal_authenticate()))
-            }
             (_, State::Known { until }) if until.is_some_and(|until| until <= around.now) => {
                 refuse("its login has expired (connections.max.reauth.ms), and it has not logged in anew".to_owned())
             }
@@ -251,24 +248,18 @@ impl Login {
     }
 }
 
-/// The answer to a SaslHandshake where no login is to be made: there is none on this listener, or it is made.
-pub(crate) fn illegal_handshake() -> SaslHandshakeResponse {
+/// The answer to a SaslHandshake where no login is to be made: there is none on this listener, or it is made. Whatever it says: but what can't
+/// be read is not answered, as in Kafka.
+pub(crate) fn illegal_handshake(_: &SaslHandshakeRequest) -> SaslHandshakeResponse {
     SaslHandshakeResponse { error_code: ErrorCode::IllegalSaslState.number(), mechanisms: Vec::new() }
 }
 
 /// The same for SaslAuthenticate.
-pub(crate) fn illegal_authenticate() -> SaslAuthenticateResponse {
+pub(crate) fn illegal_authenticate(_: &SaslAuthenticateRequest) -> SaslAuthenticateResponse {
     SaslAuthenticateResponse {
         error_code: ErrorCode::IllegalSaslState.number(),
         error_message: Some("SaslAuthenticate request received after successful authentication".to_owned()),
         ..SaslAuthenticateResponse::default()
-    }
-}
-
-fn answer_or_refuse(bytes: Option<Bytes>) -> Step {
-    match bytes {
-        Some(bytes) => Step::Answer { bytes, known: None },
-        None => refuse("a request of a version that is not served".to_owned()),
     }
 }
 

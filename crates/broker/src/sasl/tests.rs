@@ -105,9 +105,7 @@ fn nothing_is_served_before_the_login() {
     token(&mut login, &image, b"\0alice\0wonder").unwrap();
     assert_eq!(login.frame_bytes_max(), None);
     assert!(matches!(login.take(metadata(), &around(&image)), Step::Serve(_)));
-    let Step::Answer { bytes, known: None } = handshake(&mut login, &image, "PLAIN") else { panic!("it is told so") };
-    let told = decode_response::<SaslHandshakeRequest>(bytes.slice(4..), 1).unwrap().1;
-    assert_eq!(told.error_code, ErrorCode::IllegalSaslState.number());
+    assert!(matches!(handshake(&mut login, &image, "PLAIN"), Step::Serve(_)), "it is told so as everybody is");
 }
 
 /// An image in which alice has a credential, and what her client makes of her password.

@@ -26,14 +26,14 @@ impl ShareStates {
         fx: &mut ShareStateEffects,
     ) -> Result<(), ShareStateError> {
         key.check()?;
-        if start_offset < UNINITIALIZED_OFFSET {
-            return Err(ShareStateError::Invalid("The start offset is below -1."));
-        }
         let before = self.entries.get(key).map(|Entry { state, .. }| state);
         if before.is_some_and(|before| rule!("initialize fences", before.state_epoch > state_epoch, false)) {
             return Err(ShareStateError::FencedStateEpoch);
         }
         check_topic(topics, key)?;
+        if start_offset < UNINITIALIZED_OFFSET {
+            return Err(ShareStateError::Invalid("The start offset is below -1."));
+        }
         if before.is_some_and(|before| rule!("a repeat changes nothing", before.state_epoch == state_epoch, false)) {
             return Ok(());
         }

@@ -3,7 +3,7 @@
 use super::bench::{Bench, GROUP, beats, joins, leaves};
 use crate::{
     Answer, CommitRequest, Effects, GroupError, HeartbeatRequest, JoinRequest, Membership, NewOffset, Partitions,
-    Protocol, Ticket, Topics,
+    Protocol, Ticket, Topics, TransactionalCommit,
 };
 use bytes::Bytes;
 
@@ -49,9 +49,12 @@ fn other_protocols_are_refused_in_a_share_group() {
         let member = Membership { member_id: "a".to_owned(), generation: 1, ..nobody() };
         let offsets = || vec![NewOffset { topic: "t".to_owned(), ..NewOffset::default() }];
         for member in [nobody(), member.clone()] {
+            let transactional =
+                TransactionalCommit { member: member.clone(), offsets: offsets(), ..Default::default() };
+            assert_eq!(bench.groups.check_transactional(&transactional), Err(GroupError::CommitsNothing));
             let request = CommitRequest { member, offsets: offsets(), knows_member_epochs: true };
             let refused = bench.at_groups(|groups, now, _, fx| groups.commit(now, request, fx));
-            assert_eq!(refused, Err(GroupError::NotFound));
+            assert_eq!(refused, Err(GroupError::CommitsNothing), "and not what older clients are told of no group");
         }
         let refused = bench.at_groups(|groups, now, topics, fx| groups.heartbeat(now, topics, &member, fx));
         assert_eq!(refused, Err(GroupError::UnknownMember));

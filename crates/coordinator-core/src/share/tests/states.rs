@@ -65,7 +65,9 @@ fn requests_are_refused_as_kafka_refuses_them() {
     assert_eq!(bench.read(&other, 5).unwrap_err(), ShareStateError::Invalid(text));
     for partition in [2, 7] {
         let unknown = bench.key("t", partition);
-        assert_eq!(bench.initialize(&unknown, 3, 0), Err(ShareStateError::UnknownPartition));
+        for start_offset in [0, -2] {
+            assert_eq!(bench.initialize(&unknown, 3, start_offset), Err(ShareStateError::UnknownPartition));
+        }
         assert_eq!(bench.delete(&unknown), Err(ShareStateError::UnknownPartition));
         assert_eq!(summary(&bench, &unknown), Err(ShareStateError::UnknownPartition));
     }
