@@ -64,7 +64,7 @@ class Millstream(Process):
 class Kafka(Process):
     """One node in KRaft mode, with Kafka's defaults but for what a single node and a small machine need, and `settings`."""
 
-    def __init__(self, folder, libs, settings=None, java=("-Xmx1g", "-XX:+UseSerialGC")):
+    def __init__(self, folder, libs, settings=None, java=("-Xmx1g", "-XX:+UseSerialGC"), features=()):
         folder.mkdir()
         port, controller = free_ports(2)
         self.address = f"127.0.0.1:{port}"
@@ -92,8 +92,9 @@ class Kafka(Process):
         logging = folder / "log4j2.yaml"
         logging.write_text(LOGGING)
         java = ["java", *java, f"-Dlog4j2.configurationFile={logging}", "-cp", f"{libs}/*"]
+        levels = [word for feature in features for word in ("--feature", feature)]
         formatted = subprocess.run(
-            [*java, "kafka.tools.StorageTool", "format", "-t", "compat-cluster-0000001", "-c", path],
+            [*java, "kafka.tools.StorageTool", "format", "-t", "compat-cluster-0000001", "-c", path, *levels],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )
         if formatted.returncode != 0:

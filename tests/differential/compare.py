@@ -62,13 +62,14 @@ KINDS = {
     "good": "only compared in an answer without an error, but for those that the argument names",
     "merge": "elements of one key stand for one, with the arrays that the argument names put together",
     "silent": "Kafka may not answer at all; the path is -",
+    "closed": "Kafka may close the connection where Millstream answers; the path is -",
 }
 
 
 # What tells elements apart: names and numbers that stand once in an array.
 KEYS = (
     "Name", "TopicName", "Topic", "TopicId", "GroupId", "TransactionalId", "MemberId", "PartitionIndex", "Partition", "Index", "ResourceType",
-    "ResourceName", "ConfigName", "ProducerId", "SubtopologyId", "FirstOffset", "Key", "NodeId", "BrokerId", "Feature", "EntityType", "EntityName",
+    "ResourceName", "PatternType", "Principal", "Host", "Operation", "PermissionType", "ConfigName", "ProducerId", "SubtopologyId", "FirstOffset", "Key", "NodeId", "BrokerId", "Feature", "EntityType", "EntityName",
 )  # fmt: skip
 
 
@@ -176,10 +177,7 @@ class Comparison:
         if "merge" in rules:
             kafka, millstream = (merged(side, rules["merge"].argument) for side in (kafka, millstream))
         if "some" in rules:
-            kafka, millstream = (
-                [it for it in side if not isinstance(it, dict) or not any(it.get(name) == [] for name in rules["some"].argument.split(","))]
-                for side in (kafka, millstream)
-            )
+            kafka, millstream = (self.without_empty(path, side, rules["some"]) for side in (kafka, millstream))
         keys = None
         for kind in ("only", "own", "unordered"):
             if kind in rules and keys is None:
@@ -196,6 +194,15 @@ class Comparison:
             return
         for one, other in zip(kafka, millstream):
             self.values(path + "[]", one, other)
+
+    def without_empty(self, path, items, rule):
+        names = rule.argument.split(",")
+        return [it for it in items if not isinstance(it, dict) or not any(self.is_empty(f"{path}[].{name}", it.get(name)) for name in names)]
+
+    def is_empty(self, path, items):
+        """Also where there are but elements which are so themselves."""
+        rule = self.rules.of(self.api, path).get("some")
+        return items == [] or bool(rule and items) and not self.without_empty(path, items, rule)
 
     @staticmethod
     def keys_of(items, keys):

@@ -46,6 +46,14 @@ class Context:
         kind = kind or world.weighted((6, "classic"), (2, "consumer"), (1, "share"), (1, "streams"))
         # Nobody joins a group of another protocol: what becomes of that hangs on timeouts.
         self.group = world.a_group("classic" if api == "JoinGroup" else kind, api == "JoinGroup" or "Heartbeat" in api)
+        # An altered group's epoch rises in Millstream alone, so that those are of no other kind. They are refused where there are members.
+        if api == "AlterShareGroupOffsets" and not any(it.epoch > 0 for it in self.group.members):
+            self.group = world.altered
+        elif api in ("DescribeShareGroupOffsets", "DeleteShareGroupOffsets", "DeleteGroups") and world.chance(30):
+            self.group = world.altered
+        # What brokers ask one another is about groups that nobody joins: it would come between a group and its share-partitions.
+        elif "ShareGroupState" in api:
+            self.group = world.stateful
         members = self.group.members
         self.member = world.rng.choice(members) if members and world.chance(88) else Member(world.weighted((2, ""), (1, UNKNOWN)))
         self.is_stranger = self.member not in members
@@ -56,7 +64,7 @@ class Context:
         if api == "Fetch" and version >= 7 and world.chance(20):
             self.session = world.rng.choice(world.sessions) if world.sessions and world.chance(80) else "new"
         self.topic = None
-        self.setting = None
+        self.isolation = 0
 
 
 def request(world, api, version):
@@ -100,7 +108,7 @@ def any_value(context, field):
         return None
     if field.is_array:
         # Of what coordinators ask one another, one topic without partitions makes Kafka answer nothing.
-        count = world.weighted((75, 1), (14, 2), (8, 1 if "GroupState" in context.api else 0), (3, 3))
+        count = world.weighted((75, 1), (14, 2), (8, 1 if "GroupState" in context.api or context.api == "AlterShareGroupOffsets" else 0), (3, 3))
         made = [structure(context, field.structure) if field.structure else element(context, field) for _ in range(count)]
         return without_repeats(made)
     return structure(context, field.structure) if field.structure else element(context, field)
@@ -142,10 +150,25 @@ def first_name(item):
     return None
 
 
+class Spoil:
+    """One way in which bytes are wrong."""
+
+    def __init__(self, name, change):
+        self.name, self.change = name, change
+
+    def __call__(self, data):
+        return self.change(data)
+
+    def __repr__(self):
+        return self.name
+
+
 # What may be put wrong anywhere but here: waits that would be long, and numbers that make brokers busy for long.
 KEPT = {
+    # Kafka lets a broker go that asks for it itself.
+    "BrokerId",
     "MaxWaitMs", "TimeoutMs", "timeoutMs", "RebalanceTimeoutMs", "SessionTimeoutMs", "NumPartitions", "Count", "ReplicationFactor", "Replicas",
-    "BrokerIds", "ReplicaId", "Acks", "StartOffset", "IsolationLevel", "SubscribedTopicRegex", "SessionId", "Metadata", "ConfigOperation", "ProducerEpoch", "PartitionMaxBytes", "MaxBytes", "StateEpoch", "MemberEpoch", "MemberId", "ProducerIdFilters", "AcquireMode", "RetentionTimeMs", "ConfigurationKeys",
+    "BrokerIds", "ReplicaId", "Acks", "StartOffset", "IsolationLevel", "SubscribedTopicRegex", "SessionId", "Metadata", "ConfigOperation", "ProducerEpoch", "PartitionMaxBytes", "MaxBytes", "StateEpoch", "MemberEpoch", "MemberId", "ProducerIdFilters", "AcquireMode", "RetentionTimeMs", "ConfigurationKeys", "TransactionTimeoutMs",
 }  # fmt: skip
 NUMBERS = (0, 1, -1, -2, 99, 127)
 TEXTS = ("", None, "x" * 300, "bad name!", "ü")
@@ -176,7 +199,9 @@ def spoiled(world, body, definition):
         holder[key] = world.rng.choice(("0" * 32, "f" * 32, "0" * 31 + "1"))
     elif field.element.startswith("int"):
         top = 2 ** (int(field.element[3:]) - 1)
-        holder[key] = world.rng.choice((*NUMBERS, top - 1, -top))
+        # To where a cursor begins Kafka adds, beyond what a number holds.
+        tops = () if definition.name == "DescribeTopicPartitionsRequest" else (top - 1, -top)
+        holder[key] = world.rng.choice((*NUMBERS, *tops))
     if isinstance(holder, list):
         holder[:] = without_repeats(holder)
 

@@ -1,6 +1,6 @@
 """What the fields of requests are filled with, by `API.Field` or by the field's name alone."""
 
-from generate import GROUP_SETTINGS, OFFSETS, OMIT, TOPIC_SETTINGS, any_value, structure, without_repeats
+from generate import GROUP_SETTINGS, OFFSETS, OMIT, Spoil, TOPIC_SETTINGS, any_value, structure, without_repeats
 from world import Batch, Topic, UNKNOWN, subscription
 
 NO_UUID = "0" * 32
@@ -207,19 +207,6 @@ def records_of(c):
     return Batch(pairs, producer.id if producer else -1, **more)
 
 
-class Spoil:
-    """One way in which a batch is wrong."""
-
-    def __init__(self, name, change):
-        self.name, self.change = name, change
-
-    def __call__(self, data):
-        return self.change(data)
-
-    def __repr__(self):
-        return self.name
-
-
 SPOILS = [
     Spoil("wrong checksum", lambda data: data[:-1] + bytes([data[-1] ^ 1])),
     Spoil("cut", lambda data: data[:-3]),
@@ -234,6 +221,12 @@ SPOILS = [
 def produce_transactional_id(c):
     c.is_transactional = c.producer.transactional_id is not None and c.world.chance(70)
     return c.producer.transactional_id if c.is_transactional else c.world.weighted((30, None), (1, UNKNOWN))
+
+
+def isolation(c):
+    # Of a batch that is cut Kafka tells the aborted transactions, too.
+    c.isolation = 0 if c.value.get("MaxBytes", 1 << 20) < 1 << 20 else c.world.weighted((5, 0), (5, 1))
+    return c.isolation
 
 
 def session_id(c):
@@ -302,7 +295,41 @@ def quota_entity(c):
     return [{"EntityType": kind, "EntityName": name}]
 
 
+def acl_principal(c):
+    return c.world.weighted((6, "User:" + c.world.prefix + "u"), (3, "User:*"), (1, "nobody"))
+
+
+def acl_name(c):
+    """Of the stream's own: another stream's entries are not to go with a filter."""
+    if c.field.nullable and c.api == "DescribeAcls" and c.world.chance(20):
+        return None
+    return c.world.weighted((4, lambda: c.world.rng.choice(list(c.world.topics))), (2, c.world.prefix + "classic0"), (1, c.world.prefix))
+
+
+def is_filter(c):
+    return "Describe" in c.api or "Delete" in c.api
+
+
+def acl_operation(c):
+    return c.world.weighted((40 if is_filter(c) else 1, 1), (30, 2), (50, 3), (30, 8), (10, 15), (1, 99))
+
+
+def acl_permission(c):
+    return c.world.weighted((60 if is_filter(c) else 1, 1), (60, 3), (20, 2), (1, 99))
+
+
 HINTS = {
+    # Access control lists.
+    **{f"{api}.{name}": word for api in ("DescribeAcls", "CreateAcls", "DeleteAcls") for name, word in {
+        "ResourceType": lambda c: c.world.weighted((60, 2), (40, 3), (20, 5), (4, 4), (10, 7), (1, 1)),
+        "ResourceTypeFilter": lambda c: c.world.weighted((6, 1), (6, 2), (3, 3), (1, 99)),
+        "ResourceName": acl_name, "ResourceNameFilter": acl_name,
+        "ResourcePatternType": lambda c: c.world.weighted((80, 3), (40, 4), (1, 1), (1, 2)),
+        "PatternTypeFilter": lambda c: c.world.weighted((5, 3), (3, 4), (4, 1), (4, 2)),
+        "Principal": acl_principal, "PrincipalFilter": lambda c: None if c.world.chance(60) else acl_principal(c),
+        "Host": lambda c: c.world.weighted((5, "*"), (2, "10.0.0.1")), "HostFilter": lambda c: c.world.weighted((6, None), (2, "*"), (1, "10.0.0.1")),
+        "Operation": acl_operation, "PermissionType": acl_permission,
+    }.items()},
     "TopicId": topic_id, "Metadata.Name": name_beside_id, "DeleteTopics.Name": name_beside_id,
     "PartitionIndex": partition, "Partition": partition, "Index": partition, "Partitions": partitions, "PartitionIndexes": partitions,
     "Offset": offset, "FetchOffset": offset, "CommittedOffset": offset, "StartOffset": offset,
@@ -311,9 +338,9 @@ HINTS = {
     "ReplicaId": lambda c: -1, "ReplicaState": lambda c: OMIT, "ReplicaDirectoryId": lambda c: OMIT, "HighWatermark": lambda c: OMIT,
     "Timestamp": time, "MaxWaitMs": wait, "TimeoutMs": timeout, "timeoutMs": timeout, "RetentionTimeMs": lambda c: -1,
     "MaxBytes": lambda c: c.world.weighted((6, 1 << 20), (1, 200), (1, 0)),
-    "PartitionMaxBytes": lambda c: c.world.weighted((6, 1 << 20), (1, 100), (1, 0)),
+    "PartitionMaxBytes": lambda c: c.world.weighted((6, 1 << 20), (1, 100), (1, 0)) if c.isolation == 0 else 1 << 20,
     "MinBytes": lambda c: c.world.weighted((3, 0), (2, 1), (1, 1000)),
-    "IsolationLevel": lambda c: c.world.weighted((5, 0), (5, 1)),
+    "IsolationLevel": isolation,
     "SessionId": session_id, "SessionEpoch": session_epoch, "RackId": lambda c: None if c.field.nullable else "",
     "Acks": acks, "Produce.TransactionalId": produce_transactional_id, "Records": records_of,
     # Groups.
@@ -333,7 +360,8 @@ HINTS = {
     "TypesFilter": lambda c: c.world.weighted((3, []), (1, ["classic"]), (1, ["Consumer", "share"]), (1, ["nope"])),
     "Topology": topology, "ActiveTasks": tasks, "StandbyTasks": tasks, "WarmupTasks": tasks, "ProcessId": lambda c: "p" if is_joining(c) else None,
     "UserEndpoint": lambda c: None, "ClientTags": lambda c: [] if is_joining(c) else None, "TaskOffsets": lambda c: None, "TaskEndOffsets": lambda c: None,
-    "ShutdownApplication": lambda c: c.world.chance(2), "EndpointInformationEpoch": lambda c: 0,
+    # What is asked for by a group's first member Kafka forgets.
+    "ShutdownApplication": lambda c: c.world.chance(2) and not is_joining(c), "EndpointInformationEpoch": lambda c: 0,
     # Shares.
     "ShareSessionEpoch": lambda c: c.world.weighted((12, c.member.session_epoch), (1, 0), (1, -1), (1, 5)), "MaxRecords": lambda c: c.world.rng.choice((500, 1)),
     "StateEpoch": state_epoch, "BatchSize": lambda c: c.world.rng.choice((500, 1)), "ShareAcquireMode": lambda c: 0, "IsRenewAck": lambda c: False,

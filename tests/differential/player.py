@@ -17,7 +17,7 @@ READS = {
     "ListOffsets", "Metadata", "OffsetFetch", "FindCoordinator", "DescribeGroups", "ListGroups", "ApiVersions", "OffsetForLeaderEpoch", "DescribeConfigs",
     "DescribeLogDirs", "ListPartitionReassignments", "DescribeClientQuotas", "DescribeQuorum", "DescribeCluster", "DescribeProducers", "DescribeTransactions",
     "ListTransactions", "ConsumerGroupDescribe", "ListConfigResources", "DescribeTopicPartitions", "ShareGroupDescribe", "StreamsGroupDescribe",
-    "DescribeShareGroupOffsets", "ReadShareGroupState", "ReadShareGroupStateSummary",
+    "DescribeShareGroupOffsets", "DescribeAcls", "ReadShareGroupState", "ReadShareGroupStateSummary",
 }  # fmt: skip
 PAUSES = (0.005, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.0)
 
@@ -140,7 +140,9 @@ class Judge:
         self.parts = False
         kafka, millstream = answers
         if not (isinstance(kafka, dict) and isinstance(millstream, dict)):
-            same = kafka is millstream or kafka is SILENT and "silent" in self.rules.of(api.name, "-")
+            rules = self.rules.of(api.name, "-")
+            self.parts = kafka is CLOSED and isinstance(millstream, dict) and "closed" in rules
+            same = kafka is millstream or kafka is SILENT and "silent" in rules or self.parts
             return [] if same else [("", show(kafka), show(millstream))]
         comparison = compare.Comparison(self.rules, self.ids, self.prefix, api.name)
         comparison.structures("", kafka, millstream)

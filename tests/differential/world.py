@@ -60,6 +60,8 @@ class World:
                 if kind != "classic":
                     # One: who of several has which partition is a matter of the order in which tables are walked.
                     group.members = [Member(self.uuid_text())]
+        # The ones whose offsets are altered, and whose share-partitions are asked for as by brokers.
+        self.altered, self.stateful = (Group(prefix + name, "share") for name in ("altered", "stateful"))
         self.transactional_ids = [f"{prefix}x{at}" for at in range(3)]
         self.producers = []
         # Of all its share-partitions: a state begins with the next one each time, as Millstream takes a repeat for one.
