@@ -53,7 +53,7 @@ KINDS = {
     "null": "null in both or in neither",
     "id": "each broker chooses its own; the argument is what it is an id of",
     "unordered": "in any order; the argument names what tells the elements apart, else it is what does so in most messages",
-    "own": "elements whose key does not begin with the stream's prefix are left out; the order does not count",
+    "own": "elements whose key does not begin with the stream's prefix, or has it nowhere in it, are left out; the order does not count",
     "codes": "pairs of what Kafka and Millstream may answer, as in 0=37,0=41",
     "only": "Kafka has elements that Millstream lacks, or the other way round: only those with a key in both are compared",
     "near": "times that are no further apart than so many milliseconds",
@@ -183,7 +183,7 @@ class Comparison:
             if kind in rules and keys is None:
                 keys = rules[kind].argument.split(",") if rules[kind].argument else [None]
         if "own" in rules:
-            kafka, millstream = ([it for it in side if str(part(it, keys[0])).startswith(self.prefix)] for side in (kafka, millstream))
+            kafka, millstream = ([it for it in side if self.is_own(part(it, keys[0]))] for side in (kafka, millstream))
         if keys:
             kafka, millstream = self.ordered(path, kafka, millstream, self.keys_of(kafka + millstream, keys))
         if "only" in rules:
@@ -194,6 +194,9 @@ class Comparison:
             return
         for one, other in zip(kafka, millstream):
             self.values(path + "[]", one, other)
+
+    def is_own(self, key):
+        return key.startswith(self.prefix) if isinstance(key, str) else self.prefix in repr(key)
 
     def without_empty(self, path, items, rule):
         names = rule.argument.split(",")

@@ -202,8 +202,16 @@ def spoiled(world, body, definition):
         # To where a cursor begins Kafka adds, beyond what a number holds.
         tops = () if definition.name == "DescribeTopicPartitionsRequest" else (top - 1, -top)
         holder[key] = world.rng.choice((*NUMBERS, *tops))
-    if isinstance(holder, list):
-        holder[:] = without_repeats(holder)
+    tidy(body)
+
+
+def tidy(value):
+    """Nothing stands twice in any of its arrays."""
+    for inner in value.values() if isinstance(value, dict) else value:
+        if isinstance(inner, (dict, list)):
+            tidy(inner)
+    if isinstance(value, list):
+        value[:] = without_repeats(value)
 
 
 def each_place(body, definition):

@@ -103,6 +103,9 @@ def instance(c):
 def new_instance(c):
     if c.group.kind in ("streams", "share"):
         return None
+    # Kafka does not forget which name a member had before.
+    if c.member.has_joined:
+        return c.member.instance
     return c.world.weighted((12, c.member.instance), (1, c.world.prefix + "i0"), (1, c.world.prefix + "i1"))
 
 
@@ -193,8 +196,9 @@ def records_of(c):
     # Which of several faults is told is not what this is for.
     if c.acks == 2:
         return Batch(pairs, -1, **more)
-    if transactional or world.chance(25):
-        producer = c.producer if transactional or c.producer.transactional_id is None or world.chance(15) else None
+    # None that has transactions writes beside them: Kafka keeps what it was refused before.
+    if transactional or world.chance(25) and c.producer.transactional_id is None:
+        producer = c.producer
     if producer:
         following = producer.sequences.get(place, 0)
         more["sequence"] = following

@@ -94,6 +94,7 @@ def consumer_heartbeat(world, ids, version, sent, answer):
     member = group.member(symbol(ids, "member", answer["MemberId"] or sent["MemberId"]))
     member.epoch = max(answer["MemberEpoch"], 0)
     member.instance = sent.get("InstanceId") if sent["MemberEpoch"] == 0 else member.instance
+    member.has_joined = True
     assignment = answer.get("Assignment")
     if assignment:
         member.assigned = [{"TopicId": symbol(ids, "topic", it["TopicId"]), "Partitions": it["Partitions"]} for it in assignment["TopicPartitions"]]

@@ -32,6 +32,7 @@ class Group:
 class Member:
     def __init__(self, member_id):
         self.id, self.epoch, self.instance = member_id, 0, None
+        self.has_joined = False
         self.assigned = []
         self.session_epoch = 0
 
