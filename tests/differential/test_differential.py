@@ -6,6 +6,7 @@ import unittest
 
 import compare
 import generate
+import player
 import records
 import schema
 from world import Batch, World
@@ -96,6 +97,23 @@ class Compare(unittest.TestCase):
         one = ids.symbol(0, "member", "k2")
         self.assertEqual(compare.resolved({"a": [one]}, 1), {"a": ["m2"]})
 
+    def test_what_is_empty_through_and_through_and_what_others_have_is_left_out(self):
+        rules = compare.Rules("Thing Markers some:Topics t\nThing ..Topics some:Parts t\nThing Entries own:Entity,Kind t")
+
+        def differences(path, kafka, millstream):
+            comparison = compare.Comparison(rules, compare.Ids(), "own-", "Thing")
+            comparison.values(path, kafka, millstream)
+            return comparison.differences
+
+        bare, some = {"Topics": [{"Parts": []}]}, {"Topics": [{"Parts": []}, {"Parts": [1]}]}
+        self.assertEqual(differences("Markers", [bare], []), [])
+        self.assertEqual(differences("Markers", [some], [{"Topics": [{"Parts": [1]}]}]), [])
+        self.assertEqual(differences("Markers", [some], []), [("Markers[#]", 1, 0)])
+        entry = lambda name, kind=1: {"Entity": [{"Name": name}], "Kind": kind}
+        ours = [entry("own-u", 2), entry("own-u", 1)]
+        self.assertEqual(differences("Entries", [entry("other-u"), *ours], ours[::-1]), [])
+        self.assertEqual(differences("Entries", ours[:1], []), [("Entries[#]", 1, 0)])
+
     def test_a_line_that_says_nothing_is_refused(self):
         for text in ("Thing Things ignore", "Thing Things whatever it is"):
             with self.assertRaises(SystemExit):
@@ -124,6 +142,21 @@ class Generate(unittest.TestCase):
             return bodies
 
         self.assertEqual(made(), made())
+
+    def test_nothing_stands_twice_in_what_was_put_wrong(self):
+        body = {"Topics": [{"Name": "a", "Partitions": [{"Index": 1}, {"Index": 1, "More": 2}, {"Index": 2}]}]}
+        generate.tidy(body)
+        self.assertEqual(body, {"Topics": [{"Name": "a", "Partitions": [{"Index": 1}, {"Index": 2}]}]})
+
+
+class Judge(unittest.TestCase):
+    def test_a_connection_that_kafka_closes_over_an_answer_is_told_unless_it_is_permitted(self):
+        judge = player.Judge(compare.Rules("Thing - closed t"), compare.Ids(), "own-", None)
+        answer = {"ErrorCode": 42}
+        self.assertEqual(judge.differences(api(), [player.CLOSED, answer]), [])
+        self.assertTrue(judge.parts, "what follows may be different as well")
+        self.assertNotEqual(judge.differences(api(), [answer, player.CLOSED]), [])
+        self.assertNotEqual(judge.differences(api(), [player.SILENT, answer]), [])
 
 
 if __name__ == "__main__":
