@@ -205,7 +205,7 @@ def records_of(c):
         if following:
             more["sequence"] = world.weighted((85, following), (8, 0), (7, following + 3))
         more["epoch"] = producer.epoch if world.chance(95) else max(producer.epoch + world.rng.choice((-1, 1)), 0)
-        more["attributes"] = 0x10 if transactional and world.chance(97) else 0
+        more["attributes"] = 0x10 if transactional else 0
     if world.chance(6):
         more["spoil"] = world.rng.choice(SPOILS)
     return Batch(pairs, producer.id if producer else -1, **more)

@@ -91,7 +91,8 @@ def consumer_heartbeat(world, ids, version, sent, answer):
     group = world.groups.get(sent["GroupId"])
     if group is None or answer["ErrorCode"] != 0:
         return
-    member = group.member(symbol(ids, "member", answer["MemberId"] or sent["MemberId"]))
+    # The one that the client has chosen, else the one that was chosen for it.
+    member = group.member(sent["MemberId"] or symbol(ids, "member", answer["MemberId"]))
     member.epoch = max(answer["MemberEpoch"], 0)
     member.instance = sent.get("InstanceId") if sent["MemberEpoch"] == 0 else member.instance
     member.has_joined = True
