@@ -165,8 +165,8 @@ class Spoil:
 
 # What may be put wrong anywhere but here: waits that would be long, and numbers that make brokers busy for long.
 KEPT = {
-    # Kafka lets a broker go that asks for it itself.
-    "BrokerId",
+    # Kafka lets a broker go that asks for it itself, and what is deleted under any name is other streams'.
+    "BrokerId", "ResourceNameFilter",
     "MaxWaitMs", "TimeoutMs", "timeoutMs", "RebalanceTimeoutMs", "SessionTimeoutMs", "NumPartitions", "Count", "ReplicationFactor", "Replicas",
     "BrokerIds", "ReplicaId", "Acks", "StartOffset", "IsolationLevel", "SubscribedTopicRegex", "SessionId", "Metadata", "ConfigOperation", "ProducerEpoch", "PartitionMaxBytes", "MaxBytes", "StateEpoch", "MemberEpoch", "MemberId", "ProducerIdFilters", "AcquireMode", "RetentionTimeMs", "ConfigurationKeys", "TransactionTimeoutMs",
 }  # fmt: skip
