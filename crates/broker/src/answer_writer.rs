@@ -1,9 +1,10 @@
 //! Answers on their way into a socket. Last stop of every walk.
 //!
 //! Guarantees: what an answer holds is given back as it is written; a peer that takes nothing, or too little while others wait for the
-//! memory, is cut off; what is not taken soon keeps nothing in memory but itself (`detach`); and long answers leave the others their turn. For the kernel copies what it is handed as long as the socket has
-//! room, megabytes on a fast network, and nobody else runs on that thread meanwhile. So a long answer is written in pieces, others run
-//! between them, and there is a thread that never writes one (docs/adr/0172-long-answers-leave-others-their-turn.md).
+//! memory, is cut off; what is not taken soon keeps nothing in memory but itself (`detach`); and long answers leave the others their
+//! turn. For the kernel copies what it is handed as long as the socket has room, megabytes on a fast network, and nobody else runs on
+//! that thread meanwhile. So a long answer is written in pieces, others run between them, and there is a thread that never writes one
+//! (docs/adr/0172-long-answers-leave-others-their-turn.md).
 
 use crate::Shared;
 use crate::answer::Held;
@@ -88,13 +89,14 @@ impl<'a> AnswerWriter<'a> {
             }
             let written = match self.write_at_once(socket, &rope, is_long).await {
                 Some(written) => written?,
-                None if !is_detached && self.clock.now().since(began) >= SHARED_FOR_MAX => {
-                    rope = detached(rope).await;
-                    is_detached = true;
-                    continue;
-                }
                 None => {
-                    let pause = if is_detached { Duration::MAX } else { SHARED_FOR_MAX };
+                    let shares = SHARED_FOR_MAX.saturating_sub(self.clock.now().since(began));
+                    if !is_detached && shares.is_zero() {
+                        rope = detached(rope).await;
+                        is_detached = true;
+                        continue;
+                    }
+                    let pause = if is_detached { Duration::MAX } else { shares };
                     match self.write_later(socket, &rope, is_long, (began, taken), pause).await? {
                         Some(written) => written,
                         None => continue,
@@ -127,7 +129,7 @@ impl<'a> AnswerWriter<'a> {
     }
 
     /// Writes what the peer takes next. It may be slow; but it may not stand still for long, nor keep others waiting for memory. `None`: it
-    /// has taken nothing until `pause`.
+    /// has taken nothing for `pause`.
     async fn write_later(
         &self,
         socket: &mut (impl AsyncWrite + Unpin + Send + ?Sized),

@@ -2,8 +2,8 @@
 //!
 //! Shared by the handlers of Metadata (creation on first use), CreateTopics, DeleteTopics, Produce and Fetch. Guarantees: a topic
 //! exists for clients only once the ledger holds it. Placement is simple for now: the creating broker owns all partitions,
-//! unless a manual assignment says who does, in the WAL that the topic's settings choose (`wals`). The replication factor is kept as asked for and nothing acts on
-//! it: a partition has one replica.
+//! unless a manual assignment says who does, in the WAL that the topic's settings choose (`wals`). The replication factor is
+//! kept as asked for and nothing acts on it: a partition has one replica.
 
 use crate::error::Failure;
 use crate::flat_names::FlatNames;

@@ -148,6 +148,10 @@ async fn access_control_lists_are_kept_told_and_taken_away() {
     assert_eq!(described(&mut client, &about(None, 4), 3).await, std::slice::from_ref(&prefixed));
     let told = described(&mut client, &about(None, 3), 0).await;
     assert_eq!(told, [literal], "version 0 knows no other pattern");
+    for (operation, code) in [(99, 0), (0, ErrorCode::InvalidRequest.number())] {
+        let answer = client.call(3, &DescribeAclsRequest { operation, ..about(None, 1) }).await;
+        assert_eq!((answer.error_code, answer.resources.len()), (code, 0), "{operation}");
+    }
 
     let filter = |name: Option<&str>, principal: Option<&str>| DeleteAclsFilter {
         resource_type_filter: 2,

@@ -66,7 +66,7 @@ struct Life {
     address: String,
     /// Why it is of no more use.
     ended: Mutex<Option<End>>,
-    /// Whether anything was answered but what every connection begins with: versions and login.
+    /// Whether the broker takes whoever is at this end: a login was good, or anything was answered but what every connection begins with.
     has_served: AtomicBool,
 }
 
@@ -158,7 +158,9 @@ impl Connection {
         ClientError::check(answer.error_code, None, what)?;
         let token = format!("\0{}\0{}", login.user, login.password);
         let answer = self.call(&SaslAuthenticateRequest { auth_bytes: token.into() }, within).await?;
-        ClientError::check(answer.error_code, answer.error_message.as_deref(), what)
+        ClientError::check(answer.error_code, answer.error_message.as_deref(), what)?;
+        self.life.has_served.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Whether it can still be used.

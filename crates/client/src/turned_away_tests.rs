@@ -60,6 +60,20 @@ async fn who_does_not_log_in_is_told_that_connections_are_closed() {
     assert!(matches!(error, ClientError::TurnedAway { .. }), "{error}");
 }
 
+/// As a broker that takes the login, and ends then.
+fn ends_after_the_login(request: RequestFrame) -> Option<Bytes> {
+    match request.header.key {
+        ApiKey::SaslAuthenticate => answer(&request.header, &SaslAuthenticateResponse::default()),
+        _ => wants_a_login(request),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whose_login_is_taken_is_not_told_to_log_in() {
+    let error = told(login(), ends_after_the_login).await;
+    assert!(!matches!(error, ClientError::TurnedAway { .. }), "{error}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_speaks_tls_is_told_apart() {
     let error = told(None, |_| Some(Bytes::from_static(&[21, 3, 3, 0, 2, 2, 80]))).await;

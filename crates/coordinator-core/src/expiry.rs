@@ -25,8 +25,8 @@ impl Room {
         Room { bytes_left: GONE_BYTES_MAX, has_more: false }
     }
 
-    /// Whether that offset may go with this look.
-    fn takes(&mut self, group: &str, topic: &str) -> bool {
+    /// Counts that offset; whether it may go with this look.
+    fn take(&mut self, group: &str, topic: &str) -> bool {
         self.has_more |= self.bytes_left == 0;
         let bytes = (group.len() + topic.len()).max(RECORD_BYTES_MIN);
         self.bytes_left = self.bytes_left.saturating_sub(bytes);
@@ -71,7 +71,7 @@ impl Groups {
     /// topic made anew under the same name has other records.
     pub fn forget_topics(&mut self, is_gone: impl Fn(&str, TopicId) -> bool, fx: &mut Effects) {
         let mut room = Room::new();
-        for (group, topic, partition) in self.pending.gone(&is_gone, |(group, topic, _)| room.takes(group, topic)) {
+        for (group, topic, partition) in self.pending.gone(&is_gone, |(group, topic, _)| room.take(group, topic)) {
             self.pending.forget(&group, &topic, partition);
             fx.records.push(CoordinatorRecord::offset(&group, &topic, partition, None));
         }
@@ -92,7 +92,7 @@ impl Groups {
             let mut gone: Vec<(String, i32)> = Vec::new();
             for (topic, partitions) in &group.offsets {
                 let unwanted = partitions.iter().filter(|(it, committed)| !keeps(id, group, (topic, **it), committed));
-                let some = unwanted.take_while(|_| room.takes(id, topic));
+                let some = unwanted.take_while(|_| room.take(id, topic));
                 gone.extend(some.map(|(partition, _)| (topic.clone(), *partition)));
             }
             if !gone.is_empty() {

@@ -14,7 +14,7 @@
 //!
 //! Runs of recovered WALs enter spilled. The shell reads places; positions are opaque here but for adding lengths inside a group.
 
-use crate::frame_use::FrameUse;
+use crate::frame_use::{FrameUse, SHARED_BATCH_BYTES_MIN};
 use crate::walk;
 use crate::{BatchBytes, NumberedBatch};
 use base::{Offset, OffsetRange, StreamId, UnixMillis, WalId, WalPosition, crc32c, crc32c_joined};
@@ -27,10 +27,6 @@ const JOINED_BATCH_BYTES_MAX: usize = 16 << 10;
 
 /// Up to this length.
 const JOINED_RUN_BYTES_MAX: usize = 256 << 10;
-
-/// A batch that is alone in its run and at least so long keeps its own bytes, shorter ones are copied: what its copy would save of the
-/// index is too little for memory that is touched for the first time (`docs/adr/0193-a-lone-batch-of-4-kib-keeps-its-bytes.md`).
-pub const SHARED_BATCH_BYTES_MIN: usize = 4 << 10;
 
 /// Runs that are adjacent in the WAL become one spilled run up to this length: it is also what one read of the WAL brings back.
 pub const SPILLED_RUN_BYTES_MAX: u32 = 1 << 20;
@@ -380,10 +376,10 @@ impl LogCache {
         }
     }
 
-    /// What has to stay gets memory of its own where so does less than half of its frame.
+    /// A run that has to stay gets memory of its own where less than half of its frame is still kept.
     fn copy_out(&mut self, stream: StreamId, index: usize) {
         let run = &mut self.tails.get_mut(&stream).expect("the run was just found").runs[index];
-        if !run.frame.as_deref().is_some_and(FrameUse::is_mostly_left) {
+        if !run.frame.as_deref().is_some_and(FrameUse::is_hardly_kept) {
             return;
         }
         let Body::Memory(bytes) = &run.body else { return };

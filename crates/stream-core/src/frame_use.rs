@@ -6,9 +6,12 @@
 //! Batches of one frame leave the cache one by one as well, in any order (records are deleted, topics are), and the frame stays for the last of
 //! them. So it counts in the cache as a whole, from the first batch that is kept until the last has left.
 
-use crate::cache::SHARED_BATCH_BYTES_MIN;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// A batch that is alone in its run and at least so long keeps its own bytes, shorter ones are copied: what its copy would save of the
+/// index is too little for memory that is touched for the first time (`docs/adr/0193-a-lone-batch-of-4-kib-keeps-its-bytes.md`).
+pub(crate) const SHARED_BATCH_BYTES_MIN: usize = 4 << 10;
 
 /// The use of one frame, which its batches share.
 #[derive(Debug)]
@@ -50,7 +53,7 @@ impl FrameUse {
     }
 
     /// Whether copies of what is kept would take less than half of the frame.
-    pub(crate) fn is_mostly_left(&self) -> bool {
+    pub(crate) fn is_hardly_kept(&self) -> bool {
         self.kept.load(Ordering::Relaxed) < self.frame_bytes / 2
     }
 }

@@ -51,7 +51,10 @@ fn wrong_line(line: &str, served: &BTreeSet<String>, defined: &str, differences:
         let comment = line.split_once('#').and_then(|(_, comment)| comment.trim().strip_prefix('['));
         return match comment.and_then(|comment| comment.split_once(']')) {
             Some((row, what)) if !row.is_empty() && !what.trim().is_empty() => {
-                let is_there = differences.contains(&format!("\n| {row}"));
+                let begin = format!("\n| {row}");
+                // Whole words of it, so that one letter is no row.
+                let ends = |at: usize| !differences[at + begin.len()..].starts_with(char::is_alphanumeric);
+                let is_there = differences.match_indices(&begin).any(|(at, _)| ends(at));
                 (!is_there).then(|| format!("{DIFFERENCES} has no row that begins with {row:?}"))
             }
             _ => Some(format!("says of no difference: '# [HOW ITS ROW IN {DIFFERENCES} BEGINS] WHAT IT IS'")),

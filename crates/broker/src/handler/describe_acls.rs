@@ -29,7 +29,7 @@ pub(crate) async fn handle(
         operation: request.operation,
         permission: request.permission_type,
     };
-    if let Err(failure) = check(broker, rights) {
+    if let Err(failure) = check(broker, rights, &filter) {
         let error_code = failure.code().number();
         let error_message = Some(failure.to_string());
         return (DescribeAclsResponse { error_code, error_message, ..Default::default() }, None);
@@ -44,11 +44,15 @@ pub(crate) async fn handle(
     (DescribeAclsResponse { error_message: None, resources, ..DescribeAclsResponse::default() }, memory)
 }
 
-/// Other than in DeleteAcls, and as in Kafka, a filter with a number that means nothing is no error: it means no entry.
-fn check(broker: &Shared, rights: &Rights) -> Result<(), Failure> {
+/// Other than in DeleteAcls, and as in Kafka, a filter with a number that nobody knows is no error: it means no entry. One with 0, which stands
+/// for such a number, Kafka does not read; here it is told so.
+fn check(broker: &Shared, rights: &Rights, filter: &Filter) -> Result<(), Failure> {
     rights.check_cluster(Operation::Describe)?;
     if !broker.options.authorizing.is_on {
         return Err(Failure::SecurityDisabled("No Authorizer is configured on the broker".to_owned()));
+    }
+    if [filter.kind, filter.pattern, filter.operation, filter.permission].contains(&0) {
+        return Err(Failure::InvalidRequest("DescribeAclsRequest contains UNKNOWN elements".to_owned()));
     }
     Ok(())
 }

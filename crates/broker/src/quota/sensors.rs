@@ -4,7 +4,7 @@
 //! where the windows span more or it owes more than that. So that very many names can't fill the memory, there are two generations of a
 //! bounded size, by count and by bytes: who uses something comes into the young one, which becomes the old one when it is full, or when that
 //! much time has passed. Who is old already and owes something stays old for as long as there is room beside those who were seen since: so
-//! whoever owes nothing makes room first, and then who was seen longest ago. Kafka has no other bound than the hour.
+//! whoever owes nothing makes room first, and then those who were not seen since. Kafka has no other bound than the hour.
 
 use super::window::{QuotaWindows, Sensor};
 use super::{Client, Rate};

@@ -89,7 +89,7 @@ fn advice(error: &ClientError) -> Option<&'static str> {
         }
         ClientError::TurnedAway { .. } => Some(
             "it probably wants a login: write security.protocol=SASL_PLAINTEXT, sasl.mechanism=PLAIN and sasl.jaas.config=… into a file \
-             and give --command-config FILE; or TLS, which millstream's commands do not speak",
+             and give --command-config FILE; or TLS, which millstream's commands do not speak; or it restarts behind a proxy: try again",
         ),
         ClientError::Unreachable { .. } => {
             Some("start a broker there with `millstream start`, or say where one is with --bootstrap HOST:PORT")

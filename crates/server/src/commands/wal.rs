@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use stream::wal::{FoundRing, inspect_ring, ring_path, rings_at};
+use stream::wal::{FoundRing, RingsError, inspect_ring, ring_path, rings_at};
 use stream::{
     DeadLog, LogFound, LogOutcome, Options, RecoverLogs, RingHolds, Standing, bucket_is_older, is_ahead_of, is_unbegun,
     log_objects, logs_left, older_told, recover_logs, why_older,
@@ -222,11 +222,12 @@ async fn plan(world: &World, store: &Arc<dyn ObjectStore>, args: &WalRecover) ->
     let failed = |line: String| CommandError::failed(line);
     let image = sound_image(store).await?;
     let at = match &args.at {
-        Some(place) => rings_at(world.disk.as_ref(), place).await.map_err(|error| {
-            CommandError::wrong(format!(
-                "--at {}: {error}; give the folder, the file or the device where the log's ring is now",
+        Some(place) => rings_at(world.disk.as_ref(), place).await.map_err(|error| match error {
+            RingsError::NoLog(why) => CommandError::wrong(format!(
+                "--at {}: {why}; give the folder, the file or the device where the log's ring is now",
                 place.display()
-            ))
+            )),
+            RingsError::Unreadable(why) => failed(format!("--at {}: {why}", place.display())),
         })?,
         None => Vec::new(),
     };

@@ -139,12 +139,15 @@ impl WhoseSettings {
     }
 
     fn with_its_file(&self, error: ConfigError) -> ConfigError {
-        let is_told = |name: &str| error.0.contains(name.trim());
-        let by_a_flag = self.of_flags.iter().any(|pair| is_told(pair.split_once('=').map_or(pair, |(name, _)| name)));
+        // A name may be a part of another one: the longest is the one that is meant.
+        let told = |names: &mut dyn Iterator<Item = &str>| {
+            names.map(str::trim).filter(|name| error.0.contains(name)).map(str::len).max()
+        };
+        let by_a_flag =
+            told(&mut self.of_flags.iter().map(|pair| pair.split_once('=').map_or(&**pair, |(name, _)| name)));
+        let by_the_file = told(&mut self.of_file.iter().map(String::as_str));
         match &self.file {
-            Some(file) if !by_a_flag && self.of_file.iter().any(|name| is_told(name)) => {
-                ConfigError(format!("--config {}: {error}", file.display()))
-            }
+            Some(file) if by_the_file > by_a_flag => ConfigError(format!("--config {}: {error}", file.display())),
             _ => error,
         }
     }

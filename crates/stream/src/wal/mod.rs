@@ -55,7 +55,7 @@ pub(crate) use patience::{Patience, within};
 pub use ring::RingWal;
 pub use ring_device::device_ring_bytes;
 pub use ring_file::{RING_BYTES_MIN, RingFile, default_ring_bytes, existing_ring_bytes};
-pub use ring_left::{FoundRing, LeftError, ring_path, rings_at};
+pub use ring_left::{FoundRing, LeftError, RingsError, ring_path, rings_at};
 pub(crate) use ring_shared::{remove_shared, shared_path, sweep_unbegun};
 
 /// Reads of an entry whose checksum differs, before it counts as gone.

@@ -78,6 +78,17 @@ impl RingFile {
     }
 }
 
+/// Why no ring was found at a place.
+#[derive(Debug, thiserror::Error)]
+pub enum RingsError {
+    /// It is another place: nothing is there, or no log.
+    #[error("{0}")]
+    NoLog(String),
+    /// What is there can't be read.
+    #[error(transparent)]
+    Unreadable(#[from] WalOpenError),
+}
+
 /// A ring as it was found, not opened yet.
 #[derive(Debug, Clone)]
 pub struct FoundRing {
@@ -93,7 +104,7 @@ pub struct FoundRing {
 ///
 /// # Errors
 /// There is none, or what is there can't be read.
-pub async fn rings_at(disk: &dyn Disk, place: &Path) -> Result<Vec<FoundRing>, WalOpenError> {
+pub async fn rings_at(disk: &dyn Disk, place: &Path) -> Result<Vec<FoundRing>, RingsError> {
     let paths = match disk.list(place).await {
         Ok(names) => {
             let is_ring = |name: &str| name == FILE_NAME || is_shared_name(name);
@@ -108,18 +119,23 @@ pub async fn rings_at(disk: &dyn Disk, place: &Path) -> Result<Vec<FoundRing>, W
     };
     let mut rings = Vec::new();
     for path in paths {
-        let file = disk.open(&path, OpenMode::default()).await.map_err(|error| cannot("open", &error))?;
+        let file = disk.open(&path, OpenMode::default()).await.map_err(|error| match error {
+            DiskError::NotFound(_) => RingsError::NoLog(error.to_string()),
+            _ => cannot("open", &error).into(),
+        })?;
         let slots = read_slots(file.as_ref(), &path).await?;
         if slots.is_unreadable() {
-            let why = format!("{} is no write-ahead log, or its header is damaged", path.display());
-            return Err(WalOpenError(why));
+            return Err(RingsError::NoLog(format!(
+                "{} is no write-ahead log, or its header is damaged",
+                path.display()
+            )));
         }
         if let Some(header) = slots.newest {
             rings.push(FoundRing { is_device: file.is_device(), path, header });
         }
     }
     if rings.is_empty() {
-        return Err(WalOpenError(format!("{} holds no write-ahead log", place.display())));
+        return Err(RingsError::NoLog(format!("{} holds no write-ahead log", place.display())));
     }
     Ok(rings)
 }

@@ -7,9 +7,10 @@
 //! aside, so those beside it can't exceed it together. What memory answers at once is never waited for: only reads that wait run
 //! beside each other, [`READS_TOGETHER_MAX`] at most.
 //!
-//! Memory: record data is shared with the caches, never copied but where it is then converted (`convert`) or lasts (`detach`), and counted in the broker's answer memory until it is written. A
-//! fetch waits for that memory only while it holds none, so fetches never wait for one another in a circle. What was read of a
-//! partition stays until it has been read anew, so a fetch that finds no memory for that can answer with what it has.
+//! Memory: record data is shared with the caches, never copied but where it is then converted (`convert`) or lasts (`detach`), and
+//! counted in the broker's answer memory until it is written. A fetch waits for that memory only while it holds none, so fetches
+//! never wait for one another in a circle. What was read of a partition stays until it has been read anew, so a fetch that finds
+//! no memory for that can answer with what it has.
 
 use super::committed::{self, Part};
 use super::{Slot, convert};
