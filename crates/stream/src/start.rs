@@ -8,6 +8,7 @@
 
 use crate::block_cache::BlockCache;
 use crate::counters::Counters;
+use crate::keys::{DATA_PREFIX, WAL_PREFIX};
 use crate::log::Log;
 use crate::objects::Objects;
 use crate::options::{Options, StoreProbe};
@@ -47,6 +48,7 @@ pub(crate) async fn start(
     let rings = open_rings(world, &request.wals, &ledger.image()).await.map_err(|error| failed(&error))?;
     // Read after the locks were taken: until then another process may have trimmed a ring and written over what it trimmed.
     let opened = ledger.refresh().await.map_err(|error| failed(&error))?;
+    refuse_a_lost_ledger(&objects, &ledger).await?;
     let wals = counted_as(&objects, Purpose::Wal);
     begin_anew_what_was_given_up(world, &wals, &rings).await?;
     let registrations = registrations(world, &objects, (&request.wals, &rings), &opened).await?;
@@ -110,6 +112,29 @@ pub(crate) async fn start(
     }
     spawn_tasks(&shared);
     Ok(shared)
+}
+
+/// A bucket with data in it and no start in its ledger has lost that ledger. A new one would hand out the names of objects that are there.
+async fn refuse_a_lost_ledger(objects: &Arc<dyn ObjectStore>, ledger: &Ledger) -> Result<(), StartError> {
+    let is_new = |image: &Image| image.next_node_epoch == Image::default().next_node_epoch;
+    if !is_new(&ledger.image()) {
+        return Ok(());
+    }
+    let store = counted_as(objects, Purpose::Ledger);
+    for prefix in [DATA_PREFIX, WAL_PREFIX] {
+        let listed = store.list(prefix, "", 1).await;
+        let found = listed.map_err(|error| StartError(format!("can't look into {}: {error}", objects.describe())))?;
+        // Another first start may have come before this one, and put it there.
+        if found.is_empty() || !is_new(&*ledger.refresh().await.map_err(|error| StartError(error.to_string()))?) {
+            continue;
+        }
+        return Err(StartError(format!(
+            "the ledger of {} is lost: nothing is below ledger/, but there is data below {prefix}; put it back from a copy or an \
+             earlier version, or have `millstream restore` make it anew from the data, or name an empty place",
+            objects.describe()
+        )));
+    }
+    Ok(())
 }
 
 /// The rings that this start will write to, locked or its own, by the logs' indexes; `None` where a log is not a ring.

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use stream::wal::rings_at;
-use stream::{Options, RestorePlan, RestoreRequest, Store, Verdict, plan_restore};
+use stream::{Options, RestorePlan, RestoreRequest, Store, Verdict, WalTarget, plan_restore};
 use world::{ObjectStore, World};
 
 /// Uploads at once; nothing is merged.
@@ -121,6 +121,21 @@ fn a_damaged_snapshot_costs_nothing_where_an_older_one_and_the_entries_are_left(
     });
     assert!(std::fs::read(&newest).unwrap().starts_with(b"MsLs, but"), "nothing is overwritten");
     serves(root, ids);
+}
+
+#[test]
+fn no_new_cluster_is_made_where_only_the_ledger_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    stopped(root);
+    std::fs::remove_dir_all(root.join("bucket/ledger")).unwrap();
+    life(|world| async move {
+        let bucket: Arc<dyn ObjectStore> = bucket(&world, root).await;
+        let refused = try_start_with(&world, bucket, WalTarget::Storage, "b:9092", false, options()).await;
+        let why = refused.err().expect("its objects would have the names of those that are there").to_string();
+        assert!(why.contains("millstream restore"), "{why}");
+    });
+    assert!(ledger_files(root, "entry").is_empty(), "nothing was written");
 }
 
 #[test]

@@ -120,9 +120,18 @@ fn with_credential(mechanism: scram::Mechanism) -> (Image, Vec<u8>) {
 
 /// The client's last token to a challenge.
 fn proof(mechanism: scram::Mechanism, salted: &[u8], client_first: &str, server_first: &str) -> (String, Vec<u8>) {
+    let nonce = server_first.split(',').next().unwrap();
+    proof_with(mechanism, salted, (client_first, server_first), nonce)
+}
+
+fn proof_with(
+    mechanism: scram::Mechanism,
+    salted: &[u8],
+    (client_first, server_first): (&str, &str),
+    nonce: &str,
+) -> (String, Vec<u8>) {
     use base64::Engine;
     let base64 = base64::engine::general_purpose::STANDARD;
-    let nonce = server_first.split(',').next().unwrap();
     let without = format!("c=biws,{nonce}");
     let said = format!("{client_first},{server_first},{without}");
     let client_key = mechanism.hmac(salted, b"Client Key");
@@ -148,6 +157,20 @@ fn a_proof_makes_a_user_and_is_answered_by_one() {
         let (answer, known) = token(&mut login, &image, last.as_bytes()).unwrap();
         assert_eq!((answer.auth_bytes.to_vec(), known), (expected, Some(Principal::user("al,ice"))));
     }
+}
+
+/// As librdkafka does before 2.6.1, and Kafka takes.
+#[test]
+fn a_client_may_repeat_its_own_nonce() {
+    let mechanism = scram::Mechanism::Sha256;
+    let (image, salted) = with_credential(mechanism);
+    let mut login = Login::new(Arc::new(options()));
+    handshake(&mut login, &image, "SCRAM-SHA-256");
+    let (answer, _) = token(&mut login, &image, format!("n,,{CLIENT_FIRST}").as_bytes()).unwrap();
+    let server_first = String::from_utf8(answer.auth_bytes.to_vec()).unwrap();
+    let (last, expected) = proof_with(mechanism, &salted, (CLIENT_FIRST, &server_first), "r=clientclientserver");
+    let (answer, known) = token(&mut login, &image, last.as_bytes()).unwrap();
+    assert_eq!((answer.auth_bytes.to_vec(), known), (expected, Some(Principal::user("al,ice"))));
 }
 
 /// CVE-2024-56128 is the nonce that was not looked at.

@@ -88,7 +88,7 @@ fn advice(error: &ClientError) -> Option<&'static str> {
             Some("millstream's commands do not speak it: say a listener without TLS with --bootstrap HOST:PORT")
         }
         ClientError::TurnedAway { .. } => Some(
-            "it probably wants a login: write security.protocol=SASL_PLAINTEXT, sasl.mechanism=PLAIN and sasl.jaas.config=… into a file \
+            "it wants a login, or has a limit on connections: write security.protocol=SASL_PLAINTEXT, sasl.mechanism=PLAIN and sasl.jaas.config=… into a file \
              and give --command-config FILE; or TLS, which millstream's commands do not speak; or it restarts behind a proxy: try again",
         ),
         ClientError::Unreachable { .. } => {

@@ -413,10 +413,11 @@ impl Plan {
             return self.lines();
         }
         let mut lines = self.log_lines(outcomes);
-        lines.push(match handed_on {
-            0 => "the next broker that starts takes the partitions".to_owned(),
-            count => format!("brokers that run have taken {}", counted(count as u64, "partition")),
-        });
+        match handed_on {
+            0 if outcomes.values().all(|it| matches!(it, LogOutcome::Left(_))) => {}
+            0 => lines.push("the next broker that starts takes the partitions".to_owned()),
+            count => lines.push(format!("brokers that run have taken {}", counted(count as u64, "partition"))),
+        }
         if !left.others.is_empty() {
             lines.push(format!("what waits to be recovered as well: {}", listed(&left.others)));
         }

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use stream::wal::WalOptions;
 use stream::{
-    Appended, CompactionOptions, Confirmation, NamedWal, NumberedBatch, Options, StartRequest, Store, Stream,
-    WalTarget, fsck_of,
+    Appended, CompactionOptions, Confirmation, NamedWal, NumberedBatch, Options, StartError, StartRequest, Store,
+    Stream, WalTarget, fsck_of,
 };
 use stream_core::testing::{batch, batch_bytes};
 use world::folder::FolderStore;
@@ -112,6 +112,18 @@ pub(crate) async fn start_with(
     answer: bool,
     options: Options,
 ) -> Store {
+    try_start_with(world, bucket, wal, advertised, answer, options).await.unwrap()
+}
+
+/// The same, which may be refused.
+pub(crate) async fn try_start_with(
+    world: &World,
+    bucket: Arc<dyn ObjectStore>,
+    wal: WalTarget,
+    advertised: &str,
+    answer: bool,
+    options: Options,
+) -> Result<Store, StartError> {
     let request = StartRequest {
         node_id: None,
         advertised: advertised.to_owned(),
@@ -122,7 +134,7 @@ pub(crate) async fn start_with(
         registered: Arc::default(),
         ledger_options: LedgerOptions::default(),
     };
-    Store::start(world, bucket, request).await.unwrap()
+    Store::start(world, bucket, request).await
 }
 
 pub(crate) async fn create(store: &Store, name: &str, partitions: usize) -> Vec<StreamId> {

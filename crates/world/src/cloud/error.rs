@@ -46,8 +46,8 @@ impl Failure {
             (None, ..) => innermost(error),
         };
         let hint = if text.contains("169.254.169.254") {
-            " (no credentials in the environment, so the machine's role was asked for; set AWS_ACCESS_KEY_ID and \
-             AWS_SECRET_ACCESS_KEY, or what your cloud's tools read)"
+            " (no credentials in the environment, so the machine's role was asked for; set the variables that your \
+             cloud's tools read, which for S3 are AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)"
         } else if text.contains("metadata.google.internal") {
             " (no credentials in the environment, so the machine's account was asked for; set GOOGLE_APPLICATION_CREDENTIALS)"
         } else {

@@ -48,7 +48,12 @@ async fn make(cluster: &Cluster, args: &TopicCreate, topic: &str) -> Result<Done
     };
     // One that was there may have partitions that nobody leads.
     let made = cluster.look_up(topic).await?;
-    let notes = if is_new { notes(cluster, topic, &names(set)).await } else { Vec::new() };
+    let mut notes = if is_new { notes(cluster, topic, &names(set)).await } else { Vec::new() };
+    if is_new && replication_factor.is_some_and(|factor| factor > 1) {
+        notes.push(
+            "--replication-factor acts on nothing here: what is acknowledged is in the bucket or its log".to_owned(),
+        );
+    }
     let count = made.partitions.len();
     let text = if is_new {
         with_notes(format!("created {topic} with {}", counted(count, "partition")), &notes)
