@@ -11,7 +11,7 @@ CASE_SECONDS_MAX = 90
 UNTIL_SECONDS_MAX = 40
 
 
-def run(cases):
+def run(cases, seconds_max=CASE_SECONDS_MAX):
     """Runs [(name, function)] one after the other and tells what became of each."""
     if len(sys.argv) > 1:
         cases = [case for case in cases if case[0] in sys.argv[1:]]
@@ -20,9 +20,9 @@ def run(cases):
         failures = []
         thread = threading.Thread(target=attempt, args=(test, failures), daemon=True)
         thread.start()
-        thread.join(CASE_SECONDS_MAX)
+        thread.join(seconds_max)
         if thread.is_alive():
-            failures.append(f"not done within {CASE_SECONDS_MAX} s")
+            failures.append(f"not done within {seconds_max} s")
         print(f"fail {name}: {failures[0]}" if failures else f"pass {name}")
     sys.stdout.flush()
     os._exit(0)
