@@ -84,8 +84,8 @@ def sink_offsets():
 
 
 def transforms():
-    flow = Flow(sinks=False, transforms="route", **{
-        "transforms.route.type": "org.apache.kafka.connect.transforms.RegexRouter", "transforms.route.regex": ".*", "transforms.route.replacement": "routed-$0"})
+    route = {"type": "org.apache.kafka.connect.transforms.RegexRouter", "regex": ".*", "replacement": "routed-$0"}
+    flow = Flow(sinks=False, transforms="route", **{f"transforms.route.{key}": value for key, value in route.items()})
     flow.add(10)
     until("all lines are in the other topic", lambda: topic_lines("routed-" + flow.topic) == flow.lines)
 
@@ -141,7 +141,8 @@ def two_workers():
     flows = [Flow(), Flow()]
     second = Worker("second")
     try:
-        workers = lambda: {task["worker_id"] for flow in flows for task in get(f"/connectors/{flow.source}/status")["tasks"] + get(f"/connectors/{flow.sink}/status")["tasks"]}
+        connectors = [connector for flow in flows for connector in (flow.source, flow.sink)]
+        workers = lambda: {task["worker_id"] for connector in connectors for task in get(f"/connectors/{connector}/status")["tasks"]}
         until("both have tasks", lambda: len(workers()) == 2)
         for flow in flows:
             flow.add(50)
@@ -292,22 +293,9 @@ def told_offset(connector):
     return offsets[0]["offset"] if offsets else None
 
 
-def topic_lines(topic, start="beginning", form="%s"):
-    command = ["kcat", "-q", "-b", BOOTSTRAP, "-C", "-e", "-t", topic, "-o", str(start), "-f", form + "\n"]
+def topic_lines(topic, form="%s"):
+    command = ["kcat", "-q", "-b", BOOTSTRAP, "-C", "-e", "-t", topic, "-o", "beginning", "-f", form + "\n"]
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=30).stdout.splitlines()
-
-
-run(["kcat", "-b", BOOTSTRAP, "-Q", "-t", f"{topic}:0:-1"], stdout=subprocess.PIPE, text=True, timeout=30).stdout
-    return int(told.split()[-1])
-
-
-run(["kcat", "-b", BOOTSTRAP, "-Q", "-t", f"{topic}:0:-1"], stdout=subprocess.PIPE, text=True, timeout=30).stdout
-    return int(told.split()[-1])
-
-
-def stop():
-    for one in FIRST:
-        one.stop()
 
 
 run([

@@ -93,10 +93,10 @@ def group_offsets(here, there):
 
 
 def internal_topics(here, there):
-    until("heartbeats of the other side", lambda: len(there.lines(f"{here.alias}.heartbeats")) > 0)
+    until("heartbeats of the other side", lambda: len(there.lines(f"{here.alias}.heartbeats", "%S")) > 0)
     until("checkpoints of the other side", lambda: f"{here.alias}.checkpoints.internal" in there.tool("TopicCommand", "--list"))
     told = there.tool("TopicCommand", "--list").split()
-    check(not [topic for topic in told if topic.startswith(f"{there.alias}.{here.alias}.") or topic.startswith(f"{here.alias}.{there.alias}.{here.alias}")], f"no copies of copies: {told}")
+    check(not any(topic.startswith(f"{here.alias}.{there.alias}.") for topic in told), f"no copies of copies: {told}")
 
 
 def restart():
@@ -131,15 +131,15 @@ def mirror():
         **{f"{topic}.topic.replication.factor": "1" for topic in ("checkpoints", "heartbeats", "offset-syncs")},
         **{f"{storage}.storage.replication.factor": "1" for storage in ("config", "offset", "status")},
         "refresh.topics.interval.seconds": "1", "refresh.groups.interval.seconds": "1", "sync.topic.configs.interval.seconds": "1",
-        "emit.checkpoints.interval.seconds": "1", "emit.heartbeats.interval.seconds": "1", "sync.group.offsets.enabled": "true", "sync.group.offsets.interval.seconds": "1",
-        "offset.lag.max": "0", "offset.flush.interval.ms": "500", "consumer.auto.offset.reset": "earliest", "consumer.metadata.max.age.ms": "1000",
+        "emit.checkpoints.interval.seconds": "1", "emit.heartbeats.interval.seconds": "1",
+        "sync.group.offsets.enabled": "true", "sync.group.offsets.interval.seconds": "1", "offset.lag.max": "0", "offset.flush.interval.ms": "500", "consumer.auto.offset.reset": "earliest", "consumer.metadata.max.age.ms": "1000",
     }
     for here, there in (TRIED, PARTNER), (PARTNER, TRIED):
         properties[f"{here.alias}->{there.alias}.enabled"] = "true"
     (folder / "properties").write_text("".join(f"{key} = {value}\n" for key, value in properties.items()))
     (folder / "log4j2.yaml").write_text(broker.LOGGING)
-    command = [*JAVA, f"-Dlog4j2.configurationFile={folder}/log4j2.yaml", "-cp", f"{LIBS}/*", "org.apache.kafka.connect.mirror.MirrorMaker", folder / "properties"]
-    MIRRORS.append(broker.Process(folder, command, "Kafka MirrorMaker started"))
+    command = [*JAVA, f"-Dlog4j2.configurationFile={folder}/log4j2.yaml", "-cp", f"{LIBS}/*", "org.apache.kafka.connect.mirror.MirrorMaker"]
+    MIRRORS.append(broker.Process(folder, [*command, folder / "properties"], "Kafka MirrorMaker started"))
 
 
 TRIED = Side("tried", BOOTSTRAP)
