@@ -50,13 +50,13 @@ def name(about):
     return f"{about}-{_names}"
 
 
-def until(what, holds):
-    deadline = time.monotonic() + UNTIL_SECONDS_MAX
+def until(what, holds, seconds_max=UNTIL_SECONDS_MAX):
+    deadline = time.monotonic() + seconds_max
     while time.monotonic() < deadline:
         if holds():
             return
         time.sleep(0.05)
-    raise AssertionError(f"not within {UNTIL_SECONDS_MAX} s: {what}")
+    raise AssertionError(f"not within {seconds_max} s: {what}")
 
 
 def same(expected, found, what):
