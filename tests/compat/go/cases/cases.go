@@ -17,6 +17,9 @@ import (
 // Limit is max.message.bytes where nothing is set.
 const Limit = 1048588
 
+// Long enough for a broker that takes half a minute to start, and is killed again and again.
+const caseTimeMax = 300 * time.Second
+
 var (
 	Bootstrap = os.Getenv("BOOTSTRAP")
 	runner    = bufio.NewReader(os.Stdin)
@@ -48,7 +51,7 @@ func Run(tests []Test) {
 }
 
 func attempt(t Test) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 120*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), caseTimeMax)
 	defer cancel()
 	ended := make(chan error, 1)
 	go func() {
@@ -67,8 +70,8 @@ func attempt(t Test) error {
 	select {
 	case err := <-ended:
 		return err
-	case <-time.After(130 * time.Second):
-		return errors.New("not done within 130 s")
+	case <-time.After(caseTimeMax + 10*time.Second):
+		return fmt.Errorf("not done within %v", caseTimeMax)
 	}
 }
 
