@@ -11,7 +11,7 @@ CASE_SECONDS_MAX = 90
 UNTIL_SECONDS_MAX = 40
 
 
-def run(cases):
+def run(cases, seconds_max=CASE_SECONDS_MAX):
     """Runs [(name, function)] one after the other and tells what became of each."""
     if len(sys.argv) > 1:
         cases = [case for case in cases if case[0] in sys.argv[1:]]
@@ -20,9 +20,9 @@ def run(cases):
         failures = []
         thread = threading.Thread(target=attempt, args=(test, failures), daemon=True)
         thread.start()
-        thread.join(CASE_SECONDS_MAX)
+        thread.join(seconds_max)
         if thread.is_alive():
-            failures.append(f"not done within {CASE_SECONDS_MAX} s")
+            failures.append(f"not done within {seconds_max} s")
         print(f"fail {name}: {failures[0]}" if failures else f"pass {name}")
     sys.stdout.flush()
     os._exit(0)
@@ -50,13 +50,13 @@ def name(about):
     return f"{about}-{_names}"
 
 
-def until(what, holds):
-    deadline = time.monotonic() + UNTIL_SECONDS_MAX
+def until(what, holds, seconds_max=UNTIL_SECONDS_MAX):
+    deadline = time.monotonic() + seconds_max
     while time.monotonic() < deadline:
         if holds():
             return
         time.sleep(0.05)
-    raise AssertionError(f"not within {UNTIL_SECONDS_MAX} s: {what}")
+    raise AssertionError(f"not within {seconds_max} s: {what}")
 
 
 def same(expected, found, what):

@@ -2,48 +2,29 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"math/rand"
-	"os"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	. "millstream/compat/cases"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-const limit = 1048588
-
-var (
-	bootstrap = os.Getenv("BOOTSTRAP")
-	runner    = bufio.NewReader(os.Stdin)
-	counter   int
-)
-
-type test struct {
-	name string
-	run  func(context.Context)
-}
-
-// failure is what a case panics with when what it checks does not hold.
-type failure struct{ what string }
-
 func main() {
-	tests := []test{{"topics", topics}, {"create-partitions", createPartitions}}
+	tests := []Test{{"topics", topics}, {"create-partitions", createPartitions}}
 	for name, codec := range map[string]kgo.CompressionCodec{
 		"none": kgo.NoCompression(), "gzip": kgo.GzipCompression(), "snappy": kgo.SnappyCompression(), "lz4": kgo.Lz4Compression(), "zstd": kgo.ZstdCompression(),
 	} {
-		tests = append(tests, test{"codec-" + name, func(ctx context.Context) { codecRoundTrip(ctx, name, codec) }})
+		tests = append(tests, Test{"codec-" + name, func(ctx context.Context) { codecRoundTrip(ctx, name, codec) }})
 	}
-	tests = append(tests, []test{
+	tests = append(tests, []Test{
 		{"headers", headers},
 		{"keys", keys},
 		{"acks", acks},
@@ -65,72 +46,46 @@ func main() {
 		{"idempotence-restart", idempotenceRestart},
 		{"restart", restart},
 	}...)
-	if len(os.Args) > 1 {
-		tests = slices.DeleteFunc(tests, func(t test) bool { return !slices.Contains(os.Args[1:], t.name) })
-	}
-	fmt.Println("plan", len(tests))
-	for _, t := range tests {
-		if err := attempt(t); err != nil {
-			fmt.Printf("fail %s: %s\n", t.name, strings.Join(strings.Fields(err.Error()), " "))
-		} else {
-			fmt.Println("pass", t.name)
-		}
-	}
-}
-
-func attempt(t test) (err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 120*time.Second)
-	defer cancel()
-	defer func() {
-		if thrown := recover(); thrown != nil {
-			f, ok := thrown.(failure)
-			if !ok {
-				panic(thrown)
-			}
-			err = errors.New(f.what)
-		}
-	}()
-	t.run(ctx)
-	return nil
+	Run(tests)
 }
 
 func topics(ctx context.Context) {
 	topic := create(ctx, "topics", 3, map[string]string{"retention.ms": "3600000"})
-	details := must(admin().ListTopics(ctx, topic))
-	same(3, len(details[topic].Partitions), "partitions")
-	check(details[topic].ID != kadm.TopicID{}, "a topic has an id")
+	details := Must(admin().ListTopics(ctx, topic))
+	Same(3, len(details[topic].Partitions), "partitions")
+	Check(details[topic].ID != kadm.TopicID{}, "a topic has an id")
 	for name, expected := range map[string]error{topic: kerr.TopicAlreadyExists, "no/slash": kerr.InvalidTopicException} {
 		_, err := admin().CreateTopic(ctx, 1, 1, nil, name)
-		refused(expected, err)
+		Refused(expected, err)
 	}
-	_, err := admin().CreateTopic(ctx, 1, 1, map[string]*string{"no.such.config": kadm.StringPtr("1")}, unique("bad"))
-	refused(kerr.InvalidConfig, err)
-	ok(must(admin().DeleteTopics(ctx, topic)).Error())
-	until(ctx, "the topic is gone", func() bool { return !must(admin().ListTopics(ctx)).Has(topic) })
-	refused(kerr.UnknownTopicOrPartition, must(admin().DeleteTopics(ctx, topic)).Error())
+	_, err := admin().CreateTopic(ctx, 1, 1, map[string]*string{"no.such.config": kadm.StringPtr("1")}, Unique("bad"))
+	Refused(kerr.InvalidConfig, err)
+	Ok(Must(admin().DeleteTopics(ctx, topic)).Error())
+	Until("the topic is gone", func() bool { return !Must(admin().ListTopics(ctx)).Has(topic) })
+	Refused(kerr.UnknownTopicOrPartition, Must(admin().DeleteTopics(ctx, topic)).Error())
 }
 
 func createPartitions(ctx context.Context) {
 	topic := create(ctx, "grows", 1, nil)
-	ok(must(admin().UpdatePartitions(ctx, 3, topic)).Error())
-	until(ctx, "3 partitions", func() bool { return len(must(admin().ListTopics(ctx, topic))[topic].Partitions) == 3 })
+	Ok(Must(admin().UpdatePartitions(ctx, 3, topic)).Error())
+	Until("3 partitions", func() bool { return len(Must(admin().ListTopics(ctx, topic))[topic].Partitions) == 3 })
 	produce(ctx, []*kgo.Record{{Topic: topic, Partition: 2, Value: []byte("v")}}, kgo.RecordPartitioner(kgo.ManualPartitioner()))
-	same(1, len(read(ctx, topic)), "records")
-	refused(kerr.InvalidPartitions, must(admin().UpdatePartitions(ctx, 2, topic)).Error())
+	Same(1, len(read(ctx, topic)), "records")
+	Refused(kerr.InvalidPartitions, Must(admin().UpdatePartitions(ctx, 2, topic)).Error())
 }
 
 func codecRoundTrip(ctx context.Context, name string, codec kgo.CompressionCodec) {
 	topic := create(ctx, "codec-"+name, 1, nil)
 	sent := numbered(topic, 500)
 	produce(ctx, sent, kgo.ProducerBatchCompression(codec), kgo.ProducerLinger(20*time.Millisecond))
-	same(values(sent), values(read(ctx, topic)), "records")
+	Same(values(sent), values(read(ctx, topic)), "records")
 }
 
 func headers(ctx context.Context) {
 	topic := create(ctx, "headers", 1, nil)
 	sent := []kgo.RecordHeader{{Key: "twice", Value: []byte("1")}, {Key: "twice", Value: []byte("2")}, {Key: "null"}, {Key: "ключ", Value: []byte{0, 255}}}
 	produce(ctx, []*kgo.Record{{Topic: topic, Value: []byte("v"), Headers: sent}})
-	same(fmt.Sprint(sent), fmt.Sprint(read(ctx, topic)[0].Headers), "headers")
+	Same(fmt.Sprint(sent), fmt.Sprint(read(ctx, topic)[0].Headers), "headers")
 }
 
 func keys(ctx context.Context) {
@@ -143,19 +98,19 @@ func keys(ctx context.Context) {
 	partitions := map[string]int32{}
 	for _, r := range read(ctx, topic) {
 		before, seen := partitions[string(r.Key)]
-		check(!seen || before == r.Partition, "a key is in two partitions")
+		Check(!seen || before == r.Partition, "a key is in two partitions")
 		partitions[string(r.Key)] = r.Partition
-		check(len(r.Key) > 0 || r.Key != nil && r.Value == nil, "an empty key with a null value")
+		Check(len(r.Key) > 0 || r.Key != nil && r.Value == nil, "an empty key with a null value")
 	}
-	same(11, len(partitions), "keys")
+	Same(11, len(partitions), "keys")
 }
 
 func acks(ctx context.Context) {
 	for name, level := range map[string]kgo.Acks{"0": kgo.NoAck(), "1": kgo.LeaderAck(), "all": kgo.AllISRAcks()} {
 		topic := create(ctx, "acks-"+name, 1, nil)
 		produce(ctx, numbered(topic, 100), kgo.RequiredAcks(level), kgo.DisableIdempotentWrite())
-		until(ctx, "100 records with acks "+name, func() bool {
-			end, _ := must(admin().ListEndOffsets(ctx, topic)).Lookup(topic, 0)
+		Until("100 records with acks "+name, func() bool {
+			end, _ := Must(admin().ListEndOffsets(ctx, topic)).Lookup(topic, 0)
 			return end.Offset == 100
 		})
 	}
@@ -164,25 +119,23 @@ func acks(ctx context.Context) {
 func bigRecords(ctx context.Context) {
 	topic := create(ctx, "big", 1, nil)
 	big := func(size int) *kgo.Record {
-		value := make([]byte, size)
-		_, _ = rand.New(rand.NewSource(int64(size))).Read(value)
-		return &kgo.Record{Topic: topic, Value: value}
+		return &kgo.Record{Topic: topic, Value: Noise(size)}
 	}
 	wide := []kgo.Opt{kgo.ProducerBatchMaxBytes(20_000_000), kgo.DisableIdempotentWrite(), kgo.ProducerBatchCompression(kgo.NoCompression())}
-	fits := big(limit - 75)
+	fits := big(Limit - 75)
 	produce(ctx, []*kgo.Record{fits}, wide...)
-	for _, size := range []int{limit, 10_000_000} {
-		refused(kerr.MessageTooLarge, produced(ctx, []*kgo.Record{big(size)}, wide...))
+	for _, size := range []int{Limit, 10_000_000} {
+		Refused(kerr.MessageTooLarge, produced(ctx, []*kgo.Record{big(size)}, wide...))
 	}
 	found := read(ctx, topic)
-	check(len(found) == 1 && bytes.Equal(fits.Value, found[0].Value), "the record at the limit comes back")
+	Check(len(found) == 1 && bytes.Equal(fits.Value, found[0].Value), "the record at the limit comes back")
 }
 
 func idempotence(ctx context.Context) {
 	topic := create(ctx, "idempotence", 2, nil)
 	sent := numbered(topic, 3000)
 	produce(ctx, sent, kgo.ProducerBatchMaxBytes(1000), kgo.ProducerBatchCompression(kgo.NoCompression()))
-	same(sorted(values(sent)), sorted(values(read(ctx, topic))), "records")
+	Same(Sorted(values(sent)), Sorted(values(read(ctx, topic))), "records")
 }
 
 // The broker is killed with batches under way, again and again; each value is there once, and in order.
@@ -211,15 +164,12 @@ func idempotenceRestart(ctx context.Context) {
 			time.Sleep(time.Millisecond)
 		}
 		underWay += int64(len(sent)) - answered.Load()
-		fmt.Println("restart")
-		answer, err := runner.ReadString('\n')
-		ok(err)
-		same("restarted\n", answer, "the runner's answer")
+		Restart()
 	}
-	ok(client.Flush(ctx))
-	check(failed.Load() == nil, fmt.Sprint("no send fails: ", failed.Load()))
-	check(underWay > 0, "sends were under way when the broker was killed")
-	same(values(sent), values(read(ctx, topic)), "records in the log")
+	Ok(client.Flush(ctx))
+	Check(failed.Load() == nil, fmt.Sprint("no send fails: ", failed.Load()))
+	Check(underWay > 0, "sends were under way when the broker was killed")
+	Same(values(sent), values(read(ctx, topic)), "records in the log")
 }
 
 func seek(ctx context.Context) {
@@ -237,7 +187,7 @@ func seek(ctx context.Context) {
 		kgo.NewOffset().AfterMilli(base.UnixMilli() + 5401): 55,
 	} {
 		client := newClient(consuming(topic, 0, at))
-		same(expected, one(ctx, client).Offset, "offset")
+		Same(expected, one(ctx, client).Offset, "offset")
 		client.Close()
 	}
 }
@@ -247,7 +197,7 @@ func offsetOutOfRange(ctx context.Context) {
 	produce(ctx, numbered(topic, 10))
 	client := newClient(consuming(topic, 0, kgo.NewOffset().At(11)), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	defer client.Close()
-	same(int64(0), one(ctx, client).Offset, "where it begins again")
+	Same(int64(0), one(ctx, client).Offset, "where it begins again")
 }
 
 func listOffsets(ctx context.Context) {
@@ -257,28 +207,28 @@ func listOffsets(ctx context.Context) {
 		produce(ctx, []*kgo.Record{{Topic: topic, Value: []byte("v"), Timestamp: time.UnixMilli(base + at)}})
 	}
 	offset := func(listed kadm.ListedOffsets, err error) string {
-		ok(err)
+		Ok(err)
 		found, _ := listed.Lookup(topic, 0)
-		ok(found.Err)
+		Ok(found.Err)
 		return fmt.Sprint(found.Offset, " ", found.LeaderEpoch >= 0)
 	}
-	same("0 true", offset(admin().ListStartOffsets(ctx, topic)), "start")
-	same("4 true", offset(admin().ListEndOffsets(ctx, topic)), "end")
-	same("4 true", offset(admin().ListCommittedOffsets(ctx, topic)), "end of what is committed")
-	same("2 true", offset(admin().ListMaxTimestampOffsets(ctx, topic)), "max timestamp")
-	same("1 true", offset(admin().ListOffsetsAfterMilli(ctx, base+4000, topic)), "by time")
+	Same("0 true", offset(admin().ListStartOffsets(ctx, topic)), "start")
+	Same("4 true", offset(admin().ListEndOffsets(ctx, topic)), "end")
+	Same("4 true", offset(admin().ListCommittedOffsets(ctx, topic)), "end of what is committed")
+	Same("2 true", offset(admin().ListMaxTimestampOffsets(ctx, topic)), "max timestamp")
+	Same("1 true", offset(admin().ListOffsetsAfterMilli(ctx, base+4000, topic)), "by time")
 }
 
 func recreatedTopic(ctx context.Context) {
 	topic := create(ctx, "again", 1, nil)
 	produce(ctx, numbered(topic, 10))
-	ok(must(admin().DeleteTopics(ctx, topic)).Error())
-	until(ctx, "the topic is gone", func() bool { return !must(admin().ListTopics(ctx)).Has(topic) })
+	Ok(Must(admin().DeleteTopics(ctx, topic)).Error())
+	Until("the topic is gone", func() bool { return !Must(admin().ListTopics(ctx)).Has(topic) })
 	_, err := admin().CreateTopic(ctx, 1, 1, nil, topic)
-	ok(err)
+	Ok(err)
 	sent := numbered(topic, 3)
 	produce(ctx, sent)
-	same(values(sent), values(read(ctx, topic)), "records of the second")
+	Same(values(sent), values(read(ctx, topic)), "records of the second")
 }
 
 func deleteRecords(ctx context.Context) {
@@ -286,30 +236,30 @@ func deleteRecords(ctx context.Context) {
 	produce(ctx, numbered(topic, 100))
 	var before kadm.Offsets
 	before.Add(kadm.Offset{Topic: topic, At: 30})
-	found, _ := must(admin().DeleteRecords(ctx, before)).Lookup(topic, 0)
-	ok(found.Err)
-	same(int64(30), found.LowWatermark, "low watermark")
-	same(int64(30), read(ctx, topic)[0].Offset, "first record")
+	found, _ := Must(admin().DeleteRecords(ctx, before)).Lookup(topic, 0)
+	Ok(found.Err)
+	Same(int64(30), found.LowWatermark, "low watermark")
+	Same(int64(30), read(ctx, topic)[0].Offset, "first record")
 	before = nil
 	before.Add(kadm.Offset{Topic: topic, At: 101})
-	found, _ = must(admin().DeleteRecords(ctx, before)).Lookup(topic, 0)
-	refused(kerr.OffsetOutOfRange, found.Err)
+	found, _ = Must(admin().DeleteRecords(ctx, before)).Lookup(topic, 0)
+	Refused(kerr.OffsetOutOfRange, found.Err)
 }
 
 func commits(ctx context.Context) {
-	topic, group := create(ctx, "commits", 1, nil), unique("commits")
+	topic, group := create(ctx, "commits", 1, nil), Unique("commits")
 	produce(ctx, numbered(topic, 20))
 	var offsets kadm.Offsets
 	offsets.Add(kadm.Offset{Topic: topic, At: 7, LeaderEpoch: -1, Metadata: "a note"})
-	ok(admin().CommitAllOffsets(ctx, group, offsets))
-	found, _ := must(admin().FetchOffsets(ctx, group)).Lookup(topic, 0)
-	same("7 a note", fmt.Sprint(found.At, " ", found.Metadata), "committed")
+	Ok(admin().CommitAllOffsets(ctx, group, offsets))
+	found, _ := Must(admin().FetchOffsets(ctx, group)).Lookup(topic, 0)
+	Same("7 a note", fmt.Sprint(found.At, " ", found.Metadata), "committed")
 	client := newClient(kgo.ConsumerGroup(group), kgo.ConsumeTopics(topic))
-	same(int64(7), one(ctx, client).Offset, "where a member goes on")
-	ok(client.CommitUncommittedOffsets(ctx))
+	Same(int64(7), one(ctx, client).Offset, "where a member goes on")
+	Ok(client.CommitUncommittedOffsets(ctx))
 	client.Close()
-	found, _ = must(admin().FetchOffsets(ctx, group)).Lookup(topic, 0)
-	same(int64(20), found.At, "committed by the member")
+	found, _ = Must(admin().FetchOffsets(ctx, group)).Lookup(topic, 0)
+	Same(int64(20), found.At, "committed by the member")
 }
 
 // member consumes in a goroutine of its own.
@@ -379,63 +329,63 @@ func (m *member) close() {
 }
 
 func rebalance(ctx context.Context, balancer kgo.GroupBalancer) {
-	topic, group := create(ctx, "group", 4, nil), unique("group")
+	topic, group := create(ctx, "group", 4, nil), Unique("group")
 	sent := numbered(topic, 400)
 	produce(ctx, sent)
 	first := join(group, topic, kgo.Balancers(balancer))
-	until(ctx, "the first has all", func() bool { return first.partitions() == 4 && len(first.records()) == 400 })
+	Until("the first has all", func() bool { return first.partitions() == 4 && len(first.records()) == 400 })
 	second := join(group, topic, kgo.Balancers(balancer))
-	until(ctx, "each has two", func() bool { return first.partitions() == 2 && second.partitions() == 2 })
+	Until("each has two", func() bool { return first.partitions() == 2 && second.partitions() == 2 })
 	more := numbered(topic, 400)
 	produce(ctx, more)
-	until(ctx, "all is consumed", func() bool { return len(first.records())+len(second.records()) >= 800 })
+	Until("all is consumed", func() bool { return len(first.records())+len(second.records()) >= 800 })
 	first.close()
-	until(ctx, "the second has all", func() bool { return second.partitions() == 4 })
+	Until("the second has all", func() bool { return second.partitions() == 4 })
 	second.close()
-	same(sorted(append(values(sent), values(more)...)), sorted(append(first.records(), second.records()...)), "each record once")
+	Same(Sorted(append(values(sent), values(more)...)), Sorted(append(first.records(), second.records()...)), "each record once")
 }
 
 func staticMembers(ctx context.Context) {
-	topic, group := create(ctx, "static", 4, nil), unique("static")
+	topic, group := create(ctx, "static", 4, nil), Unique("static")
 	a, b := join(group, topic, kgo.InstanceID("a")), join(group, topic, kgo.InstanceID("b"))
-	until(ctx, "each has two", func() bool { return a.partitions() == 2 && b.partitions() == 2 })
+	Until("each has two", func() bool { return a.partitions() == 2 && b.partitions() == 2 })
 	a.close()
 	time.Sleep(1500 * time.Millisecond)
-	same(2, b.partitions(), "partitions of the other after a static member has closed")
+	Same(2, b.partitions(), "partitions of the other after a static member has closed")
 	again := join(group, topic, kgo.InstanceID("a"))
-	until(ctx, "it has its partitions again", func() bool { return again.partitions() == 2 })
-	left := must(admin().LeaveGroup(ctx, kadm.LeaveGroup(group).InstanceIDs("a")))
-	ok(left.Error())
-	until(ctx, "the other has all", func() bool { return b.partitions() == 4 })
+	Until("it has its partitions again", func() bool { return again.partitions() == 2 })
+	left := Must(admin().LeaveGroup(ctx, kadm.LeaveGroup(group).InstanceIDs("a")))
+	Ok(left.Error())
+	Until("the other has all", func() bool { return b.partitions() == 4 })
 	again.close()
 	b.close()
 }
 
 func groupAdmin(ctx context.Context) {
-	topic, group := create(ctx, "group-admin", 2, nil), unique("group-admin")
+	topic, group := create(ctx, "group-admin", 2, nil), Unique("group-admin")
 	m := join(group, topic, kgo.ClientID("the-client"), kgo.Balancers(kgo.RangeBalancer()))
-	until(ctx, "assigned", func() bool { return m.partitions() == 2 })
-	described := must(admin().DescribeGroups(ctx, group))[group]
-	same("Stable range consumer the-client", fmt.Sprint(described.State, " ", described.Protocol, " ", described.ProtocolType, " ", described.Members[0].ClientID), "described")
-	listed := must(admin().ListGroups(ctx, "Stable"))
-	check(listed[group].Group == group, "listed")
-	refused(kerr.NonEmptyGroup, must(admin().DeleteGroups(ctx, group)).Error())
+	Until("assigned", func() bool { return m.partitions() == 2 })
+	described := Must(admin().DescribeGroups(ctx, group))[group]
+	Same("Stable range consumer the-client", fmt.Sprint(described.State, " ", described.Protocol, " ", described.ProtocolType, " ", described.Members[0].ClientID), "described")
+	listed := Must(admin().ListGroups(ctx, "Stable"))
+	Check(listed[group].Group == group, "listed")
+	Refused(kerr.NonEmptyGroup, Must(admin().DeleteGroups(ctx, group)).Error())
 	m.close()
-	until(ctx, "empty", func() bool { return must(admin().DescribeGroups(ctx, group))[group].State == "Empty" })
-	ok(must(admin().DeleteGroups(ctx, group)).Error())
-	refused(kerr.GroupIDNotFound, must(admin().DeleteGroups(ctx, group)).Error())
-	same("Dead", must(admin().DescribeGroups(ctx, group))[group].State, "state of a group that isn't there")
+	Until("empty", func() bool { return Must(admin().DescribeGroups(ctx, group))[group].State == "Empty" })
+	Ok(Must(admin().DeleteGroups(ctx, group)).Error())
+	Refused(kerr.GroupIDNotFound, Must(admin().DeleteGroups(ctx, group)).Error())
+	Same("Dead", Must(admin().DescribeGroups(ctx, group))[group].State, "state of a group that isn't there")
 }
 
 func alterConfigs(ctx context.Context) {
 	topic := create(ctx, "alter-configs", 1, nil)
 	alter := func(op kadm.IncrementalOp, name, value string) error {
 		answers, err := admin().AlterTopicConfigs(ctx, []kadm.AlterConfig{{Op: op, Name: name, Value: &value}}, topic)
-		ok(err)
+		Ok(err)
 		return answers[0].Err
 	}
 	told := func() string {
-		found := must(must(admin().DescribeTopicConfigs(ctx, topic)).On(topic, nil))
+		found := Must(Must(admin().DescribeTopicConfigs(ctx, topic)).On(topic, nil))
 		for _, config := range found.Configs {
 			if config.Key == "retention.ms" {
 				return fmt.Sprint(config.MaybeValue(), " ", config.Source)
@@ -443,12 +393,12 @@ func alterConfigs(ctx context.Context) {
 		}
 		return "none"
 	}
-	same("604800000 DEFAULT_CONFIG", told(), "retention.ms")
-	ok(alter(kadm.SetConfig, "retention.ms", "1234567"))
-	until(ctx, "it is told", func() bool { return told() == "1234567 DYNAMIC_TOPIC_CONFIG" })
-	ok(alter(kadm.DeleteConfig, "retention.ms", ""))
-	until(ctx, "the default is told", func() bool { return told() == "604800000 DEFAULT_CONFIG" })
-	refused(kerr.InvalidConfig, alter(kadm.SetConfig, "no.such.config", "1"))
+	Same("604800000 DEFAULT_CONFIG", told(), "retention.ms")
+	Ok(alter(kadm.SetConfig, "retention.ms", "1234567"))
+	Until("it is told", func() bool { return told() == "1234567 DYNAMIC_TOPIC_CONFIG" })
+	Ok(alter(kadm.DeleteConfig, "retention.ms", ""))
+	Until("the default is told", func() bool { return told() == "604800000 DEFAULT_CONFIG" })
+	Refused(kerr.InvalidConfig, alter(kadm.SetConfig, "no.such.config", "1"))
 }
 
 func leaderEpochs(ctx context.Context) {
@@ -456,76 +406,67 @@ func leaderEpochs(ctx context.Context) {
 	produce(ctx, numbered(topic, 10))
 	var ask kadm.OffsetForLeaderEpochRequest
 	ask.Add(topic, 0, 0)
-	found := must(admin().OffetForLeaderEpoch(ctx, ask))[topic][0]
-	ok(found.Err)
-	same("0 10", fmt.Sprint(found.LeaderEpoch, " ", found.EndOffset), "end of epoch 0")
+	found := Must(admin().OffetForLeaderEpoch(ctx, ask))[topic][0]
+	Ok(found.Err)
+	Same("0 10", fmt.Sprint(found.LeaderEpoch, " ", found.EndOffset), "end of epoch 0")
 }
 
 func logDirs(ctx context.Context) {
 	topic := create(ctx, "dirs", 1, nil)
 	produce(ctx, numbered(topic, 10))
 	found := 0
-	must(admin().DescribeAllLogDirs(ctx, kadm.TopicsSet{topic: {0: {}}})).Each(func(dir kadm.DescribedLogDir) {
-		ok(dir.Err)
+	Must(admin().DescribeAllLogDirs(ctx, kadm.TopicsSet{topic: {0: {}}})).Each(func(dir kadm.DescribedLogDir) {
+		Ok(dir.Err)
 		if partition, ok := dir.Topics.Lookup(topic, 0); ok && partition.Size > 0 {
 			found++
 		}
 	})
-	same(1, found, "folders that hold the partition")
+	Same(1, found, "folders that hold the partition")
 }
 
 func restart(ctx context.Context) {
-	topic, group := create(ctx, "restart", 1, nil), unique("restart")
+	topic, group := create(ctx, "restart", 1, nil), Unique("restart")
 	m := join(group, topic)
 	before, after := numbered(topic, 200), numbered(topic, 200)
 	client := newClient()
 	defer client.Close()
-	ok(client.ProduceSync(ctx, before...).FirstErr())
-	until(ctx, "the first half is consumed", func() bool { return len(m.records()) == 200 })
-	fmt.Println("restart")
-	answer, err := runner.ReadString('\n')
-	ok(err)
-	same("restarted\n", answer, "the runner's answer")
-	ok(client.ProduceSync(ctx, after...).FirstErr())
+	Ok(client.ProduceSync(ctx, before...).FirstErr())
+	Until("the first half is consumed", func() bool { return len(m.records()) == 200 })
+	Restart()
+	Ok(client.ProduceSync(ctx, after...).FirstErr())
 	sent := append(values(before), values(after)...)
-	until(ctx, "the second half is consumed", func() bool { return len(slices.Compact(sorted(m.records()))) == 400 })
+	Until("the second half is consumed", func() bool { return len(slices.Compact(Sorted(m.records()))) == 400 })
 	m.close()
-	same(sent, values(read(ctx, topic)), "records in the log")
+	Same(sent, values(read(ctx, topic)), "records in the log")
 }
 
 // What the cases are made of.
 
 func newClient(options ...kgo.Opt) *kgo.Client {
 	all := append([]kgo.Opt{
-		kgo.SeedBrokers(bootstrap), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.MetadataMinAge(50 * time.Millisecond), kgo.RecordDeliveryTimeout(60 * time.Second),
+		kgo.SeedBrokers(Bootstrap), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.MetadataMinAge(50 * time.Millisecond), kgo.RecordDeliveryTimeout(60 * time.Second),
 	}, options...)
-	return must(kgo.NewClient(all...))
+	return Must(kgo.NewClient(all...))
 }
 
 var admin = sync.OnceValue(func() *kadm.Client { return kadm.NewClient(newClient()) })
 
 func create(ctx context.Context, about string, partitions int32, configs map[string]string) string {
-	topic := unique(about)
+	topic := Unique(about)
 	pointers := map[string]*string{}
 	for name, value := range configs {
 		pointers[name] = &value
 	}
 	_, err := admin().CreateTopic(ctx, partitions, 1, pointers, topic)
-	ok(err)
-	until(ctx, "the topic is there", func() bool { return must(admin().ListTopics(ctx)).Has(topic) })
+	Ok(err)
+	Until("the topic is there", func() bool { return Must(admin().ListTopics(ctx)).Has(topic) })
 	return topic
-}
-
-func unique(about string) string {
-	counter++
-	return fmt.Sprintf("%s-%d", about, counter)
 }
 
 func numbered(topic string, count int) []*kgo.Record {
 	var records []*kgo.Record
-	for i := range count {
-		counter++
-		records = append(records, &kgo.Record{Topic: topic, Value: fmt.Appendf(nil, "value-%07d-%s", counter, strings.Repeat("x", i%50))})
+	for _, value := range Numbered(count) {
+		records = append(records, &kgo.Record{Topic: topic, Value: []byte(value)})
 	}
 	return records
 }
@@ -537,13 +478,13 @@ func produced(ctx context.Context, records []*kgo.Record, options ...kgo.Opt) er
 }
 
 func produce(ctx context.Context, records []*kgo.Record, options ...kgo.Opt) {
-	ok(produced(ctx, records, options...))
+	Ok(produced(ctx, records, options...))
 }
 
 // read returns everything that is in a topic now.
 func read(ctx context.Context, topic string) []*kgo.Record {
 	left := int64(0)
-	ends, starts := must(admin().ListEndOffsets(ctx, topic)), must(admin().ListStartOffsets(ctx, topic))
+	ends, starts := Must(admin().ListEndOffsets(ctx, topic)), Must(admin().ListStartOffsets(ctx, topic))
 	ends.Each(func(end kadm.ListedOffset) {
 		start, _ := starts.Lookup(topic, end.Partition)
 		left += end.Offset - start.Offset
@@ -553,7 +494,7 @@ func read(ctx context.Context, topic string) []*kgo.Record {
 	var records []*kgo.Record
 	for int64(len(records)) < left {
 		fetches := client.PollFetches(ctx)
-		ok(fetches.Err())
+		Ok(fetches.Err())
 		records = append(records, fetches.Records()...)
 	}
 	return records
@@ -566,7 +507,7 @@ func consuming(topic string, partition int32, at kgo.Offset) kgo.Opt {
 func one(ctx context.Context, client *kgo.Client) *kgo.Record {
 	for {
 		fetches := client.PollFetches(ctx)
-		ok(fetches.Err())
+		Ok(fetches.Err())
 		if records := fetches.Records(); len(records) > 0 {
 			return records[0]
 		}
@@ -579,38 +520,4 @@ func values(records []*kgo.Record) []string {
 		values = append(values, string(r.Value))
 	}
 	return values
-}
-
-func sorted(values []string) []string { return slices.Sorted(slices.Values(values)) }
-
-func until(ctx context.Context, what string, holds func() bool) {
-	for deadline := time.Now().Add(40 * time.Second); !holds(); time.Sleep(50 * time.Millisecond) {
-		check(time.Now().Before(deadline) && ctx.Err() == nil, "not within 40 s: "+what)
-	}
-}
-
-func must[T any](value T, err error) T {
-	ok(err)
-	return value
-}
-
-func ok(err error) {
-	if err != nil {
-		panic(failure{err.Error()})
-	}
-}
-
-func refused(expected, found error) {
-	check(errors.Is(found, expected), fmt.Sprintf("expected %v, found %v", expected, found))
-}
-
-func same(expected, found any, what string) {
-	e, f := fmt.Sprint(expected), fmt.Sprint(found)
-	check(e == f, fmt.Sprintf("%s: expected %.200s, found %.200s", what, e, f))
-}
-
-func check(holds bool, what string) {
-	if !holds {
-		panic(failure{what})
-	}
 }
