@@ -6,7 +6,8 @@
 //! - A group is sent on the WAL's [`Terms`] of the moment: at once while nothing is in flight; otherwise when enough bytes are waiting,
 //!   or the oldest batch has waited long enough: latency when idle, large groups when busy.
 //! - Acknowledgement is in prefix order: a group counts only when it and every group before it are durable (rule B6).
-//! - Waiting and unacknowledged bytes are bounded by `append_bytes_max`; what does not fit is refused, never queued.
+//! - Waiting and unacknowledged bytes are bounded by `append_bytes_max`; what does not fit is refused, never queued. A tiny batch counts as
+//!   `batch_bytes_min`: what waits for its acknowledgement takes so much memory however short it is.
 //!
 //! Offsets, ownership and the WAL's own room are checked by the shell before it calls [`Appender::accept`].
 
@@ -20,6 +21,8 @@ use std::time::Duration;
 pub struct AppendLimits {
     /// Bytes accepted and not yet acknowledged, at the most.
     pub append_bytes_max: u64,
+    /// What a batch counts for in them at the least.
+    pub batch_bytes_min: usize,
     /// Batches in one group at the most.
     pub group_batches_max: usize,
 }
@@ -68,16 +71,18 @@ pub struct Appender {
     full_bytes: usize,
     waiting: VecDeque<(Micros, WalEntry)>,
     waiting_bytes: usize,
-    /// Sent, not yet acknowledged: whether the group is durable, and its bytes. The first one's number is `acknowledged`.
+    /// Sent, not yet acknowledged. The first one's number is `acknowledged`.
     flying: VecDeque<Flight>,
-    flying_bytes: usize,
+    /// What all count for that are waiting or in flight.
+    held_bytes: usize,
     acknowledged: u64,
 }
 
 #[derive(Debug)]
 struct Flight {
     durable: bool,
-    bytes: usize,
+    /// What its batches count for.
+    held_bytes: usize,
     /// When its oldest batch was accepted.
     since: Micros,
 }
@@ -92,7 +97,7 @@ impl Appender {
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             flying: VecDeque::new(),
-            flying_bytes: 0,
+            held_bytes: 0,
             acknowledged: 0,
         }
     }
@@ -110,10 +115,11 @@ impl Appender {
     /// Too many bytes are waiting or in flight; nothing was enqueued.
     pub fn accept(&mut self, now: Micros, entry: WalEntry) -> Result<(), Full> {
         let bytes = entry.batch.bytes.len();
-        if self.held_bytes() > 0 && !self.has_room_for(bytes) {
+        if self.held_bytes > 0 && !self.has_room_for(bytes) {
             return Err(Full);
         }
         self.waiting_bytes += bytes;
+        self.held_bytes += self.counted(bytes);
         self.waiting.push_back((now, entry));
         Ok(())
     }
@@ -133,10 +139,10 @@ impl Appender {
             return Form::At(due);
         }
         let since = *since;
-        let (batches, bytes) = self.take_group(terms.group_bytes_max);
+        let batches = self.take_group(terms.group_bytes_max);
+        let held_bytes = batches.iter().map(|entry| self.counted(entry.batch.bytes.len())).sum();
         let number = GroupNumber(self.acknowledged + self.flying.len() as u64);
-        self.flying.push_back(Flight { durable: false, bytes, since });
-        self.flying_bytes += bytes;
+        self.flying.push_back(Flight { durable: false, held_bytes, since });
         Form::Send(number, batches)
     }
 
@@ -153,7 +159,7 @@ impl Appender {
         let mut groups = Vec::new();
         while self.flying.front().is_some_and(|first| first.durable) {
             let first = self.flying.pop_front().expect("just seen");
-            self.flying_bytes -= first.bytes;
+            self.held_bytes -= first.held_bytes;
             groups.push(GroupNumber(self.acknowledged));
             self.acknowledged += 1;
         }
@@ -167,10 +173,10 @@ impl Appender {
         waited == 0 || (waited < self.full_bytes && self.waiting_bytes >= self.full_bytes)
     }
 
-    /// Bytes waiting or in flight.
+    /// Bytes waiting or in flight; a tiny batch counts as [`AppendLimits::batch_bytes_min`].
     #[must_use]
     pub fn held_bytes(&self) -> usize {
-        self.waiting_bytes + self.flying_bytes
+        self.held_bytes
     }
 
     /// When the oldest batch was accepted that is not acknowledged.
@@ -183,7 +189,7 @@ impl Appender {
     /// Bytes held, in thousandths of what may be.
     #[must_use]
     pub fn held_permille(&self) -> u64 {
-        self.held_bytes() as u64 * 1000 / self.limits.append_bytes_max.max(1)
+        self.held_bytes as u64 * 1000 / self.limits.append_bytes_max.max(1)
     }
 
     /// Bytes accepted and not sent yet.
@@ -201,10 +207,15 @@ impl Appender {
     /// Whether a batch of that length would be accepted.
     #[must_use]
     pub fn has_room_for(&self, bytes: usize) -> bool {
-        (self.held_bytes() + bytes) as u64 <= self.limits.append_bytes_max
+        (self.held_bytes + self.counted(bytes)) as u64 <= self.limits.append_bytes_max
     }
 
-    fn take_group(&mut self, bytes_max: usize) -> (Vec<WalEntry>, usize) {
+    /// What a batch of that length counts for.
+    fn counted(&self, bytes: usize) -> usize {
+        bytes.max(self.limits.batch_bytes_min)
+    }
+
+    fn take_group(&mut self, bytes_max: usize) -> Vec<WalEntry> {
         let mut bytes = 0;
         let mut batches = Vec::new();
         while let Some((_, first)) = self.waiting.front() {
@@ -217,7 +228,7 @@ impl Appender {
             batches.extend(self.waiting.pop_front().map(|(_, entry)| entry));
         }
         self.waiting_bytes -= bytes;
-        (batches, bytes)
+        batches
     }
 }
 
@@ -228,7 +239,7 @@ mod tests {
     use base::{Seed, StreamEpoch, StreamId};
 
     fn limits() -> AppendLimits {
-        AppendLimits { append_bytes_max: 1000, group_batches_max: 100 }
+        AppendLimits { append_bytes_max: 1000, batch_bytes_min: 50, group_batches_max: 100 }
     }
 
     const TERMS: Terms = Terms {
@@ -307,6 +318,24 @@ mod tests {
         assert_eq!(core.accept(Micros(0), appended(1, 100)), Err(Full), "in flight counts as held");
         core.durable(number);
         core.accept(Micros(0), appended(1, 100)).unwrap();
+    }
+
+    #[test]
+    fn tiny_batches_are_bounded_by_what_waiting_for_them_takes() {
+        let mut core = Appender::new(limits());
+        let accepted = (0..).take_while(|base| core.accept(Micros(0), appended(*base, 61)).is_ok()).count();
+        assert_eq!((accepted, core.held_bytes()), (16, 16 * 61));
+        let mut core = Appender::new(AppendLimits { batch_bytes_min: 200, ..limits() });
+        let accepted = (0..).take_while(|base| core.accept(Micros(0), appended(*base, 61)).is_ok()).count();
+        assert_eq!((accepted, core.held_bytes(), core.waiting_bytes()), (5, 1000, 5 * 61));
+        let (number, sent) = sent(core.form(Micros(0), &TERMS));
+        assert_eq!(
+            (sent, core.held_bytes()),
+            (4, 1000),
+            "a group is full by its bytes, and is held until it is acknowledged"
+        );
+        core.durable(number);
+        assert_eq!((core.held_bytes(), core.waiting_bytes()), (200, 61));
     }
 
     /// Whatever the interleaving: groups hold what was accepted in order, nothing is acknowledged before it is durable, and all

@@ -12,7 +12,8 @@ use stream_core::upload::UploadLimits;
 /// Bounds and periods.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Bytes appended and not yet durable, at the most; beyond that `append` answers [`crate::AppendError::Busy`].
+    /// Bytes appended and not yet durable, at the most; beyond that `append` answers [`crate::AppendError::Busy`]. A batch counts as 2 KiB at
+    /// the least: what waits for it takes that.
     pub append_bytes_max: u64,
     /// Offsets that an owner gives out beyond its tenure's committed end, at the most (rule D-10). Every start of a cluster must have the
     /// same, and [`crate::abandon_logs`] as well: only tests change it.
@@ -103,6 +104,10 @@ pub enum StoreProbe {
 
 const MIB: u64 = 1 << 20;
 
+/// What a batch counts for in `append_bytes_max` at the least: its entry, its confirmation with a timer, and the answer that waits for it
+/// take about so much together.
+const APPEND_BYTES_MIN: usize = 2048;
+
 impl Default for Options {
     fn default() -> Self {
         Options::for_memory(1024 * MIB)
@@ -170,7 +175,11 @@ impl Options {
     }
 
     pub(crate) fn append_limits(&self, wal: &Wal) -> AppendLimits {
-        AppendLimits { append_bytes_max: self.append_bytes_max, group_batches_max: wal.group_entries_max() }
+        AppendLimits {
+            append_bytes_max: self.append_bytes_max,
+            batch_bytes_min: APPEND_BYTES_MIN,
+            group_batches_max: wal.group_entries_max(),
+        }
     }
 
     pub(crate) fn compact_limits(&self) -> CompactLimits {
