@@ -4,9 +4,10 @@
 //! the frame arrives. Guarantees: never more memory than four times what has arrived plus [`FIRST_BYTES`], whatever the length
 //! field claims, or, behind a large frame, than twice that one up to [`EXPECTED_BYTES_MAX`]; all beyond the first piece counted in
 //! [`RequestMemory`], so that the smallest frames never wait for memory; cancel-safe, so that the connection can write answers meanwhile.
-//! What the bytes mean is left to `protocol`.
+//! While others wait for memory, who holds some sends fast enough or is closed. What the bytes mean is left to `protocol`.
 
 use crate::memory::{FrameMemory, RequestMemory};
+use base::Micros;
 use bytes::{BufMut, Bytes};
 use futures::FutureExt;
 use std::io;
@@ -26,6 +27,9 @@ const GROWS_FAST_UNTIL_BYTES: usize = 1024 * 1024;
 
 /// While others wait for memory, a frame that is half read must not be silent for longer than this,
 pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(1);
+
+/// nor be behind what so many bytes in each second would have brought by more than that, once it holds memory that is counted,
+const SENT_PER_SECOND_MIN: u64 = 256 * 1024;
 
 /// nor keep its reader waiting for longer than this in all.
 const WAIT_MAX: Duration = Duration::from_secs(30);
@@ -88,11 +92,48 @@ pub(crate) struct FrameReader {
     /// What the connection's last frame had.
     last: usize,
     memory: FrameMemory,
-    /// How long the body's bytes let their reader wait. Waits that a dropped call cut short are not in it.
-    waited: Duration,
+    lateness: Lateness,
     holds_back: bool,
     /// Bytes of the next frame at the most, where that is less than others may have.
     bytes_max: Option<usize>,
+}
+
+/// How a frame's bytes let their reader wait. Time in which nobody read, as while the frame itself waits for memory, is not in it.
+#[derive(Debug, Default, Clone, Copy)]
+struct Lateness {
+    /// In all.
+    waited: Duration,
+    /// How far it is behind [`SENT_PER_SECOND_MIN`]. Never ahead: much that came at once is no leave to come slowly from then on.
+    behind: Duration,
+}
+
+impl Lateness {
+    fn came(&mut self, bytes: usize) {
+        let nanos = u64::try_from(bytes).unwrap_or(u64::MAX).saturating_mul(1_000_000_000) / SENT_PER_SECOND_MIN;
+        self.behind = self.behind.saturating_sub(Duration::from_nanos(nanos));
+    }
+
+    fn is_borne(&self, limits: &FrameLimits) -> bool {
+        !limits.memory.is_short() || (self.behind <= limits.silence_max && self.waited <= WAIT_MAX)
+    }
+}
+
+/// Counts a wait however it ends: the call may be dropped.
+struct Wait<'a> {
+    of: &'a mut Lateness,
+    holds_memory: bool,
+    began: Micros,
+    clock: &'a dyn Clock,
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        let time = self.clock.now().since(self.began);
+        self.of.waited += time;
+        if self.holds_memory {
+            self.of.behind += time;
+        }
+    }
 }
 
 impl FrameReader {
@@ -159,22 +200,31 @@ impl FrameReader {
         limits: &FrameLimits,
         room: usize,
     ) -> Result<usize, FrameError> {
+        let holds_memory = self.holds_memory();
         let mut piece = (&mut self.body).limit(room);
         // Mostly something is there already, and then no timer is needed.
         if let Some(read) = socket.read_buf(&mut piece).now_or_never() {
-            return Ok(read?);
+            let read = read?;
+            self.lateness.came(read);
+            return Ok(read);
         }
-        let began = limits.clock.now();
+        // It is looked at before it waits, as a wait may be dropped, and what is there already is taken.
+        if !self.lateness.is_borne(limits) {
+            return Err(FrameError::Slow);
+        }
+        let clock = limits.clock.as_ref();
+        let wait = Wait { of: &mut self.lateness, holds_memory, began: clock.now(), clock };
         let read = loop {
-            if let Some(read) = limits.clock.timeout(limits.silence_max, socket.read_buf(&mut piece)).await {
+            if let Some(read) = clock.timeout(limits.silence_max, socket.read_buf(&mut piece)).await {
                 break read?;
             }
             if limits.memory.is_short() {
                 return Err(FrameError::Slow);
             }
         };
-        self.waited += limits.clock.now().since(began);
-        if self.waited > WAIT_MAX && limits.memory.is_short() { Err(FrameError::Slow) } else { Ok(read) }
+        drop(wait);
+        self.lateness.came(read);
+        Ok(read)
     }
 
     async fn read_length(
@@ -317,6 +367,60 @@ mod tests {
             futures::future::Either::Right((_, other)) => other.await,
         };
         assert_eq!(other.unwrap().bytes.len(), 100_000);
+    }
+
+    /// Sends a frame's first 70,000 bytes and then few at a time, for at most a second; how it ended, and when.
+    async fn dribble(limits: &FrameLimits, interval: Duration, bytes: usize) -> (Option<FrameError>, Duration) {
+        let (mut near, mut far) = tokio::io::duplex(1 << 20);
+        far.write_all(&[&(1_i32 << 20).to_be_bytes()[..], &[0; 70_000]].concat()).await.unwrap();
+        let mut reader = FrameReader::default();
+        let began = limits.clock.now();
+        while limits.clock.now().since(began) < Duration::from_secs(1) {
+            // The call is dropped, as a connection does when something else happens.
+            if let Some(ended) = limits.clock.timeout(interval, reader.next(&mut near, limits)).await {
+                return (ended.err(), limits.clock.now().since(began));
+            }
+            far.write_all(&vec![0; bytes]).await.unwrap();
+        }
+        (None, limits.clock.now().since(began))
+    }
+
+    #[tokio::test]
+    async fn a_frame_that_comes_in_dribbles_is_borne_only_while_nobody_waits_for_its_memory() {
+        // A quarter, which is not open to larger frames, has room for such a one.
+        let limits = FrameLimits {
+            memory: RequestMemory::new(6 << 20, 1 << 20, 1),
+            silence_max: Duration::from_millis(200),
+            ..limits(1 << 20)
+        };
+        let (interval, enough) = (Duration::from_millis(50), 100_000);
+        assert!(dribble(&limits, interval, 20).await.0.is_none(), "nobody waits");
+        let mut finisher = FrameMemory::default();
+        limits.memory.grow(&mut finisher, 4 << 20, 4 << 20).await;
+        let mut other = FrameMemory::default();
+        let mut waits = Box::pin(limits.memory.grow(&mut other, 4 << 20, 4 << 20));
+        assert!(waits.as_mut().now_or_never().is_none() && limits.memory.is_short());
+        let (ended, after) = dribble(&limits, interval, 20).await;
+        assert!(matches!(ended, Some(FrameError::Slow)), "{ended:?}");
+        assert!((limits.silence_max..3 * limits.silence_max).contains(&after), "{after:?}");
+        let (ended, after) = dribble(&limits, interval, enough).await;
+        assert!(ended.is_none() && after > 2 * limits.silence_max, "fast enough, it came whole: {ended:?}, {after:?}");
+    }
+
+    #[tokio::test]
+    async fn a_frame_that_waits_for_memory_itself_is_not_late() {
+        let limits = FrameLimits { memory: RequestMemory::new((1 << 20) + 400_000, 1 << 20, 1), ..limits(1 << 20) };
+        let (mut held, mut finisher) = (FrameMemory::default(), FrameMemory::default());
+        limits.memory.grow(&mut held, 1 << 20, 150_000).await;
+        limits.memory.grow(&mut finisher, 4 << 20, 1 << 20).await;
+        let (mut near, mut far) = tokio::io::duplex(1 << 20);
+        far.write_all(&[&100_000_i32.to_be_bytes()[..], &[7; 90_000]].concat()).await.unwrap();
+        let mut reader = FrameReader::default();
+        assert!(limits.clock.timeout(Duration::from_millis(100), reader.next(&mut near, &limits)).await.is_none());
+        assert_eq!((reader.lateness.waited, reader.lateness.behind), (Duration::ZERO, Duration::ZERO));
+        drop(held);
+        far.write_all(&[7; 10_000]).await.unwrap();
+        assert_eq!(reader.next(&mut near, &limits).await.unwrap().bytes.len(), 100_000);
     }
 
     #[tokio::test]
