@@ -212,6 +212,26 @@ async fn markers_are_told_from_late_ones_by_their_version() {
     assert_eq!(end(&mut client, 2, several).await, [NONE; 3]);
 }
 
+/// As in Kafka, which keeps a map of a marker's partitions.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_a_marker_names_again_has_it_once_and_is_told_once() {
+    let running = start(BrokerOptions::default()).await;
+    let mut client = running.client().await;
+    client.create("t", 1, &[]).await;
+    begin(&running, &mut client, "t", (7, 0)).await;
+    let mut commit = marker((7, 1), true, "t", 0);
+    commit.topics[0].partition_indexes = vec![0; 100_000];
+    commit.topics.push(commit.topics[0].clone());
+    assert_eq!(end(&mut client, 2, vec![commit]).await, [NONE]);
+    assert_eq!(fetch(&mut client, "t", 0, 0).await.high_watermark, 3, "two records and a marker");
+
+    let mut many = marker((9, 1), true, "t", 0);
+    many.topics[0].partition_indexes = (0..20_000).collect();
+    let codes = end(&mut client, 2, vec![many]).await;
+    assert!(codes.len() == 20_000 && codes[0] == NONE, "more than are written together");
+    assert!(codes[1..].iter().all(|code| *code == UNKNOWN_PARTITION));
+}
+
 /// As Apache Kafka 4.3.1 answers.
 #[tokio::test(flavor = "multi_thread")]
 async fn of_a_partition_that_holds_a_marker_alone_the_marker_has_the_greatest_timestamp() {

@@ -129,7 +129,7 @@ pub(super) async fn handle(broker: &Shared, request: Request, meter: Meter) -> R
         told AddPartitionsToTxn(body) => on::add_partitions_to_txn::handle(broker, body, version, rights);
         told AddOffsetsToTxn(body) => on::add_offsets_to_txn::handle(broker, body, version, rights);
         told EndTxn(body) => on::end_txn::handle(broker, body, version, rights);
-        told WriteTxnMarkers(body) => on::write_txn_markers::handle(broker, body, rights);
+        held WriteTxnMarkers(body) => on::write_txn_markers::handle(broker, body, rights);
         told TxnOffsetCommit(body) => on::txn_offset_commit::handle(broker, body, version, rights);
         told DescribeProducers(body) => on::describe_producers::handle(broker, body, rights);
         held DescribeTransactions(body) => on::describe_transactions::handle(broker, body, rights);

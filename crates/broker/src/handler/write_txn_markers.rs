@@ -8,31 +8,39 @@
 //! what is a repeat (the stream).
 
 use crate::appending::{self, Patience};
-use crate::checks::in_steps;
+use crate::checks::{Steps, in_steps};
 use crate::coordinator::{OFFSETS, Shard};
 use crate::end_marker::EndMarker;
 use crate::error::Failure;
+use crate::memory::COPIES;
 use crate::partition::{Appended, Partition};
 use crate::rights::Rights;
 use crate::topic_settings::TopicSettings;
-use crate::{Shared, topics};
-use base::TopicId;
+use crate::{Shared, requests, topics};
+use base::{Micros, TopicId};
 use control_core::{Image, Topic};
 use coordinator_core::Groups;
 use futures::future::join_all;
 use futures::stream::StreamExt;
 use protocol::api::Operation;
 use protocol::error_code::ErrorCode;
-use protocol::messages::write_txn_markers_request::{WritableTxnMarker, WriteTxnMarkersRequest};
+use protocol::messages::write_txn_markers_request::{
+    WritableTxnMarker, WritableTxnMarkerTopic, WriteTxnMarkersRequest,
+};
 use protocol::messages::write_txn_markers_response::{
     WritableTxnMarkerPartitionResult, WritableTxnMarkerResult, WritableTxnMarkerTopicResult, WriteTxnMarkersResponse,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use stream::{Ending, Marker, MarkerRule};
+use tokio::sync::OwnedSemaphorePermit;
 
 /// Partitions of one request that are written to at the same time.
 const PARTITIONS_TOGETHER_MAX: usize = 256;
+
+/// Markers for partitions that one request has under way at the same time, each with a confirmation that is waited for: a request may name
+/// a million.
+const PLACES_TOGETHER_MAX: usize = 8192;
 
 /// From this version of transactions on the coordinator has raised the epoch for the marker (KIP-890, KIP-1228).
 const RAISING_VERSION: i8 = 2;
@@ -52,41 +60,103 @@ pub(crate) async fn handle(
     broker: &Shared,
     request: WriteTxnMarkersRequest,
     rights: &Rights,
-) -> WriteTxnMarkersResponse {
-    if !rights.allow_cluster(Operation::Alter)
+) -> (WriteTxnMarkersResponse, Option<OwnedSemaphorePermit>) {
+    let markers = each_once(request.markers).await;
+    let memory = broker.answer_memory.take_ahead(answer_bytes(&markers)).await;
+    let results = if !rights.allow_cluster(Operation::Alter)
         && let Err(failure) = rights.check_cluster(Operation::ClusterAction)
     {
-        let mut refused: Vec<WritableTxnMarkerResult> = request.markers.iter().map(unanswered).collect();
+        let mut refused = unanswered(&markers).await;
         let partitions = refused.iter_mut().flat_map(|marker| &mut marker.topics).flat_map(|it| &mut it.partitions);
         partitions.for_each(|partition| partition.error_code = failure.code().number());
-        return WriteTxnMarkersResponse { markers: merged(refused) };
+        refused
+    } else {
+        write(broker, markers).await
+    };
+    (WriteTxnMarkersResponse { markers: merged(results).await }, memory)
+}
+
+/// A partition that a marker names again has the marker once, and is told once: Kafka keeps a map of each marker's partitions. In their
+/// order.
+async fn each_once(mut markers: Vec<WritableTxnMarker>) -> Vec<WritableTxnMarker> {
+    let mut steps = Steps::default();
+    for marker in &mut markers {
+        steps.next().await;
+        let mut topics: BTreeMap<String, BTreeSet<i32>> = BTreeMap::new();
+        for topic in std::mem::take(&mut marker.topics) {
+            steps.next().await;
+            let known = topics.entry(topic.name).or_default();
+            for index in topic.partition_indexes {
+                steps.next().await;
+                known.insert(index);
+            }
+        }
+        let topics = topics
+            .into_iter()
+            .map(|(name, known)| WritableTxnMarkerTopic { name, partition_indexes: known.into_iter().collect() });
+        marker.topics = topics.collect();
     }
-    WriteTxnMarkersResponse { markers: merged(write(broker, request.markers).await) }
+    markers
+}
+
+/// What the answer takes, about.
+fn answer_bytes(markers: &[WritableTxnMarker]) -> usize {
+    let topics = || markers.iter().flat_map(|marker| &marker.topics);
+    let names: usize = topics().map(|topic| size_of::<WritableTxnMarkerTopicResult>() + topic.name.len()).sum();
+    let partitions: usize = topics().map(|topic| topic.partition_indexes.len()).sum();
+    let partitions = partitions * size_of::<WritableTxnMarkerPartitionResult>();
+    COPIES * (size_of_val(markers) + names + partitions)
 }
 
 /// Writes markers to partitions that this broker leads. A result for each marker, in their order, with an error code for each partition.
 pub(crate) async fn write(broker: &Shared, markers: Vec<WritableTxnMarker>) -> Vec<WritableTxnMarkerResult> {
     let image = &broker.store.ledger().image();
-    let mut results: Vec<WritableTxnMarkerResult> = markers.iter().map(unanswered).collect();
-    let mut asked: BTreeMap<(Arc<str>, i32), Vec<Place>> = BTreeMap::new();
-    for (at, marker) in markers.iter().enumerate() {
-        for (topic_at, topic) in marker.topics.iter().enumerate() {
-            let name: Arc<str> = topic.name.as_str().into();
-            for (partition_at, index) in topic.partition_indexes.iter().enumerate() {
-                asked.entry((name.clone(), *index)).or_default().push(Place { at, topic_at, partition_at });
-            }
+    let deadline = broker.clock.now().plus(broker.options.produce_wait_max);
+    let mut results = unanswered(&markers).await;
+    let mut places = places(&markers);
+    loop {
+        let some: Vec<Place> = places.by_ref().take(PLACES_TOGETHER_MAX).collect();
+        if some.is_empty() {
+            return results;
         }
+        for (Place { at, topic_at, partition_at }, code) in write_some(broker, image, (&markers, some), deadline).await
+        {
+            results[at].topics[topic_at].partitions[partition_at].error_code = code.number();
+        }
+        // What is refused at once has waited for nothing.
+        tokio::task::yield_now().await;
+    }
+}
+
+/// All partitions that are named, in the order of the request.
+fn places(markers: &[WritableTxnMarker]) -> impl Iterator<Item = Place> + Send {
+    markers.iter().enumerate().flat_map(|(at, marker)| {
+        marker.topics.iter().enumerate().flat_map(move |(topic_at, topic)| {
+            (0..topic.partition_indexes.len()).map(move |partition_at| Place { at, topic_at, partition_at })
+        })
+    })
+}
+
+/// What becomes of some of them.
+async fn write_some(
+    broker: &Shared,
+    image: &Image,
+    (markers, some): (&[WritableTxnMarker], Vec<Place>),
+    deadline: Micros,
+) -> Vec<(Place, ErrorCode)> {
+    let mut asked: BTreeMap<(Arc<str>, i32), Vec<Place>> = BTreeMap::new();
+    for place in some {
+        let topic = &markers[place.at].topics[place.topic_at];
+        let key = (topic.name.as_str().into(), topic.partition_indexes[place.partition_at]);
+        asked.entry(key).or_default().push(place);
     }
     let written = in_steps(asked).map(async |((name, index), places)| {
         let of_partition = places.iter().map(|place| end_marker(&markers[place.at])).collect();
-        let codes = write_to(broker, image, (&name, index), of_partition).await;
+        let codes = write_to(broker, image, (&name, index), (of_partition, deadline)).await;
         places.into_iter().zip(codes).collect::<Vec<_>>()
     });
     let written: Vec<_> = written.buffered(PARTITIONS_TOGETHER_MAX).collect().await;
-    for (Place { at, topic_at, partition_at }, code) in written.into_iter().flatten() {
-        results[at].topics[topic_at].partitions[partition_at].error_code = code.number();
-    }
-    results
+    written.into_iter().flatten().collect()
 }
 
 fn end_marker(marker: &WritableTxnMarker) -> Result<EndMarker, Failure> {
@@ -107,7 +177,7 @@ async fn write_to(
     broker: &Shared,
     image: &Image,
     (name, index): (&str, i32),
-    markers: Vec<Result<EndMarker, Failure>>,
+    (markers, deadline): (Vec<Result<EndMarker, Failure>>, Micros),
 ) -> Vec<ErrorCode> {
     let target = match find(broker, image, name, index).await {
         Ok(target) => target,
@@ -125,7 +195,7 @@ async fn write_to(
             }
             codes
         }
-        Target::Plain(topic, partition) => write_plain(broker, image, (topic, partition), markers).await,
+        Target::Plain(topic, partition) => write_plain(broker, image, (topic, partition), (markers, deadline)).await,
     }
 }
 
@@ -133,13 +203,13 @@ async fn write_plain(
     broker: &Shared,
     image: &Image,
     (topic, mut partition): (&Topic, Partition),
-    markers: Vec<Result<EndMarker, Failure>>,
+    (markers, deadline): (Vec<Result<EndMarker, Failure>>, Micros),
 ) -> Vec<ErrorCode> {
-    let deadline = broker.clock.now().plus(broker.options.produce_wait_max);
     let patience = Patience { deadline, frame_bytes: MARKER_BYTES };
     let settings = TopicSettings::of(&topic.configs, &broker.live.at(image));
-    let mut appended = Vec::with_capacity(markers.len());
+    let (mut appended, mut steps) = (Vec::with_capacity(markers.len()), Steps::default());
     for marker in markers {
+        steps.next().await;
         appended.push(append(broker, &mut partition, patience, (marker, &settings)).await);
     }
     let confirmed = appended.into_iter().map(async |appended| match appended {
@@ -193,26 +263,24 @@ async fn append(
     appending::append(broker, partition, patience, enqueue).await
 }
 
-fn unanswered(marker: &WritableTxnMarker) -> WritableTxnMarkerResult {
-    let topics = marker.topics.iter().map(|topic| WritableTxnMarkerTopicResult {
-        name: topic.name.clone(),
-        partitions: topic
-            .partition_indexes
-            .iter()
-            .map(|index| WritableTxnMarkerPartitionResult { partition_index: *index, ..Default::default() })
-            .collect(),
-    });
-    WritableTxnMarkerResult { producer_id: marker.producer_id, topics: topics.collect() }
+async fn unanswered(markers: &[WritableTxnMarker]) -> Vec<WritableTxnMarkerResult> {
+    let (mut results, mut steps) = (Vec::with_capacity(markers.len()), Steps::default());
+    for marker in markers {
+        steps.next().await;
+        let topics = marker.topics.iter().map(|topic| WritableTxnMarkerTopicResult {
+            name: topic.name.clone(),
+            partitions: topic
+                .partition_indexes
+                .iter()
+                .map(|index| WritableTxnMarkerPartitionResult { partition_index: *index, ..Default::default() })
+                .collect(),
+        });
+        results.push(WritableTxnMarkerResult { producer_id: marker.producer_id, topics: topics.collect() });
+    }
+    results
 }
 
 /// Clients know results by their producer, as Kafka answers: one for each.
-fn merged(results: Vec<WritableTxnMarkerResult>) -> Vec<WritableTxnMarkerResult> {
-    let mut by_producer: BTreeMap<i64, WritableTxnMarkerResult> = BTreeMap::new();
-    for result in results {
-        let known = by_producer
-            .entry(result.producer_id)
-            .or_insert_with(|| WritableTxnMarkerResult { producer_id: result.producer_id, topics: Vec::new() });
-        known.topics.extend(result.topics);
-    }
-    by_producer.into_values().collect()
+async fn merged(results: Vec<WritableTxnMarkerResult>) -> Vec<WritableTxnMarkerResult> {
+    requests::merged(results, |it| it.producer_id, |known, more| known.topics.extend(more.topics)).await
 }
