@@ -147,6 +147,19 @@ async fn delete(client: &mut Client) -> i16 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_question_that_names_too_much_is_refused_by_codes_and_few_words() {
+    let (_running, mut client, t) = started(options()).await;
+    let partitions = vec![ReadPart { partition: 0, leader_epoch: 0 }; 100_001];
+    let topics = vec![ReadStateData { topic_id: t, partitions }];
+    let answer = client.call(0, &ReadShareGroupStateRequest { group_id: "g".to_owned(), topics }).await;
+    let refused = &answer.results[0].partitions;
+    assert_eq!((answer.results.len(), refused.len()), (1, 100_001));
+    assert!(refused.iter().all(|it| it.error_code == ErrorCode::InvalidRequest.number()));
+    assert_eq!(refused.iter().filter(|it| it.error_message.is_some()).count(), 1000);
+    assert_eq!(read(&mut client, t, 0, 0).await.error_code, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn partitions_are_shared_once_their_state_is_there() {
     let (running, mut client, t) = started(options()).await;
     let answer = client.call(1, &joins("a", &["t"])).await;

@@ -115,11 +115,11 @@ pub(super) async fn handle(broker: &Shared, request: Request, meter: Meter) -> R
         held ShareGroupDescribe(body) => on::share_group_describe::handle(broker, body, rights);
         held ShareFetch(body) => on::share_fetch::handle(broker, body, version, (connection, rights, &mut held.frame), &reply.meter);
         told ShareAcknowledge(body) => on::share_acknowledge::handle(broker, body, version, rights);
-        told InitializeShareGroupState(body) => share::answer::<Initialize>(broker, body, rights);
-        told ReadShareGroupState(body) => share::answer::<Read>(broker, body, rights);
-        told WriteShareGroupState(body) => share::answer::<Write>(broker, body, rights);
-        told DeleteShareGroupState(body) => share::answer::<Delete>(broker, body, rights);
-        told ReadShareGroupStateSummary(body) => share::answer::<Summarize>(broker, body, rights);
+        held InitializeShareGroupState(body) => share::answer::<Initialize>(broker, body, rights);
+        held ReadShareGroupState(body) => share::answer::<Read>(broker, body, rights);
+        held WriteShareGroupState(body) => share::answer::<Write>(broker, body, rights);
+        held DeleteShareGroupState(body) => share::answer::<Delete>(broker, body, rights);
+        held ReadShareGroupStateSummary(body) => share::answer::<Summarize>(broker, body, rights);
         told DescribeShareGroupOffsets(body) => on::describe_share_group_offsets::handle(broker, body, rights);
         told AlterShareGroupOffsets(body) => on::alter_share_group_offsets::handle(broker, body, rights);
         told DeleteShareGroupOffsets(body) => on::delete_share_group_offsets::handle(broker, body, rights);

@@ -5,7 +5,7 @@
 //! The calls of one leader about one share-partition must follow one another: each when the one before has returned.
 
 use super::questions::{Read, StateQuestion, Write};
-use super::serve::{are_too_many, serve};
+use super::serve::{check_amount, serve};
 use crate::Shared;
 use crate::coordinator::SHARE_STATE;
 use crate::error::Failure;
@@ -54,8 +54,8 @@ async fn one<Q: StateQuestion>(broker: &Shared, question: Q) -> Result<Q::Told, 
 
 /// Asks the coordinators of these share-partitions, each at its place.
 pub(crate) async fn ask<Q: StateQuestion>(broker: &Shared, questions: Vec<Q>) -> Vec<Result<Q::Told, Failure>> {
-    if are_too_many(&questions) {
-        return questions.iter().map(|_| Err(Failure::too_much_for_one_answer())).collect();
+    if let Err(failure) = check_amount(&questions) {
+        return questions.iter().map(|_| Err(failure.clone())).collect();
     }
     if let Err(failure) = SHARE_STATE.ensure(broker).await {
         return questions.iter().map(|_| Err(failure.clone())).collect();

@@ -5,6 +5,7 @@ use crate::Shared;
 use crate::checks::Steps;
 use crate::coordinator::{Coordinators, Core, with_topics};
 use crate::error::Failure;
+use crate::memory::COPIES;
 use crate::rights::Rights;
 use base::StreamId;
 use coordinator_core::{ShareStateError, ShareStates};
@@ -12,6 +13,7 @@ use futures::stream::{self, StreamExt};
 use protocol::api::Operation;
 use protocol::wire::Request;
 use std::collections::BTreeMap;
+use tokio::sync::OwnedSemaphorePermit;
 
 /// Share-partitions of one request at the most, and how long the texts that name all of them may be: where each is kept is found by its text.
 const QUESTIONS_MAX: usize = 100_000;
@@ -23,12 +25,15 @@ const PARTITIONS_TOGETHER_MAX: usize = 64;
 /// Share-partitions that are decided about in one go, while nobody else gets at their partition.
 const TOGETHER_MAX: usize = 64;
 
-/// Answers another broker's request.
+/// What a refusal takes in an answer, about; few have words.
+const REFUSED_BYTES: usize = 64;
+
+/// Answers another broker's request. Where all of it is refused the memory for that is got ahead.
 pub(crate) async fn answer<Q: StateQuestion>(
     broker: &Shared,
     request: Q::Asks,
     rights: &Rights,
-) -> <Q::Asks as Request>::Response {
+) -> (<Q::Asks as Request>::Response, Option<OwnedSemaphorePermit>) {
     let questions = Q::asked(request);
     // As Kafka has it.
     let is_allowed = rights.allow_cluster(Operation::ClusterAction);
@@ -36,18 +41,17 @@ pub(crate) async fn answer<Q: StateQuestion>(
         return Default::default();
     }
     let places: Vec<_> = questions.iter().map(|question| place(question.key())).collect();
-    let told = match rights.check_cluster(Operation::ClusterAction) {
-        Ok(()) => serve(broker, questions).await,
-        Err(failure) => questions.iter().map(|_| Err(failure.clone())).collect(),
-    };
-    Q::answer(places.into_iter().zip(told).collect())
+    let checked = rights.check_cluster(Operation::ClusterAction).and_then(|()| check_amount(&questions));
+    if let Err(failure) = checked {
+        let memory = broker.answer_memory.take_ahead(COPIES * places.len() * REFUSED_BYTES).await;
+        return (Q::answer(places.into_iter().zip(std::iter::repeat(Err(failure)))).await, memory);
+    }
+    let told = serve(broker, questions).await;
+    (Q::answer(places.into_iter().zip(told)).await, None)
 }
 
-/// What becomes of each at its place, once that is durable and proved to be this broker's to tell.
+/// What becomes of each at its place, once that is durable and proved to be this broker's to tell. They are not too many.
 pub(crate) async fn serve<Q: StateQuestion>(broker: &Shared, questions: Vec<Q>) -> Vec<Result<Q::Told, Failure>> {
-    if are_too_many(&questions) {
-        return questions.iter().map(|_| Err(Failure::too_much_for_one_answer())).collect();
-    }
     know_topics(broker, &questions).await;
     let image = broker.store.ledger().image();
     let (mut by_partition, mut steps) = (BTreeMap::<Option<StreamId>, Vec<usize>>::new(), Steps::default());
@@ -67,9 +71,10 @@ pub(crate) async fn serve<Q: StateQuestion>(broker: &Shared, questions: Vec<Q>) 
     told
 }
 
-pub(super) fn are_too_many<Q: StateQuestion>(questions: &[Q]) -> bool {
+pub(super) fn check_amount<Q: StateQuestion>(questions: &[Q]) -> Result<(), Failure> {
     let names_bytes = questions.iter().map(|question| question.key().group.len()).sum::<usize>();
-    questions.len() > QUESTIONS_MAX || names_bytes > NAMES_BYTES_MAX
+    let are_too_many = questions.len() > QUESTIONS_MAX || names_bytes > NAMES_BYTES_MAX;
+    if are_too_many { Err(Failure::too_much_for_one_answer()) } else { Ok(()) }
 }
 
 async fn of_partition<Q: StateQuestion>(

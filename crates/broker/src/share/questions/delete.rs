@@ -1,6 +1,6 @@
 //! DeleteShareGroupState: a group has done with a share-partition.
 
-use super::{Answers, StatePeers, StateQuestion, by_topic, refusal, said};
+use super::{Answers, StatePeers, StateQuestion, Told, by_topic, said};
 use crate::peers::Lanes;
 use base::UnixMillis;
 use coordinator_core::{ShareStateEffects, ShareStateError, ShareStateKey, ShareStates, Topics};
@@ -57,12 +57,10 @@ impl StateQuestion for Delete {
         questions
     }
 
-    fn answer(told: Answers<()>) -> DeleteShareGroupStateResponse {
-        let result = |((topic, partition), told)| {
-            let (error_code, error_message) = refusal(&told);
-            (topic, PartitionResult { partition, error_code, error_message })
-        };
-        let results = by_topic(told.into_iter().map(result));
+    async fn answer(told: impl Iterator<Item = Told<()>> + Send) -> DeleteShareGroupStateResponse {
+        let result =
+            |partition, _, (error_code, error_message)| PartitionResult { partition, error_code, error_message };
+        let results = by_topic(told, result).await.into_iter();
         let results = results.map(|(topic, partitions)| DeleteStateResult { topic_id: topic.into(), partitions });
         DeleteShareGroupStateResponse { results: results.collect() }
     }

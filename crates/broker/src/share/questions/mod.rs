@@ -12,6 +12,8 @@ pub(crate) use read::Read;
 pub(crate) use summarize::Summarize;
 pub(crate) use write::Write;
 
+use crate::answer_bounds::Reasons;
+use crate::checks::Steps;
 use crate::error::Failure;
 use crate::peers::{Lanes, Question, Reach};
 use base::{TopicId, UnixMillis};
@@ -20,8 +22,11 @@ use protocol::error_code::ErrorCode;
 use protocol::wire::Request;
 use std::collections::{BTreeMap, VecDeque};
 
-/// What is told of partitions of topics, of one group, in the order of a request.
-pub(crate) type Answers<T> = Vec<((TopicId, i32), Result<T, Failure>)>;
+/// What is told of a partition of a topic.
+pub(crate) type Told<T> = ((TopicId, i32), Result<T, Failure>);
+
+/// The same of several, of one group, in the order of a request.
+pub(crate) type Answers<T> = Vec<Told<T>>;
 
 /// Lanes to each broker for each kind of question: a group's questions go by one of them, in order.
 const LANES: u32 = 8;
@@ -47,8 +52,10 @@ pub(crate) trait StateQuestion: Clone + Send + Sync + Sized + 'static {
     fn asks(group: String, questions: Vec<Self>) -> Self::Asks;
     /// What a request asks, in its order.
     fn asked(request: Self::Asks) -> Vec<Self>;
-    /// The answer to a request of one group.
-    fn answer(told: Answers<Self::Told>) -> <Self::Asks as Request>::Response;
+    /// The answer to a request of one group, with turns for others.
+    fn answer(
+        told: impl Iterator<Item = Told<Self::Told>> + Send,
+    ) -> impl Future<Output = <Self::Asks as Request>::Response> + Send;
     /// What an answer says.
     fn told(answer: <Self::Asks as Request>::Response) -> Answers<Self::Told>;
 
@@ -109,21 +116,19 @@ pub(super) fn place(key: &ShareStateKey) -> (TopicId, i32) {
     (key.topic, key.partition)
 }
 
-/// Parts of a request or an answer, topic by topic.
-fn by_topic<T>(parts: impl Iterator<Item = (TopicId, T)>) -> impl Iterator<Item = (TopicId, Vec<T>)> {
-    let mut topics: BTreeMap<TopicId, Vec<T>> = BTreeMap::new();
-    for (topic, part) in parts {
-        topics.entry(topic).or_default().push(part);
+/// The parts of an answer, topic by topic. `part` makes one of a partition, with its code and, where there is room, words.
+async fn by_topic<T: Send, P: Send>(
+    told: impl Iterator<Item = Told<T>> + Send,
+    part: impl Fn(i32, Result<T, Failure>, (i16, Option<String>)) -> P + Send,
+) -> BTreeMap<TopicId, Vec<P>> {
+    let mut topics: BTreeMap<TopicId, Vec<P>> = BTreeMap::new();
+    let (mut reasons, mut steps) = (Reasons::default(), Steps::default());
+    for ((topic, partition), told) in told {
+        steps.next().await;
+        let refusal = reasons.of(&told);
+        topics.entry(topic).or_default().push(part(partition, told, refusal));
     }
-    topics.into_iter()
-}
-
-/// How an answer refuses.
-fn refusal<T>(told: &Result<T, Failure>) -> (i16, Option<String>) {
-    match told {
-        Ok(_) => (ErrorCode::None.number(), None),
-        Err(failure) => (failure.code().number(), Some(failure.to_string())),
-    }
+    topics
 }
 
 /// What another broker says.

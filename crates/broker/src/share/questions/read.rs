@@ -1,6 +1,6 @@
 //! ReadShareGroupState: a partition's leader begins where the last one was.
 
-use super::{Answers, StatePeers, StateQuestion, by_topic, refusal, said};
+use super::{Answers, StatePeers, StateQuestion, Told, by_topic, said};
 use crate::error::Failure;
 use crate::peers::Lanes;
 use base::UnixMillis;
@@ -56,9 +56,8 @@ impl StateQuestion for Read {
         questions
     }
 
-    fn answer(told: Answers<StateRead>) -> ReadShareGroupStateResponse {
-        let result = |((topic, partition), told)| (topic, result_of(partition, told));
-        let results = by_topic(told.into_iter().map(result));
+    async fn answer(told: impl Iterator<Item = Told<StateRead>> + Send) -> ReadShareGroupStateResponse {
+        let results = by_topic(told, result_of).await.into_iter();
         let results = results.map(|(topic, partitions)| ReadStateResult { topic_id: topic.into(), partitions });
         ReadShareGroupStateResponse { results: results.collect() }
     }
@@ -82,8 +81,11 @@ impl StateQuestion for Read {
     }
 }
 
-fn result_of(partition: i32, told: Result<StateRead, Failure>) -> PartitionResult {
-    let (error_code, error_message) = refusal(&told);
+fn result_of(
+    partition: i32,
+    told: Result<StateRead, Failure>,
+    (error_code, error_message): (i16, Option<String>),
+) -> PartitionResult {
     let refused = PartitionResult { partition, error_code, error_message, ..PartitionResult::default() };
     let Ok(StateRead { state_epoch, start_offset, batches }) = told else { return refused };
     let state_batches = batches.into_iter().map(|it| WireBatch {
@@ -107,7 +109,7 @@ fn batch_of(it: WireBatch) -> StateBatch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::share::serve::are_too_many;
+    use crate::share::serve::check_amount;
     use base::TopicId;
     use protocol::wire::Uuid;
 
@@ -121,6 +123,6 @@ mod tests {
         let again = asked[0].clone();
         assert!(Arc::ptr_eq(&again.key.group, &asked[0].key.group));
         let many = vec![again; 3000];
-        assert!(are_too_many(&many) && !are_too_many(&many[..2000]));
+        assert!(check_amount(&many).is_err() && check_amount(&many[..2000]).is_ok());
     }
 }

@@ -1,6 +1,6 @@
 //! ReadShareGroupStateSummary: where a share-partition is, for whoever only looks on.
 
-use super::{Answers, StatePeers, StateQuestion, by_topic, refusal, said};
+use super::{Answers, StatePeers, StateQuestion, Told, by_topic, said};
 use crate::error::Failure;
 use crate::peers::Lanes;
 use base::UnixMillis;
@@ -61,9 +61,8 @@ impl StateQuestion for Summarize {
         questions
     }
 
-    fn answer(told: Answers<StateSummary>) -> ReadShareGroupStateSummaryResponse {
-        let result = |((topic, partition), told)| (topic, result_of(partition, told));
-        let results = by_topic(told.into_iter().map(result));
+    async fn answer(told: impl Iterator<Item = Told<StateSummary>> + Send) -> ReadShareGroupStateSummaryResponse {
+        let results = by_topic(told, result_of).await.into_iter();
         let results = results.map(|(topic, partitions)| ReadStateSummaryResult { topic_id: topic.into(), partitions });
         ReadShareGroupStateSummaryResponse { results: results.collect() }
     }
@@ -88,8 +87,11 @@ impl StateQuestion for Summarize {
     }
 }
 
-fn result_of(partition: i32, told: Result<StateSummary, Failure>) -> PartitionResult {
-    let (error_code, error_message) = refusal(&told);
+fn result_of(
+    partition: i32,
+    told: Result<StateSummary, Failure>,
+    (error_code, error_message): (i16, Option<String>),
+) -> PartitionResult {
     let refused = PartitionResult { partition, error_code, error_message, ..PartitionResult::default() };
     let Ok(StateSummary { state_epoch, leader_epoch, start_offset, delivery_complete_count }) = told else {
         return refused;

@@ -1,6 +1,6 @@
 //! WriteShareGroupState: what a partition's leader has decided about records lasts.
 
-use super::{Answers, StatePeers, StateQuestion, by_topic, refusal, said};
+use super::{Answers, StatePeers, StateQuestion, Told, by_topic, said};
 use crate::peers::Lanes;
 use base::UnixMillis;
 use coordinator_core::{
@@ -55,12 +55,10 @@ impl StateQuestion for Write {
         questions
     }
 
-    fn answer(told: Answers<()>) -> WriteShareGroupStateResponse {
-        let result = |((topic, partition), told)| {
-            let (error_code, error_message) = refusal(&told);
-            (topic, PartitionResult { partition, error_code, error_message })
-        };
-        let results = by_topic(told.into_iter().map(result));
+    async fn answer(told: impl Iterator<Item = Told<()>> + Send) -> WriteShareGroupStateResponse {
+        let result =
+            |partition, _, (error_code, error_message)| PartitionResult { partition, error_code, error_message };
+        let results = by_topic(told, result).await.into_iter();
         let results = results.map(|(topic, partitions)| WriteStateResult { topic_id: topic.into(), partitions });
         WriteShareGroupStateResponse { results: results.collect() }
     }
