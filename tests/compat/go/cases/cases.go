@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -125,6 +126,39 @@ func Refused(expected, found error) {
 func Same(expected, found any, what string) {
 	e, f := fmt.Sprint(expected), fmt.Sprint(found)
 	Check(e == f, fmt.Sprintf("%s: expected %.200s, found %.200s", what, e, f))
+}
+
+// Member is what a member of a group has been given and has read so far.
+type Member struct {
+	mu         sync.Mutex
+	partitions int
+	records    []string
+}
+
+// Assign says how many partitions it has from now on.
+func (m *Member) Assign(partitions int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.partitions = partitions
+}
+
+// Read adds a record's value.
+func (m *Member) Read(value []byte) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.records = append(m.records, string(value))
+}
+
+func (m *Member) Partitions() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.partitions
+}
+
+func (m *Member) Records() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.records)
 }
 
 func Check(holds bool, what string) {

@@ -264,11 +264,10 @@ func commits(ctx context.Context) {
 
 // member consumes in a goroutine of its own.
 type member struct {
+	Member
 	client   *kgo.Client
 	mu       sync.Mutex
-	found    []string
 	assigned map[int32]bool
-	failed   error
 	done     chan struct{}
 }
 
@@ -285,6 +284,7 @@ func join(group, topic string, options ...kgo.Opt) *member {
 					delete(m.assigned, p)
 				}
 			}
+			m.Assign(len(m.assigned))
 		}
 	}
 	m.client = newClient(append(options,
@@ -301,26 +301,11 @@ func join(group, topic string, options ...kgo.Opt) *member {
 			if fetches.IsClientClosed() {
 				return
 			}
-			m.mu.Lock()
-			fetches.EachError(func(_ string, _ int32, err error) { m.failed = err })
-			fetches.EachRecord(func(r *kgo.Record) { m.found = append(m.found, string(r.Value)) })
-			m.mu.Unlock()
+			fetches.EachRecord(func(r *kgo.Record) { m.Read(r.Value) })
 			m.client.AllowRebalance()
 		}
 	}()
 	return m
-}
-
-func (m *member) partitions() int {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return len(m.assigned)
-}
-
-func (m *member) records() []string {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return slices.Clone(m.found)
 }
 
 func (m *member) close() {
@@ -333,30 +318,30 @@ func rebalance(ctx context.Context, balancer kgo.GroupBalancer) {
 	sent := numbered(topic, 400)
 	produce(ctx, sent)
 	first := join(group, topic, kgo.Balancers(balancer))
-	Until("the first has all", func() bool { return first.partitions() == 4 && len(first.records()) == 400 })
+	Until("the first has all", func() bool { return first.Partitions() == 4 && len(first.Records()) == 400 })
 	second := join(group, topic, kgo.Balancers(balancer))
-	Until("each has two", func() bool { return first.partitions() == 2 && second.partitions() == 2 })
+	Until("each has two", func() bool { return first.Partitions() == 2 && second.Partitions() == 2 })
 	more := numbered(topic, 400)
 	produce(ctx, more)
-	Until("all is consumed", func() bool { return len(first.records())+len(second.records()) >= 800 })
+	Until("all is consumed", func() bool { return len(first.Records())+len(second.Records()) >= 800 })
 	first.close()
-	Until("the second has all", func() bool { return second.partitions() == 4 })
+	Until("the second has all", func() bool { return second.Partitions() == 4 })
 	second.close()
-	Same(Sorted(append(values(sent), values(more)...)), Sorted(append(first.records(), second.records()...)), "each record once")
+	Same(Sorted(append(values(sent), values(more)...)), Sorted(append(first.Records(), second.Records()...)), "each record once")
 }
 
 func staticMembers(ctx context.Context) {
 	topic, group := create(ctx, "static", 4, nil), Unique("static")
 	a, b := join(group, topic, kgo.InstanceID("a")), join(group, topic, kgo.InstanceID("b"))
-	Until("each has two", func() bool { return a.partitions() == 2 && b.partitions() == 2 })
+	Until("each has two", func() bool { return a.Partitions() == 2 && b.Partitions() == 2 })
 	a.close()
 	time.Sleep(1500 * time.Millisecond)
-	Same(2, b.partitions(), "partitions of the other after a static member has closed")
+	Same(2, b.Partitions(), "partitions of the other after a static member has closed")
 	again := join(group, topic, kgo.InstanceID("a"))
-	Until("it has its partitions again", func() bool { return again.partitions() == 2 })
+	Until("it has its partitions again", func() bool { return again.Partitions() == 2 })
 	left := Must(admin().LeaveGroup(ctx, kadm.LeaveGroup(group).InstanceIDs("a")))
 	Ok(left.Error())
-	Until("the other has all", func() bool { return b.partitions() == 4 })
+	Until("the other has all", func() bool { return b.Partitions() == 4 })
 	again.close()
 	b.close()
 }
@@ -364,7 +349,7 @@ func staticMembers(ctx context.Context) {
 func groupAdmin(ctx context.Context) {
 	topic, group := create(ctx, "group-admin", 2, nil), Unique("group-admin")
 	m := join(group, topic, kgo.ClientID("the-client"), kgo.Balancers(kgo.RangeBalancer()))
-	Until("assigned", func() bool { return m.partitions() == 2 })
+	Until("assigned", func() bool { return m.Partitions() == 2 })
 	described := Must(admin().DescribeGroups(ctx, group))[group]
 	Same("Stable range consumer the-client", fmt.Sprint(described.State, " ", described.Protocol, " ", described.ProtocolType, " ", described.Members[0].ClientID), "described")
 	listed := Must(admin().ListGroups(ctx, "Stable"))
@@ -431,11 +416,11 @@ func restart(ctx context.Context) {
 	client := newClient()
 	defer client.Close()
 	Ok(client.ProduceSync(ctx, before...).FirstErr())
-	Until("the first half is consumed", func() bool { return len(m.records()) == 200 })
+	Until("the first half is consumed", func() bool { return len(m.Records()) == 200 })
 	Restart()
 	Ok(client.ProduceSync(ctx, after...).FirstErr())
 	sent := append(values(before), values(after)...)
-	Until("the second half is consumed", func() bool { return len(slices.Compact(Sorted(m.records()))) == 400 })
+	Until("the second half is consumed", func() bool { return len(slices.Compact(Sorted(m.Records()))) == 400 })
 	m.close()
 	Same(sent, values(read(ctx, topic)), "records in the log")
 }

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"slices"
-	"sync"
 	"time"
 
 	. "millstream/compat/cases"
@@ -215,14 +214,14 @@ func rebalance(ctx context.Context) {
 	topic, group, sent := create(ctx, "group", 4), Unique("group"), Numbered(800)
 	Ok(written(ctx, topic, messages(sent[:400])))
 	first := join(group, topic)
-	Until("the first has all", func() bool { return first.partitions() == 4 && len(first.records()) == 400 })
+	Until("the first has all", func() bool { return first.Partitions() == 4 && len(first.Records()) == 400 })
 	second := join(group, topic)
-	Until("each has two", func() bool { return first.partitions() == 2 && second.partitions() == 2 })
+	Until("each has two", func() bool { return first.Partitions() == 2 && second.Partitions() == 2 })
 	Ok(written(ctx, topic, messages(sent[400:])))
-	all := func() []string { return slices.Compact(Sorted(append(first.records(), second.records()...))) }
+	all := func() []string { return slices.Compact(Sorted(append(first.Records(), second.Records()...))) }
 	Until("all is consumed", func() bool { return len(all()) == 800 })
 	first.close()
-	Until("the second has all", func() bool { return second.partitions() == 4 })
+	Until("the second has all", func() bool { return second.Partitions() == 4 })
 	second.close()
 	Same(Sorted(sent), all(), "records")
 }
@@ -236,7 +235,7 @@ func groupAdmin(ctx context.Context) {
 	remove := func() error {
 		return Must(client.DeleteGroups(ctx, &kafka.DeleteGroupsRequest{GroupIDs: []string{group}})).Errors[group]
 	}
-	Until("assigned", func() bool { return m.partitions() == 2 })
+	Until("assigned", func() bool { return m.Partitions() == 2 })
 	Until("stable", func() bool { return describe().GroupState == "Stable" })
 	members := describe().Members
 	Same("1 [0 1]", fmt.Sprint(len(members), " ", members[0].MemberAssignments.Topics[0].Partitions), "members and what one has")
@@ -432,10 +431,10 @@ func restart(ctx context.Context) {
 	writer := newWriter(topic)
 	defer writer.Close()
 	Ok(writer.WriteMessages(ctx, messages(sent[:200])...))
-	Until("the first half is consumed", func() bool { return len(m.records()) == 200 })
+	Until("the first half is consumed", func() bool { return len(m.Records()) == 200 })
 	Restart()
 	Ok(writer.WriteMessages(ctx, messages(sent[200:])...))
-	Until("the second half is consumed", func() bool { return len(slices.Compact(Sorted(m.records()))) == 400 })
+	Until("the second half is consumed", func() bool { return len(slices.Compact(Sorted(m.Records()))) == 400 })
 	m.close()
 	Same(sent, slices.Compact(values(read(ctx, topic, 0))), "records in the log")
 }
@@ -567,10 +566,8 @@ func values(found []kafka.Message) []string {
 
 // member consumes in a goroutine of its own, generation after generation.
 type member struct {
-	group    *kafka.ConsumerGroup
-	mu       sync.Mutex
-	found    []string
-	assigned int
+	Member
+	group *kafka.ConsumerGroup
 }
 
 func join(group, topic string) *member {
@@ -587,9 +584,7 @@ func join(group, topic string) *member {
 				continue
 			}
 			assigned := generation.Assignments[topic]
-			m.mu.Lock()
-			m.assigned = len(assigned)
-			m.mu.Unlock()
+			m.Assign(len(assigned))
 			for _, one := range assigned {
 				generation.Start(func(ctx context.Context) { m.consume(ctx, generation, topic, one) })
 			}
@@ -609,24 +604,10 @@ func (m *member) consume(ctx context.Context, generation *kafka.Generation, topi
 		if err != nil {
 			return
 		}
-		m.mu.Lock()
-		m.found = append(m.found, string(found.Value))
-		m.mu.Unlock()
+		m.Read(found.Value)
 		// A commit that comes too late for its generation is made again by the next one, which reads those records once more.
 		_ = generation.CommitOffsets(map[string]map[int]int64{topic: {assigned.ID: found.Offset + 1}})
 	}
-}
-
-func (m *member) partitions() int {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.assigned
-}
-
-func (m *member) records() []string {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return slices.Clone(m.found)
 }
 
 func (m *member) close() { Ok(m.group.Close()) }

@@ -228,15 +228,15 @@ func rebalance(_ context.Context, strategy sarama.BalanceStrategy) {
 	}
 	Ok(produced(messages(topic, sent[:400])))
 	first := join(group, topic, with)
-	Until("the first has all", func() bool { return first.partitions() == 4 && len(first.records()) == 400 })
+	Until("the first has all", func() bool { return first.Partitions() == 4 && len(first.Records()) == 400 })
 	second := join(group, topic, with)
-	Until("each has two", func() bool { return first.partitions() == 2 && second.partitions() == 2 })
+	Until("each has two", func() bool { return first.Partitions() == 2 && second.Partitions() == 2 })
 	Ok(produced(messages(topic, sent[400:])))
-	Until("all is consumed", func() bool { return len(first.records())+len(second.records()) >= 800 })
+	Until("all is consumed", func() bool { return len(first.Records())+len(second.Records()) >= 800 })
 	first.close()
-	Until("the second has all", func() bool { return second.partitions() == 4 })
+	Until("the second has all", func() bool { return second.Partitions() == 4 })
 	second.close()
-	Same(Sorted(sent), Sorted(append(first.records(), second.records()...)), "each record once")
+	Same(Sorted(sent), Sorted(append(first.Records(), second.Records()...)), "each record once")
 }
 
 func staticMembers(context.Context) {
@@ -245,24 +245,24 @@ func staticMembers(context.Context) {
 		return join(group, topic, func(c *sarama.Config) { c.Consumer.Group.InstanceId = id })
 	}
 	a, b := static("a"), static("b")
-	Until("each has two", func() bool { return a.partitions() == 2 && b.partitions() == 2 })
+	Until("each has two", func() bool { return a.Partitions() == 2 && b.Partitions() == 2 })
 	a.close()
 	time.Sleep(1500 * time.Millisecond)
-	Same(2, b.partitions(), "partitions of the other after a static member has closed")
+	Same(2, b.Partitions(), "partitions of the other after a static member has closed")
 	a = static("a")
-	Until("it has its partitions again", func() bool { return a.partitions() == 2 })
+	Until("it has its partitions again", func() bool { return a.Partitions() == 2 })
 	a.close()
 	left := Must(admin().RemoveMemberFromConsumerGroup(group, []string{"a"}))
 	Ok(kerror(left.Err))
 	Same(1, len(left.Members), "who was removed")
-	Until("the other has all", func() bool { return b.partitions() == 4 })
+	Until("the other has all", func() bool { return b.Partitions() == 4 })
 	b.close()
 }
 
 func groupAdmin(context.Context) {
 	topic, group := create("group-admin", 2, nil), Unique("group-admin")
 	m := join(group, topic, func(c *sarama.Config) { c.ClientID = "the-client" })
-	Until("assigned", func() bool { return m.partitions() == 2 })
+	Until("assigned", func() bool { return m.Partitions() == 2 })
 	describe := func() *sarama.GroupDescription { return Must(admin().DescribeConsumerGroups([]string{group}))[0] }
 	described := describe()
 	Same("Stable range consumer 1", fmt.Sprint(described.State, " ", described.Protocol, " ", described.ProtocolType, " ", len(described.Members)), "described")
@@ -288,7 +288,7 @@ func groupOffsets(context.Context) {
 	Same(-1, committed(group, topic), "deleted")
 	Same(1, len(Must(admin().ListConsumerGroupOffsets(group, nil)).Blocks[topic]), "partitions with offsets after that")
 	m := join(group, topic)
-	Until("assigned", func() bool { return m.partitions() == 2 })
+	Until("assigned", func() bool { return m.Partitions() == 2 })
 	Refused(sarama.ErrGroupSubscribedToTopic, admin().DeleteConsumerGroupOffset(group, topic, 1))
 	m.close()
 }
@@ -497,10 +497,10 @@ func restart(context.Context) {
 	producer := Must(sarama.NewSyncProducer([]string{Bootstrap}, config(idempotent, patient)))
 	defer producer.Close()
 	Ok(producer.SendMessages(messages(topic, sent[:200])))
-	Until("the first half is consumed", func() bool { return len(m.records()) == 200 })
+	Until("the first half is consumed", func() bool { return len(m.Records()) == 200 })
 	Restart()
 	Ok(producer.SendMessages(messages(topic, sent[200:])))
-	Until("the second half is consumed", func() bool { return len(slices.Compact(Sorted(m.records()))) == 400 })
+	Until("the second half is consumed", func() bool { return len(slices.Compact(Sorted(m.Records()))) == 400 })
 	m.close()
 	Same(sent, values(read(topic, 0)), "records in the log")
 }
@@ -636,13 +636,11 @@ func values(found []*sarama.ConsumerMessage) []string {
 
 // member consumes in a goroutine of its own, generation after generation.
 type member struct {
-	group    sarama.ConsumerGroup
-	stop     context.CancelFunc
-	done     chan struct{}
-	topic    string
-	mu       sync.Mutex
-	found    []string
-	assigned int
+	Member
+	group sarama.ConsumerGroup
+	stop  context.CancelFunc
+	done  chan struct{}
+	topic string
 }
 
 func join(group, topic string, changes ...change) *member {
@@ -669,9 +667,7 @@ func join(group, topic string, changes ...change) *member {
 }
 
 func (m *member) Setup(session sarama.ConsumerGroupSession) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.assigned = len(session.Claims()[m.topic])
+	m.Assign(len(session.Claims()[m.topic]))
 	return nil
 }
 
@@ -684,26 +680,12 @@ func (m *member) ConsumeClaim(session sarama.ConsumerGroupSession, claim sarama.
 			if !more {
 				return nil
 			}
-			m.mu.Lock()
-			m.found = append(m.found, string(found.Value))
-			m.mu.Unlock()
+			m.Read(found.Value)
 			session.MarkMessage(found, "")
 		case <-session.Context().Done():
 			return nil
 		}
 	}
-}
-
-func (m *member) partitions() int {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.assigned
-}
-
-func (m *member) records() []string {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return slices.Clone(m.found)
 }
 
 func (m *member) close() {
