@@ -296,6 +296,10 @@ async fn more_aborted_transactions_than_are_remembered_are_found_in_the_log() {
         if epoch == 10 {
             append(&stream, &end_batch(9, 1), ProducerDelta::marker(9, 1, abort));
         }
+        // The log refuses appends while too much of it is not durable yet.
+        if epoch % 256 == 0 {
+            assert!(stream.until_confirmed(stream.next()).await);
+        }
     }
     // Only what is confirmed is forgotten, with the next batch.
     assert!(stream.until_confirmed(stream.next()).await);
