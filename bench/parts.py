@@ -7,6 +7,7 @@ import subprocess
 import time
 
 import coordination
+import disk
 
 GIB = 1 << 30
 # Figures per GiB come from a fixed rate that all systems keep up with, so that they do the same work. Before it is counted, the load
@@ -76,23 +77,27 @@ def peak(partitions):
 
 
 def publish(mb):
-    """Publish latency at a fixed rate, linger 0, 16 partitions, beside the disk's own fdatasync."""
+    """Publish latency at a fixed rate, linger 0, 16 partitions; the disk's own fdatasync before and after it, and beside it."""
 
     def measured(system, folder):
         with system.started(folder) as running:
             running.create("load", 16)
-            disk = fdatasyncs(folder)
+            alone = disk.fdatasyncs(folder)
             began, stolen = time.monotonic(), stolen_seconds()
-            made = load(running, "produce", "load", rate=mb * 1000, size=1000, seconds=PUBLISH_SECONDS, warmup=5)
+            with disk.fdatasyncs_beside(folder) as beside:
+                made = load(running, "produce", "load", rate=mb * 1000, size=1000, seconds=PUBLISH_SECONDS, warmup=5)
             stolen = (stolen_seconds() - stolen) / (time.monotonic() - began) / os.cpu_count()
-            after = fdatasyncs(folder)
-            times = sorted(disk + after)
+            alone.extend(disk.fdatasyncs(folder))
+            alone.sort()
+            beside.sort()
             late = made["generator_late_ms"]
             return {
                 **latency("publish", made),
-                "fdatasync of 4 KiB, P50": (quantile(times, 0.5), "ms"),
-                "fdatasync of 4 KiB, P99": (quantile(times, 0.99), "ms"),
-                "publish P99 - fdatasync P99": (made["latency_ms"]["p99"] - quantile(times, 0.99), "ms"),
+                "fdatasync of 4 KiB, P50": (quantile(alone, 0.5), "ms"),
+                "fdatasync of 4 KiB, P99": (quantile(alone, 0.99), "ms"),
+                "publish P99 - fdatasync P99": (made["latency_ms"]["p99"] - quantile(alone, 0.99), "ms"),
+                "fdatasync of 4 KiB beside the load, P99": (quantile(beside, 0.99), "ms"),
+                "fdatasync of 4 KiB beside the load, worst": (beside[-1], "ms"),
                 "generator late, P99": (late["p99"], "ms"),
                 "of the processors' time, taken by the host of this virtual machine": (100 * stolen, "%"),
             }
@@ -246,27 +251,6 @@ def latency(name, made):
     times = made["latency_ms"]
     shown = {"P50": "p50", "P99": "p99", "P99.9": "p999", "worst": "max"}
     return {f"{name} {title}": (times[key], "ms") for title, key in shown.items()}
-
-
-def fdatasyncs(folder, seconds=3):
-    """How long the disk takes to make 4 KiB last, in a preallocated file, in ms."""
-    path = folder / "probe"
-    block = os.urandom(4096)
-    took = []
-    with open(path, "wb", buffering=0) as file:
-        blocks = 4096
-        file.write(bytes(4096 * blocks))
-        os.fsync(file.fileno())
-        until = time.monotonic() + seconds
-        number = 0
-        while time.monotonic() < until:
-            began = time.perf_counter()
-            os.pwrite(file.fileno(), block, number % blocks * 4096)
-            os.fdatasync(file.fileno())
-            took.append((time.perf_counter() - began) * 1000)
-            number += 1
-    path.unlink()
-    return took
 
 
 def quantile(times, q):

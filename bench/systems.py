@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import broker
+import disk
 
 NAMES = ("millstream", "kafka", "kafka-sync")
 # Millstream with another write-ahead log; `{folder}` is the broker's.
@@ -28,6 +29,8 @@ class System:
     def started(self, folder):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
+        # What the system before wrote and deleted is not this one's.
+        disk.settle()
         return Running(self.start(folder / "broker"), self.binary, folder)
 
 
