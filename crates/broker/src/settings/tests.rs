@@ -25,7 +25,7 @@ fn tables_are_sorted_complete_and_have_no_name_twice() {
     let names: BTreeSet<_> = Scope::Broker.settings().map(|setting| setting.name).collect();
     assert_eq!(names.len(), Scope::Broker.settings().count());
     let listed = |scope: &str| {
-        let lines = include_str!("kafka_names.txt").lines().filter(|line| !line.starts_with('#'));
+        let lines = include_str!("../../testdata/kafka_names.txt").lines().filter(|line| !line.starts_with('#'));
         let words = lines.map(|line| line.split(' ').collect::<Vec<_>>());
         words.filter(|words| words[0] == scope).map(|words| words[1]).collect::<BTreeSet<_>>()
     };
