@@ -25,7 +25,29 @@ pub(crate) const BROKER: i8 = 4;
 pub(crate) const BROKER_LOGGER: i8 = 8;
 pub(crate) const CLIENT_METRICS: i8 = 16;
 pub(crate) const GROUP: i8 = 32;
-const KINDS: [i8; 5] = [TOPIC, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP];
+
+/// What has settings.
+#[derive(Debug, Clone, Copy)]
+enum Subject {
+    Topic,
+    Broker,
+    BrokerLogger,
+    ClientMetrics,
+    Group,
+}
+
+impl Subject {
+    fn of(kind: i8) -> Result<Subject, Failure> {
+        match kind {
+            TOPIC => Ok(Subject::Topic),
+            BROKER => Ok(Subject::Broker),
+            BROKER_LOGGER => Ok(Subject::BrokerLogger),
+            CLIENT_METRICS => Ok(Subject::ClientMetrics),
+            GROUP => Ok(Subject::Group),
+            other => Err(Failure::InvalidRequest(format!("Unknown resource type {other}"))),
+        }
+    }
+}
 
 /// Where a log level comes from, and that it is of no type of settings.
 const SOURCE_LOGGER: i8 = 6;
@@ -54,15 +76,15 @@ pub(crate) async fn handle(
     let view = View { options: &options, image: &image, node_id: broker.store.node_id() };
     let tell = Tell { synonyms: request.include_synonyms, documentation: request.include_documentation, version };
     // As in Kafka, one that has no settings refuses them all.
-    let unknown = request.resources.iter().map(|it| it.resource_type).find(|kind| !KINDS.contains(kind));
-    let refused = unknown.map_or(Ok(()), |kind| Err(Failure::InvalidRequest(format!("Unknown resource type {kind}"))));
+    let refused = request.resources.iter().try_for_each(|it| Subject::of(it.resource_type).map(drop));
     let mut left = ANSWER_BYTES_MAX;
     let mut results = Vec::new();
     for resource in request.resources {
         let named = (resource.resource_type, resource.resource_name.as_str());
-        let allowed = refused.clone().and_then(|()| check_allowed(rights, Operation::DescribeConfigs, named));
-        let told = allowed.and_then(|()| {
-            if left == 0 { Err(Failure::too_much_for_one_answer()) } else { describe(&view, &resource, tell) }
+        let subject = refused.clone().and_then(|()| Subject::of(resource.resource_type));
+        let told = subject.and_then(|subject| {
+            check_allowed(rights, Operation::DescribeConfigs, named)?;
+            if left == 0 { Err(Failure::too_much_for_one_answer()) } else { describe(&view, subject, &resource, tell) }
         });
         results.push(match told {
             Ok(configs) => {
@@ -112,34 +134,36 @@ struct Tell {
 
 fn describe(
     view: &View<'_>,
+    subject: Subject,
     resource: &DescribeConfigsResource,
     tell: Tell,
 ) -> Result<Vec<DescribeConfigsResourceResult>, Failure> {
     let name = resource.resource_name.as_str();
-    let described = match resource.resource_type {
-        TOPIC => settings::describe_topic(view, &topic_of(view.image, name)?),
-        BROKER if name.is_empty() => settings::describe_cluster(view),
-        BROKER => {
+    let described = match subject {
+        Subject::Topic => settings::describe_topic(view, &topic_of(view.image, name)?),
+        Subject::Broker if name.is_empty() => settings::describe_cluster(view),
+        Subject::Broker => {
             check_own_id(view, name)?;
             settings::describe_broker(view)
         }
-        BROKER_LOGGER => {
+        Subject::BrokerLogger => {
             check_own_id(view, name)?;
             return Ok(vec![root_logger(tell)]);
         }
-        GROUP if name.is_empty() => return Err(Failure::InvalidRequest("Group name must not be empty".to_owned())),
-        GROUP => {
+        Subject::Group if name.is_empty() => {
+            return Err(Failure::InvalidRequest("Group name must not be empty".to_owned()));
+        }
+        Subject::Group => {
             let set = view.image.settings.get(&SettingsScope::Group(name.to_owned()));
             settings::describe_group(view, set.map(|set| &**set).unwrap_or(&BTreeMap::new()))
         }
-        CLIENT_METRICS if name.is_empty() => {
+        Subject::ClientMetrics if name.is_empty() => {
             return Err(Failure::InvalidRequest("Client metrics subscription name must not be empty".to_owned()));
         }
-        CLIENT_METRICS => {
+        Subject::ClientMetrics => {
             let set = view.image.settings.get(&SettingsScope::ClientMetrics(name.to_owned()));
             settings::describe_client_metrics(set.map(|set| &**set).unwrap_or(&BTreeMap::new()))
         }
-        other => return Err(Failure::InvalidRequest(format!("Unknown resource type {other}"))),
     };
     let wanted: Option<BTreeSet<&str>> =
         resource.configuration_keys.as_ref().map(|names| names.iter().map(String::as_str).collect());
