@@ -1,7 +1,8 @@
 //! Accepts connections, keeps their number within the bound, and closes the idle ones.
 //!
-//! Over the bound the newest is closed, with a log line as often as `complaints` lets there be one, and all others are unharmed. One
-//! sweep serves all connections, so that an idle one costs no timer. What happens on a connection is left to `connection`.
+//! Over the bound the newest is closed, and over its address's quota it is closed late, each with a log line as often as `complaints` lets
+//! there be one, and all others are unharmed. One sweep serves all connections, so that an idle one costs no timer. What happens on a
+//! connection is left to `connection`.
 
 use crate::connection::{self, Activity};
 use crate::{BrokerOptions, Shared};
@@ -126,6 +127,11 @@ fn admit(broker: &Arc<Shared>, socket: Box<dyn Connection>, peer: SocketAddr) {
     };
     let now = broker.clock.now();
     let throttled = broker.quotas.record_connection(&broker.store.ledger().image(), peer.ip(), now);
+    if let Some(wait) = throttled {
+        let wait = wait.as_millis();
+        let why = "its address has made more than its quota connection_creation_rate allows";
+        broker.complaints.tell(now, peer, format_args!("not served, and closed in {wait} ms: {why}"));
+    }
     let shared = broker.clone();
     let task = broker.clock.spawn(
         "connection",

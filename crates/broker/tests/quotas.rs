@@ -10,7 +10,12 @@ use protocol::messages::create_topics_request::{CreatableTopic, CreateTopicsRequ
 use protocol::messages::delete_topics_request::{DeleteTopicState, DeleteTopicsRequest};
 use protocol::messages::describe_client_quotas_request::{ComponentData, DescribeClientQuotasRequest};
 use protocol::messages::metadata_request::MetadataRequest;
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tracing::field::Field;
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
 
 const NONE: i16 = 0;
 const INVALID_PARTITIONS: i16 = 37;
@@ -233,6 +238,8 @@ async fn a_request_s_time_has_a_quota_as_well() {
 
 #[tokio::test]
 async fn an_address_that_connects_too_often_is_kept_waiting_and_not_served() {
+    let warnings = Warnings::default();
+    let _listening = tracing::subscriber::set_default(warnings.clone());
     let running = start(short_windows()).await;
     let mut client = running.client().await;
     set(&mut client, EVERY_IP, "connection_creation_rate", 1.0).await;
@@ -244,7 +251,37 @@ async fn an_address_that_connects_too_often_is_kept_waiting_and_not_served() {
     assert_eq!(second.receive_frame().await, None, "it is closed");
     let waited = now(&running) - began;
     assert!((Duration::from_millis(200)..Duration::from_secs(3)).contains(&waited), "{waited:?}");
+    let told = warnings.0.lock().unwrap().clone();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("not served") && told[0].contains("quota connection_creation_rate"), "{told:?}");
     tokio::time::sleep(Duration::from_millis(2100)).await;
     running.client().await.call(9, &metadata_request("t")).await;
     client.call(9, &metadata_request("t")).await;
+}
+
+/// What this thread warns of in its log.
+#[derive(Debug, Clone, Default)]
+struct Warnings(Arc<Mutex<Vec<String>>>);
+
+impl Subscriber for Warnings {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        *metadata.level() == Level::WARN
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        event.record(&mut |field: &Field, value: &dyn Debug| {
+            if field.name() == "message" {
+                self.0.lock().unwrap().push(format!("{value:?}"));
+            }
+        });
+    }
 }
