@@ -18,6 +18,8 @@ pub(crate) struct Held {
     pub(crate) frame: FrameMemory,
     /// What the answer itself takes.
     pub(crate) answer: Option<OwnedSemaphorePermit>,
+    /// All of the answer is in memory of its own already (`detach`), not the caches'.
+    pub(crate) is_detached: bool,
 }
 
 impl Answer {

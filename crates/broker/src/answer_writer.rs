@@ -81,7 +81,7 @@ impl<'a> AnswerWriter<'a> {
         let is_long = rope.iter().map(Bytes::len).sum::<usize>() > WRITE_AT_ONCE_BYTES_MAX;
         let began = self.clock.now();
         let mut taken = 0;
-        let mut is_detached = false;
+        let mut is_detached = held.iter().all(|held| held.is_detached);
         while let Some(first) = rope.front_mut() {
             if first.is_empty() {
                 rope.pop_front();
@@ -307,7 +307,7 @@ mod tests {
         let frame: Bytes = (0..=255).collect();
         let rope = VecDeque::from([frame.slice(1..20), frame.slice(30..50)]);
         let writer = writer(clock.as_ref(), &memory);
-        let writing = writer.write_all(&mut near, rope, Vec::new());
+        let writing = writer.write_all(&mut near, rope, vec![Held::default()]);
         let reading = async {
             assert!(!frame.is_unique());
             let mut read = Vec::new();
@@ -321,6 +321,29 @@ mod tests {
             rest[..read.len()].copy_from_slice(&read);
             assert!(read.len() < 20, "{} bytes of it were taken", read.len());
             assert_eq!(rest[..], [&frame[1..20], &frame[30..50]].concat());
+        };
+        let (written, ()) = futures::join!(writing, reading);
+        written.unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_answer_in_memory_of_its_own_is_not_copied_for_a_slow_peer() {
+        let (mut near, mut far) = tokio::io::duplex(10);
+        let (clock, memory) = (TestClock::shared(), AnswerMemory::new(1));
+        let own: Bytes = (0..=255).collect();
+        let rope = VecDeque::from([own.slice(1..20), own.slice(20..50)]);
+        let held = vec![Held { is_detached: true, ..Held::default() }];
+        let writer = writer(clock.as_ref(), &memory);
+        let writing = writer.write_all(&mut near, rope, held);
+        let reading = async {
+            let mut read = [0; 49];
+            for byte in &mut read[..24] {
+                *byte = far.read_u8().await.unwrap();
+                clock.sleep(SHARED_FOR_MAX / 8).await;
+            }
+            assert!(!own.is_unique(), "a copy was made");
+            far.read_exact(&mut read[24..]).await.unwrap();
+            assert_eq!(read[..], own[1..50]);
         };
         let (written, ()) = futures::join!(writing, reading);
         written.unwrap();

@@ -106,7 +106,7 @@ pub(crate) fn parse(frame: Frame, caller: Arc<Caller>, connection: u64) -> Resul
 
 /// The answer to a step of a login, and whether the connection ends behind it, late, and why.
 pub(crate) fn answered(bytes: Option<Bytes>, memory: FrameMemory, ends: Option<(Arc<Shared>, String)>) -> Vec<Running> {
-    let answer = bytes.map(|bytes| Answer::new(vec![bytes], Held { frame: memory, answer: None }));
+    let answer = bytes.map(|bytes| Answer::new(vec![bytes], Held { frame: memory, ..Held::default() }));
     let Some((broker, why)) = ends else {
         let at_once: Running = Box::pin(std::future::ready(Ok(answer)));
         return vec![at_once];
@@ -149,7 +149,7 @@ async fn start_produce(broker: Arc<Shared>, request: Request, meter: Meter) -> R
         match outcome {
             Ok(Some(response)) => {
                 let rope = reply.encode(&response)?;
-                Ok(Some(Answer::new(rope.into_pieces(), Held { frame: memory, answer: None })))
+                Ok(Some(Answer::new(rope.into_pieces(), Held { frame: memory, ..Held::default() })))
             }
             Ok(None) => {
                 reply.meter.settle();

@@ -44,7 +44,7 @@ pub(super) async fn handle(broker: &Shared, request: Request, meter: Meter) -> R
     let Request { mut frame, memory, caller, connection, .. } = request;
     let rights = &Rights::of(broker, &caller);
     let mut reply = Reply::to(&frame.header, meter);
-    let mut held = Held { frame: memory, answer: None };
+    let mut held = Held { frame: memory, ..Held::default() };
     let client = frame.header.client_id.take();
     if reply.key == ApiKey::ApiVersions {
         if client.as_deref() == Some(START_CLIENT_ID) {
@@ -60,7 +60,7 @@ pub(super) async fn handle(broker: &Shared, request: Request, meter: Meter) -> R
     let both = (rights, &reply.meter);
     let rope: Result<Rope, Unserved> = rows!((reply, frame, held) {
         // Records.
-        held Fetch(body) => on::fetch::handle(broker, body, version, &mut held.frame, both);
+        held Fetch(body) => on::fetch::handle(broker, body, version, &mut held, both);
         told ListOffsets(body) => on::list_offsets::handle(broker, body, version, rights);
         told OffsetForLeaderEpoch(body) => on::offset_for_leader_epoch::handle(broker, body, rights);
         told DeleteRecords(body) => on::delete_records::handle(broker, body, rights);

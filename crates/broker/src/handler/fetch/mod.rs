@@ -22,10 +22,11 @@ pub(in crate::handler) use self::read::{Bounds, Progress, read_all};
 pub(in crate::handler) use self::slot::Slot;
 
 use crate::Shared;
+use crate::answer::Held;
 use crate::checks::Steps;
 use crate::error::{Failure, kafka_offset};
 use crate::fetch_session::{Asked, Told, TopicKey};
-use crate::memory::{self, FrameMemory, Parking};
+use crate::memory::{self, Parking};
 use crate::partition::Partition;
 use crate::quota::Meter;
 use crate::rights::Rights;
@@ -58,13 +59,13 @@ const PARTITION_BYTES: usize = 48;
 /// What waking by a partition takes, roughly.
 const WATCH_BYTES: usize = 256;
 
-/// `frame` is the memory of the request's frame: what is kept of it is counted there. `meter` is charged with what the answer brings: where
+/// `held` has the memory of the request's frame: what is kept of it is counted there. `meter` is charged with what the answer brings: where
 /// that is more than the client's quotas allow it brings nothing, and as in Kafka nothing is remembered of it.
 pub(crate) async fn handle(
     broker: &Shared,
     request: FetchRequest,
     version: i16,
-    frame: &mut FrameMemory,
+    held: &mut Held,
     (rights, meter): (&Rights, &Meter),
 ) -> (FetchResponse, Option<OwnedSemaphorePermit>) {
     let now = broker.clock.now();
@@ -74,7 +75,7 @@ pub(crate) async fn handle(
     };
     let mut slots = resolve((broker, rights), asked, context.keeps()).await;
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
-    let wait = wait.min(match frame.park(&broker.frames.memory, kept_bytes(&request, &slots)) {
+    let wait = wait.min(match held.frame.park(&broker.frames.memory, kept_bytes(&request, &slots)) {
         Parking::Free => broker.options.fetch_wait_max,
         Parking::Brief => CROWDED_WAIT_MAX,
         Parking::Never => Duration::ZERO,
@@ -92,6 +93,7 @@ pub(crate) async fn handle(
     read_all(broker, &mut slots, &everything, &mut progress).await;
     park(broker, &mut slots, &mut progress, now.plus(wait)).await;
     convert::all(broker, &mut slots, &mut progress).await;
+    held.is_detached = !slots.iter().any(Slot::is_shared);
     let mut answers: Vec<(Asked, PartitionData)> =
         slots.into_iter().map(|slot| describe_partition(slot, isolation_level, version)).collect();
     if meter.throttles_fetch(answers.iter().map(|(_, data)| answer_bytes(data)).sum()) {
@@ -206,13 +208,13 @@ async fn park(broker: &Shared, slots: &mut [Slot], progress: &mut Progress, mut 
     }
     let mut stopping = broker.stopping.subscribe();
     let mut is_late = false;
-    while progress.readable < progress.bytes_min && !progress.is_short && !slots.iter().any(Slot::is_news) {
+    while progress.readable < progress.bytes_min && !progress.is_short && !progress.has_news {
         let now = broker.clock.now();
         let left = deadline.since(now);
         if left.is_zero() {
             return;
         }
-        let shares = progress.shares(now, slots);
+        let shares = progress.shares(now);
         if shares.is_zero() {
             progress.detach(broker, slots).await;
             continue;

@@ -63,8 +63,12 @@ pub(in crate::handler) struct Progress {
     pub(super) bytes_max: usize,
     pub(super) read_deadline: Micros,
     others_deadline: Micros,
-    /// What has been read until then has memory of its own from then on.
+    /// What has been read until then has memory of its own from then on,
     detaches: Micros,
+    /// if anything that was read until now shares the caches' memory; what has been given up since still counts.
+    is_sharing: bool,
+    /// The client must hear of a partition at once.
+    pub(super) has_news: bool,
     /// What reads that wait may bring, and the memory that they may need for it.
     reserved: usize,
     reserved_memory: usize,
@@ -114,6 +118,8 @@ impl Progress {
             read_deadline: now.plus(wait.max(READ_WAIT_MAX)),
             others_deadline: now.plus(wait.max(OTHERS_WAIT_MAX)),
             detaches: now.plus(SHARED_FOR_MAX),
+            is_sharing: false,
+            has_news: false,
             reserved: 0,
             reserved_memory: 0,
             too_large: None,
@@ -131,8 +137,8 @@ impl Progress {
     }
 
     /// How long what has been read may share the caches' memory yet; for ever where nothing does.
-    pub(super) fn shares(&self, now: Micros, slots: &[Slot]) -> Duration {
-        if slots.iter().any(Slot::is_shared) { self.detaches.since(now) } else { Duration::MAX }
+    pub(super) fn shares(&self, now: Micros) -> Duration {
+        if self.is_sharing { self.detaches.since(now) } else { Duration::MAX }
     }
 
     /// That time is up.
@@ -140,6 +146,7 @@ impl Progress {
         for slot in slots {
             slot.detach().await;
         }
+        self.is_sharing = false;
         self.detaches = broker.clock.now().plus(SHARED_FOR_MAX);
     }
 
@@ -158,6 +165,7 @@ impl Progress {
                 if fits || (of_others == 0 && is_alone) {
                     self.bytes = of_others + batches.bytes;
                     slot.fill(batches.pieces.into_iter().collect());
+                    self.is_sharing |= slot.is_shared();
                     slot.aborted = aborted;
                 } else if self.bytes == 0 {
                     self.too_large = Some(self.too_large.map_or(read.index, |first| first.min(read.index)));
@@ -171,6 +179,7 @@ impl Progress {
     pub(super) fn refuse(&mut self, slot: &mut Slot, failure: Failure) {
         self.forget(slot);
         slot.found = Err(failure);
+        self.has_news = true;
     }
 
     /// Gives up what was read of a partition.
@@ -189,6 +198,7 @@ pub(in crate::handler) async fn read_all(
     progress: &mut Progress,
 ) {
     progress.is_short = false;
+    progress.has_news |= indexes.iter().any(|index| slots[*index].is_news());
     read_side_by_side(broker, slots, indexes, progress).await;
     if let Some(index) = progress.too_large.take()
         && progress.bytes == 0
@@ -225,10 +235,10 @@ async fn read_side_by_side(broker: &Shared, slots: &mut [Slot], indexes: &[usize
         if waiting.is_empty() {
             return;
         }
-        let has_news = progress.bytes > 0 || slots.iter().any(Slot::is_news);
+        let has_news = progress.bytes > 0 || progress.has_news;
         let deadline = if has_news { progress.others_deadline } else { progress.read_deadline };
         let now = broker.clock.now();
-        let (left, shares) = (deadline.since(now), progress.shares(now, slots));
+        let (left, shares) = (deadline.since(now), progress.shares(now));
         let ended = broker.clock.timeout(left.min(shares), waiting.next()).await;
         if ended.is_none() && shares < left {
             progress.detach(broker, slots).await;
@@ -271,6 +281,7 @@ async fn next(broker: &Shared, slot: &mut Slot, index: usize, is_alone: bool, pr
             return Next::Pass;
         }
     };
+    progress.has_news |= slot.diverging.is_some();
     slot.seen = partition.high_watermark().max(from);
     // Where it is not known, reading finds out.
     let stable = if progress.is_committed { partition.last_stable() } else { None };
