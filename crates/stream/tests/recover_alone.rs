@@ -31,13 +31,17 @@ fn target(root: &Path, kind: &str) -> WalTarget {
 /// A broker that was killed: two partitions with 30 and 7 batches, of which nothing is uploaded.
 fn killed(root: &Path, kind: &str) -> (WalId, Vec<StreamId>) {
     life(|world| async move {
-        let store =
-            start_with(&world, bucket(&world, root).await, target(root, kind), "a:9092", false, options()).await;
+        let store = owner(target(root, kind), options()).start(&world, bucket(&world, root).await).await;
         let ids = create(&store, "t", 2).await;
         append(&store.stream(ids[0]).unwrap(), 30, 700).await;
         append(&store.stream(ids[1]).unwrap(), 7, 300).await;
         (WalId { node_epoch: store.node_epoch(), index: WalIndex(0) }, ids)
     })
+}
+
+/// The broker whose log is to be recovered.
+fn owner(wal: WalTarget, options: Options) -> Starting<'static> {
+    Starting { wal, advertised: "a:9092", others_live: false, options }
 }
 
 fn request(wals: impl IntoIterator<Item = WalId>, rings: Vec<FoundRing>) -> RecoverLogs {
@@ -254,8 +258,7 @@ fn copy_of(root: &Path, name: &str) -> PathBuf {
 /// A broker on the ring, at the same address each time, that is killed.
 fn life_on_ring<F: Future>(root: &Path, options: Options, work: impl FnOnce(Store) -> F) -> WalId {
     life(|world| async move {
-        let store =
-            start_with(&world, bucket(&world, root).await, target(root, "ring"), "a:9092", false, options).await;
+        let store = owner(target(root, "ring"), options).start(&world, bucket(&world, root).await).await;
         let wal = WalId { node_epoch: store.node_epoch(), index: WalIndex(0) };
         work(store).await;
         wal
@@ -332,7 +335,7 @@ fn a_copy_that_lacks_what_is_committed_is_not_taken_for_the_ring() {
     let wal = life(|world| async move {
         // The trim point stays where the log begins, as one stream's records are not let into the bucket.
         let stuck: Arc<dyn ObjectStore> = Arc::new(Over(NoUploads(bucket(&world, root).await)));
-        let store = start_with(&world, stuck, target(root, "ring"), "a:9092", false, at_once()).await;
+        let store = owner(target(root, "ring"), at_once()).start(&world, stuck).await;
         let id = create(&store, "t", 1).await[0];
         append(&store.stream(id).unwrap(), 10, 700).await;
         copy_of(root, "older");
@@ -375,7 +378,7 @@ fn no_ring_that_a_broker_has_left_is_taken_for_an_older_copy() {
             // Now and then one is killed between its registration and its first group: its data objects never arrive.
             let store: Arc<dyn ObjectStore> = bucket(&world, root).await;
             let options = if round % 3 == 0 { at_once() } else { options() };
-            let starting = start_with(&world, store, target(root, "ring"), "a:9092", false, options);
+            let starting = owner(target(root, "ring"), options).start(&world, store);
             if round % 4 == 3 {
                 let registered = image(&world, root).await.next_node_epoch;
                 let cut = async {

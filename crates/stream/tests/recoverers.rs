@@ -155,10 +155,10 @@ impl Disk for FileGate {
     }
 }
 
-async fn start_shared(world: &World, disk: &Arc<FileGate>, root: &Path, advertised: &str, answer: bool) -> Store {
+async fn start_shared(world: &World, disk: &Arc<FileGate>, root: &Path, advertised: &str, others_live: bool) -> Store {
     let world = World { disk: disk.clone(), ..world.clone() };
     let wal = WalTarget::Shared { dir: root.join("shared"), bytes: 1 << 20 };
-    start_with(&world, bucket(&world, root).await, wal, advertised, answer, options()).await
+    Starting { wal, advertised, others_live, options: options() }.start(&world, bucket(&world, root).await).await
 }
 
 /// The slow one of two starts comes to a log's file when the fast one has removed it, which then goes on (or dies right there).

@@ -89,52 +89,49 @@ pub(crate) async fn start_on(
         Kind::Ring => WalTarget::File { dir: root.join("wal"), bytes: 16 << 20 },
         Kind::Objects => WalTarget::Storage,
     };
-    start_with(world, bucket, wal, "127.0.0.1:9092", false, options).await
+    Starting { wal, advertised: "127.0.0.1:9092", others_live: false, options }.start(world, bucket).await
 }
 
-/// A broker at that address, with its log in the bucket. `answer`: whether other brokers seem to live.
+/// A broker at that address, with its log in the bucket. `others_live`: whether other brokers seem to live.
 pub(crate) async fn start_at(
     world: &World,
     bucket: Arc<dyn ObjectStore>,
     advertised: &str,
-    answer: bool,
+    others_live: bool,
     options: Options,
 ) -> Store {
-    start_with(world, bucket, WalTarget::Storage, advertised, answer, options).await
+    Starting { wal: WalTarget::Storage, advertised, others_live, options }.start(world, bucket).await
 }
 
-/// A broker at that address. `answer`: whether other brokers seem to live.
-pub(crate) async fn start_with(
-    world: &World,
-    bucket: Arc<dyn ObjectStore>,
-    wal: WalTarget,
-    advertised: &str,
-    answer: bool,
-    options: Options,
-) -> Store {
-    try_start_with(world, bucket, wal, advertised, answer, options).await.unwrap()
+/// A broker that is to start.
+pub(crate) struct Starting<'a> {
+    pub(crate) wal: WalTarget,
+    pub(crate) advertised: &'a str,
+    /// Whether other brokers seem to live.
+    pub(crate) others_live: bool,
+    pub(crate) options: Options,
 }
 
-/// The same, which may be refused.
-pub(crate) async fn try_start_with(
-    world: &World,
-    bucket: Arc<dyn ObjectStore>,
-    wal: WalTarget,
-    advertised: &str,
-    answer: bool,
-    options: Options,
-) -> Result<Store, StartError> {
-    let request = StartRequest {
-        node_id: None,
-        advertised: advertised.to_owned(),
-        wals: vec![NamedWal::default_of(wal)],
-        choice: |_, _| None,
-        answers: Arc::new(move |_| Box::pin(async move { answer })),
-        options,
-        registered: Arc::default(),
-        ledger_options: LedgerOptions::default(),
-    };
-    Store::start(world, bucket, request).await
+impl Starting<'_> {
+    pub(crate) async fn start(self, world: &World, bucket: Arc<dyn ObjectStore>) -> Store {
+        self.try_start(world, bucket).await.unwrap()
+    }
+
+    /// The same, which may be refused.
+    pub(crate) async fn try_start(self, world: &World, bucket: Arc<dyn ObjectStore>) -> Result<Store, StartError> {
+        let others_live = self.others_live;
+        let request = StartRequest {
+            node_id: None,
+            advertised: self.advertised.to_owned(),
+            wals: vec![NamedWal::default_of(self.wal)],
+            choice: |_, _| None,
+            answers: Arc::new(move |_| Box::pin(async move { others_live })),
+            options: self.options,
+            registered: Arc::default(),
+            ledger_options: LedgerOptions::default(),
+        };
+        Store::start(world, bucket, request).await
+    }
 }
 
 pub(crate) async fn create(store: &Store, name: &str, partitions: usize) -> Vec<StreamId> {
