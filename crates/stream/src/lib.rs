@@ -65,7 +65,7 @@ pub use recover_alone::{
     DeadLog, LogFound, LogOutcome, RecoverLogs, Standing, bucket_is_older, is_with_a_broker, log_objects, logs_left,
     logs_to_recover, recover_logs,
 };
-pub use restore::{RestoreError, RestorePlan, RestoreRequest, StreamTold, Verdict, plan_restore};
+pub use restore::{LedgerLoss, RestoreError, RestorePlan, RestoreRequest, StreamTold, Verdict, plan_restore};
 pub use ring_age::{RingHolds, is_ahead_of, is_unbegun, older_told, why_older};
 pub use store::{
     AppendError, Appended, Confirmation, DEFAULT_WAL, Gauges, NamedWal, ReadBatches, ReadError, StartError,

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use stream::wal::rings_at;
-use stream::{Options, RestorePlan, RestoreRequest, Store, Verdict, WalTarget, plan_restore};
+use stream::{LedgerLoss, Options, RestorePlan, RestoreRequest, Store, Verdict, WalTarget, plan_restore};
 use world::{ObjectStore, World};
 
 /// Uploads at once; nothing is merged.
@@ -85,7 +85,8 @@ fn a_whole_ledger_gives_the_live_image_and_nothing_is_written() {
         // Asked of the objects alone, it comes to the same streams.
         let request = RestoreRequest { ask_objects: true, ..RestoreRequest::default() };
         let asked = plan_restore(&world, &bucket(&world, root).await, &request).await.unwrap();
-        assert_eq!(asked.verdict, Verdict::Rebuilt);
+        assert_eq!((asked.verdict, asked.loss), (Verdict::Rebuilt, LedgerLoss::Nothing));
+        assert_eq!(asked.topics_anew, Vec::<String>::new());
         assert_eq!(control_core::check(&asked.image), Vec::<String>::new());
         assert_eq!((&asked.image.topics, &asked.image.objects), (&live.topics, &live.objects));
         for (id, stream) in &live.streams {
@@ -131,7 +132,9 @@ fn no_new_cluster_is_made_where_only_the_ledger_is_gone() {
     std::fs::remove_dir_all(root.join("bucket/ledger")).unwrap();
     life(|world| async move {
         let bucket: Arc<dyn ObjectStore> = bucket(&world, root).await;
-        let refused = try_start_with(&world, bucket, WalTarget::Storage, "b:9092", false, options()).await;
+        let starting =
+            Starting { wal: WalTarget::Storage, advertised: "b:9092", others_live: false, options: options() };
+        let refused = starting.try_start(&world, bucket).await;
         let why = refused.err().expect("its objects would have the names of those that are there").to_string();
         assert!(why.contains("millstream restore"), "{why}");
     });

@@ -13,11 +13,14 @@ use control_core::{Command, Image};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use stream::wal::rings_at;
-use stream::{RestorePlan, RestoreRequest, StreamTold, Verdict, plan_restore};
+use stream::{LedgerLoss, RestorePlan, RestoreRequest, StreamTold, Verdict, plan_restore};
 use world::World;
 
 /// Partitions that are told one by one; beyond that only those that miss something.
 const PARTITIONS_TOLD_MAX: usize = 50;
+
+/// Topics that are named for one reason; beyond that only their number is told.
+const TOPICS_TOLD_MAX: usize = 20;
 
 /// Says what it found, and writes where it is told to.
 ///
@@ -35,7 +38,8 @@ async fn restore(args: &Restore) -> Result<(), CommandError> {
     let store = outside::existing_object_store(&world, &target).await?;
     let mut request = RestoreRequest { ask_objects: args.ask_objects, ..RestoreRequest::default() };
     for place in &args.logs {
-        let rings = rings_at(world.disk.as_ref(), place).await.map_err(|error| failed(error.to_string()))?;
+        let rings = rings_at(world.disk.as_ref(), place).await;
+        let rings = rings.map_err(|error| failed(format!("--log {}: {error}", place.display())))?;
         request.rings.extend(rings);
     }
     for (name, streams) in &args.topics {
@@ -47,21 +51,11 @@ async fn restore(args: &Restore) -> Result<(), CommandError> {
     if plan.survey.highest().0 == 0 && plan.streams.is_empty() {
         return Err(failed(format!("--storage {target}: there is nothing of a cluster here")));
     }
-    let to = args.to.as_deref().map(crate::config::storage_url).transpose()?;
+    let to = args.to.as_deref().map(|url| crate::config::storage_url("--to", url)).transpose()?;
     let told = Told::of(&plan, &target, to.as_ref());
     if !args.execute {
-        let verdict = match plan.verdict {
-            Verdict::Whole if !plan.lost.is_empty() => Err(failed(format!(
-                "--storage {target}: {} that the ledger refers to can't be read",
-                counted(plan.lost.len() as u64, "data object")
-            ))),
-            Verdict::Whole => Ok(()),
-            Verdict::Folds => {
-                Err(failed(format!("--storage {target}: brokers can't read the ledger, and nothing of it is lost")))
-            }
-            Verdict::Rebuilt => Err(failed(format!("--storage {target}: a part of the ledger is lost"))),
-        };
-        return verdict.and(told.say(args, None));
+        let wrong = what_is_wrong(&plan).map_or(Ok(()), |why| Err(failed(format!("--storage {target}: {why}"))));
+        return wrong.and(told.say(args, None));
     }
     if plan.verdict == Verdict::Whole && to.is_none() {
         return told.say(args, Some(&plan.image));
@@ -75,11 +69,15 @@ async fn restore(args: &Restore) -> Result<(), CommandError> {
         )));
     }
     if plan.rings_unknown && !args.without_logs {
-        return Err(failed(
-            "a part of the ledger is gone, and with it may be the place of a broker's write-ahead log that holds records which are nowhere \
-             else: give the place of every broker's log that is no object store by --log, or say --without-logs to do without"
-                .to_owned(),
-        ));
+        let gone = match plan.loss {
+            LedgerLoss::All => "the ledger is gone, and with it the place of each",
+            LedgerLoss::Part => "a part of the ledger is gone, and with it may be the place of a",
+            LedgerLoss::Nothing => "entries may be gone from the ledger's end, and with them the place of a",
+        };
+        return Err(failed(format!(
+            "{gone} broker's write-ahead log that holds records which are nowhere else: give the place of every broker's log that is no \
+             object store by --log, or say --without-logs to do without"
+        )));
     }
     outside::log_to_stderr("warn")?;
     let (own, other) = match &to {
@@ -89,6 +87,48 @@ async fn restore(args: &Restore) -> Result<(), CommandError> {
     };
     let written = plan.execute(&world, &own, other.as_ref()).await.map_err(|error| failed(error.to_string()))?;
     told.say(args, Some(&written))
+}
+
+/// Why a report ends with code 1.
+fn what_is_wrong(plan: &RestorePlan) -> Option<String> {
+    match (plan.verdict, plan.loss) {
+        (Verdict::Whole, _) if !plan.lost.is_empty() => {
+            let lost = counted(plan.lost.len() as u64, "data object");
+            Some(format!("{lost} that the ledger refers to can't be read"))
+        }
+        (Verdict::Whole, _) => None,
+        (Verdict::Folds, _) => Some("brokers can't read the ledger, and nothing of it is lost".to_owned()),
+        (Verdict::Rebuilt, LedgerLoss::All) => Some("the ledger is lost".to_owned()),
+        (Verdict::Rebuilt, LedgerLoss::Part) => Some("a part of the ledger is lost".to_owned()),
+        (Verdict::Rebuilt, LedgerLoss::Nothing) if plan.survey.is_whole() => {
+            let missing = plan.streams.values().filter(|stream| !stream.missing.is_empty()).count();
+            (missing > 0).then(|| format!("records of {} are missing", counted(missing as u64, "partition")))
+        }
+        (Verdict::Rebuilt, LedgerLoss::Nothing) => {
+            Some("brokers can't read the ledger, and nothing of it is known to be lost".to_owned())
+        }
+    }
+}
+
+/// What is said of the ledger as a whole, and what the rest of the report rests on.
+fn verdict_line(plan: &RestorePlan) -> String {
+    let base = plan.survey.image.seq;
+    match (plan.verdict, plan.loss) {
+        (Verdict::Whole, _) => "the ledger is whole: brokers read it as it is".to_owned(),
+        (Verdict::Folds, _) => {
+            "brokers can't read the ledger as it is, but all of it folds: nothing is lost".to_owned()
+        }
+        (Verdict::Rebuilt, LedgerLoss::All) => {
+            "the ledger is lost: what follows is from what data objects say of themselves".to_owned()
+        }
+        (Verdict::Rebuilt, LedgerLoss::Part) => format!(
+            "a part of the ledger is lost: what follows is from entry {base} and from what data objects say of themselves"
+        ),
+        (Verdict::Rebuilt, LedgerLoss::Nothing) => format!(
+            "nothing of the ledger is known to be lost; as --ask-objects was said, what follows is from entry {base} and from what data \
+             objects say of themselves"
+        ),
+    }
 }
 
 /// Who runs holds an image of its own, and goes on writing by it.
@@ -116,18 +156,7 @@ struct Told {
 impl Told {
     fn of(plan: &RestorePlan, target: &StorageTarget, to: Option<&StorageTarget>) -> Told {
         let mut lines = ledger_lines(&plan.survey);
-        lines.push(match plan.verdict {
-            Verdict::Whole => "the ledger is whole: brokers read it as it is".to_owned(),
-            Verdict::Folds => "brokers can't read the ledger as it is, but all of it folds: nothing is lost".to_owned(),
-            Verdict::Rebuilt => format!(
-                "a part of the ledger is lost: what follows is from {} and from what data objects say of themselves",
-                if plan.survey.image.seq.0 == 0 {
-                    "nothing of it".to_owned()
-                } else {
-                    format!("entry {}", plan.survey.image.seq)
-                }
-            ),
-        });
+        lines.push(verdict_line(plan));
         if plan.verdict == Verdict::Rebuilt {
             lines.extend(beyond_lines(&plan.survey));
         }
@@ -329,7 +358,8 @@ fn limits(plan: &RestorePlan) -> Vec<String> {
     if plan.streams.values().any(|stream| !stream.named_by_ledger) {
         lines.push("names, partitions and settings of topics stand in the ledger alone: name them by --topic, and set them again; until then retention deletes nothing of them (retention.ms=-1, retention.bytes=-1)".to_owned());
     }
-    if plan.survey.image.seq.0 == 0 {
+    lines.extend(offsets_line(plan));
+    if plan.loss == LedgerLoss::All {
         lines.push("credentials of users, access control lists, quotas and settings of brokers stand in the ledger alone, and are gone: start brokers with authorizer.class.name given, so that nothing is open to everybody meanwhile, and make them anew".to_owned());
     }
     if plan.deleted_streams > 0 {
@@ -341,6 +371,23 @@ fn limits(plan: &RestorePlan) -> Vec<String> {
             .to_owned(),
     );
     lines
+}
+
+/// A topic is another one under a new id, also where its name is the old one: brokers drop what groups have committed of one that is gone.
+fn offsets_line(plan: &RestorePlan) -> Option<String> {
+    let topics = &plan.topics_anew;
+    if topics.is_empty() {
+        return None;
+    }
+    let more = match topics.len().saturating_sub(TOPICS_TOLD_MAX) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let named = topics.iter().take(TOPICS_TOLD_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
+    Some(format!(
+        "topics get new ids, so offsets that groups have committed of them are dropped, and their consumers begin where \
+         auto.offset.reset says unless `millstream group reset` says where: {named}{more}"
+    ))
 }
 
 fn json_of(plan: &RestorePlan) -> Value {
@@ -358,6 +405,7 @@ fn json_of(plan: &RestorePlan) -> Value {
     };
     json!({
         "verdict": match plan.verdict { Verdict::Whole => "whole", Verdict::Folds => "folds", Verdict::Rebuilt => "rebuilt" },
+        "ledger_lost": match plan.loss { LedgerLoss::Nothing => "nothing", LedgerLoss::Part => "part", LedgerLoss::All => "all" },
         "cluster": format!("{:032x}", plan.image.cluster_id),
         "format_problem": survey.format_problem,
         "snapshots": numbered(&survey.snapshots),
@@ -378,6 +426,7 @@ fn json_of(plan: &RestorePlan) -> Value {
         "logs": plan.logs.iter().map(|(wal, problems)| json!({ "wal": wal.to_string(), "problems": problems })).collect::<Vec<_>>(),
         "logs_missing": plan.logs_missing.iter().map(|(wal, url)| json!({ "wal": wal.map(|wal| wal.to_string()), "url": url })).collect::<Vec<_>>(),
         "tail_records": plan.tail_records,
+        "group_offsets_dropped_of": plan.topics_anew,
         "streams": plan.streams.iter().map(stream).collect::<Vec<_>>(),
     })
 }

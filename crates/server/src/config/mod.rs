@@ -228,7 +228,7 @@ fn data_folder(data: Option<PathBuf>) -> Result<PathBuf, ConfigError> {
 
 fn storage_target(data: Option<PathBuf>, storage: Option<&str>) -> Result<StorageTarget, ConfigError> {
     match storage {
-        Some(text) => url::storage(text),
+        Some(text) => url::storage("--storage", text),
         None => Ok(StorageTarget::Folder(data_folder(data)?.join("bucket"))),
     }
 }

@@ -99,25 +99,24 @@ impl fmt::Display for WalChoice {
 /// What a URL of a folder or a device is.
 const THREE_SLASHES: &str = "three slashes, then the path from the root";
 
-/// A bucket's URL.
+/// A bucket's URL, as that option has it.
 ///
 /// # Errors
 /// One line that says what is wrong with it.
-pub fn storage(text: &str) -> Result<StorageTarget, ConfigError> {
+pub fn storage(option: &str, text: &str) -> Result<StorageTarget, ConfigError> {
     let wrong = |why: &str| {
         ConfigError(format!(
-            "--storage {text}: {why}; write file:///dir, s3://bucket/prefix?endpoint=…&region=…, gs://bucket/prefix or az://container/prefix?account=…"
+            "{option} {text}: {why}; write file:///dir, s3://bucket/prefix?endpoint=…&region=…, gs://bucket/prefix or az://container/prefix?account=…"
         ))
     };
-    let url = Url::parse(text).map_err(|error| wrong(&meant(text).unwrap_or_else(|| error.to_string())))?;
+    let url = Url::parse(text).map_err(|error| wrong(&meant(text).unwrap_or_else(|| no_url(error))))?;
     let names_a_container = url.scheme().starts_with("abfs");
     if (!url.username().is_empty() && !names_a_container) || url.password().is_some() {
         // Not shown again: it may hold a secret.
-        return Err(ConfigError(
-            "--storage: a URL holds no credentials; give them as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or as your cloud's \
+        return Err(ConfigError(format!(
+            "{option}: a URL holds no credentials; give them as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or as your cloud's \
              variables say"
-                .to_owned(),
-        ));
+        )));
     }
     no_fragment(&url).map_err(&wrong)?;
     match url.scheme() {
@@ -153,7 +152,7 @@ pub(super) fn wal(text: Option<&str>, data: &Path, storage: &StorageTarget) -> R
         is_device.then(|| format!("a path is not a URL: did you mean block://{text}?"))
     };
     let url = Url::parse(text)
-        .map_err(|error| wrong(&device_meant().or_else(|| meant(text)).unwrap_or_else(|| error.to_string())))?;
+        .map_err(|error| wrong(&device_meant().or_else(|| meant(text)).unwrap_or_else(|| no_url(error))))?;
     no_fragment(&url).map_err(&wrong)?;
     match url.scheme() {
         "file" | "block" if !names_an_authority(text) => Err(wrong(THREE_SLASHES)),
@@ -179,6 +178,13 @@ fn meant(text: &str) -> Option<String> {
     let path = is_path.then(|| std::path::absolute(text).ok()).flatten()?;
     let url = Url::from_file_path(path).ok()?;
     Some(format!("a path is not a URL: did you mean {url}?"))
+}
+
+fn no_url(error: url::ParseError) -> String {
+    match error {
+        url::ParseError::RelativeUrlWithoutBase => "it is no URL".to_owned(),
+        other => other.to_string(),
+    }
 }
 
 fn objects(parameters: &str, storage: &StorageTarget) -> Result<Puts, String> {

@@ -36,6 +36,13 @@ fn a_whole_ledger_needs_nothing() {
     assert_eq!((code, err.as_str()), (Some(0), ""), "{told}");
     assert!(told.contains("the ledger is whole: brokers read it as it is"), "{told}");
     assert_eq!(json(&run(&arguments(&folder, &["restore", "--json"])).1)["verdict"], "whole");
+    // Nothing is called lost only because objects are asked.
+    let (code, told, err) = run(&arguments(&folder, &["restore", "--ask-objects"]));
+    assert_eq!((code, err.as_str()), (Some(0), ""), "{told}");
+    assert!(told.contains("nothing of the ledger is known to be lost; as --ask-objects was said"), "{told}");
+    assert!(!told.contains("new ids"), "{told}");
+    let told = json(&run(&arguments(&folder, &["restore", "--ask-objects", "--json"])).1);
+    assert_eq!((&told["verdict"], &told["ledger_lost"]), (&"rebuilt".into(), &"nothing".into()), "{told}");
     assert_eq!(reads(&folder, "orders"), "a\nb\nc\n");
 }
 
@@ -45,8 +52,10 @@ fn a_ledger_that_is_gone_is_rebuilt_under_the_names_that_are_given() {
     std::fs::remove_dir_all(folder.path().join("bucket/ledger")).unwrap();
     let (code, told, err) = run(&arguments(&folder, &["restore"]));
     assert_eq!(code, Some(1), "{told}");
-    assert!(one_line(&err).contains("a part of the ledger is lost"), "{err}");
+    assert!(one_line(&err).contains("the ledger is lost") && !err.contains("a part"), "{err}");
     for part in [
+        "the ledger is lost: what follows is from what data objects say of themselves",
+        "are dropped, and their consumers begin where",
         "  recovered-stream-1-0 (stream 1): offsets 0..2, 2 records",
         "name them by --topic",
         "say it again with --execute",
@@ -59,6 +68,8 @@ fn a_ledger_that_is_gone_is_rebuilt_under_the_names_that_are_given() {
         (&"rebuilt".into(), &false.into(), &2.into()),
         "{told}"
     );
+    assert_eq!(told["ledger_lost"], "all");
+    assert_eq!(told["group_offsets_dropped_of"].as_array().map(Vec::len), Some(2), "{told}");
     assert!(!folder.path().join("bucket/ledger").exists(), "a report changes nothing");
 
     let (code, _, err) = run(&arguments(&folder, &["restore", "--execute"]));
@@ -70,6 +81,7 @@ fn a_ledger_that_is_gone_is_rebuilt_under_the_names_that_are_given() {
         told.contains("orders-1 (stream 2): offsets 0..1, 1 record") && told.contains("ledger snapshot 1099511627776"),
         "{told}"
     );
+    assert!(told.contains("unless `millstream group reset` says where: orders\n"), "{told}");
     assert_eq!(reads(&folder, "orders"), "a\nb\nc\n");
     let (code, told, err) = run(&arguments(&folder, &["fsck"]));
     assert!(code == Some(0) && told.ends_with("sound\n"), "{told}{err}");
@@ -118,6 +130,9 @@ fn brokers_that_run_and_logs_that_are_missing_stop_it() {
     refused("stop all brokers of this cluster first", &["restore", "--execute"]);
     let Cluster { broker, folder, .. } = cluster;
     broker.kill();
+    let (code, told, err) = run(&arguments(&folder, &["restore"]));
+    assert!(code == Some(1) && one_line(&err).contains("a part of the ledger is lost"), "{err}");
+    assert!(told.contains("a part of the ledger is lost: what follows is from entry "), "{told}");
     let (code, _, err) = run(&arguments(&folder, &["restore", "--execute"]));
     assert!(
         code == Some(1) && one_line(&err).contains("give the place where it is by --log, or say --without-logs"),

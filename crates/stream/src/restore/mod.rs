@@ -77,8 +77,19 @@ pub enum Verdict {
     Whole,
     /// Brokers refuse it, but all of it folds: nothing is lost.
     Folds,
-    /// Something is lost: what folds, and what objects say.
+    /// Something is lost, or objects were to be asked: what folds, and what they say.
     Rebuilt,
+}
+
+/// How much of the ledger is known to be gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LedgerLoss {
+    /// Nothing that would have left a trace.
+    Nothing,
+    /// What comes behind that which folds.
+    Part,
+    /// Nothing of it folds.
+    All,
 }
 
 /// What a restore would write, and what it rests on.
@@ -87,6 +98,8 @@ pub struct RestorePlan {
     pub survey: Survey,
     /// How much of it is left.
     pub verdict: Verdict,
+    /// How much is known to be gone: where nothing is, it is rebuilt only because that was asked for.
+    pub loss: LedgerLoss,
     /// What is to be written.
     pub image: Image,
     /// Its streams; empty where the ledger is all of it.
@@ -98,7 +111,7 @@ pub struct RestorePlan {
     /// Logs that the ledger knew of and that nobody has looked into: what only they hold is lost, unless they are named.
     /// Its start is not known where only an entry that does not fold names it.
     pub logs_missing: Vec<(Option<WalId>, String)>,
-    /// Whether there may have been rings that nothing names any more: a part of the ledger is gone, and none was given.
+    /// Whether there may have been rings that nothing names any more: a part of the ledger may be gone, and none was given.
     pub rings_unknown: bool,
     /// Data objects that can't be read.
     pub unreadable: Vec<(ObjectId, String)>,
@@ -114,6 +127,9 @@ pub struct RestorePlan {
     pub bytes: u64,
     /// Streams of topics that were deleted, which objects still hold.
     pub deleted_streams: usize,
+    /// Topics that the ledger does not know and that get a new id therefore, by the names that were given or made up. What groups have
+    /// committed of them is of topics that are gone.
+    pub topics_anew: Vec<String>,
     /// Where brokers were last known to live.
     pub addresses: BTreeSet<String>,
     found: Found,
@@ -139,11 +155,12 @@ pub async fn plan_restore(
     let mut starts = find::starts_of_logs(store).await?;
     starts.extend(request.rings.iter().map(|ring| ring.header.wal.node_epoch));
     let newer_logs = starts.iter().filter(|start| **start >= survey.image.next_node_epoch).count();
-    let is_newer = newer_than_ledger > 0 || newer_logs > 0;
-    let verdict = match survey.folds_to_its_end() && !request.ask_objects && !is_newer {
-        true if survey.is_whole() => Verdict::Whole,
-        true => Verdict::Folds,
-        false => Verdict::Rebuilt,
+    let loss = loss(&survey, newer_than_ledger > 0 || newer_logs > 0);
+    let verdict = match loss {
+        LedgerLoss::Nothing if request.ask_objects => Verdict::Rebuilt,
+        LedgerLoss::Nothing if survey.is_whole() => Verdict::Whole,
+        LedgerLoss::Nothing => Verdict::Folds,
+        LedgerLoss::Part | LedgerLoss::All => Verdict::Rebuilt,
     };
     check_rings(&survey, &request.rings)?;
     find_given_up(store, request, &mut found).await?;
@@ -171,6 +188,7 @@ pub async fn plan_restore(
         found.objects.keys().filter(|id| !image.objects.contains_key(*id) && !image.dead_objects.contains_key(*id));
     Ok(RestorePlan {
         verdict,
+        loss,
         tail_records: tails.iter().map(|batch| u64::from(batch.entry.records)).sum(),
         logs: found.logs.iter().map(|log| (log.wal, log.problems.clone())).collect(),
         logs_missing: logs_missing(&survey, &found, &request.rings, verdict),
@@ -186,6 +204,7 @@ pub async fn plan_restore(
         bytes: image.objects.values().map(|record| record.size).sum(),
         deleted_streams: deleted_streams(&survey.image, &found, verdict),
         addresses: addresses(&survey),
+        topics_anew: topics_anew(&survey.image, &image),
         image,
         streams,
         survey,
@@ -194,6 +213,15 @@ pub async fn plan_restore(
         frame,
         rings: request.rings.clone(),
     })
+}
+
+/// `is_newer`: whether something is there of a start that the ledger does not know, so that its end is missing.
+fn loss(survey: &Survey, is_newer: bool) -> LedgerLoss {
+    match survey.folds_to_its_end() && !is_newer {
+        true => LedgerLoss::Nothing,
+        false if survey.image.seq == LedgerSeq(0) => LedgerLoss::All,
+        false => LedgerLoss::Part,
+    }
 }
 
 /// Rings that were given up; that none of them is named.
@@ -355,6 +383,13 @@ fn deleted_streams(base: &Image, found: &Found, verdict: Verdict) -> usize {
     }
     let all = found.objects.values().flat_map(|object| &object.parts).map(|(stream, _)| *stream);
     all.filter(|stream| base.is_deleted(*stream)).collect::<BTreeSet<_>>().len()
+}
+
+fn topics_anew(base: &Image, image: &Image) -> Vec<String> {
+    let anew = image.topics.iter().filter(|(id, topic)| !topic.internal && !base.topics.contains_key(*id));
+    let mut names: Vec<String> = anew.map(|(_, topic)| topic.name.clone()).collect();
+    names.sort();
+    names
 }
 
 fn addresses(survey: &Survey) -> BTreeSet<String> {
