@@ -63,7 +63,13 @@ fn in_one_line(text: &str) -> String {
     let said = said.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"));
     // That an unknown option may be a value helps nobody: the option was meant.
     let said: Vec<&str> = said.filter(|line| !line.is_empty() && !line.starts_with("tip: to pass")).collect();
-    said.join("; ").replace(":; ", ": ")
+    plainly(said.join("; ").replace(":; ", ": "))
+}
+
+/// What Rust's library says of a number that is none.
+fn plainly(said: String) -> String {
+    let number = ["invalid digit found in string", "cannot parse integer from empty string"];
+    number.iter().fold(said, |said, jargon| said.replace(jargon, "write a whole number"))
 }
 
 /// The command that the words name, as far as they do.
@@ -88,6 +94,14 @@ mod tests {
         let words = || line.split(' ').map(str::to_owned);
         let error = Cli::try_parse_from(words()).unwrap_err();
         format!("{}; see {} --help", in_one_line(&error.to_string()), meant(words().skip(1)))
+    }
+
+    #[test]
+    fn a_number_that_is_none_is_told_in_plain_words() {
+        for word in ["abc", "1.5"] {
+            let line = line_of(&format!("millstream topic create t --partitions={word}"));
+            assert!(line.contains("write a whole number; see millstream topic create --help"), "{line}");
+        }
     }
 
     #[test]

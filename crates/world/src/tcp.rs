@@ -80,7 +80,8 @@ async fn resolve(address: &str) -> io::Result<Vec<SocketAddr>> {
     match lookup_host(address).await {
         Ok(found) => Ok(found.collect()),
         Err(error) => {
-            Err(io::Error::new(error.kind(), format!("cannot resolve {address} (expected HOST:PORT): {error}")))
+            let hint = if address.contains(':') { "" } else { " (expected HOST:PORT)" };
+            Err(io::Error::new(error.kind(), format!("cannot resolve {address}{hint}: {error}")))
         }
     }
 }

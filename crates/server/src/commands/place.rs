@@ -1,11 +1,12 @@
-//! Whether a folder may be a bucket, looked at before a start makes anything in it: a name that is mistaken by one folder would else be a
-//! new and empty cluster without a word.
+//! Whether a folder may be a bucket or a log's, looked at before a start makes anything in it: a name that is mistaken by one folder would
+//! else be a new and empty cluster without a word.
 //!
 //! A folder that has a cluster is taken. One that has none must hold nothing that no Millstream puts into a bucket, and must not lie within
-//! another one. Left to others: what the cluster in it is.
+//! another one. A log's folder may hold other things, as nothing but its own rings is looked at there, but is no bucket's: all that lies
+//! there is a cluster's objects. Left to others: what the cluster in it is.
 
 use super::CommandError;
-use crate::config::StorageTarget;
+use crate::config::{StorageTarget, WalChoice};
 use std::path::Path;
 use world::{DiskError, OpenMode, World};
 
@@ -60,17 +61,46 @@ pub(super) async fn check(world: &World, storage: &StorageTarget) -> Result<(), 
     Ok(())
 }
 
+/// Refuses a folder of `--wal` that can't have a log, or must not.
+///
+/// # Errors
+/// A file is in its way, it does not outlast the machine, or it lies in a bucket, this cluster's or another's; one line that says what to do.
+pub(super) async fn check_log(
+    world: &World,
+    (choice, dir): (&WalChoice, &Path),
+    storage: &StorageTarget,
+) -> Result<(), CommandError> {
+    let refused = |why: String| Err(CommandError::wrong(format!("--wal {choice}: {why}")));
+    if let Some(file) = file_in_the_way(dir) {
+        return refused(format!("{} is no folder: name another", file.display()));
+    }
+    keeps_names(world, dir).await?;
+    for above in dir.ancestors() {
+        // A new one has no cluster yet.
+        let is_own = matches!(storage, StorageTarget::Folder(bucket) if bucket == above);
+        if is_own || holds_cluster(world, above).await {
+            return refused(format!("it lies within the bucket {}: name a folder outside of it", above.display()));
+        }
+    }
+    Ok(())
+}
+
+/// What there is of a path: itself, or the nearest that it would be made in.
+pub(super) fn nearest(path: &Path) -> Option<&Path> {
+    path.ancestors().find(|above| above.exists())
+}
+
 /// What stands where a folder is, or is to be made, and is none.
 pub(super) fn file_in_the_way(dir: &Path) -> Option<&Path> {
-    dir.ancestors().find(|above| above.exists()).filter(|above| !above.is_dir())
+    nearest(dir).filter(|above| !above.is_dir())
 }
 
 /// Whether a folder can be made there that outlasts the machine: not in /proc and its like.
 ///
 /// # Errors
 /// It can't; one line that says what to do.
-pub(super) async fn keeps_names(world: &World, dir: &Path) -> Result<(), CommandError> {
-    let Some(above) = dir.ancestors().find(|above| above.exists()) else { return Ok(()) };
+async fn keeps_names(world: &World, dir: &Path) -> Result<(), CommandError> {
+    let Some(above) = nearest(dir) else { return Ok(()) };
     match world.disk.sync_dir(above).await {
         // Whoever may not open it learns that where it is made.
         Err(error @ DiskError::Failed { .. }) => {
@@ -130,6 +160,25 @@ mod tests {
         assert!(too_high.contains("did you mean") && too_high.contains("bucket?"), "{too_high}");
         let too_deep = refusal(&data.join("bucket/more/bucket")).await.expect("refused");
         assert!(too_deep.contains("lies within the bucket"), "{too_deep}");
+        let log = data.join("bucket/wal");
+        let choice = WalChoice::File { dir: log.clone(), bytes: None };
+        // Of a bucket that is still to be made, and of one that is there.
+        for bucket in ["bucket", "other"] {
+            let own = StorageTarget::Folder(data.join(bucket));
+            for inside in [data.join(bucket), data.join(bucket).join("a/b")] {
+                let told = check_log(&World::system(), (&choice, &inside), &own).await.expect_err("refused");
+                assert!(
+                    told.line.contains("lies within the bucket") && told.line.contains("--wal file://"),
+                    "{}",
+                    told.line
+                );
+            }
+            assert!(
+                check_log(&World::system(), (&choice, &log), &own).await.is_err(),
+                "another cluster's, if not its own"
+            );
+            assert!(check_log(&World::system(), (&choice, &data.join("wal")), &own).await.is_ok());
+        }
         let kafkas = tempfile::tempdir().unwrap();
         std::fs::write(kafkas.path().join("meta.properties"), "version=1").unwrap();
         let strange = refusal(kafkas.path()).await.expect("refused");

@@ -16,7 +16,7 @@ use std::time::Duration;
 use stream::{NamedWal, Options, StoreProbe, WalTarget};
 use stream_core::pace::{PaceLimits, object_bytes_for};
 use tokio::signal::unix::{SignalKind, signal};
-use world::{ClockExt, DiskError, Metered, Paced, World};
+use world::{ClockExt, Metered, Paced, World};
 
 /// A stop takes no longer: what is not uploaded by then stays in the write-ahead log.
 const STOP_MAX: Duration = Duration::from_secs(3);
@@ -163,7 +163,7 @@ async fn named_wals(world: &World, config: &Config) -> Result<Vec<NamedWal>, Com
             _ => None,
         };
         let what = format!("looking at write-ahead log '{name}'");
-        let target = wal_target(world, choice.clone(), config.broker.batch_bytes_max);
+        let target = wal_target(world, choice.clone(), config);
         let target = stream::wal::told_while_waiting(world.clock.as_ref(), &what, target).await?;
         named.push(NamedWal { name: name.clone(), target, pace });
     }
@@ -171,13 +171,10 @@ async fn named_wals(world: &World, config: &Config) -> Result<Vec<NamedWal>, Com
 }
 
 /// The log's place and, for a ring, its size: the one it has, the one asked for, or a share of what is free.
-async fn wal_target(world: &World, choice: WalChoice, batch_bytes_max: usize) -> Result<WalTarget, CommandError> {
+async fn wal_target(world: &World, choice: WalChoice, config: &Config) -> Result<WalTarget, CommandError> {
+    let batch_bytes_max = config.broker.batch_bytes_max;
     if let WalChoice::File { dir, .. } | WalChoice::Shared { dir, .. } = &choice {
-        if let Some(file) = place::file_in_the_way(dir) {
-            let why = format!("{} is no folder: name another", file.display());
-            return Err(CommandError::wrong(format!("--wal {choice}: {why}")));
-        }
-        place::keeps_names(world, dir).await?;
+        place::check_log(world, (&choice, dir), &config.storage).await?;
     }
     let (dir, bytes) = match choice {
         WalChoice::File { dir, bytes } => (dir, bytes),
@@ -192,10 +189,8 @@ async fn wal_target(world: &World, choice: WalChoice, batch_bytes_max: usize) ->
             // Every start makes a ring of its own.
             let bytes = match bytes {
                 Some(bytes) => size_fits(batch_bytes_max, bytes)?,
-                None => stream::wal::default_ring_bytes(free_bytes(world, &dir).await?),
+                None => default_bytes(world, batch_bytes_max, (&dir, "shared&size=SIZE")).await?,
             };
-            let otherwise = format!("free some space, or say --wal 'file://{}?shared&size=SIZE'", dir.display());
-            batch_fits(batch_bytes_max, bytes, &otherwise)?;
             return Ok(WalTarget::Shared { dir, bytes });
         }
         WalChoice::Storage(_) => return Ok(WalTarget::Storage),
@@ -209,14 +204,25 @@ async fn wal_target(world: &World, choice: WalChoice, batch_bytes_max: usize) ->
             existing
         }
         (None, Some(wanted)) => size_fits(batch_bytes_max, wanted)?,
-        (None, None) => {
-            let bytes = stream::wal::default_ring_bytes(free_bytes(world, &dir).await?);
-            let otherwise = format!("free some disk, or say --wal file://{}?size=SIZE", dir.display());
-            batch_fits(batch_bytes_max, bytes, &otherwise)?;
-            bytes
-        }
+        (None, None) => default_bytes(world, batch_bytes_max, (&dir, "size=SIZE")).await?,
     };
     Ok(WalTarget::File { dir, bytes })
+}
+
+/// The size that a ring has where none is asked for, by what is free; the largest batch fits it.
+async fn default_bytes(
+    world: &World,
+    batch_bytes_max: usize,
+    (dir, parameters): (&Path, &str),
+) -> Result<u64, CommandError> {
+    let free = free_bytes(world, dir).await?;
+    let bytes = stream::wal::default_ring_bytes(free);
+    let advice =
+        format!("free some disk, or say how much of it to take with --wal 'file://{}?{parameters}'", dir.display());
+    batch_fits(batch_bytes_max, bytes, &advice).map_err(|error| {
+        CommandError::failed(format!("{free} bytes are free where {} is to be: {}", dir.display(), error.line))
+    })?;
+    Ok(bytes)
 }
 
 /// A size that was asked for, where the largest batch fits it.
@@ -240,13 +246,7 @@ fn batch_fits(batch_bytes_max: usize, ring_bytes: u64, otherwise: &str) -> Resul
 
 /// Of the file system that `dir` is on, or will be.
 async fn free_bytes(world: &World, dir: &Path) -> Result<u64, CommandError> {
-    let mut free = Err(DiskError::NotFound(dir.to_owned()));
-    for folder in dir.ancestors().filter(|folder| !folder.as_os_str().is_empty()).chain([Path::new("/")]) {
-        free = world.disk.free_bytes(folder).await;
-        if !matches!(free, Err(DiskError::NotFound(_))) {
-            break;
-        }
-    }
+    let free = world.disk.free_bytes(place::nearest(dir).unwrap_or(dir)).await;
     free.map_err(|error| CommandError::failed(format!("look for free space: {error}")))
 }
 

@@ -97,6 +97,17 @@ fn a_bucket_that_can_not_be() {
 }
 
 #[test]
+fn a_log_within_a_bucket() {
+    let folder = TempDir::new().unwrap();
+    let [data, dir] = data(&folder);
+    for within in ["bucket", "bucket/wal"] {
+        let (code, line) = refused(&[data, dir, "--wal", &format!("file://{dir}/{within}?size=64MiB")]);
+        assert_eq!(code, Some(2), "{line}");
+        assert!(line.contains(&format!("lies within the bucket {dir}/bucket: name a folder outside")), "{line}");
+    }
+}
+
+#[test]
 fn a_log_too_small_for_a_batch() {
     let folder = TempDir::new().unwrap();
     let [data, dir] = data(&folder);

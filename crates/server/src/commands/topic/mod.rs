@@ -210,6 +210,12 @@ async fn remove(cluster: &Cluster, args: &TopicDelete, topic: &str) -> Result<Do
     }
     match cluster.delete_topic(topic).await {
         Err(error) if args.if_exists && is_absent(&error) => Ok(done(format!("{topic} is not there"), false)),
+        Err(error) if is_absent(&error) => {
+            // Kafka's words for it speak of a server that does not host a partition.
+            let code = ErrorCode::UnknownTopicOrPartition;
+            let message = Some("there is no such topic".to_owned());
+            Err(ClientError::Refused { what: format!("delete topic {topic}"), code, message }.into())
+        }
         deleted => {
             deleted?;
             Ok(done(format!("deleted {topic}"), true))
