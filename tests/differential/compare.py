@@ -54,7 +54,7 @@ KINDS = {
     "id": "each broker chooses its own; the argument is what it is an id of",
     "unordered": "in any order; the argument names what tells the elements apart, else it is what does so in most messages",
     "own": "elements whose key does not begin with the stream's prefix, or has it nowhere in it, are left out; the order does not count",
-    "codes": "pairs of what Kafka and Millstream may answer, as in 0=37,0=41",
+    "codes": "pairs of what Kafka and Millstream may answer, as in 0=37,0=41; * is anything",
     "only": "Kafka has elements that Millstream lacks, or the other way round: only those with a key in both are compared",
     "near": "times that are no further apart than so many milliseconds",
     "empty": "null and an empty array are the same",
@@ -168,7 +168,7 @@ class Comparison:
         elif isinstance(kafka, list) and isinstance(millstream, list):
             self.arrays(path, kafka, millstream, rules)
         elif kafka != millstream:
-            if "codes" in rules and f"{kafka}={millstream}" in rules["codes"].argument.split(","):
+            if "codes" in rules and {f"{kafka}={millstream}", f"{kafka}=*"} & set(rules["codes"].argument.split(",")):
                 self.parts = True
             else:
                 self.differs(path, kafka, millstream)

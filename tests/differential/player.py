@@ -154,9 +154,11 @@ class Judge:
         answers = pair.ask(api, version, body, spoil=spoil)
         found = self.differences(api, answers)
         is_read = api.name in READS or (api.name == "Fetch" and body.get("SessionEpoch", -1) == -1)
+        # Each request of a share session has its number: the same one again is another request.
+        is_counted = body.get("ShareSessionEpoch", 0) != 0
         again = 0
         for pause in PAUSES[:3] if self.told(api, found) else PAUSES:
-            sides = self.asked_again(answers, is_read) if found else ()
+            sides = self.asked_again(answers, is_read) if found and not is_counted else ()
             if not sides:
                 break
             again += 1

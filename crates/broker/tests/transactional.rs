@@ -11,6 +11,7 @@ use broker::BrokerOptions;
 use protocol::messages::describe_producers_request::{DescribeProducersRequest, TopicRequest};
 use protocol::messages::describe_producers_response::ProducerState;
 use protocol::messages::fetch_request::FetchRequest;
+use protocol::messages::produce_request::{PartitionProduceData, ProduceRequest};
 use protocol::record_batch::RecordBatch;
 use std::time::Duration;
 use stream::{BatchBytes, BatchKind, Ending, Marker, MarkerRule, NumberedBatch, ProducerDelta};
@@ -166,14 +167,14 @@ async fn batches_of_transactions_that_nobody_vouches_for_are_refused() {
     }
     let mut two = crate::support::produce_request("t", own, -1);
     two.transactional_id = Some("t-id".to_owned());
-    let other = protocol::messages::produce_request::PartitionProduceData {
-        index: 1,
-        records: Some(transactional((8, 0), 0, &["a"]).into()),
-    };
+    let other = PartitionProduceData { index: 1, records: Some(transactional((8, 0), 0, &["a"]).into()) };
     two.topic_data[0].partition_data.push(other);
     let answer = client.call(9, &two).await;
     let codes: Vec<i16> = answer.responses[0].partition_responses.iter().map(|it| it.error_code).collect();
     assert_eq!(codes, [INVALID_PRODUCER_ID_MAPPING; 2]);
+    let anonymous = client.call(9, &ProduceRequest { transactional_id: None, ..two.clone() }).await;
+    let codes: Vec<i16> = anonymous.responses[0].partition_responses.iter().map(|it| it.error_code).collect();
+    assert_eq!(codes, [TRANSACTIONAL_ID_AUTHORIZATION_FAILED; 2], "whose it is comes first");
     // What goes nowhere is nobody's.
     two.topic_data[0].partition_data[1].index = 7;
     let answer = client.call(9, &two).await;

@@ -187,8 +187,8 @@ fn refuse_whole(request: &ProduceRequest) -> Option<Failure> {
     None
 }
 
-/// The transaction that the request's batches are part of, if some are. As in Kafka, an id alone makes no transaction, and there is one
-/// producer of what goes to partitions that are there.
+/// The transaction that the request's batches are part of, if some are. As in Kafka, an id alone makes no transaction, a batch that says that
+/// it is part of one needs the id before anything else of it counts, and there is one producer of what goes to partitions that are there.
 fn transaction(
     request: &mut ProduceRequest,
     is_there: impl Fn(&TopicProduceData, i32) -> bool,
@@ -198,8 +198,11 @@ fn transaction(
     for (topic, data) in each {
         // What is no batch is told so later.
         let batch = data.records.as_ref().and_then(|records| record_batch::only_batch(records).ok());
-        let Some(batch) = batch.filter(|it| it.is_transactional() && it.has_producer_id()) else { continue };
-        if !is_there(topic, data.index) {
+        let Some(batch) = batch.filter(record_batch::RecordBatch::is_transactional) else { continue };
+        if request.transactional_id.is_none() {
+            return Err(Failure::NoTransactionalId);
+        }
+        if !batch.has_producer_id() || !is_there(topic, data.index) {
             continue;
         }
         let producer = (batch.producer_id(), batch.producer_epoch());
