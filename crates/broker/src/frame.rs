@@ -6,7 +6,7 @@
 //! [`RequestMemory`], so that the smallest frames never wait for memory; cancel-safe, so that the connection can write answers meanwhile.
 //! While others wait for memory, who holds some sends fast enough or is closed. What the bytes mean is left to `protocol`.
 
-use crate::memory::{FrameMemory, RequestMemory};
+use crate::memory::{self, FrameMemory, RequestMemory};
 use base::Micros;
 use bytes::{BufMut, Bytes};
 use futures::FutureExt;
@@ -28,6 +28,9 @@ const GROWS_FAST_UNTIL_BYTES: usize = 1024 * 1024;
 /// While others wait for memory, a frame that is half read must not be silent for longer than this,
 pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(1);
 
+/// or, where very many wait, for longer than this ([`memory::patience`]),
+const SILENCE_IN_A_CROWD_MAX: Duration = Duration::from_millis(100);
+
 /// nor be behind what so many bytes in each second would have brought by more than that, once it holds memory that is counted,
 const SENT_PER_SECOND_MIN: u64 = 256 * 1024;
 
@@ -41,6 +44,13 @@ pub(crate) struct FrameLimits {
     /// [`SILENCE_MAX`], but for tests.
     pub(crate) silence_max: Duration,
     pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl FrameLimits {
+    /// How long a frame may be silent, or how far behind, where memory is short.
+    fn patience(&self) -> Duration {
+        memory::patience(self.memory.waiting(), self.silence_max, SILENCE_IN_A_CROWD_MAX)
+    }
 }
 
 /// A whole request frame without its length field.
@@ -114,7 +124,7 @@ impl Lateness {
     }
 
     fn is_borne(&self, limits: &FrameLimits) -> bool {
-        !limits.memory.is_short() || (self.behind <= limits.silence_max && self.waited <= WAIT_MAX)
+        !limits.memory.is_short() || (self.behind <= limits.patience() && self.waited <= WAIT_MAX)
     }
 }
 
@@ -215,7 +225,7 @@ impl FrameReader {
         let clock = limits.clock.as_ref();
         let wait = Wait { of: &mut self.lateness, holds_memory, began: clock.now(), clock };
         let read = loop {
-            if let Some(read) = clock.timeout(limits.silence_max, socket.read_buf(&mut piece)).await {
+            if let Some(read) = clock.timeout(limits.patience(), socket.read_buf(&mut piece)).await {
                 break read?;
             }
             if limits.memory.is_short() {
@@ -421,6 +431,51 @@ mod tests {
         drop(held);
         far.write_all(&[7; 10_000]).await.unwrap();
         assert_eq!(reader.next(&mut near, &limits).await.unwrap().bytes.len(), 100_000);
+    }
+
+    /// Sends a frame's first 70,000 bytes and then few at a time; is there again as soon as it is closed. Never ends.
+    async fn dribble_again_and_again(limits: &FrameLimits) {
+        loop {
+            let (mut near, mut far) = tokio::io::duplex(1 << 20);
+            far.write_all(&[&(1_i32 << 20).to_be_bytes()[..], &[0; 70_000]].concat()).await.unwrap();
+            let sends = async {
+                loop {
+                    limits.clock.sleep(Duration::from_millis(300)).await;
+                    far.write_all(&[0; 20]).await.unwrap();
+                }
+            };
+            let mut reader = FrameReader::default();
+            tokio::select! {
+                ended = reader.next(&mut near, limits) => assert!(matches!(ended, Err(FrameError::Slow)), "{ended:?}"),
+                () = sends => {}
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn two_hundred_that_dribble_and_come_again_keep_nobody_waiting_for_long() {
+        // What a broker with 128 MiB gives to requests.
+        let limits = FrameLimits { memory: RequestMemory::new(17_400_000, 8_700_000, 1), ..limits(8 << 20) };
+        let dribblers = futures::future::join_all((0..200).map(|_| dribble_again_and_again(&limits)));
+        let others = async {
+            limits.clock.sleep(Duration::from_secs(2)).await;
+            let mut waited = Vec::new();
+            for length in [100_000, 1_000_000, 100_000, 1_000_000] {
+                let (mut near, mut far) = tokio::io::duplex(1 << 20);
+                far.write_all(&[&u32::try_from(length).unwrap().to_be_bytes()[..], &vec![7; length]].concat())
+                    .await
+                    .unwrap();
+                let began = limits.clock.now();
+                assert_eq!(FrameReader::default().next(&mut near, &limits).await.unwrap().bytes.len(), length);
+                waited.push(limits.clock.now().since(began));
+            }
+            waited
+        };
+        tokio::select! {
+            waited = others => assert!(waited.iter().all(|waited| *waited <= Duration::from_secs(5)), "{waited:?}"),
+            _ = dribblers => {}
+            () = limits.clock.sleep(Duration::from_secs(60)) => panic!("a minute is not enough"),
+        }
     }
 
     #[tokio::test]

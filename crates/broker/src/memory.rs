@@ -3,9 +3,9 @@
 //! A frame takes memory as its bytes arrive, never for what its length field claims. It is divided by the size of frames: large ones
 //! may have half of it, medium ones three quarters, and small ones all, so that many half-sent large frames leave the others theirs.
 //! Within a size that alone could lock up: many frames, each half read, could hold all of it and wait for one another. So beside the
-//! shared parts there is a reserve of one greatest frame for one *finisher* at a time: a frame that needs more while there is none
-//! becomes the finisher, ends, is answered, and hands the reserve to the next. Hence every frame ends some time and all parts
-//! together bound the memory (docs/adr/0050-request-memory.md).
+//! shared parts there is a reserve of one greatest frame for *finishers*, as many at a time as have room there with their whole lengths: a
+//! frame that needs more while there is none becomes a finisher, ends, is answered, and hands its part of the reserve to the next. Hence
+//! every frame ends some time and all parts together bound the memory (docs/adr/0050-request-memory.md).
 //!
 //! That holds for requests that end by themselves. One that waits for others, as a parked fetch does, gives its frame's memory back
 //! before: see [`FrameMemory::park`].
@@ -13,6 +13,7 @@
 use futures::future::{Either, select, select_all};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 /// An answer may have this part of the memory of all even while it is short.
@@ -40,6 +41,9 @@ const FREE_KEEPS_MAX: usize = 4096;
 /// One that would keep more than this part of what there is for all does not wait where there is no room for it.
 const GREAT_PART: usize = 16;
 
+/// So many that wait halve the time for which others are borne that hold what these wait for.
+const CROWD: usize = 8;
+
 /// Memory for request frames.
 #[derive(Debug)]
 pub(crate) struct RequestMemory {
@@ -47,7 +51,9 @@ pub(crate) struct RequestMemory {
     parked: Arc<Semaphore>,
     /// What parked requests may keep in all.
     parked_bytes: usize,
-    finisher: Arc<Semaphore>,
+    /// The reserve: a finisher takes of it what its frame may have in all.
+    finishers: Arc<Semaphore>,
+    reserve_bytes: usize,
     /// By write-ahead log: the turn of a request whose batch grows, and what it may take then (`growth`).
     turns: Vec<Arc<Semaphore>>,
     turn_bytes: usize,
@@ -96,7 +102,7 @@ pub(crate) enum Parking {
     Free,
     /// Not for long: it has a frame's memory still, or keeps what is not counted.
     Brief,
-    /// Not at all: it is the finisher, or keeps too much that is not counted.
+    /// Not at all: it is a finisher, or keeps too much that is not counted.
     Never,
 }
 
@@ -107,11 +113,13 @@ impl RequestMemory {
         let parked = all / PARKED_PART;
         let shared = all - parked;
         let part = |bytes: usize| Arc::new(Semaphore::new(bytes.max(1)));
+        let reserve_bytes = request_bytes_max.clamp(1, Semaphore::MAX_PERMITS);
         RequestMemory {
             parts: [part(shared / 2), part(shared / 4), part(shared / 4)],
             parked: part(parked),
             parked_bytes: parked,
-            finisher: Arc::new(Semaphore::new(1)),
+            finishers: part(reserve_bytes),
+            reserve_bytes,
             turns: (0..logs).map(|_| Arc::new(Semaphore::new(1))).collect(),
             turn_bytes: request_bytes_max,
             waiting: AtomicUsize::new(0),
@@ -133,9 +141,14 @@ impl RequestMemory {
         has_room.then_some(wait)
     }
 
+    /// How many frames wait for memory.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     /// Whether some frame waits for memory, so that whoever holds it without need harms another.
     pub(crate) fn is_short(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed) > 0
+        self.waiting() > 0
     }
 
     /// Adds `bytes` to what is held for a frame of `length`; waits until there is room. Cancel-safe: either all or nothing is added.
@@ -151,7 +164,8 @@ impl RequestMemory {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let _waiting = Waiting(&self.waiting);
         let shared = open_to_it.rev().map(|part| Box::pin(self.parts[part].clone().acquire_many_owned(bytes)));
-        match select(select_all(shared), Box::pin(self.finisher.clone().acquire_owned())).await {
+        let whole = u32::try_from(length.min(self.reserve_bytes)).unwrap_or(u32::MAX);
+        match select(select_all(shared), Box::pin(self.finishers.clone().acquire_many_owned(whole))).await {
             Either::Left(((permit, behind_own, _), _)) => held.add(part_of(length) - behind_own, open(permit)),
             Either::Right((permit, _)) => held.finisher = Some(open(permit)),
         }
@@ -243,7 +257,12 @@ impl AnswerMemory {
 
     /// Whether an answer waits for memory, so that whoever holds it without need harms another.
     pub(crate) fn is_short(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed) > 0
+        self.waiting() > 0
+    }
+
+    /// How many wait for it.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
     }
 
     /// Waits until an answer waits for memory.
@@ -294,6 +313,13 @@ impl AnswerMemory {
     }
 }
 
+/// How long who holds memory without need is borne by so many that wait: the less the more they are, so that the last of them waits for about as
+/// long as one did. Else hundreds that come again whenever they are cut off would keep everybody waiting for all of them, a few at a time.
+pub(crate) fn patience(waiting: usize, most: Duration, least: Duration) -> Duration {
+    let crowds = u32::try_from(waiting / CROWD).unwrap_or(u32::MAX);
+    (most / crowds.saturating_add(1)).max(least.min(most))
+}
+
 /// Gives back what `permit` holds beyond `bytes`.
 pub(crate) fn keep_only(permit: &mut OwnedSemaphorePermit, bytes: usize) {
     give_back(permit, permit.num_permits().saturating_sub(bytes));
@@ -340,6 +366,31 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn as_many_finish_at_a_time_as_have_room_in_the_reserve_with_their_whole_lengths() {
+        let memory = RequestMemory::new(8 + 50, 50, 1);
+        let mut frames: [FrameMemory; 3] = Default::default();
+        let [first, second, third] = &mut frames;
+        for (frame, length) in [(&mut *first, 30), (second, 20)] {
+            // They need no more than their first piece yet.
+            memory.grow(frame, length, 10).now_or_never().expect("both have room in all");
+            assert!(frame.finisher.is_some());
+        }
+        let mut waits = Box::pin(memory.grow(third, 20, 10));
+        assert!(waits.as_mut().now_or_never().is_none() && memory.is_short());
+        *first = FrameMemory::default();
+        assert!(waits.now_or_never().is_some() && !memory.is_short());
+    }
+
+    #[test]
+    fn the_more_wait_the_less_others_are_borne() {
+        let (second, tenth) = (Duration::from_secs(1), Duration::from_millis(100));
+        let borne = |waiting| patience(waiting, second, tenth);
+        assert_eq!([1, 7, 8, 40].map(borne), [second, second, second / 2, second / 6]);
+        assert_eq!([80, usize::MAX].map(borne), [tenth, tenth]);
+        assert_eq!(patience(1000, tenth, second), tenth);
+    }
+
+    #[tokio::test]
     async fn larger_frames_leave_smaller_ones_their_part_which_may_have_all() {
         let memory = RequestMemory::new(457 + 1, 1, 1);
         let lengths = [MEDIUM_FRAME_BYTES_MAX + 1, SMALL_FRAME_BYTES_MAX + 1, SMALL_FRAME_BYTES_MAX];
@@ -366,7 +417,7 @@ mod tests {
             held.push(frame);
         }
         let (mut next, mut large) = (FrameMemory::default(), FrameMemory::default());
-        large.finisher = Some(memory.finisher.clone().try_acquire_owned().unwrap());
+        large.finisher = Some(memory.finishers.clone().try_acquire_owned().unwrap());
         let mut waits = Box::pin(memory.grow(&mut next, 10, 10));
         assert!(waits.as_mut().now_or_never().is_none());
         // The last one has memory of the part that is open to large ones as well.
