@@ -35,6 +35,9 @@ const GIVE_WAY_AFTER: Duration = Duration::from_secs(2);
 /// and take so many bytes in each second from then on. Whoever is slower is cut off, and asks again.
 const TAKEN_PER_SECOND_MIN: u64 = 256 * 1024;
 
+/// A peer that takes nothing has this time at the least, however many wait ([`memory::patience`]).
+const GIVE_WAY_AFTER_MIN: Duration = Duration::from_millis(50);
+
 /// Why an answer could not be written.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WriteError {
@@ -44,6 +47,15 @@ pub(crate) enum WriteError {
     GaveWay,
     #[error("{0}")]
     Socket(#[from] io::Error),
+}
+
+/// How a peer takes what is written together.
+struct Pace {
+    began: Micros,
+    /// Bytes.
+    taken: usize,
+    /// When its socket had no room first, and how much it had taken then.
+    full: Option<(Micros, usize)>,
 }
 
 /// Writes answers to a peer for as long as it takes them.
@@ -79,8 +91,7 @@ impl<'a> AnswerWriter<'a> {
             return Ok(());
         }
         let is_long = rope.iter().map(Bytes::len).sum::<usize>() > WRITE_AT_ONCE_BYTES_MAX;
-        let began = self.clock.now();
-        let mut taken = 0;
+        let mut pace = Pace { began: self.clock.now(), taken: 0, full: None };
         let mut is_detached = held.iter().all(|held| held.is_detached);
         while let Some(first) = rope.front_mut() {
             if first.is_empty() {
@@ -90,14 +101,14 @@ impl<'a> AnswerWriter<'a> {
             let written = match self.write_at_once(socket, &rope, is_long).await {
                 Some(written) => written?,
                 None => {
-                    let shares = SHARED_FOR_MAX.saturating_sub(self.clock.now().since(began));
+                    let shares = SHARED_FOR_MAX.saturating_sub(self.clock.now().since(pace.began));
                     if !is_detached && shares.is_zero() {
                         rope = detached(rope).await;
                         is_detached = true;
                         continue;
                     }
                     let pause = if is_detached { Duration::MAX } else { shares };
-                    match self.write_later(socket, &rope, is_long, (began, taken), pause).await? {
+                    match self.write_later(socket, &rope, is_long, &mut pace, pause).await? {
                         Some(written) => written,
                         None => continue,
                     }
@@ -108,7 +119,7 @@ impl<'a> AnswerWriter<'a> {
             }
             consume(&mut rope, written);
             give_back(&mut held, written);
-            taken += written;
+            pace.taken += written;
             if is_long {
                 tokio::task::yield_now().await;
             }
@@ -135,16 +146,19 @@ impl<'a> AnswerWriter<'a> {
         socket: &mut (impl AsyncWrite + Unpin + Send + ?Sized),
         rope: &VecDeque<Bytes>,
         is_long: bool,
-        (began, taken): (Micros, usize),
+        pace: &mut Pace,
         pause: Duration,
     ) -> Result<Option<usize>, WriteError> {
         let slices = front(rope, if is_long { WRITE_AFTER_WAIT_BYTES_MAX } else { WRITE_AT_ONCE_BYTES_MAX });
         let waits_from = self.clock.now();
+        let full = *pace.full.get_or_insert((waits_from, pace.taken));
         loop {
-            let look = self.stall_max.min(self.give_way_after / 4).min(pause);
+            let look = self.stall_max.min(self.give_way_after / 4).min(self.patience() / 2).min(pause);
             let written = self.clock.timeout(look, socket.write_vectored(&slices)).await;
             let now = self.clock.now();
-            if self.memory.is_short() && self.is_slow(now.since(began), taken) {
+            let is_slow = self.is_slow(now.since(pace.began), pace.taken)
+                || (written.is_none() && self.stands_still(now.since(full.0), pace.taken - full.1));
+            if self.memory.is_short() && is_slow {
                 return Err(WriteError::GaveWay);
             }
             match written {
@@ -154,6 +168,17 @@ impl<'a> AnswerWriter<'a> {
                 None => {}
             }
         }
+    }
+
+    /// How long a peer may take nothing where memory is short.
+    fn patience(&self) -> Duration {
+        memory::patience(self.memory.waiting(), self.give_way_after, GIVE_WAY_AFTER_MIN)
+    }
+
+    /// Whether a peer that takes nothing now has had its time, and that which its bytes bought it, since its socket had no room first.
+    fn stands_still(&self, time: Duration, taken: usize) -> bool {
+        let borne = u64::try_from(taken).unwrap_or(u64::MAX).saturating_mul(1000) / TAKEN_PER_SECOND_MIN;
+        time >= self.patience() + Duration::from_millis(borne)
     }
 
     /// Whether a peer that has taken so many bytes in that time is slower than others need to bear.
@@ -298,6 +323,72 @@ mod tests {
         };
         let (waited, (), ()) = futures::join!(other, dribble, writing);
         assert!(waited >= Duration::from_millis(600) && waited < Duration::from_secs(3), "{waited:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_more_wait_for_memory_the_sooner_gives_way_who_takes_nothing_but_not_who_takes_enough() {
+        for (others, least, most) in [(1, 2000, 2600), (40, 330, 500), (1000, 50, 80)] {
+            let (clock, memory) = (TestClock::shared(), AnswerMemory::new(2000));
+            let limits = AnswerWriter { give_way_after: GIVE_WAY_AFTER, ..writer(clock.as_ref(), &memory) };
+            let _held = memory.take(2000).await;
+            let mut waits: Vec<_> = (0..others).map(|_| Box::pin(memory.take(1000))).collect();
+            assert!(waits.iter_mut().all(|wait| wait.as_mut().now_or_never().is_none()));
+            let (mut near, _far) = tokio::io::duplex(1000);
+            let began = clock.now();
+            let ended = limits.write_all(&mut near, VecDeque::from([Bytes::from_static(&[0; 2000])]), Vec::new()).await;
+            assert!(matches!(ended, Err(WriteError::GaveWay)), "{ended:?}");
+            let after = clock.now().since(began).as_millis();
+            assert!((least..=most).contains(&after), "{others} wait: after {after} ms");
+
+            let (mut near, mut far) = tokio::io::duplex(1000);
+            let rope = VecDeque::from([Bytes::from(vec![0; 600_000])]);
+            let writing = async {
+                limits.write_all(&mut near, rope, Vec::new()).await.unwrap();
+                drop(near);
+            };
+            let reading = async {
+                // 500 KB a second, with rests.
+                let mut piece = vec![0; 10_000];
+                while far.read_exact(&mut piece).await.is_ok() {
+                    clock.sleep(Duration::from_millis(20)).await;
+                }
+            };
+            futures::join!(writing, reading);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn four_hundred_that_take_nothing_and_come_again_keep_nobody_waiting_for_long() {
+        const MIB: usize = 1 << 20;
+        let (clock, memory) = (TestClock::shared(), AnswerMemory::new(16 * MIB));
+        let limits = AnswerWriter { give_way_after: GIVE_WAY_AFTER, ..writer(clock.as_ref(), &memory) };
+        let answer = Bytes::from(vec![0; MIB]);
+        let write = async |socket: &mut tokio::io::DuplexStream| {
+            let held = vec![Held { answer: Some(memory.take(MIB).await), ..Held::default() }];
+            limits.write_all(socket, VecDeque::from([answer.clone()]), held).await
+        };
+        let silent = async || loop {
+            let (mut near, _far) = tokio::io::duplex(100_000);
+            assert!(matches!(write(&mut near).await, Err(WriteError::GaveWay)));
+        };
+        let silent = futures::future::join_all((0..400).map(|_| silent()));
+        let others = async {
+            clock.sleep(Duration::from_secs(5)).await;
+            let mut waited = Vec::new();
+            for _ in 0..5 {
+                let (mut near, mut far) = tokio::io::duplex(100_000);
+                let began = clock.now();
+                let mut received = vec![0; MIB];
+                let (written, read) = futures::join!(write(&mut near), far.read_exact(&mut received));
+                (written.unwrap(), read.unwrap());
+                waited.push(clock.now().since(began));
+            }
+            waited
+        };
+        tokio::select! {
+            waited = others => assert!(waited.iter().all(|waited| *waited <= Duration::from_secs(2)), "{waited:?}"),
+            _ = silent => {}
+        }
     }
 
     #[tokio::test]
