@@ -249,6 +249,11 @@ impl Partition {
         self.stream.bytes()
     }
 
+    /// What reading at `from` can bring at the most, where that is less than `bytes_max` and easily known.
+    pub(crate) fn bytes_from(&self, from: Offset, bytes_max: usize) -> Option<usize> {
+        self.stream.bytes_from(from, bytes_max)
+    }
+
     /// Whether reading at `from` could answer more than "nothing yet": false between the high watermark and the log's end.
     pub(crate) fn may_have(&self, from: Offset) -> bool {
         from < self.high_watermark() || from > self.stream.next()

@@ -438,6 +438,17 @@ async fn consumers_that_have_read_much_give_way_while_they_wait_for_more() {
     running.broker.stop().await;
 }
 
+/// Of a partition with few bytes no more are put aside: with less free than the greatest batch may have, nobody needs to give way.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fetch_takes_no_more_memory_than_there_is_to_read() {
+    let (running, _client, parked, _) = served_beside_patient_consumers(&"x".repeat(500_000), 6, 60_000).await;
+    for mut consumer in parked {
+        let answered = tokio::time::timeout(Duration::from_millis(50), consumer.receive::<FetchRequest>(12)).await;
+        assert!(answered.is_err(), "{answered:?}");
+    }
+    running.broker.stop().await;
+}
+
 /// Whoever reads at the end, as records come, is at the end or below it: never beyond.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_at_the_end_is_not_beyond_it_when_records_come() {

@@ -10,6 +10,9 @@ use std::sync::Arc;
 use stream_core::object::BlockEntry;
 use world::{StoreError, lock};
 
+/// What is counted from an offset on is in so many runs at the most.
+const RUNS_LOOKED_AT_MAX: usize = 64;
+
 /// Where a stream's greatest timestamp is, as far as that is known without reading records.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Greatest {
@@ -170,6 +173,24 @@ pub(crate) fn bytes(shared: &Shared, stream: &OpenStream) -> u64 {
     let tail = cache.runs_between(stream.id, record.committed(), Offset::MAX);
     let uncommitted = tail.filter(|run| run.range.next > committed_in(&image, stream.id, run.place.wal));
     record.live_bytes + uncommitted.map(|run| u64::from(run.place.len)).sum::<u64>()
+}
+
+/// See [`crate::Stream::bytes_from`].
+pub(crate) fn bytes_from(shared: &Shared, stream: &OpenStream, from: Offset, bytes_max: usize) -> Option<usize> {
+    let end = stream.confirmed();
+    let cache = lock(&shared.cache);
+    let (mut bytes, mut next) = (0, from);
+    for run in cache.runs_between(stream.id, from, end).take(RUNS_LOOKED_AT_MAX) {
+        if run.range.base > next {
+            return None;
+        }
+        bytes += usize::try_from(run.place.len).unwrap_or(usize::MAX);
+        if bytes >= bytes_max {
+            return None;
+        }
+        next = run.range.next;
+    }
+    (next >= end).then_some(bytes)
 }
 
 /// See [`crate::Stream::retention_start`]. As Kafka deletes whole segments, so whole references go; by size only while what is left

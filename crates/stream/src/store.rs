@@ -648,6 +648,13 @@ impl Stream {
         offsets::bytes(&self.shared, &self.stream)
     }
 
+    /// What reading at `from` can bring at the most, in bytes, where that is less than `bytes_max` and easily known: at the end of the stream.
+    /// What is confirmed after the call is not in it.
+    #[must_use]
+    pub fn bytes_from(&self, from: Offset, bytes_max: usize) -> Option<usize> {
+        offsets::bytes_from(&self.shared, &self.stream, from, bytes_max)
+    }
+
     /// Moves the start offset; at most the confirmed offset.
     ///
     /// # Errors

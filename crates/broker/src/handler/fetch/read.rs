@@ -301,7 +301,11 @@ async fn next(broker: &Shared, slot: &mut Slot, index: usize, is_alone: bool, pr
     }
     // What was written before the bound was lowered is read as well.
     let batch_bytes_max = broker.options.batch_bytes_max.max(broker.live().batch_bytes_max).max(slot.batch_bytes_max);
-    let memory = bytes_max.max(batch_bytes_max).saturating_mul(progress.copies);
+    // Of the newest records there is mostly little to read, and what others wait for is not kept from them for more.
+    let most = bytes_max.max(batch_bytes_max);
+    let there = partition.bytes_from(from, most);
+    let bytes_max = there.map_or(bytes_max, |there| bytes_max.min(there));
+    let memory = there.unwrap_or(most).saturating_mul(progress.copies);
     if !take_memory(broker, progress, memory).await {
         if !is_alone {
             return Next::Later;
