@@ -23,13 +23,16 @@ pub(crate) fn of_cluster(asked: bool, rights: &Rights) -> i32 {
 /// One bit for each operation, at its number.
 fn operations(rights: &Rights, resource: Resource, name: &str) -> i32 {
     use Operation::{
-        Alter, AlterConfigs, ClusterAction, Create, Delete, Describe, DescribeConfigs, IdempotentWrite, Read, Write,
+        Alter, AlterConfigs, ClusterAction, Create, CreateTokens, Delete, Describe, DescribeConfigs, DescribeTokens,
+        IdempotentWrite, Read, Write,
     };
     let known: &[Operation] = match resource {
         Resource::Topic => &[Read, Write, Create, Describe, Delete, Alter, DescribeConfigs, AlterConfigs],
         Resource::Group => &[Read, Describe, Delete, DescribeConfigs, AlterConfigs],
         Resource::Cluster => &[Create, ClusterAction, DescribeConfigs, AlterConfigs, IdempotentWrite, Alter, Describe],
         Resource::TransactionalId => &[Describe, Write],
+        Resource::DelegationToken => &[Describe],
+        Resource::User => &[CreateTokens, DescribeTokens],
     };
     let allowed = known.iter().filter(|operation| rights.allow(**operation, resource, name));
     allowed.fold(0, |bits, operation| bits | 1 << (*operation as i8))

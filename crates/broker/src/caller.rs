@@ -21,6 +21,11 @@ impl Principal {
         Principal(format!("{USER}{name}").into())
     }
 
+    /// The user that is written so; `None`: it is none.
+    pub(crate) fn of(text: &str) -> Option<Principal> {
+        text.starts_with(USER).then(|| Principal(text.into()))
+    }
+
     /// Whoever has not.
     pub(crate) fn anonymous() -> Principal {
         Principal::user(ANONYMOUS)
@@ -43,6 +48,17 @@ impl fmt::Display for Principal {
     }
 }
 
+/// How a caller has shown who it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Proof {
+    /// Not at all.
+    None,
+    /// By a secret of its own.
+    Secret,
+    /// By a delegation token, which may be another one's who was given it.
+    Token,
+}
+
 /// Who sends a request, and from where. One for each connection, made anew when it authenticates.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
@@ -50,12 +66,14 @@ pub(crate) struct Caller {
     pub(crate) peer: Arc<Peer>,
     /// Who that is.
     pub(crate) principal: Principal,
+    /// How it has shown that.
+    pub(crate) proof: Proof,
 }
 
 impl Caller {
     /// One who has not shown who it is.
     pub(crate) fn anonymous(peer: Arc<Peer>) -> Caller {
-        Caller { peer, principal: Principal::anonymous() }
+        Caller { peer, principal: Principal::anonymous(), proof: Proof::None }
     }
 
     /// Its name without its kind: whose quotas count for it, as in Kafka.

@@ -275,14 +275,20 @@ impl Requests {
         let Frame { bytes, memory } = frame;
         let clock = &self.broker.clock;
         let nonce = || format!("{:032x}{:032x}", uuid::random(|| clock.random()).0, uuid::random(|| clock.random()).0);
-        let around = Around { image: &self.broker.store.ledger().image(), now: clock.now(), nonce: &nonce };
+        let around = Around {
+            image: &self.broker.store.ledger().image(),
+            tokens: &self.broker.tokens,
+            now: clock.now(),
+            wall: &|| clock.wall(),
+            nonce: &nonce,
+        };
         self.next = Some(match login.take(bytes, &around) {
             LoginStep::Serve(bytes) => {
                 Next::Request(dispatch::parse(Frame { bytes, memory }, self.caller.clone(), self.number)?)
             }
             LoginStep::Answer { bytes, known } => {
-                if let Some(principal) = known {
-                    self.caller = Arc::new(Caller { principal, peer: self.caller.peer.clone() });
+                if let Some((principal, proof)) = known {
+                    self.caller = Arc::new(Caller { principal, proof, peer: self.caller.peer.clone() });
                 }
                 Next::Answered(dispatch::answered(Some(bytes), memory, None))
             }

@@ -3,6 +3,7 @@
 //! The match is exhaustive on purpose: which failure looks like what to a client is a contract. Retriable where asking again,
 //! here or at another broker, can help; the code says which.
 
+use crate::tokens::TokenError;
 use crate::verification::Client;
 use base::Offset;
 use control::LedgerError;
@@ -143,6 +144,9 @@ pub(crate) enum Failure {
     DuplicateResource(String),
     #[error("{0}")]
     ResourceNotFound(String),
+    /// Why there is no delegation token for somebody.
+    #[error("{0}")]
+    Token(#[from] TokenError),
     /// What a group refuses.
     #[error("{0}")]
     Group(#[from] GroupError),
@@ -241,6 +245,7 @@ impl Failure {
             Failure::InvalidTimestamp(_) | Failure::Records { is_out_of_time: true, .. } => ErrorCode::InvalidTimestamp,
             Failure::UnreadableMetrics(_) | Failure::Records { is_out_of_time: false, .. } => ErrorCode::InvalidRecord,
             Failure::CoordinatorUnavailable(_) => ErrorCode::CoordinatorNotAvailable,
+            Failure::Token(error) => of_token(*error),
             Failure::Group(error) => of_group(*error),
             Failure::Transaction(error) => of_transaction(*error),
             Failure::ShareState(error) => of_share_state(*error),
@@ -279,6 +284,7 @@ fn unauthorized(resource: Resource) -> &'static str {
         Resource::Group => "Group authorization failed.",
         Resource::Cluster => "Cluster authorization failed.",
         Resource::TransactionalId => "Transactional Id authorization failed.",
+        Resource::DelegationToken | Resource::User => "Delegation Token authorization failed.",
     }
 }
 
@@ -288,6 +294,19 @@ fn of_resource(resource: Resource) -> ErrorCode {
         Resource::Group => ErrorCode::GroupAuthorizationFailed,
         Resource::Cluster => ErrorCode::ClusterAuthorizationFailed,
         Resource::TransactionalId => ErrorCode::TransactionalIdAuthorizationFailed,
+        // Users are spoken of where tokens are made for them.
+        Resource::DelegationToken | Resource::User => ErrorCode::DelegationTokenAuthorizationFailed,
+    }
+}
+
+fn of_token(error: TokenError) -> ErrorCode {
+    match error {
+        TokenError::NotAllowed => ErrorCode::DelegationTokenRequestNotAllowed,
+        TokenError::Disabled => ErrorCode::DelegationTokenAuthDisabled,
+        TokenError::PrincipalType => ErrorCode::InvalidPrincipalType,
+        TokenError::NotFound => ErrorCode::DelegationTokenNotFound,
+        TokenError::Expired => ErrorCode::DelegationTokenExpired,
+        TokenError::NotOwner => ErrorCode::DelegationTokenOwnerMismatch,
     }
 }
 

@@ -56,6 +56,7 @@ mod test_batch;
 #[cfg(test)]
 mod test_clock;
 mod time_index;
+mod tokens;
 mod topic_name;
 mod topic_settings;
 mod topics;
@@ -76,6 +77,7 @@ pub use quota::QuotaWindows;
 pub use rights::Authorizing;
 pub use sasl::{Mechanism as SaslMechanism, OwnLogin, SaslOptions, Text as SecretText};
 pub use telemetry::TelemetryUse;
+pub use tokens::TokenOptions;
 pub use topic_name::{check as check_topic_name, is_internal as is_internal_topic};
 pub use wals::wal_choice;
 
@@ -148,6 +150,8 @@ struct Shared {
     creating: Creating,
     sessions: Sessions,
     telemetry: telemetry::Telemetry,
+    /// By what delegation tokens are shown.
+    tokens: tokens::Tokens,
     /// What clients use, of what they may.
     quotas: Quotas,
     /// What share groups consume of the partitions that this broker leads.
@@ -202,6 +206,7 @@ impl Broker {
             creating: Creating::default(),
             sessions: Sessions::new(options.fetch_sessions_max, sessions_bytes),
             telemetry: telemetry::Telemetry::default(),
+            tokens: tokens::Tokens::new(&options.tokens),
             quotas: Quotas::new(&options),
             shares: Shares::new(options.shares.sessions_max, options.shares_bytes_max),
             altering: tokio::sync::Mutex::new(()),
@@ -220,6 +225,7 @@ impl Broker {
         clock.spawn("led share-partitions", Box::pin(shared_partitions::run(shared.clone())));
         clock.spawn("retention", Box::pin(retention::run(shared.clone())));
         clock.spawn("cleaner", Box::pin(cleaner::run(shared.clone())));
+        clock.spawn("delegation tokens", Box::pin(tokens::run(shared.clone())));
         Arc::new(Broker { shared })
     }
 

@@ -7,6 +7,7 @@ use crate::quota::QuotaWindows;
 use crate::rights::Authorizing;
 use crate::sasl::SaslOptions;
 use crate::settings::{ConsumerBounds, ListenerSettings, ShareLimits, StreamsBounds};
+use crate::tokens::TokenOptions;
 use coordinator_core::{
     ConsumerTimes, GroupOptions, ShareGroupOptions, ShareStateOptions, StreamsTimes, TransactionOptions,
 };
@@ -163,6 +164,8 @@ pub struct BrokerOptions {
     pub listener: ListenerSettings,
     /// How callers show who they are. `None`: nobody has to, and all are anonymous.
     pub sasl: Option<Arc<SaslOptions>>,
+    /// Delegation tokens, where there are such.
+    pub tokens: TokenOptions,
     /// Who decides what callers may do.
     pub authorizing: Authorizing,
     /// The longest that [`crate::Broker::stop`] waits for requests in flight.
@@ -370,6 +373,7 @@ impl Default for BrokerOptions {
             controller_quota_windows: QuotaWindows::default(),
             listener: ListenerSettings::default(),
             sasl: None,
+            tokens: TokenOptions::default(),
             authorizing: Authorizing::default(),
             stop_wait_max: Duration::from_secs(3),
             given: BTreeMap::new(),

@@ -27,6 +27,7 @@ mod shares;
 mod streams_groups;
 mod support;
 mod telemetry;
+mod tokens;
 mod transactional;
 mod transactional_clients;
 mod transactional_offsets;

@@ -2,12 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-use crate::support::{Client, Running, batch, fetch_request, metadata_request, produce_request, start, start_beside};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use crate::support::logins::{guarded, handshake, is_closed, logged_in, plain, salted, scram, token};
+use crate::support::{batch, fetch_request, metadata_request, produce_request, start, start_beside};
 use broker::BrokerOptions;
 use bytes::Bytes;
-use hmac::{Hmac, KeyInit, Mac};
 use protocol::error_code::ErrorCode;
 use protocol::messages::alter_client_quotas_request::{AlterClientQuotasRequest, EntityData, EntryData, OpData};
 use protocol::messages::alter_user_scram_credentials_request::{
@@ -15,57 +13,9 @@ use protocol::messages::alter_user_scram_credentials_request::{
 };
 use protocol::messages::api_versions_request::ApiVersionsRequest;
 use protocol::messages::create_acls_request::{AclCreation, CreateAclsRequest};
-use protocol::messages::sasl_authenticate_request::SaslAuthenticateRequest;
-use protocol::messages::sasl_authenticate_response::SaslAuthenticateResponse;
 use protocol::messages::sasl_handshake_request::SaslHandshakeRequest;
-use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
-
-const LOGINS: &str = "org.apache.kafka.common.security.plain.PlainLoginModule required username=\"admin\" password=\"pw\" \
-    user_admin=\"pw\" user_alice=\"wonder\";";
-
-async fn guarded(more: &[(&str, &str)]) -> Running {
-    let given = [
-        ("listeners", "SASL_PLAINTEXT://127.0.0.1:9092"),
-        ("sasl.enabled.mechanisms", "PLAIN,SCRAM-SHA-256"),
-        ("listener.name.sasl_plaintext.plain.sasl.jaas.config", LOGINS),
-        ("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer"),
-        ("super.users", "User:admin"),
-    ];
-    let given: BTreeMap<String, String> =
-        given.iter().chain(more).map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
-    let mut options = BrokerOptions::default();
-    broker::settings::apply(&given, &mut options).unwrap();
-    start(options).await
-}
-
-async fn handshake(client: &mut Client, mechanism: &str) {
-    let request = SaslHandshakeRequest { mechanism: mechanism.to_owned() };
-    assert_eq!(client.call(1, &request).await.error_code, 0);
-}
-
-async fn token(client: &mut Client, token: &[u8]) -> SaslAuthenticateResponse {
-    client.call(2, &SaslAuthenticateRequest { auth_bytes: Bytes::copy_from_slice(token) }).await
-}
-
-async fn plain(client: &mut Client, user: &str, password: &str) -> SaslAuthenticateResponse {
-    handshake(client, "PLAIN").await;
-    token(client, format!("\0{user}\0{password}").as_bytes()).await
-}
-
-async fn logged_in(running: &Running, user: &str, password: &str) -> Client {
-    let mut client = running.client().await;
-    let answer = plain(&mut client, user, password).await;
-    assert_eq!((answer.error_code, answer.session_lifetime_ms), (0, 0));
-    client
-}
-
-/// Whether the broker has closed the connection.
-async fn is_closed(client: &mut Client) -> bool {
-    client.receive_frame().await.is_none()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_logs_in_is_served_as_itself() {
@@ -132,43 +82,6 @@ async fn who_does_not_is_cut_off() {
     client.socket.write_all(&600_000_u32.to_be_bytes()).await.unwrap();
     assert!(is_closed(&mut client).await);
     running.broker.stop().await;
-}
-
-fn hmac(key: &[u8], bytes: &[u8]) -> Vec<u8> {
-    let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(key).unwrap();
-    mac.update(bytes);
-    mac.finalize().into_bytes().to_vec()
-}
-
-fn xor(one: &[u8], other: &[u8]) -> Vec<u8> {
-    one.iter().zip(other).map(|(a, b)| a ^ b).collect()
-}
-
-/// RFC 5802's `Hi`.
-fn salted(password: &str, salt: &[u8], rounds: u32) -> Vec<u8> {
-    let mut last = hmac(password.as_bytes(), &[salt, &[0, 0, 0, 1]].concat());
-    let mut all = last.clone();
-    for _ in 1..rounds {
-        last = hmac(password.as_bytes(), &last);
-        all = xor(&all, &last);
-    }
-    all
-}
-
-async fn scram(client: &mut Client, user: &str, password: &str) -> SaslAuthenticateResponse {
-    handshake(client, "SCRAM-SHA-256").await;
-    let first = format!("n={user},r=abc");
-    let challenge = token(client, format!("n,,{first}").as_bytes()).await;
-    if challenge.error_code != 0 {
-        return challenge;
-    }
-    let server = String::from_utf8(challenge.auth_bytes.to_vec()).unwrap();
-    let fields: Vec<&str> = server.split(',').map(|field| &field[2..]).collect();
-    let key = salted(password, &STANDARD.decode(fields[1]).unwrap(), fields[2].parse().unwrap());
-    let last = format!("c=biws,r={}", fields[0]);
-    let client_key = hmac(&key, b"Client Key");
-    let signature = hmac(&Sha256::digest(&client_key), format!("{first},{server},{last}").as_bytes());
-    token(client, format!("{last},p={}", STANDARD.encode(xor(&client_key, &signature))).as_bytes()).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,7 @@
 //! Everything that may change the image.
 
 use crate::quota::{QuotaEntity, QuotaValue};
-use crate::{Acl, Reference, ScramCredential, ScramUser};
+use crate::{Acl, Reference, ScramCredential, ScramUser, Token};
 use base::{
     LedgerEpoch, LedgerSeq, NodeEpoch, NodeId, Nonce, ObjectId, Offset, OffsetRange, StreamEpoch, StreamId, TopicId,
     UnixMillis, WalId, WalIndex, WalPosition,
@@ -233,6 +233,25 @@ pub enum Command {
         removed: Vec<Acl>,
         /// Entries that shall be there.
         added: Vec<Acl>,
+    },
+    /// Makes a delegation token. Since version 10 of the format.
+    IssueToken {
+        /// Its id, which no other has.
+        id: String,
+        /// What is known of it.
+        token: Token,
+    },
+    /// Moves the end of a delegation token that is there. Since version 10 of the format.
+    ExpireToken {
+        /// Which.
+        id: String,
+        /// When it ends; `None`: it is gone at once.
+        expiry: Option<UnixMillis>,
+    },
+    /// Forgets the delegation tokens that have ended. Since version 10 of the format.
+    SweepTokens {
+        /// Those that have ended before that time.
+        now: UnixMillis,
     },
 }
 

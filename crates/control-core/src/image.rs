@@ -3,7 +3,7 @@
 //! Cheap to clone (persistent maps), so readers hold one without locks and a swap costs what changed.
 
 use crate::quota::{QuotaEntity, QuotaValue};
-use crate::{Acls, Outcome, Scram, SettingsScope};
+use crate::{Acls, Outcome, Scram, SettingsScope, Tokens};
 use base::{
     LedgerEpoch, LedgerSeq, NodeEpoch, NodeId, Nonce, ObjectId, Offset, OffsetRange, StreamEpoch, StreamId, TopicId,
     UnixMillis, WalId, WalIndex, WalPosition,
@@ -59,6 +59,8 @@ pub struct Image {
     pub scram: Scram,
     /// Who may do what. Bounded. Since version 9 of the format.
     pub acls: Acls,
+    /// Delegation tokens. Bounded. Since version 10 of the format.
+    pub tokens: Tokens,
 }
 
 /// All topics. What two of these share is one thing in memory.

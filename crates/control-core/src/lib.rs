@@ -12,7 +12,7 @@ pub mod security;
 
 pub use apply::{
     ACLS_MAX, ANSWERED_MAX, DELETED_EPOCHS_MAX, LEADER_HISTORY_MAX, QUOTA_ENTITIES_MAX, SCRAM_CREDENTIALS_MAX,
-    SETTINGS_SCOPES_MAX, apply,
+    SETTINGS_SCOPES_MAX, TOKEN_PRINCIPALS_MAX, apply,
 };
 pub use check::check;
 pub use codec::CodecError;
@@ -25,4 +25,6 @@ pub use image::{
     Topic, TopicNames, TopicsById, WalRecord, WalState,
 };
 pub use quota::{QuotaEntity, QuotaName, QuotaValue};
-pub use security::{Acl, AclEntry, AclPattern, AclResource, Acls, Scram, ScramCredential, ScramUser, Secret};
+pub use security::{
+    Acl, AclEntry, AclPattern, AclResource, Acls, Scram, ScramCredential, ScramUser, Secret, Token, Tokens,
+};

@@ -1,8 +1,9 @@
-//! Who may do what, and how users prove who they are: access control lists, and credentials for SCRAM (RFC 5802).
+//! Who may do what, and how users prove who they are: access control lists, credentials for SCRAM (RFC 5802), delegation tokens (KIP-48).
 //!
 //! Kinds of resources, operations and permissions stand here by Kafka's numbers; which of them there are is checked by whoever asks.
 //! What is secret has no `Debug`: it reaches no log.
 
+use base::UnixMillis;
 use imbl::OrdMap;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -14,6 +15,9 @@ pub type Scram = OrdMap<ScramUser, Arc<ScramCredential>>;
 
 /// Access control lists by what they are about. One without entries is absent.
 pub type Acls = OrdMap<AclResource, Arc<BTreeSet<AclEntry>>>;
+
+/// Delegation tokens by their ids.
+pub type Tokens = OrdMap<String, Arc<Token>>;
 
 /// Whose credential, and for which mechanism by Kafka's number: 1 is SCRAM-SHA-256, 2 is SCRAM-SHA-512.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,6 +48,33 @@ pub struct Secret(pub Vec<u8>);
 impl fmt::Debug for Secret {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str("[hidden]")
+    }
+}
+
+/// A delegation token. What it is shown by is not here: brokers compute it from its id and a secret of theirs.
+///
+/// Principals are written as `User:name`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Token {
+    /// As whom one logs in with it.
+    pub owner: String,
+    /// Who has asked for it.
+    pub requester: String,
+    /// Who may renew it beside its owner, in the order that they were named in.
+    pub renewers: Vec<String>,
+    /// When it was made.
+    pub issued: UnixMillis,
+    /// When it ends unless it is renewed; at most `last`.
+    pub expiry: UnixMillis,
+    /// When it ends however often it is renewed.
+    pub last: UnixMillis,
+}
+
+impl Token {
+    /// Whether it has ended before that time.
+    #[must_use]
+    pub fn is_over(&self, now: UnixMillis) -> bool {
+        self.expiry < now || self.last < now
     }
 }
 

@@ -43,6 +43,8 @@ pub enum Operation {
     DescribeConfigs = 10,
     AlterConfigs = 11,
     IdempotentWrite = 12,
+    CreateTokens = 13,
+    DescribeTokens = 14,
 }
 
 /// Kafka's kinds of resource, by their numbers in ACLs.
@@ -53,6 +55,8 @@ pub enum Resource {
     Group = 3,
     Cluster = 4,
     TransactionalId = 5,
+    DelegationToken = 6,
+    User = 7,
 }
 
 /// When a rule applies.
@@ -81,7 +85,7 @@ const SHARES: [Rule; 2] =
     [rule(Operation::Read, Resource::Group, When::Always), rule(Operation::Read, Resource::Topic, When::Concerned)];
 
 /// Sorted by key.
-pub static SERVED: [Api; 70] = [
+pub static SERVED: [Api; 74] = [
     // Before version 3 the records are message sets of the older formats, which become batches.
     api(
         ApiKey::Produce,
@@ -261,6 +265,21 @@ pub static SERVED: [Api; 70] = [
     api(ApiKey::DescribeLogDirs, 0, ALL, &[rule(Operation::Describe, Resource::Cluster, When::Always)]),
     api(ApiKey::SaslAuthenticate, 0, ALL, &[]),
     api(ApiKey::CreatePartitions, 0, ALL, &[rule(Operation::Alter, Resource::Topic, When::Always)]),
+    // For oneself everybody who has logged in may have one.
+    api(ApiKey::CreateDelegationToken, 0, ALL, &[rule(Operation::CreateTokens, Resource::User, When::Concerned)]),
+    // Whose a token is says who may do these.
+    api(ApiKey::RenewDelegationToken, 0, ALL, &[]),
+    api(ApiKey::ExpireDelegationToken, 0, ALL, &[]),
+    // Others' that the caller may not describe are left out.
+    api(
+        ApiKey::DescribeDelegationToken,
+        0,
+        ALL,
+        &[
+            rule(Operation::Describe, Resource::DelegationToken, When::Concerned),
+            rule(Operation::DescribeTokens, Resource::User, When::Else),
+        ],
+    ),
     api(ApiKey::DeleteGroups, 0, ALL, &[rule(Operation::Delete, Resource::Group, When::Always)]),
     api(ApiKey::ElectLeaders, 0, ALL, &[rule(Operation::Alter, Resource::Cluster, When::Always)]),
     api(

@@ -16,12 +16,8 @@ pub enum Reason {
 }
 
 /// The APIs that are not served, sorted by key. Who serves one takes it out.
-pub static REFUSED: [(ApiKey, Reason); 21] = [
+pub static REFUSED: [(ApiKey, Reason); 17] = [
     (ApiKey::AlterReplicaLogDirs, Reason::NotYet),
-    (ApiKey::CreateDelegationToken, Reason::NotYet),
-    (ApiKey::RenewDelegationToken, Reason::NotYet),
-    (ApiKey::ExpireDelegationToken, Reason::NotYet),
-    (ApiKey::DescribeDelegationToken, Reason::NotYet),
     (ApiKey::Vote, Reason::Private),
     (ApiKey::BeginQuorumEpoch, Reason::Private),
     (ApiKey::EndQuorumEpoch, Reason::Private),

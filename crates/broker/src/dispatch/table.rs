@@ -141,6 +141,10 @@ pub(super) async fn handle(broker: &Shared, request: Request, meter: Meter) -> R
         held DescribeAcls(body) => on::describe_acls::handle(broker, body, rights);
         told CreateAcls(body) => on::create_acls::handle(broker, body, rights);
         told DeleteAcls(body) => on::delete_acls::handle(broker, body, rights);
+        told CreateDelegationToken(body) => on::create_delegation_token::handle(broker, body, version, rights);
+        told RenewDelegationToken(body) => on::renew_delegation_token::handle(broker, body, rights);
+        told ExpireDelegationToken(body) => on::expire_delegation_token::handle(broker, body, rights);
+        held DescribeDelegationToken(body) => on::describe_delegation_token::handle(broker, body, version, rights);
         said DescribeUserScramCredentials(body) => on::describe_user_scram_credentials::handle(broker, body, rights);
         told AlterUserScramCredentials(body) => on::alter_user_scram_credentials::handle(broker, body, rights);
     });

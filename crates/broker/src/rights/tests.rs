@@ -40,7 +40,8 @@ impl Lists {
 
     fn rights(&self, principal: &str, authorizing: &Authorizing) -> Rights {
         let principal = crate::caller::Principal::user(principal);
-        let caller = Arc::new(Caller { peer: Arc::new(Peer::new("10.0.0.7:1".parse().unwrap())), principal });
+        let peer = Arc::new(Peer::new("10.0.0.7:1".parse().unwrap()));
+        let caller = Arc::new(Caller { peer, principal, proof: crate::caller::Proof::Secret });
         let limits = Limits::of(authorizing, &caller, || Arc::new(self.0.clone()));
         Rights { caller, limits }
     }

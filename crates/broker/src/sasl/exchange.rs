@@ -2,12 +2,17 @@
 
 use super::options::{Mechanism, SaslOptions};
 use super::{Around, Failed, plain};
+use crate::caller::Principal;
 use crate::scram;
+use base::UnixMillis;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use control_core::{ScramCredential, ScramUser};
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
+
+/// What a client says behind its nonce where it shows a delegation token.
+const TOKEN_AUTH: &str = "tokenauth=";
 
 /// Greatest token of SCRAM: names and nonces are short.
 const TOKEN_BYTES_MAX: usize = 8 * 1024;
@@ -21,11 +26,25 @@ pub(super) enum Exchange {
     Over,
 }
 
+/// Who has logged in.
+#[derive(Debug, Clone)]
+pub(super) struct User {
+    pub(super) name: String,
+    /// When the token ends that it has shown, where it has shown one.
+    pub(super) token_expiry: Option<UnixMillis>,
+}
+
+impl User {
+    fn by_secret(name: String) -> User {
+        User { name, token_expiry: None }
+    }
+}
+
 /// A client that was given its challenge.
 #[derive(Debug)]
 pub(super) struct Challenged {
     mechanism: scram::Mechanism,
-    user: String,
+    user: User,
     credential: Arc<ScramCredential>,
     /// Of both sides.
     nonce: String,
@@ -47,9 +66,9 @@ impl Exchange {
         token: &[u8],
         options: &SaslOptions,
         around: &Around<'_>,
-    ) -> Result<(Vec<u8>, Option<String>), Failed> {
+    ) -> Result<(Vec<u8>, Option<User>), Failed> {
         match std::mem::replace(self, Exchange::Over) {
-            Exchange::Plain => plain::evaluate(token, options).map(|user| (Vec::new(), Some(user))),
+            Exchange::Plain => plain::evaluate(token, options).map(|user| (Vec::new(), Some(User::by_secret(user)))),
             Exchange::ScramFirst(mechanism) => {
                 let challenged = challenge(mechanism, text(token)?, around)?;
                 let answer = challenged.server_first.clone().into_bytes();
@@ -83,23 +102,47 @@ fn challenge(mechanism: scram::Mechanism, first: &str, around: &Around<'_>) -> R
         named => unescaped(named.strip_prefix("a=").ok_or_else(malformed)?)?,
     };
     let mut fields = bare.split(',');
-    let user = unescaped(fields.next().and_then(|it| it.strip_prefix("n=")).ok_or_else(malformed)?)?;
+    let name = unescaped(fields.next().and_then(|it| it.strip_prefix("n=")).ok_or_else(malformed)?)?;
     let client_nonce = fields.next().and_then(|it| it.strip_prefix("r=")).ok_or_else(malformed)?;
     let is_printable = |nonce: &str| !nonce.is_empty() && nonce.bytes().all(|byte| byte.is_ascii_graphic());
     if !is_printable(client_nonce) {
         return Err(malformed());
     }
-    if fields.any(|extension| extension == "tokenauth=true") {
-        return Err(Failed::Hidden("delegation tokens are not served yet"));
-    }
-    plain::check_acts_as(&acts_as, &user)?;
-    let key = ScramUser { name: user.clone(), mechanism: mechanism.number() };
-    let credential = around.image.scram.get(&key).cloned();
-    let credential = credential.ok_or(Failed::Hidden("Authentication failed: Invalid user credentials"))?;
+    plain::check_acts_as(&acts_as, &name)?;
+    let is_token = fields.filter_map(|extension| extension.strip_prefix(TOKEN_AUTH)).next_back();
+    let (user, credential) = match is_token.is_some_and(|it| it.eq_ignore_ascii_case("true")) {
+        true => of_token(mechanism, &name, around)?,
+        false => of_user(mechanism, name, around)?,
+    };
     let nonce = format!("{client_nonce}{}", (around.nonce)());
     let salt = STANDARD.encode(&credential.salt.0);
     let server_first = format!("r={nonce},s={salt},i={}", credential.iterations);
     Ok(Challenged { mechanism, user, credential, nonce, header, client_first: bare.to_owned(), server_first })
+}
+
+/// What is kept of a user's password.
+fn of_user(
+    mechanism: scram::Mechanism,
+    name: String,
+    around: &Around<'_>,
+) -> Result<(User, Arc<ScramCredential>), Failed> {
+    let key = ScramUser { name, mechanism: mechanism.number() };
+    let credential = around.image.scram.get(&key).cloned();
+    let credential = credential.ok_or(Failed::Hidden("Authentication failed: Invalid user credentials"))?;
+    Ok((User::by_secret(key.name), credential))
+}
+
+/// By what a delegation token is shown; who does is its owner. One that has ended and is there yet makes a login that has ended.
+fn of_token(
+    mechanism: scram::Mechanism,
+    id: &str,
+    around: &Around<'_>,
+) -> Result<(User, Arc<ScramCredential>), Failed> {
+    let known = around.tokens.credential(around.image, id, mechanism);
+    let (token, credential) = known.ok_or(Failed::Hidden("Token Authentication failed: Invalid tokenId"))?;
+    // Callers are users, whatever else somebody may have made a token for.
+    let owner = Principal::of(&token.owner).ok_or(Failed::Hidden("the token's owner is no user"))?;
+    Ok((User { name: owner.name().to_owned(), token_expiry: Some(token.expiry) }, credential))
 }
 
 impl Challenged {

@@ -1,4 +1,4 @@
-//! How a connection shows whose it is: SASL by PLAIN (RFC 4616) and SCRAM (RFC 5802), in Kafka's requests (KIP-43, KIP-152) or, from
+//! How a connection shows whose it is: SASL by PLAIN (RFC 4616) and SCRAM (RFC 5802), the latter by delegation tokens too (KIP-48), in Kafka's requests (KIP-43, KIP-152) or, from
 //! clients before 1.0, as bare tokens behind a SaslHandshake of version 0.
 //!
 //! A [`Login`] belongs to one connection and takes its frames until the caller is known; then requests are served, and a login may begin
@@ -11,11 +11,12 @@ mod plain;
 
 pub use options::{Mechanism, OwnLogin, SaslOptions, Text};
 
-use crate::caller::Principal;
-use base::Micros;
+use crate::caller::{Principal, Proof};
+use crate::tokens::Tokens;
+use base::{Micros, UnixMillis};
 use bytes::{BufMut, Bytes, BytesMut};
 use control_core::Image;
-use exchange::Exchange;
+use exchange::{Exchange, User};
 use protocol::api;
 use protocol::api_key::ApiKey;
 use protocol::error_code::ErrorCode;
@@ -25,6 +26,7 @@ use protocol::messages::sasl_authenticate_response::SaslAuthenticateResponse;
 use protocol::messages::sasl_handshake_request::SaslHandshakeRequest;
 use protocol::messages::sasl_handshake_response::SaslHandshakeResponse;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// From this version of SaslHandshake on tokens travel in SaslAuthenticate requests.
 const REQUESTS_VERSION: i16 = 1;
@@ -44,11 +46,14 @@ pub(crate) enum Failed {
 pub(crate) enum Step {
     /// It is a request to be served as others are.
     Serve(Bytes),
-    /// This is its answer. `known`: whose the connection is from now on.
-    Answer { bytes: Bytes, known: Option<Principal> },
+    /// This is its answer. `known`: whose the connection is from now on, and how that was shown.
+    Answer { bytes: Bytes, known: Option<Known> },
     /// This is its answer, where there is one, and the last one.
     Refuse { bytes: Option<Bytes>, why: String },
 }
+
+/// Whose a connection is, and how that was shown.
+pub(crate) type Known = (Principal, Proof);
 
 /// How far a connection is.
 #[derive(Debug)]
@@ -73,7 +78,10 @@ pub(crate) struct Login {
 /// What a login may look at.
 pub(crate) struct Around<'a> {
     pub(crate) image: &'a Image,
+    pub(crate) tokens: &'a Tokens,
     pub(crate) now: Micros,
+    /// By which tokens end.
+    pub(crate) wall: &'a (dyn Fn() -> UnixMillis + Sync),
     /// Never the same twice.
     pub(crate) nonce: &'a (dyn Fn() -> String + Sync),
 }
@@ -178,9 +186,10 @@ impl Login {
         };
         match self.evaluate(&auth_bytes, around) {
             Ok((token, known)) => {
-                let is_done = known.is_some();
-                let session_lifetime_ms = match self.options.reauth_max {
-                    Some(lifetime) if is_done => i64::try_from(lifetime.as_millis()).unwrap_or(i64::MAX),
+                let session_lifetime_ms = match self.state {
+                    State::Known { until: Some(until) } => {
+                        i64::try_from(until.since(around.now).as_millis()).unwrap_or(i64::MAX)
+                    }
                     _ => 0,
                 };
                 let response = SaslAuthenticateResponse {
@@ -222,18 +231,15 @@ impl Login {
         }
     }
 
-    fn evaluate(
-        &mut self,
-        token: &[u8],
-        around: &Around<'_>,
-    ) -> Result<(Vec<u8>, Option<Principal>), (Mechanism, Failed)> {
+    fn evaluate(&mut self, token: &[u8], around: &Around<'_>) -> Result<(Vec<u8>, Option<Known>), (Mechanism, Failed)> {
         let State::Exchanging { mechanism, exchange, .. } = &mut self.state else {
             return Err((Mechanism::Plain, Failed::Hidden("no exchange is under way")));
         };
         let mechanism = *mechanism;
         let (answer, user) = exchange.evaluate(token, &self.options, around).map_err(|failed| (mechanism, failed))?;
         let Some(user) = user else { return Ok((answer, None)) };
-        let principal = Principal::user(&user);
+        let User { name, token_expiry } = user;
+        let principal = Principal::user(&name);
         if let Some((_, before)) = &self.known
             && *before != principal
         {
@@ -243,8 +249,14 @@ impl Login {
             return Err((mechanism, Failed::Told(why)));
         }
         self.known = Some((mechanism, principal.clone()));
-        self.state = State::Known { until: self.options.reauth_max.map(|lifetime| around.now.plus(lifetime)) };
-        Ok((answer, Some(principal)))
+        // A token's login ends with the token.
+        let left = token_expiry.map(|expiry| {
+            Duration::from_millis(u64::try_from(expiry.0.saturating_sub((around.wall)().0)).unwrap_or_default())
+        });
+        let lifetime = self.options.reauth_max.into_iter().chain(left).min();
+        self.state = State::Known { until: lifetime.map(|lifetime| around.now.plus(lifetime)) };
+        let proof = if token_expiry.is_some() { Proof::Token } else { Proof::Secret };
+        Ok((answer, Some((principal, proof))))
     }
 }
 

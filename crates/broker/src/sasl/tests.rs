@@ -3,11 +3,13 @@
 
 use super::*;
 use crate::scram;
-use control_core::ScramUser;
+use crate::tokens::TokenOptions;
+use control_core::{ScramUser, Token};
 use protocol::frame::{decode_response, encode_request};
 use protocol::messages::api_versions_request::ApiVersionsRequest;
 use protocol::messages::metadata_request::MetadataRequest;
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 fn options() -> SaslOptions {
@@ -26,7 +28,10 @@ fn frame_of<R: protocol::wire::Request>(version: i16, request: &R) -> Bytes {
 }
 
 fn around(image: &Image) -> Around<'_> {
-    Around { image, now: Micros(5), nonce: &|| "server".to_owned() }
+    static TOKENS: LazyLock<Tokens> = LazyLock::new(|| {
+        Tokens::new(&TokenOptions { secret: Some(Text("secret of all".to_owned())), ..TokenOptions::default() })
+    });
+    Around { image, tokens: &TOKENS, now: Micros(5), wall: &|| UnixMillis(1000), nonce: &|| "server".to_owned() }
 }
 
 fn handshake(login: &mut Login, image: &Image, mechanism: &str) -> Step {
@@ -34,12 +39,18 @@ fn handshake(login: &mut Login, image: &Image, mechanism: &str) -> Step {
     login.take(frame_of(1, &request), &around(image))
 }
 
-/// The answer to a token, and whose the connection is then; or why it is refused.
+/// The answer to a token, and whose the connection is then, by a secret of its own; or why it is refused.
 fn token(
     login: &mut Login,
     image: &Image,
-    token: &[u8],
+    bytes: &[u8],
 ) -> Result<(SaslAuthenticateResponse, Option<Principal>), String> {
+    let (answer, known) = step(login, image, bytes)?;
+    assert!(known.as_ref().is_none_or(|(_, proof)| *proof == Proof::Secret));
+    Ok((answer, known.map(|(principal, _)| principal)))
+}
+
+fn step(login: &mut Login, image: &Image, token: &[u8]) -> Result<(SaslAuthenticateResponse, Option<Known>), String> {
     let request = SaslAuthenticateRequest { auth_bytes: Bytes::copy_from_slice(token) };
     match login.take(frame_of(1, &request), &around(image)) {
         Step::Answer { bytes, known } => {
@@ -239,6 +250,46 @@ fn a_login_lasts_and_may_be_made_anew_by_the_same_user() {
     assert!(matches!(step, Step::Refuse { .. }), "nor may the mechanism change");
 }
 
+/// Logs in by the token `id` of that owner, which ends 500 ms after the moment of the login; for how long, and as whom.
+fn by_token(owner: &str, id: &str, reauth_max: Option<Duration>) -> Result<(i64, Option<Known>, Login), String> {
+    let renewers = Vec::new();
+    let (issued, expiry, last) = (UnixMillis(0), UnixMillis(1500), UnixMillis(9000));
+    let token = Token { owner: owner.to_owned(), requester: "User:r".to_owned(), renewers, issued, expiry, last };
+    let mut image = Image::default();
+    image.tokens.insert("the-id".to_owned(), Arc::new(token));
+    let mechanism = scram::Mechanism::Sha512;
+    let mut login = Login::new(Arc::new(SaslOptions { reauth_max, ..options() }));
+    handshake(&mut login, &image, "SCRAM-SHA-512");
+    let first = format!("n={id},r=client,tokenauth=true");
+    let (answer, _) = step(&mut login, &image, format!("n,,{first}").as_bytes())?;
+    let server_first = String::from_utf8(answer.auth_bytes.to_vec()).unwrap();
+    let fields: Vec<&str> = server_first.split(',').collect();
+    use base64::Engine;
+    let base64 = base64::engine::general_purpose::STANDARD;
+    let hmac = mechanism.hmac(b"secret of all", b"the-id");
+    let salt = base64.decode(&fields[1][2..]).unwrap();
+    assert_eq!((salt.len(), fields[2]), (16, "i=4096"));
+    let salted = mechanism.salted(base64.encode(hmac).as_bytes(), &salt, 4096);
+    let (last, _) = proof(mechanism, &salted, &first, &server_first);
+    let (answer, known) = step(&mut login, &image, last.as_bytes())?;
+    Ok((answer.session_lifetime_ms, known, login))
+}
+
+#[test]
+fn a_token_makes_its_owner_until_it_ends() {
+    let (lifetime, known, mut login) = by_token("User:al:ice", "the-id", None).unwrap();
+    assert_eq!((lifetime, known), (500, Some((Principal::user("al:ice"), Proof::Token))));
+    let image = Image::default();
+    let metadata = || frame_of(9, &MetadataRequest::default());
+    let later = |millis: u64| Around { now: Micros(5 + 1000 * millis), ..around(&image) };
+    assert!(matches!(login.take(metadata(), &later(499)), Step::Serve(_)));
+    assert!(matches!(login.take(metadata(), &later(500)), Step::Refuse { .. }));
+    assert_eq!(by_token("User:a", "the-id", Some(Duration::from_millis(100))).unwrap().0, 100);
+    assert_eq!(by_token("User:a", "the-id", Some(Duration::from_secs(100))).unwrap().0, 500);
+    assert!(by_token("User:a", "another", None).is_err());
+    assert!(by_token("Group:a", "the-id", None).is_err(), "a caller is a user");
+}
+
 #[test]
 fn bare_tokens_of_old_clients_are_taken() {
     let (mut login, image) = (Login::new(Arc::new(options())), Image::default());
@@ -247,6 +298,6 @@ fn bare_tokens_of_old_clients_are_taken() {
     let Step::Answer { bytes, known } = login.take(Bytes::from_static(b"\0alice\0wonder"), &around(&image)) else {
         panic!("it was refused")
     };
-    assert_eq!((&bytes[..], known), (&[0, 0, 0, 0][..], Some(Principal::user("alice"))));
+    assert_eq!((&bytes[..], known), (&[0, 0, 0, 0][..], Some((Principal::user("alice"), Proof::Secret))));
     assert!(!format!("{login:?}").contains("wonder"));
 }

@@ -5,10 +5,11 @@ use crate::BrokerOptions;
 use std::fmt::Write;
 
 /// Defaults that are not Kafka's, and why.
-static OURS: [(&str, &str); 15] = [
+static OURS: [(&str, &str); 16] = [
     ("advertised.listeners", "where it listens, unless `--advertise` says otherwise"),
     ("allow.everyone.if.no.acl.found", "as long as `authorizer.class.name` is not given; with it Kafka's default"),
     ("listeners", "as `--listen` says, which counts before it"),
+    ("delegation.token.secret.key", "never shown"),
     ("sasl.jaas.config", "never shown"),
     ("super.users", "nobody"),
     ("fetch.max.bytes", "less where the memory for answers, a part of `--memory`, bounds them first"),

@@ -12,7 +12,7 @@ const STANDARD: &str = "org.apache.kafka.metadata.authorizer.StandardAuthorizer"
 /// Values that `authorizer.class.name` may have: none is nobody.
 pub(crate) static AUTHORIZERS: [&str; 2] = ["", STANDARD];
 
-pub(super) static HONOURED: [Honoured; 13] = [
+pub(super) static HONOURED: [Honoured; 17] = [
     line(
         "advertised.listeners",
         |text, to| listener::read_listener(text).map(|it| to.listener.advertised = Some(it)),
@@ -46,6 +46,32 @@ pub(super) static HONOURED: [Honoured; 13] = [
         "connections.max.reauth.ms",
         |text, to| number(text, i64::MIN, i64::MAX).map(|it| to.listener.reauth_ms = it),
         |of| of.listener.reauth_ms.to_string(),
+    ),
+    line(
+        "delegation.token.expiry.check.interval.ms",
+        |text, to| duration(text, 1).map(|it| to.tokens.check_period = it),
+        |of| millis(of.tokens.check_period),
+    ),
+    line(
+        "delegation.token.expiry.time.ms",
+        |text, to| duration(text, 1).map(|it| to.tokens.renewal_max = it),
+        |of| millis(of.tokens.renewal_max),
+    ),
+    line(
+        "delegation.token.max.lifetime.ms",
+        |text, to| duration(text, 1).map(|it| to.tokens.lifetime_max = it),
+        |of| millis(of.tokens.lifetime_max),
+    ),
+    line(
+        "delegation.token.secret.key",
+        |text, to| {
+            // What is kept to be shown is not what was given.
+            if text != listener::HIDDEN {
+                to.tokens.secret = Some(Text(text.to_owned())).filter(|it| !it.0.is_empty());
+            }
+            Ok(())
+        },
+        |_| listener::HIDDEN.to_owned(),
     ),
     line(
         "listener.security.protocol.map",

@@ -22,6 +22,7 @@ use protocol::messages::alter_user_scram_credentials_request::{
 use protocol::messages::consumer_group_describe_request::ConsumerGroupDescribeRequest;
 use protocol::messages::consumer_group_heartbeat_request::ConsumerGroupHeartbeatRequest;
 use protocol::messages::create_acls_request::{AclCreation, CreateAclsRequest};
+use protocol::messages::create_delegation_token_request::CreateDelegationTokenRequest;
 use protocol::messages::create_partitions_request::{CreatePartitionsRequest, CreatePartitionsTopic};
 use protocol::messages::create_topics_request::{CreatableTopic, CreateTopicsRequest};
 use protocol::messages::delete_acls_request::{DeleteAclsFilter, DeleteAclsRequest};
@@ -32,6 +33,7 @@ use protocol::messages::describe_acls_request::DescribeAclsRequest;
 use protocol::messages::describe_client_quotas_request::DescribeClientQuotasRequest;
 use protocol::messages::describe_cluster_request::DescribeClusterRequest;
 use protocol::messages::describe_configs_request::{DescribeConfigsRequest, DescribeConfigsResource};
+use protocol::messages::describe_delegation_token_request::DescribeDelegationTokenRequest;
 use protocol::messages::describe_groups_request::DescribeGroupsRequest;
 use protocol::messages::describe_log_dirs_request::DescribeLogDirsRequest;
 use protocol::messages::describe_producers_request::{DescribeProducersRequest, TopicRequest as ProducersOf};
@@ -41,6 +43,7 @@ use protocol::messages::describe_transactions_request::DescribeTransactionsReque
 use protocol::messages::describe_user_scram_credentials_request::DescribeUserScramCredentialsRequest;
 use protocol::messages::elect_leaders_request::ElectLeadersRequest;
 use protocol::messages::end_txn_request::EndTxnRequest;
+use protocol::messages::expire_delegation_token_request::ExpireDelegationTokenRequest;
 use protocol::messages::fetch_request::FetchRequest;
 use protocol::messages::find_coordinator_request::FindCoordinatorRequest;
 use protocol::messages::heartbeat_request::HeartbeatRequest;
@@ -67,6 +70,7 @@ use protocol::messages::offset_for_leader_epoch_request::{
     OffsetForLeaderEpochRequest, OffsetForLeaderPartition, OffsetForLeaderTopic,
 };
 use protocol::messages::produce_request::ProduceRequest;
+use protocol::messages::renew_delegation_token_request::RenewDelegationTokenRequest;
 use protocol::messages::sync_group_request::SyncGroupRequest;
 use protocol::messages::txn_offset_commit_request::{
     TxnOffsetCommitRequest, TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
@@ -84,6 +88,7 @@ const TOPIC: i16 = 29;
 const GROUP: i16 = 30;
 const CLUSTER: i16 = 31;
 const TRANSACTIONAL_ID: i16 = 53;
+const TOKENS: i16 = 64;
 
 async fn guarded() -> Running {
     let authorizing = Authorizing { is_chosen: true, ..Authorizing::default() };
@@ -274,6 +279,14 @@ async fn ask_about_the_cluster(asker: &mut Asker) {
     asker.denied(0, AlterUserScramCredentialsRequest { deletions, upsertions: Vec::new() }, CLUSTER).await;
 }
 
+/// Nobody has logged in here; what those may do who have is in `tokens`.
+async fn ask_about_tokens(asker: &mut Asker) {
+    asker.denied(3, CreateDelegationTokenRequest::default(), TOKENS).await;
+    asker.denied(2, RenewDelegationTokenRequest::default(), TOKENS).await;
+    asker.denied(2, ExpireDelegationTokenRequest::default(), TOKENS).await;
+    asker.denied(3, DescribeDelegationTokenRequest::default(), TOKENS).await;
+}
+
 /// An API without a line here, or without a check behind it, fails this.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_api_refuses_what_its_caller_may_not_do() {
@@ -283,6 +296,7 @@ async fn every_api_refuses_what_its_caller_may_not_do() {
     ask_about_groups(&mut asker).await;
     ask_about_transactions(&mut asker).await;
     ask_about_the_cluster(&mut asker).await;
+    ask_about_tokens(&mut asker).await;
     newer_groups::ask(&mut asker).await;
     // These answer everybody, with what the caller may know.
     let filtered = [ApiKey::ListGroups, ApiKey::ListTransactions, ApiKey::DescribeCluster].map(ApiKey::number);
@@ -293,6 +307,9 @@ async fn every_api_refuses_what_its_caller_may_not_do() {
         ApiKey::SaslAuthenticate,
         ApiKey::GetTelemetrySubscriptions,
         ApiKey::PushTelemetry,
+        // Whose a token is says who may do these.
+        ApiKey::RenewDelegationToken,
+        ApiKey::ExpireDelegationToken,
     ];
     for row in &api::SERVED {
         let (number, name) = (row.key.number(), row.key.name());

@@ -2,6 +2,7 @@
 
 #![allow(unreachable_pub, clippy::unwrap_used, reason = "shared by the tests of this folder, which fail by panicking")]
 
+pub mod logins;
 pub mod transactional;
 
 use async_trait::async_trait;

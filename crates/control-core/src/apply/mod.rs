@@ -11,6 +11,7 @@
 //! | `settings` | AlterSettings |
 //! | `quotas` | AlterQuotas |
 //! | `security` | AlterScram, AlterAcls |
+//! | `tokens` | IssueToken, ExpireToken, SweepTokens |
 //! | `commit` | CommitObjects, ObjectsDeleted |
 //! | `replace` | Replace |
 //! | `stream` | Trim, Cleaned, OpenStreams, MoveStreams, and what all share about tenures and references |
@@ -24,6 +25,7 @@ mod replace;
 mod security;
 mod settings;
 mod stream;
+mod tokens;
 mod topic;
 mod wal;
 
@@ -35,6 +37,7 @@ pub use node::LEADER_HISTORY_MAX;
 pub use quotas::QUOTA_ENTITIES_MAX;
 pub use security::{ACLS_MAX, SCRAM_CREDENTIALS_MAX};
 pub use settings::SETTINGS_SCOPES_MAX;
+pub use tokens::TOKEN_PRINCIPALS_MAX;
 pub use topic::DELETED_EPOCHS_MAX;
 
 /// Outcomes remembered for each living start, which is also the most commands that one entry may hold of it: what is asked again
@@ -136,6 +139,9 @@ fn dispatch(image: &mut Image, entry: &Entry, command: &Command) -> Applied {
         Command::AlterQuotas { entity, changes } => quotas::alter(image, entity, changes),
         Command::AlterScram { changes } => security::alter_scram(image, changes),
         Command::AlterAcls { removed, added } => security::alter_acls(image, removed, added),
+        Command::IssueToken { id, token } => tokens::issue(image, id, token),
+        Command::ExpireToken { id, expiry } => tokens::expire(image, id, *expiry),
+        Command::SweepTokens { now } => tokens::sweep(image, *now),
         Command::CommitObjects { speaker, wal, trim, min_counter, objects } => {
             let commit =
                 commit::Commit { speaker: *speaker, wal: *wal, trim: *trim, min_counter: *min_counter, objects };

@@ -12,7 +12,10 @@ use bytes::Bytes;
 use wire::{Out, Reader, Wire};
 
 /// The newest version that this program reads and writes.
-pub const VERSION: u16 = 9;
+pub const VERSION: u16 = 10;
+
+/// Brings delegation tokens.
+const VERSION_TOKENS: u16 = 10;
 
 /// Brings credentials and access control lists.
 const VERSION_SECURITY: u16 = 9;
@@ -95,6 +98,9 @@ impl Framed for Entry {
 
 impl Framed for Image {
     fn version(&self) -> u16 {
+        if !self.tokens.is_empty() {
+            return VERSION_TOKENS;
+        }
         if !self.scram.is_empty() || !self.acls.is_empty() {
             return VERSION_SECURITY;
         }
@@ -107,6 +113,7 @@ impl Framed for Image {
 
 fn version_of(command: &Command) -> u16 {
     match command {
+        Command::IssueToken { .. } | Command::ExpireToken { .. } | Command::SweepTokens { .. } => VERSION_TOKENS,
         Command::AlterScram { .. } | Command::AlterAcls { .. } => VERSION_SECURITY,
         Command::AlterQuotas { .. } | Command::Unregister { .. } => VERSION_QUOTAS,
         Command::MoveStreams { .. } => VERSION_LOGS,

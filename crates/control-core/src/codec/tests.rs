@@ -5,7 +5,7 @@ use super::*;
 use crate::{
     AclEntry, AclPattern, AclResource, CommitRange, CommitState, NewObject, Node, NodeState, ObjectRecord, Outcome,
     QuotaEntity, QuotaName, QuotaValue, Reference, Refusal, ScramCredential, ScramUser, Secret, SettingsScope,
-    StreamRecord, Swap, Tenure, UploadedObject, WalRegistration,
+    StreamRecord, Swap, Tenure, Token, UploadedObject, WalRegistration,
 };
 use base::{
     LedgerEpoch, LedgerSeq, NodeEpoch, NodeId, Nonce, ObjectId, Offset, OffsetRange, Seed, StreamEpoch, StreamId,
@@ -357,6 +357,46 @@ fn credentials_and_access_control_lists_need_version_9() {
 }
 
 const GOLDEN_SECURITY: [(usize, u32); 3] = [(59, 3_044_774_442), (84, 2_746_590_723), (287, 1_624_483_586)];
+
+/// Nor are tokens told to a program that does not know them, where there are none.
+#[test]
+fn delegation_tokens_need_version_10() {
+    let token = Token {
+        owner: "User:alice".into(),
+        requester: "User:admin".into(),
+        renewers: vec!["User:bob".into()],
+        issued: UnixMillis(1_700_000_000_000),
+        expiry: UnixMillis(1_700_086_400_000),
+        last: UnixMillis(1_700_604_800_000),
+    };
+    let id = || "K5fzBPWdRzuqPuVVxQgEdw".to_owned();
+    let pinned = |bytes: &Bytes| (bytes.len(), base::crc32c(&bytes[..bytes.len() - 4]));
+    let mut found = Vec::new();
+    let mut image = snapshot();
+    for (seq, command) in (2..).zip([
+        Command::SweepTokens { now: UnixMillis(1_700_000_000_000) },
+        Command::IssueToken { id: id(), token: token.clone() },
+        Command::ExpireToken { id: id(), expiry: Some(UnixMillis(1_700_000_000_001)) },
+    ]) {
+        let commands = vec![(CommandId::default(), command)];
+        let entry = Entry { seq: LedgerSeq(seq), epoch: LedgerEpoch(1), commands, ..small_entry() };
+        let bytes = encode_entry(&entry);
+        found.push(pinned(&bytes));
+        assert_eq!((&bytes[4..6], decode_entry(&bytes).unwrap()), (&[10, 0][..], entry.clone()));
+        crate::apply(&mut image, &entry);
+    }
+    let expected = Token { expiry: UnixMillis(1_700_000_000_001), ..token };
+    assert_eq!(image.tokens[&id()].as_ref(), &expected);
+    let bytes = encode_snapshot(&image);
+    found.push(pinned(&bytes));
+    assert_eq!((&bytes[4..6], decode_snapshot(&bytes).unwrap()), (&[10, 0][..], image.clone()));
+    assert_eq!(found, GOLDEN_TOKENS);
+    image.tokens = Default::default();
+    assert_eq!(encode_snapshot(&image)[4..6], [6, 0], "what is gone is not told of");
+}
+
+const GOLDEN_TOKENS: [(usize, u32); 4] =
+    [(39, 7_961_831), (106, 4_078_216_807), (63, 3_213_259_389), (321, 4_151_306_171)];
 
 /// Earlier versions lack what later ones have added at the end of some structs.
 #[test]

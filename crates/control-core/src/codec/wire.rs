@@ -4,8 +4,8 @@
 use crate::{
     AclEntry, AclPattern, AclResource, Command, CommandId, CommitRange, CommitState, Entry, Image, Leader, NewObject,
     Node, NodeState, ObjectRecord, Outcome, QuotaEntity, QuotaName, QuotaValue, Reference, Refusal, ScramCredential,
-    ScramUser, Secret, SettingsScope, StateReference, StreamRecord, Swap, Tenure, Topic, UploadedObject, WalRecord,
-    WalRegistration, WalState,
+    ScramUser, Secret, SettingsScope, StateReference, StreamRecord, Swap, Tenure, Token, Topic, UploadedObject,
+    WalRecord, WalRegistration, WalState,
 };
 use base::{
     LedgerEpoch, LedgerSeq, NodeEpoch, NodeId, Nonce, ObjectId, Offset, OffsetRange, StreamEpoch, StreamId, TopicId,
@@ -463,6 +463,7 @@ structs! {
     QuotaEntity { user, client_id, ip }
     ScramUser { name, mechanism }
     ScramCredential { salt, stored_key, server_key, iterations }
+    Token { owner, requester, renewers, issued, expiry, last }
     AclResource { kind, pattern, name }
     AclEntry { principal, host, operation, is_deny }
 }
@@ -472,7 +473,7 @@ grown! {
         seq, nonce, cluster_id, leader, leader_history, next_node_epoch, next_stream_id, nodes, wals, topics, topic_names,
         deleted_epochs, first_epoch, streams, objects, dead_objects, probed,
     }
-    2 => settings, 3 => next_producer_id, 8 => quotas, 9 => scram, 9 => acls;
+    2 => settings, 3 => next_producer_id, 8 => quotas, 9 => scram, 9 => acls, 10 => tokens;
     StreamRecord { topic, partition, epoch, start, tenures, epochs, references, live_bytes }
     3 => producers, 3 => unsaved, 5 => reborn, 6 => cleaned;
     UploadedObject { id, size, ranges }
@@ -513,6 +514,9 @@ enums! {
         21 => AlterAcls { removed: removed, added: added },
         22 => AlterQuotas { entity: entity, changes: changes },
         23 => Unregister { node_id: node_id },
+        24 => IssueToken { id: id, token: token },
+        25 => ExpireToken { id: id, expiry: expiry },
+        26 => SweepTokens { now: now },
     }
     QuotaName {
         0 => Default {},

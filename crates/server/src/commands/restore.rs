@@ -271,6 +271,7 @@ fn beyond_lines(survey: &Survey) -> Vec<String> {
         Command::AlterAcls { removed, added } => {
             Some(counted((removed.len() + added.len()) as u64, "access control list"))
         }
+        Command::IssueToken { .. } | Command::ExpireToken { .. } => Some(counted(1, "delegation token")),
         _ => None,
     });
     note(

@@ -41,7 +41,6 @@ pub(crate) const STREAMS_OFFLOAD: &str =
     "a streams group's assignment is computed with the heartbeat that it is due with";
 /// In Kafka too these act on TLS listeners only; what would ask for one is refused.
 pub(crate) const TLS: &str = "there is no TLS listener that it could act on";
-pub(crate) const AUTH: &str = "delegation tokens are not served yet";
 
 // Refused.
 pub(crate) const NO_AUTH: &str = "there is no TLS, Kerberos or OAuth yet, and no Java class can be loaded, so it would promise a protection that is not there: remove it";

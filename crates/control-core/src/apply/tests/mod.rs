@@ -4,7 +4,7 @@
 use super::*;
 use crate::{
     Acl, AclEntry, AclPattern, AclResource, CommitRange, CommitState, QuotaEntity, QuotaName, QuotaValue,
-    ScramCredential, ScramUser, Secret, SettingsScope, UploadedObject, WalRegistration, WalState, check, codec,
+    ScramCredential, ScramUser, Secret, SettingsScope, Token, UploadedObject, WalRegistration, WalState, check, codec,
 };
 use base::{
     LedgerEpoch, LedgerSeq, NodeId, Nonce, ObjectId, Offset, OffsetRange, Seed, StreamEpoch, StreamId, TopicId,
@@ -638,6 +638,40 @@ fn credentials_and_access_control_lists_are_bounded() {
     assert_eq!(story.image.acls[&acl(1).0].len(), 2, "all or nothing");
     assert_eq!(story.asks(1, alter(vec![acl(1), acl(2)], Vec::new())), Outcome::Done);
     assert!(story.image.acls.is_empty(), "nothing is left of it");
+}
+
+#[test]
+fn delegation_tokens_end_and_do_not_come_back() {
+    let mut story = Story::new(1);
+    let user = |name: &str| format!("User:{name}");
+    let token = |expiry: i64, renewers: usize| Token {
+        owner: user("a"),
+        requester: user("b"),
+        renewers: (0..renewers).map(|number| user(&number.to_string())).collect(),
+        issued: UnixMillis(1),
+        expiry: UnixMillis(expiry),
+        last: UnixMillis(9),
+    };
+    let issue = |id: &str, token: Token| Command::IssueToken { id: id.to_owned(), token };
+    let expire =
+        |id: &str, expiry: Option<i64>| Command::ExpireToken { id: id.to_owned(), expiry: expiry.map(UnixMillis) };
+    assert_eq!(story.asks(1, issue("x", token(3, 1))), Outcome::Done);
+    assert!(matches!(story.asks(1, issue("x", token(4, 1))), Outcome::Refused(Refusal::Invalid(_))));
+    assert_eq!(story.asks(1, issue("y", token(5, 0))), Outcome::Done);
+    assert_eq!(story.asks(1, expire("x", Some(4))), Outcome::Done);
+    let sweep = |now: i64| Command::SweepTokens { now: UnixMillis(now) };
+    assert_eq!(story.asks(1, sweep(4)), Outcome::Done);
+    assert_eq!(story.image.tokens.len(), 2, "the one ends behind that time, the other was renewed");
+    assert_eq!(story.asks(1, sweep(5)), Outcome::Done);
+    assert_eq!(story.image.tokens.keys().collect::<Vec<_>>(), ["y"]);
+    let late = story.asks(1, expire("x", Some(8)));
+    assert!(matches!(late, Outcome::Refused(Refusal::Unknown(_))), "{late:?}");
+    assert_eq!(story.asks(1, expire("y", None)), Outcome::Done);
+    assert!(story.image.tokens.is_empty());
+    let full = token(9, TOKEN_PRINCIPALS_MAX - 4);
+    assert_eq!(story.asks(1, issue("full", full)), Outcome::Done);
+    assert_eq!(story.asks(1, issue("last", token(9, 0))), Outcome::Done);
+    assert!(matches!(story.asks(1, issue("more", token(9, 0))), Outcome::Refused(Refusal::Invalid(_))));
 }
 
 #[test]
