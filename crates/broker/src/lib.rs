@@ -71,7 +71,7 @@ pub use coordinator_core::{
     ConsumerOptions, ConsumerTimes, GroupOptions, Migration, ShareGroupOptions, ShareStateOptions, StreamsOptions,
     StreamsTimes, TransactionOptions,
 };
-pub use hello::START_CLIENT_ID;
+pub use hello::{START_CLIENT_ID, WATCH_CLIENT_ID};
 pub use options::{BrokerOptions, CleanerOptions, Cleaning, CleanupPolicy};
 pub use quota::QuotaWindows;
 pub use rights::Authorizing;

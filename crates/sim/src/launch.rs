@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use stream::wal::WalOptions;
-use stream::{CompactionOptions, NamedWal, Options, Store, StoreProbe, WalTarget};
+use stream::{CompactionOptions, NamedWal, Options, Store, StoreProbe, WalTarget, WatchTimes};
 use stream_core::pace::PaceLimits;
 use tokio::sync::Notify;
 use world::folder::FolderStore;
@@ -25,6 +25,9 @@ pub const BUCKET_FOLDER: &str = "/bucket";
 
 /// The device of a host that has one.
 const DEVICE: &str = "/dev/wal";
+
+/// Shorter than what most faults last.
+const WATCH: WatchTimes = WatchTimes { interval: Duration::from_millis(100), timeout: Duration::from_millis(500) };
 
 /// Partitions of `__consumer_offsets`.
 pub const OFFSETS_PARTITIONS: i32 = 2;
@@ -112,6 +115,7 @@ impl Life {
                 ..BrokerOptions::default()
             },
             stream: options(&self.plan),
+            watch: self.plan.watches.then_some(WATCH),
             ledger: LedgerOptions {
                 snapshot_entries: 7,
                 follow_alone: Some(Duration::from_secs(5)),

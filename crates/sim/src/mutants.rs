@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::process::Command;
 
 /// Every planted bug that the report searches for.
-pub const NAMES: [&str; 65] = [
+pub const NAMES: [&str; 68] = [
     "B1",
     "B2",
     "B3",
@@ -73,6 +73,9 @@ pub const NAMES: [&str; 65] = [
     "moved before it is drained",
     "producers forgotten by a move",
     "producer state left behind by a move",
+    "log in the bucket recovered without a fence",
+    "tail of another's dead log passed over",
+    "producers of another's dead log not waited for",
 ];
 
 /// Planted, and not found by the ordinary workload yet: `--mutant` searches for one of them, the report passes them over.

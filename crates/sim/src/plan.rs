@@ -149,6 +149,8 @@ pub struct Plan {
     pub second: Option<SecondLog>,
     /// Whether logs in the bucket pay for their puts, and send slow ones twice.
     pub paced: bool,
+    /// Whether brokers watch one another and take over while they run, or only as they start.
+    pub watches: bool,
     /// Whether clients have transactions. They make a quarter of a run's events, and what else goes wrong shows as well without.
     pub transactions: bool,
     /// How long a dead object is kept for readers that still have it in their plan. Safety must not rest on it (rule R-3), so it
@@ -170,6 +172,7 @@ impl Plan {
         };
         // Beside the story, which has been the same for long.
         let (mut logs, mut transactions) = (seed.clone().fork("logs"), seed.clone().fork("transactions"));
+        let mut watch = seed.clone().fork("watch");
         let brokers = [1, 2, 2, 3][usize::try_from(seed.below(4)).unwrap_or(0)];
         let stormy = Duration::from_secs(seed.between(60, 80));
         let faults = faults(seed, storage, brokers);
@@ -183,6 +186,7 @@ impl Plan {
             ring_bytes: seed.between(24, 64) * 8192,
             switches: seed.chance(300),
             paced: seed.chance(600),
+            watches: watch.chance(750),
             transactions: transactions.chance(600),
             dead_object_grace: Duration::from_millis([0, 0, 300, 2_000][usize::try_from(seed.below(4)).unwrap_or(0)]),
         }

@@ -10,11 +10,11 @@ use crate::options::Options;
 use crate::shared::Shared;
 use crate::store::{NamedWal, StartError, StartRequest, WalChoice, WalTarget};
 use crate::wal::{ObjectWal, Wal};
-use crate::{drain, follow, start};
+use crate::{drain, follow, heirs, start};
 use base::{NodeEpoch, NodeId, StreamId, WalId, WalIndex, WalPosition};
 use control::{Ledger, LedgerOptions};
-use control_core::{Command, Image, Outcome, WalRegistration, WalState};
-use std::collections::{BTreeMap, BTreeSet};
+use control_core::{Command, Image, Outcome, WalRegistration};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use world::{ObjectStore, Purpose, World, counted_as};
 
@@ -77,6 +77,7 @@ pub(crate) fn share(
         choice,
         registered: Arc::default(),
         answers: Arc::new(|_| Box::pin(async { true })),
+        watch: None,
         options: options.clone(),
         ledger_options: ledger_options.clone(),
     };
@@ -100,18 +101,12 @@ pub(crate) async fn hand_on_and_leave(shared: &Shared, streams: &BTreeSet<Stream
     Ok(handed_on)
 }
 
-/// Gives the streams to the brokers that live, one after the other; where there are none, or what they have does not fit any more, the next
-/// one that starts takes them.
+/// Deals the streams to the brokers that live; where there are none, or what they have does not fit any more, others do, or the next one that
+/// starts takes them.
 async fn hand_on(shared: &Shared, streams: &BTreeSet<StreamId>) -> Result<usize, StartError> {
     let image = shared.ledger.refresh().await.map_err(|error| StartError(error.to_string()))?;
-    let living: Vec<NodeEpoch> = image.living().filter(|(_, node)| node.is_broker()).map(|(epoch, _)| epoch).collect();
     let ownerless = image.ownerless_streams().into_iter().filter(|stream| streams.contains(stream));
-    let mut shares: BTreeMap<WalId, Vec<StreamId>> = BTreeMap::new();
-    for (stream, owner) in ownerless.zip(living.iter().cycle()) {
-        if let Some(wal) = log_for(&image, *owner, (shared.choice)(&image, stream)) {
-            shares.entry(wal).or_default().push(stream);
-        }
-    }
+    let shares = heirs::shares(&image, ownerless, shared.choice, &BTreeSet::new());
     let mut handed_on = 0;
     for (wal, streams) in shares {
         let count = streams.len();
@@ -124,13 +119,4 @@ async fn hand_on(shared: &Shared, streams: &BTreeSet<StreamId>) -> Result<usize,
         }
     }
     Ok(handed_on)
-}
-
-/// The log of a living start that a stream goes to: that of the name which its topic chooses, else the first one that works.
-fn log_for(image: &Image, owner: NodeEpoch, choice: Option<&str>) -> Option<WalId> {
-    let first = WalId { node_epoch: owner, index: WalIndex(0) };
-    let last = WalId { node_epoch: owner, index: WalIndex(u16::MAX) };
-    let works = || image.wals.range(first..=last).filter(|(_, record)| record.state == WalState::Open);
-    let named = works().find(|(_, record)| choice == Some(&record.name));
-    named.or_else(|| works().next()).map(|(wal, _)| *wal)
 }

@@ -9,6 +9,7 @@
 //! | upload and commit | `upload` → the ledger → `upload` |
 //! | read | `store` → `read` → `block_cache`, `object_index` |
 //! | start and recovery | `start` → `recover` → `take_over` → `upload`; without serving: `alone`, `recover_alone` |
+//! | watch others, take over while running | `watch` → `suspicion` → the ledger → `succession`, `heirs` → `recover` → `take_over` |
 //! | give a lost log up | `alone` → `abandon` → `quarantine` → the ledger |
 //! | change from log to log | `moves` → the ledger → `moves` |
 //! | stop | `drain` |
@@ -29,6 +30,7 @@ mod driver;
 mod follow;
 mod front;
 mod fsck;
+mod heirs;
 mod housekeeping;
 mod keys;
 mod log;
@@ -48,10 +50,13 @@ mod ring_age;
 mod shared;
 mod start;
 mod store;
+mod succession;
+mod suspicion;
 mod take_over;
 mod transactions;
 mod upload;
 pub mod wal;
+mod watch;
 
 pub use abandon::{AbandonLogs, AbandonOutcome, abandon_logs, logs_of_ring, lost_with};
 pub use compaction::{Blocks, CompactionUse, Rewrite, Scan, StoredPart};
@@ -59,7 +64,7 @@ pub use fsck::{FsckError, FsckReport, Newest, fsck, fsck_of};
 pub use keys::{data_key, object_of_key};
 pub use object_index::{IndexRead, read_index};
 pub use offsets::Greatest;
-pub use options::{CompactionOptions, Options, StoreProbe};
+pub use options::{CompactionOptions, Options, StoreProbe, WatchTimes};
 pub use quarantine::{FoundMarker, markers};
 pub use recover_alone::{
     DeadLog, LogFound, LogOutcome, RecoverLogs, Standing, bucket_is_older, is_with_a_broker, log_objects, logs_left,
@@ -76,3 +81,4 @@ pub use stream_core::producers::{
     AbortedTransaction, Forgotten, MarkerRule, ProducerBatch, ProducerTold, SequenceError, Ticket, last_sequence,
 };
 pub use stream_core::{BatchBytes, BatchKind, Ending, FrameUse, Marker, NO_SEQUENCE, NumberedBatch, ProducerDelta};
+pub use watch::{Ask, Asked, Watch};

@@ -24,6 +24,7 @@ async fn start_two_logs(root: &Path) -> Arc<Shared> {
         wals: vec![NamedWal::default_of(WalTarget::Storage), fast],
         choice: |_, _| None,
         answers: Arc::new(|_| Box::pin(async { false })),
+        watch: None,
         registered: Arc::default(),
         options: crate::Options::for_memory(64 << 20),
         ledger_options: LedgerOptions::default(),

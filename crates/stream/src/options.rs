@@ -61,6 +61,22 @@ pub struct Options {
     pub wal: WalOptions,
 }
 
+/// When another broker is taken for dead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WatchTimes {
+    /// How often each is asked that has answered.
+    pub interval: Duration,
+    /// Who is silent for so long is declared dead. Some intervals.
+    pub timeout: Duration,
+}
+
+impl Default for WatchTimes {
+    /// With some tenths of a second for what follows, a dead broker's partitions can be written again within two seconds.
+    fn default() -> WatchTimes {
+        WatchTimes { interval: Duration::from_millis(200), timeout: Duration::from_secs(1) }
+    }
+}
+
 /// How the bucket is kept small.
 #[derive(Debug, Clone)]
 pub struct CompactionOptions {

@@ -19,6 +19,7 @@ use crate::shared::{LogReader, Shared};
 use crate::store::{NamedWal, StartError, StartRequest, WalTarget, index_of};
 use crate::take_over::DeadWals;
 use crate::wal::{self, ObjectWal, Patience, Recovered, RingFile, Wal, WalOpenError, WalOptions};
+use crate::watch::Watch;
 use crate::{compaction, driver, follow, housekeeping, moves, quarantine, take_over, upload};
 use base::{NodeEpoch, StreamId, WalId, WalIndex, WalPosition, planted};
 use control::Ledger;
@@ -110,7 +111,7 @@ pub(crate) async fn start(
     for adopted in outcomes.adopted {
         take_over::take_over(&shared, adopted);
     }
-    spawn_tasks(&shared);
+    spawn_tasks(&shared, request.watch);
     Ok(shared)
 }
 
@@ -391,12 +392,15 @@ pub(crate) fn share_of(
     })
 }
 
-fn spawn_tasks(shared: &Arc<Shared>) {
+fn spawn_tasks(shared: &Arc<Shared>, others: Option<Watch>) {
     let clock = &shared.world.clock;
     for log in &shared.logs {
         drop(clock.spawn("append", Box::pin(driver::drive(shared.clone(), log.clone()))));
     }
     drop(clock.spawn("follow", Box::pin(follow::follow(shared.clone()))));
+    if let Some(others) = others {
+        drop(clock.spawn("watch", Box::pin(crate::watch::watch(shared.clone(), others))));
+    }
     if shared.logs.len() > 1 {
         drop(clock.spawn("moves", Box::pin(moves::keep(shared.clone()))));
     }

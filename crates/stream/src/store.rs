@@ -11,6 +11,7 @@ use crate::open_stream::OpenStream;
 use crate::options::Options;
 use crate::shared::{Shared, tenure_bounds};
 use crate::wal::PutCounts;
+use crate::watch::Watch;
 use crate::{drain, offsets, producers, read, start};
 use base::{NodeEpoch, NodeId, Offset, StreamEpoch, StreamId, UnixMillis, WalIndex, planted};
 use bytes::Bytes;
@@ -94,6 +95,8 @@ pub struct StartRequest {
     pub choice: WalChoice,
     /// Whether a broker at that advertised address answers; one that does is not declared dead.
     pub answers: Arc<dyn Fn(String) -> BoxFuture<'static, bool> + Send + Sync>,
+    /// How other brokers are watched while this one runs, and followed when they die. `None`: not at all.
+    pub watch: Option<Watch>,
     /// Notified once the cluster knows of this start, which may serve long after: from then on it is to answer other starts.
     pub registered: Arc<Notify>,
     /// Bounds and periods.

@@ -28,6 +28,15 @@ pub(crate) struct Adopted {
     pub(crate) reader: Option<WalReader>,
 }
 
+/// What the tail of a WAL that this start speaks for has beyond what is committed.
+#[derive(Debug, Default)]
+pub(crate) struct Tail {
+    /// Bytes of records.
+    pub(crate) bytes: u64,
+    /// Whose records, or whose producers' state.
+    pub(crate) streams: BTreeSet<StreamId>,
+}
+
 /// What this start knows of dead WALs.
 pub(crate) struct DeadWals {
     /// Those whose tails it still uploads.
@@ -51,8 +60,8 @@ impl DeadWals {
     }
 }
 
-/// Serves and uploads an adopted WAL's tail, then deletes the WAL. The task is counted in [`DeadWals`].
-pub(crate) fn take_over(shared: &Arc<Shared>, adopted: Adopted) {
+/// Serves and uploads an adopted WAL's tail, which it tells, then deletes the WAL. The task is counted in [`DeadWals`].
+pub(crate) fn take_over(shared: &Arc<Shared>, adopted: Adopted) -> Tail {
     let image = shared.ledger.image();
     let Adopted { wal, end, found, reader } = adopted;
     let recovered = match fold(&found, &tenures(&image, wal)) {
@@ -60,12 +69,13 @@ pub(crate) fn take_over(shared: &Arc<Shared>, adopted: Adopted) {
         Err(loss) => {
             tracing::error!(%wal, %loss, "a dead write-ahead log is left as it is");
             lock(&shared.dead.offline).insert(wal, loss.to_string());
-            return;
+            return Tail::default();
         }
     };
     lock(&shared.readers).extend(reader.map(|reader| (wal, LogReader::of(reader))));
     let below_end = found.iter().take_while(|group| group.end <= end);
     let parts = fold_producers(below_end, |stream, epoch| bound(&image, stream, epoch), shared.world.clock.wall());
+    let mut tail = Tail { bytes: 0, streams: parts.keys().map(|(stream, _)| *stream).collect() };
     shared.producers.adopt(wal, planted!("producers of a dead log forgotten", parts, BTreeMap::new()));
     let start = image.wals.get(&wal).map_or(WalPosition(0), |record| record.trim);
     let mut uploader = Uploader::new(shared.options.upload_limits(), start);
@@ -75,6 +85,8 @@ pub(crate) fn take_over(shared: &Arc<Shared>, adopted: Adopted) {
     for group in left.take_while(|group| group.end <= end) {
         for (stream, stream_epoch, run) in group.runs {
             let part = BlockRange { stream_epoch, range: run.range, bytes: u64::from(run.place.len) };
+            tail.bytes += part.bytes;
+            tail.streams.insert(stream);
             lock(&shared.cache).adopt(stream, run);
             uploader.acknowledged(now, stream, part);
         }
@@ -99,6 +111,7 @@ pub(crate) fn take_over(shared: &Arc<Shared>, adopted: Adopted) {
         task.dead.recovering.send_modify(|count| *count -= 1);
     };
     drop(shared.world.clock.spawn("recovered-upload", Box::pin(finish)));
+    tail
 }
 
 async fn finish(shared: &Arc<Shared>, source: &Arc<Source>) -> Result<(), UploadEnd> {

@@ -54,6 +54,7 @@ async fn start_on_rings(world: &World, root: &Path, options: Options) -> Result<
         wals: vec![NamedWal::default_of(ring("fast")), bulk],
         choice,
         answers: Arc::new(|_| Box::pin(async { false })),
+        watch: None,
         registered: Arc::default(),
         options,
         ledger_options: LedgerOptions::default(),

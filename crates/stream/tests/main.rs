@@ -14,6 +14,7 @@ mod recoverers;
 mod restore;
 mod restore_logs;
 mod rewrite;
+mod succession;
 mod support;
 mod transactions;
 mod trouble;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use stream::{AppendError, Appended, BatchKind, NumberedBatch, Options, ProducerDelta, SequenceError, Store, Stream};
 use stream_core::testing::batch;
 
-fn from_producer(id: i64, base: Offset, sequence: i32) -> NumberedBatch {
+pub(crate) fn from_producer(id: i64, base: Offset, sequence: i32) -> NumberedBatch {
     let delta = ProducerDelta {
         producer_id: id,
         producer_epoch: 0,
@@ -39,14 +39,14 @@ async fn send(stream: &Stream, id: i64, sequence: i32) -> Result<(Offset, bool),
     }
 }
 
-async fn send_all(stream: &Stream, id: i64, sequences: std::ops::Range<i32>) {
+pub(crate) async fn send_all(stream: &Stream, id: i64, sequences: std::ops::Range<i32>) {
     for sequence in sequences {
         assert!(!send(stream, id, sequence).await.unwrap().1, "{sequence} is new");
     }
 }
 
 /// The last five are repeats, what is before or beyond is refused, the next one is taken.
-async fn check_memory(stream: &Stream, id: i64, next: i32) {
+pub(crate) async fn check_memory(stream: &Stream, id: i64, next: i32) {
     let end = stream.next();
     for sequence in next - 5..next {
         assert!(send(stream, id, sequence).await.unwrap().1, "{sequence} of {next} is a repeat");

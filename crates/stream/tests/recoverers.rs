@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 use world::{ClockExt, Disk, DiskError, File, GetRange, ObjectStore, OpenMode, PutOutcome, StoreError, World};
 
 /// A bucket that holds back reads of write-ahead logs, or puts of data objects.
-struct Gate {
+pub(crate) struct Gate {
     bucket: Arc<dyn ObjectStore>,
     wal_gets: Semaphore,
     data_puts: Semaphore,
@@ -27,13 +27,18 @@ struct Gate {
 }
 
 impl Gate {
-    async fn new(world: &World, root: &Path, wal_gets: usize, data_puts: usize) -> Arc<Over<Gate>> {
+    pub(crate) async fn new(world: &World, root: &Path, wal_gets: usize, data_puts: usize) -> Arc<Over<Gate>> {
         Arc::new(Over(Gate {
             bucket: bucket(world, root).await,
             wal_gets: Semaphore::new(wal_gets),
             data_puts: Semaphore::new(data_puts),
             met: AtomicUsize::new(0),
         }))
+    }
+
+    /// From now on.
+    pub(crate) fn lets_data_pass(&self) {
+        self.data_puts.add_permits(Semaphore::MAX_PERMITS);
     }
 
     async fn pass(&self, gate: &Semaphore) {

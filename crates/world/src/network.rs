@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// A byte stream in both directions: a TCP connection or its simulation. Supports vectored writes.
@@ -28,4 +29,16 @@ pub trait Listener: Send + Sync {
 
     /// Where it listens, with the real port.
     fn local_addr(&self) -> io::Result<SocketAddr>;
+}
+
+/// Listens until the last of those who share it lets it go.
+#[async_trait]
+impl<T: Listener + ?Sized> Listener for Arc<T> {
+    async fn accept(&self) -> io::Result<(Box<dyn Connection>, SocketAddr)> {
+        (**self).accept().await
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        (**self).local_addr()
+    }
 }

@@ -149,6 +149,7 @@ async fn start_in(
         choice: broker::wal_choice,
         // Whoever is started beside others finds them alive.
         answers: Arc::new(move |_| Box::pin(std::future::ready(is_beside))),
+        watch: None,
         options: Options {
             upload_age: Duration::from_millis(200),
             wal: WalOptions { object_capacity_bytes: wal_bytes, ..WalOptions::default() },

@@ -124,6 +124,12 @@ pub struct StartArgs {
     /// Dollars for a thousand requests (put, list, get) and for a GiB (up, down, stored for a month): s3,stored=0.02,get=0.0003
     #[arg(long, value_name = "STORE[,NAME=DOLLARS…]")]
     pub prices: Option<String>,
+    /// How long another broker of the bucket may be silent before it is declared dead and its partitions are taken over, or off [default: 1s]
+    #[arg(long, value_name = "TIME")]
+    pub watch_timeout: Option<String>,
+    /// How often other brokers are asked whether they serve [default: a fifth of the timeout]
+    #[arg(long, value_name = "TIME")]
+    pub watch_interval: Option<String>,
     /// A TOML file with these options by their names, and a table [settings] of Kafka's broker settings
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,

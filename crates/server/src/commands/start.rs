@@ -132,14 +132,15 @@ fn announce(node: &Node, console: std::net::SocketAddr, took: Duration) {
 }
 
 fn node_config(config: Config, wals: Vec<NamedWal>) -> NodeConfig {
-    let Config { storage, wals: _, listen, console: _, advertise, node_id, memory, prices: _, mut broker } = config;
+    let Config { storage, wals: _, listen, console: _, advertise, node_id, memory, prices: _, watch, mut broker } =
+        config;
     broker.stop_wait_max = STOP_REQUESTS_MAX;
     // Half of the workers always serve everybody else.
     broker.heavy_checks_max = (outside::workers() / 2).max(1);
     broker.long_writes_max = (outside::workers() - 1).max(1);
     let probe = if matches!(storage, StorageTarget::Cloud(_)) { StoreProbe::Thorough } else { StoreProbe::Light };
     let stream = Options { probe, ..Options::for_memory(memory.streams_bytes) };
-    NodeConfig { listen, advertise, node_id, wals, broker, stream, ledger: LedgerOptions::default() }
+    NodeConfig { listen, advertise, node_id, wals, broker, stream, watch, ledger: LedgerOptions::default() }
 }
 
 /// How a log in the bucket spends its puts.

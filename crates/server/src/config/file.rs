@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use toml::{Table, Value};
 
-const OPTIONS: [&str; 11] = [
+const OPTIONS: [&str; 13] = [
     "data",
     "storage",
     "wal",
@@ -26,6 +26,8 @@ const OPTIONS: [&str; 11] = [
     "node-id",
     "memory",
     "prices",
+    "watch-timeout",
+    "watch-interval",
     "allow-anonymous",
     "settings",
 ];
@@ -50,6 +52,8 @@ fn parse(text: &str) -> Result<Layer, String> {
             "node-id" => layer.node_id = Some(scalar(&name, &value)?),
             "memory" => layer.memory = Some(scalar(&name, &value)?),
             "prices" => layer.prices = Some(scalar(&name, &value)?),
+            "watch-timeout" => layer.watch_timeout = Some(scalar(&name, &value)?),
+            "watch-interval" => layer.watch_interval = Some(scalar(&name, &value)?),
             "allow-anonymous" => {
                 layer.allow_anonymous = Some(value.as_bool().ok_or("allow-anonymous: write true or false")?);
             }

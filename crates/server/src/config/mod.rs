@@ -8,6 +8,7 @@ mod file;
 mod size;
 mod url;
 mod wals;
+mod watch;
 
 use crate::args::{StartArgs, StorageArgs};
 use crate::memory::{BUDGET_MIN, MemoryBudget, default_budget};
@@ -16,7 +17,7 @@ use base::NodeId;
 use broker::{BrokerOptions, CleanerOptions};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use stream::Options;
+use stream::{Options, WatchTimes};
 
 pub use url::{Puts, StorageTarget, WalChoice, storage as storage_url};
 pub use wals::WalSpec;
@@ -49,6 +50,8 @@ pub struct Config {
     pub memory: MemoryBudget,
     /// What the bucket's requests cost, for the console.
     pub prices: Prices,
+    /// How other brokers are watched; `None`: not at all.
+    pub watch: Option<WatchTimes>,
     /// The broker's bounds, with Kafka's settings and the budget in them.
     pub broker: BrokerOptions,
 }
@@ -66,6 +69,8 @@ struct Layer {
     node_id: Option<String>,
     memory: Option<String>,
     prices: Option<String>,
+    watch_timeout: Option<String>,
+    watch_interval: Option<String>,
     allow_anonymous: Option<bool>,
     settings: BTreeMap<String, String>,
 }
@@ -88,6 +93,8 @@ impl Config {
             node_id,
             memory,
             prices,
+            watch_timeout,
+            watch_interval,
             allow_anonymous,
             settings,
         } = Layer::of_args(args)?.over(file);
@@ -120,7 +127,8 @@ impl Config {
             Some(text) => Prices::parse(&text).map_err(|why| ConfigError(format!("--prices {text}: {why}")))?,
             None => Prices::suggested_by(&storage.url()),
         };
-        Ok(Config { storage, wals, listen, console, advertise, node_id, memory, prices, broker })
+        let watch = watch::times(watch_timeout.as_deref(), watch_interval.as_deref())?;
+        Ok(Config { storage, wals, listen, console, advertise, node_id, memory, prices, watch, broker })
     }
 }
 
@@ -175,6 +183,8 @@ impl Layer {
             node_id,
             memory,
             prices,
+            watch_timeout,
+            watch_interval,
             config: _,
             set,
             allow_anonymous,
@@ -197,6 +207,8 @@ impl Layer {
             node_id,
             memory,
             prices,
+            watch_timeout,
+            watch_interval,
             allow_anonymous,
             settings,
         })
@@ -215,6 +227,8 @@ impl Layer {
             node_id: self.node_id.or(under.node_id),
             memory: self.memory.or(under.memory),
             prices: self.prices.or(under.prices),
+            watch_timeout: self.watch_timeout.or(under.watch_timeout),
+            watch_interval: self.watch_interval.or(under.watch_interval),
             allow_anonymous: self.allow_anonymous.or(under.allow_anonymous),
             settings,
         }

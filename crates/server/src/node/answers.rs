@@ -1,19 +1,24 @@
-//! Whether a broker still answers at an address: what a start asks before it declares an earlier start dead.
+//! Whether a broker still answers at an address: what a start asks before it declares an earlier start dead, and what brokers that run ask
+//! one another.
 //!
 //! A wrong *no* costs a living broker its life, never a record: fencing makes the mistake safe. A wrong *yes* leaves streams with
-//! a dead owner until the next start asks again. So one request within one second decides.
+//! a dead owner until somebody asks again. A start decides by one request within one second; who watches asks again and again, over a
+//! connection that it keeps, so that a broker whose connections are all taken is not taken for dead.
 
-use broker::START_CLIENT_ID;
+use broker::{START_CLIENT_ID, WATCH_CLIENT_ID};
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use protocol::frame::{decode_response, encode_request};
 use protocol::messages::api_versions_request::ApiVersionsRequest;
+use rustix::io::Errno;
+use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use stream::{Ask, Asked};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use world::{ClockExt, World};
+use world::{ClockExt, Connection, World, lock};
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 /// The one request that every Kafka broker answers before anything else, in the form that none has dropped.
@@ -21,6 +26,8 @@ const VERSION: i16 = 0;
 const CORRELATION_ID: i32 = 1;
 /// An answer names some tens of APIs, in six bytes each.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// Connections to others that are kept for the next question; more than brokers are watched.
+const KEPT_MAX: usize = 16;
 
 /// The probe for one start that is about to serve at `own`. It listens there already, so whoever answered there before is gone:
 /// asking would only reach this very process.
@@ -32,17 +39,79 @@ pub(crate) fn probe(world: World, own: String) -> Arc<dyn Fn(String) -> BoxFutur
             if is_own {
                 return false;
             }
-            let asked = world.clock.timeout(ANSWER_WITHIN, ask(&world, &address)).await;
-            matches!(asked, Some(Ok(())))
+            let asked = async {
+                let mut connection = world.network.connect(&address).await?;
+                ask(connection.as_mut(), START_CLIENT_ID).await
+            };
+            matches!(world.clock.timeout(ANSWER_WITHIN, asked).await, Some(Ok(())))
         }
         .boxed()
     })
 }
 
-async fn ask(world: &World, address: &str) -> io::Result<()> {
+/// How a broker that runs asks others. Whoever asks bounds the time.
+pub(super) fn watch(world: World) -> Ask {
+    let kept = Arc::new(Mutex::new(BTreeMap::new()));
+    Arc::new(move |address| {
+        let (world, kept) = (world.clone(), kept.clone());
+        async move {
+            match ask_again(&world, &kept, &address).await {
+                Ok(()) => Asked::Answered,
+                Err(error) if is_ours(&error) => Asked::NotAsked(error.to_string()),
+                Err(_) => Asked::Silent,
+            }
+        }
+        .boxed()
+    })
+}
+
+/// Over the connection that was kept, or a new one where that has ended.
+async fn ask_again(
+    world: &World,
+    kept: &Mutex<BTreeMap<String, Box<dyn Connection>>>,
+    address: &str,
+) -> io::Result<()> {
+    let before = lock(kept).remove(address);
+    let mut answered = None;
+    if let Some(mut connection) = before
+        && ask(connection.as_mut(), WATCH_CLIENT_ID).await.is_ok()
+    {
+        answered = Some(connection);
+    }
+    let connection = match answered {
+        Some(connection) => connection,
+        None => {
+            let mut connection = world.network.connect(address).await?;
+            ask(connection.as_mut(), WATCH_CLIENT_ID).await?;
+            connection
+        }
+    };
+    let mut kept = lock(kept);
+    // Of those that are watched no more.
+    if kept.len() >= KEPT_MAX {
+        kept.clear();
+    }
+    kept.insert(address.to_owned(), connection);
+    Ok(())
+}
+
+/// Whether an error says something about this host alone.
+fn is_ours(error: &io::Error) -> bool {
+    const OURS: [Errno; 7] = [
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::NOMEM,
+        Errno::NOBUFS,
+        Errno::ADDRNOTAVAIL,
+        Errno::NETDOWN,
+        Errno::NETUNREACH,
+    ];
+    Errno::from_io_error(error).is_some_and(|errno| OURS.contains(&errno))
+}
+
+async fn ask(connection: &mut dyn Connection, client: &str) -> io::Result<()> {
     let request = ApiVersionsRequest::default();
-    let request = encode_request(CORRELATION_ID, Some(START_CLIENT_ID), VERSION, &request).map_err(io::Error::other)?;
-    let mut connection = world.network.connect(address).await?;
+    let request = encode_request(CORRELATION_ID, Some(client), VERSION, &request).map_err(io::Error::other)?;
     connection.write_all(&request.into_bytes()).await?;
     connection.flush().await?;
     let length = usize::try_from(connection.read_i32().await?).unwrap_or(usize::MAX);
@@ -55,5 +124,18 @@ async fn ask(world: &World, address: &str) -> io::Result<()> {
     match answer {
         Ok((CORRELATION_ID, _)) => Ok(()),
         Ok(_) | Err(_) => Err(io::ErrorKind::InvalidData.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_here_is_told_from_silence() {
+        let error = |errno: Errno| io::Error::from_raw_os_error(errno.raw_os_error());
+        assert!(is_ours(&error(Errno::MFILE)) && is_ours(&error(Errno::NETUNREACH)));
+        assert!(!is_ours(&error(Errno::CONNREFUSED)) && !is_ours(&error(Errno::HOSTUNREACH)));
+        assert!(!is_ours(&io::ErrorKind::UnexpectedEof.into()));
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! It listens first, so that a port in use is told before the cluster hears of this start, and so that port 0 is a number by
 //! the time it registers. Until it serves, connections wait in the listener's backlog; where that takes long, other starts are answered
-//! that it lives.
+//! that it lives. The same port is how brokers that run watch one another, until the end of a clean stop.
 //!
 //! The console and the process's signals are not here: they belong to the binary.
 
@@ -17,11 +17,11 @@ use base::NodeId;
 use broker::{Broker, BrokerOptions};
 use control::LedgerOptions;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use stream::{NamedWal, Options, StartRequest, Store};
+use stream::{NamedWal, Options, StartRequest, Store, Watch, WatchTimes};
 use tokio::sync::Notify;
-use world::{ObjectStore, World};
+use world::{Listener, ObjectStore, World, lock};
 
 /// What a broker is started with.
 #[derive(Debug, Clone)]
@@ -38,6 +38,8 @@ pub struct NodeConfig {
     pub broker: BrokerOptions,
     /// The storage library's bounds.
     pub stream: Options,
+    /// How other brokers are watched; `None`: not at all.
+    pub watch: Option<WatchTimes>,
     /// The ledger's bounds.
     pub ledger: LedgerOptions,
 }
@@ -50,6 +52,9 @@ pub struct StartError(pub String);
 /// A broker that serves.
 pub struct Node {
     kafka: SocketAddr,
+    world: World,
+    /// Until it stops.
+    listener: Mutex<Option<Arc<dyn Listener>>>,
     store: Store,
     broker: Arc<Broker>,
 }
@@ -60,10 +65,10 @@ impl Node {
     /// # Errors
     /// The address can't be listened on, or the store can't be started: bucket, write-ahead log, ledger.
     pub async fn start(world: World, objects: Arc<dyn ObjectStore>, config: NodeConfig) -> Result<Node, StartError> {
-        let NodeConfig { listen, advertise, node_id, wals, broker, stream, ledger } = config;
+        let NodeConfig { listen, advertise, node_id, wals, broker, stream, watch, ledger } = config;
 
-        let listener =
-            world.network.listen(&listen).await.map_err(|error| cannot_listen("--listen", &listen, &error))?;
+        let listener = world.network.listen(&listen).await;
+        let listener: Arc<dyn Listener> = listener.map_err(|error| cannot_listen("--listen", &listen, &error))?.into();
         let kafka = listener.local_addr().map_err(|error| cannot_listen("--listen", &listen, &error))?;
         let listening = with_port(&listen, kafka);
         let advertised = advertise.unwrap_or_else(|| listening.clone());
@@ -75,6 +80,7 @@ impl Node {
             wals,
             choice: broker::wal_choice,
             answers: answers::probe(world.clone(), advertised.clone()),
+            watch: watch.map(|times| Watch { ask: answers::watch(world.clone()), times }),
             registered: registered.clone(),
             options: stream,
             ledger_options: ledger,
@@ -89,8 +95,9 @@ impl Node {
             store = Store::start(&world, objects, request) => store.map_err(|error| StartError(error.0))?,
             never = lives => match never {},
         };
-        let broker = Broker::start(&world, listener, store.clone(), BrokerOptions { listening, advertised, ..broker });
-        Ok(Node { kafka, store, broker })
+        let options = BrokerOptions { listening, advertised, ..broker };
+        let broker = Broker::start(&world, Box::new(listener.clone()), store.clone(), options);
+        Ok(Node { kafka, world, listener: Mutex::new(Some(listener)), store, broker })
     }
 
     /// Where it listens, with the real port.
@@ -119,8 +126,23 @@ impl Node {
     /// Clean stop: lets requests in flight end, then uploads and commits what is there until `limit` has passed. What is left
     /// stays in the write-ahead log and is recovered by the next start.
     pub async fn stop(&self, limit: Duration) {
-        self.broker.stop().await;
-        self.store.drain(limit).await;
+        let listener = lock(&self.listener).take();
+        let stops = async {
+            self.broker.stop().await;
+            self.store.drain(limit).await;
+        };
+        // Until it has said good-bye in the ledger it is not to be taken for dead.
+        let lives = async {
+            match &listener {
+                Some(listener) => starting::answer_watchers(&self.world, listener.as_ref()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = stops => {}
+            never = lives => match never {},
+        }
     }
 }
 

@@ -20,6 +20,7 @@ async fn start(world: &World, root: &Path, wal: WalTarget) -> Node {
         wals: vec![NamedWal::default_of(wal)],
         broker: BrokerOptions::default(),
         stream: Options::for_memory(64 << 20),
+        watch: None,
         ledger: LedgerOptions::default(),
     };
     Node::start(world.clone(), Arc::new(bucket), config).await.unwrap()

@@ -184,6 +184,7 @@ async fn start(world: &World, objects: Arc<dyn ObjectStore>) -> Result<Store, St
         wals: vec![NamedWal::default_of(WalTarget::File { dir: "/wal".into(), bytes: 48 << 20 })],
         choice: |_, _| None,
         answers: Arc::new(|_| Box::pin(async { false })),
+        watch: None,
         registered: Arc::default(),
         options: options(),
         ledger_options: control::LedgerOptions::default(),

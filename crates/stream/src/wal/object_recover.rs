@@ -54,7 +54,12 @@ pub async fn recover_objects(
             break;
         }
         recovery.check_nothing_is_lost(number).await?;
-        if recovery.create_fence(fence).await == PutOutcome::Created {
+        let is_fenced = planted!(
+            "log in the bucket recovered without a fence",
+            recovery.create_fence(fence).await == PutOutcome::Created,
+            true
+        );
+        if is_fenced {
             break;
         }
         // Somebody was faster: the writer, whose group is then taken, or another recoverer, whose fence ends the walk.

@@ -53,6 +53,7 @@ pub(crate) async fn start_logs_at(
         wals,
         choice,
         answers: Arc::new(move |_| Box::pin(async move { answer })),
+        watch: None,
         registered: Arc::default(),
         options,
         ledger_options: LedgerOptions::default(),

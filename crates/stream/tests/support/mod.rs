@@ -126,6 +126,7 @@ impl Starting<'_> {
             wals: vec![NamedWal::default_of(self.wal)],
             choice: |_, _| None,
             answers: Arc::new(move |_| Box::pin(async move { others_live })),
+            watch: None,
             options: self.options,
             registered: Arc::default(),
             ledger_options: LedgerOptions::default(),

@@ -1,0 +1,210 @@
+//! Brokers of one bucket watch one another: each asks some of the others whether they serve, and declares dead who is silent for too long.
+//!
+//! ```text
+//! ask ─▶ what was heard ─▶ suspicion ─▶ read the ledger, declare dead ─▶ succession: recover, open
+//! ```
+//! Guarantees: nobody is declared dead but by the ledger, of an image as new as the decision; a broker that is alone asks nobody, has no
+//! timer and makes no request to the store. Leaves to others: whom to watch and whose turn it is (`heirs`), when silence is too long
+//! (`suspicion`), what becomes of the dead one's logs and streams (`succession`), and how a broker is asked (the caller's [`Watch::ask`]).
+
+use crate::heirs;
+use crate::options::WatchTimes;
+use crate::shared::Shared;
+use crate::succession::Succession;
+use crate::suspicion::{Heard, Look, Suspicion, Watched};
+use base::NodeEpoch;
+use control::Ledger;
+use control_core::{Command, Image};
+use futures::future::BoxFuture;
+use futures::stream::{FuturesUnordered, StreamExt};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+use world::ClockExt;
+
+/// Who comes one place later declares so many looks later, where those before it have not.
+const LOOKS_A_PLACE: u32 = 2;
+
+/// What became of a question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asked {
+    /// A broker serves there.
+    Answered,
+    /// Nothing came, or nobody is there.
+    Silent,
+    /// It did not get as far as that, for a reason that lies here.
+    NotAsked(String),
+}
+
+/// Asks whoever serves at an advertised address.
+pub type Ask = Arc<dyn Fn(String) -> BoxFuture<'static, Asked> + Send + Sync>;
+
+/// How other brokers are watched.
+#[derive(Clone)]
+pub struct Watch {
+    /// How one is asked. It may take as long as it likes; an answer counts when it comes.
+    pub ask: Ask,
+    /// When silence is too long.
+    pub times: WatchTimes,
+}
+
+struct Watcher {
+    shared: Arc<Shared>,
+    watch: Watch,
+    suspicion: Suspicion,
+    succession: Succession,
+    /// Those who are being asked.
+    asking: BTreeSet<NodeEpoch>,
+    questions: FuturesUnordered<BoxFuture<'static, (NodeEpoch, Asked)>>,
+    /// What was heard since the last look.
+    heard: BTreeMap<NodeEpoch, Asked>,
+    /// How many looks each has been suspected for.
+    suspected: BTreeMap<NodeEpoch, u32>,
+}
+
+/// Runs until this start ends.
+pub(crate) async fn watch(shared: Arc<Shared>, watch: Watch) {
+    let mut watcher = Watcher {
+        suspicion: Suspicion::new(watch.times),
+        succession: Succession::new(shared.clone(), watch.times),
+        shared: shared.clone(),
+        watch,
+        asking: BTreeSet::new(),
+        questions: FuturesUnordered::new(),
+        heard: BTreeMap::new(),
+        suspected: BTreeMap::new(),
+    };
+    tokio::select! {
+        biased;
+        _ = shared.until_stopped() => {}
+        () = watcher.run() => {}
+    }
+}
+
+impl Watcher {
+    /// Ends with the ledger.
+    async fn run(&mut self) {
+        let clock = self.shared.world.clock.clone();
+        let mut images = self.shared.ledger.watch();
+        loop {
+            let image = images.borrow_and_update().clone();
+            self.succession.follow(&image);
+            if heirs::watched(&image, self.shared.node_epoch).is_empty() && !self.succession.has_work() {
+                if images.changed().await.is_err() {
+                    return;
+                }
+                self.suspicion.rests();
+                continue;
+            }
+            self.ask();
+            self.listen(clock.sleep(self.watch.times.interval)).await;
+            self.look().await;
+        }
+    }
+
+    /// Begins a question to each of those that are watched and not being asked.
+    fn ask(&mut self) {
+        for (epoch, address) in heirs::watched(&self.shared.ledger.image(), self.shared.node_epoch) {
+            if self.asking.insert(epoch) {
+                let (clock, limit) = (self.shared.world.clock.clone(), self.watch.times.timeout);
+                let asked = (self.watch.ask)(address);
+                let answered = async move { (epoch, clock.timeout(limit, asked).await.unwrap_or(Asked::Silent)) };
+                self.questions.push(Box::pin(answered));
+            }
+        }
+    }
+
+    /// Hears until it is time to look.
+    async fn listen(&mut self, until: BoxFuture<'static, ()>) {
+        let mut until = until;
+        loop {
+            tokio::select! {
+                // What has come is heard, however late this process is.
+                biased;
+                Some((epoch, asked)) = self.questions.next() => {
+                    self.asking.remove(&epoch);
+                    if let Asked::NotAsked(why) = &asked {
+                        tracing::warn!(start = %epoch, why, "can't ask another broker whether it serves");
+                    }
+                    self.heard.insert(epoch, asked);
+                }
+                () = &mut until => return,
+            }
+        }
+    }
+
+    async fn look(&mut self) {
+        let image = self.shared.ledger.image();
+        let own = self.shared.node_epoch;
+        let mut heard = std::mem::take(&mut self.heard);
+        let watched = heirs::watched(&image, own).into_keys().filter_map(|epoch| {
+            let heard = match heard.remove(&epoch) {
+                Some(Asked::Answered) => Heard::Answer,
+                Some(Asked::NotAsked(_)) => Heard::NotAsked,
+                Some(Asked::Silent) => Heard::Silence,
+                None if self.asking.contains(&epoch) => Heard::Silence,
+                None => return None,
+            };
+            Some((epoch, Watched { heard, can_be_followed: heirs::can_be_followed(&image, epoch) }))
+        });
+        match self.suspicion.look(self.shared.world.clock.now(), &watched.collect()) {
+            Look::Slept(slept) => {
+                tracing::info!(?slept, "this broker was held up for a while: begins anew to see who lives");
+                self.suspected.clear();
+                // Others may have declared it dead meanwhile: it is to know at once.
+                read(self.shared.ledger.clone()).await;
+            }
+            Look::Suspects(suspects) => self.suspect(suspects).await,
+        }
+        let suspicion = &self.suspicion;
+        let silent = heirs::brokers(&image).into_iter().filter(|epoch| suspicion.is_silent(*epoch)).collect();
+        self.succession.look(&silent).await;
+    }
+
+    /// Declares them dead, or leaves them to whose turn it is for another look.
+    async fn suspect(&mut self, suspects: Vec<(NodeEpoch, Duration)>) {
+        self.suspected.retain(|epoch, _| suspects.iter().any(|(suspect, _)| suspect == epoch));
+        if suspects.is_empty() {
+            return;
+        }
+        // It may have said good-bye, or come back as another start, or this start be dead itself.
+        let Some(image) = read(self.shared.ledger.clone()).await else { return };
+        let own = self.shared.node_epoch;
+        let mut dead = Vec::new();
+        for (epoch, silent) in suspects {
+            let looks = self.suspected.entry(epoch).or_default();
+            *looks += 1;
+            if image.is_dead(own) {
+                return;
+            }
+            let others = heirs::declarers_before(&image, own, epoch, |other| self.suspicion.is_silent(other));
+            let Some(node) = image.nodes.get(&epoch).filter(|_| image.is_alive(epoch)) else { continue };
+            if *looks > u32::try_from(others).unwrap_or(u32::MAX).saturating_mul(LOOKS_A_PLACE) {
+                let (broker, address) = (node.node_id.0, &node.advertised);
+                let then = match heirs::can_be_followed(&image, epoch) {
+                    true => "its partitions go to others",
+                    false => "nobody else can read its write-ahead log, so that its partitions wait for it",
+                };
+                tracing::warn!(broker, address, start = %epoch, ?silent, "a broker does not answer: declares it dead; {then}");
+                dead.push(epoch);
+            }
+        }
+        if !dead.is_empty() {
+            let declared = self.shared.ledger.submit(Command::DeclareDead { node_epochs: dead }).await;
+            if let Err(error) = declared {
+                tracing::warn!(%error, "can't declare a broker dead; tries again");
+            }
+        }
+    }
+}
+
+/// The newest image; `None` where it can't be read.
+async fn read(ledger: Ledger) -> Option<Arc<Image>> {
+    match ledger.refresh().await {
+        Ok(image) => Some(image),
+        Err(error) => {
+            tracing::warn!(%error, "can't read the ledger to see who lives");
+            None
+        }
+    }
+}
