@@ -73,6 +73,8 @@ pub(crate) enum Measurement {
     Size,
     /// From exec to ready after a kill, with an empty and with a full log.
     Recovery,
+    /// How long partitions can't be written after one of three brokers on a folder was killed.
+    Failover,
     /// A consumer group of the newer protocol with 10,000 members: one more joins, and leaves. And 1,000 groups of the classic protocol that
     /// rebalance at once.
     Groups,
@@ -124,6 +126,7 @@ pub(crate) fn measure(root: &Path, what: Measurement, runs: u64) -> Result<()> {
         Measurement::Start => tests(root, &["measure::start", "--ignored", "--exact"], &runs),
         Measurement::Rss => tests(root, &["measure::rss", "--ignored", "--exact"], &runs),
         Measurement::Recovery => tests(root, &["measure::recovery", "--ignored", "--exact"], &runs),
+        Measurement::Failover => tests(root, &["failover::two_go_on_without_the_third", "--exact"], &runs),
         Measurement::Groups => tests(
             root,
             &["measure_groups::one_group", "measure_classic_groups::many_groups", "--ignored", "--exact"],

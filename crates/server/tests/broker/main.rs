@@ -9,6 +9,7 @@ mod bad_input;
 mod client_commands;
 mod console;
 mod deposed;
+mod failover;
 mod full_disk;
 mod kill;
 mod login_commands;
