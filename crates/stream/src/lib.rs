@@ -81,4 +81,4 @@ pub use stream_core::producers::{
     AbortedTransaction, Forgotten, MarkerRule, ProducerBatch, ProducerTold, SequenceError, Ticket, last_sequence,
 };
 pub use stream_core::{BatchBytes, BatchKind, Ending, FrameUse, Marker, NO_SEQUENCE, NumberedBatch, ProducerDelta};
-pub use watch::{Ask, Asked, Watch};
+pub use watch::{Ask, Asked, Connects, Watch};

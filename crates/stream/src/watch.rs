@@ -15,7 +15,7 @@ use crate::suspicion::{Heard, Look, Suspicion, Watched};
 use base::NodeEpoch;
 use control::Ledger;
 use control_core::{Command, Image};
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, join, join_all};
 use futures::stream::{FuturesUnordered, StreamExt};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,6 +24,10 @@ use world::ClockExt;
 
 /// Who comes one place later declares so many looks later, where those before it have not.
 const LOOKS_A_PLACE: u32 = 2;
+
+/// So many timeouts as patient with a broker at whose address connections are still taken: its process is there, and does not get to
+/// answer. Bounded, as what takes them may be another process, or something between that knows of no broker.
+const HELD_UP_FACTOR: u32 = 5;
 
 /// What became of a question.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,11 +43,16 @@ pub enum Asked {
 /// Asks whoever serves at an advertised address.
 pub type Ask = Arc<dyn Fn(String) -> BoxFuture<'static, Asked> + Send + Sync>;
 
+/// Whether a connection to an advertised address is taken by whatever is there.
+pub type Connects = Arc<dyn Fn(String) -> BoxFuture<'static, bool> + Send + Sync>;
+
 /// How other brokers are watched.
 #[derive(Clone)]
 pub struct Watch {
     /// How one is asked. It may take as long as it likes; an answer counts when it comes.
     pub ask: Ask,
+    /// How it is seen that one which does not answer is there all the same. It is given an interval's time.
+    pub connects: Connects,
     /// When silence is too long.
     pub times: WatchTimes,
 }
@@ -161,6 +170,23 @@ impl Watcher {
         self.succession.look(&silent).await;
     }
 
+    /// Those of them that are there and do not get to answer, and whose time is not over for that.
+    fn held_up(&self, suspects: &[(NodeEpoch, Duration)]) -> impl Future<Output = BTreeSet<NodeEpoch>> + Send + use<> {
+        let (image, clock, times) = (self.shared.ledger.image(), self.shared.world.clock.clone(), self.watch.times);
+        let mut tried = Vec::new();
+        for (epoch, _) in suspects.iter().filter(|(_, silent)| *silent < times.timeout * HELD_UP_FACTOR) {
+            if let Some(node) = image.nodes.get(epoch) {
+                tried.push((*epoch, (self.watch.connects)(node.advertised.clone())));
+            }
+        }
+        async move {
+            let connected = tried.into_iter().map(async |(epoch, connects)| {
+                (clock.timeout(times.interval, connects).await == Some(true)).then_some(epoch)
+            });
+            join_all(connected).await.into_iter().flatten().collect()
+        }
+    }
+
     /// Declares them dead, or leaves them to whose turn it is for another look.
     async fn suspect(&mut self, suspects: Vec<(NodeEpoch, Duration)>) {
         self.suspected.retain(|epoch, _| suspects.iter().any(|(suspect, _)| suspect == epoch));
@@ -168,10 +194,12 @@ impl Watcher {
             return;
         }
         // It may have said good-bye, or come back as another start, or this start be dead itself.
-        let Some(image) = read(self.shared.ledger.clone()).await else { return };
+        let held_up = self.held_up(&suspects);
+        let (image, held_up) = join(read(self.shared.ledger.clone()), held_up).await;
+        let Some(image) = image else { return };
         let own = self.shared.node_epoch;
         let mut dead = Vec::new();
-        for (epoch, silent) in suspects {
+        for (epoch, silent) in suspects.into_iter().filter(|(epoch, _)| !held_up.contains(epoch)) {
             let looks = self.suspected.entry(epoch).or_default();
             *looks += 1;
             if image.is_dead(own) {

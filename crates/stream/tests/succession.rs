@@ -7,19 +7,27 @@ use crate::recoverers::Gate;
 use crate::support::{append, bucket, check_all, create, options};
 use base::{NodeEpoch, StreamId};
 use control::LedgerOptions;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use stream::{Ask, Asked, NamedWal, Options, ReadError, StartRequest, Store, WalTarget, Watch, WatchTimes};
+use stream::{Ask, Asked, Connects, NamedWal, Options, ReadError, StartRequest, Store, WalTarget, Watch, WatchTimes};
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 use world::{Metered, ObjectStore, World};
 
 const TIMES: WatchTimes = WatchTimes { interval: Duration::from_millis(50), timeout: Duration::from_millis(250) };
 
-/// The addresses at which somebody answers.
-type Reachable = Arc<Mutex<BTreeSet<String>>>;
+/// What is at an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum There {
+    Answers,
+    /// Its connections are taken, and nothing comes of them.
+    HeldUp,
+}
+
+/// The addresses at which somebody is.
+type Reachable = Arc<Mutex<BTreeMap<String, There>>>;
 
 /// A broker with a runtime of its own.
 struct Host {
@@ -38,11 +46,15 @@ impl Host {
     ) -> Host {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let answers = reachable.clone();
-        let is_there = move |address: &str| answers.lock().unwrap().contains(address);
-        let probe = is_there.clone();
+        let there = move |address: &str| answers.lock().unwrap().get(address).copied();
+        let (probe, taken) = (there.clone(), there.clone());
         let ask: Ask = Arc::new(move |address| {
-            let asked = if is_there(&address) { Asked::Answered } else { Asked::Silent };
+            let asked = if there(&address) == Some(There::Answers) { Asked::Answered } else { Asked::Silent };
             Box::pin(async move { asked })
+        });
+        let connects: Connects = Arc::new(move |address| {
+            let connects = taken(&address).is_some();
+            Box::pin(async move { connects })
         });
         let store = runtime.block_on(async {
             let world = World::system();
@@ -52,10 +64,10 @@ impl Host {
                 wals: vec![NamedWal::default_of(wal)],
                 choice: |_, _| None,
                 answers: Arc::new(move |address| {
-                    let answers = probe(&address);
+                    let answers = probe(&address) == Some(There::Answers);
                     Box::pin(async move { answers })
                 }),
-                watch: Some(Watch { ask, times: TIMES }),
+                watch: Some(Watch { ask, connects, times: TIMES }),
                 // What is not uploaded by itself is what others must recover.
                 options: Options { upload_age: Duration::from_hours(1), ..options() },
                 registered: Arc::default(),
@@ -66,7 +78,7 @@ impl Host {
             };
             Store::start(&world, over(&world).await, request).await.unwrap()
         });
-        reachable.lock().unwrap().insert(address.to_owned());
+        reachable.lock().unwrap().insert(address.to_owned(), There::Answers);
         Host { address: address.to_owned(), runtime, store, reachable: reachable.clone() }
     }
 
@@ -107,6 +119,22 @@ impl Host {
 
 fn knows(host: &Host, others: usize) -> bool {
     host.store.ledger().image().living().count() == others + 1
+}
+
+/// Its process is there: it may be stopped or starved for a while. But not for ever.
+#[test]
+fn who_is_held_up_has_more_time_than_who_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let reachable = Reachable::default();
+    let [held_up, other] = ["a:1", "b:1"].map(|address| Host::on_folder(address, &reachable, folder.path()));
+    other.until("they know one another", |host| knows(host, 1));
+    std::thread::sleep(TIMES.timeout);
+    let clock = World::system().clock;
+    let began = clock.now();
+    reachable.lock().unwrap().insert(held_up.address.clone(), There::HeldUp);
+    other.until("it is declared dead", |host| host.store.ledger().image().is_dead(held_up.epoch()));
+    let took = clock.now().since(began);
+    assert!(took >= TIMES.timeout * 4, "{took:?}");
 }
 
 #[test]

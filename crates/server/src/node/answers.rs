@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use stream::{Ask, Asked};
+use stream::{Ask, Asked, Connects};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use world::{ClockExt, Connection, World, lock};
 
@@ -62,6 +62,14 @@ pub(super) fn watch(world: World) -> Ask {
             }
         }
         .boxed()
+    })
+}
+
+/// Whether something at an address takes connections.
+pub(super) fn connects(world: World) -> Connects {
+    Arc::new(move |address| {
+        let network = world.network.clone();
+        async move { network.connect(&address).await.is_ok() }.boxed()
     })
 }
 

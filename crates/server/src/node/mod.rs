@@ -80,7 +80,10 @@ impl Node {
             wals,
             choice: broker::wal_choice,
             answers: answers::probe(world.clone(), advertised.clone()),
-            watch: watch.map(|times| Watch { ask: answers::watch(world.clone()), times }),
+            watch: watch.map(|times| {
+                let (ask, connects) = (answers::watch(world.clone()), answers::connects(world.clone()));
+                Watch { ask, connects, times }
+            }),
             registered: registered.clone(),
             options: stream,
             ledger_options: ledger,
