@@ -6,9 +6,13 @@
 
 use crate::Shared;
 use protocol::api_key::ApiKey;
-use protocol::frame::RequestHeader;
+use protocol::frame::{RequestFrame, RequestHeader, encode_response};
+use protocol::messages::api_versions_response::ApiVersionsResponse;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use world::Connection;
 
 /// The client id of a start that asks who lives.
 pub const START_CLIENT_ID: &str = "millstream-start";
@@ -16,10 +20,47 @@ pub const START_CLIENT_ID: &str = "millstream-start";
 /// The client id of a broker that watches others. It asks often, so that nothing comes of its question but the answer.
 pub const WATCH_CLIENT_ID: &str = "millstream-watch";
 
-/// Whether a broker asks whether this one lives: no quota of clients is to keep it from hearing so.
-pub(crate) fn is_a_brokers(header: &RequestHeader) -> bool {
-    let client = header.client_id.as_deref();
-    header.key == ApiKey::ApiVersions && client.is_some_and(|id| [START_CLIENT_ID, WATCH_CLIENT_ID].contains(&id))
+/// The question is shorter.
+const QUESTION_BYTES_MAX: usize = 1024;
+
+/// A broker that asks whether this one lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asker {
+    /// It starts, and declares dead who does not answer.
+    Start,
+    /// It watches this one, and declares it dead when it does not answer for long.
+    Watcher,
+}
+
+impl Asker {
+    /// Who asks with that request; `None`: it is no broker's question.
+    pub(crate) fn of(header: &RequestHeader) -> Option<Asker> {
+        match (header.key, header.client_id.as_deref()) {
+            (ApiKey::ApiVersions, Some(START_CLIENT_ID)) => Some(Asker::Start),
+            (ApiKey::ApiVersions, Some(WATCH_CLIENT_ID)) => Some(Asker::Watcher),
+            _ => None,
+        }
+    }
+}
+
+/// Answers the question of one of `askers`, where that is the first thing that comes; who asked. The caller bounds the time, and closes.
+///
+/// # Errors
+/// Something else came, or the connection failed.
+pub async fn answer(connection: &mut dyn Connection, askers: &[Asker]) -> io::Result<Asker> {
+    let length = usize::try_from(connection.read_i32().await?).unwrap_or(usize::MAX);
+    if length > QUESTION_BYTES_MAX {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let mut frame = vec![0; length];
+    connection.read_exact(&mut frame).await?;
+    let header = RequestFrame::decode(frame.into()).map_err(io::Error::other)?.header;
+    let asker = Asker::of(&header).filter(|asker| askers.contains(asker)).ok_or(io::ErrorKind::Unsupported)?;
+    // In version 0 whatever was asked: every client can read it.
+    let answer = encode_response(header.key, 0, header.correlation_id, &ApiVersionsResponse::default());
+    connection.write_all(&answer.map_err(io::Error::other)?.into_bytes()).await?;
+    connection.flush().await?;
+    Ok(asker)
 }
 
 /// Between two looks.
@@ -49,10 +90,11 @@ mod tests {
     fn only_the_question_whether_one_lives_is_a_brokers() {
         let asks = |key, client: Option<&str>| {
             let client_id = client.map(str::to_owned);
-            is_a_brokers(&RequestHeader { key, version: 0, correlation_id: 1, client_id })
+            Asker::of(&RequestHeader { key, version: 0, correlation_id: 1, client_id })
         };
-        assert!(asks(ApiKey::ApiVersions, Some(WATCH_CLIENT_ID)) && asks(ApiKey::ApiVersions, Some(START_CLIENT_ID)));
-        assert!(!asks(ApiKey::Produce, Some(WATCH_CLIENT_ID)));
-        assert!(!asks(ApiKey::ApiVersions, Some("somebody")) && !asks(ApiKey::ApiVersions, None));
+        assert_eq!(asks(ApiKey::ApiVersions, Some(WATCH_CLIENT_ID)), Some(Asker::Watcher));
+        assert_eq!(asks(ApiKey::ApiVersions, Some(START_CLIENT_ID)), Some(Asker::Start));
+        assert_eq!(asks(ApiKey::Produce, Some(WATCH_CLIENT_ID)), None);
+        assert_eq!((asks(ApiKey::ApiVersions, Some("somebody")), asks(ApiKey::ApiVersions, None)), (None, None));
     }
 }

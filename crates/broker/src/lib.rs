@@ -61,6 +61,7 @@ mod topic_name;
 mod topic_settings;
 mod topics;
 mod transactions;
+mod turned_away;
 mod uuid;
 mod verification;
 mod waiter;
@@ -71,7 +72,7 @@ pub use coordinator_core::{
     ConsumerOptions, ConsumerTimes, GroupOptions, Migration, ShareGroupOptions, ShareStateOptions, StreamsOptions,
     StreamsTimes, TransactionOptions,
 };
-pub use hello::{START_CLIENT_ID, WATCH_CLIENT_ID};
+pub use hello::{Asker, START_CLIENT_ID, WATCH_CLIENT_ID, answer as answer_brokers_question};
 pub use options::{BrokerOptions, CleanerOptions, Cleaning, CleanupPolicy};
 pub use quota::QuotaWindows;
 pub use rights::Authorizing;
@@ -143,6 +144,8 @@ struct Shared {
     answer_memory: AnswerMemory,
     /// The right to copy a piece of a long answer into a socket.
     long_answers: Semaphore,
+    /// Connections that a limit turns away, while they are looked at.
+    turned_away: turned_away::TurnedAway,
     /// Log lines about peers.
     complaints: complaints::Complaints,
     checks: Checks,
@@ -198,6 +201,7 @@ impl Broker {
                 silence_max: frame::SILENCE_MAX,
                 clock: clock.clone(),
             },
+            turned_away: turned_away::TurnedAway::default(),
             complaints: complaints::Complaints::default(),
             answer_memory: AnswerMemory::new(options.answers_bytes_max - sessions_bytes),
             long_answers: Semaphore::new(options.long_writes_max.clamp(1, Semaphore::MAX_PERMITS)),

@@ -1,11 +1,11 @@
 //! Accepts connections, keeps their number within the bound, and closes the idle ones.
 //!
-//! Over the bound the newest is closed, and over its address's quota it is closed late, each with a log line as often as `complaints` lets
-//! there be one, and all others are unharmed. One sweep serves all connections, so that an idle one costs no timer. What happens on a
-//! connection is left to `connection`.
+//! Over the bound the newest is closed (`turned_away`), and over its address's quota it is closed late, each with a log line as often as
+//! `complaints` lets there be one, and all others are unharmed. One sweep serves all connections, so that an idle one costs no timer. What
+//! happens on a connection is left to `connection`.
 
 use crate::connection::{self, Activity};
-use crate::{BrokerOptions, Shared};
+use crate::{BrokerOptions, Shared, turned_away};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -120,8 +120,7 @@ fn admit(broker: &Arc<Shared>, socket: Box<dyn Connection>, peer: SocketAddr) {
     let number = match broker.connections.insert(peer, activity.clone(), &broker.live()) {
         Ok(number) => number,
         Err(refused) => {
-            // One client can cause as many of these as it likes.
-            broker.complaints.tell(broker.clock.now(), peer, format_args!("refused: {refused}"));
+            turned_away::turn_away(broker, socket, peer, refused);
             return;
         }
     };
@@ -147,14 +146,20 @@ fn admit(broker: &Arc<Shared>, socket: Box<dyn Connection>, peer: SocketAddr) {
     broker.connections.attach(number, task);
 }
 
-/// Keeps a connection of an address that makes too many of them waiting, unread, and closes it then, as Kafka does (KIP-612): its client is as
-/// slow as one that waited before it tried again.
-async fn hold(broker: &Shared, socket: Box<dyn Connection>, wait: Duration) {
+/// Keeps a connection of an address that makes too many of them waiting and closes it then, as Kafka does (KIP-612): its client is as
+/// slow as one that waited before it tried again. But a broker's question is answered at once.
+async fn hold(broker: &Shared, mut socket: Box<dyn Connection>, wait: Duration) {
+    let answered = async {
+        if !turned_away::answers(broker, socket.as_mut()).await {
+            std::future::pending::<()>().await
+        }
+    };
     let mut stopping = broker.stopping.subscribe();
     tokio::select! {
         biased;
         _ = stopping.wait_for(|stopping| *stopping) => {}
         () = broker.clock.sleep(wait) => {}
+        () = answered => {}
     }
     drop(socket);
 }

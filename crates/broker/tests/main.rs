@@ -32,3 +32,4 @@ mod transactional;
 mod transactional_clients;
 mod transactional_offsets;
 mod transactions;
+mod turned_away;

@@ -24,10 +24,10 @@ const THROTTLING_QUOTA_EXCEEDED: i16 = 89;
 
 /// What clients of `support` call themselves.
 const OWN: (&str, Option<&str>) = ("client-id", Some("test"));
-const EVERY_IP: (&str, Option<&str>) = ("ip", None);
+pub(crate) const EVERY_IP: (&str, Option<&str>) = ("ip", None);
 
 /// One whole window beside the present one: a second's quota may be used at once.
-fn short_windows() -> BrokerOptions {
+pub(crate) fn short_windows() -> BrokerOptions {
     let windows = QuotaWindows { count: 2, seconds: 1 };
     BrokerOptions { quota_windows: windows, controller_quota_windows: windows, ..BrokerOptions::default() }
 }
@@ -53,7 +53,7 @@ async fn alter(
     (answer.entries[0].error_code, answer.entries[0].error_message.clone())
 }
 
-async fn set(client: &mut Client, whose: (&str, Option<&str>), key: &str, value: f64) {
+pub(crate) async fn set(client: &mut Client, whose: (&str, Option<&str>), key: &str, value: f64) {
     assert_eq!(alter(client, &[whose], &[(key, Some(value))]).await, (NONE, None));
 }
 

@@ -9,7 +9,7 @@ use crate::Shared;
 use crate::caller::Caller;
 use crate::connection::Activity;
 use crate::error::Failure;
-use crate::hello;
+use crate::hello::Asker;
 use base::Micros;
 use control_core::Image;
 use futures::FutureExt;
@@ -83,7 +83,7 @@ impl Meter {
             connection: connection.clone(),
             caller: caller.clone(),
             client_id: header.client_id.clone().unwrap_or_default(),
-            is_exempt: header.key == ApiKey::WriteTxnMarkers || hello::is_a_brokers(header),
+            is_exempt: header.key == ApiKey::WriteTxnMarkers || Asker::of(header).is_some(),
             busy_us: AtomicU64::new(0),
             turn_us: AtomicU64::new(broker.clock.now().0),
             charged: Mutex::default(),

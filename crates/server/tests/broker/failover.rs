@@ -272,6 +272,23 @@ fn a_broker_holds_its_own_sleep_against_nobody() {
     assert!(log.contains("was held up for a while") && !log.contains("declares it dead"), "{log}");
 }
 
+/// Whose connections are taken, all but none, is asked by brokers all the same, by those that start and by those that watch.
+#[test]
+fn a_broker_that_clients_fill_is_not_taken_for_dead() {
+    let bucket = TempDir::new().unwrap();
+    let quick = ["--wal", "storage", "--watch-timeout", "400ms"];
+    let full = [&quick[..], &["--set", "max.connections.per.ip=1"]].concat();
+    let (mut first, _folder) = start(bucket.path(), 0, &full);
+    let mut client = Client::connect(first.kafka).unwrap();
+    client.create_topic("full", 1).unwrap();
+    let (mut second, _other) = start(bucket.path(), 1, &quick);
+    // Long enough also for who has never answered.
+    std::thread::sleep(Duration::from_secs(6));
+    assert!(first.is_running() && second.is_running(), "{}{}", first.log(), second.log());
+    assert!(!second.log().contains("declares it dead"), "{}", second.log());
+    assert_eq!(client.produce("full", 0, &[b"record".to_vec()]).unwrap(), Ok(0));
+}
+
 /// A local log is on one host. Nobody takes over what is in it, and nobody says that it is served.
 #[test]
 fn what_lies_on_a_lost_host_waits_for_it() {
