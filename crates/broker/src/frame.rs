@@ -28,11 +28,14 @@ const GROWS_FAST_UNTIL_BYTES: usize = 1024 * 1024;
 /// While others wait for memory, a frame that is half read must not be silent for longer than this,
 pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(1);
 
-/// or, where very many wait, for longer than this ([`memory::patience`]),
-const SILENCE_IN_A_CROWD_MAX: Duration = Duration::from_millis(100);
-
-/// nor be behind what so many bytes in each second would have brought by more than that, once it holds memory that is counted,
+/// nor, once it holds memory that is counted, be behind what so many bytes in each second would have brought by more than that,
 const SENT_PER_SECOND_MIN: u64 = 256 * 1024;
+
+/// or, where very many wait, by more than this ([`memory::patience`]): most round trips are shorter,
+const BEHIND_IN_A_CROWD_MAX: Duration = Duration::from_millis(150);
+
+/// where it can be ahead by so much: a window of bytes comes at once, and the next one a round trip later,
+const AHEAD_MAX: Duration = Duration::from_millis(250);
 
 /// nor keep its reader waiting for longer than this in all.
 const WAIT_MAX: Duration = Duration::from_secs(30);
@@ -47,9 +50,9 @@ pub(crate) struct FrameLimits {
 }
 
 impl FrameLimits {
-    /// How long a frame may be silent, or how far behind, where memory is short.
+    /// How far behind a frame that holds memory may be where memory is short.
     fn patience(&self) -> Duration {
-        memory::patience(self.memory.waiting(), self.silence_max, SILENCE_IN_A_CROWD_MAX)
+        memory::patience(self.memory.waiting(), self.silence_max, BEHIND_IN_A_CROWD_MAX)
     }
 }
 
@@ -113,14 +116,36 @@ pub(crate) struct FrameReader {
 struct Lateness {
     /// In all.
     waited: Duration,
-    /// How far it is behind [`SENT_PER_SECOND_MIN`]. Never ahead: much that came at once is no leave to come slowly from then on.
+    /// How far it is behind [`SENT_PER_SECOND_MIN`],
     behind: Duration,
+    /// or ahead, by [`AHEAD_MAX`] at the most: much that came at once is no leave to come slowly from then on.
+    ahead: Duration,
 }
 
 impl Lateness {
     fn came(&mut self, bytes: usize) {
         let nanos = u64::try_from(bytes).unwrap_or(u64::MAX).saturating_mul(1_000_000_000) / SENT_PER_SECOND_MIN;
-        self.behind = self.behind.saturating_sub(Duration::from_nanos(nanos));
+        let bought = Duration::from_nanos(nanos);
+        self.ahead = (self.ahead + bought.saturating_sub(self.behind)).min(AHEAD_MAX);
+        self.behind = self.behind.saturating_sub(bought);
+    }
+
+    fn waited(&mut self, time: Duration, holds_memory: bool) {
+        self.waited += time;
+        if holds_memory {
+            self.behind += time.saturating_sub(self.ahead);
+            self.ahead = self.ahead.saturating_sub(time);
+        }
+    }
+
+    /// How long it may be silent now where memory is short. What holds none of it keeps nobody waiting.
+    fn may_be_silent(&self, limits: &FrameLimits, holds_memory: bool) -> Duration {
+        if !holds_memory {
+            return limits.silence_max;
+        }
+        let left = (limits.patience() + self.ahead).saturating_sub(self.behind);
+        // Where it has none left memory was not short: it is looked again whether it is.
+        left.clamp(BEHIND_IN_A_CROWD_MAX.min(limits.silence_max), limits.silence_max)
     }
 
     fn is_borne(&self, limits: &FrameLimits) -> bool {
@@ -138,11 +163,7 @@ struct Wait<'a> {
 
 impl Drop for Wait<'_> {
     fn drop(&mut self) {
-        let time = self.clock.now().since(self.began);
-        self.of.waited += time;
-        if self.holds_memory {
-            self.of.behind += time;
-        }
+        self.of.waited(self.clock.now().since(self.began), self.holds_memory);
     }
 }
 
@@ -223,9 +244,10 @@ impl FrameReader {
             return Err(FrameError::Slow);
         }
         let clock = limits.clock.as_ref();
+        let silence = self.lateness.may_be_silent(limits, holds_memory);
         let wait = Wait { of: &mut self.lateness, holds_memory, began: clock.now(), clock };
         let read = loop {
-            if let Some(read) = clock.timeout(limits.patience(), socket.read_buf(&mut piece)).await {
+            if let Some(read) = clock.timeout(silence, socket.read_buf(&mut piece)).await {
                 break read?;
             }
             if limits.memory.is_short() {
@@ -452,6 +474,50 @@ mod tests {
         }
     }
 
+    /// As over a link with a round trip of 200 ms and a window of 64 KiB.
+    #[tokio::test(start_paused = true)]
+    async fn who_sends_fast_enough_in_bursts_is_never_cut_off_however_many_wait() {
+        let limits = FrameLimits { memory: RequestMemory::new(17_400_000, 8_700_000, 1), ..limits(8 << 20) };
+        let one = async || {
+            let (mut near, mut far) = tokio::io::duplex(1 << 16);
+            let sends = async {
+                far.write_all(&900_000_i32.to_be_bytes()).await.unwrap();
+                for _ in 0..15 {
+                    limits.clock.sleep(Duration::from_millis(200)).await;
+                    far.write_all(&[7; 60_000]).await.unwrap();
+                }
+            };
+            let mut reader = FrameReader::default();
+            let (read, ()) = futures::join!(reader.next(&mut near, &limits), sends);
+            assert_eq!(read.unwrap().bytes.len(), 900_000);
+        };
+        let all = futures::future::join_all((0..120).map(|_| one()));
+        assert!(limits.clock.timeout(Duration::from_mins(5), all).await.is_some(), "they come through");
+    }
+
+    /// Who holds nothing keeps nobody waiting.
+    #[tokio::test(start_paused = true)]
+    async fn a_small_frame_has_a_second_to_come_however_many_wait() {
+        let limits = FrameLimits { memory: RequestMemory::new(4 << 20, 2 << 20, 1), ..limits(1 << 20) };
+        let mut held: [FrameMemory; 3] = Default::default();
+        for held in &mut held {
+            limits.memory.grow(held, 2 << 20, 800_000).now_or_never();
+        }
+        let mut more: Vec<_> = (0..1000).map(|_| FrameMemory::default()).collect();
+        let mut waits: Vec<_> = more.iter_mut().map(|it| Box::pin(limits.memory.grow(it, 2 << 20, 800_000))).collect();
+        waits.iter_mut().for_each(|wait| assert!(wait.as_mut().now_or_never().is_none()));
+        assert_eq!(limits.patience(), BEHIND_IN_A_CROWD_MAX);
+        let (mut near, mut far) = tokio::io::duplex(1 << 10);
+        let sends = async {
+            far.write_all(&100_i32.to_be_bytes()).await.unwrap();
+            limits.clock.sleep(Duration::from_millis(900)).await;
+            far.write_all(&[7; 100]).await.unwrap();
+        };
+        let mut reader = FrameReader::default();
+        let (read, ()) = futures::join!(reader.next(&mut near, &limits), sends);
+        assert_eq!(read.unwrap().bytes.len(), 100);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn two_hundred_that_dribble_and_come_again_keep_nobody_waiting_for_long() {
         // What a broker with 128 MiB gives to requests.
@@ -472,7 +538,7 @@ mod tests {
             waited
         };
         tokio::select! {
-            waited = others => assert!(waited.iter().all(|waited| *waited <= Duration::from_secs(5)), "{waited:?}"),
+            waited = others => assert!(waited.iter().all(|waited| *waited <= Duration::from_secs(12)), "{waited:?}"),
             _ = dribblers => {}
             () = limits.clock.sleep(Duration::from_secs(60)) => panic!("a minute is not enough"),
         }

@@ -42,6 +42,8 @@ pub(crate) struct Succession {
     waits: BTreeMap<WalId, u32>,
     /// Logs that are being recovered.
     busy: Arc<Mutex<BTreeSet<WalId>>>,
+    /// So many of them were when it was looked last.
+    under_way: usize,
     /// The living starts of the newest image that was looked at.
     living: Vec<NodeEpoch>,
     /// So many more looks are for what a change of them has left.
@@ -54,15 +56,19 @@ impl Succession {
     pub(crate) fn new(shared: Arc<Shared>, times: WatchTimes) -> Succession {
         let looks_a_timeout = times.timeout.as_millis().div_ceil(times.interval.as_millis().max(1)).max(1);
         let living = living(&shared.ledger.image());
-        Succession {
+        let mut succession = Succession {
             shared,
             looks_a_timeout: u32::try_from(looks_a_timeout).unwrap_or(u32::MAX),
             waits: BTreeMap::new(),
             busy: Arc::default(),
+            under_way: 0,
             living,
             attention: 0,
             ownerless: 0,
-        }
+        };
+        // Who stopped while this one started has left its streams to it.
+        succession.attention = succession.looks(ATTENTION_TIMEOUTS);
+        succession
     }
 
     /// Notices who has come and gone.
@@ -75,8 +81,8 @@ impl Succession {
     }
 
     /// Whether another look is needed also where nobody is left to be watched.
-    pub(crate) fn has_work(&self) -> bool {
-        self.attention > 0 || !lock(&self.busy).is_empty()
+    pub(crate) fn has_work(&self, image: &Image) -> bool {
+        self.attention > 0 || self.under_way > 0 || self.has_dead_logs(image)
     }
 
     fn looks(&self, timeouts: u32) -> u32 {
@@ -87,8 +93,12 @@ impl Succession {
     pub(crate) async fn look(&mut self, silent: &BTreeSet<NodeEpoch>) {
         let mut image = self.shared.ledger.image();
         self.follow(&image);
+        let under_way = lock(&self.busy).len();
+        if under_way < std::mem::replace(&mut self.under_way, under_way) {
+            // It may have left something to do, as a change of who lives does.
+            self.attention = self.looks(ATTENTION_TIMEOUTS);
+        }
         let is_attentive = self.attention > 0;
-        self.attention = self.attention.saturating_sub(1);
         if self.has_dead_logs(&image) || is_attentive && is_unsettled(&image, self.shared.node_epoch) {
             match self.shared.ledger.refresh().await {
                 Ok(newer) => image = newer,
@@ -98,6 +108,7 @@ impl Succession {
                 }
             }
         }
+        self.attention = self.attention.saturating_sub(1);
         self.recover(&image, silent);
         if is_attentive {
             self.open(&image, silent).await;

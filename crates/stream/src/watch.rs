@@ -98,7 +98,7 @@ impl Watcher {
         loop {
             let image = images.borrow_and_update().clone();
             self.succession.follow(&image);
-            if heirs::watched(&image, self.shared.node_epoch).is_empty() && !self.succession.has_work() {
+            if heirs::watched(&image, self.shared.node_epoch).is_empty() && !self.succession.has_work(&image) {
                 if images.changed().await.is_err() {
                     return;
                 }
@@ -194,8 +194,17 @@ impl Watcher {
             return;
         }
         // It may have said good-bye, or come back as another start, or this start be dead itself.
-        let held_up = self.held_up(&suspects);
+        let clock = &self.shared.world.clock;
+        let (began, held_up) = (clock.now(), self.held_up(&suspects));
         let (image, held_up) = join(read(self.shared.ledger.clone()), held_up).await;
+        let took = clock.now().since(began);
+        if took >= self.watch.times.timeout {
+            // What was heard before that is worth nothing now: where brokers lose one another and the bucket at once, and find both again,
+            // each would declare all others dead.
+            tracing::info!(?took, "the ledger was out of reach: begins anew to see who lives");
+            self.suspected.clear();
+            return;
+        }
         let Some(image) = image else { return };
         let own = self.shared.node_epoch;
         let mut dead = Vec::new();

@@ -4,8 +4,11 @@
 
 use crate::producers::{check_memory, from_producer, send_all};
 use crate::recoverers::Gate;
+use crate::support::layer::{Layer, Over};
 use crate::support::{append, bucket, check_all, create, options};
+use async_trait::async_trait;
 use base::{NodeEpoch, StreamId};
+use bytes::Bytes;
 use control::LedgerOptions;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,8 +16,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use stream::{Ask, Asked, Connects, NamedWal, Options, ReadError, StartRequest, Store, WalTarget, Watch, WatchTimes};
 use tokio::runtime::Runtime;
-use tokio::sync::Semaphore;
-use world::{Metered, ObjectStore, World};
+use tokio::sync::{Semaphore, watch};
+use world::{GetRange, Metered, ObjectMeta, ObjectStore, PutOutcome, StoreError, World};
 
 const TIMES: WatchTimes = WatchTimes { interval: Duration::from_millis(50), timeout: Duration::from_millis(250) };
 
@@ -176,6 +179,67 @@ fn the_living_share_what_a_dead_one_had() {
     first.until("the dead log is forgotten", |host| {
         host.store.ledger().image().wals.keys().all(|wal| wal.node_epoch != dead)
     });
+}
+
+/// A bucket that nobody gets through to for a while.
+struct Outage {
+    bucket: Arc<dyn ObjectStore>,
+    is_out: watch::Receiver<bool>,
+}
+
+impl Outage {
+    async fn outlast(&self) {
+        self.is_out.clone().wait_for(|is_out| !is_out).await.unwrap();
+    }
+}
+
+#[async_trait]
+impl Layer for Outage {
+    fn bucket(&self) -> &Arc<dyn ObjectStore> {
+        &self.bucket
+    }
+    async fn put_if_absent(&self, key: &str, parts: Vec<Bytes>) -> Result<PutOutcome, StoreError> {
+        self.outlast().await;
+        self.bucket.put_if_absent(key, parts).await
+    }
+    async fn get(&self, key: &str, range: GetRange) -> Result<(Bytes, u64), StoreError> {
+        self.outlast().await;
+        self.bucket.get(key, range).await
+    }
+    async fn list(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<ObjectMeta>, StoreError> {
+        self.outlast().await;
+        self.bucket.list(prefix, after, limit).await
+    }
+}
+
+/// What all lose at once says nothing of any of them.
+#[test]
+fn brokers_that_lose_one_another_and_the_bucket_and_find_both_again_all_live() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let reachable = Reachable::default();
+    let (out, is_out) = watch::channel(false);
+    let behind = async |world: &World| {
+        Arc::new(Over(Outage { bucket: bucket(world, root).await, is_out: is_out.clone() })) as Arc<dyn ObjectStore>
+    };
+    let hosts = ["a:1", "b:1", "c:1"].map(|address| Host::start(address, &reachable, WalTarget::Storage, behind));
+    for host in &hosts {
+        host.run(async { host.store.ledger().refresh().await.unwrap() });
+        host.until("they know one another", |host| knows(host, 2));
+    }
+    std::thread::sleep(TIMES.timeout);
+    let there = reachable.lock().unwrap().clone();
+    reachable.lock().unwrap().clear();
+    out.send(true).unwrap();
+    // Long enough that all suspect all.
+    std::thread::sleep(TIMES.timeout * 8);
+    out.send(false).unwrap();
+    reachable.lock().unwrap().extend(there);
+    std::thread::sleep(TIMES.timeout * 4);
+    for host in &hosts {
+        let image = host.run(async { host.store.ledger().refresh().await.unwrap() });
+        assert!(hosts.iter().all(|host| image.is_alive(host.epoch())), "all live");
+    }
 }
 
 /// An heir has the stream at once, and says nothing of what it can't know yet.

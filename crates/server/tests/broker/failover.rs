@@ -70,10 +70,10 @@ fn run<T>(work: impl Future<Output = T>) -> T {
     done
 }
 
-async fn connect(brokers: &[(Broker, TempDir)]) -> Cluster {
+/// A client whose calls may take so long, all that is tried again in them.
+async fn connect(brokers: &[(Broker, TempDir)], call_within: Duration) -> Cluster {
     let addresses: Vec<String> = brokers.iter().map(|(broker, _)| broker.kafka.to_string()).collect();
-    // What was sent to a broker that sleeps is sent elsewhere then.
-    let options = ClientOptions { call_within: Duration::from_secs(8), ..ClientOptions::new(addresses.join(",")) };
+    let options = ClientOptions { call_within, ..ClientOptions::new(addresses.join(",")) };
     Cluster::connect(World::system(), options).await.unwrap()
 }
 
@@ -85,7 +85,10 @@ fn under_load(brokers: Vec<(Broker, TempDir)>, strike: impl FnOnce(&mut Vec<(Bro
     let mut brokers = brokers;
     run(async {
         let clock = World::system().clock;
-        let cluster = connect(&brokers).await;
+        // What was sent to a broker that sleeps is sent elsewhere then.
+        let cluster = connect(&brokers, Duration::from_secs(8)).await;
+        // A reader has nothing that it could send elsewhere.
+        let readers = connect(&brokers, PAUSE_MAX * 2).await;
         let deliveries = Deliveries::default();
         let heard = deliveries.clone();
         let options =
@@ -93,9 +96,9 @@ fn under_load(brokers: Vec<(Broker, TempDir)>, strike: impl FnOnce(&mut Vec<(Bro
         let on_delivery = Arc::new(move |delivery: &client::Delivery<'_>| {
             heard.lock().unwrap().entry(delivery.partition).or_default().push(delivery.at);
         });
-        let producer = Producer::start(cluster.clone(), TOPIC, options, on_delivery).await.unwrap();
+        let producer = Producer::start(cluster, TOPIC, options, on_delivery).await.unwrap();
         let sent = Arc::new(Mutex::new(0_u64));
-        let reading = clock.spawn("read along", Box::pin(read_along(cluster, sent.clone())));
+        let reading = clock.spawn("read along", Box::pin(read_along(readers, sent.clone())));
         // Every broker knows the topic by then, so that each has something to lose.
         let began = now();
         while deliveries.lock().unwrap().len() < usize::try_from(PARTITIONS).unwrap() {
