@@ -298,7 +298,7 @@ fn a_ring_whose_place_this_start_has_taken_is_not_waited_for() {
     let id = life_with_a_ring(root);
     std::fs::rename(root.join("wal/ring"), root.join("away")).unwrap();
     life(|world| async move {
-        let starting = start(&world, root, Kind::Ring, options());
+        let starting = Box::pin(start(&world, root, Kind::Ring, options()));
         let store = world.clock.timeout(Duration::from_secs(8), starting).await.expect("nothing to wait for");
         let reason = store.offline_reason(id).unwrap();
         assert!(reason.contains("where another ring is by now"), "{reason}");
