@@ -202,6 +202,7 @@ impl Failure {
     }
 
     /// Kafka's code.
+    #[expect(clippy::too_many_lines, reason = "a table, a line for each failure")]
     pub(crate) fn code(&self) -> ErrorCode {
         match self {
             Failure::UnknownPartition | Failure::UnknownTopic(_) | Failure::NotThere(_) => {

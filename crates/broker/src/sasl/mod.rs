@@ -193,7 +193,6 @@ impl Login {
                     _ => 0,
                 };
                 let response = SaslAuthenticateResponse {
-                    error_message: None,
                     auth_bytes: token.into(),
                     session_lifetime_ms,
                     ..SaslAuthenticateResponse::default()

@@ -54,7 +54,9 @@ fn step(login: &mut Login, image: &Image, token: &[u8]) -> Result<(SaslAuthentic
     let request = SaslAuthenticateRequest { auth_bytes: Bytes::copy_from_slice(token) };
     match login.take(frame_of(1, &request), &around(image)) {
         Step::Answer { bytes, known } => {
-            Ok((decode_response::<SaslAuthenticateRequest>(bytes.slice(4..), 1).unwrap().1, known))
+            let told = decode_response::<SaslAuthenticateRequest>(bytes.slice(4..), 1).unwrap().1;
+            assert_eq!(told.error_message.as_deref(), Some(""), "empty, and not absent, as in Kafka");
+            Ok((told, known))
         }
         Step::Refuse { bytes, why } => {
             let told = decode_response::<SaslAuthenticateRequest>(bytes.unwrap().slice(4..), 1).unwrap().1;
