@@ -380,7 +380,8 @@ mod tests {
                 let began = clock.now();
                 let mut received = vec![0; MIB];
                 let (written, read) = futures::join!(write(&mut near), far.read_exact(&mut received));
-                (written.unwrap(), read.unwrap());
+                written.unwrap();
+                read.unwrap();
                 waited.push(clock.now().since(began));
             }
             waited
