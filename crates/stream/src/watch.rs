@@ -38,6 +38,8 @@ pub enum Asked {
     Silent,
     /// It did not get as far as that, for a reason that lies here.
     NotAsked(String),
+    /// There is no way to it: this host may have no network, or a router not know that of the other one. Whoever answers meanwhile tells which.
+    NoWay(String),
 }
 
 /// Asks whoever serves at an advertised address.
@@ -49,7 +51,7 @@ pub type Connects = Arc<dyn Fn(String) -> BoxFuture<'static, bool> + Send + Sync
 /// How other brokers are watched.
 #[derive(Clone)]
 pub struct Watch {
-    /// How one is asked. It may take as long as it likes; an answer counts when it comes.
+    /// How one is asked. It is given a timeout's time, and is silence then.
     pub ask: Ask,
     /// How it is seen that one which does not answer is there all the same. It is given an interval's time.
     pub connects: Connects,
@@ -67,6 +69,8 @@ struct Watcher {
     questions: FuturesUnordered<BoxFuture<'static, (NodeEpoch, Asked)>>,
     /// What was heard since the last look.
     heard: BTreeMap<NodeEpoch, Asked>,
+    /// How many questions in a row got nowhere.
+    unasked: BTreeMap<NodeEpoch, u32>,
     /// How many looks each has been suspected for.
     suspected: BTreeMap<NodeEpoch, u32>,
 }
@@ -81,6 +85,7 @@ pub(crate) async fn watch(shared: Arc<Shared>, watch: Watch) {
         asking: BTreeSet::new(),
         questions: FuturesUnordered::new(),
         heard: BTreeMap::new(),
+        unasked: BTreeMap::new(),
         suspected: BTreeMap::new(),
     };
     tokio::select! {
@@ -132,9 +137,7 @@ impl Watcher {
                 biased;
                 Some((epoch, asked)) = self.questions.next() => {
                     self.asking.remove(&epoch);
-                    if let Asked::NotAsked(why) = &asked {
-                        tracing::warn!(start = %epoch, why, "can't ask another broker whether it serves");
-                    }
+                    self.log_unasked(epoch, &asked);
                     self.heard.insert(epoch, asked);
                 }
                 () = &mut until => return,
@@ -142,21 +145,44 @@ impl Watcher {
         }
     }
 
-    async fn look(&mut self) {
-        let image = self.shared.ledger.image();
-        let own = self.shared.node_epoch;
+    /// At the first that got nowhere, then at each doubling: it is asked several times a second, for as long as that lasts.
+    fn log_unasked(&mut self, epoch: NodeEpoch, asked: &Asked) {
+        let (Asked::NotAsked(why) | Asked::NoWay(why)) = asked else {
+            self.unasked.remove(&epoch);
+            return;
+        };
+        let times = self.unasked.entry(epoch).or_default();
+        *times = times.saturating_add(1);
+        if times.is_power_of_two() {
+            tracing::warn!(start = %epoch, times, why, "can't ask another broker whether it serves");
+        }
+    }
+
+    /// What was heard since the last look of those that are watched now.
+    fn take_heard(&mut self, image: &Image) -> BTreeMap<NodeEpoch, Watched> {
         let mut heard = std::mem::take(&mut self.heard);
-        let watched = heirs::watched(&image, own).into_keys().filter_map(|epoch| {
+        let is_connected = heard.values().any(|asked| *asked == Asked::Answered);
+        let mut watched = BTreeMap::new();
+        for epoch in heirs::watched(image, self.shared.node_epoch).into_keys() {
             let heard = match heard.remove(&epoch) {
                 Some(Asked::Answered) => Heard::Answer,
-                Some(Asked::NotAsked(_)) => Heard::NotAsked,
+                // This host has a network: what is missing is the other one's.
+                Some(Asked::NoWay(_)) if is_connected => Heard::Silence,
+                Some(Asked::NotAsked(_) | Asked::NoWay(_)) => Heard::NotAsked,
                 Some(Asked::Silent) => Heard::Silence,
                 None if self.asking.contains(&epoch) => Heard::Silence,
-                None => return None,
+                None => continue,
             };
-            Some((epoch, Watched { heard, can_be_followed: heirs::can_be_followed(&image, epoch) }))
-        });
-        match self.suspicion.look(self.shared.world.clock.now(), &watched.collect()) {
+            watched.insert(epoch, Watched { heard, can_be_followed: heirs::can_be_followed(image, epoch) });
+        }
+        self.unasked.retain(|epoch, _| watched.contains_key(epoch));
+        watched
+    }
+
+    async fn look(&mut self) {
+        let image = self.shared.ledger.image();
+        let watched = self.take_heard(&image);
+        match self.suspicion.look(self.shared.world.clock.now(), &watched) {
             Look::Slept(slept) => {
                 tracing::info!(?slept, "this broker was held up for a while: begins anew to see who lives");
                 self.suspected.clear();

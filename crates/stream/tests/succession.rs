@@ -27,6 +27,8 @@ enum There {
     Answers,
     /// Its connections are taken, and nothing comes of them.
     HeldUp,
+    /// It can't be found out: no route leads there.
+    NoWay,
 }
 
 /// The addresses at which somebody is.
@@ -52,11 +54,15 @@ impl Host {
         let there = move |address: &str| answers.lock().unwrap().get(address).copied();
         let (probe, taken) = (there.clone(), there.clone());
         let ask: Ask = Arc::new(move |address| {
-            let asked = if there(&address) == Some(There::Answers) { Asked::Answered } else { Asked::Silent };
+            let asked = match there(&address) {
+                Some(There::Answers) => Asked::Answered,
+                Some(There::NoWay) => Asked::NoWay("network is unreachable".to_owned()),
+                Some(There::HeldUp) | None => Asked::Silent,
+            };
             Box::pin(async move { asked })
         });
         let connects: Connects = Arc::new(move |address| {
-            let connects = taken(&address).is_some();
+            let connects = matches!(taken(&address), Some(There::Answers | There::HeldUp));
             Box::pin(async move { connects })
         });
         let store = runtime.block_on(async {
@@ -138,6 +144,27 @@ fn who_is_held_up_has_more_time_than_who_is_gone() {
     other.until("it is declared dead", |host| host.store.ledger().image().is_dead(held_up.epoch()));
     let took = clock.now().since(began);
     assert!(took >= TIMES.timeout * 4, "{took:?}");
+}
+
+/// Whoever has no network knows nothing of others; but a broker whose own network is gone is missed by those that reach one another.
+#[test]
+fn who_is_out_of_reach_is_missed_by_who_reaches_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let reachable = Reachable::default();
+    let hosts = ["a:1", "b:1", "c:1"].map(|address| Host::on_folder(address, &reachable, folder.path()));
+    let [lost, other, third] = &hosts;
+    other.until("they know one another", |host| knows(host, 2));
+    std::thread::sleep(TIMES.timeout);
+    for host in &hosts {
+        reachable.lock().unwrap().insert(host.address.clone(), There::NoWay);
+    }
+    std::thread::sleep(TIMES.timeout * 6);
+    assert!(knows(other, 2), "each may be the one that has no network");
+    for host in [other, third] {
+        reachable.lock().unwrap().insert(host.address.clone(), There::Answers);
+    }
+    other.until("it is declared dead", |host| host.store.ledger().image().is_dead(lost.epoch()));
+    assert!(knows(other, 1), "who answers is not");
 }
 
 #[test]

@@ -57,8 +57,7 @@ pub(super) fn watch(world: World) -> Ask {
         async move {
             match ask_again(&world, &kept, &address).await {
                 Ok(()) => Asked::Answered,
-                Err(error) if is_ours(&error) => Asked::NotAsked(error.to_string()),
-                Err(_) => Asked::Silent,
+                Err(error) => unanswered(&error),
             }
         }
         .boxed()
@@ -103,18 +102,16 @@ async fn ask_again(
     Ok(())
 }
 
-/// Whether an error says something about this host alone.
-fn is_ours(error: &io::Error) -> bool {
-    const OURS: [Errno; 7] = [
-        Errno::MFILE,
-        Errno::NFILE,
-        Errno::NOMEM,
-        Errno::NOBUFS,
-        Errno::ADDRNOTAVAIL,
-        Errno::NETDOWN,
-        Errno::NETUNREACH,
-    ];
-    Errno::from_io_error(error).is_some_and(|errno| OURS.contains(&errno))
+/// What an error says: about this host alone, about the way, or that nobody answers.
+fn unanswered(error: &io::Error) -> Asked {
+    const OURS: [Errno; 4] = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS];
+    // Linux says so where this host has no network, and where a router knows no way to the other one.
+    const NO_WAY: [Errno; 3] = [Errno::ADDRNOTAVAIL, Errno::NETDOWN, Errno::NETUNREACH];
+    match Errno::from_io_error(error) {
+        Some(errno) if OURS.contains(&errno) => Asked::NotAsked(error.to_string()),
+        Some(errno) if NO_WAY.contains(&errno) => Asked::NoWay(error.to_string()),
+        Some(_) | None => Asked::Silent,
+    }
 }
 
 async fn ask(connection: &mut dyn Connection, client: &str) -> io::Result<()> {
@@ -140,10 +137,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_lies_here_is_told_from_silence() {
-        let error = |errno: Errno| io::Error::from_raw_os_error(errno.raw_os_error());
-        assert!(is_ours(&error(Errno::MFILE)) && is_ours(&error(Errno::NETUNREACH)));
-        assert!(!is_ours(&error(Errno::CONNREFUSED)) && !is_ours(&error(Errno::HOSTUNREACH)));
-        assert!(!is_ours(&io::ErrorKind::UnexpectedEof.into()));
+    fn what_lies_here_or_on_the_way_is_told_from_silence() {
+        let of = |errno: Errno| unanswered(&io::Error::from_raw_os_error(errno.raw_os_error()));
+        assert!(matches!(of(Errno::MFILE), Asked::NotAsked(_)));
+        assert!(matches!(of(Errno::NETUNREACH), Asked::NoWay(_)));
+        assert_eq!([of(Errno::CONNREFUSED), of(Errno::HOSTUNREACH)], [Asked::Silent, Asked::Silent]);
+        assert_eq!(unanswered(&io::ErrorKind::UnexpectedEof.into()), Asked::Silent);
     }
 }
