@@ -17,6 +17,8 @@ pub(super) struct Failure {
     /// The service's own error code.
     code: Option<String>,
     pub(super) message: String,
+    /// The bucket's service was not asked: there were no credentials, and the machine's own service gave none.
+    lacks_credentials: bool,
 }
 
 /// No message is longer.
@@ -45,21 +47,21 @@ impl Failure {
             (Some(status), None, _) => format!("the service answered {status}"),
             (None, ..) => innermost(error),
         };
-        let hint = if text.contains("169.254.169.254") {
-            " (no credentials in the environment, so the machine's role was asked for; set the variables that your \
-             cloud's tools read, which for S3 are AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)"
-        } else if text.contains("metadata.google.internal") {
-            " (no credentials in the environment, so the machine's account was asked for; set GOOGLE_APPLICATION_CREDENTIALS)"
-        } else {
-            ""
+        let set = credentials_to_set(&text);
+        let message = match set {
+            None => shorten(&message),
+            Some(set) => format!(
+                "no credentials in the environment, and the machine's own service gives none ({}); set {set}",
+                shorten(&message)
+            ),
         };
-        Failure { exists, status, code, message: shorten(&message) + hint }
+        Failure { exists, status, code, message, lacks_credentials: set.is_some() }
     }
 
     /// A request that was given up.
     pub(super) fn timeout(limit: Duration) -> Failure {
         let message = format!("no answer within {} s", limit.as_secs());
-        Failure { exists: false, status: None, code: None, message }
+        Failure { exists: false, status: None, code: None, message, lacks_credentials: false }
     }
 
     /// The request asked for an object that is not there.
@@ -96,6 +98,8 @@ impl Failure {
             return StoreError::Trouble(format!("{store}: {message}"));
         }
         let advice = match self.status {
+            // The message says what to do.
+            _ if self.lacks_credentials => String::new(),
             Some(401 | 403) => format!("; {}", self.advice_on_rights(store)),
             Some(404) => "; create the bucket, or correct its name".to_owned(),
             Some(301 | 307 | 308 | 400) => "; check the bucket's name, the region and the endpoint".to_owned(),
@@ -132,6 +136,16 @@ impl Failure {
             "check the credentials ({credentials}), and that they may list, read, write and delete in this bucket ({rights})"
         )
     }
+}
+
+/// What to set, where a machine's own service was asked for credentials because there were none.
+fn credentials_to_set(text: &str) -> Option<&'static str> {
+    if text.contains("169.254.169.254") {
+        return Some(
+            "the variables that your cloud's tools read, which for S3 are AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        );
+    }
+    text.contains("metadata.google.internal").then_some("GOOGLE_APPLICATION_CREDENTIALS")
 }
 
 /// The status in "… status code: 403 Forbidden: …", and in "… Not Found (code: 404)" of Azure's answer for many at once.

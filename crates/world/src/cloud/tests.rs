@@ -229,6 +229,18 @@ async fn a_conflict_is_never_taken_for_an_object_that_exists() {
     }
 }
 
+#[test]
+fn who_has_no_credentials_is_told_so_and_not_that_the_bucket_refuses() {
+    let asked = "error performing PUT http://169.254.169.254/latest/api/token in 1ms, after 0 retries: status code: 403 Forbidden";
+    let error = object_store::Error::Generic { store: "S3", source: asked.into() };
+    let StoreError::Refused(told) = super::error::Failure::of(&error).into_store_error("s3://b") else { panic!() };
+    assert!(
+        told.starts_with("s3://b: no credentials in the environment") && told.contains("AWS_ACCESS_KEY_ID"),
+        "{told}"
+    );
+    assert!(told.contains("answered 403") && !told.contains("may list"), "{told}");
+}
+
 #[tokio::test]
 async fn nobody_listening_is_trouble() {
     let mut fixture = Fixture::start(Manner::Honest, 1000).await;
