@@ -20,7 +20,7 @@ pub(crate) static NETWORK: &[Setting] = settings! {
         "The most record data of an answer to a fetch, whatever the client asks for.";
     "fetch.purgatory.purge.interval.requests": Int = Some("1000"), Any, ReadOnly, listed, WithoutObject(PURGATORY);
         "After how many requests fetches that no longer wait are dropped from a list.";
-    "inter.broker.listener.name": String = None, Any, ReadOnly, listed, WithoutObject(INTER);
+    "inter.broker.listener.name": String = None, Any, ReadOnly, listed, WithoutObject(LISTENER);
         "The listener that brokers reach each other at.";
     "listener.security.protocol.map": String = Some("SASL_SSL:SASL_SSL,PLAINTEXT:PLAINTEXT,SSL:SSL,SASL_PLAINTEXT:SASL_PLAINTEXT"), Any, ReadOnly, listed, Honoured;
         "Which security protocol each listener has.";

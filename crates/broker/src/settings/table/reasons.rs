@@ -20,7 +20,7 @@ pub(crate) const PURGATORY: &str = "a request that waits is woken and gone: ther
 pub(crate) const QUEUE: &str = "requests are bounded by their bytes, queued.max.request.bytes, not by their number";
 pub(crate) const SOCKET: &str = "the operating system's own values are used";
 pub(crate) const LISTENER: &str = "there is one listener";
-pub(crate) const INTER: &str = "brokers speak to each other through the bucket";
+pub(crate) const INTER: &str = "what brokers tell one another goes through the bucket; they only ask each other whether they serve, as --watch-timeout says";
 pub(crate) const METRICS: &str = "metrics are counters that the console shows as Prometheus text";
 pub(crate) const UNSTABLE: &str = "nothing is served that is not final";
 pub(crate) const LINGER: &str = "the write-ahead log puts appends together itself";
@@ -56,5 +56,4 @@ pub(crate) const NO_TWO_PHASES: &str =
     "transactions can't be prepared and committed later by another system: remove it";
 pub(crate) const NO_UNVERIFIED: &str =
     "a partition that is not known to its transaction would stay undecided for ever: remove it";
-pub(crate) const NO_RATE: &str =
-    "connections are not slowed down; bound their number by max.connections and max.connections.per.ip";
+pub(crate) const NO_RATE: &str = "a rate is bounded for each address, by the quota connection_creation_rate of ips; bound the number of all by max.connections";
