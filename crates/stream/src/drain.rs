@@ -1,7 +1,7 @@
 //! The clean stop: accept nothing more, acknowledge what was accepted, upload and commit all of it, give up the logs.
 //!
 //! Where everything is committed in time, this start seals its own logs and is declared dead by itself: nothing is left to recover,
-//! and the next start, or any other broker, opens the streams at once, without those logs. Otherwise the logs keep the rest.
+//! and brokers that live, else the next start, open the streams at once, without those logs. Otherwise the logs keep the rest.
 //!
 //! After the WAL's own failure it is the same up to the seal: what it had confirmed is in memory, and its device may not give it back.
 
@@ -29,11 +29,15 @@ pub(crate) async fn drain(shared: &Arc<Shared>, limit: Duration) {
     match clean {
         Some(Ok(())) => tracing::info!("everything is committed to the bucket; the write-ahead log is given up"),
         Some(Err(error)) => {
-            tracing::warn!(error, left_bytes = left, "stops; the next start recovers the write-ahead log")
+            tracing::warn!(
+                error,
+                left_bytes = left,
+                "stops; who can read the write-ahead log recovers it: brokers that live, or the next start"
+            )
         }
         None => tracing::info!(
             left_bytes = left,
-            "the time to stop is over before all is committed; the next start recovers the write-ahead log"
+            "the time to stop is over before all is committed; who can read the write-ahead log recovers it: brokers that live, or the next start"
         ),
     }
     shared.end(REASON.to_owned());

@@ -119,7 +119,7 @@ pub(super) fn unregister(image: &mut Image, node_id: NodeId) -> Applied {
     }
     if starts.iter().any(|epoch| has_wal(image, *epoch)) {
         return Err(Refusal::Invalid(format!(
-            "something of the write-ahead log of broker {node_id} is needed yet: the next start of any broker recovers it; where the log \
+            "something of the write-ahead log of broker {node_id} is needed yet: any broker that can read it recovers it; where the log \
              is gone for good, give the broker up first (millstream broker)"
         )));
     }

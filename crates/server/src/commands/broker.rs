@@ -5,7 +5,7 @@
 //! that still runs there goes on acknowledging. Other brokers may run meanwhile, and get the partitions. A log that can still be had is refused.
 
 use super::inspect::wal_id;
-use super::wal::{by_its_url, partition_name, say_hello, sound_image, standing_told, standing_word};
+use super::wal::{TAKEN_LATER, by_its_url, partition_name, say_hello, sound_image, standing_told, standing_word};
 use super::{CommandError, counted, dots, outside, say_all, say_json};
 use crate::args::{Broker, BrokerAbandon};
 use crate::node::answers;
@@ -197,7 +197,7 @@ fn why_not(image: &Image, wal: WalId) -> Option<String> {
     };
     if record.in_storage {
         return Some(format!(
-            "the write-ahead log {wal} is in the bucket, and can't be lost: the next broker that starts recovers it, or `millstream wal \
+            "the write-ahead log {wal} is in the bucket, and can't be lost: a broker that lives, or the next one that starts, recovers it, or `millstream wal \
              recover {wal} --execute`"
         ));
     }
@@ -280,7 +280,7 @@ impl Plan {
             }
         }
         lines.push(match handed_on {
-            0 => "the next broker that starts takes the partitions".to_owned(),
+            0 => TAKEN_LATER.to_owned(),
             count => format!("brokers that run have taken {}", counted(count as u64, "partition")),
         });
         lines

@@ -24,6 +24,10 @@ use stream::{
 use stream_core::wal_group::GroupKind;
 use world::{ObjectStore, World};
 
+/// What becomes of partitions that were given to nobody: a broker that lives may have had no room for them at that moment.
+pub(super) const TAKEN_LATER: &str =
+    "a broker that lives takes the partitions within seconds; where there is none, the next one that starts does";
+
 /// What it may hold in memory, about.
 const MEMORY_BYTES: u64 = 256 << 20;
 
@@ -415,7 +419,7 @@ impl Plan {
         let mut lines = self.log_lines(outcomes);
         match handed_on {
             0 if outcomes.values().all(|it| matches!(it, LogOutcome::Left(_))) => {}
-            0 => lines.push("the next broker that starts takes the partitions".to_owned()),
+            0 => lines.push(TAKEN_LATER.to_owned()),
             count => lines.push(format!("brokers that run have taken {}", counted(count as u64, "partition"))),
         }
         if !left.others.is_empty() {

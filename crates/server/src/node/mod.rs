@@ -127,7 +127,7 @@ impl Node {
     }
 
     /// Clean stop: lets requests in flight end, then uploads and commits what is there until `limit` has passed. What is left
-    /// stays in the write-ahead log and is recovered by the next start.
+    /// stays in the write-ahead log and is recovered by a broker that lives and can read it, or by the next start.
     pub async fn stop(&self, limit: Duration) {
         let listener = lock(&self.listener).take();
         let stops = async {
