@@ -66,7 +66,7 @@ impl Log {
             if image.seq.next() == missing {
                 return Err(LedgerError::Unreadable(format!(
                     "{} is not in the bucket, though {} is: the bucket has lost it; put it back from a copy or an earlier \
-                     version of the bucket",
+                     version of the bucket; where there is none, `millstream restore` says what is left without it",
                     keys::entry(missing),
                     keys::entry(above)
                 )));

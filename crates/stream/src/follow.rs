@@ -17,7 +17,8 @@ pub(crate) async fn follow(shared: Arc<Shared>) {
         let image = images.borrow_and_update().clone();
         if image.is_dead(shared.node_epoch) && planted!("R2", true, shared.logs.iter().all(|log| log.source.is_idle()))
         {
-            shared.stop(format!("start {} was declared dead; start the broker again to rejoin", shared.node_epoch));
+            let (broker, start) = (shared.node_id, shared.node_epoch);
+            shared.stop(format!("broker {broker} (its start {start}) was declared dead; start it again to rejoin"));
             return;
         }
         apply(&shared, &image);

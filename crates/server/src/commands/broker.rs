@@ -192,7 +192,7 @@ fn choose(image: &Image, broker: NodeId, args: &BrokerAbandon) -> Result<(Vec<De
 fn why_not(image: &Image, wal: WalId) -> Option<String> {
     let Some(record) = image.wals.get(&wal) else {
         return Some(format!(
-            "the ledger knows no write-ahead log {wal}: all that it held is in the bucket, or it never was"
+            "the ledger knows no write-ahead log {wal}: all that it held is in the bucket, or was given up, or it never was"
         ));
     };
     if record.in_storage {

@@ -113,8 +113,8 @@ impl Findings {
         let dead = ("dead data object awaits its deletion", "dead data objects await their deletion");
         note(report.dead.len(), dead.0, dead.1);
         let orphans = (
-            "data object was never committed and awaits the sweep",
-            "data objects were never committed and await the sweep",
+            "data object was never committed, as far as the ledger was read, and awaits the sweep",
+            "data objects were never committed, as far as the ledger was read, and await the sweep",
         );
         note(report.orphans.len(), orphans.0, orphans.1);
         let strangers = ("object has a name that no broker gives", "objects have names that no broker gives");

@@ -295,7 +295,7 @@ fn choose(logs: &mut Vec<DeadLog>, args: &WalRecover, at: &[FoundRing]) -> Resul
         logs.retain(|log| log.wal == wal);
         if logs.is_empty() {
             return Err(CommandError::failed(format!(
-                "the ledger knows no write-ahead log {wal}: all that it held is in the bucket, or it never was"
+                "the ledger knows no write-ahead log {wal}: all that it held is in the bucket, or was given up, or it never was"
             )));
         }
     }
@@ -303,7 +303,8 @@ fn choose(logs: &mut Vec<DeadLog>, args: &WalRecover, at: &[FoundRing]) -> Resul
         logs.retain(|log| at.iter().any(|ring| Some(ring.header.ring_id) == log.ring_id));
         if logs.is_empty() {
             return Err(CommandError::failed(format!(
-                "no write-ahead log at {} waits to be recovered: all that it held is in the bucket, or it is not this cluster's",
+                "no write-ahead log at {} waits to be recovered: all that it held is in the bucket, or was given up (millstream broker \
+                 abandon), or it is not this cluster's",
                 place.display()
             )));
         }
