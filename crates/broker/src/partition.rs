@@ -11,7 +11,7 @@
 use crate::batch_check::CheckedBatch;
 use crate::end_marker::EndMarker;
 use crate::error::Failure;
-use base::{Offset, OffsetRange, StreamId, UnixMillis};
+use base::{Offset, OffsetRange, StreamId, UnixMillis, planted};
 use control_core::Image;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -116,7 +116,7 @@ impl Partition {
                 Appended { base, repeats: None, confirms: Confirms::New(confirmation) }
             }
             stream::Appended::Repeat(original) => Appended {
-                base: original.base,
+                base: planted!("a repeat is told another offset", original.base, base),
                 repeats: Some(original.timestamp),
                 confirms: Confirms::Repeat(self.stream.clone(), original.next()),
             },

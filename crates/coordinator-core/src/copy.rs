@@ -138,7 +138,8 @@ impl Slice<'_> {
     }
 
     fn pending_at(&mut self, id: &str, topic: &str, partition: i32) {
-        for (producer, committed) in self.pending.at(id, topic, partition) {
+        let pending = planted!("copy that forgets transactions", self.pending.at(id, topic, partition), Vec::new());
+        for (producer, committed) in pending {
             let record = CoordinatorRecord::offset(id, topic, partition, Some(committed));
             self.bytes_left = self.bytes_left.saturating_sub(record.len());
             self.fx.transactional.push((producer, record));

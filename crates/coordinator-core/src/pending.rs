@@ -10,7 +10,7 @@ use crate::groups::Groups;
 use crate::leaving::Membership;
 use crate::offsets::{Committed, NewOffset};
 use crate::record::{Change, CoordinatorRecord, RecordError, TEXT_BYTES_MAX};
-use base::TopicId;
+use base::{TopicId, planted};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A TxnOffsetCommit request.
@@ -223,13 +223,17 @@ impl Groups {
     pub fn put_transactional(&mut self, (producer_id, epoch): (i64, i16), group: &str, offset: NewOffset) {
         let NewOffset { topic, partition, committed } = offset;
         self.found_group(group);
-        self.pending.put((producer_id, epoch), place(group, &topic, partition), committed);
+        planted!(
+            "offsets count before their transaction does",
+            self.pending.put((producer_id, epoch), place(group, &topic, partition), committed),
+            self.insert_offset(group, topic, partition, committed)
+        );
     }
 
     /// A producer's transaction has ended: its offsets count, or are dropped.
     pub fn end_transaction(&mut self, producer_id: i64, commits: bool) {
         for ((group, topic, partition), pending) in self.pending.take(producer_id) {
-            if commits && !pending.is_superseded {
+            if planted!("aborted offsets count", commits, true) && !pending.is_superseded {
                 self.pending.supersede(&group, &topic, partition, Some(pending.order));
                 self.insert_offset(&group, topic, partition, pending.committed);
             }

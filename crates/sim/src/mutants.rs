@@ -94,7 +94,9 @@ pub const NAMES: [&str; 68] = [
 /// `crates/stream/tests/recoverers.rs` finds it.
 ///
 /// Nobody gives a log up in the storms, nor comes 2^36 offsets ahead of the bucket; `crates/stream/tests/abandon.rs` finds both bugs.
-pub const NOT_FOUND_YET: [&str; 14] = [
+///
+/// Those at the end are of transactions and groups' offsets: they can be woken, and have not been searched for one by one with this workload.
+pub const NOT_FOUND_YET: [&str; 47] = [
     "G2",
     "producer state beyond what is confirmed",
     "R1",
@@ -109,6 +111,39 @@ pub const NOT_FOUND_YET: [&str; 14] = [
     "F8",
     "F9",
     "F13",
+    "F1",
+    "F2",
+    "F3",
+    "F4",
+    "F7",
+    "F10",
+    "F11",
+    "F12",
+    "an abort raises the epoch",
+    "waits until complete",
+    "compared before an abort",
+    "forgets the last epoch",
+    "raises the epoch",
+    "a late EndTxn ends nothing",
+    "crash at a late marker",
+    "all partitions are told",
+    "markers are sent again",
+    "a takeover keeps the time",
+    "a takeover sends the markers",
+    "a fenced producer adds nothing",
+    "offsets count before their transaction does",
+    "aborted offsets count",
+    "copy that forgets transactions",
+    "a replayed commit aborts",
+    "a lost answer counts as a marker",
+    "offsets told before they are durable",
+    "a repeated marker ends offsets",
+    "unstable offsets told",
+    "offset 0 where none is known",
+    "read beyond the last stable offset",
+    "aborted transactions not told",
+    "a repeat is told another offset",
+    "duplicate write",
 ];
 
 /// Seeds that a planted bug may take at the most.

@@ -8,7 +8,7 @@ use crate::Shared;
 use crate::batch_check::DECOMPRESSED_BYTES_MAX;
 use crate::coordinator::{Core, Shard};
 use crate::end_marker::{ControlRecord, control_record};
-use base::Offset;
+use base::{Offset, planted};
 use coordinator_core::CoordinatorRecord;
 use protocol::record_batch;
 use protocol::wire::Records;
@@ -95,7 +95,9 @@ fn replay<C: Core>(core: &mut C, batches: ReadBatches) -> Result<u64, ReadError>
         let producer_id = batch.producer_id();
         if batch.is_control() {
             match control_record(&batch).map_err(|error| damaged(batches.next, &error))? {
-                Some(ControlRecord::Commit) => core.ended(producer_id, true),
+                Some(ControlRecord::Commit) => {
+                    core.ended(producer_id, planted!("a replayed commit aborts", true, false));
+                }
                 Some(ControlRecord::Abort) => core.ended(producer_id, false),
                 Some(ControlRecord::Other) | None => {}
             }

@@ -12,7 +12,7 @@ use crate::coordinator::Core;
 use crate::end_marker::EndMarker;
 use crate::error::Failure;
 use crate::verification::{self, Client, Transaction, verify};
-use base::{Micros, Offset};
+use base::{Micros, Offset, planted};
 use coordinator_core::{GroupError, Groups, NewOffset, TransactionalCommit};
 use stream::{AppendError, Ending, SequenceError, Ticket};
 use world::{ClockExt, lock};
@@ -44,6 +44,7 @@ impl Shard<Groups> {
             match self.try_commit(broker, request, stored)? {
                 Tried::Appended(more) => stored += more,
                 Tried::Done(outcomes, after) => {
+                    let after = planted!("offsets told before they are durable", after, Offset(0));
                     self.confirmed(broker, after, deadline).await?;
                     return Ok(outcomes);
                 }
@@ -134,7 +135,7 @@ impl Shard<Groups> {
                     let appended = self.partition().append_marker(marker, &batch);
                     match &appended {
                         // A repeat was applied when its original was appended, or replayed.
-                        Ok(new) if new.repeats.is_none() => {
+                        Ok(new) if planted!("a repeated marker ends offsets", new.repeats.is_none(), true) => {
                             let commits = marker.marker.ending == Ending::Commit;
                             inner.core.end_transaction(marker.producer_id, commits);
                             self.has_changed(broker, &mut inner);

@@ -13,7 +13,7 @@ use crate::memory::COPIES;
 use crate::requests;
 use crate::rights::Rights;
 use crate::topics;
-use base::TopicId;
+use base::{TopicId, planted};
 use control_core::Image;
 use coordinator_core::{Committed, Groups, Offsets};
 use protocol::api::{Operation, Resource};
@@ -153,7 +153,8 @@ async fn all_committed(
         groups.check_fetch(group_id, member_id.as_deref(), *member_epoch)?;
         let offsets = committed(groups, group_id, all_wanted[place].as_ref());
         left.spend(bytes_of(chosen(&offsets, None)));
-        let unstable = if stable { groups.unstable(group_id) } else { BTreeSet::new() };
+        let unstable =
+            if planted!("unstable offsets told", stable, false) { groups.unstable(group_id) } else { BTreeSet::new() };
         Ok(Found { offsets, unstable })
     };
     let ids: Vec<&str> = asked.iter().map(|group| group.group_id.as_str()).collect();

@@ -17,7 +17,7 @@ use crate::partition::{Appended, Partition};
 use crate::rights::Rights;
 use crate::topic_settings::TopicSettings;
 use crate::{Shared, requests, topics};
-use base::{Micros, TopicId};
+use base::{Micros, TopicId, planted};
 use control_core::{Image, Topic};
 use coordinator_core::Groups;
 use futures::future::join_all;
@@ -213,7 +213,7 @@ async fn write_plain(
         appended.push(append(broker, &mut partition, patience, (marker, &settings)).await);
     }
     let confirmed = appended.into_iter().map(async |appended| match appended {
-        Ok(appended) => code_of(appending::confirm(broker, appended, deadline).await),
+        Ok(appended) => code_of(planted!("F10", appending::confirm(broker, appended, deadline).await, Ok(()))),
         Err(failure) => failure.code(),
     });
     join_all(confirmed).await

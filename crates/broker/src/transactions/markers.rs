@@ -9,7 +9,7 @@ use crate::Shared;
 use crate::coordinator::Shard;
 use crate::handler::write_txn_markers;
 use crate::places::{Place, of_partition};
-use base::Offset;
+use base::{Offset, planted};
 use coordinator_core::{Marker, MarkerOutcome, NamedTopicPartitions, Producer, Transactions};
 use futures::stream::{FuturesUnordered, StreamExt};
 use protocol::error_code::ErrorCode;
@@ -77,6 +77,7 @@ async fn supply(broker: &Shared, shard: &Shard<Transactions>) {
 
 /// Sends a marker to all its partitions, once its decision is durable.
 async fn send(broker: &Shared, shard: &Shard<Transactions>, under_way: &UnderWay, (after, marker): (Offset, Marker)) {
+    let after = planted!("F2", after, Offset(0));
     // However long it takes: the decision stands, and the log confirms in order.
     while shard.confirmed(broker, after, broker.clock.now().plus(broker.options.group_wait_max)).await.is_err() {
         if shard.is_lost() || *broker.stopping.borrow() {
@@ -145,7 +146,8 @@ async fn send_to(
         None => write_txn_markers::write(broker, vec![wanted]).await.pop(),
     };
     lock(under_way).remove(&name);
-    result.map_or_else(|| all(&partitions, MarkerOutcome::Retry), |result| outcomes(marker, &partitions, &result))
+    let unknown = planted!("a lost answer counts as a marker", MarkerOutcome::Retry, MarkerOutcome::Written);
+    result.map_or_else(|| all(&partitions, unknown), |result| outcomes(marker, &partitions, &result))
 }
 
 fn all(partitions: &NamedTopicPartitions, outcome: MarkerOutcome) -> Outcomes {

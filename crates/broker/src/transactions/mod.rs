@@ -19,6 +19,7 @@ pub(crate) use verify::{added, answer_add, results, verify};
 use crate::Shared;
 use crate::coordinator::Shard;
 use crate::error::Failure;
+use base::planted;
 use coordinator_core::{Now, TransactionEffects, TransactionError, Transactions};
 
 /// Decides what may need a new producer id: then it is decided once more, with one. Told when confirmed.
@@ -28,7 +29,7 @@ pub(crate) async fn run_with_id<T: Send>(
     decide: impl Fn(&mut Transactions, Now, &mut TransactionEffects) -> Result<T, TransactionError> + Send + Sync,
 ) -> Result<T, Failure> {
     loop {
-        match shard.run(broker, &decide).await? {
+        match planted!("F1", shard.run(broker, &decide).await?, shard.apply(broker, &decide).value) {
             Err(TransactionError::NeedsProducerId) => {
                 let id = broker.producer_ids.next(&broker.store).await.map_err(when_no_id)?;
                 shard.apply(broker, |transactions, _, _| transactions.supply(id));

@@ -4,7 +4,7 @@ use crate::coordinator::{TRANSACTION_STATE, partition_of};
 use crate::error::Failure;
 use crate::places::{Place, of_number};
 use crate::{Shared, topics};
-use base::TopicId;
+use base::{TopicId, planted};
 use coordinator_core::{AddRequest, ClientVersion, NamedTopicPartitions, Producer, TransactionError, Transactions};
 use protocol::error_code::ErrorCode;
 use protocol::messages::add_partitions_to_txn_request::{AddPartitionsToTxnTopic, AddPartitionsToTxnTransaction};
@@ -125,7 +125,10 @@ pub(crate) async fn added(
             let asked = request.clone();
             let add = |transactions: &mut Transactions, now, fx: &mut _| transactions.add(now, asked, fx);
             // A partition acts on it also where nothing is new; a client's partitions ask once more.
-            if version == ClientVersion::V2 {
+            let is_known = planted!("F4", false, shard.look(|known| holds(known, &request)));
+            if planted!("F3", is_known, true) {
+                Ok(shard.apply(broker, add).value)
+            } else if version == ClientVersion::V2 {
                 shard.run_proved(broker, add).await
             } else {
                 shard.run(broker, add).await
@@ -135,6 +138,14 @@ pub(crate) async fn added(
     };
     let added = added.and_then(|added| added.map_err(Failure::from));
     all(&request.partitions, added.map_or_else(|failure| failure.code(), |()| ErrorCode::None))
+}
+
+/// What is in its transaction already, confirmed or not.
+#[cfg(mutants)]
+fn holds(known: &Transactions, request: &AddRequest) -> bool {
+    let AddRequest { transactional_id: id, producer, partitions, .. } = request;
+    let holds = |(topic, number): (String, i32)| known.verify(id, *producer, &topic, number).is_ok();
+    all(partitions, ErrorCode::None).into_keys().all(holds)
 }
 
 async fn verified(broker: &Shared, id: &str, producer: Producer, topics: Vec<AddPartitionsToTxnTopic>) -> Codes {
@@ -147,7 +158,7 @@ async fn verified(broker: &Shared, id: &str, producer: Producer, topics: Vec<Add
         all(&partitions, ErrorCode::None).keys().map(of).collect()
     };
     let verified = match broker.transactions.shard(broker, id).await {
-        Ok(shard) => shard.read(broker, verify).await,
+        Ok(shard) => planted!("F4", shard.read(broker, verify).await, Ok(shard.look(verify))),
         Err(failure) => Err(failure),
     };
     match verified {

@@ -111,7 +111,8 @@ fn check_producer(known: &Transaction, producer: Producer) -> Result<(), Transac
     if known.producer.id != producer.id {
         return Err(TransactionError::UnknownProducer);
     }
-    if known.producer.epoch == producer.epoch { Ok(()) } else { Err(TransactionError::Fenced) }
+    let is_current = rule!("a fenced producer adds nothing", known.producer.epoch == producer.epoch, true);
+    if is_current { Ok(()) } else { Err(TransactionError::Fenced) }
 }
 
 fn holds(all: &NamedTopicPartitions, some: &NamedTopicPartitions) -> bool {

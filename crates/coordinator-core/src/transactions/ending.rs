@@ -37,7 +37,8 @@ impl Transactions {
         if !decides {
             return Ok(known.producer);
         }
-        self.decide(&request.transactional_id, request.commit, request.version, now, fx)
+        let version = rule!("F7", request.version, ClientVersion::V0);
+        self.decide(&request.transactional_id, request.commit, version, now, fx)
     }
 
     /// Aborts an open transaction, whatever its client speaks: the epoch is raised, so that its producer is fenced off from it.
@@ -111,7 +112,7 @@ fn decides_v2(known: &Transaction, request: &EndRequest) -> Result<bool, Transac
     if known.producer.id != producer.id && !repeats_last {
         return Err(TransactionError::UnknownProducer);
     }
-    let is_current = producer.epoch == known.producer.epoch;
+    let is_current = rule!("a late EndTxn ends nothing", producer.epoch == known.producer.epoch, true);
     match known.state {
         TransactionState::Ongoing if is_current => Ok(true),
         // Nothing was written: the client's abort just gets it a new epoch.

@@ -3,6 +3,7 @@
 use crate::groups::Now;
 use crate::transactions::effects::{Marker, MarkerOutcome, TransactionEffects};
 use crate::transactions::registry::Transactions;
+use crate::transactions::rule;
 use crate::transactions::state::{Producer, TransactionState};
 
 impl Transactions {
@@ -31,11 +32,12 @@ impl Transactions {
                 }
             }
         }
-        let is_complete = transaction.unmarked.is_empty();
+        let is_complete = rule!("all partitions are told", transaction.unmarked.is_empty(), true);
         self.recount(id);
         if is_complete {
             self.complete(id, now, fx);
-        } else if outcomes.iter().any(|(_, _, outcome)| *outcome == MarkerOutcome::Retry) {
+        } else if rule!("markers are sent again", outcomes.iter().any(|(_, _, it)| *it == MarkerOutcome::Retry), false)
+        {
             self.set_deadline(id, Some(now.at.plus(self.options.marker_retry_wait)));
         }
     }

@@ -37,13 +37,17 @@ pub use record::{TransactionRecordError, transaction_record_of_nothing};
 pub use registry::{TransactionOptions, Transactions};
 pub use state::{ClientVersion, NamedTopicPartitions, Producer, TransactionState};
 
-/// `right`, or `wrong` where a test of this crate has broken the named rule.
+/// `right`, or `wrong` where a test of this crate has broken the named rule, or a build with planted bugs has it awake.
 macro_rules! rule {
     ($name:literal, $right:expr, $wrong:expr $(,)?) => {{
         #[cfg(test)]
-        let value = if $crate::transactions::tests::broken::is_broken($name) { $wrong } else { $right };
+        let value = if $crate::transactions::tests::broken::is_broken($name) {
+            $wrong
+        } else {
+            base::planted!($name, $right, $wrong)
+        };
         #[cfg(not(test))]
-        let value = $right;
+        let value = base::planted!($name, $right, $wrong);
         value
     }};
 }

@@ -4,6 +4,7 @@ use crate::groups::Now;
 use crate::record::CoordinatorRecord;
 use crate::transactions::effects::{TransactionEffects, TransactionError};
 use crate::transactions::record::{TransactionRecordError, decode, record};
+use crate::transactions::rule;
 use crate::transactions::state::{NamedTopicPartitions, Transaction, TransactionState};
 use base::{Micros, UnixMillis};
 use std::collections::{BTreeMap, BTreeSet};
@@ -85,8 +86,8 @@ impl Transactions {
                 transaction.unmarked = transaction.partitions.clone();
             }
             self.recount(&id);
-            self.set_timeout(&id, now);
-            self.send_markers(&id, now, fx);
+            rule!("a takeover keeps the time", self.set_timeout(&id, now), ());
+            rule!("a takeover sends the markers", self.send_markers(&id, now, fx), ());
         }
     }
 

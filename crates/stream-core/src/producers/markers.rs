@@ -38,6 +38,7 @@ impl Producers {
             MarkerRule::V2 => planted!("F5", producer_epoch > newest, producer_epoch >= newest),
             MarkerRule::V1 => producer_epoch >= newest,
         };
+        planted!("crash at a late marker", (), assert!(is_new, "a marker of epoch {producer_epoch} behind {newest}"));
         match rule {
             _ if planted!("F6", is_new, true) => {}
             MarkerRule::V1 => return Err(SequenceError::StaleEpoch { producer_id, found: producer_epoch, newest }),

@@ -28,7 +28,7 @@ mod tests;
 mod transactions;
 
 use crate::{BatchKind, ProducerDelta};
-use base::{Offset, OffsetRange, UnixMillis};
+use base::{Offset, OffsetRange, UnixMillis, planted};
 use producer::{FirstEnding, NO_COORDINATOR, Producer};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -234,13 +234,14 @@ impl Producers {
         let same = |batch: &&ProducerBatch| {
             (batch.epoch, batch.first_sequence, batch.last_sequence) == (producer_epoch, first_sequence, last_sequence)
         };
-        if let Some(original) = producer.batches.iter().find(same) {
+        if let Some(original) = planted!("duplicate write", producer.batches.iter().find(same), None) {
             return Ok(Verdict::Repeat(*original));
         }
         // Where a marker has raised the epoch, none of the batches is of it, and it begins at 0 as well.
         let last = producer.batches.last().filter(|last| last.epoch == producer_epoch);
         let expected = last.map_or(0, |last| next_sequence(last.last_sequence));
-        if has_sequence && first_sequence != expected {
+        let is_gap = planted!("duplicate write", first_sequence != expected, first_sequence > expected);
+        if has_sequence && is_gap {
             return Err(out_of_order(expected));
         }
         if kind == BatchKind::Plain && producer.open.is_some() {

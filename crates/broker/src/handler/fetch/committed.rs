@@ -7,7 +7,7 @@ use super::forgotten;
 use crate::Shared;
 use crate::error::Failure;
 use crate::partition::Partition;
-use base::{Micros, Offset, OffsetRange};
+use base::{Micros, Offset, OffsetRange, planted};
 use stream::{AbortedTransaction, Forgotten, ReadBatches};
 use world::ClockExt;
 
@@ -35,7 +35,7 @@ pub(crate) async fn last_stable(broker: &Shared, partition: &Partition, deadline
         if let Some(stable) = partition.last_stable() {
             return Ok(stable);
         }
-        load(broker, partition, deadline).await?;
+        planted!("offset 0 where none is known", load(broker, partition, deadline).await?, return Ok(Offset(0)));
     }
 }
 
@@ -55,7 +55,8 @@ pub(super) async fn read(
     (from, bytes_max): (Offset, usize),
     deadline: Micros,
 ) -> Result<Part, Failure> {
-    let end = last_stable(broker, partition, deadline).await?;
+    let stable = last_stable(broker, partition, deadline).await?;
+    let end = planted!("read beyond the last stable offset", stable, partition.high_watermark());
     if from >= end {
         return Ok(Part { batches: ReadBatches { next: from, ..ReadBatches::default() }, end, ..Part::default() });
     }
@@ -67,7 +68,7 @@ pub(super) async fn read(
     }
     // As Kafka's index is read: behind this one nobody's begins below.
     for entry in known.rest {
-        if entry.first < batches.next {
+        if planted!("aborted transactions not told", entry.first < batches.next, false) {
             aborted.push(entry);
         }
         if entry.last_stable >= batches.next {
