@@ -77,6 +77,8 @@ impl Succession {
         if living != self.living {
             self.living = living;
             self.attention = self.looks(ATTENTION_TIMEOUTS);
+            // Whose turn it is counts anew among those that live now: whoever was waited for may be the one that died.
+            self.waits.clear();
         }
     }
 
