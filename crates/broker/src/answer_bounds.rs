@@ -52,6 +52,32 @@ impl Left {
     }
 }
 
+/// A list that is told whole or not at all, found in several places: what is beyond its greatest size is not taken from them.
+#[derive(Debug)]
+pub(crate) struct Whole {
+    bytes_max: usize,
+    told: AtomicUsize,
+}
+
+impl Whole {
+    pub(crate) fn new(bytes_max: usize) -> Whole {
+        Whole { bytes_max, told: AtomicUsize::new(0) }
+    }
+
+    /// One of the list, of so many bytes; whether there is room for it.
+    pub(crate) fn has_room(&self, bytes: usize) -> bool {
+        self.told.fetch_add(bytes, Ordering::Relaxed) + bytes <= self.bytes_max
+    }
+
+    /// Whether all of it was taken.
+    ///
+    /// # Errors
+    /// It is too great.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        if self.told.load(Ordering::Relaxed) > self.bytes_max { Err(Failure::answer_too_great()) } else { Ok(()) }
+    }
+}
+
 /// What becomes of what a request names, where only the first of it was looked for.
 pub(crate) fn rest_too_much<T>(first: Vec<Result<T, Failure>>) -> impl Iterator<Item = Result<T, Failure>> {
     first.into_iter().chain(std::iter::repeat_with(|| Err(Failure::too_much_for_one_answer())))
@@ -68,6 +94,14 @@ mod tests {
         let told: Vec<(i16, Option<String>)> = (0..=REASONS_TOLD_MAX).map(|_| reasons.of(&refused)).collect();
         assert_eq!(told.iter().filter(|(_, words)| words.is_some()).count(), REASONS_TOLD_MAX);
         assert!(told.iter().all(|(code, _)| *code == ErrorCode::UnknownTopicOrPartition.number()));
+    }
+
+    #[test]
+    fn a_list_beyond_its_greatest_size_is_refused_and_one_of_that_size_is_not() {
+        let list = Whole::new(10);
+        assert!(list.has_room(4) && list.has_room(6) && list.check().is_ok());
+        assert!(!list.has_room(1) && !list.has_room(0));
+        assert_eq!(list.check().unwrap_err().code(), ErrorCode::InvalidRequest);
     }
 
     #[test]

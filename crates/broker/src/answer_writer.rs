@@ -1,10 +1,10 @@
 //! Answers on their way into a socket. Last stop of every walk.
 //!
-//! Guarantees: what an answer holds is given back as it is written; a peer that takes nothing, or too little while others wait for the
-//! memory, is cut off; what is not taken soon keeps nothing in memory but itself (`detach`); and long answers leave the others their
-//! turn. For the kernel copies what it is handed as long as the socket has room, megabytes on a fast network, and nobody else runs on
-//! that thread meanwhile. So a long answer is written in pieces, others run between them, and there is a thread that never writes one
-//! (docs/adr/0172-long-answers-leave-others-their-turn.md).
+//! Guarantees: what an answer holds is given back as it is written, behind what of it is not counted; a peer that takes nothing, or too
+//! little while others wait for the memory, is cut off; what is not taken soon keeps nothing in memory but itself (`detach`); and long
+//! answers leave the others their turn. For the kernel copies what it is handed as long as the socket has room, megabytes on a fast
+//! network, and nobody else runs on that thread meanwhile. So a long answer is written in pieces, others run between them, and there is
+//! a thread that never writes one (docs/adr/0172-long-answers-leave-others-their-turn.md).
 
 use crate::Shared;
 use crate::answer::Held;
@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::time::Duration;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use world::{Clock, ClockExt};
 
 /// Pieces handed to one vectored write at the most,
@@ -90,7 +90,10 @@ impl<'a> AnswerWriter<'a> {
         if rope.is_empty() {
             return Ok(());
         }
-        let is_long = rope.iter().map(Bytes::len).sum::<usize>() > WRITE_AT_ONCE_BYTES_MAX;
+        let length: usize = rope.iter().map(Bytes::len).sum();
+        let is_long = length > WRITE_AT_ONCE_BYTES_MAX;
+        // What is counted is given back last: else what stays uncounted of answers that nobody takes to their ends would have no bound.
+        let mut uncounted = length.saturating_sub(counted(&held));
         let mut pace = Pace { began: self.clock.now(), taken: 0, full: None };
         let mut is_detached = held.iter().all(|held| held.is_detached);
         while let Some(first) = rope.front_mut() {
@@ -118,7 +121,9 @@ impl<'a> AnswerWriter<'a> {
                 return Err(io::Error::from(io::ErrorKind::WriteZero).into());
             }
             consume(&mut rope, written);
-            give_back(&mut held, written);
+            let of_uncounted = written.min(uncounted);
+            uncounted -= of_uncounted;
+            give_back(&mut held, written - of_uncounted);
             pace.taken += written;
             if is_long {
                 tokio::task::yield_now().await;
@@ -186,6 +191,11 @@ impl<'a> AnswerWriter<'a> {
         let borne = u64::try_from(taken).unwrap_or(u64::MAX) / TAKEN_PER_SECOND_MIN;
         time > self.give_way_after + Duration::from_secs(borne)
     }
+}
+
+/// How many bytes are counted for these answers.
+fn counted(held: &[Held]) -> usize {
+    held.iter().filter_map(|held| held.answer.as_ref()).map(OwnedSemaphorePermit::num_permits).sum()
 }
 
 /// Gives back the memory of so many bytes, the first answer's first.
@@ -260,6 +270,26 @@ mod tests {
         };
         futures::join!(writing, reading);
         assert_eq!(received, expected);
+    }
+
+    /// Of an answer that is greater than the memory for all.
+    #[tokio::test]
+    async fn what_is_counted_is_given_back_behind_what_is_not() {
+        let (mut near, mut far) = tokio::io::duplex(10);
+        let (clock, memory) = (TestClock::shared(), AnswerMemory::new(100));
+        let held = vec![Held { answer: Some(memory.take(300).await), ..Held::default() }];
+        let rope = VecDeque::from([Bytes::from_static(&[0; 300])]);
+        let writing = async {
+            writer(clock.as_ref(), &memory).write_all(&mut near, rope, held).await.unwrap();
+        };
+        let reading = async {
+            far.read_exact(&mut [0; 180]).await.unwrap();
+            assert!(memory.try_take(1).is_none(), "as much is there still as is counted");
+            far.read_exact(&mut [0; 70]).await.unwrap();
+            assert!(memory.try_take(40).is_some() && memory.try_take(70).is_none());
+            far.read_exact(&mut [0; 50]).await.unwrap();
+        };
+        futures::join!(writing, reading);
     }
 
     #[tokio::test]

@@ -201,6 +201,12 @@ impl Failure {
         Failure::InvalidRequest("the request names too much to be served at once: send several".to_owned())
     }
 
+    /// There is more to tell than memory for answers. Kafka has no bound there, hence no code; this one is not tried again.
+    pub(crate) fn answer_too_great() -> Failure {
+        let why = "there is more to tell than this broker's memory for answers: ask for less at once, or give it more --memory";
+        Failure::InvalidRequest(why.to_owned())
+    }
+
     /// Kafka's code.
     #[expect(clippy::too_many_lines, reason = "a table, a line for each failure")]
     pub(crate) fn code(&self) -> ErrorCode {

@@ -10,6 +10,7 @@
 //! That holds for requests that end by themselves. One that waits for others, as a parked fetch does, gives its frame's memory back
 //! before: see [`FrameMemory::park`].
 
+use crate::error::Failure;
 use futures::future::{Either, select, select_all};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -295,6 +296,18 @@ impl AnswerMemory {
         if bytes > SMALL_ANSWER_BYTES_MAX { Some(self.take(bytes).await) } else { None }
     }
 
+    /// The same for an answer of so many bytes that tells what there is, while its values are there as well. One that is greater than all of
+    /// the memory is not made: what would be counted of it is not what it takes.
+    ///
+    /// # Errors
+    /// It is too great.
+    pub(crate) async fn take_to_tell(&self, bytes: usize) -> Result<Option<OwnedSemaphorePermit>, Failure> {
+        if bytes > self.total {
+            return Err(Failure::answer_too_great());
+        }
+        Ok(self.take_ahead(COPIES * bytes).await)
+    }
+
     /// What there is of it.
     pub(crate) fn total(&self) -> usize {
         self.total
@@ -470,6 +483,16 @@ mod tests {
         assert!(!memory.is_short() && other.as_mut().now_or_never().is_none() && memory.is_short());
         assert_eq!((give_back(&mut large, 30), give_back(&mut large, 100)), (30, 70));
         assert!(other.now_or_never().is_some() && !memory.is_short());
+    }
+
+    #[tokio::test]
+    async fn what_there_is_to_tell_is_told_where_it_fits_into_all_and_else_refused() {
+        const TOTAL: usize = SMALL_ANSWER_BYTES_MAX + 1;
+        let memory = AnswerMemory::new(TOTAL);
+        assert!(memory.take_to_tell(1).await.unwrap().is_none(), "it is counted when it is there");
+        let held = memory.take_to_tell(TOTAL).await.unwrap().unwrap();
+        assert_eq!(held.num_permits(), TOTAL);
+        assert!(memory.take_to_tell(TOTAL + 1).now_or_never().unwrap().is_err(), "nobody waits for that");
     }
 
     #[tokio::test]

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+use crate::quotas::set;
 use crate::support::{Client, Running, batch, fetch_request, metadata_request, produce_request, start};
 use broker::BrokerOptions;
 use bytes::Bytes;
@@ -10,11 +11,17 @@ use protocol::messages::create_partitions_request::{CreatePartitionsRequest, Cre
 use protocol::messages::create_topics_request::{CreatableTopic, CreateTopicsRequest};
 use protocol::messages::delete_groups_request::DeleteGroupsRequest;
 use protocol::messages::delete_topics_request::{DeleteTopicState, DeleteTopicsRequest};
+use protocol::messages::describe_client_quotas_request::{ComponentData, DescribeClientQuotasRequest};
 use protocol::messages::describe_groups_request::DescribeGroupsRequest;
 use protocol::messages::find_coordinator_request::FindCoordinatorRequest;
 use protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, IncrementalAlterConfigsRequest};
 use protocol::messages::join_group_request::{JoinGroupRequest, JoinGroupRequestProtocol};
+use protocol::messages::list_config_resources_request::ListConfigResourcesRequest;
+use protocol::messages::list_groups_request::ListGroupsRequest;
 use protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsRequest, ListOffsetsTopic};
+use protocol::messages::offset_commit_request::{
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
 use protocol::messages::offset_for_leader_epoch_request::{
     OffsetForLeaderEpochRequest, OffsetForLeaderPartition, OffsetForLeaderTopic,
 };
@@ -173,6 +180,52 @@ async fn others_are_served_while_groups_by_the_hundred_thousand_are_looked_for()
     serves(&mut other, &mut heavy).await;
     let (_, answer) = heavy.receive::<DeleteGroupsRequest>(2).await;
     assert!(answer.results.iter().map(|it| it.error_code).eq(codes(&expected)));
+    running.broker.stop().await;
+}
+
+/// Each of which has a place for a code.
+#[tokio::test]
+async fn lists_that_are_greater_than_the_memory_for_answers_are_refused() {
+    const INVALID: i16 = 42;
+    let options = BrokerOptions { answers_bytes_max: 24_000, offsets_topic_partitions: 3, ..BrokerOptions::default() };
+    let running = start(options).await;
+    let mut client = running.client().await;
+    let long = |number: usize| format!("{number:0200}");
+    let find = FindCoordinatorRequest { coordinator_keys: vec!["g".to_owned()], ..Default::default() };
+    assert_eq!(client.call(4, &find).await.coordinators[0].error_code, 0);
+    let mut told = Vec::new();
+    for number in 0..100 {
+        assert_eq!(client.create(&long(number), 1, &[]).await, 0);
+        set(&mut client, ("client-id", Some(&long(number))), "request_percentage", 1.0).await;
+        let topic = OffsetCommitRequestTopic {
+            name: long(number),
+            partitions: vec![OffsetCommitRequestPartition::default()],
+            ..OffsetCommitRequestTopic::default()
+        };
+        let commit = OffsetCommitRequest {
+            group_id: long(number),
+            generation_id_or_member_epoch: -1,
+            topics: vec![topic],
+            ..OffsetCommitRequest::default()
+        };
+        assert_eq!(client.call(9, &commit).await.topics[0].partitions[0].error_code, 0);
+        if number != 49 && number != 99 {
+            continue;
+        }
+        let topics = client.call(1, &ListConfigResourcesRequest { resource_types: vec![2] }).await;
+        let groups = client.call(5, &ListGroupsRequest::default()).await;
+        let quotas = client.call(1, &DescribeClientQuotasRequest { components: Vec::new(), strict: false }).await;
+        let counts = [topics.config_resources.len(), groups.groups.len(), quotas.entries.map_or(0, |it| it.len())];
+        told.push(([topics.error_code, groups.error_code, quotas.error_code], counts));
+        assert!(quotas.error_message.is_none_or(|why| why.contains("ask for less")));
+    }
+    // Beside the topic of groups.
+    assert_eq!(told, [([0; 3], [51, 50, 50]), ([INVALID; 3], [0; 3])]);
+    let mine = ComponentData { entity_type: "client-id".to_owned(), match_type: 0, r#match: Some(long(7)) };
+    let quotas = client.call(1, &DescribeClientQuotasRequest { components: vec![mine], strict: false }).await;
+    assert_eq!((quotas.error_code, quotas.entries.unwrap().len()), (0, 1), "what fits is told");
+    let none = ListGroupsRequest { types_filter: vec!["share".to_owned()], ..ListGroupsRequest::default() };
+    assert_eq!(client.call(5, &none).await.error_code, 0);
     running.broker.stop().await;
 }
 

@@ -300,6 +300,24 @@ async fn tokens_that_end_are_forgotten_and_their_logins_with_them() {
     running.broker.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn no_user_takes_the_tokens_of_all() {
+    let running = with_tokens(&[]).await;
+    let (mut alice, mut bob) =
+        (logged_in(&running, "alice", "wonder").await, logged_in(&running, "bob", "build").await);
+    let long = "x".repeat(700);
+    let great = wanted("", &vec![long.as_str(); 1000]);
+    let token = made(&mut alice, &great).await;
+    let refused = alice.call(3, &great).await;
+    assert_eq!(refused.error_code, ErrorCode::InvalidRequest.number(), "that is beyond a tenth of all");
+    made(&mut bob, &great).await;
+    made(&mut alice, &wanted("", &["bob"])).await;
+    assert_eq!(described(&mut bob, None).await.tokens.len(), 2, "his own, and the one that he may renew");
+    assert_eq!(expire(&mut alice, &token.hmac, -1).await.error_code, 0);
+    made(&mut alice, &great).await;
+    running.broker.stop().await;
+}
+
 /// Logging in anew may change the proof, and not the user.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_is_made_anew_by_another_token_of_the_same_owner() {

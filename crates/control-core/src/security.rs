@@ -70,7 +70,24 @@ pub struct Token {
     pub last: UnixMillis,
 }
 
+/// What a token takes beyond its principals, about; its id has a fixed length.
+const TOKEN_BYTES: usize = 256;
+
+/// And a principal beyond its text.
+const PRINCIPAL_BYTES: usize = 64;
+
 impl Token {
+    /// Who has it, has asked for it, or may renew it.
+    pub fn principals(&self) -> impl Iterator<Item = &String> {
+        [&self.owner, &self.requester].into_iter().chain(&self.renewers)
+    }
+
+    /// Bytes that it takes, about. What is refused depends on them, so they are part of the ledger's format (`docs/formats/ledger.md`).
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        TOKEN_BYTES + self.principals().map(|it| PRINCIPAL_BYTES + it.len()).sum::<usize>()
+    }
+
     /// Whether it has ended before that time.
     #[must_use]
     pub fn is_over(&self, now: UnixMillis) -> bool {

@@ -3,7 +3,6 @@
 use crate::Shared;
 use crate::acls::{Filter, Named, pattern_number, small};
 use crate::error::Failure;
-use crate::memory::COPIES;
 use crate::rights::Rights;
 use control_core::{AclResource, Acls};
 use protocol::api::Operation;
@@ -29,17 +28,22 @@ pub(crate) async fn handle(
         operation: request.operation,
         permission: request.permission_type,
     };
+    let refused = |failure: &Failure| {
+        let (error_code, error_message) = (failure.code().number(), Some(failure.to_string()));
+        DescribeAclsResponse { error_code, error_message, ..DescribeAclsResponse::default() }
+    };
     if let Err(failure) = check(broker, rights, &filter) {
-        let error_code = failure.code().number();
-        let error_message = Some(failure.to_string());
-        return (DescribeAclsResponse { error_code, error_message, ..Default::default() }, None);
+        return (refused(&failure), None);
     }
     let image = broker.store.ledger().image();
     let bytes: usize = filter
         .matching(&image.acls)
         .map(|(resource, entry)| ENTRY_BYTES + resource.name.len() + entry.principal.len() + entry.host.len())
         .sum();
-    let memory = broker.answer_memory.take_ahead(COPIES * bytes).await;
+    let memory = match broker.answer_memory.take_to_tell(bytes).await {
+        Ok(memory) => memory,
+        Err(failure) => return (refused(&failure), None),
+    };
     let resources = tell(&filter, &image.acls);
     (DescribeAclsResponse { error_message: None, resources, ..DescribeAclsResponse::default() }, memory)
 }

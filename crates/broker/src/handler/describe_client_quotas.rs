@@ -3,7 +3,6 @@
 use crate::Shared;
 use crate::checks::Steps;
 use crate::error::Failure;
-use crate::memory::COPIES;
 use crate::quota::entity::{self, Filter};
 use crate::rights::Rights;
 use control_core::Image;
@@ -34,7 +33,10 @@ pub(crate) async fn handle(
         Err(failure) => return (refuse(&failure), None),
     };
     let bytes: usize = filter.matches(&image.quotas).map(|it| ENTRY_BYTES + named_bytes(it)).sum();
-    let memory = broker.answer_memory.take_ahead(COPIES * bytes).await;
+    let memory = match broker.answer_memory.take_to_tell(bytes).await {
+        Ok(memory) => memory,
+        Err(failure) => return (refuse(&failure), None),
+    };
     let (mut entries, mut steps) = (Vec::new(), Steps::default());
     for whose in filter.matches(&image.quotas) {
         steps.next().await;

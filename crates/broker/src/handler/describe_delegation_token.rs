@@ -2,7 +2,6 @@
 
 use crate::Shared;
 use crate::error::Failure;
-use crate::memory::COPIES;
 use crate::rights::Rights;
 use crate::tokens::{check_caller, kind_and_name};
 use control_core::Token;
@@ -18,11 +17,8 @@ use tokio::sync::OwnedSemaphorePermit;
 /// From this version on it is told who has asked for a token.
 const REQUESTER_VERSION: i16 = 3;
 
-/// What a token takes beyond its principals, roughly; its id and its HMAC have fixed lengths.
-const TOKEN_BYTES: usize = 512;
-
-/// And a principal beyond its text.
-const PRINCIPAL_BYTES: usize = 64;
+/// What a token takes here beyond what it takes in the ledger, roughly: its HMAC, and what it has fields for.
+const MORE_BYTES: usize = 256;
 
 /// Answers with the memory that was got for it.
 pub(crate) async fn handle(
@@ -31,15 +27,19 @@ pub(crate) async fn handle(
     version: i16,
     rights: &Rights,
 ) -> (DescribeDelegationTokenResponse, Option<OwnedSemaphorePermit>) {
+    let refused = |failure: Failure| DescribeDelegationTokenResponse {
+        error_code: failure.code().number(),
+        ..Default::default()
+    };
     let found = match find(broker, &request, rights) {
         Ok(found) => found,
-        Err(failure) => {
-            let error_code = failure.code().number();
-            return (DescribeDelegationTokenResponse { error_code, ..Default::default() }, None);
-        }
+        Err(failure) => return (refused(failure), None),
     };
-    let bytes: usize = found.iter().map(|(_, token, _)| answer_bytes(token)).sum();
-    let memory = broker.answer_memory.take_ahead(COPIES * bytes).await;
+    let bytes: usize = found.iter().map(|(_, token, _)| MORE_BYTES + token.bytes()).sum();
+    let memory = match broker.answer_memory.take_to_tell(bytes).await {
+        Ok(memory) => memory,
+        Err(failure) => return (refused(failure), None),
+    };
     let tokens = found.into_iter().map(|(id, token, hmac)| tell(version, id, &token, hmac)).collect();
     (DescribeDelegationTokenResponse { tokens, ..Default::default() }, memory)
 }
@@ -57,24 +57,14 @@ fn find(broker: &Shared, request: &DescribeDelegationTokenRequest, rights: &Righ
         .map(|owners| owners.iter().map(|it| format!("{}:{}", it.principal_type, it.principal_name)).collect());
     let caller = rights.caller.principal.text();
     let is_told = |id: &str, token: &Token| {
-        owners.as_ref().is_none_or(|owners| principals(token).any(|it| owners.contains(it)))
-            && (principals(token).any(|it| it == caller)
+        owners.as_ref().is_none_or(|owners| token.principals().any(|it| owners.contains(it)))
+            && (token.principals().any(|it| it == caller)
                 || rights.allow(Operation::Describe, Resource::DelegationToken, id)
                 || rights.allow(Operation::DescribeTokens, Resource::User, &token.owner))
     };
     let image = broker.store.ledger().image();
     let told = image.tokens.iter().filter(|(id, token)| is_told(id, token));
     told.map(|(id, token)| Ok((id.clone(), token.clone(), broker.tokens.hmac(id)?))).collect()
-}
-
-/// Who has it, has asked for it, or may renew it.
-fn principals(token: &Token) -> impl Iterator<Item = &String> {
-    [&token.owner, &token.requester].into_iter().chain(&token.renewers)
-}
-
-fn answer_bytes(token: &Token) -> usize {
-    let renewers: usize = token.renewers.iter().map(|renewer| PRINCIPAL_BYTES + renewer.len()).sum();
-    TOKEN_BYTES + token.owner.len() + token.requester.len() + renewers
 }
 
 fn tell(version: i16, token_id: String, token: &Token, hmac: Vec<u8>) -> DescribedDelegationToken {

@@ -4,7 +4,6 @@
 
 use crate::Shared;
 use crate::handler::describe_configs::{BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP, TOPIC};
-use crate::memory::COPIES;
 use crate::rights::Rights;
 use crate::topics;
 use control_core::{Image, SettingsScope};
@@ -29,21 +28,26 @@ pub(crate) async fn handle(
     version: i16,
     rights: &Rights,
 ) -> (ListConfigResourcesResponse, Option<OwnedSemaphorePermit>) {
+    let refused = |error_code: ErrorCode| ListConfigResourcesResponse {
+        error_code: error_code.number(),
+        ..ListConfigResourcesResponse::default()
+    };
     if let Err(failure) = rights.check_cluster(Operation::DescribeConfigs) {
-        let error_code = failure.code().number();
-        return (ListConfigResourcesResponse { error_code, ..ListConfigResourcesResponse::default() }, None);
+        return (refused(failure.code()), None);
     }
     let known: &[i8] = if version == 0 { &TYPES_BEFORE_1 } else { &TYPES };
     let asked = request.resource_types;
     if asked.iter().any(|kind| !known.contains(kind)) {
-        let error_code = ErrorCode::UnsupportedVersion.number();
-        return (ListConfigResourcesResponse { error_code, ..ListConfigResourcesResponse::default() }, None);
+        return (refused(ErrorCode::UnsupportedVersion), None);
     }
     let wanted: Vec<i8> = known.iter().copied().filter(|kind| asked.is_empty() || asked.contains(kind)).collect();
     let image = broker.store.ledger().image();
     let bytes: usize =
         wanted.iter().flat_map(|kind| names(&image, *kind)).map(|name| RESOURCE_BYTES + name.len()).sum();
-    let memory = broker.answer_memory.take_ahead(COPIES * bytes).await;
+    let memory = match broker.answer_memory.take_to_tell(bytes).await {
+        Ok(memory) => memory,
+        Err(failure) => return (refused(failure.code()), None),
+    };
     let of = |kind: i8| {
         names(&image, kind).map(move |name| ConfigResource { resource_name: name.into_owned(), resource_type: kind })
     };

@@ -1,6 +1,7 @@
 //! ListGroups: the groups that this broker answers for.
 
 use crate::Shared;
+use crate::answer_bounds::Whole;
 use crate::coordinator::Shard;
 use crate::error::Failure;
 use crate::memory::COPIES;
@@ -42,6 +43,9 @@ struct Wanted {
     share: Vec<ShareState>,
     streams: Vec<StreamsState>,
 }
+
+/// What a group takes beyond its texts, about.
+const GROUP_BYTES: usize = 128;
 
 /// Answers with the memory that was got for it.
 pub(crate) async fn handle(
@@ -116,15 +120,20 @@ async fn list(
         group_state: group.state.name().to_owned(),
         group_type: STREAMS.to_owned(),
     };
+    // Others' groups do not count: who may know of few is told of them however many there are.
+    let whole = Whole::new(broker.answer_memory.total());
+    let is_told = |id: &str, protocol: &str| is_shown(id) && whole.has_room(GROUP_BYTES + id.len() + protocol.len());
     let of_shard = |groups: &Groups| -> Vec<ListedGroup> {
-        let classic = groups.list().filter(|it| wanted.classic.contains(&it.state) && is_shown(&it.id));
-        let consumers = groups.list_consumers().filter(|it| wanted.consumer.contains(&it.state) && is_shown(&it.id));
-        let shares = groups.list_shares().filter(|it| wanted.share.contains(&it.state) && is_shown(&it.id));
-        let streams = groups.list_streams().filter(|it| wanted.streams.contains(&it.state) && is_shown(&it.id));
+        let classic =
+            groups.list().filter(|it| wanted.classic.contains(&it.state) && is_told(&it.id, &it.protocol_type));
+        let consumers = groups.list_consumers().filter(|it| wanted.consumer.contains(&it.state) && is_told(&it.id, ""));
+        let shares = groups.list_shares().filter(|it| wanted.share.contains(&it.state) && is_told(&it.id, ""));
+        let streams = groups.list_streams().filter(|it| wanted.streams.contains(&it.state) && is_told(&it.id, ""));
         let newer = consumers.map(listed_consumer).chain(shares.map(listed_share)).chain(streams.map(listed_streams));
         newer.chain(classic.map(listed)).collect()
     };
     let of_shards = broker.coordinators.read_all(broker, shards, of_shard).await?;
+    whole.check()?;
     Ok(of_shards.into_iter().flatten().collect())
 }
 

@@ -1,6 +1,7 @@
 //! ListTransactions: the transactional ids that this broker answers for.
 
 use crate::Shared;
+use crate::answer_bounds::Whole;
 use crate::error::Failure;
 use crate::memory::COPIES;
 use crate::rights::Rights;
@@ -10,6 +11,9 @@ use protocol::messages::list_transactions_request::ListTransactionsRequest;
 use protocol::messages::list_transactions_response::{ListTransactionsResponse, TransactionState};
 use std::collections::BTreeSet;
 use tokio::sync::OwnedSemaphorePermit;
+
+/// What a line of the list takes beyond its text, about.
+const LINE_BYTES: usize = 128;
 
 /// Answers with the memory that was got for it.
 pub(crate) async fn handle(
@@ -39,10 +43,13 @@ pub(crate) async fn handle(
     }
     let memory = broker.answer_memory.take_ahead(COPIES * bytes).await;
     let now = broker.clock.wall();
+    let whole = Whole::new(broker.answer_memory.total());
     let list = |transactions: &Transactions| {
         let mut matching = pattern.matching();
         let list = transactions.list(now, &filter, |id| {
-            matching.matches(id) && rights.allow(Operation::Describe, Resource::TransactionalId, id)
+            matching.matches(id)
+                && rights.allow(Operation::Describe, Resource::TransactionalId, id)
+                && whole.has_room(LINE_BYTES + id.len())
         });
         matching.finish().map(|()| list)
     };
@@ -50,6 +57,7 @@ pub(crate) async fn handle(
     let listed = broker.transactions.read_all(broker, &shards, list).await;
     let listed: Result<Vec<TransactionList>, Failure> =
         listed.and_then(|lists| Ok(lists.into_iter().collect::<Result<_, GroupError>>()?));
+    let listed = listed.and_then(|lists| whole.check().map(|()| lists));
     let answer = match listed {
         Ok(lists) => ListTransactionsResponse {
             unknown_state_filters,

@@ -37,7 +37,7 @@ pub use node::LEADER_HISTORY_MAX;
 pub use quotas::QUOTA_ENTITIES_MAX;
 pub use security::{ACLS_MAX, SCRAM_CREDENTIALS_MAX};
 pub use settings::SETTINGS_SCOPES_MAX;
-pub use tokens::TOKEN_PRINCIPALS_MAX;
+pub use tokens::{TOKENS_BYTES_MAX, TOKENS_OF_OWNER_BYTES_MAX};
 pub use topic::DELETED_EPOCHS_MAX;
 
 /// Outcomes remembered for each living start, which is also the most commands that one entry may hold of it: what is asked again

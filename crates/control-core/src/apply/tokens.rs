@@ -5,15 +5,27 @@ use crate::{Image, Outcome, Refusal, Token};
 use base::UnixMillis;
 use std::sync::Arc;
 
-/// Principals that all tokens name at the most, so that nobody fills the image with them; each names two at least.
-pub const TOKEN_PRINCIPALS_MAX: usize = 50_000;
+/// Bytes that all tokens take at the most ([`Token::bytes`]), so that nobody fills the image with them.
+pub const TOKENS_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Those of one owner: a tenth, so that no user takes all of them.
+pub const TOKENS_OF_OWNER_BYTES_MAX: usize = TOKENS_BYTES_MAX / 10;
 
 pub(super) fn issue(image: &mut Image, id: &str, token: &Token) -> Applied {
-    let principals = |token: &Token| 2 + token.renewers.len();
-    let named: usize = image.tokens.values().map(|token| principals(token)).sum();
-    if named + principals(token) > TOKEN_PRINCIPALS_MAX {
+    let (mut all, mut of_owner) = (token.bytes(), token.bytes());
+    for other in image.tokens.values() {
+        all += other.bytes();
+        of_owner += if other.owner == token.owner { other.bytes() } else { 0 };
+    }
+    if of_owner > TOKENS_OF_OWNER_BYTES_MAX {
         return Err(Refusal::Invalid(format!(
-            "delegation tokens may name {TOKEN_PRINCIPALS_MAX} principals at the most; expire some of those first"
+            "the delegation tokens of {} may take {TOKENS_OF_OWNER_BYTES_MAX} bytes at the most: expire some of them, or name fewer renewers",
+            token.owner
+        )));
+    }
+    if all > TOKENS_BYTES_MAX {
+        return Err(Refusal::Invalid(format!(
+            "all delegation tokens may take {TOKENS_BYTES_MAX} bytes at the most: expire some of them, or wait until some end"
         )));
     }
     if image.tokens.contains_key(id) {

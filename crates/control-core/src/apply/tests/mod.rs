@@ -668,10 +668,40 @@ fn delegation_tokens_end_and_do_not_come_back() {
     assert!(matches!(late, Outcome::Refused(Refusal::Unknown(_))), "{late:?}");
     assert_eq!(story.asks(1, expire("y", None)), Outcome::Done);
     assert!(story.image.tokens.is_empty());
-    let full = token(9, TOKEN_PRINCIPALS_MAX - 4);
-    assert_eq!(story.asks(1, issue("full", full)), Outcome::Done);
-    assert_eq!(story.asks(1, issue("last", token(9, 0))), Outcome::Done);
-    assert!(matches!(story.asks(1, issue("more", token(9, 0))), Outcome::Refused(Refusal::Invalid(_))));
+}
+
+#[test]
+fn delegation_tokens_have_a_bound_and_no_owner_has_more_than_a_tenth_of_it() {
+    let mut story = Story::new(1);
+    let token = |owner: usize, bytes: usize| {
+        let mut token = Token {
+            owner: format!("User:{owner:02}"),
+            requester: "User:x".to_owned(),
+            renewers: vec![String::new()],
+            issued: UnixMillis(1),
+            expiry: UnixMillis(9),
+            last: UnixMillis(9),
+        };
+        token.renewers[0] = "x".repeat(bytes - token.bytes());
+        assert_eq!(token.bytes(), bytes);
+        token
+    };
+    let issue = |id: String, token: Token| Command::IssueToken { id, token };
+    let words = |outcome: Outcome| match outcome {
+        Outcome::Refused(Refusal::Invalid(words)) => words,
+        other => panic!("{other:?}"),
+    };
+    const PART: usize = TOKENS_OF_OWNER_BYTES_MAX;
+    for owner in 0..10 {
+        assert_eq!(story.asks(1, issue(format!("{owner}"), token(owner, PART - 1000))), Outcome::Done);
+        let refused = words(story.asks(1, issue(format!("{owner}-more"), token(owner, 1001))));
+        assert!(refused.contains(&format!("tokens of User:{owner:02} may")) && refused.contains("expire some"));
+        assert_eq!(story.asks(1, issue(format!("{owner}-last"), token(owner, 1000))), Outcome::Done);
+    }
+    let refused = words(story.asks(1, issue("all".to_owned(), token(10, 1000))));
+    assert!(refused.starts_with("all delegation tokens"), "{refused}");
+    assert_eq!(story.asks(1, Command::ExpireToken { id: "3-last".to_owned(), expiry: None }), Outcome::Done);
+    assert_eq!(story.asks(1, issue("all".to_owned(), token(10, 1000))), Outcome::Done);
 }
 
 #[test]
