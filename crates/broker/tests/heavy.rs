@@ -209,7 +209,7 @@ async fn lists_that_are_greater_than_the_memory_for_answers_are_refused() {
             ..OffsetCommitRequest::default()
         };
         assert_eq!(client.call(9, &commit).await.topics[0].partitions[0].error_code, 0);
-        if number != 49 && number != 99 {
+        if number != 39 && number != 99 {
             continue;
         }
         let topics = client.call(1, &ListConfigResourcesRequest { resource_types: vec![2] }).await;
@@ -220,7 +220,7 @@ async fn lists_that_are_greater_than_the_memory_for_answers_are_refused() {
         assert!(quotas.error_message.is_none_or(|why| why.contains("ask for less")));
     }
     // Beside the topic of groups.
-    assert_eq!(told, [([0; 3], [51, 50, 50]), ([INVALID; 3], [0; 3])]);
+    assert_eq!(told, [([0; 3], [41, 40, 40]), ([INVALID; 3], [0; 3])]);
     let mine = ComponentData { entity_type: "client-id".to_owned(), match_type: 0, r#match: Some(long(7)) };
     let quotas = client.call(1, &DescribeClientQuotasRequest { components: vec![mine], strict: false }).await;
     assert_eq!((quotas.error_code, quotas.entries.unwrap().len()), (0, 1), "what fits is told");

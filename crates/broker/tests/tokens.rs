@@ -306,7 +306,7 @@ async fn no_user_takes_the_tokens_of_all() {
     let (mut alice, mut bob) =
         (logged_in(&running, "alice", "wonder").await, logged_in(&running, "bob", "build").await);
     let long = "x".repeat(700);
-    let great = wanted("", &vec![long.as_str(); 1000]);
+    let great = wanted("", &[long.as_str(); 1000]);
     let token = made(&mut alice, &great).await;
     let refused = alice.call(3, &great).await;
     assert_eq!(refused.error_code, ErrorCode::InvalidRequest.number(), "that is beyond a tenth of all");

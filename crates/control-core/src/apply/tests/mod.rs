@@ -672,6 +672,7 @@ fn delegation_tokens_end_and_do_not_come_back() {
 
 #[test]
 fn delegation_tokens_have_a_bound_and_no_owner_has_more_than_a_tenth_of_it() {
+    const PART: usize = TOKENS_OF_OWNER_BYTES_MAX;
     let mut story = Story::new(1);
     let token = |owner: usize, bytes: usize| {
         let mut token = Token {
@@ -691,7 +692,6 @@ fn delegation_tokens_have_a_bound_and_no_owner_has_more_than_a_tenth_of_it() {
         Outcome::Refused(Refusal::Invalid(words)) => words,
         other => panic!("{other:?}"),
     };
-    const PART: usize = TOKENS_OF_OWNER_BYTES_MAX;
     for owner in 0..10 {
         assert_eq!(story.asks(1, issue(format!("{owner}"), token(owner, PART - 1000))), Outcome::Done);
         let refused = words(story.asks(1, issue(format!("{owner}-more"), token(owner, 1001))));
