@@ -145,20 +145,27 @@ async fn read_along(cluster: Cluster, sent: Arc<Mutex<u64>>) {
     let mut next: BTreeMap<i32, u64> = (0..PARTITIONS).map(|partition| (partition, 0)).collect();
     let positions = next.keys().map(|partition| (*partition, 0)).collect();
     let mut consumer = Consumer::new(cluster, TOPIC, positions, ConsumerOptions::default());
-    loop {
-        // Where all is read nothing more comes, before it is known that all is written.
-        if let Some(fetched) = clock.timeout(Duration::from_millis(100), consumer.next()).await {
-            let fetched = fetched.unwrap();
-            let expected = next.get_mut(&fetched.partition).unwrap();
-            for record in fetched.records {
-                let number = u64::from_be_bytes(record.value.unwrap()[..].try_into().unwrap());
-                assert_eq!(number, *expected, "partition {} offset {}", fetched.partition, record.offset);
-                *expected += 1;
-            }
-        }
+    let is_read = |next: &BTreeMap<i32, u64>| {
         let sent = *sent.lock().unwrap();
-        if sent & LAST != 0 && next.values().all(|next| *next == sent & !LAST) {
-            return;
+        sent & LAST != 0 && next.values().all(|next| *next == sent & !LAST)
+    };
+    while !is_read(&next) {
+        // Kept until it is done: one that is dropped while it waits to try again begins anew, and hears of no new leader.
+        let mut fetched = std::pin::pin!(consumer.next());
+        let fetched = loop {
+            if let Some(fetched) = clock.timeout(Duration::from_millis(100), fetched.as_mut()).await {
+                break fetched.unwrap();
+            }
+            // Where all is read nothing more comes, before it is known that all is written.
+            if is_read(&next) {
+                return;
+            }
+        };
+        let expected = next.get_mut(&fetched.partition).unwrap();
+        for record in fetched.records {
+            let number = u64::from_be_bytes(record.value.unwrap()[..].try_into().unwrap());
+            assert_eq!(number, *expected, "partition {} offset {}", fetched.partition, record.offset);
+            *expected += 1;
         }
     }
 }
