@@ -189,10 +189,12 @@ def fresh(system, folder):
     """1,000 partitions that nobody has written to yet take 5 MB/s at once."""
     with system.started(folder) as running:
         running.create("fresh", 1000)
-        made = load(running, "produce", "fresh", rate=5000, size=1000, seconds=10, warmup=0)
+        with disk.fdatasyncs_beside(folder) as beside:
+            made = load(running, "produce", "fresh", rate=5000, size=1000, seconds=10, warmup=0)
         return {
             "publish P99, 1,000 fresh partitions": (made["latency_ms"]["p99"], "ms"),
             "worst, 1,000 fresh partitions": (made["latency_ms"]["max"], "ms"),
+            "fdatasync of 4 KiB beside them, worst": (max(beside), "ms"),
         }
 
 
