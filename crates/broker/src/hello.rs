@@ -68,13 +68,7 @@ const LOOK_PERIOD: Duration = Duration::from_secs(1);
 
 /// Looks at the ledger whenever somebody has said hello, until the broker stops.
 pub(crate) async fn run(broker: Arc<Shared>) {
-    let mut stopping = broker.stopping.subscribe();
-    loop {
-        tokio::select! {
-            biased;
-            _ = stopping.wait_for(|stopping| *stopping) => return,
-            () = broker.said_hello.notified() => {}
-        }
+    while !broker.stops_before(broker.said_hello.notified()).await {
         if let Err(error) = broker.store.ledger().refresh().await {
             tracing::warn!("another broker starts, and this one can't look at the ledger: {error}");
         }

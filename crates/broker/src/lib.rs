@@ -170,6 +170,16 @@ impl Shared {
     fn live(&self) -> Arc<BrokerOptions> {
         self.live.at(&self.store.ledger().image())
     }
+
+    /// Whether the broker stops before that is done, which is dropped then: what ends the loops that keep house.
+    async fn stops_before(&self, done: impl Future<Output = ()>) -> bool {
+        let mut stopping = self.stopping.subscribe();
+        tokio::select! {
+            biased;
+            _ = stopping.wait_for(|stopping| *stopping) => true,
+            () = done => false,
+        }
+    }
 }
 
 impl Broker {

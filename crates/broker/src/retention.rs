@@ -11,13 +11,7 @@ use std::sync::Arc;
 
 /// Looks in every period until the broker stops.
 pub(crate) async fn run(broker: Arc<Shared>) {
-    let mut stopping = broker.stopping.subscribe();
-    loop {
-        tokio::select! {
-            biased;
-            _ = stopping.wait_for(|stopping| *stopping) => return,
-            () = broker.clock.sleep(broker.options.retention_check_period) => {}
-        }
+    while !broker.stops_before(broker.clock.sleep(broker.options.retention_check_period)).await {
         round(&broker).await;
         broker.partitions.forget_deleted(&broker.store.ledger().image());
     }

@@ -34,6 +34,9 @@ pub(crate) const RENEWERS_MAX: usize = 1000;
 /// Bytes of a salt. It need not be secret, and is the same on all brokers.
 const SALT_BYTES: usize = 16;
 
+/// From this version on it is told who has asked for a token.
+const REQUESTER_VERSION: i16 = 3;
+
 /// What the settings say of delegation tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenOptions {
@@ -238,15 +241,14 @@ pub(crate) fn kind_and_name(principal: &str) -> (&str, &str) {
     principal.split_once(':').unwrap_or_default()
 }
 
+/// What is told of who has asked for a token: nothing in early versions of the requests that make tokens and describe them (KIP-373).
+pub(crate) fn told_requester<'a>(version: i16, requester: (&'a str, &'a str)) -> (&'a str, &'a str) {
+    if version >= REQUESTER_VERSION { requester } else { ("", "") }
+}
+
 /// Forgets in every period the tokens that have ended, until the broker stops.
 pub(crate) async fn run(broker: Arc<Shared>) {
-    let mut stopping = broker.stopping.subscribe();
-    loop {
-        tokio::select! {
-            biased;
-            _ = stopping.wait_for(|stopping| *stopping) => return,
-            () = broker.clock.sleep(broker.options.tokens.check_period) => {}
-        }
+    while !broker.stops_before(broker.clock.sleep(broker.options.tokens.check_period)).await {
         let now = broker.clock.wall();
         let image = broker.store.ledger().image();
         for (id, token) in image.tokens.iter().filter(|(_, token)| token.is_over(now)) {

@@ -106,15 +106,8 @@ pub(crate) async fn run(broker: Arc<Shared>) {
     if !broker.live().cleaner.is_enabled {
         return;
     }
-    let mut stopping = broker.stopping.subscribe();
     let mut memory = Memory::default();
-    loop {
-        tokio::select! {
-            biased;
-            _ = stopping.wait_for(|stopping| *stopping) => return,
-            () = rounds(&broker, &mut memory) => {}
-        }
-    }
+    while !broker.stops_before(rounds(&broker, &mut memory)).await {}
 }
 
 /// Waits a while, then cleans as long as anything is worth it.

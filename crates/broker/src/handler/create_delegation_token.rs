@@ -8,7 +8,7 @@ use crate::error::Failure;
 use crate::rights::Rights;
 use crate::tokens::{
     CHANGE_WAIT_MAX, PRINCIPAL_BYTES_MAX, RENEWERS_MAX, TokenError, check_caller, kind_and_name, later, no_time,
-    period_ms,
+    period_ms, told_requester,
 };
 use crate::{topics, uuid};
 use control_core::{Command, Token};
@@ -18,9 +18,6 @@ use protocol::messages::create_delegation_token_response::CreateDelegationTokenR
 
 /// The only kind of principal that may renew a token.
 const USER: &str = "User";
-
-/// From this version on it is told who has asked for the token.
-const REQUESTER_VERSION: i16 = 3;
 
 pub(crate) async fn handle(
     broker: &Shared,
@@ -109,7 +106,7 @@ fn refusal(
 
 /// Whose it is, and who has asked for it.
 fn between(version: i16, owner: Named<'_>, requester: Named<'_>) -> CreateDelegationTokenResponse {
-    let requester = if version >= REQUESTER_VERSION { requester } else { ("", "") };
+    let requester = told_requester(version, requester);
     CreateDelegationTokenResponse {
         principal_type: owner.0.to_owned(),
         principal_name: owner.1.to_owned(),

@@ -3,7 +3,7 @@
 use crate::Shared;
 use crate::error::Failure;
 use crate::rights::Rights;
-use crate::tokens::{check_caller, kind_and_name};
+use crate::tokens::{check_caller, kind_and_name, told_requester};
 use control_core::Token;
 use protocol::api::{Operation, Resource};
 use protocol::messages::describe_delegation_token_request::DescribeDelegationTokenRequest;
@@ -13,9 +13,6 @@ use protocol::messages::describe_delegation_token_response::{
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
-
-/// From this version on it is told who has asked for a token.
-const REQUESTER_VERSION: i16 = 3;
 
 /// What a token takes here beyond what it takes in the ledger, roughly: its HMAC, and what it has fields for.
 const MORE_BYTES: usize = 256;
@@ -69,7 +66,7 @@ fn find(broker: &Shared, request: &DescribeDelegationTokenRequest, rights: &Righ
 
 fn tell(version: i16, token_id: String, token: &Token, hmac: Vec<u8>) -> DescribedDelegationToken {
     let owner = kind_and_name(&token.owner);
-    let requester = if version >= REQUESTER_VERSION { kind_and_name(&token.requester) } else { ("", "") };
+    let requester = told_requester(version, kind_and_name(&token.requester));
     let renewer = |renewer: &String| {
         let (kind, name) = kind_and_name(renewer);
         DescribedDelegationTokenRenewer { principal_type: kind.to_owned(), principal_name: name.to_owned() }
