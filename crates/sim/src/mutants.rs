@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::process::Command;
 
 /// Every planted bug that the report searches for.
-pub const NAMES: [&str; 68] = [
+pub const NAMES: [&str; 97] = [
     "B1",
     "B2",
     "B3",
@@ -76,59 +76,21 @@ pub const NAMES: [&str; 68] = [
     "log in the bucket recovered without a fence",
     "tail of another's dead log passed over",
     "producers of another's dead log not waited for",
-];
-
-/// Planted, and not found by the ordinary workload yet: `--mutant` searches for one of them, the report passes them over.
-///
-/// G2 needs a coordinator that does not know of its deposition and a client that stays with it; state beyond what is confirmed needs
-/// an upload between an append and its confirmation, and then a crash that loses the append and a repeat of it.
-///
-/// R1 and a Replace by a dead start need the late copy of one start's Replace behind another start's compaction of the same objects;
-/// `crates/control-core/src/apply/tests/replace.rs` tells both stories.
-///
-/// Nobody writes transactions to a compacted topic, so no cleaning meets an aborted one or a marker; `crates/broker/src/cleaner/filter_tests.rs`
-/// finds both bugs. `crates/stream-core/src/producers/tests/histories.rs` finds those of the partition's side: F5, F6, F8, F9, F13; how many
-/// seeds the transactions of the ordinary workload take for them has not been measured.
-///
-/// A start that waits for a dead log which others have deleted goes on after half a minute, which the storms mostly outlast;
-/// `crates/stream/tests/recoverers.rs` finds it.
-///
-/// Nobody gives a log up in the storms, nor comes 2^36 offsets ahead of the bucket; `crates/stream/tests/abandon.rs` finds both bugs.
-///
-/// Those at the end are of transactions and groups' offsets: they can be woken, and have not been searched for one by one with this workload.
-pub const NOT_FOUND_YET: [&str; 47] = [
-    "G2",
-    "producer state beyond what is confirmed",
-    "R1",
-    "Replace by a dead start",
-    "compaction drops a control batch",
-    "compaction drops an abort range",
-    "a dead log waited for that others have deleted",
-    "numbered beyond the ceiling",
-    "abandoned at the committed end",
+    "F1",
     "F5",
     "F6",
-    "F8",
-    "F9",
-    "F13",
-    "F1",
-    "F2",
-    "F3",
-    "F4",
     "F7",
-    "F10",
+    "F9",
     "F11",
     "F12",
+    "F13",
     "an abort raises the epoch",
     "waits until complete",
-    "compared before an abort",
     "forgets the last epoch",
     "raises the epoch",
     "a late EndTxn ends nothing",
-    "crash at a late marker",
     "all partitions are told",
     "markers are sent again",
-    "a takeover keeps the time",
     "a takeover sends the markers",
     "a fenced producer adds nothing",
     "offsets count before their transaction does",
@@ -138,12 +100,54 @@ pub const NOT_FOUND_YET: [&str; 47] = [
     "a lost answer counts as a marker",
     "offsets told before they are durable",
     "a repeated marker ends offsets",
-    "unstable offsets told",
     "offset 0 where none is known",
     "read beyond the last stable offset",
     "aborted transactions not told",
     "a repeat is told another offset",
     "duplicate write",
+];
+
+/// Planted, and not found by the ordinary workload yet: `--mutant` searches for one of them, the report passes them over.
+///
+/// State beyond what is confirmed needs an upload between an append and its confirmation, and then a crash that loses the append and a repeat
+/// of it.
+///
+/// R1 and a Replace by a dead start need the late copy of one start's Replace behind another start's compaction of the same objects;
+/// `crates/control-core/src/apply/tests/replace.rs` tells both stories.
+///
+/// Nobody writes transactions to a compacted topic, so no cleaning meets an aborted one or a marker; `crates/broker/src/cleaner/filter_tests.rs`
+/// finds both bugs.
+///
+/// A start that waits for a dead log which others have deleted goes on after half a minute, which the storms mostly outlast;
+/// `crates/stream/tests/recoverers.rs` finds it.
+///
+/// Nobody gives a log up in the storms, nor comes 2^36 offsets ahead of the bucket; `crates/stream/tests/abandon.rs` finds both bugs.
+///
+/// F8 alone does no harm that a client sees: what ends a transaction makes the question worthless that a late batch was granted by. *Compared
+/// before an abort* only lets a fenced producer abort its successor's transaction, which is told so. The histories of the cores find both, and
+/// F2, F3 and F10, which need a broker that is lost just between what it told too early and its confirmation, while another broker has acted on
+/// it; [`crate::plan::Fault::SlowDeath`] is made for that, F4 and the stalest answers of G2, and how many seeds they take with it is not measured.
+/// Nor is it of *a takeover keeps the time*, for which there are producers that never come back, *unstable offsets told*, for which transformers
+/// ask at once, and *crash at a late marker*.
+pub const NOT_FOUND_YET: [&str; 18] = [
+    "producer state beyond what is confirmed",
+    "R1",
+    "Replace by a dead start",
+    "compaction drops a control batch",
+    "compaction drops an abort range",
+    "a dead log waited for that others have deleted",
+    "numbered beyond the ceiling",
+    "abandoned at the committed end",
+    "F2",
+    "F3",
+    "F4",
+    "F8",
+    "F10",
+    "G2",
+    "a takeover keeps the time",
+    "unstable offsets told",
+    "compared before an abort",
+    "crash at a late marker",
 ];
 
 /// Seeds that a planted bug may take at the most.

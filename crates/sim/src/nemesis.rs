@@ -58,6 +58,7 @@ fn strike(cluster: &Cluster, fault: Fault, seed: &mut Seed) {
         Fault::Fuse => {
             cluster.light_fuse(broker, Fuse { calls: seed.below(60), pause: None });
         }
+        Fault::SlowDeath => slow_death(cluster, broker, seed),
         Fault::Blackout => {
             for broker in 0..brokers {
                 cluster.kill(broker, Duration::from_millis(seed.below(400)), "kill -9 of all");
@@ -107,6 +108,26 @@ fn heal(cluster: &Cluster) {
         cluster.resume(broker);
         cluster.snuff_fuse(broker);
     }
+}
+
+/// Kills a broker whose log has not answered for a while: whoever was told of what was not durable was told too early.
+fn slow_death(cluster: &Cluster, broker: usize, seed: &mut Seed) {
+    let universe = cluster.universe();
+    let (net, disk, here) = (universe.net.clone(), cluster.wal_disk(broker), cluster.host(broker));
+    if cluster.plan().storage == Storage::ObjectWal {
+        net.cut(here, BUCKET_HOST);
+        net.cut(BUCKET_HOST, here);
+    } else {
+        disk.set_weather(DiskWeather { slow: 1000, slow_ms_max: 4_000, ..DiskWeather::FAIR });
+    }
+    let (cluster, length) = (cluster.clone(), Duration::from_millis(seed.between(200, 2_500)));
+    let away = Duration::from_millis(seed.between(20, 3_000));
+    spawn(async move {
+        wait(length).await;
+        cluster.kill(broker, away, "kill -9 while its log does not answer");
+        disk.set_weather(DiskWeather::FAIR);
+        net.heal();
+    });
 }
 
 /// Now, when it is mostly idle, or in the middle of something.

@@ -45,6 +45,8 @@ pub enum Fault {
     Kill,
     /// `kill -9` at one of the next calls to a seam.
     Fuse,
+    /// `kill -9` after its log has not answered for a while, so that nothing of what was decided meanwhile is there.
+    SlowDeath,
     /// `kill -9` of all brokers; they start again at about the same time.
     Blackout,
     /// The host loses power.
@@ -88,6 +90,7 @@ impl Fault {
         match self {
             Fault::Kill => "nemesis.kill",
             Fault::Fuse => "nemesis.fuse",
+            Fault::SlowDeath => "nemesis.slow_death",
             Fault::Blackout => "nemesis.blackout",
             Fault::PowerLoss => "nemesis.power_loss",
             Fault::CleanStop => "nemesis.clean_stop",
@@ -151,8 +154,6 @@ pub struct Plan {
     pub paced: bool,
     /// Whether brokers watch one another and take over while they run, or only as they start.
     pub watches: bool,
-    /// Whether clients have transactions. They make a quarter of a run's events, and what else goes wrong shows as well without.
-    pub transactions: bool,
     /// How long a dead object is kept for readers that still have it in their plan. Safety must not rest on it (rule R-3), so it
     /// is mostly shorter than a slow read.
     pub dead_object_grace: Duration,
@@ -171,7 +172,7 @@ impl Plan {
             _ => Storage::SharedWal,
         };
         // Beside the story, which has been the same for long.
-        let (mut logs, mut transactions) = (seed.clone().fork("logs"), seed.clone().fork("transactions"));
+        let mut logs = seed.clone().fork("logs");
         let mut watch = seed.clone().fork("watch");
         let brokers = [1, 2, 2, 3][usize::try_from(seed.below(4)).unwrap_or(0)];
         let stormy = Duration::from_secs(seed.between(60, 80));
@@ -187,7 +188,6 @@ impl Plan {
             switches: seed.chance(300),
             paced: seed.chance(600),
             watches: watch.chance(750),
-            transactions: transactions.chance(600),
             dead_object_grace: Duration::from_millis([0, 0, 300, 2_000][usize::try_from(seed.below(4)).unwrap_or(0)]),
         }
     }
@@ -207,7 +207,7 @@ fn second_log(seed: &mut Seed, storage: Storage, faults: &BTreeSet<Fault>) -> Op
 }
 
 fn faults(seed: &mut Seed, storage: Storage, brokers: u8) -> BTreeSet<Fault> {
-    let mut faults = BTreeSet::from([Fault::Kill, Fault::Fuse]);
+    let mut faults = BTreeSet::from([Fault::Kill, Fault::Fuse, Fault::SlowDeath]);
     let mut maybe =
         vec![Fault::CleanStop, Fault::Pause, Fault::CutClients, Fault::Reset, Fault::ClockStep, Fault::PowerLoss];
     match storage {

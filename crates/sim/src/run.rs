@@ -52,7 +52,7 @@ const ACKNOWLEDGED_MIN: u64 = 2_000;
 const EXTRA_SECONDS_MAX: u64 = 120;
 /// Commits, fetched offsets and assignments of groups that a run checks at the least, of each.
 const GROUP_ANSWERS_MIN: u64 = 10;
-/// What a run that has transactions does with them at the least.
+/// What a run does with transactions at the least.
 const TRANSACTIONS_MIN: [(&str, u64); 8] = [
     ("check.txn_commit", 10),
     ("check.txn_fence", 5),
@@ -214,9 +214,7 @@ fn uncovered(plan: &Plan, counts: &BTreeMap<&'static str, u64>) -> Vec<String> {
         ("check.compacted_removed", 1),
         ("compaction.applied", 1),
     ]);
-    if plan.transactions {
-        needs.extend(TRANSACTIONS_MIN);
-    }
+    needs.extend(TRANSACTIONS_MIN);
     if plan.faults.contains(&Fault::StoreTrouble) {
         needs.extend([("fault.store_refused", 1)]);
     }

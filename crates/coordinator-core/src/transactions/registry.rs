@@ -213,11 +213,13 @@ impl Transactions {
 }
 
 /// When a transaction is older than it may be: Kafka aborts what is older than its timeout, not as old. One of two phases (KIP-939) may
-/// take as long as it likes.
+/// take as long as it likes. Whatever the wall clock says, nothing is left alone for longer than its timeout from now: the clock may have been
+/// set back since, or that of who began it was ahead of this one, and readers would wait for it that long.
 fn times_out_at(transaction: &Transaction, now: Now) -> Option<Micros> {
     let is_open = transaction.state == TransactionState::Ongoing && transaction.timeout_ms != i32::MAX;
     let UnixMillis(started_at) = transaction.started_at.filter(|_| is_open)?;
-    let left_ms = started_at.saturating_add(i64::from(transaction.timeout_ms)).saturating_sub(now.wall.0);
+    let timeout_ms = i64::from(transaction.timeout_ms);
+    let left_ms = started_at.saturating_add(timeout_ms).saturating_sub(now.wall.0).min(timeout_ms);
     let left = Duration::from_millis(u64::try_from(left_ms.saturating_add(1)).unwrap_or(0));
     Some(now.at.plus(left))
 }

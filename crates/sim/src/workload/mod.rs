@@ -92,11 +92,12 @@ impl Workload {
             let logs_stopped = stopped.clone();
             actors.push(spawn(async move { logs::run(logs, logs_seed, logs_stopped).await }));
         }
-        if cluster.plan().transactions {
-            // Beside it as well.
-            let (shared, seed, stopped) = (Arc::clone(&shared), seed.clone().fork("transactions"), stopped.clone());
-            actors.push(spawn(async move { transactions::run(shared, seed, stopped).await }));
-        }
+        // Beside it as well.
+        let (transactional, transactional_seed) = (Arc::clone(&shared), seed.clone().fork("transactions"));
+        let transactional_stopped = stopped.clone();
+        actors.push(spawn(async move {
+            transactions::run(transactional, transactional_seed, transactional_stopped).await;
+        }));
         let (compacted, compacted_seed) = (Arc::clone(&shared), seed.fork("compacted"));
         actors.push(spawn(async move { compacted::run(compacted, compacted_seed, stopped).await }));
         Workload { shared, seed: Mutex::new(seed), stop, actors }

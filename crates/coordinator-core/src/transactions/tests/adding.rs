@@ -143,6 +143,17 @@ fn a_transaction_that_is_too_old_at_the_last_epoch_waits_for_a_producer_id() {
 }
 
 #[test]
+fn a_clock_that_was_set_back_leaves_no_transaction_open_for_longer() {
+    let mut bench = Bench::new();
+    let now = bench.init(None).unwrap();
+    bench.add(now, "t", 0).unwrap();
+    bench.now.wall = UnixMillis(bench.now.wall.0 - 3_600_000);
+    bench.restart();
+    bench.pass(Duration::from_secs(61));
+    assert_eq!(bench.described().state, TransactionState::PrepareAbort);
+}
+
+#[test]
 fn one_of_two_phases_takes_as_long_as_it_likes() {
     let mut bench = Bench::new();
     let now = bench.init(None).unwrap();

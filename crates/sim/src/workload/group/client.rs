@@ -49,6 +49,11 @@ impl GroupClient {
         GroupClient { client: Client::new(shared, seed), group: group.to_owned(), coordinator: None }
     }
 
+    /// The next request goes to any broker.
+    pub(super) fn turn_to_anybody(&mut self) {
+        self.coordinator = Some(self.client.anybody());
+    }
+
     /// Joins; the answer is returned with its error, as that may bring a member id.
     pub(super) async fn join(&mut self, member: &Membership) -> Result<JoinGroupResponse, Failure> {
         let versions: &[i16] = if member.instance_id.is_some() { &[5, 6, 7, 8, 9] } else { &[1, 2, 3, 4, 5, 7, 9] };

@@ -23,8 +23,8 @@ use tokio::sync::watch;
 const GROUPS: u64 = 2;
 /// Members of such a group; the first of each is a static one.
 const MEMBERS_MAX: u64 = 3;
-/// Those who commit for the group without members, or ask, the last of them only that.
-const ALONE: u64 = 3;
+/// Those who commit for the group without members, and ask.
+const ALONE: u64 = 2;
 /// The group without members.
 const ALONE_GROUP: &str = "alone";
 
@@ -52,15 +52,22 @@ pub(super) fn start(
             actors.push(spawn(member.run(stopped.clone())));
         }
     }
-    for number in 0..ALONE {
-        let (shared, seed) = (Arc::clone(shared), seed.fork("alone"));
-        actors.push(spawn(alone::run(shared, number + 1 == ALONE, seed, stopped.clone())));
+    for _ in 0..ALONE {
+        actors.push(spawn(alone::run(Arc::clone(shared), seed.fork("alone"), stopped.clone())));
+    }
+    for group in group_names() {
+        actors.push(spawn(alone::ask(Arc::clone(shared), group, seed.fork("asks"), stopped.clone())));
     }
     actors
 }
 
 fn group_name(number: u64) -> String {
     format!("group-{number}")
+}
+
+/// All of them.
+fn group_names() -> impl Iterator<Item = String> {
+    (0..GROUPS).map(group_name).chain([ALONE_GROUP.to_owned()])
 }
 
 /// What groups consume: partitions of topics that stay.
@@ -75,8 +82,7 @@ fn key(group: &str, (topic, partition): &(String, i32)) -> GroupPartition {
 
 /// Asks every group for all that it has committed, until each has answered within `limit`.
 pub(super) async fn fetch_all(shared: &Arc<Shared>, seed: &mut Seed, deadline: Micros) {
-    let groups = (0..GROUPS).map(group_name).chain([ALONE_GROUP.to_owned()]);
-    for group in groups {
+    for group in group_names() {
         let mut client = GroupClient::new(shared, &group, seed.fork("client"));
         let wanted = partitions(shared.cluster.plan());
         while let Err(failure) = fetch(&mut client, &shared.groups, &wanted).await {
@@ -98,6 +104,13 @@ pub(super) async fn fetch_all(shared: &Arc<Shared>, seed: &mut Seed, deadline: M
 
 /// Where a partition of the topic that groups live in begins, as far as somebody says: it is cut when it has become long.
 async fn log_start(shared: &Arc<Shared>, partition: i32, seed: &mut Seed) -> i64 {
+    let mut client = Client::new(shared, seed.fork("client"));
+    let start = client.seek(&topic(), partition, Seek::Earliest).await;
+    start.map_or(0, |(offset, _)| offset)
+}
+
+/// The topic that groups live in.
+pub(super) fn topic() -> LiveTopic {
     let plan = TopicPlan {
         name: "__consumer_offsets".to_owned(),
         partitions: OFFSETS_PARTITIONS,
@@ -108,9 +121,7 @@ async fn log_start(shared: &Arc<Shared>, partition: i32, seed: &mut Seed) -> i64
         value_bytes_max: 0,
     };
     let key = TopicKey { name: plan.name.clone(), generation: 0 };
-    let mut client = Client::new(shared, seed.fork("client"));
-    let start = client.seek(&LiveTopic { plan, key, id: 0 }, partition, Seek::Earliest).await;
-    start.map_or(0, |(offset, _)| offset)
+    LiveTopic { plan, key, id: 0 }
 }
 
 /// Fetches, and tells the history what came.

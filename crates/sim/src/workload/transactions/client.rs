@@ -33,9 +33,11 @@ const OF_GROUP: i8 = 0;
 const OF_TRANSACTION: i8 = 1;
 
 /// Requests of version 2 that are sent once more, much later.
-const COPIED_PER_MILLE: u64 = 120;
+const COPIED_PER_MILLE: u64 = 180;
 /// How much later at the most, in milliseconds.
 const COPIED_MS_MAX: u64 = 5_000;
+/// How much later what is to race with another request is sent at the most, in milliseconds.
+const BESIDE_MS_MAX: u64 = 30;
 
 /// The error codes by which a coordinator is looked for anew.
 const COORDINATOR_MOVES: [i16; 3] = [14, 15, 16];
@@ -307,15 +309,37 @@ impl Speaker {
         if !may_be_copied(R::KEY as i16, version) || !self.seed.chance(COPIED_PER_MILLE) {
             return;
         }
-        let (address, request) = (address.to_owned(), request.clone());
+        // Some beside the original, or before it.
+        let millis_max = if self.seed.chance(400) { BESIDE_MS_MAX } else { COPIED_MS_MAX };
+        let soon = Duration::from_millis(self.seed.below(millis_max));
+        self.send_apart((address, soon), version, request.clone(), "workload.txn_copied");
+    }
+
+    /// Sends a batch of version 2 over another connection and does not wait for it: it may come before the end of its transaction, or behind it.
+    pub(super) async fn throw(&mut self, (partition, batch): (usize, Bytes)) {
+        let (topic, number) = &self.parts[partition];
+        let Ok(leader) = self.client.leader(topic, *number).await else { return };
+        let version = self.client.pick(&[12, 13]);
+        let request = produce_request(&self.parts, &self.id, version, std::iter::once(&(partition, batch)));
+        let soon = Duration::from_millis(self.seed.below(BESIDE_MS_MAX));
+        self.send_apart((&leader, soon), version, request, "workload.txn_thrown");
+    }
+
+    /// Sends a request by another connection after a while; whatever is answered, nobody waits for it.
+    fn send_apart<R: Request + Send + Sync + 'static>(
+        &mut self,
+        (address, soon): (&str, Duration),
+        version: i16,
+        request: R,
+        counter: &'static str,
+    ) {
+        let address = address.to_owned();
         let mut client = Client::new(&self.shared, self.seed.fork("copy"));
-        let soon = Duration::from_millis(self.seed.below(COPIED_MS_MAX));
         let trace = self.shared.cluster.universe().trace.clone();
         spawn(async move {
             wait(soon).await;
-            // Whatever is answered, nobody waits for it.
             if client.call(&address, version, &request).await.is_ok() {
-                trace.count("workload.txn_copied");
+                trace.count(counter);
             }
         });
     }

@@ -21,6 +21,8 @@ use tokio::sync::watch;
 const TRIES_MAX: u32 = 40;
 /// How long a transaction may take, in milliseconds.
 const TIMEOUT_MS: [u64; 2] = [1_000, 4_000];
+/// Transactions after which a life has itself told a new epoch without need.
+const RENEWED_PER_MILLE: u64 = 120;
 /// Bytes of a value beside its number at the most.
 const VALUE_BYTES_MAX: u64 = 60;
 
@@ -167,6 +169,16 @@ impl Life {
         Err(Over::Life)
     }
 
+    /// Sends a last batch and does not wait for it, as a client does that aborts with something under way: what comes behind the end of its
+    /// transaction is refused, and what comes before is aborted. Only of version 2: of version 1 it may become part of the next one.
+    pub(super) async fn throw(&mut self, transaction: usize, partition: usize, seed: &mut Seed) {
+        if self.version == Version::Two {
+            let sent = self.shared.transactions.sends(transaction, partition, 1);
+            let batch = self.batch(partition, &sent, seed);
+            self.speaker.throw((partition, batch)).await;
+        }
+    }
+
     fn batch(&mut self, partition: usize, numbers: &[u64], seed: &mut Seed) -> Bytes {
         let first_sequence = *self.sequences.entry(partition).or_default();
         self.sequences.insert(partition, first_sequence + i32::try_from(numbers.len()).unwrap_or(0));
@@ -230,9 +242,11 @@ impl Life {
         Err(Over::Life)
     }
 
-    /// Where an answer of version 1 was lost, nobody knows when the request comes: a new epoch makes it worthless.
+    /// Where an answer of version 1 was lost, nobody knows when the request comes: a new epoch makes it worthless. Others have themselves told
+    /// one now and then, as clients do after an error (KIP-360).
     async fn begin_anew(&mut self, seed: &mut Seed) -> Result<(), Over> {
-        if self.version == Version::Two || !self.is_tainted {
+        let is_needed = self.version == Version::One && self.is_tainted;
+        if !is_needed && !seed.chance(RENEWED_PER_MILLE) {
             return Ok(());
         }
         let expected = seed.chance(700).then_some(self.producer);

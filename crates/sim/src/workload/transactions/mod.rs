@@ -57,7 +57,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut seed: Seed, stopped: watch::Rec
     let parts: Parts = Arc::new(parts);
     *shared.transactional.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&parts));
     let mut actors = Vec::new();
-    // Two of one name, one that is alone, and two that transform.
+    // Two of one name, one that is alone, some that never come back, and two that transform.
     for id in ["writer", "writer", "alone"] {
         let speaker = Speaker::new(&shared, &parts, id, seed.fork("writer"));
         let (shared, seed, stopped) = (Arc::clone(&shared), seed.fork(id), stopped.clone());
@@ -69,6 +69,9 @@ pub(super) async fn run(shared: Arc<Shared>, mut seed: Seed, stopped: watch::Rec
             (Arc::clone(&shared), Arc::clone(&parts), seed.fork("transforms"), stopped.clone());
         actors.push(spawn(async move { transformer::run(shared, parts, speaker, seed, stopped).await }));
     }
+    let (orphans, orphan_parts, orphan_seed) = (Arc::clone(&shared), Arc::clone(&parts), seed.fork("orphans"));
+    let orphan_stopped = stopped.clone();
+    actors.push(spawn(async move { writer::orphans(orphans, orphan_parts, orphan_seed, orphan_stopped).await }));
     let (reads, of_reader, reader_seed, reader_stopped) =
         (Arc::clone(&shared), Arc::clone(&parts), seed.fork("reader"), stopped.clone());
     actors.push(spawn(async move { reader::run(reads, of_reader, reader_seed, reader_stopped).await }));

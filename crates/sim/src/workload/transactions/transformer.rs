@@ -14,6 +14,9 @@ use tokio::sync::watch;
 /// Transactions of a life at the most.
 const TRANSACTIONS_MAX: u64 = 20;
 
+/// Commits after which it asks at once for the offsets that it has committed.
+const LOOKS_PER_MILLE: u64 = 300;
+
 /// Where it is in each source partition.
 type Positions = BTreeMap<usize, i64>;
 
@@ -93,6 +96,10 @@ async fn transform(
         Ok(true) => {
             life.end(transaction, true, seed).await?;
             positions.extend(ends);
+            // What was told is so at once. Who is refused comes again some other time.
+            if seed.chance(LOOKS_PER_MILLE) {
+                let _told = reader::offsets(&mut life.speaker, shared, true).await;
+            }
             shared.cluster.universe().trace.count("workload.txn_transformed");
             Ok(())
         }

@@ -1,8 +1,8 @@
 //! A writer: some records to one or both source partitions in a transaction, which is committed or aborted; or left alone, or for too long.
 
-use super::SOURCES;
 use super::client::Speaker;
 use super::life::{Life, Over};
+use super::{Parts, SOURCES};
 use crate::workload::{Shared, breathe};
 use crate::world::wait;
 use base::Seed;
@@ -14,6 +14,10 @@ use tokio::sync::watch;
 /// Rounds of batches of one transaction, and records of one batch, at the most.
 const ROUNDS_MAX: u64 = 3;
 const RECORDS_MAX: u64 = 3;
+/// How long an abort waits for what is under way at the most, in milliseconds.
+const BESIDE_MS_MAX: u64 = 30;
+/// Chances for one more producer that never comes back: each holds readers up for as long as its transaction may take.
+const ORPHANS_PER_MILLE: u64 = 200;
 /// Transactions of a life at the most.
 const TRANSACTIONS_MAX: u64 = 25;
 
@@ -35,11 +39,36 @@ pub(super) async fn run(shared: Arc<Shared>, mut speaker: Speaker, mut seed: See
     }
 }
 
+/// Producers under ids of their own that write, die and never come back: nobody but a transaction's age ends what they have begun.
+pub(super) async fn orphans(shared: Arc<Shared>, parts: Parts, mut seed: Seed, stopped: watch::Receiver<bool>) {
+    let mut number = 0;
+    while !*stopped.borrow() {
+        breathe(&mut seed, 2_500).await;
+        if !seed.chance(ORPHANS_PER_MILLE) {
+            continue;
+        }
+        number += 1;
+        let speaker = Speaker::new(&shared, &parts, &format!("orphan-{number}"), seed.fork("orphan"));
+        let Some(mut life) = Life::begin(&shared, speaker, &mut seed, &stopped).await else { return };
+        let transaction = life.transaction();
+        if write(&mut life, transaction, &mut seed).await.is_ok() {
+            shared.cluster.universe().trace.count("workload.txn_orphan");
+        }
+    }
+}
+
 async fn transaction(life: &mut Life, seed: &mut Seed) -> Result<(), Over> {
     let transaction = life.transaction();
     match write(life, transaction, seed).await {
         Ok(true) => life.end(transaction, true, seed).await,
-        Ok(false) | Err(Over::Transaction) => life.end(transaction, false, seed).await,
+        Ok(false) | Err(Over::Transaction) => {
+            if seed.chance(500) {
+                let partition = SOURCES[usize::from(seed.chance(500))];
+                life.throw(transaction, partition, seed).await;
+                breathe(seed, BESIDE_MS_MAX).await;
+            }
+            life.end(transaction, false, seed).await
+        }
         Err(Over::Life) => Err(Over::Life),
     }
 }
