@@ -9,7 +9,7 @@ use crate::ring_age::{self, RingHolds};
 use crate::store::{NamedWal, index_of};
 use crate::take_over::{self, Adopted};
 use crate::wal::{
-    self, LeftError, Patience, RecoverError, Recovered, RecoveredGroup, RingFile, WalOpenError, WalReader,
+    self, LeftError, Patience, RecoverError, Recovered, RecoveredGroup, RingFile, WalOpenError, WalReader, ring_path,
 };
 use base::{NodeEpoch, StreamId, WalId, WalPosition, planted};
 use control::{Ledger, LedgerError};
@@ -246,6 +246,15 @@ async fn walk_left(
             opened.map_err(|error| match error {
                 // By the process of the start that wrote it, which is dead in the ledger and about to find out.
                 LeftError::Held(why) => NotWalked::NotYet(kept(&format!(", which another process holds ({why})"))),
+                LeftError::Trouble(why)
+                    if ring_path(&record.url).is_some_and(|path| recovery.patience.has_hung(&path)) =>
+                {
+                    NotWalked::Kept(format!(
+                        "it is in {}, which does not answer ({why}); start again when it does",
+                        record.url
+                    ))
+                }
+                LeftError::Trouble(why) => NotWalked::NotYet(kept(&format!(", which fails ({why})"))),
                 LeftError::Failed(why) => NotWalked::Kept(kept(&format!(", which this start can't open ({why})"))),
             })?
         }

@@ -113,13 +113,23 @@ struct FileGate {
     /// How often it was asked for.
     opened: AtomicUsize,
     removed: AtomicUsize,
+    /// So many opens fail first.
+    failures: AtomicUsize,
 }
 
 impl FileGate {
     fn new(world: &World, file: &Path, opens: usize, removals: usize) -> Arc<FileGate> {
         let (opens, removals) = (Semaphore::new(opens), Semaphore::new(removals));
-        let (opened, removed) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Arc::new(FileGate { disk: world.disk.clone(), file: file.to_owned(), opens, removals, opened, removed })
+        let [opened, removed, failures] = [(); 3].map(|()| AtomicUsize::new(0));
+        Arc::new(FileGate {
+            disk: world.disk.clone(),
+            file: file.to_owned(),
+            opens,
+            removals,
+            opened,
+            removed,
+            failures,
+        })
     }
 }
 
@@ -129,6 +139,10 @@ impl Disk for FileGate {
         if path == self.file {
             self.opened.fetch_add(1, Ordering::Relaxed);
             self.opens.acquire().await.unwrap().forget();
+            let fails = self.failures.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+            if fails.is_ok() {
+                return Err(DiskError::Failed { path: path.to_owned(), message: "input/output error".to_owned() });
+            }
         }
         self.disk.open(path, mode).await
     }
@@ -249,6 +263,22 @@ fn a_ring_that_was_left_with_the_logs_of_two_starts_gives_back_both() {
         until("both are forgotten", || store.ledger().image().wals.len() == 1).await;
         check_all(&stream, 700).await;
         check_bucket(&world, root, &store).await;
+    });
+}
+
+/// Its device fails for a moment, right when the start that has another log wants to read what it has left.
+#[test]
+fn a_ring_that_was_left_is_waited_for_while_its_device_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let id = life_with_a_ring(root);
+    life(|world| async move {
+        let fails = FileGate::new(&world, &root.join("wal/ring"), Semaphore::MAX_PERMITS, Semaphore::MAX_PERMITS);
+        fails.failures.store(1, Ordering::Relaxed);
+        let world = World { disk: fails.clone(), ..world };
+        let store = start(&world, root, Kind::Objects, options()).await;
+        assert_eq!(fails.opened.load(Ordering::Relaxed), 2);
+        check_all(&store.stream(id).unwrap(), 700).await;
     });
 }
 

@@ -416,19 +416,42 @@ impl Slots {
     }
 }
 
+/// Why a ring's headers could not be had.
+#[derive(Debug)]
+pub(super) enum SlotsError {
+    /// The file or device did not do it.
+    Disk {
+        /// What it was asked for.
+        verb: &'static str,
+        /// What came of it.
+        error: DiskError,
+    },
+    /// What is there is no ring that this release can use.
+    Content(WalOpenError),
+}
+
+impl From<SlotsError> for WalOpenError {
+    fn from(error: SlotsError) -> WalOpenError {
+        match error {
+            SlotsError::Disk { verb, error } => cannot(verb, &error),
+            SlotsError::Content(why) => why,
+        }
+    }
+}
+
 /// Reads the header slots. What is foreign to a device is for its opener to name.
-pub(super) async fn read_slots(file: &dyn File, path: &Path) -> Result<Slots, WalOpenError> {
-    let blocks = file.read_at(0, 2 * BLOCK_BYTES).await.map_err(|error| cannot("read", &error))?;
+pub(super) async fn read_slots(file: &dyn File, path: &Path) -> Result<Slots, SlotsError> {
+    let blocks = file.read_at(0, 2 * BLOCK_BYTES).await.map_err(|error| SlotsError::Disk { verb: "read", error })?;
     let slot =
         |at: usize| blocks.get(at..).filter(|block| !block.is_empty()).map_or(Slot::Empty, ring_header::decode_slot);
     let (mut newest, mut broken) = (None::<RingHeader>, false);
     for slot in [slot(0), slot(BLOCK_BYTES)] {
         match slot {
             Slot::Newer(version) => {
-                return Err(WalOpenError(format!(
+                return Err(SlotsError::Content(WalOpenError(format!(
                     "the write-ahead log {} was made by a newer release (layout version {version}): start that release",
                     path.display()
-                )));
+                ))));
             }
             Slot::Whole(header) if newest.is_none_or(|newest| newest.generation < header.generation) => {
                 newest = Some(header);
@@ -438,13 +461,13 @@ pub(super) async fn read_slots(file: &dyn File, path: &Path) -> Result<Slots, Wa
             Slot::Whole(_) | Slot::Empty => {}
         }
     }
-    let size = file.size().await.map_err(|error| cannot("measure", &error))?;
+    let size = file.size().await.map_err(|error| SlotsError::Disk { verb: "measure", error })?;
     if newest.is_some_and(|header| !is_sound(&header, size)) {
-        return Err(WalOpenError(format!(
+        return Err(SlotsError::Content(WalOpenError(format!(
             "the write-ahead log {} has {size} bytes, fewer than its header says: if it was cut short or copied in part, bring back all of \
              it; else move it to a safe place, and its streams stay offline meanwhile",
             path.display()
-        )));
+        ))));
     }
     Ok(Slots { newest, broken })
 }

@@ -4,7 +4,7 @@
 //! The lock on file or device is the fence, as for a ring that goes on being used: whoever held it is gone. A ring in a shared file is
 //! fenced through its control block instead.
 
-use super::ring_file::{FILE_NAME, RingFile, cannot, read_slots};
+use super::ring_file::{FILE_NAME, RingFile, SlotsError, cannot, read_slots};
 use super::ring_shared::{is_shared_name, shared_path};
 use super::{Patience, WalOpenError};
 use std::path::{Path, PathBuf};
@@ -18,9 +18,34 @@ pub enum LeftError {
     /// Another process has it locked.
     #[error("{0}")]
     Held(WalOpenError),
-    /// It is not there, can't be read, or is another ring.
+    /// Its file or device fails; it may be well again before long.
+    #[error("{0}")]
+    Trouble(WalOpenError),
+    /// It is not there, may not be read, or is another ring.
     #[error("{0}")]
     Failed(#[from] WalOpenError),
+}
+
+impl LeftError {
+    fn of(verb: &str, error: &DiskError) -> LeftError {
+        let explained = cannot(verb, error);
+        match error {
+            DiskError::Locked(_) => LeftError::Held(explained),
+            DiskError::Failed { .. } => LeftError::Trouble(explained),
+            DiskError::NotFound(_) | DiskError::Exists(_) | DiskError::Full(_) | DiskError::Denied { .. } => {
+                LeftError::Failed(explained)
+            }
+        }
+    }
+}
+
+impl From<SlotsError> for LeftError {
+    fn from(error: SlotsError) -> LeftError {
+        match error {
+            SlotsError::Disk { verb, error } => LeftError::of(verb, &error),
+            SlotsError::Content(why) => LeftError::Failed(why),
+        }
+    }
 }
 
 impl RingFile {
@@ -64,13 +89,13 @@ impl RingFile {
         ring_id: u128,
     ) -> Result<RingFile, LeftError> {
         let mode = OpenMode { write: true, direct: true, exclusive, ..OpenMode::default() };
-        let file = patience.open(world, path, mode).await.map_err(|error| or_held("open", &error))?;
-        file.lock().await.map_err(|error| or_held("lock", &error))?;
+        let file = patience.open(world, path, mode).await.map_err(|error| LeftError::of("open", &error))?;
+        file.lock().await.map_err(|error| LeftError::of("lock", &error))?;
         let header = read_slots(file.as_ref(), path).await?.header(path)?;
         match header.filter(|header| header.ring_id == ring_id && !header.has_control) {
             Some(header) => {
                 // What is read from now on is durable, even where its writer died between a write and its sync.
-                file.sync().await.map_err(|error| cannot("sync", &error))?;
+                file.sync().await.map_err(|error| LeftError::of("sync", &error))?;
                 Ok(RingFile::new(world, file, path.to_owned(), header, None))
             }
             None => Err(WalOpenError(format!("{} is another write-ahead log by now", path.display())).into()),
@@ -123,7 +148,7 @@ pub async fn rings_at(disk: &dyn Disk, place: &Path) -> Result<Vec<FoundRing>, R
             DiskError::NotFound(_) => RingsError::NoLog(error.to_string()),
             _ => cannot("open", &error).into(),
         })?;
-        let slots = read_slots(file.as_ref(), &path).await?;
+        let slots = read_slots(file.as_ref(), &path).await.map_err(WalOpenError::from)?;
         if slots.is_unreadable() {
             return Err(RingsError::NoLog(format!(
                 "{} is no write-ahead log, or its header is damaged",
@@ -150,9 +175,4 @@ pub fn ring_path(url: &str) -> Option<PathBuf> {
 fn place_of(url: &str) -> Option<(&str, bool)> {
     let file = url.strip_prefix("file://").map(|path| (path, false));
     file.or_else(|| url.strip_prefix("block://").map(|path| (path, true)))
-}
-
-fn or_held(what: &str, error: &DiskError) -> LeftError {
-    let explained = cannot(what, error);
-    if matches!(error, DiskError::Locked(_)) { LeftError::Held(explained) } else { LeftError::Failed(explained) }
 }
