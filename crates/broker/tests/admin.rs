@@ -205,13 +205,14 @@ async fn topics_are_described_page_by_page() {
     }
     let codes = async |client: &mut Client, names: &[&str], cursor| {
         let answer = client.call(0, &topics_from(names, 100, cursor)).await;
-        answer.topics.iter().map(|topic| topic.error_code).collect::<Vec<_>>()
+        answer.topics.iter().map(|it| (it.error_code, it.topic_authorized_operations)).collect::<Vec<_>>()
     };
     let (unknown, invalid) = (ErrorCode::UnknownTopicOrPartition.number(), ErrorCode::InvalidRequest.number());
     let odd_name = ErrorCode::InvalidTopicException.number();
-    assert_eq!(codes(&mut client, &["a", "nope", "z/z"], None).await, [0, unknown, odd_name]);
-    assert_eq!(codes(&mut client, &["a", "b"], Some(("c", 0))).await, [invalid, invalid]);
-    assert_eq!(codes(&mut client, &["a"], Some(("a", -1))).await, [invalid]);
+    let told = [(odd_name, 3576), (0, 3576), (unknown, 3576), (odd_name, 3576)];
+    assert_eq!(codes(&mut client, &["a", "", "nope", "z/z"], None).await, told);
+    assert_eq!(codes(&mut client, &["a", "b"], Some(("c", 0))).await, [(invalid, i32::MIN), (invalid, i32::MIN)]);
+    assert_eq!(codes(&mut client, &["a"], Some(("a", -1))).await, [(invalid, i32::MIN)]);
     running.broker.stop().await;
 }
 
@@ -332,11 +333,18 @@ async fn metadata_tells_what_may_be_done_and_takes_ids_in_the_versions_that_have
     };
     let answer = client.call(12, &by_id(&[id, Uuid(7)])).await.topics;
     assert_eq!((answer[0].error_code, answer[0].name.as_deref()), (0, Some("t")));
-    assert_eq!((answer[1].error_code, answer[1].topic_id), (ErrorCode::UnknownTopicId.number(), Uuid(7)));
-    let mut too_early = metadata_request("t");
+    let unknown = ErrorCode::UnknownTopicId.number();
+    assert_eq!((answer[1].error_code, answer[1].topic_id), (unknown, Uuid(7)));
+    let mut mixed = MetadataRequest { include_topic_authorized_operations: true, ..metadata_request("t") };
+    mixed.topics.as_mut().unwrap().extend(by_id(&[Uuid(7)]).topics.unwrap());
+    let answer = client.call(13, &mixed).await.topics;
+    let told: Vec<_> = answer.iter().map(|it| (it.topic_id, it.error_code, it.topic_authorized_operations)).collect();
+    assert_eq!(told, [(Uuid(7), unknown, i32::MIN)], "who asks for ids is told of them alone");
+    let mut too_early = MetadataRequest { include_topic_authorized_operations: true, ..metadata_request("t") };
     too_early.topics.as_mut().unwrap().push(MetadataRequestTopic { topic_id: id, name: Some("t".to_owned()) });
-    let codes: Vec<i16> = client.call(11, &too_early).await.topics.iter().map(|topic| topic.error_code).collect();
-    assert_eq!(codes, [ErrorCode::InvalidRequest.number(); 2]);
+    let answer = client.call(11, &too_early).await.topics;
+    let told: Vec<_> = answer.iter().map(|it| (it.error_code, it.topic_authorized_operations)).collect();
+    assert_eq!(told, [(ErrorCode::InvalidRequest.number(), i32::MIN); 2]);
     running.broker.stop().await;
 }
 

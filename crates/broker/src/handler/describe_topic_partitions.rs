@@ -47,8 +47,8 @@ fn describe_page(
     let start = match start(request.cursor.map(|it| (it.topic_name, it.partition_index)), &asked) {
         Ok(start) => start,
         Err(failure) => {
-            let refused = asked.into_iter().map(|name| unknown(name, &failure)).collect();
-            return DescribeTopicPartitionsResponse { topics: refused, ..DescribeTopicPartitionsResponse::default() };
+            let topics = asked.into_iter().map(|name| refused(name, &failure)).collect();
+            return DescribeTopicPartitionsResponse { topics, ..DescribeTopicPartitionsResponse::default() };
         }
     };
     let room = room(broker, request.response_partition_limit);
@@ -107,7 +107,10 @@ fn page<'a>(
                 Ok(()) => Failure::UnknownPartition,
                 Err(why) => Failure::InvalidTopic(why),
             };
-            answer.topics.push(unknown(name.to_owned(), &failure));
+            // As Apache Kafka, which tells of any name what the caller might do with it.
+            let topic_authorized_operations = authorized::field(true, rights, Resource::Topic, name);
+            let unknown = refused(name.to_owned(), &failure);
+            answer.topics.push(DescribeTopicPartitionsResponseTopic { topic_authorized_operations, ..unknown });
             continue;
         };
         let first = if name == start.0 { start.1 } else { 0 };
@@ -154,7 +157,7 @@ fn describe(
     }
 }
 
-fn unknown(name: String, failure: &Failure) -> DescribeTopicPartitionsResponseTopic {
+fn refused(name: String, failure: &Failure) -> DescribeTopicPartitionsResponseTopic {
     DescribeTopicPartitionsResponseTopic {
         error_code: failure.code().number(),
         is_internal: topic_name::is_internal(&name),

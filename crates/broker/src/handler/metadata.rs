@@ -37,8 +37,10 @@ const SIZED_NAMES_MAX: usize = 1000;
 /// Before this version topics are asked for by name only, although the field for their ids is there a little longer.
 const TOPIC_ID_VERSION: i16 = 12;
 
-/// Nothing more is told of a topic that the caller may not know of.
-const UNAUTHORIZED: ErrorCode = ErrorCode::TopicAuthorizationFailed;
+/// Of what has one of these errors there is no topic whose operations could be told: the caller may not know of it, its id is nobody's,
+/// or the request can't ask for it.
+const WITHOUT_OPERATIONS: [ErrorCode; 3] =
+    [ErrorCode::TopicAuthorizationFailed, ErrorCode::UnknownTopicId, ErrorCode::InvalidRequest];
 
 /// What the answer takes while it is made, or more where very much is asked for.
 fn answer_bytes(broker: &Shared, request: &MetadataRequest, version: i16) -> usize {
@@ -86,7 +88,9 @@ async fn describe_all(
         }
         Some(asked) => describe_asked((broker, rights), asked, may_create.then_some(meter)).await,
     };
-    for topic in topics.iter_mut().filter(|topic| topic.error_code != UNAUTHORIZED.number()) {
+    let has_operations =
+        |topic: &MetadataResponseTopic| !WITHOUT_OPERATIONS.iter().any(|code| code.number() == topic.error_code);
+    for topic in topics.iter_mut().filter(|topic| has_operations(topic)) {
         let (asked, name) = (request.include_topic_authorized_operations, topic.name.as_deref().unwrap_or_default());
         topic.topic_authorized_operations = authorized::field(asked, rights, Resource::Topic, name);
     }
@@ -118,11 +122,15 @@ fn refuse_by_id(asked: MetadataRequestTopic) -> MetadataResponseTopic {
 /// `creates`: what is charged for topics that are created; none are without it.
 async fn describe_asked(
     (broker, rights): (&Shared, &Rights),
-    asked: Vec<MetadataRequestTopic>,
+    mut asked: Vec<MetadataRequestTopic>,
     creates: Option<&Meter>,
 ) -> Vec<MetadataResponseTopic> {
-    // Beside an id a name says nothing, so that it makes no other topic of it.
     let is_named = |topic: &MetadataRequestTopic| TopicId::from(topic.topic_id) == TopicId::default();
+    // Who asks for ids is told of them alone, as by Apache Kafka.
+    if !asked.iter().all(is_named) {
+        asked.retain(|topic| !is_named(topic));
+    }
+    // Beside an id a name says nothing, so that it makes no other topic of it.
     let key = |topic: &MetadataRequestTopic| (topic.topic_id, topic.name.clone().filter(|_| is_named(topic)));
     in_steps(requests::once(asked, key).await)
         .map(|topic| describe_or_create((broker, rights), topic, creates))
