@@ -58,7 +58,8 @@ KINDS = {
     "only": "Kafka has elements that Millstream lacks, or the other way round: only those with a key in both are compared",
     "near": "times that are no further apart than so many milliseconds",
     "empty": "null and an empty array are the same",
-    "some": "elements without anything in the array that the argument names may be left out",
+    "some": "elements without anything in the array that the argument names, and without an error, may be left out",
+    "floor": "what Kafka tells below the field beside it that the argument names counts as that one",
     "good": "only compared in an answer without an error, but for those that the argument names",
     "merge": "elements of one key stand for one, with the arrays that the argument names put together",
     "silent": "Kafka may not answer at all; the path is -",
@@ -143,7 +144,11 @@ class Comparison:
             good = self.rules.of(self.api, inner).get("good")
             if good and kafka.get("ErrorCode") and str(kafka["ErrorCode"]) not in good.argument.split(","):
                 continue
-            self.values(inner, kafka[name], millstream[name])
+            told, floor = kafka[name], self.rules.of(self.api, inner).get("floor")
+            if floor and told >= 0:
+                # An old version of the message may not have it.
+                told = max(told, kafka.get(floor.argument, millstream[name]))
+            self.values(inner, told, millstream[name])
             if name == "ErrorCode" and (len(self.differences) > before or kafka[name] != millstream[name]):
                 return
 
@@ -196,11 +201,16 @@ class Comparison:
             self.values(path + "[]", one, other)
 
     def is_own(self, key):
-        return key.startswith(self.prefix) if isinstance(key, str) else self.prefix in repr(key)
+        # What has no name was asked for by its id.
+        return key is None or (key.startswith(self.prefix) if isinstance(key, str) else self.prefix in repr(key))
 
     def without_empty(self, path, items, rule):
         names = rule.argument.split(",")
-        return [it for it in items if not isinstance(it, dict) or not any(self.is_empty(f"{path}[].{name}", it.get(name)) for name in names)]
+
+        def says_something(item):
+            return not isinstance(item, dict) or item.get("ErrorCode") or not any(self.is_empty(f"{path}[].{name}", item.get(name)) for name in names)
+
+        return [it for it in items if says_something(it)]
 
     def is_empty(self, path, items):
         """Also where there are but elements which are so themselves."""

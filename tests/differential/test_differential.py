@@ -6,6 +6,7 @@ import unittest
 
 import compare
 import generate
+import hearing
 import player
 import records
 import schema
@@ -105,6 +106,8 @@ class Compare(unittest.TestCase):
             comparison.values(path, kafka, millstream)
             return comparison.differences
 
+        refused = {"Topics": [{"Parts": [], "ErrorCode": 3}]}
+        self.assertEqual(differences("Markers", [refused], []), [("Markers[#]", 1, 0)])
         bare, some = {"Topics": [{"Parts": []}]}, {"Topics": [{"Parts": []}, {"Parts": [1]}]}
         self.assertEqual(differences("Markers", [bare], []), [])
         self.assertEqual(differences("Markers", [some], [{"Topics": [{"Parts": [1]}]}]), [])
@@ -113,11 +116,42 @@ class Compare(unittest.TestCase):
         ours = [entry("own-u", 2), entry("own-u", 1)]
         self.assertEqual(differences("Entries", [entry("other-u"), *ours], ours[::-1]), [])
         self.assertEqual(differences("Entries", ours[:1], []), [("Entries[#]", 1, 0)])
+        nameless = {"Entity": None, "Kind": 1}
+        self.assertEqual(differences("Entries", [nameless], []), [("Entries[#]", 1, 0)])
+
+    def test_what_kafka_tells_below_its_floor_is_the_floor(self):
+        rules = compare.Rules("Thing Stable floor:Start t")
+
+        def differences(kafka, millstream):
+            comparison = compare.Comparison(rules, compare.Ids(), "own-", "Thing")
+            comparison.structures("", {"Start": 5, "Stable": kafka}, {"Start": 5, "Stable": millstream})
+            return comparison.differences
+
+        self.assertEqual(differences(1, 5), [])
+        self.assertEqual(differences(7, 7), [])
+        for kafka, millstream in ((1, 1), (1, 6), (7, 5), (-1, 5)):
+            self.assertEqual(len(differences(kafka, millstream)), 1)
 
     def test_a_line_that_says_nothing_is_refused(self):
         for text in ("Thing Things ignore", "Thing Things whatever it is"):
             with self.assertRaises(SystemExit):
                 compare.Rules(text)
+
+
+class Hearing(unittest.TestCase):
+    def test_a_group_of_each_partition_asks_until_it_is_given_all(self):
+        self.assertEqual(hearing.partition_of("hello", 8), 99162322 % 8)
+        self.assertEqual(hearing.partition_of("polygenelubricants", 8), 0, "the least number has no opposite")
+        self.assertEqual(hearing.partition_of(hearing.asking_group(5, 8), 8), 5)
+        told = lambda count: {"Assignment": {"TopicPartitions": [{"TopicId": "a", "Partitions": list(range(count))}]}}
+        answers, asked = [{"Assignment": None}, told(1), told(2), told(2)], []
+
+        def ask(body):
+            asked.append(body["GroupId"])
+            return answers.pop(0)
+
+        self.assertTrue(hearing.until_heard(ask, ["hello", "polygenelubricants"], 8, ["t"], {"a": 2}))
+        self.assertEqual([hearing.partition_of(it, 8) for it in asked], [0, 0, 0, 2])
 
 
 class Records(unittest.TestCase):
