@@ -39,6 +39,7 @@ mod memory;
 mod options;
 mod partition;
 mod peer;
+mod peer_login;
 mod peers;
 mod places;
 mod producer_ids;
@@ -91,6 +92,7 @@ use crate::listener::Connections;
 use crate::log_lines::LogLines;
 use crate::memory::{AnswerMemory, RequestMemory};
 use crate::partition::Partitions;
+use crate::peer_login::Refusals;
 use crate::peers::Reach;
 use crate::producer_ids::ProducerIds;
 use crate::quota::Quotas;
@@ -194,7 +196,11 @@ impl Broker {
         let sessions_bytes = options.answers_bytes_max / SESSIONS_PART;
         let logs = store.log_count();
         let login = options.sasl.as_ref().and_then(|sasl| sasl.own_login());
-        let reach = Reach { world: world.clone(), login };
+        if let Some(warning) = peer_login::warning(&options) {
+            tracing::warn!("{warning}");
+        }
+        let refusals = Arc::new(Refusals::new(store.ledger().clone(), &options));
+        let reach = Reach { world: world.clone(), login, refusals };
         let shared = Arc::new(Shared {
             clock: clock.clone(),
             partitions: Partitions::new(store.clone()),

@@ -4,6 +4,7 @@
 //! one request under way; what is to be asked meanwhile waits, and goes together in the next one. So a peer appends once for all of it, and a
 //! peer that hangs holds up only what is meant for it. Whoever gets no answer does not know whether it was done.
 
+use crate::peer_login::{Refusal, Refusals};
 use client::{ClientError, ClientOptions, Connection, Login};
 use futures::FutureExt;
 use protocol::wire::Request;
@@ -32,10 +33,16 @@ const IDLE_MAX: usize = 64;
 pub(crate) trait Question: Sized + Send + 'static {
     type Asks: Request + Send + Sync;
     type Answer: Send + 'static;
+    /// What waits where nothing of it is answered.
+    const WAITS: &'static str;
 
     fn ask(questions: Vec<Self>) -> Self::Asks;
     /// The answers by the questions' places; none where the peer has not said.
     fn told(asked: &Self::Asks, answer: <Self::Asks as Request>::Response) -> Vec<Option<Self::Answer>>;
+    /// Whether the answer is that this broker may not ask it, as far as answers of this kind tell.
+    fn is_forbidden(_answer: &<Self::Asks as Request>::Response) -> bool {
+        false
+    }
     /// Which of a broker's lanes it goes by.
     fn lane(&self) -> u32 {
         0
@@ -52,6 +59,14 @@ pub(crate) struct Reach {
     pub(crate) world: World,
     /// As whom it logs in at them, where callers do.
     pub(crate) login: Option<Login>,
+    /// Those that do not let it in.
+    pub(crate) refusals: Arc<Refusals>,
+}
+
+impl Reach {
+    fn user(&self) -> Option<&str> {
+        self.login.as_ref().map(|login| login.user.as_str())
+    }
 }
 
 type ByPlace<Q> = BTreeMap<(String, u32), Arc<Lane<Q>>>;
@@ -137,14 +152,29 @@ impl<Q: Question> Lane<Q> {
             let asks = Q::ask(questions);
             match self.call(&asks).await {
                 Ok(answer) => {
+                    self.heard(&answer);
                     for (asker, answer) in askers.into_iter().zip(Q::told(&asks, answer)) {
                         // Whoever asked may have gone.
                         let _is_heard = answer.map(|answer| asker.send(answer));
                     }
                 }
                 // They come again; a broker that is gone is no news.
-                Err(error) => tracing::debug!("ask another broker: {error}"),
+                Err(error) => {
+                    tracing::debug!("ask another broker: {error}");
+                    if let Some(refusal) = Refusal::of(&error, self.reach.user()) {
+                        self.reach.refusals.tell(&self.address, &refusal, Q::WAITS);
+                    }
+                }
             }
+        }
+    }
+
+    fn heard(&self, answer: &<Q::Asks as Request>::Response) {
+        if Q::is_forbidden(answer) {
+            let refusal = Refusal::Rights { user: self.reach.user().map(str::to_owned) };
+            self.reach.refusals.tell(&self.address, &refusal, Q::WAITS);
+        } else {
+            self.reach.refusals.forget(&self.address);
         }
     }
 

@@ -62,6 +62,7 @@ pub(crate) async fn ends(broker: &Shared, partitions: BTreeSet<(String, i32)>) -
 impl Question for EndsOf {
     type Asks = ListOffsetsRequest;
     type Answer = Ends;
+    const WAITS: &'static str = "share groups that consume what it leads";
 
     fn ask(questions: Vec<EndsOf>) -> ListOffsetsRequest {
         let partitions: Vec<(String, i32)> = questions.into_iter().flat_map(|question| question.0).collect();

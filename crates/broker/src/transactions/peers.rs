@@ -1,6 +1,7 @@
 //! What transactions ask of other brokers: to write markers, and whether a producer's transaction is in a partition.
 
 use crate::peers::{Lanes, Question, Reach};
+use protocol::error_code::ErrorCode;
 use protocol::messages::add_partitions_to_txn_request::{AddPartitionsToTxnRequest, AddPartitionsToTxnTransaction};
 use protocol::messages::add_partitions_to_txn_response::{AddPartitionsToTxnResponse, AddPartitionsToTxnResult};
 use protocol::messages::write_txn_markers_request::{WritableTxnMarker, WriteTxnMarkersRequest};
@@ -36,6 +37,7 @@ impl Peers {
 impl Question for AddPartitionsToTxnTransaction {
     type Asks = AddPartitionsToTxnRequest;
     type Answer = AddPartitionsToTxnResult;
+    const WAITS: &'static str = "transactions that it coordinates";
 
     fn ask(transactions: Vec<Self>) -> AddPartitionsToTxnRequest {
         AddPartitionsToTxnRequest { transactions, ..AddPartitionsToTxnRequest::default() }
@@ -48,11 +50,16 @@ impl Question for AddPartitionsToTxnTransaction {
         };
         asked.transactions.iter().map(of).collect()
     }
+
+    fn is_forbidden(answer: &AddPartitionsToTxnResponse) -> bool {
+        answer.error_code == ErrorCode::ClusterAuthorizationFailed.number()
+    }
 }
 
 impl Question for WritableTxnMarker {
     type Asks = WriteTxnMarkersRequest;
     type Answer = WritableTxnMarkerResult;
+    const WAITS: &'static str = "transactions with partitions that it leads";
 
     fn ask(markers: Vec<Self>) -> WriteTxnMarkersRequest {
         WriteTxnMarkersRequest { markers }
@@ -63,5 +70,11 @@ impl Question for WritableTxnMarker {
         let results: BTreeMap<i64, WritableTxnMarkerResult> =
             answer.markers.into_iter().map(|result| (result.producer_id, result)).collect();
         asked.markers.iter().map(|marker| results.get(&marker.producer_id).cloned()).collect()
+    }
+
+    /// All partitions are told the same then.
+    fn is_forbidden(answer: &WriteTxnMarkersResponse) -> bool {
+        let partition = answer.markers.iter().flat_map(|it| &it.topics).flat_map(|it| &it.partitions).next();
+        partition.is_some_and(|it| it.error_code == ErrorCode::ClusterAuthorizationFailed.number())
     }
 }

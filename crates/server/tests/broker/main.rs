@@ -20,6 +20,7 @@ mod measure_classic_groups;
 mod measure_groups;
 mod measure_transactions;
 mod object_wal;
+mod peer_login;
 mod refusals;
 mod restore;
 mod s3;

@@ -86,6 +86,7 @@ impl StatePeers {
 impl<Q: StateQuestion> Question for Q {
     type Asks = Q::Asks;
     type Answer = Result<Q::Told, Failure>;
+    const WAITS: &'static str = "share groups whose state it keeps";
 
     fn ask(questions: Vec<Q>) -> Q::Asks {
         let group = questions.first().map(|first| first.key().group.to_string()).unwrap_or_default();
