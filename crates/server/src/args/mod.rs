@@ -114,7 +114,7 @@ pub struct StartArgs {
     #[arg(long, value_name = "HOST:PORT")]
     pub advertise: Option<String>,
     /// Kafka's broker id [default: chosen by the cluster, and kept]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub node_id: Option<String>,
     /// Memory for records, taken as it is needed [default: a quarter of what there is, 256MiB to 8GiB]
     #[arg(long, value_name = "SIZE")]
@@ -153,6 +153,17 @@ pub struct StorageArgs {
     /// Answer in JSON
     #[arg(long)]
     pub json: bool,
+}
+
+impl StorageArgs {
+    /// What another command is to be told as well, so that it means the same bucket; begins with a space where it is not empty.
+    #[must_use]
+    pub fn repeated(&self) -> String {
+        let quoted = |text: &str| format!("'{}'", text.replace('\'', "'\\''"));
+        let data = self.data.as_ref().map(|dir| format!(" --data {}", quoted(&dir.display().to_string())));
+        let storage = self.storage.as_ref().map(|url| format!(" --storage {}", quoted(url)));
+        data.unwrap_or_default() + &storage.unwrap_or_default()
+    }
 }
 
 /// `millstream restore`.
@@ -276,7 +287,7 @@ pub enum Inspect {
     /// A write-ahead log: its groups and what each holds.
     #[command(after_help = "Examples:\n  millstream inspect wal ./millstream-data/wal\n  millstream inspect wal 3/0")]
     Wal {
-        /// The folder or device of a local log, or EPOCH/INDEX of a log in the bucket, as `inspect ledger` shows it.
+        /// The folder or device of a local log, or START/INDEX of a log in the bucket, as `inspect ledger` shows it.
         wal: String,
         #[command(flatten)]
         storage: StorageArgs,
@@ -289,4 +300,32 @@ pub enum Inspect {
         #[command(flatten)]
         storage: StorageArgs,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_is_named_means_the_same_bucket() {
+        let of = |data: Option<&str>, storage: Option<&str>| {
+            StorageArgs { data: data.map(PathBuf::from), storage: storage.map(str::to_owned), json: true }.repeated()
+        };
+        assert_eq!(of(None, None), "");
+        assert_eq!(of(Some("/it's"), None), " --data '/it'\\''s'");
+        assert_eq!(of(None, Some("s3://b/p?region=x&y=1")), " --storage 's3://b/p?region=x&y=1'");
+    }
+
+    /// What it is to be instead is told by whoever reads it, in the words that are told for any other number.
+    #[test]
+    fn a_broker_s_id_may_be_written_with_a_minus() {
+        use clap::Parser;
+        #[derive(Parser)]
+        struct Program {
+            #[command(flatten)]
+            start: StartArgs,
+        }
+        let parsed = Program::try_parse_from(["x", "--node-id", "-1"]).unwrap();
+        assert_eq!(parsed.start.node_id.as_deref(), Some("-1"));
+    }
 }

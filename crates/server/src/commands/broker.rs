@@ -133,7 +133,7 @@ async fn plan(world: &World, image: Image, args: &BrokerAbandon, ceiling: u64) -
             None => None,
         };
         let planned = Planned { lost: lost_with(&image, log.wal, ceiling), log, ring };
-        match planned.why_not_lost(world, args.readable_too).await {
+        match planned.why_not_lost(world, args).await {
             None => logs.push(planned),
             Some(why) if args.log.is_some() => return Err(CommandError::failed(why)),
             Some(why) => {
@@ -168,28 +168,28 @@ fn choose(image: &Image, broker: NodeId, args: &BrokerAbandon) -> Result<(Vec<De
                     "the ledger knows no write-ahead log {wal} of broker {broker}"
                 )));
             }
-            if let Some(why) = why_not(image, wal) {
+            if let Some(why) = why_not(image, wal, args) {
                 return Err(CommandError::failed(why));
             }
             meant.insert(wal);
         }
         None => {
             let own = || image.wals.keys().copied().filter(|wal| is_of_broker(*wal));
-            meant.extend(own().filter(|wal| why_not(image, *wal).is_none()));
+            meant.extend(own().filter(|wal| why_not(image, *wal, args).is_none()));
             let is_dead = |wal: &WalId| image.is_dead(wal.node_epoch);
-            notes.extend(own().filter(is_dead).filter_map(|wal| why_not(image, wal)));
+            notes.extend(own().filter(is_dead).filter_map(|wal| why_not(image, wal, args)));
         }
     }
     let rings = meant.iter().filter_map(|wal| image.wals.get(wal)).map(|record| record.ring_id);
     let together: BTreeSet<WalId> = rings.flat_map(|ring_id| logs_of_ring(image, ring_id)).collect();
-    if let Some(why) = together.iter().find_map(|wal| why_not(image, *wal)) {
+    if let Some(why) = together.iter().find_map(|wal| why_not(image, *wal, args)) {
         return Err(CommandError::failed(format!("{why}; the logs in one ring are given up together")));
     }
     Ok((waiting.into_iter().filter(|log| together.contains(&log.wal)).collect(), notes))
 }
 
 /// Why a log is not to be given up, by the ledger.
-fn why_not(image: &Image, wal: WalId) -> Option<String> {
+fn why_not(image: &Image, wal: WalId, args: &BrokerAbandon) -> Option<String> {
     let Some(record) = image.wals.get(&wal) else {
         return Some(format!(
             "the ledger knows no write-ahead log {wal}: all that it held is in the bucket, or was given up, or it never was"
@@ -198,7 +198,8 @@ fn why_not(image: &Image, wal: WalId) -> Option<String> {
     if record.in_storage {
         return Some(format!(
             "the write-ahead log {wal} is in the bucket, and can't be lost: a broker that lives, or the next one that starts, recovers it, or `millstream wal \
-             recover {wal} --execute`"
+             recover {wal}{} --execute`",
+            args.storage.repeated()
         ));
     }
     match record.state {
@@ -324,7 +325,7 @@ impl Plan {
 
 impl Planned {
     /// Why the log is not lost: its broker answers, or it is here.
-    async fn why_not_lost(&self, world: &World, readable_too: bool) -> Option<String> {
+    async fn why_not_lost(&self, world: &World, args: &BrokerAbandon) -> Option<String> {
         let wal = self.log.wal;
         if let Some(address) = self.log.standing.address()
             && answers::probe(world.clone(), String::new())(address.to_owned()).await
@@ -334,11 +335,12 @@ impl Planned {
                  be given up"
             ));
         }
-        let ring = self.ring.as_ref().filter(|_| !readable_too)?;
+        let ring = self.ring.as_ref().filter(|_| !args.readable_too)?;
         Some(format!(
-            "the write-ahead log {wal} is not lost: it can be read here, at {}; `millstream wal recover {wal} --execute` brings in what it \
+            "the write-ahead log {wal} is not lost: it can be read here, at {}; `millstream wal recover {wal}{} --execute` brings in what it \
              holds; only where that leaves it, as it is damaged, give up the rest by --readable-too",
-            ring.path.display()
+            ring.path.display(),
+            args.storage.repeated()
         ))
     }
 

@@ -126,9 +126,9 @@ fn advice(error: &ClientError) -> Option<&'static str> {
             ErrorCode::GroupMaxSizeReached => Some("the group, or its broker, takes no more members (group.max.size)"),
             ErrorCode::InconsistentGroupProtocol => Some("its members assign in other ways: use another group"),
             ErrorCode::TopicAlreadyExists => Some("choose another name, or change it with `millstream topic alter`"),
-            ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge => {
-                Some("write smaller records, or raise max.message.bytes with `millstream topic alter TOPIC --set`")
-            }
+            ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge => Some(
+                "write smaller records, or raise the topic's bound with `millstream topic alter TOPIC --set max.message.bytes=BYTES`",
+            ),
             ErrorCode::LeaderNotAvailable | ErrorCode::NotLeaderOrFollower => {
                 Some("look at the logs of the brokers, or try again with a longer --timeout SECONDS")
             }

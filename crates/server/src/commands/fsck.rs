@@ -37,6 +37,8 @@ struct Findings {
     /// Logs that may hold what no object does.
     left: Vec<LogLeft>,
     problems: Vec<String>,
+    /// Whether the ledger was read to its end.
+    is_ledger_whole: bool,
 }
 
 async fn check(store: &Arc<dyn ObjectStore>) -> Result<Findings, String> {
@@ -47,9 +49,10 @@ async fn check(store: &Arc<dyn ObjectStore>) -> Result<Findings, String> {
     let newest =
         || Box::pin(async { Ok(Arc::new(control::read_all(store.as_ref()).await?.image)) }) as BoxFuture<'_, _>;
     let report = fsck(store, &dump.image, &newest).await.map_err(|error| error.to_string())?;
+    let is_ledger_whole = dump.problems.is_empty();
     let problems = dump.problems.into_iter().chain(report.problems.iter().cloned()).collect();
     let left = logs_left(&dump.image);
-    Ok(Findings { image: dump.image, report, left, problems })
+    Ok(Findings { image: dump.image, report, left, problems, is_ledger_whole })
 }
 
 /// A log that may hold records, or producers' state, that are in no object: what this check can't see.
@@ -95,7 +98,7 @@ fn logs_left(image: &Image) -> Vec<LogLeft> {
 
 impl Findings {
     fn lines(&self) -> Vec<String> {
-        let Findings { image, report, left, problems } = self;
+        let Findings { image, report, left, problems, is_ledger_whole } = self;
         let (topics, partitions) = (counted(image.topics.len(), "topic"), counted(image.streams.len(), "partition"));
         let (objects, blocks) = (counted(report.objects, "data object"), counted(report.blocks, "block"));
         let mut lines = vec![
@@ -112,10 +115,17 @@ impl Findings {
         note(report.replaced, replaced.0, replaced.1);
         let dead = ("dead data object awaits its deletion", "dead data objects await their deletion");
         note(report.dead.len(), dead.0, dead.1);
-        let orphans = (
-            "data object was never committed, as far as the ledger was read, and awaits the sweep",
-            "data objects were never committed, as far as the ledger was read, and await the sweep",
-        );
+        // They may be what the rest of the ledger speaks of: what brings records back is no rubbish.
+        let orphans = match is_ledger_whole {
+            true => (
+                "data object was never committed, as far as the ledger was read, and awaits the sweep",
+                "data objects were never committed, as far as the ledger was read, and await the sweep",
+            ),
+            false => (
+                "data object is in no part of the ledger that could be read: `millstream restore` says what it holds",
+                "data objects are in no part of the ledger that could be read: `millstream restore` says what they hold",
+            ),
+        };
         note(report.orphans.len(), orphans.0, orphans.1);
         let strangers = ("object has a name that no broker gives", "objects have names that no broker gives");
         note(report.strangers.len(), strangers.0, strangers.1);
@@ -136,10 +146,11 @@ impl Findings {
     }
 
     fn json(&self) -> Value {
-        let Findings { image, report, left, problems } = self;
+        let Findings { image, report, left, problems, is_ledger_whole } = self;
         let log = |log: &LogLeft| json!({ "wal": log.wal.to_string(), "url": log.url, "why": log.why.text() });
         json!({
             "sound": problems.is_empty(),
+            "ledger_whole": is_ledger_whole,
             "problems": problems,
             "ledger_entry": image.seq.0,
             "topics": image.topics.len(),

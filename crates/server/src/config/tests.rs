@@ -57,6 +57,7 @@ fn reads_urls_or_says_how_to_write_them() {
     for path in ["/a/dir", "/a/b/../dir/"] {
         let refused = resolved(&["--storage", path]).unwrap_err();
         assert!(refused.contains("did you mean file:///a/") && refused.contains("dir"), "{refused}");
+        assert!(!refused.contains("?;"), "{refused}");
         let refused = resolved(&["--wal", path]).unwrap_err();
         assert!(refused.contains("did you mean file:///a/"), "{refused}");
     }

@@ -106,7 +106,8 @@ const THREE_SLASHES: &str = "three slashes, then the path from the root";
 pub fn storage(option: &str, text: &str) -> Result<StorageTarget, ConfigError> {
     let wrong = |why: &str| {
         ConfigError(format!(
-            "{option} {text}: {why}; write file:///dir, s3://bucket/prefix?endpoint=…&region=…, gs://bucket/prefix or az://container/prefix?account=…"
+            "{option} {text}: {why}{} write file:///dir, s3://bucket/prefix?endpoint=…&region=…, gs://bucket/prefix or az://container/prefix?account=…",
+            behind(why)
         ))
     };
     let url = Url::parse(text).map_err(|error| wrong(&meant(text).unwrap_or_else(|| no_url(error))))?;
@@ -141,7 +142,8 @@ pub(super) fn wal(text: Option<&str>, data: &Path, storage: &StorageTarget) -> R
     };
     let wrong = |why: &str| {
         ConfigError(format!(
-            "--wal {text}: {why}; write file:///dir?size=2GiB, file:///dir?shared, block:///dev/NAME, {in_the_bucket}"
+            "--wal {text}: {why}{} write file:///dir?size=2GiB, file:///dir?shared, block:///dev/NAME, {in_the_bucket}",
+            behind(why)
         ))
     };
     if let Some(parameters) = text.strip_prefix("storage") {
@@ -160,6 +162,11 @@ pub(super) fn wal(text: Option<&str>, data: &Path, storage: &StorageTarget) -> R
         "block" => ring_on_a_device(&url).map_err(|why| wrong(&why)),
         other => Err(wrong(&format!("{other}:// is not served"))),
     }
+}
+
+/// What stands between why a text is wrong, which may be a question, and what to write instead.
+fn behind(why: &str) -> &'static str {
+    if why.ends_with('?') { " Else" } else { ";" }
 }
 
 /// What stands behind `#` would be forgotten, be it part of a name or a parameter.

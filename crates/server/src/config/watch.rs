@@ -24,20 +24,19 @@ pub(super) fn times(timeout: Option<&str>, interval: Option<&str>) -> Result<Opt
             }
         };
     }
+    let said = timeout.unwrap_or_default();
     let timeout = match timeout {
         Some(text) => parse("--watch-timeout", text, ", or off")?,
         None => WatchTimes::default().timeout,
     };
     if !(TIMEOUT_MIN..=TIMEOUT_MAX).contains(&timeout) {
-        return Err(ConfigError(format!("--watch-timeout {timeout:?}: say between 200ms and 1h, or off")));
+        return Err(ConfigError(format!("--watch-timeout {said}: say between 200ms and 1h, or off")));
     }
-    let interval = match interval {
-        Some(text) => parse("--watch-interval", text, "")?,
-        None => timeout / QUESTIONS,
-    };
+    let Some(said) = interval else { return Ok(Some(WatchTimes { interval: timeout / QUESTIONS, timeout })) };
+    let interval = parse("--watch-interval", said, "")?;
     if interval < INTERVAL_MIN || interval * QUESTIONS_MIN > timeout {
         return Err(ConfigError(format!(
-            "--watch-interval {interval:?}: say between 10ms and a third of the timeout of {timeout:?}"
+            "--watch-interval {said}: say between 10ms and a third of the timeout of {timeout:?}"
         )));
     }
     Ok(Some(WatchTimes { interval, timeout }))
@@ -68,6 +67,8 @@ mod tests {
     fn what_makes_no_sense_is_refused_in_one_line() {
         for (timeout, interval, words) in [
             (Some("1"), None, "such as 1s or 200ms, or off"),
+            (Some("0"), None, "--watch-timeout 0: say between"),
+            (None, Some("0"), "--watch-interval 0: say between"),
             (Some("100ms"), None, "between 200ms and 1h"),
             (Some("2h"), None, "between 200ms and 1h"),
             (Some("1s"), Some("400ms"), "a third of the timeout of 1s"),
