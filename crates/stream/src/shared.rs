@@ -131,6 +131,11 @@ impl Shared {
         }
     }
 
+    /// Whether no log takes anything more: this start is about to end.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.logs.iter().all(|log| lock(&log.front).closed)
+    }
+
     pub(crate) fn has_stopped(&self) -> bool {
         self.stopped.borrow().is_some()
     }

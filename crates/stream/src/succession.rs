@@ -6,7 +6,8 @@
 //! ```
 //! The order is that of a start (rules B-1, B-2, D-4): recovery begins from an image that holds the death, and a stream is opened behind the
 //! entry that fixed where the dead log ends. A log whose end is known has no owner for its streams until then, so that nobody serves them.
-//! Guarantees: what one heir leaves undone another does; a stream without an owner gets one, also after a clean stop.
+//! Guarantees: what one heir leaves undone another does; a stream without an owner gets one, also after a clean stop. A broker that is
+//! about to stop begins nothing of this: it would keep what it recovers, and not end.
 //! A tail that is long stays with the start that has it in hand, where its producers are known at once; heirs of other streams wait for
 //! what it uploads (`read`, `producers`).
 
@@ -31,6 +32,9 @@ const TIMEOUTS_A_PLACE: u32 = 5;
 const ATTENTION_TIMEOUTS: u32 = 10;
 /// A stream without an owner is for so many timeouts whose log it was in, or who comes back.
 const OWNERLESS_TIMEOUTS: u32 = 1;
+/// So many logs are recovered by one broker at a time: of each the descriptions of its batches are in memory, which no budget counts. More
+/// than one, so that one that does not answer holds up no other.
+const RECOVERIES_MAX: usize = 2;
 /// So often streams are offered to heirs that die meanwhile; then they are looked for as such without an owner.
 const OFFERS_MAX: usize = 5;
 
@@ -95,6 +99,9 @@ impl Succession {
     pub(crate) async fn look(&mut self, silent: &BTreeSet<NodeEpoch>) {
         let mut image = self.shared.ledger.image();
         self.follow(&image);
+        if self.shared.is_leaving() {
+            return;
+        }
         let under_way = lock(&self.busy).len();
         if under_way < std::mem::replace(&mut self.under_way, under_way) {
             // It may have left something to do, as a change of who lives does.
@@ -141,7 +148,7 @@ impl Succession {
                 *wait -= 1;
                 continue;
             }
-            if !lock(&self.busy).insert(wal) {
+            if !begins(&mut lock(&self.busy), wal) {
                 continue;
             }
             self.waits.insert(wal, self.looks(TIMEOUTS_A_PLACE));
@@ -171,6 +178,11 @@ impl Succession {
             offer(&self.shared, shares).await;
         }
     }
+}
+
+/// Whether the recovery of that log may begin; it is one of those under way then.
+fn begins(busy: &mut BTreeSet<WalId>, wal: WalId) -> bool {
+    busy.len() < RECOVERIES_MAX && busy.insert(wal)
 }
 
 fn living(image: &Image) -> Vec<NodeEpoch> {
@@ -228,7 +240,7 @@ async fn succeed(shared: &Arc<Shared>, wal: WalId, image: &Image, silent: &BTree
     }
 }
 
-/// Opens the streams whose last tenure was in that log.
+/// Opens the streams whose last tenure was in that log; none of them on this start where it is about to stop.
 async fn open_streams_of(shared: &Shared, wal: WalId, tail: &Tail, silent: &BTreeSet<NodeEpoch>) {
     for _ in 0..OFFERS_MAX {
         let image = shared.ledger.image();
@@ -239,11 +251,14 @@ async fn open_streams_of(shared: &Shared, wal: WalId, tail: &Tail, silent: &BTre
         if streams.is_empty() || shared.has_stopped() {
             return;
         }
-        let is_long = tail.bytes > DEALT_TAIL_BYTES_MAX;
+        let is_leaving = shared.is_leaving();
+        let mut silent = silent.clone();
+        silent.extend(is_leaving.then_some(shared.node_epoch));
+        let is_long = tail.bytes > DEALT_TAIL_BYTES_MAX && !is_leaving;
         let (kept, dealt): (Vec<_>, Vec<_>) =
             streams.into_iter().partition(|stream| is_long && tail.streams.contains(stream));
         let others = heirs::brokers(&image).into_iter().filter(|epoch| *epoch != shared.node_epoch).collect();
-        let mut shares = heirs::shares(&image, dealt, shared.choice, silent);
+        let mut shares = heirs::shares(&image, dealt, shared.choice, &silent);
         for (wal, streams) in heirs::shares(&image, kept, shared.choice, &others) {
             shares.entry(wal).or_default().extend(streams);
         }
@@ -274,4 +289,20 @@ async fn offer(shared: &Shared, shares: BTreeMap<WalId, Vec<StreamId>>) -> bool 
         }
     });
     join_all(opened).await.into_iter().all(|is_written| is_written)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base::WalIndex;
+
+    #[test]
+    fn few_logs_are_recovered_at_a_time() {
+        let wal = |index| WalId { node_epoch: NodeEpoch(1), index: WalIndex(index) };
+        let mut busy = BTreeSet::new();
+        let begun: Vec<bool> = [0, 0, 1, 2, 3].map(|index| begins(&mut busy, wal(index))).to_vec();
+        assert_eq!(begun, [true, false, true, false, false]);
+        busy.remove(&wal(0));
+        assert!(begins(&mut busy, wal(2)), "its turn comes when one has ended");
+    }
 }

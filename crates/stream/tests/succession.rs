@@ -346,6 +346,40 @@ fn what_a_broker_leaves_that_stops_is_opened_by_the_others() {
     stays.run(async { check_all(&stays.store.stream(streams[0]).unwrap(), 300).await });
 }
 
+/// It would speak for the log, and not end before all of it is uploaded.
+#[test]
+fn a_broker_that_is_about_to_stop_begins_no_recovery() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let reachable = Reachable::default();
+    let dying = Host::on_folder("a:1", &reachable, root);
+    let gated = async |world: &World| Gate::new(world, root, Semaphore::MAX_PERMITS, 0).await as Arc<dyn ObjectStore>;
+    let stopping = Host::start("b:1", &reachable, WalTarget::Storage, gated);
+    stopping.until("they know one another", |host| knows(host, 1));
+    for host in [&dying, &stopping] {
+        host.run(async {
+            let streams = create(&host.store, &host.address, 1).await;
+            append(&host.store.stream(streams[0]).unwrap(), 5, 300).await;
+        });
+    }
+    std::thread::sleep(TIMES.timeout);
+    let store = stopping.store.clone();
+    // What it has can't be uploaded, so that the stop lasts.
+    let stops = stopping.runtime.spawn(async move { store.drain(Duration::from_mins(5)).await });
+    let dead = dying.epoch();
+    dying.dies();
+    stopping.until("it is declared dead", |host| host.store.ledger().image().is_dead(dead));
+    std::thread::sleep(TIMES.timeout * 4);
+    let image = stopping.run(async { stopping.store.ledger().refresh().await.unwrap() });
+    let mut left = image.wals.iter().filter(|(wal, _)| wal.node_epoch == dead);
+    assert!(left.all(|(_, record)| record.state == control_core::WalState::Open), "nobody speaks for it");
+    assert!(!stops.is_finished());
+    stopping.dies();
+    let next = Host::on_folder("c:1", &reachable, root);
+    let image = next.store.ledger().image();
+    assert!(image.streams.values().all(|record| record.owner().is_some_and(|own| own.node_epoch() == next.epoch())));
+}
+
 #[test]
 fn a_log_on_one_host_is_left_to_it() {
     let folder = tempfile::tempdir().unwrap();
