@@ -77,6 +77,18 @@ pub(crate) enum Failure {
     DeletionDisabled,
     #[error("Broker ID {0} is not currently registered")]
     BrokerNotRegistered(i32),
+    /// There are no controllers beside brokers.
+    #[error(
+        "Controller ID {0} is not currently registered: each broker is its own controller, and UnregisterBroker forgets one"
+    )]
+    ControllerNotRegistered(i32),
+    #[error("The given id \"{said}\" doesn't match the cluster id \"{own}\"")]
+    InconsistentClusterId { said: String, own: String },
+    #[error("Log dir {0} is not found in the config.")]
+    LogDirNotFound(String),
+    /// Another broker may have it.
+    #[error("The replica is not available for the requested topic-partition.")]
+    NoReplica,
     /// A change of topics beyond a quota that is strict.
     #[error("The throttling quota has been exceeded.")]
     QuotaExceeded,
@@ -237,6 +249,10 @@ impl Failure {
             Failure::InvalidRequest(_) => ErrorCode::InvalidRequest,
             Failure::DeletionDisabled => ErrorCode::TopicDeletionDisabled,
             Failure::BrokerNotRegistered(_) => ErrorCode::BrokerIdNotRegistered,
+            Failure::ControllerNotRegistered(_) => ErrorCode::ControllerIdNotRegistered,
+            Failure::InconsistentClusterId { .. } => ErrorCode::InconsistentClusterId,
+            Failure::LogDirNotFound(_) => ErrorCode::LogDirNotFound,
+            Failure::NoReplica => ErrorCode::ReplicaNotAvailable,
             Failure::InvalidAcks(_) => ErrorCode::InvalidRequiredAcks,
             Failure::Offline(_) => ErrorCode::LeaderNotAvailable,
             Failure::NotLeader | Failure::Unconfirmed => ErrorCode::NotLeaderOrFollower,

@@ -116,7 +116,7 @@ pub struct BrokerOptions {
     /// Between two assignments of a streams group (`group.streams.assignment.interval.ms`).
     pub streams_assignment_interval: Duration,
     /// What streams groups may set for themselves.
-    pub streams_bounds: StreamsBounds,
+    pub streams_bounds: Box<StreamsBounds>,
     /// The kinds of groups that are served, as far as there are such (`group.coordinator.rebalance.protocols`).
     pub group_protocols: Vec<String>,
     /// Bytes of memory for all groups, about: their members, what these say of themselves, and committed offsets.
@@ -349,7 +349,7 @@ impl Default for BrokerOptions {
             share_assignment_interval: ShareGroupOptions::default().assignment_interval,
             share_bounds: ConsumerBounds::default(),
             streams_assignment_interval: StreamsTimes::default().assignment_interval,
-            streams_bounds: StreamsBounds::default(),
+            streams_bounds: Box::default(),
             group_protocols: ["classic", "consumer", "streams"].map(str::to_owned).to_vec(),
             groups_bytes_max: 256 * MIB,
             groups_log_bytes_max: 1024 * 1024,

@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-use crate::support::{Client, batch, metadata_request, start};
+use crate::support::{Client, batch, metadata_request, start, start_beside};
 use broker::BrokerOptions;
 use protocol::error_code::ErrorCode;
+use protocol::messages::alter_replica_log_dirs_request::{
+    AlterReplicaLogDir, AlterReplicaLogDirTopic, AlterReplicaLogDirsRequest,
+};
 use protocol::messages::create_partitions_request::{
     CreatePartitionsAssignment, CreatePartitionsRequest, CreatePartitionsTopic,
 };
@@ -260,6 +263,58 @@ async fn the_bucket_is_one_log_dir_and_partitions_are_as_large_as_what_was_writt
     }
     assert_eq!(sizes(&mut client, 4, Some(&[("t", &[0])])).await, [("t".to_owned(), vec![(0, written)])]);
     running.broker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_is_in_the_one_log_dir_already_and_no_other_is_known() {
+    let running = start(BrokerOptions::default()).await;
+    let beside = start_beside(&running).await;
+    let mut client = running.client().await;
+    assert_eq!(client.create("t", 2, &[]).await, 0);
+    let there = client.call(4, &DescribeLogDirsRequest { topics: None }).await.results[0].log_dir.clone();
+    let moved = |path: &str, topic: &str, partitions: &[i32]| AlterReplicaLogDir {
+        path: path.to_owned(),
+        topics: vec![AlterReplicaLogDirTopic { name: topic.to_owned(), partitions: partitions.to_vec() }],
+    };
+    let elsewhere = format!("{there}/");
+    let dirs = vec![
+        moved(&elsewhere, "t", &[0, 1, 7]),
+        moved(&there, "t", &[1, 0, 2, -1]),
+        moved(&there, "u", &[0, 0]),
+        moved("/d", "u", &[1]),
+        moved("", "t", &[1]),
+    ];
+    let unknown = ErrorCode::UnknownTopicOrPartition.number();
+    let no_dir = ErrorCode::LogDirNotFound.number();
+    // A dir is looked at before the partition; of several dirs the last one counts.
+    let of_t = vec![(-1, unknown), (0, 0), (1, no_dir), (2, unknown), (7, no_dir)];
+    let expected = vec![("t".to_owned(), of_t), ("u".to_owned(), vec![(0, unknown), (1, no_dir)])];
+    let asked = AlterReplicaLogDirsRequest { dirs };
+    for version in 0..=2 {
+        let answer = client.call(version, &asked).await;
+        let told = answer.results.into_iter().map(|topic| {
+            let codes = topic.partitions.iter().map(|it| (it.partition_index, it.error_code)).collect();
+            (topic.topic_name, codes)
+        });
+        let told: Vec<(String, Vec<(i32, i16)>)> = told.collect();
+        assert_eq!(told, expected, "version {version}");
+    }
+    // The broker beside has the same dir, and not these partitions.
+    let mut other = beside.client().await;
+    let asked = AlterReplicaLogDirsRequest { dirs: vec![moved(&there, "t", &[0])] };
+    let no_replica = ErrorCode::ReplicaNotAvailable.number();
+    for _ in 0..500 {
+        let code = other.call(2, &asked).await.results[0].partitions[0].error_code;
+        // It may not know of the topic yet.
+        if code != unknown {
+            assert_eq!(code, no_replica);
+            beside.broker.stop().await;
+            running.broker.stop().await;
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    panic!("the broker beside never heard of the topic");
 }
 
 /// Code, epoch and end for each partition and epoch that is asked for.

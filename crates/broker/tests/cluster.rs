@@ -5,6 +5,7 @@
 use crate::support::{Client, start, start_beside};
 use broker::BrokerOptions;
 use protocol::error_code::ErrorCode;
+use protocol::messages::add_raft_voter_request::AddRaftVoterRequest;
 use protocol::messages::alter_partition_reassignments_request::{
     AlterPartitionReassignmentsRequest, ReassignablePartition, ReassignableTopic,
 };
@@ -17,8 +18,11 @@ use protocol::messages::incremental_alter_configs_request::{
 };
 use protocol::messages::list_config_resources_request::ListConfigResourcesRequest;
 use protocol::messages::list_partition_reassignments_request::ListPartitionReassignmentsRequest;
+use protocol::messages::remove_raft_voter_request::RemoveRaftVoterRequest;
 use protocol::messages::unregister_broker_request::UnregisterBrokerRequest;
+use protocol::messages::unregister_controller_request::UnregisterControllerRequest;
 use protocol::messages::update_features_request::{FeatureUpdateKey, UpdateFeaturesRequest};
+use protocol::wire::Uuid;
 use std::time::Duration;
 
 const TOPIC: i8 = 2;
@@ -283,4 +287,56 @@ async fn a_broker_that_is_dead_is_forgotten_and_no_other() {
     }
     assert_eq!(known(&mut client).await, [(own, false)]);
     assert_eq!(unregister(&mut client, other).await.0, ErrorCode::BrokerIdNotRegistered.number());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn there_are_no_voters_and_controllers_to_be_chosen() {
+    let running = start(BrokerOptions::default()).await;
+    let mut client = running.client().await;
+    let own = client.call(2, &DescribeClusterRequest::default()).await.cluster_id;
+    let directory = Uuid(7);
+    let wrong = ErrorCode::InconsistentClusterId.number();
+    let cases = [
+        (
+            Some("other".to_owned()),
+            1,
+            directory,
+            wrong,
+            format!("The given id \"other\" doesn't match the cluster id \"{own}\""),
+        ),
+        (Some("other".to_owned()), -1, directory, wrong, "doesn't match the cluster id".to_owned()),
+        (Some(own.clone()), -1, directory, 42, "voter request didn't include a valid voter".to_owned()),
+        (None, 1, Uuid::ZERO, 42, "voter request didn't include a valid voter".to_owned()),
+        (Some(own), 1, directory, 35, "voter because the kraft.version feature is 0".to_owned()),
+        (None, 1, directory, 35, "each broker that is started may lead".to_owned()),
+    ];
+    for (cluster_id, voter_id, voter_directory_id, code, words) in cases {
+        let add = AddRaftVoterRequest {
+            cluster_id: cluster_id.clone(),
+            voter_id,
+            voter_directory_id,
+            ..AddRaftVoterRequest::default()
+        };
+        let remove = RemoveRaftVoterRequest { cluster_id, voter_id, voter_directory_id };
+        let mut told = Vec::new();
+        for version in 0..=1 {
+            let answer = client.call(version, &add).await;
+            told.push((answer.error_code, answer.error_message.unwrap()));
+        }
+        let answer = client.call(0, &remove).await;
+        told.push((answer.error_code, answer.error_message.unwrap()));
+        for (told, said) in told {
+            assert_eq!(told, code, "{said}");
+            assert!(said.contains(&words), "{said}");
+        }
+    }
+    let active = UnregisterControllerRequest { controller_id: running.broker.node_id().0 };
+    assert_eq!(client.call(0, &active).await.error_code, 42);
+    for controller_id in [-1, 77] {
+        let answer = client.call(0, &UnregisterControllerRequest { controller_id }).await;
+        assert_eq!(answer.error_code, ErrorCode::ControllerIdNotRegistered.number());
+        let words = format!("Controller ID {controller_id} is not currently registered");
+        assert!(answer.error_message.unwrap().starts_with(&words));
+    }
+    running.broker.stop().await;
 }

@@ -19,9 +19,10 @@ use protocol::messages::offset_commit_request::{
 use protocol::messages::streams_group_describe_request::StreamsGroupDescribeRequest;
 use protocol::messages::streams_group_describe_response::DescribedGroup;
 use protocol::messages::streams_group_heartbeat_request::{
-    KeyValue, StreamsGroupHeartbeatRequest, Subtopology, TaskIds, TopicInfo, Topology,
+    KeyValue, StreamsGroupHeartbeatRequest, Subtopology, TaskIds, TaskOffset, TopicInfo, Topology,
 };
 use protocol::messages::streams_group_heartbeat_response::StreamsGroupHeartbeatResponse;
+use protocol::messages::streams_group_topology_description_update_request::StreamsGroupTopologyDescriptionUpdateRequest;
 use std::time::Duration;
 
 /// Its number is that of the resource type of groups in requests about settings.
@@ -228,6 +229,104 @@ async fn what_kafka_refuses_is_refused() {
     assert_eq!(code, ErrorCode::StaleMemberEpoch.number());
 }
 
+fn offset(subtopology: &str, partition: i32, offset: i64) -> TaskOffset {
+    TaskOffset { subtopology_id: subtopology.to_owned(), partition, offset }
+}
+
+type Said = Option<Vec<TaskOffset>>;
+
+/// A heartbeat of member `a` at its epoch, which may rise by it; its error.
+async fn say(client: &mut Client, epoch: &mut i32, task_offsets: Said, task_end_offsets: Said) -> i16 {
+    let request = StreamsGroupHeartbeatRequest { task_offsets, task_end_offsets, ..beats("a", *epoch) };
+    let answer = client.call(1, &request).await;
+    if answer.error_code == 0 {
+        *epoch = answer.member_epoch;
+    }
+    answer.error_code
+}
+
+/// What the group's only member has said of its tasks.
+async fn offsets(client: &mut Client) -> [Vec<(String, i32, i64)>; 2] {
+    let member = describe(client).await.members.remove(0);
+    [member.task_offsets, member.task_end_offsets]
+        .map(|all| all.into_iter().map(|it| (it.subtopology_id, it.partition, it.offset)).collect())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_say_how_far_their_tasks_are_and_administrators_see_it() {
+    let (_running, mut client) = started(options()).await;
+    let own = |subtopology: &str, partition: i32, offset: i64| (subtopology.to_owned(), partition, offset);
+    let joining = StreamsGroupHeartbeatRequest { task_offsets: Some(Vec::new()), ..joins("a", word_count()) };
+    let first = client.call(1, &joining).await;
+    assert_eq!((first.error_code, first.task_offset_interval_ms, first.acceptable_recovery_lag), (0, 60_000, 10_000));
+    assert!(!first.topology_description_required, "nothing keeps descriptions");
+    let mut epoch = first.member_epoch;
+    let some = vec![offset("1", 1, 7), offset("1", 0, 5), offset("0", 0, 2)];
+    assert_eq!(say(&mut client, &mut epoch, Some(some), Some(vec![offset("1", 0, 9)])).await, 0);
+    let told = [vec![own("0", 0, 2), own("1", 0, 5), own("1", 1, 7)], vec![own("1", 0, 9)]];
+    assert_eq!(offsets(&mut client).await, told);
+    // What is not said again stays; what is said replaces all of its kind; a task that is named twice is refused.
+    assert_eq!(say(&mut client, &mut epoch, None, None).await, 0);
+    assert_eq!(offsets(&mut client).await, told);
+    assert_eq!(say(&mut client, &mut epoch, Some(vec![offset("1", 1, 8)]), None).await, 0);
+    let twice = vec![offset("1", 0, 1), offset("1", 0, 2)];
+    let invalid = ErrorCode::InvalidRequest.number();
+    assert_eq!(say(&mut client, &mut epoch, None, Some(twice)).await, invalid);
+    assert_eq!(offsets(&mut client).await, [vec![own("1", 1, 8)], vec![own("1", 0, 9)]]);
+    // Version 0 does not speak of it; who leaves is told nothing, and what it has said goes with it.
+    let older = client.call(0, &beats("a", epoch)).await;
+    assert_eq!(older.error_code, 0);
+    assert_eq!((older.task_offset_interval_ms, older.acceptable_recovery_lag), (0, -1));
+    let left = client.call(1, &beats("a", -1)).await;
+    assert_eq!((left.error_code, left.task_offset_interval_ms, left.acceptable_recovery_lag), (0, 0, -1));
+    assert_eq!(client.call(1, &joins("a", word_count())).await.error_code, 0);
+    assert_eq!(offsets(&mut client).await, [Vec::new(), Vec::new()]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_members_say_of_their_tasks_is_bounded() {
+    let mut options = options();
+    options.groups.group_bytes_max = 20_000;
+    let (_running, mut client) = started(options).await;
+    let mut epoch = client.call(1, &joins("a", word_count())).await.member_epoch;
+    let of = |count: i32| Some((0..count).map(|task| offset("1", task, 1)).collect());
+    let full = ErrorCode::GroupMaxSizeReached.number();
+    assert_eq!(say(&mut client, &mut epoch, of(100), None).await, 0);
+    assert_eq!(say(&mut client, &mut epoch, of(1000), None).await, full);
+    assert_eq!(offsets(&mut client).await[0].len(), 100);
+    // The same again takes no more.
+    for _ in 0..10 {
+        assert_eq!(say(&mut client, &mut epoch, of(100), None).await, 0);
+    }
+}
+
+/// As by a Kafka without a plug-in that keeps them.
+#[tokio::test(flavor = "multi_thread")]
+async fn descriptions_of_topologies_are_not_kept() {
+    let (_running, mut client) = started(options()).await;
+    client.call(1, &joins("a", word_count())).await;
+    let pushed = StreamsGroupTopologyDescriptionUpdateRequest {
+        group_id: "g".to_owned(),
+        member_id: "a".to_owned(),
+        ..StreamsGroupTopologyDescriptionUpdateRequest::default()
+    };
+    let answer = client.call(0, &pushed).await;
+    assert_eq!(answer.error_code, ErrorCode::UnsupportedVersion.number());
+    let words = "The broker has no streams group topology description plugin configured.";
+    assert_eq!(answer.error_message.as_deref(), Some(words));
+    for (asks, status) in [(false, 0), (true, 1)] {
+        let group_ids = vec!["g".to_owned(), "nobody".to_owned()];
+        let request =
+            StreamsGroupDescribeRequest { group_ids, include_topology_description: asks, ..Default::default() };
+        let groups = client.call(1, &request).await.groups;
+        let told = groups.iter().map(|it| (it.error_code, it.topology_description_status, it.assignor_name.clone()));
+        let told: Vec<_> = told.collect();
+        let unknown = ErrorCode::GroupIdNotFound.number();
+        assert_eq!(told, [(0, status, Some("sticky".to_owned())), (unknown, 0, None)]);
+        assert!(groups.iter().all(|it| it.topology_description.is_none()));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_group_has_settings_of_its_own() {
     let (_running, mut client) = started(options()).await;
@@ -245,11 +344,20 @@ async fn a_group_has_settings_of_its_own() {
     };
     let wrong = client.call(1, &set("streams.num.standby.replicas", "3")).await.responses.remove(0);
     assert_eq!(wrong.error_code, ErrorCode::InvalidConfig.number());
-    for (name, value) in [("streams.heartbeat.interval.ms", "6000"), ("streams.num.standby.replicas", "1")] {
+    let wrong = client.call(1, &set("streams.task.offset.interval.ms", "14999")).await.responses.remove(0);
+    assert_eq!(wrong.error_code, ErrorCode::InvalidConfig.number());
+    let own = [
+        ("streams.heartbeat.interval.ms", "6000"),
+        ("streams.num.standby.replicas", "1"),
+        ("streams.task.offset.interval.ms", "15000"),
+        ("streams.acceptable.recovery.lag", "3"),
+    ];
+    for (name, value) in own {
         assert_eq!(client.call(1, &set(name, value)).await.responses.remove(0).error_code, 0);
     }
-    let first = client.call(0, &joins("a", word_count())).await;
+    let first = client.call(1, &joins("a", word_count())).await;
     assert_eq!(first.heartbeat_interval_ms, 6_000);
+    assert_eq!((first.task_offset_interval_ms, first.acceptable_recovery_lag), (15_000, 3));
     client.call(0, &joins("b", word_count())).await;
     let targets = describe(&mut client).await.members;
     assert_eq!(targets.iter().map(|member| member.target_assignment.standby_tasks.len()).sum::<usize>(), 2);
@@ -267,7 +375,7 @@ async fn the_protocol_is_a_feature_and_may_be_switched_off() {
     let level = told.finalized_features.iter().find(|it| it.name == "streams.version").unwrap();
     assert_eq!((level.min_version_level, level.max_version_level), (1, 1));
     let key = told.api_keys.iter().find(|it| it.api_key == 88).unwrap();
-    assert_eq!((key.min_version, key.max_version), (0, 0));
+    assert_eq!((key.min_version, key.max_version), (0, 1));
     let group_protocols = vec!["classic".to_owned(), "consumer".to_owned()];
     let (_running, mut client) = started(BrokerOptions { group_protocols, ..options() }).await;
     let answer = client.call(0, &joins("a", word_count())).await;

@@ -67,9 +67,9 @@ pub use share_partition::{
     SharedPartition, StartLookup, acknowledgements_are_valid,
 };
 pub use streams::{
-    EndpointPartitions, EndpointsSize, NewInternalTopic, StreamsDescription, StreamsHeartbeatAnswer,
+    EndpointPartitions, EndpointsSize, NewInternalTopic, ReportedOffsets, StreamsDescription, StreamsHeartbeatAnswer,
     StreamsHeartbeatRequest, StreamsMemberDescription, StreamsOptions, StreamsState, StreamsStatus, StreamsStatusCode,
-    StreamsSummary, StreamsTimes, TaskSets, Tasks,
+    StreamsSummary, StreamsTimes, TaskOffsets, TaskSets, Tasks,
 };
 pub use syncing::SyncRequest;
 pub use transactions::{

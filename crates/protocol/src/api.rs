@@ -85,7 +85,7 @@ const SHARES: [Rule; 2] =
     [rule(Operation::Read, Resource::Group, When::Always), rule(Operation::Read, Resource::Topic, When::Concerned)];
 
 /// Sorted by key.
-pub static SERVED: [Api; 74] = [
+pub static SERVED: [Api; 79] = [
     // Before version 3 the records are message sets of the older formats, which become batches.
     api(
         ApiKey::Produce,
@@ -262,6 +262,7 @@ pub static SERVED: [Api; 74] = [
             rule(Operation::AlterConfigs, Resource::Group, When::Concerned),
         ],
     ),
+    api(ApiKey::AlterReplicaLogDirs, 0, ALL, &[rule(Operation::Alter, Resource::Cluster, When::Always)]),
     api(ApiKey::DescribeLogDirs, 0, ALL, &[rule(Operation::Describe, Resource::Cluster, When::Always)]),
     api(ApiKey::SaslAuthenticate, 0, ALL, &[]),
     api(ApiKey::CreatePartitions, 0, ALL, &[rule(Operation::Alter, Resource::Topic, When::Always)]),
@@ -366,18 +367,19 @@ pub static SERVED: [Api; 74] = [
     ),
     api(ApiKey::ShareFetch, 1, ALL, &SHARES),
     api(ApiKey::ShareAcknowledge, 1, ALL, &SHARES),
+    api(ApiKey::AddRaftVoter, 0, ALL, &[rule(Operation::Alter, Resource::Cluster, When::Always)]),
+    api(ApiKey::RemoveRaftVoter, 0, ALL, &[rule(Operation::Alter, Resource::Cluster, When::Always)]),
     // These five are sent by coordinators of groups and by leaders of partitions.
     api(ApiKey::InitializeShareGroupState, 0, ALL, &[rule(Operation::ClusterAction, Resource::Cluster, When::Always)]),
     api(ApiKey::ReadShareGroupState, 0, ALL, &[rule(Operation::ClusterAction, Resource::Cluster, When::Always)]),
     api(ApiKey::WriteShareGroupState, 0, ALL, &[rule(Operation::ClusterAction, Resource::Cluster, When::Always)]),
     api(ApiKey::DeleteShareGroupState, 0, ALL, &[rule(Operation::ClusterAction, Resource::Cluster, When::Always)]),
     api(ApiKey::ReadShareGroupStateSummary, 0, ALL, &[rule(Operation::ClusterAction, Resource::Cluster, When::Always)]),
-    // Version 1 is of warm-up tasks and descriptions of topologies (Kafka 4.4). Who may not create the application's internal topics runs
-    // it all the same where they are there.
+    // Who may not create the application's internal topics runs it all the same where they are there.
     api(
         ApiKey::StreamsGroupHeartbeat,
         0,
-        0,
+        ALL,
         &[
             rule(Operation::Read, Resource::Group, When::Always),
             rule(Operation::Describe, Resource::Topic, When::Concerned),
@@ -388,7 +390,7 @@ pub static SERVED: [Api; 74] = [
     api(
         ApiKey::StreamsGroupDescribe,
         0,
-        0,
+        ALL,
         &[
             rule(Operation::Describe, Resource::Group, When::Always),
             rule(Operation::Describe, Resource::Topic, When::Concerned),
@@ -415,6 +417,8 @@ pub static SERVED: [Api; 74] = [
         ALL,
         &[rule(Operation::Delete, Resource::Group, When::Always), rule(Operation::Read, Resource::Topic, When::Always)],
     ),
+    api(ApiKey::StreamsGroupTopologyDescriptionUpdate, 0, ALL, &[rule(Operation::Read, Resource::Group, When::Always)]),
+    api(ApiKey::UnregisterController, 0, ALL, &[rule(Operation::Alter, Resource::Cluster, When::Always)]),
 ];
 
 impl Api {

@@ -1,4 +1,4 @@
-//! The APIs of the newest Kafka that are not served, each with the reason, and the table in `docs/compatibility.md` that tells of all.
+//! The APIs of the newest Kafka that are not served, and why, and the table in `docs/compatibility.md` that tells of all.
 //! `cargo run -p protocol --example apis` prints it.
 //!
 //! Together with `api::SERVED` it has every API that Kafka defines: tests hold that, and that the document is this table.
@@ -6,44 +6,23 @@
 use crate::api;
 use crate::api_key::{ApiKey, DEFINED};
 
-/// Why an API is not served.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
-    /// Kafka's own brokers and controllers speak it among themselves, and no client does.
-    Private,
-    /// A client may ask for it, and is told by ApiVersions that it can't.
-    NotYet,
-}
-
-/// The APIs that are not served, sorted by key. Who serves one takes it out.
-pub static REFUSED: [(ApiKey, Reason); 17] = [
-    (ApiKey::AlterReplicaLogDirs, Reason::NotYet),
-    (ApiKey::Vote, Reason::Private),
-    (ApiKey::BeginQuorumEpoch, Reason::Private),
-    (ApiKey::EndQuorumEpoch, Reason::Private),
-    (ApiKey::AlterPartition, Reason::Private),
-    (ApiKey::Envelope, Reason::Private),
-    (ApiKey::FetchSnapshot, Reason::Private),
-    (ApiKey::BrokerRegistration, Reason::Private),
-    (ApiKey::BrokerHeartbeat, Reason::Private),
-    (ApiKey::AllocateProducerIds, Reason::Private),
-    (ApiKey::ControllerRegistration, Reason::Private),
-    (ApiKey::AssignReplicasToDirs, Reason::Private),
-    (ApiKey::AddRaftVoter, Reason::NotYet),
-    (ApiKey::RemoveRaftVoter, Reason::NotYet),
-    (ApiKey::UpdateRaftVoter, Reason::Private),
-    (ApiKey::StreamsGroupTopologyDescriptionUpdate, Reason::NotYet),
-    (ApiKey::UnregisterController, Reason::NotYet),
+/// The APIs that are not served, sorted by key: Kafka's own brokers and controllers speak them among themselves, and no client does.
+pub static REFUSED: [ApiKey; 12] = [
+    ApiKey::Vote,
+    ApiKey::BeginQuorumEpoch,
+    ApiKey::EndQuorumEpoch,
+    ApiKey::AlterPartition,
+    ApiKey::Envelope,
+    ApiKey::FetchSnapshot,
+    ApiKey::BrokerRegistration,
+    ApiKey::BrokerHeartbeat,
+    ApiKey::AllocateProducerIds,
+    ApiKey::ControllerRegistration,
+    ApiKey::AssignReplicasToDirs,
+    ApiKey::UpdateRaftVoter,
 ];
 
-impl Reason {
-    fn words(self) -> &'static str {
-        match self {
-            Reason::Private => "private to Kafka's brokers and controllers",
-            Reason::NotYet => "not yet",
-        }
-    }
-}
+const WHY: &str = "private to Kafka's brokers and controllers";
 
 /// The line of `docs/compatibility.md` behind which there is nothing but [`table`].
 pub const HEADING: &str = "## Every API\n";
@@ -70,11 +49,11 @@ pub fn table() -> String {
 
 fn refusal(key: ApiKey) -> String {
     let (_, _, first, last, _) = *key.defined();
-    match (api::served(key), REFUSED.iter().find(|(refused, _)| *refused == key)) {
-        (Some(api), _) if api.first > first || api.last() < last => "versions that are not served yet".to_owned(),
-        (Some(_), _) => String::new(),
-        (None, Some((_, reason))) => reason.words().to_owned(),
-        (None, None) => "no reason".to_owned(),
+    match api::served(key) {
+        Some(api) if api.first > first || api.last() < last => "versions that are not served yet".to_owned(),
+        Some(_) => String::new(),
+        None if REFUSED.contains(&key) => WHY.to_owned(),
+        None => "no reason".to_owned(),
     }
 }
 
@@ -88,9 +67,9 @@ mod tests {
 
     #[test]
     fn each_api_is_served_or_refused_for_a_reason() {
-        assert!(REFUSED.is_sorted_by_key(|(key, _)| key.number()));
+        assert!(REFUSED.is_sorted_by_key(|key| key.number()));
         for (key, name, ..) in &DEFINED {
-            let reasons = REFUSED.iter().filter(|(refused, _)| refused == key).count();
+            let reasons = REFUSED.iter().filter(|refused| *refused == key).count();
             assert_eq!(reasons, usize::from(api::served(*key).is_none()), "{name}");
         }
     }

@@ -78,11 +78,15 @@ pub(super) async fn handle(broker: &Shared, request: Request, meter: Meter) -> R
         held ListConfigResources(body) => on::list_config_resources::handle(broker, body, version, rights);
         said DescribeCluster(body) => on::describe_cluster::handle(broker, &body, version, rights);
         said DescribeQuorum(body) => on::describe_quorum::handle(broker, body, version, rights);
+        said AddRaftVoter(body) => on::add_raft_voter::handle(broker, &body, rights);
+        said RemoveRaftVoter(body) => on::remove_raft_voter::handle(broker, &body, rights);
         held DescribeLogDirs(body) => on::describe_log_dirs::handle(broker, body, rights);
+        held AlterReplicaLogDirs(body) => on::alter_replica_log_dirs::handle(broker, body, rights);
         held ElectLeaders(body) => on::elect_leaders::handle(broker, body, rights);
         held AlterPartitionReassignments(body) => on::alter_partition_reassignments::handle(broker, body, rights);
         said ListPartitionReassignments(body) => on::list_partition_reassignments::handle(&body, rights);
         told UnregisterBroker(body) => on::unregister_broker::handle(broker, body, rights);
+        said UnregisterController(body) => on::unregister_controller::handle(broker, &body, rights);
         said UpdateFeatures(body) => on::update_features::handle(broker, &body, version, rights);
         held DescribeClientQuotas(body) => on::describe_client_quotas::handle(broker, body, rights);
         told AlterClientQuotas(body) => on::alter_client_quotas::handle(broker, body, rights);
@@ -107,8 +111,9 @@ pub(super) async fn handle(broker: &Shared, request: Request, meter: Meter) -> R
         // Consumer groups (KIP-848), and streams groups (KIP-1071).
         held ConsumerGroupHeartbeat(body) => on::consumer_group_heartbeat::handle(broker, body, version, (client, rights));
         held ConsumerGroupDescribe(body) => on::consumer_group_describe::handle(broker, body, rights);
-        held StreamsGroupHeartbeat(body) => on::streams_group_heartbeat::handle(broker, body, (client, rights));
+        held StreamsGroupHeartbeat(body) => on::streams_group_heartbeat::handle(broker, body, version, (client, rights));
         held StreamsGroupDescribe(body) => on::streams_group_describe::handle(broker, body, rights);
+        said StreamsGroupTopologyDescriptionUpdate(body) => on::streams_group_topology_description_update::handle(broker, &body, rights);
 
         // Share groups (KIP-932).
         held ShareGroupHeartbeat(body) => on::share_group_heartbeat::handle(broker, body, (client, rights));

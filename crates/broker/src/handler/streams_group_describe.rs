@@ -7,14 +7,24 @@ use super::streams_group_heartbeat::topics_of;
 use crate::error::Failure;
 use crate::rights::Rights;
 use crate::{Shared, authorized, settings};
-use coordinator_core::{GroupError, Groups, StreamsDescription, StreamsMemberDescription, TaskSets, Tasks};
+use coordinator_core::{
+    GroupError, Groups, StreamsDescription, StreamsMemberDescription, TaskOffsets, TaskSets, Tasks,
+};
+use protocol::error_code::ErrorCode;
 use protocol::messages::streams_group_describe_request::StreamsGroupDescribeRequest;
 use protocol::messages::streams_group_describe_response::{
     Assignment, DescribedGroup, Endpoint, KeyValue, Member, StreamsGroupDescribeResponse, Subtopology, TaskIds,
-    TopicInfo, Topology,
+    TaskOffset, TopicInfo, Topology,
 };
 use protocol::messages::streams_group_heartbeat_request as said;
+use std::collections::BTreeMap;
 use tokio::sync::OwnedSemaphorePermit;
+
+/// Kafka's name of how tasks are assigned.
+const ASSIGNOR: &str = "sticky";
+
+/// There is nothing that keeps descriptions of topologies, as in a Kafka without a plug-in for them (KIP-1331).
+const NOT_STORED: i8 = 1;
 
 /// Answers with the memory that was got for it.
 pub(crate) async fn handle(
@@ -30,7 +40,12 @@ pub(crate) async fn handle(
     let named = (request.group_ids, size_of::<DescribedGroup>());
     let (described, memory) =
         described((broker, rights), named, Groups::described_streams_bytes, refusal, describe).await;
-    let groups = told((broker, rights), described, request.include_authorized_operations).await;
+    let mut groups = told((broker, rights), described, request.include_authorized_operations).await;
+    if request.include_topology_description {
+        for group in groups.iter_mut().filter(|group| group.error_code == ErrorCode::None.number()) {
+            group.topology_description_status = NOT_STORED;
+        }
+    }
     (StreamsGroupDescribeResponse { groups, ..Default::default() }, memory)
 }
 
@@ -53,6 +68,7 @@ impl Described for StreamsDescription {
             topology: self.topology.map(topology),
             members: self.members.into_iter().map(describe_member).collect(),
             authorized_operations: operations,
+            assignor_name: Some(ASSIGNOR.to_owned()),
             ..DescribedGroup::default()
         }
     }
@@ -114,12 +130,24 @@ fn describe_member(member: StreamsMemberDescription) -> Member {
         process_id: member.process_id,
         user_endpoint: member.endpoint.map(|it| Endpoint { host: it.host, port: it.port }),
         client_tags: member.tags.into_iter().map(|(key, value)| KeyValue { key, value }).collect(),
-        task_offsets: Vec::new(),
-        task_end_offsets: Vec::new(),
+        task_offsets: offsets(member.task_offsets),
+        task_end_offsets: offsets(member.task_end_offsets),
         assignment: assignment(member.assignment),
         target_assignment: assignment(member.target),
         is_classic: false,
     }
+}
+
+fn offsets(offsets: TaskOffsets) -> Vec<TaskOffset> {
+    let of_subtopology = |(subtopology_id, tasks): (String, BTreeMap<i32, i64>)| {
+        let of_task = move |(partition, offset): (i32, i64)| TaskOffset {
+            subtopology_id: subtopology_id.clone(),
+            partition,
+            offset,
+        };
+        tasks.into_iter().map(of_task)
+    };
+    offsets.into_iter().flat_map(of_subtopology).collect()
 }
 
 fn assignment(sets: TaskSets) -> Assignment {

@@ -13,11 +13,13 @@ use crate::topic_name;
 use crate::topics::{self, NewTopic};
 use control_core::SettingsScope;
 use coordinator_core::{
-    EndpointPartitions, EndpointsSize, GroupError, Groups, NewInternalTopic, StreamsHeartbeatAnswer,
-    StreamsHeartbeatRequest, StreamsStatus, StreamsStatusCode, StreamsTimes, TaskSets, Tasks,
+    EndpointPartitions, EndpointsSize, GroupError, Groups, NewInternalTopic, ReportedOffsets, StreamsHeartbeatAnswer,
+    StreamsHeartbeatRequest, StreamsStatus, StreamsStatusCode, StreamsTimes, TaskOffsets, TaskSets, Tasks,
 };
 use protocol::api::{Operation, Resource};
-use protocol::messages::streams_group_heartbeat_request::{StreamsGroupHeartbeatRequest, TaskIds, Topology};
+use protocol::messages::streams_group_heartbeat_request::{
+    StreamsGroupHeartbeatRequest, TaskIds, TaskOffset, Topology,
+};
 use protocol::messages::streams_group_heartbeat_response::{
     Endpoint, EndpointToPartitions, Status, StreamsGroupHeartbeatResponse, TaskIds as AssignedIds, TopicPartition,
 };
@@ -28,6 +30,9 @@ use tokio::sync::OwnedSemaphorePermit;
 const NUMBER_BYTES: usize = COPIES * size_of::<i32>();
 const NAME_BYTES: usize = COPIES * size_of::<TopicPartition>();
 
+/// Clients of the version before have no use for how often they are to say how far their tasks are.
+const TELLS_TASK_OFFSETS_FROM: i16 = 1;
+
 /// How long the ledger has to take a topic. The member asks again anyway.
 const CREATION_WAIT_MAX: Duration = Duration::from_secs(10);
 
@@ -35,12 +40,16 @@ const CREATION_WAIT_MAX: Duration = Duration::from_secs(10);
 pub(crate) async fn handle(
     broker: &Shared,
     request: StreamsGroupHeartbeatRequest,
+    version: i16,
     client: (Option<String>, &Rights),
 ) -> (StreamsGroupHeartbeatResponse, Option<OwnedSemaphorePermit>) {
     let (group, member) = (request.group_id.clone(), request.member_id.clone());
     let rights = client.1;
     match beat(broker, request, client).await {
         Ok(mut answer) => {
+            if version < TELLS_TASK_OFFSETS_FROM {
+                answer.task_offset_interval_ms = 0;
+            }
             match may_not_create(rights, &answer.create) {
                 denied if denied.is_empty() => {
                     let failed = create(broker, &answer.create).await;
@@ -76,6 +85,9 @@ async fn beat(
     rights.check(Operation::Read, Resource::Group, &request.group_id)?;
     check_topics(rights, request.topology.as_ref()).await?;
     let tags = request.client_tags.map(|tags| tags.into_iter().map(|tag| (tag.key, tag.value)).collect());
+    let mut task_offsets = ReportedOffsets::default();
+    task_offsets.offsets = offsets_of(request.task_offsets, &mut task_offsets.is_doubled).await;
+    task_offsets.ends = offsets_of(request.task_end_offsets, &mut task_offsets.is_doubled).await;
     let request = StreamsHeartbeatRequest {
         times: Some(times_of(broker, &request.group_id)),
         group: request.group_id,
@@ -94,7 +106,7 @@ async fn beat(
         process_id: request.process_id,
         endpoint: request.user_endpoint,
         tags,
-        has_task_offsets: request.task_offsets.is_some() || request.task_end_offsets.is_some(),
+        task_offsets,
         shuts_down: request.shutdown_application,
     };
     let shard = broker.coordinators.shard(broker, &request.group).await?;
@@ -162,6 +174,16 @@ async fn tasks_of(ids: Option<Vec<TaskIds>>) -> Option<Tasks> {
         }
     }
     Some(tasks)
+}
+
+/// How far each task is; whether one is named twice.
+async fn offsets_of(said: Option<Vec<TaskOffset>>, is_doubled: &mut bool) -> Option<TaskOffsets> {
+    let (mut offsets, mut steps) = (TaskOffsets::new(), Steps::default());
+    for TaskOffset { subtopology_id, partition, offset } in said? {
+        steps.next().await;
+        *is_doubled |= offsets.entry(subtopology_id).or_default().insert(partition, offset).is_some();
+    }
+    Some(offsets)
 }
 
 /// Makes the topics; which of them could not be made, and why. One that somebody else has made meanwhile is there.
@@ -260,6 +282,8 @@ async fn told(
         member_id: answer.member_id,
         member_epoch: answer.member_epoch,
         heartbeat_interval_ms: answer.heartbeat_interval_ms,
+        task_offset_interval_ms: answer.task_offset_interval_ms,
+        acceptable_recovery_lag: answer.acceptable_recovery_lag,
         status: Some(status),
         active_tasks: active,
         standby_tasks: standby,

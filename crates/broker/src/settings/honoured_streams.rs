@@ -4,6 +4,11 @@ use super::honoured_line::{Honoured, INT_MAX, duration, least, line, millis, mos
 
 pub(super) static STREAMS: &[Honoured] = &[
     line(
+        "group.streams.acceptable.recovery.lag",
+        |text, to| number(text, 0, i64::MAX).map(|it| to.groups.streams.times.acceptable_recovery_lag = it),
+        |of| of.groups.streams.times.acceptable_recovery_lag.to_string(),
+    ),
+    line(
         "group.streams.assignment.interval.ms",
         |text, to| duration(text, 0).map(|it| to.streams_assignment_interval = it),
         |of| millis(of.streams_assignment_interval),
@@ -59,6 +64,11 @@ pub(super) static STREAMS: &[Honoured] = &[
         |of| millis(*of.streams_bounds.times.session_timeout.start()),
     ),
     line(
+        "group.streams.min.task.offset.interval.ms",
+        |text, to| duration(text, 1).map(|it| to.streams_bounds.task_offset_interval_min = it),
+        |of| millis(of.streams_bounds.task_offset_interval_min),
+    ),
+    line(
         "group.streams.num.standby.replicas",
         |text, to| number(text, 0, INT_MAX).map(|it| to.groups.streams.times.standby_replicas = it),
         |of| of.groups.streams.times.standby_replicas.to_string(),
@@ -67,5 +77,10 @@ pub(super) static STREAMS: &[Honoured] = &[
         "group.streams.session.timeout.ms",
         |text, to| duration(text, 1).map(|it| to.groups.streams.times.session_timeout = it),
         |of| millis(of.groups.streams.times.session_timeout),
+    ),
+    line(
+        "group.streams.task.offset.interval.ms",
+        |text, to| duration(text, 1).map(|it| to.groups.streams.times.task_offset_interval = it),
+        |of| millis(of.groups.streams.times.task_offset_interval),
     ),
 ];

@@ -16,12 +16,15 @@ pub struct StreamsBounds {
     pub times: ConsumerBounds,
     /// `group.streams.max.standby.replicas`.
     pub standby_replicas_max: usize,
+    /// `group.streams.min.task.offset.interval.ms`.
+    pub task_offset_interval_min: Duration,
 }
 
 impl Default for StreamsBounds {
     /// Kafka's.
     fn default() -> Self {
-        StreamsBounds { times: ConsumerBounds::default(), standby_replicas_max: 2 }
+        let task_offset_interval_min = Duration::from_secs(15);
+        StreamsBounds { times: ConsumerBounds::default(), standby_replicas_max: 2, task_offset_interval_min }
     }
 }
 
@@ -40,6 +43,13 @@ pub(crate) fn streams_times(options: &BrokerOptions, set: Option<&BTreeMap<Strin
         assignment_interval: own.assignment_interval,
         initial_rebalance_delay: number("streams.initial.rebalance.delay.ms")
             .map_or(of_brokers.initial_rebalance_delay, Duration::from_millis),
+        task_offset_interval: number("streams.task.offset.interval.ms")
+            .map_or(of_brokers.task_offset_interval, |millis| {
+                Duration::from_millis(millis).max(bounds.task_offset_interval_min)
+            }),
+        acceptable_recovery_lag: number("streams.acceptable.recovery.lag")
+            .and_then(|lag| i64::try_from(lag).ok())
+            .unwrap_or(of_brokers.acceptable_recovery_lag),
         standby_replicas: replicas.map_or(of_brokers.standby_replicas, |count| count.min(bounds.standby_replicas_max)),
     }
 }
@@ -64,6 +74,12 @@ pub(super) fn check(options: &BrokerOptions) -> Result<(), String> {
                 .to_owned(),
         );
     }
+    if times.task_offset_interval < bounds.task_offset_interval_min {
+        return Err(
+            "group.streams.task.offset.interval.ms must be greater than or equal to group.streams.min.task.offset.interval.ms"
+                .to_owned(),
+        );
+    }
     consumer_times::check_heartbeat(KIND, periods(&times))
 }
 
@@ -81,10 +97,13 @@ mod tests {
             ("streams.heartbeat.interval.ms", "20000"),
             ("streams.num.standby.replicas", "9"),
             ("streams.initial.rebalance.delay.ms", "0"),
+            ("streams.task.offset.interval.ms", "1"),
+            ("streams.acceptable.recovery.lag", "7"),
         ];
         let own = streams_times(&options, Some(&set.map(|(name, text)| (name.to_owned(), text.to_owned())).into()));
         assert_eq!((own.session_timeout, own.heartbeat_interval), (Duration::from_secs(50), Duration::from_secs(15)));
         assert_eq!((own.standby_replicas, own.initial_rebalance_delay), (2, Duration::ZERO));
         assert_eq!(own.assignment_interval, Duration::from_secs(3));
+        assert_eq!((own.task_offset_interval, own.acceptable_recovery_lag), (Duration::from_secs(15), 7));
     }
 }

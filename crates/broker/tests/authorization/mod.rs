@@ -13,9 +13,13 @@ use protocol::api::{self, Operation, Resource};
 use protocol::api_key::ApiKey;
 use protocol::messages::add_offsets_to_txn_request::AddOffsetsToTxnRequest;
 use protocol::messages::add_partitions_to_txn_request::{AddPartitionsToTxnRequest, AddPartitionsToTxnTopic};
+use protocol::messages::add_raft_voter_request::AddRaftVoterRequest;
 use protocol::messages::alter_client_quotas_request::{AlterClientQuotasRequest, EntityData, EntryData};
 use protocol::messages::alter_configs_request::{AlterConfigsRequest, AlterConfigsResource};
 use protocol::messages::alter_partition_reassignments_request::AlterPartitionReassignmentsRequest;
+use protocol::messages::alter_replica_log_dirs_request::{
+    AlterReplicaLogDir, AlterReplicaLogDirTopic, AlterReplicaLogDirsRequest,
+};
 use protocol::messages::alter_user_scram_credentials_request::{
     AlterUserScramCredentialsRequest, ScramCredentialDeletion,
 };
@@ -70,12 +74,14 @@ use protocol::messages::offset_for_leader_epoch_request::{
     OffsetForLeaderEpochRequest, OffsetForLeaderPartition, OffsetForLeaderTopic,
 };
 use protocol::messages::produce_request::ProduceRequest;
+use protocol::messages::remove_raft_voter_request::RemoveRaftVoterRequest;
 use protocol::messages::renew_delegation_token_request::RenewDelegationTokenRequest;
 use protocol::messages::sync_group_request::SyncGroupRequest;
 use protocol::messages::txn_offset_commit_request::{
     TxnOffsetCommitRequest, TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
 };
 use protocol::messages::unregister_broker_request::UnregisterBrokerRequest;
+use protocol::messages::unregister_controller_request::UnregisterControllerRequest;
 use protocol::messages::update_features_request::UpdateFeaturesRequest;
 use protocol::messages::write_txn_markers_request::{
     WritableTxnMarker, WritableTxnMarkerTopic, WriteTxnMarkersRequest,
@@ -271,6 +277,12 @@ async fn ask_about_the_cluster(asker: &mut Asker) {
     let entries = vec![EntryData { entity, ops: Vec::new() }];
     asker.denied(1, AlterClientQuotasRequest { entries, validate_only: false }, CLUSTER).await;
     asker.denied(0, UnregisterBrokerRequest { broker_id: 1 }, CLUSTER).await;
+    asker.denied(0, UnregisterControllerRequest { controller_id: 1 }, CLUSTER).await;
+    asker.denied(1, AddRaftVoterRequest::default(), CLUSTER).await;
+    asker.denied(0, RemoveRaftVoterRequest::default(), CLUSTER).await;
+    let topics = vec![AlterReplicaLogDirTopic { name: t(), partitions: vec![0] }];
+    let dirs = vec![AlterReplicaLogDir { path: "/d".to_owned(), topics }];
+    asker.denied(2, AlterReplicaLogDirsRequest { dirs }, CLUSTER).await;
     asker.denied(3, DescribeAclsRequest::default(), CLUSTER).await;
     asker.denied(3, CreateAclsRequest { creations: vec![AclCreation::default()] }, CLUSTER).await;
     asker.denied(3, DeleteAclsRequest { filters: vec![DeleteAclsFilter::default()] }, CLUSTER).await;

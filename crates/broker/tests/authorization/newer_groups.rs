@@ -31,6 +31,7 @@ use protocol::messages::streams_group_describe_request::StreamsGroupDescribeRequ
 use protocol::messages::streams_group_heartbeat_request::{
     StreamsGroupHeartbeatRequest, Subtopology, TopicInfo, Topology,
 };
+use protocol::messages::streams_group_topology_description_update_request::StreamsGroupTopologyDescriptionUpdateRequest;
 use protocol::messages::write_share_group_state_request::{self, WriteShareGroupStateRequest, WriteStateData};
 use protocol::wire::Uuid;
 use std::time::Duration;
@@ -119,7 +120,8 @@ pub(super) async fn ask(asker: &mut Asker) {
     asker.denied(0, alter_offsets(), GROUP).await;
     asker.denied(0, delete_offsets(), GROUP).await;
     asker.denied(0, streams_heartbeat(), GROUP).await;
-    asker.denied(0, StreamsGroupDescribeRequest { group_ids: vec![t()], ..Default::default() }, GROUP).await;
+    asker.denied(1, StreamsGroupDescribeRequest { group_ids: vec![t()], ..Default::default() }, GROUP).await;
+    asker.denied(0, StreamsGroupTopologyDescriptionUpdateRequest { group_id: t(), ..Default::default() }, GROUP).await;
     ask_about_states(asker).await;
 }
 

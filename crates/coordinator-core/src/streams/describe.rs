@@ -1,6 +1,7 @@
 //! What administrators see of streams groups.
 
 use super::state::{Member, Streams, StreamsState, TaskSets};
+use super::task_offsets::TaskOffsets;
 use crate::effects::GroupError;
 use crate::group::ENTRY_BYTES;
 use crate::groups::Groups;
@@ -41,6 +42,9 @@ pub struct StreamsMemberDescription {
     pub tags: BTreeMap<String, String>,
     pub assignment: TaskSets,
     pub target: TaskSets,
+    /// How far its tasks' state is, and where their changelogs end.
+    pub task_offsets: TaskOffsets,
+    pub task_end_offsets: TaskOffsets,
 }
 
 impl Groups {
@@ -101,6 +105,7 @@ impl Streams {
 }
 
 fn describe_member(streams: &Streams, id: &str, Member { metadata, current }: &Member) -> StreamsMemberDescription {
+    let offsets = streams.task_offsets.get(id).cloned().unwrap_or_default();
     StreamsMemberDescription {
         member_id: id.to_owned(),
         epoch: current.epoch,
@@ -114,5 +119,7 @@ fn describe_member(streams: &Streams, id: &str, Member { metadata, current }: &M
         tags: metadata.tags.clone(),
         assignment: current.assigned.sets(),
         target: streams.targets().get(id).cloned().unwrap_or_default(),
+        task_offsets: offsets.offsets,
+        task_end_offsets: offsets.ends,
     }
 }

@@ -115,13 +115,18 @@ impl Groups {
             return Err(GroupError::RecordTooLarge);
         }
         let before = known.map_or(0, |member| metadata_bytes(&member.metadata));
-        let grows = metadata_bytes(&metadata).saturating_sub(before) + topology.as_ref().map_or(0, topology_bytes);
+        let grows = metadata_bytes(&metadata).saturating_sub(before)
+            + topology.as_ref().map_or(0, topology_bytes)
+            + streams.task_offsets_grow(&request.member_id, &request.task_offsets);
         if grows > 0 && (grows > self.room || streams.bytes() + grows > self.options.group_bytes_max) {
             return Err(GroupError::Full);
         }
         let configured = streams.look_at(topology.as_ref(), topics, options)?;
         let current = configured.as_ref().map(|(configured, _)| configured).or(streams.configured.as_ref());
         check_tasks(request, current)?;
+        if request.task_offsets.is_doubled {
+            return Err(GroupError::Invalid("Task offsets contain a duplicate entry."));
+        }
         Ok(Said { metadata, topology, configured })
     }
 
@@ -244,6 +249,10 @@ impl Streams {
     }
 }
 
+fn millis(duration: Duration) -> i32 {
+    i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
+}
+
 /// Whether two topologies are the same, whatever the order of their parts.
 fn is_same(one: &Topology, other: &Topology) -> bool {
     let parts = |topology: &'_ Topology| -> BTreeMap<String, Subtopology> {
@@ -258,6 +267,7 @@ impl Beat<'_> {
         let was_empty = self.streams.members().is_empty();
         let before = self.current(member_id).assigned;
         let has_changed = self.say(member_id, said);
+        self.streams.put_task_offsets(member_id, &request.task_offsets);
         self.update_epoch(has_changed);
         self.delay(was_empty);
         let delayed = self.update_target();
@@ -280,7 +290,9 @@ impl Beat<'_> {
         StreamsHeartbeatAnswer {
             member_id: member_id.clone(),
             member_epoch: current.epoch,
-            heartbeat_interval_ms: i32::try_from(self.times.heartbeat_interval.as_millis()).unwrap_or(i32::MAX),
+            heartbeat_interval_ms: millis(self.times.heartbeat_interval),
+            task_offset_interval_ms: millis(self.times.task_offset_interval),
+            acceptable_recovery_lag: self.times.acceptable_recovery_lag,
             status: self.status(member_id, delayed),
             tasks: is_told.then(|| current.assigned.sets()),
             endpoint_epoch,

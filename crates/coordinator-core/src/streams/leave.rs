@@ -3,7 +3,7 @@
 
 use super::heartbeat::Beat;
 use super::options::StreamsTimes;
-use super::request::{StreamsHeartbeatAnswer, StreamsHeartbeatRequest};
+use super::request::{NO_RECOVERY_LAG, StreamsHeartbeatAnswer, StreamsHeartbeatRequest};
 use super::state::MemberState;
 use crate::consumer::Topics;
 use crate::effects::{Effects, GroupError};
@@ -32,7 +32,13 @@ impl Groups {
         beat.fence(&request.member_id);
         self.recount(&request.group);
         let (member_id, member_epoch) = (request.member_id.clone(), request.member_epoch);
-        Ok(StreamsHeartbeatAnswer { member_id, member_epoch, ..StreamsHeartbeatAnswer::default() })
+        let acceptable_recovery_lag = NO_RECOVERY_LAG;
+        Ok(StreamsHeartbeatAnswer {
+            member_id,
+            member_epoch,
+            acceptable_recovery_lag,
+            ..StreamsHeartbeatAnswer::default()
+        })
     }
 
     /// Does what is due with a streams group.

@@ -15,7 +15,8 @@
 //! As in consumer groups (`crate::consumer`) three epochs follow each other, and a member gets its part of a target in two steps: it gives up
 //! what is no longer its own, and then takes what is free.
 //!
-//! Left out, as in Kafka 4.3: static members, topologies that change, source topics by regular expression, warm-up tasks.
+//! Left out, as in Kafka 4.4: topologies that change, source topics by regular expression, warm-up tasks (it assigns none yet), descriptions of
+//! topologies (for which it needs a plug-in). As in Kafka 4.3: static members, standby replicas spread by tags.
 
 mod assign;
 mod configure;
@@ -33,6 +34,7 @@ mod replay;
 mod request;
 mod state;
 mod target;
+mod task_offsets;
 
 pub use configure::{NewInternalTopic, StreamsStatus, StreamsStatusCode};
 pub use describe::{StreamsDescription, StreamsMemberDescription, StreamsSummary};
@@ -40,6 +42,7 @@ pub use endpoints::{EndpointPartitions, EndpointsSize};
 pub use options::{StreamsOptions, StreamsTimes};
 pub use request::{StreamsHeartbeatAnswer, StreamsHeartbeatRequest};
 pub use state::{StreamsState, TaskSets, Tasks};
+pub use task_offsets::{ReportedOffsets, TaskOffsets};
 
 pub(crate) use copy::StreamsPlace;
 pub(crate) use record::{StreamsChange, read};

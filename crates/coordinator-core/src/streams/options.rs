@@ -23,6 +23,11 @@ pub struct StreamsTimes {
     pub assignment_interval: Duration,
     /// How long the first member of a group waits for more (`group.streams.initial.rebalance.delay.ms`).
     pub initial_rebalance_delay: Duration,
+    /// How often members are to say how far their tasks' state is (`group.streams.task.offset.interval.ms`).
+    pub task_offset_interval: Duration,
+    /// Offsets that a task's state may be behind and be taken as warm (`group.streams.acceptable.recovery.lag`). Members are told; no task is
+    /// warmed up, in Kafka 4.4 neither.
+    pub acceptable_recovery_lag: i64,
     /// Copies of each task that has state (`group.streams.num.standby.replicas`).
     pub standby_replicas: usize,
 }
@@ -35,6 +40,8 @@ impl Default for StreamsTimes {
             heartbeat_interval: Duration::from_secs(5),
             assignment_interval: Duration::from_secs(1),
             initial_rebalance_delay: Duration::from_secs(3),
+            task_offset_interval: Duration::from_secs(60),
+            acceptable_recovery_lag: 10_000,
             standby_replicas: 0,
         }
     }

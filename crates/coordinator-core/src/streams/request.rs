@@ -3,6 +3,7 @@
 use super::configure::{NewInternalTopic, StreamsStatus};
 use super::options::StreamsTimes;
 use super::state::{Metadata, TaskSets, Tasks};
+use super::task_offsets::ReportedOffsets;
 use crate::consumer::{LEAVES, LEAVES_FOR_NOW};
 use crate::effects::GroupError;
 use crate::record::TEXT_BYTES_MAX;
@@ -33,13 +34,16 @@ pub struct StreamsHeartbeatRequest {
     pub process_id: Option<String>,
     pub endpoint: Option<Endpoint>,
     pub tags: Option<BTreeMap<String, String>>,
-    /// It says how far its tasks' state is, which nobody asks for yet.
-    pub has_task_offsets: bool,
+    /// How far its tasks' state is.
+    pub task_offsets: ReportedOffsets,
     /// All members of the group are to shut down.
     pub shuts_down: bool,
     /// The group's own, where it has such.
     pub times: Option<StreamsTimes>,
 }
+
+/// Kafka's word for what is not said.
+pub(super) const NO_RECOVERY_LAG: i64 = -1;
 
 /// What a member is told.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -48,6 +52,10 @@ pub struct StreamsHeartbeatAnswer {
     pub member_epoch: i32,
     /// In milliseconds; 0 for who leaves.
     pub heartbeat_interval_ms: i32,
+    /// In milliseconds: how often the member is to say how far its tasks' state is. 0 for who leaves.
+    pub task_offset_interval_ms: i32,
+    /// Offsets that a task's state may be behind and be taken as warm; -1 for who leaves.
+    pub acceptable_recovery_lag: i64,
     /// Empty where all is well; none is told then but to who leaves.
     pub status: Vec<StreamsStatus>,
     /// What the member is to run, and nothing else, where it does not know.
@@ -129,12 +137,6 @@ impl StreamsHeartbeatRequest {
         let invalid = |text| Err(GroupError::Invalid(text));
         if self.instance_id.is_some() {
             return invalid("Static membership is not yet supported.");
-        }
-        if self.has_task_offsets {
-            return invalid("TaskOffsets are not supported yet.");
-        }
-        if self.warmup.as_ref().is_some_and(|tasks| !tasks.is_empty()) {
-            return invalid("WarmupTasks are not supported yet.");
         }
         let subtopologies = self.topology.iter().flat_map(|topology| &topology.subtopologies);
         if subtopologies.into_iter().any(|subtopology| !subtopology.source_topic_regex.is_empty()) {

@@ -1,6 +1,7 @@
 //! A streams group as a value: what lasts of it, and what follows from that.
 
 use super::configure::{Configured, sources};
+use super::task_offsets::MemberOffsets;
 pub(crate) use crate::consumer::MemberState;
 use crate::group::ENTRY_BYTES;
 use base::UnixMillis;
@@ -176,6 +177,9 @@ pub(crate) struct Streams {
     pub(super) endpoint_epoch: i32,
     /// In memory only: the first target waits for more members.
     pub(super) is_delayed: bool,
+    /// In memory only: how far the members' tasks are.
+    pub(super) task_offsets: BTreeMap<String, MemberOffsets>,
+    pub(super) task_offsets_bytes: usize,
 }
 
 impl Default for Streams {
@@ -197,6 +201,8 @@ impl Default for Streams {
             shutdown: None,
             endpoint_epoch: 0,
             is_delayed: false,
+            task_offsets: BTreeMap::new(),
+            task_offsets_bytes: 0,
         }
     }
 }
@@ -216,7 +222,7 @@ impl Streams {
 
     /// Bytes that it takes, about.
     pub(crate) fn bytes(&self) -> usize {
-        ENTRY_BYTES + self.bytes
+        ENTRY_BYTES + self.bytes + self.task_offsets_bytes
     }
 
     pub(crate) fn state(&self) -> StreamsState {
@@ -279,6 +285,7 @@ impl Streams {
 
     pub(crate) fn remove_member(&mut self, id: &str) {
         let removed = self.members.remove(id);
+        self.remove_task_offsets(id);
         self.bytes -= removed.as_ref().map_or(0, |member| member_bytes(id, member));
         if self.members.is_empty() {
             self.shutdown = None;

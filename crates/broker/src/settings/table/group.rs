@@ -36,7 +36,7 @@ pub(crate) static GROUP: &[Setting] = settings! {
         "Whether a member of the share group may hold a record for longer by saying so.";
     "share.session.timeout.ms": Int = Some("45000"), From(1), Always, listed, Honoured;
         "After which silence a member of the share group is dropped.";
-    "streams.acceptable.recovery.lag": Long = Some("10000"), From(0), Always, internal, WithoutObject(STREAMS);
+    "streams.acceptable.recovery.lag": Long = Some("10000"), From(0), Always, internal, Honoured;
         "How far behind a task's state may be to be taken as warm.";
     "streams.assignment.interval.ms": Int = Some("1000"), From(0), Always, listed, Honoured;
         "Shortest time between two assignments of the streams group.";
@@ -50,12 +50,12 @@ pub(crate) static GROUP: &[Setting] = settings! {
         "How long a new streams group waits for more members.";
     "streams.num.standby.replicas": Int = Some("0"), From(0), Always, listed, Honoured;
         "Standby replicas of each task of the streams group.";
-    "streams.num.warmup.replicas": Int = Some("2"), From(0), Always, internal, WithoutObject(STREAMS);
+    "streams.num.warmup.replicas": Int = Some("2"), From(0), Always, internal, WithoutObject(STREAMS_WARMUP);
         "Warm-up replicas of the streams group.";
     "streams.rack.aware.assignment.tags": List = Some(""), Any, Always, listed, WithoutObject(STREAMS);
         "The tags by which standby replicas are spread.";
     "streams.session.timeout.ms": Int = Some("45000"), From(1), Always, listed, Honoured;
         "After which silence a member of the streams group is dropped.";
-    "streams.task.offset.interval.ms": Int = Some("60000"), From(1), Always, internal, WithoutObject(STREAMS);
+    "streams.task.offset.interval.ms": Int = Some("60000"), From(1), Always, internal, Honoured;
         "How often members of the streams group tell how far their tasks are.";
 };

@@ -36,7 +36,12 @@ pub(crate) const SHARE_WAIT: &str =
     "a change of share groups' state waits as long as offsets.commit.timeout.ms says, as all that groups decide";
 pub(crate) const SNAPSHOTS: &str =
     "the topic of share groups' state is copied to its end and cut when it has become long";
-pub(crate) const STREAMS: &str = "streams groups are those of Kafka 4.3, which has nothing of the kind";
+pub(crate) const STREAMS: &str =
+    "tasks of streams groups are assigned in one way, Kafka's sticky one, without a look at tags";
+pub(crate) const STREAMS_PLUGIN: &str =
+    "the broker can't load Java classes; without one descriptions of topologies are not kept, as in Kafka";
+pub(crate) const STREAMS_WARMUP: &str =
+    "no task of a streams group is warmed up before it moves; Kafka 4.4 reads this and does none of it either";
 pub(crate) const STREAMS_OFFLOAD: &str =
     "a streams group's assignment is computed with the heartbeat that it is due with";
 /// In Kafka too these act on TLS listeners only; what would ask for one is refused.
