@@ -52,9 +52,11 @@ const ACKNOWLEDGED_MIN: u64 = 2_000;
 const EXTRA_SECONDS_MAX: u64 = 120;
 /// Commits, fetched offsets and assignments of groups that a run checks at the least, of each.
 const GROUP_ANSWERS_MIN: u64 = 10;
+/// Transactions that a run sees committed at the least.
+const COMMITTED: (&str, u64) = ("check.txn_commit", 10);
 /// What a run does with transactions at the least.
 const TRANSACTIONS_MIN: [(&str, u64); 8] = [
-    ("check.txn_commit", 10),
+    COMMITTED,
     ("check.txn_fence", 5),
     ("check.txn_read", 30),
     ("check.txn_offset", 10),
@@ -151,8 +153,8 @@ async fn tell(universe: &Universe, history: &History, plan: &Plan, mut seed: See
     cluster.end();
 }
 
-/// A slow bucket makes few records in the time of the storm, and few calls that trouble could meet: lets the clients go on until there
-/// was enough of all, within bounds.
+/// A slow bucket makes few records and transactions in the time of the storm, and few calls that trouble could meet: lets the clients go
+/// on until there was enough of all, within bounds.
 async fn enough(cluster: &Cluster) {
     let (universe, plan) = (cluster.universe(), cluster.plan());
     for _ in 0..EXTRA_SECONDS_MAX {
@@ -161,7 +163,9 @@ async fn enough(cluster: &Cluster) {
         let met = |fault, what| count(what) > 0 || !plan.faults.contains(&fault);
         let refused = met(Fault::StoreTrouble, "fault.store_refused");
         let failed = met(Fault::DiskTrouble, "fault.disk_error");
-        if refused && failed && count("records.acknowledged") >= ACKNOWLEDGED_MIN {
+        let has_records = count("records.acknowledged") >= ACKNOWLEDGED_MIN;
+        let has_transactions = count(COMMITTED.0) >= COMMITTED.1;
+        if refused && failed && has_records && has_transactions {
             break;
         }
         if !refused {
