@@ -5,7 +5,6 @@
 
 use crate::Shared;
 use crate::error::Failure;
-use crate::log_lines::Place;
 use crate::partition::{Appended, Partition};
 use base::Micros;
 use stream::{AppendError, SequenceError};
@@ -28,7 +27,6 @@ pub(crate) async fn append(
     enqueue: impl Fn(&Partition) -> Result<Appended, AppendError> + Send,
 ) -> Result<Appended, Failure> {
     let deadline = patience.deadline;
-    let mut place = None;
     loop {
         // Moved to another log meanwhile, and led by this broker still.
         if partition.is_over()
@@ -36,23 +34,14 @@ pub(crate) async fn append(
         {
             *partition = next;
         }
-        let log = partition.log_index();
-        // It may have been another log's.
-        place = place.filter(|place: &Place<'_>| place.log() == log);
-        let may_try = place.is_some() || broker.log_lines.is_empty(log) || partition.is_over();
-        let outcome = if may_try { enqueue(partition) } else { Err(AppendError::Busy) };
-        if !matches!(outcome, Err(AppendError::Busy)) {
-            // What else it may wait for is nothing to those behind it.
-            place = None;
-        }
-        match outcome {
+        match enqueue(partition) {
             Ok(appended) => return Ok(appended),
             Err(error @ (AppendError::Busy | AppendError::TooFarAhead)) => {
                 let Some(_wait) = broker.frames.memory.wait_for_log(partition.log_index(), patience.frame_bytes) else {
                     return Err(error.into());
                 };
                 let left = deadline.since(broker.clock.now());
-                if left.is_zero() || broker.clock.timeout(left, room(broker, partition, &mut place)).await.is_none() {
+                if left.is_zero() || broker.clock.timeout(left, partition.room()).await.is_none() {
                     return Err(error.into());
                 }
                 // There may be room for less than this batch: whoever makes more must have a turn.
@@ -89,19 +78,6 @@ pub(crate) async fn append(
                 | AppendError::Sequence(_)),
             ) => return Err(error.into()),
         }
-    }
-}
-
-/// Waits for room, first for a place at the head of those who do: whoever is there tries, and waits until it succeeds.
-async fn room<'a>(broker: &'a Shared, partition: &Partition, place: &mut Option<Place<'a>>) {
-    if partition.is_held_up() {
-        // Others have room meanwhile.
-        *place = None;
-        partition.room().await;
-    } else if place.is_none() {
-        *place = broker.log_lines.join(partition.log_index()).await;
-    } else {
-        partition.room().await;
     }
 }
 

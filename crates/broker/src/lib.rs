@@ -34,7 +34,6 @@ mod growth;
 mod handler;
 mod hello;
 mod listener;
-mod log_lines;
 mod memory;
 mod options;
 mod partition;
@@ -89,7 +88,6 @@ use crate::coordinator::{Coordinators, TopicChanges};
 use crate::fetch_session::Sessions;
 use crate::frame::FrameLimits;
 use crate::listener::Connections;
-use crate::log_lines::LogLines;
 use crate::memory::{AnswerMemory, RequestMemory};
 use crate::partition::Partitions;
 use crate::peer_login::Refusals;
@@ -150,8 +148,6 @@ struct Shared {
     long_answers: Semaphore,
     /// Connections that a limit turns away, while they are looked at.
     turned_away: turned_away::TurnedAway,
-    /// Who waits for room in write-ahead logs.
-    log_lines: LogLines,
     /// Log lines about peers.
     complaints: complaints::Complaints,
     checks: Checks,
@@ -222,7 +218,6 @@ impl Broker {
                 clock: clock.clone(),
             },
             turned_away: turned_away::TurnedAway::default(),
-            log_lines: LogLines::new(logs),
             complaints: complaints::Complaints::default(),
             answer_memory: AnswerMemory::new(options.answers_bytes_max - sessions_bytes),
             long_answers: Semaphore::new(options.long_writes_max.clamp(1, Semaphore::MAX_PERMITS)),

@@ -134,11 +134,6 @@ impl Partition {
         let _is_of_use = self.stream.answer_grant(ticket, is_granted);
     }
 
-    /// Whether appends wait for what concerns this partition alone.
-    pub(crate) fn is_held_up(&self) -> bool {
-        self.stream.is_held_up()
-    }
-
     /// Waits until its log has room again.
     pub(crate) async fn room(&self) {
         self.stream.room().await;

@@ -539,18 +539,13 @@ impl Stream {
     pub async fn room(&self) {
         loop {
             let changed = self.shared.room.notified();
-            let waits = self.stream.log.is_busy() || self.is_held_up();
+            let is_far_ahead = || !self.may_give_out_below(self.stream.next().plus(1));
+            let waits = self.stream.is_moving.load(Ordering::Acquire) || self.stream.log.is_busy() || is_far_ahead();
             if !waits || self.stream.is_over() || self.shared.has_stopped() {
                 return;
             }
             changed.await;
         }
-    }
-
-    /// Whether appends wait for what concerns this stream alone, and not for room that others of its log wait for as well.
-    #[must_use]
-    pub fn is_held_up(&self) -> bool {
-        self.stream.is_moving.load(Ordering::Acquire) || !self.may_give_out_below(self.stream.next().plus(1))
     }
 
     /// How long a producer to this stream that is answered now should send nothing: more than none while its log fills faster than it is
