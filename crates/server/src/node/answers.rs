@@ -114,7 +114,7 @@ fn unanswered(error: &io::Error) -> Asked {
     }
 }
 
-pub(super) async fn ask(connection: &mut dyn Connection, client: &str) -> io::Result<()> {
+async fn ask(connection: &mut dyn Connection, client: &str) -> io::Result<()> {
     let request = ApiVersionsRequest::default();
     let request = encode_request(CORRELATION_ID, Some(client), VERSION, &request).map_err(io::Error::other)?;
     connection.write_all(&request.into_bytes()).await?;

@@ -4,10 +4,6 @@
 //! Two brokers that both wait for a log that can't be read, or read a long one, would take each other's lives for ever. So from its
 //! registration on a start answers the one request of [`super::answers`]. Whatever else connects is closed: its client asks another
 //! broker, or comes back. A start that is done soon answers nobody; connections wait in the listener's backlog for it to serve.
-//!
-//! It answers for as long as it is at it, as a broker that serves does: what a start waits for has bounds of its own (`stream`'s recovery
-//! waits half a minute for rings that can't be read), but for the bucket, without which nobody gets further. What takes long is a long log,
-//! and whoever took its place would begin that log anew, and be no faster. A process that hangs is its operator's to end.
 
 use broker::{Asker, answer_brokers_question};
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -17,6 +13,8 @@ use world::{ClockExt, Listener, World};
 
 /// A start that is done so soon after its registration need not answer: who asks waits longer.
 const SOON: Duration = Duration::from_millis(300);
+/// A start that takes longer hangs: others may take its place.
+const ANSWERS_FOR: Duration = Duration::from_mins(10);
 /// Connections that are being read, at the most; others wait.
 const CONNECTIONS_MAX: usize = 64;
 /// What has not asked by then is closed.
@@ -27,7 +25,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Answers other starts until it is dropped.
 pub(super) async fn answer_starts(world: &World, listener: &dyn Listener) -> Infallible {
     world.clock.sleep(SOON).await;
-    answer_for_ever(world, listener, &[Asker::Start, Asker::Watcher]).await
+    let answering = answer_for_ever(world, listener, &[Asker::Start, Asker::Watcher]);
+    match world.clock.timeout(ANSWERS_FOR, answering).await {
+        Some(never) => match never {},
+        None => std::future::pending().await,
+    }
 }
 
 /// Answers those that watch, and no start: that is to take what this one leaves.
@@ -51,54 +53,6 @@ async fn answer_for_ever(world: &World, listener: &dyn Listener, askers: &[Asker
                     world.clock.sleep(ACCEPT_PAUSE).await;
                 }
             },
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::answers::ask;
-    use super::*;
-    use async_trait::async_trait;
-    use broker::START_CLIENT_ID;
-    use std::io;
-    use std::net::SocketAddr;
-    use tokio::io::DuplexStream;
-    use tokio::sync::{Mutex, mpsc};
-    use world::Connection;
-
-    /// Takes connections that are in memory.
-    struct Door(Mutex<mpsc::Receiver<DuplexStream>>);
-
-    #[async_trait]
-    impl Listener for Door {
-        async fn accept(&self) -> io::Result<(Box<dyn Connection>, SocketAddr)> {
-            let connection = self.0.lock().await.recv().await.ok_or(io::ErrorKind::NotConnected)?;
-            Ok((Box::new(connection), SocketAddr::from(([127, 0, 0, 1], 9092))))
-        }
-
-        fn local_addr(&self) -> io::Result<SocketAddr> {
-            Err(io::ErrorKind::Unsupported.into())
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_start_that_takes_an_hour_answers_all_the_while() {
-        let world = World::system();
-        let (dial, dialled) = mpsc::channel(1);
-        let door = Door(Mutex::new(dialled));
-        let asks = async {
-            for minutes in [1, 9, 20, 30] {
-                world.clock.sleep(Duration::from_mins(minutes)).await;
-                let (mut here, there) = tokio::io::duplex(1024);
-                dial.send(there).await.unwrap();
-                let answered = world.clock.timeout(ASKS_WITHIN, ask(&mut here, START_CLIENT_ID)).await;
-                assert!(matches!(answered, Some(Ok(()))), "{answered:?}");
-            }
-        };
-        tokio::select! {
-            () = asks => {}
-            never = answer_starts(&world, &door) => match never {},
         }
     }
 }
