@@ -84,8 +84,8 @@ pub(crate) enum Failure {
     ControllerNotRegistered(i32),
     #[error("The given id \"{said}\" doesn't match the cluster id \"{own}\"")]
     InconsistentClusterId { said: String, own: String },
-    #[error("Log dir {0} is not found in the config.")]
-    LogDirNotFound(String),
+    #[error("The log dir is not found in the config.")]
+    LogDirNotFound,
     /// Another broker may have it.
     #[error("The replica is not available for the requested topic-partition.")]
     NoReplica,
@@ -251,7 +251,7 @@ impl Failure {
             Failure::BrokerNotRegistered(_) => ErrorCode::BrokerIdNotRegistered,
             Failure::ControllerNotRegistered(_) => ErrorCode::ControllerIdNotRegistered,
             Failure::InconsistentClusterId { .. } => ErrorCode::InconsistentClusterId,
-            Failure::LogDirNotFound(_) => ErrorCode::LogDirNotFound,
+            Failure::LogDirNotFound => ErrorCode::LogDirNotFound,
             Failure::NoReplica => ErrorCode::ReplicaNotAvailable,
             Failure::InvalidAcks(_) => ErrorCode::InvalidRequiredAcks,
             Failure::Offline(_) => ErrorCode::LeaderNotAvailable,

@@ -39,9 +39,13 @@ pub(crate) trait Question: Sized + Send + 'static {
     fn ask(questions: Vec<Self>) -> Self::Asks;
     /// The answers by the questions' places; none where the peer has not said.
     fn told(asked: &Self::Asks, answer: <Self::Asks as Request>::Response) -> Vec<Option<Self::Answer>>;
-    /// Whether the answer is that this broker may not ask it, as far as answers of this kind tell.
-    fn is_forbidden(_answer: &<Self::Asks as Request>::Response) -> bool {
-        false
+    /// Whether the answer is that this broker may not ask it; none where answers of this kind, or this one, do not tell.
+    fn is_forbidden(_answer: &<Self::Asks as Request>::Response) -> Option<bool> {
+        None
+    }
+    /// The same of the answer to one question.
+    fn is_refused(_answer: &Self::Answer) -> Option<bool> {
+        None
     }
     /// Which of a broker's lanes it goes by.
     fn lane(&self) -> u32 {
@@ -152,8 +156,10 @@ impl<Q: Question> Lane<Q> {
             let asks = Q::ask(questions);
             match self.call(&asks).await {
                 Ok(answer) => {
-                    self.heard(&answer);
-                    for (asker, answer) in askers.into_iter().zip(Q::told(&asks, answer)) {
+                    let is_forbidden = Q::is_forbidden(&answer);
+                    let told = Q::told(&asks, answer);
+                    self.heard(is_forbidden.or_else(|| told.iter().flatten().find_map(Q::is_refused)));
+                    for (asker, answer) in askers.into_iter().zip(told) {
                         // Whoever asked may have gone.
                         let _is_heard = answer.map(|answer| asker.send(answer));
                     }
@@ -169,12 +175,14 @@ impl<Q: Question> Lane<Q> {
         }
     }
 
-    fn heard(&self, answer: &<Q::Asks as Request>::Response) {
-        if Q::is_forbidden(answer) {
-            let refusal = Refusal::Rights { user: self.reach.user().map(str::to_owned) };
-            self.reach.refusals.tell(&self.address, &refusal, Q::WAITS);
-        } else {
-            self.reach.refusals.forget(&self.address);
+    fn heard(&self, is_forbidden: Option<bool>) {
+        match is_forbidden {
+            Some(true) => {
+                let refusal = Refusal::Rights { user: self.reach.user().map(str::to_owned) };
+                self.reach.refusals.tell(&self.address, &refusal, Q::WAITS);
+            }
+            Some(false) => self.reach.refusals.forget(&self.address),
+            None => {}
         }
     }
 

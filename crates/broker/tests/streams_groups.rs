@@ -294,6 +294,10 @@ async fn what_members_say_of_their_tasks_is_bounded() {
     assert_eq!(say(&mut client, &mut epoch, of(100), None).await, 0);
     assert_eq!(say(&mut client, &mut epoch, of(1000), None).await, full);
     assert_eq!(offsets(&mut client).await[0].len(), 100);
+    // Each is told with its subtopology's name, which need not be in the topology.
+    let long = "x".repeat(3_000);
+    let named = (0..10).map(|task| offset(&long, task, 1)).collect();
+    assert_eq!(say(&mut client, &mut epoch, Some(named), None).await, full);
     // The same again takes no more.
     for _ in 0..10 {
         assert_eq!(say(&mut client, &mut epoch, of(100), None).await, 0);

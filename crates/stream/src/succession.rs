@@ -32,8 +32,8 @@ const TIMEOUTS_A_PLACE: u32 = 5;
 const ATTENTION_TIMEOUTS: u32 = 10;
 /// A stream without an owner is for so many timeouts whose log it was in, or who comes back.
 const OWNERLESS_TIMEOUTS: u32 = 1;
-/// So many logs are recovered by one broker at a time: of each the descriptions of its batches are in memory, which no budget counts. More
-/// than one, so that one that does not answer holds up no other.
+/// So many logs are read by one broker at a time: of each the descriptions of all its batches come into memory, which no budget counts. More
+/// than one, so that one that does not answer holds up no other. What was read stays until it is uploaded, of however many logs.
 const RECOVERIES_MAX: usize = 2;
 /// So often streams are offered to heirs that die meanwhile; then they are looked for as such without an owner.
 const OFFERS_MAX: usize = 5;
@@ -116,6 +116,10 @@ impl Succession {
                     return;
                 }
             }
+        }
+        // It may have begun to stop meanwhile.
+        if self.shared.is_leaving() {
+            return;
         }
         self.attention = self.attention.saturating_sub(1);
         self.recover(&image, silent);

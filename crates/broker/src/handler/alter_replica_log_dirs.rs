@@ -27,8 +27,8 @@ pub(crate) async fn handle(
 ) -> (AlterReplicaLogDirsResponse, Option<OwnedSemaphorePermit>) {
     let topics = || request.dirs.iter().flat_map(|dir| &dir.topics);
     let bytes = answer_size::of_page(topics().count(), topics().map(|topic| topic.partitions.len()).sum());
-    let memory = broker.answer_memory.take_ahead(bytes).await;
     let refusal = rights.check_cluster(Operation::Alter).err();
+    let memory = broker.answer_memory.take_ahead(bytes).await;
     let image = broker.store.ledger().image();
     let mut steps = Steps::default();
     let mut results = Vec::new();
@@ -39,7 +39,7 @@ pub(crate) async fn handle(
             steps.next().await;
             let outcome = match &refusal {
                 Some(denied) => Err(denied.clone()),
-                None if !is_here => Err(Failure::LogDirNotFound(String::new())),
+                None if !is_here => Err(Failure::LogDirNotFound),
                 None => topic.ok_or(Failure::UnknownPartition).and_then(|topic| {
                     let id = topics::stream_of(topic, partition_index)?;
                     broker.partitions.owned(id).map(|_| ()).ok_or(Failure::NoReplica)

@@ -51,8 +51,8 @@ impl Question for AddPartitionsToTxnTransaction {
         asked.transactions.iter().map(of).collect()
     }
 
-    fn is_forbidden(answer: &AddPartitionsToTxnResponse) -> bool {
-        answer.error_code == ErrorCode::ClusterAuthorizationFailed.number()
+    fn is_forbidden(answer: &AddPartitionsToTxnResponse) -> Option<bool> {
+        Some(answer.error_code == ErrorCode::ClusterAuthorizationFailed.number())
     }
 }
 
@@ -73,8 +73,8 @@ impl Question for WritableTxnMarker {
     }
 
     /// All partitions are told the same then.
-    fn is_forbidden(answer: &WriteTxnMarkersResponse) -> bool {
-        let partition = answer.markers.iter().flat_map(|it| &it.topics).flat_map(|it| &it.partitions).next();
-        partition.is_some_and(|it| it.error_code == ErrorCode::ClusterAuthorizationFailed.number())
+    fn is_forbidden(answer: &WriteTxnMarkersResponse) -> Option<bool> {
+        let partition = answer.markers.iter().flat_map(|it| &it.topics).flat_map(|it| &it.partitions).next()?;
+        Some(partition.error_code == ErrorCode::ClusterAuthorizationFailed.number())
     }
 }

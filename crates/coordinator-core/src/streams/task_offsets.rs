@@ -60,6 +60,7 @@ impl Streams {
     }
 }
 
+/// As they are told, each task with its subtopology's id.
 fn bytes(offsets: &TaskOffsets) -> usize {
-    offsets.iter().map(|(id, tasks)| ENTRY_BYTES + id.len() + tasks.len() * TASK_BYTES).sum()
+    offsets.iter().map(|(id, tasks)| ENTRY_BYTES + id.len() + tasks.len() * (TASK_BYTES + id.len())).sum()
 }

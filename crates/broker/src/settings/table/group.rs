@@ -37,7 +37,7 @@ pub(crate) static GROUP: &[Setting] = settings! {
     "share.session.timeout.ms": Int = Some("45000"), From(1), Always, listed, Honoured;
         "After which silence a member of the share group is dropped.";
     "streams.acceptable.recovery.lag": Long = Some("10000"), From(0), Always, internal, Honoured;
-        "How far behind a task's state may be to be taken as warm.";
+        "How far behind a task's state may be to be taken as warm; members are told, and no task is given out to be warmed up.";
     "streams.assignment.interval.ms": Int = Some("1000"), From(0), Always, listed, Honoured;
         "Shortest time between two assignments of the streams group.";
     "streams.assignor.name": String = None, Any, Always, listed, WithoutObject(STREAMS);

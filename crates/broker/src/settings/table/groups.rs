@@ -105,7 +105,7 @@ pub(crate) static GROUPS: &[Setting] = settings! {
     "group.share.session.timeout.ms": Int = Some("45000"), From(1), ReadOnly, listed, Honoured;
         "After which silence a member is dropped, in share groups.";
     "group.streams.acceptable.recovery.lag": Long = Some("10000"), From(0), ReadOnly, internal, Honoured;
-        "How far behind a task's state may be to be taken as warm.";
+        "How far behind a task's state may be to be taken as warm; members are told, and no task is given out to be warmed up.";
     "group.streams.assignment.interval.ms": Int = Some("1000"), From(0), ClusterWide, listed, Honoured;
         "Shortest time between two assignments of streams groups.";
     "group.streams.assignor.offload.enable": Boolean = Some("true"), Any, ClusterWide, internal, WithoutObject(STREAMS_OFFLOAD);

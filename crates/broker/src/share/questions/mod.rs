@@ -103,6 +103,14 @@ impl<Q: StateQuestion> Question for Q {
         Q::asked(asked.clone()).iter().map(&mut of).collect()
     }
 
+    fn is_refused(answer: &Self::Answer) -> Option<bool> {
+        match answer {
+            Ok(_) => Some(false),
+            Err(Failure::Told { code: ErrorCode::ClusterAuthorizationFailed, .. }) => Some(true),
+            Err(_) => None,
+        }
+    }
+
     fn lane(&self) -> u32 {
         coordinator_core::partition_of(&self.key().group, LANES)
     }
