@@ -69,7 +69,7 @@ pub use share_partition::{
 pub use streams::{
     EndpointPartitions, EndpointsSize, NewInternalTopic, ReportedOffsets, StreamsDescription, StreamsHeartbeatAnswer,
     StreamsHeartbeatRequest, StreamsMemberDescription, StreamsOptions, StreamsState, StreamsStatus, StreamsStatusCode,
-    StreamsSummary, StreamsTimes, TaskOffsets, TaskSets, Tasks,
+    StreamsSummary, StreamsTimes, TaskOffset, TaskSets, Tasks,
 };
 pub use syncing::SyncRequest;
 pub use transactions::{

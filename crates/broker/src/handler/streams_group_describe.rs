@@ -7,9 +7,7 @@ use super::streams_group_heartbeat::topics_of;
 use crate::error::Failure;
 use crate::rights::Rights;
 use crate::{Shared, authorized, settings};
-use coordinator_core::{
-    GroupError, Groups, StreamsDescription, StreamsMemberDescription, TaskOffsets, TaskSets, Tasks,
-};
+use coordinator_core::{GroupError, Groups, StreamsDescription, StreamsMemberDescription, TaskSets, Tasks};
 use protocol::error_code::ErrorCode;
 use protocol::messages::streams_group_describe_request::StreamsGroupDescribeRequest;
 use protocol::messages::streams_group_describe_response::{
@@ -17,7 +15,6 @@ use protocol::messages::streams_group_describe_response::{
     TaskOffset, TopicInfo, Topology,
 };
 use protocol::messages::streams_group_heartbeat_request as said;
-use std::collections::BTreeMap;
 use tokio::sync::OwnedSemaphorePermit;
 
 /// Kafka's name of how tasks are assigned.
@@ -138,16 +135,13 @@ fn describe_member(member: StreamsMemberDescription) -> Member {
     }
 }
 
-fn offsets(offsets: TaskOffsets) -> Vec<TaskOffset> {
-    let of_subtopology = |(subtopology_id, tasks): (String, BTreeMap<i32, i64>)| {
-        let of_task = move |(partition, offset): (i32, i64)| TaskOffset {
-            subtopology_id: subtopology_id.clone(),
-            partition,
-            offset,
-        };
-        tasks.into_iter().map(of_task)
+fn offsets(offsets: Vec<coordinator_core::TaskOffset>) -> Vec<TaskOffset> {
+    let of_task = |task: coordinator_core::TaskOffset| TaskOffset {
+        subtopology_id: task.subtopology_id,
+        partition: task.partition,
+        offset: task.offset,
     };
-    offsets.into_iter().flat_map(of_subtopology).collect()
+    offsets.into_iter().map(of_task).collect()
 }
 
 fn assignment(sets: TaskSets) -> Assignment {

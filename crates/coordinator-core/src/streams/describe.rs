@@ -1,7 +1,7 @@
 //! What administrators see of streams groups.
 
 use super::state::{Member, Streams, StreamsState, TaskSets};
-use super::task_offsets::TaskOffsets;
+use super::task_offsets::TaskOffset;
 use crate::effects::GroupError;
 use crate::group::ENTRY_BYTES;
 use crate::groups::Groups;
@@ -43,8 +43,8 @@ pub struct StreamsMemberDescription {
     pub assignment: TaskSets,
     pub target: TaskSets,
     /// How far its tasks' state is, and where their changelogs end.
-    pub task_offsets: TaskOffsets,
-    pub task_end_offsets: TaskOffsets,
+    pub task_offsets: Vec<TaskOffset>,
+    pub task_end_offsets: Vec<TaskOffset>,
 }
 
 impl Groups {

@@ -42,7 +42,7 @@ pub use endpoints::{EndpointPartitions, EndpointsSize};
 pub use options::{StreamsOptions, StreamsTimes};
 pub use request::{StreamsHeartbeatAnswer, StreamsHeartbeatRequest};
 pub use state::{StreamsState, TaskSets, Tasks};
-pub use task_offsets::{ReportedOffsets, TaskOffsets};
+pub use task_offsets::{ReportedOffsets, TaskOffset};
 
 pub(crate) use copy::StreamsPlace;
 pub(crate) use record::{StreamsChange, read};

@@ -2,22 +2,28 @@
 //! and whenever it has changed. It is told to administrators; nothing is decided by it yet, in Kafka 4.4 neither.
 
 use super::state::Streams;
-use crate::group::ENTRY_BYTES;
-use std::collections::BTreeMap;
 
-/// Sums of offsets in changelogs, by subtopology and task.
-pub type TaskOffsets = BTreeMap<String, BTreeMap<i32, i64>>;
+/// How far one task is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskOffset {
+    /// Its subtopology, which need not be in the topology.
+    pub subtopology_id: String,
+    /// Its number there.
+    pub partition: i32,
+    /// The sum of offsets in its changelogs.
+    pub offset: i64,
+}
 
-/// What a task takes, about.
-const TASK_BYTES: usize = 48;
+/// What a task takes, about, beside its subtopology's name.
+const TASK_BYTES: usize = 64;
 
 /// What a member says with a heartbeat. What it does not say stays as it was.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReportedOffsets {
-    /// How far its tasks are.
-    pub offsets: Option<TaskOffsets>,
-    /// Where their changelogs end.
-    pub ends: Option<TaskOffsets>,
+    /// How far its tasks are, in the order of subtopologies and tasks.
+    pub offsets: Option<Vec<TaskOffset>>,
+    /// Where their changelogs end, in the same order.
+    pub ends: Option<Vec<TaskOffset>>,
     /// A task is named twice in one of them: the request is refused.
     pub is_doubled: bool,
 }
@@ -25,18 +31,18 @@ pub struct ReportedOffsets {
 /// What is known of a member.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct MemberOffsets {
-    pub(crate) offsets: TaskOffsets,
-    pub(crate) ends: TaskOffsets,
+    pub(crate) offsets: Vec<TaskOffset>,
+    pub(crate) ends: Vec<TaskOffset>,
 }
 
 impl Streams {
     /// Bytes that this takes beyond what is there of the member.
     pub(super) fn task_offsets_grow(&self, member_id: &str, said: &ReportedOffsets) -> usize {
         let known = self.task_offsets.get(member_id);
-        let more = |said: Option<&TaskOffsets>, known: Option<&TaskOffsets>| {
-            said.map_or(0, bytes).saturating_sub(known.map_or(0, bytes))
+        let more = |said: &Option<Vec<TaskOffset>>, known: Option<&Vec<TaskOffset>>| {
+            said.as_deref().map_or(0, bytes).saturating_sub(known.map_or(0, |known| bytes(known)))
         };
-        more(said.offsets.as_ref(), known.map(|it| &it.offsets)) + more(said.ends.as_ref(), known.map(|it| &it.ends))
+        more(&said.offsets, known.map(|it| &it.offsets)) + more(&said.ends, known.map(|it| &it.ends))
     }
 
     /// The member has said so. It is one of the group.
@@ -60,7 +66,6 @@ impl Streams {
     }
 }
 
-/// As they are told, each task with its subtopology's id.
-fn bytes(offsets: &TaskOffsets) -> usize {
-    offsets.iter().map(|(id, tasks)| ENTRY_BYTES + id.len() + tasks.len() * (TASK_BYTES + id.len())).sum()
+fn bytes(offsets: &[TaskOffset]) -> usize {
+    offsets.iter().map(|task| TASK_BYTES + task.subtopology_id.len()).sum()
 }

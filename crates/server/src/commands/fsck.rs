@@ -49,8 +49,16 @@ async fn check(store: &Arc<dyn ObjectStore>) -> Result<Findings, String> {
     let newest =
         || Box::pin(async { Ok(Arc::new(control::read_all(store.as_ref()).await?.image)) }) as BoxFuture<'_, _>;
     let report = fsck(store, &dump.image, &newest).await.map_err(|error| error.to_string())?;
-    let is_ledger_whole = dump.problems.is_empty();
-    let problems = dump.problems.into_iter().chain(report.problems.iter().cloned()).collect();
+    // As a start sees it: whoever has put data there was in the ledger.
+    let is_ledger_lost = dump.image.next_node_epoch == Image::default().next_node_epoch
+        && !(report.orphans.is_empty() && report.wal_objects.is_empty());
+    let lost = is_ledger_lost.then(|| {
+        "the ledger is lost: nothing is below ledger/, but there is data; put it back from a copy or an earlier version, or have \
+         `millstream restore` make it anew from the data"
+            .to_owned()
+    });
+    let is_ledger_whole = dump.problems.is_empty() && lost.is_none();
+    let problems = dump.problems.into_iter().chain(lost).chain(report.problems.iter().cloned()).collect();
     let left = logs_left(&dump.image);
     Ok(Findings { image: dump.image, report, left, problems, is_ledger_whole })
 }

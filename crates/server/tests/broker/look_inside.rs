@@ -100,6 +100,16 @@ fn what_a_local_log_may_hold_is_named() {
 }
 
 #[test]
+fn a_bucket_that_has_lost_its_ledger_is_not_sound() {
+    let folder = stopped();
+    std::fs::remove_dir_all(folder.path().join("bucket/ledger")).unwrap();
+    let (code, out, err) = run(&["fsck", "--data", data(&folder)]);
+    assert!(code == Some(1) && err.contains("problem"), "{out}{err}");
+    assert!(out.contains("the ledger is lost") && out.contains("`millstream restore`"), "{out}");
+    assert!(!out.contains("sound") && !out.contains("sweep"), "{out}");
+}
+
+#[test]
 fn what_is_inspected_is_told_in_json_too() {
     let folder = stopped();
     let inspect = |words: &[&str]| {
