@@ -72,9 +72,9 @@ def beside(folder):
             looking.join()
     if failures:
         sys.exit(f"the disk could not be looked at beside the load: {failures[0]}")
-    took = sorted(probe.took) or [0.0]
-    figures["fdatasync of 4 KiB beside the load, P99"] = (took[len(took) * 99 // 100], "ms")
-    figures["fdatasync of 4 KiB beside the load, worst"] = (took[-1], "ms")
+    if took := sorted(probe.took):
+        figures["fdatasync of 4 KiB beside the load, P99"] = (took[len(took) * 99 // 100], "ms")
+        figures["fdatasync of 4 KiB beside the load, worst"] = (took[-1], "ms")
     figures["read from the disk meanwhile, by whomever"] = (most_read(before, sectors()), "MiB")
 
 

@@ -11,14 +11,10 @@ use protocol::error_code::ErrorCode;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Mutex;
-use std::time::Duration;
 use world::{Backoff, lock};
 
 /// Brokers of which it is known how often they have refused; then it begins anew.
 const REFUSING_MAX: usize = 64;
-
-/// So long one that refuses is left alone at the most: no longer, as one that comes back may be waited for by transactions.
-const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// Why another broker does not do what it is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,18 +89,15 @@ impl Refusals {
         Refusals { ledger, setting: setting(options), by_address: Mutex::default() }
     }
 
-    /// Says what waits for the broker at that address, which refuses: the first time, and at each doubling of the times. How long to leave it
-    /// alone, which has a line in its log for each try.
-    pub(crate) fn tell(&self, address: &str, refusal: &Refusal, waits: &str) -> Duration {
-        let (is_told, pause) = noted(&mut lock(&self.by_address), address, refusal);
-        if is_told {
+    /// Says what waits for the broker at that address, which refuses: the first time, and at each doubling of the times.
+    pub(crate) fn tell(&self, address: &str, refusal: &Refusal, waits: &str) {
+        if is_told(&mut lock(&self.by_address), address, refusal) {
             let image = self.ledger.image();
             let is_there = |node: &&std::sync::Arc<control_core::Node>| node.advertised == address;
             let broker = image.nodes.values().rfind(is_there).map(|node| node.node_id.0);
             let refused = Refused { broker, address, refusal, setting: &self.setting };
             tracing::warn!("{refused}; until then {waits} wait");
         }
-        pause
     }
 
     /// The broker at that address has answered.
@@ -113,14 +106,17 @@ impl Refusals {
     }
 }
 
-/// Whether this one is worth a line, and how long to ask nothing more. A broker that is about to end closes connections too, once.
-fn noted(by_address: &mut BTreeMap<String, Backoff>, address: &str, refusal: &Refusal) -> (bool, Duration) {
+/// Whether this one is worth a line. A broker that is about to end closes connections too, once.
+fn is_told(by_address: &mut BTreeMap<String, Backoff>, address: &str, refusal: &Refusal) -> bool {
     if by_address.len() >= REFUSING_MAX && !by_address.contains_key(address) {
         by_address.clear();
     }
-    let times = by_address.entry(address.to_owned()).or_insert_with(|| Backoff::up_to(PAUSE_MAX));
+    let times = by_address.entry(address.to_owned()).or_default();
     let is_sure = *refusal != Refusal::Silent || times.tries() > 0;
-    (is_sure && times.is_worth_a_line(), times.next_wait(0))
+    let is_told = is_sure && times.is_worth_a_line();
+    // Nothing is waited for here; it counts.
+    times.next_wait(0);
+    is_told
 }
 
 /// Which broker refuses, why, and what to write.
@@ -138,8 +134,9 @@ impl fmt::Display for Refused<'_> {
         match refusal {
             Refusal::Silent => write!(
                 out,
-                "{broker} at {address} closes the connection before it answers, as brokers do that want a login, and this one has none: \
-                 write username=\"NAME\" password=\"PASSWORD\" of a user of that broker's into {setting}, and start this one again"
+                "{broker} at {address} closes the connection before it answers, as brokers do that start, or stop, or want a login, and this \
+                 one has none: where they log in, write username=\"NAME\" password=\"PASSWORD\" of a user of that broker's into {setting}, \
+                 and start this one again"
             ),
             Refusal::Login { user, code: ErrorCode::UnsupportedSaslMechanism, .. } => write!(
                 out,
@@ -210,16 +207,13 @@ mod tests {
         let mut times = BTreeMap::new();
         let mut told = |refusal: &Refusal, count: usize| -> Vec<usize> {
             times.clear();
-            (0..count).filter(|_| noted(&mut times, "host:1", refusal).0).collect()
+            (0..count).filter(|_| is_told(&mut times, "host:1", refusal)).collect()
         };
         assert_eq!(told(&login, 20), [0, 1, 2, 4, 8, 16]);
         assert_eq!(told(&Refusal::Silent, 20), [1, 2, 4, 8, 16]);
-        times.clear();
-        let pauses: Vec<_> = (0..20).map(|_| noted(&mut times, "host:1", &login).1).collect();
-        assert!(pauses.is_sorted() && pauses[0] < Duration::from_millis(100) && pauses[19] == PAUSE_MAX / 2);
         let mut many = BTreeMap::new();
         for host in 0..200 {
-            assert!(noted(&mut many, &format!("host:{host}"), &login).0);
+            assert!(is_told(&mut many, &format!("host:{host}"), &login));
             assert!(many.len() <= REFUSING_MAX);
         }
     }

@@ -154,7 +154,7 @@ impl<Q: Question> Lane<Q> {
                 return;
             }
             let asks = Q::ask(questions);
-            let pause = match self.call(&asks).await {
+            match self.call(&asks).await {
                 Ok(answer) => {
                     let is_forbidden = Q::is_forbidden(&answer);
                     let told = Q::told(&asks, answer);
@@ -163,17 +163,14 @@ impl<Q: Question> Lane<Q> {
                         // Whoever asked may have gone.
                         let _is_heard = answer.map(|answer| asker.send(answer));
                     }
-                    None
                 }
                 // They come again; a broker that is gone is no news.
                 Err(error) => {
                     tracing::debug!("ask another broker: {error}");
-                    let refusal = Refusal::of(&error, self.reach.user());
-                    refusal.map(|refusal| self.reach.refusals.tell(&self.address, &refusal, Q::WAITS))
+                    if let Some(refusal) = Refusal::of(&error, self.reach.user()) {
+                        self.reach.refusals.tell(&self.address, &refusal, Q::WAITS);
+                    }
                 }
-            };
-            if let Some(pause) = pause {
-                self.reach.world.clock.sleep(pause).await;
             }
         }
     }
@@ -182,7 +179,7 @@ impl<Q: Question> Lane<Q> {
         match is_forbidden {
             Some(true) => {
                 let refusal = Refusal::Rights { user: self.reach.user().map(str::to_owned) };
-                let _pause = self.reach.refusals.tell(&self.address, &refusal, Q::WAITS);
+                self.reach.refusals.tell(&self.address, &refusal, Q::WAITS);
             }
             Some(false) => self.reach.refusals.forget(&self.address),
             None => {}

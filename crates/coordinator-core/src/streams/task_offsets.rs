@@ -54,7 +54,8 @@ impl Streams {
         for (said, known) in [(&said.offsets, &mut known.offsets), (&said.ends, &mut known.ends)] {
             if let Some(said) = said {
                 self.task_offsets_bytes -= bytes(known);
-                known.clone_from(said);
+                // A copy of its own size: the old one may have been much greater.
+                *known = said.to_vec();
                 self.task_offsets_bytes += bytes(known);
             }
         }

@@ -49,9 +49,13 @@ async fn check(store: &Arc<dyn ObjectStore>) -> Result<Findings, String> {
     let newest =
         || Box::pin(async { Ok(Arc::new(control::read_all(store.as_ref()).await?.image)) }) as BoxFuture<'_, _>;
     let report = fsck(store, &dump.image, &newest).await.map_err(|error| error.to_string())?;
-    // As a start sees it: whoever has put data there was in the ledger.
-    let is_ledger_lost = dump.image.next_node_epoch == Image::default().next_node_epoch
-        && !(report.orphans.is_empty() && report.wal_objects.is_empty());
+    // As a start sees it: whoever has put data there was in the ledger, which may have begun meanwhile.
+    let is_new = |image: &Image| image.next_node_epoch == Image::default().next_node_epoch;
+    let has_data = !report.orphans.is_empty() || !report.wal_objects.is_empty();
+    let is_ledger_lost = dump.problems.is_empty()
+        && has_data
+        && is_new(&dump.image)
+        && is_new(&*newest().await.map_err(|error: control::LedgerError| error.to_string())?);
     let lost = is_ledger_lost.then(|| {
         "the ledger is lost: nothing is below ledger/, but there is data; put it back from a copy or an earlier version, or have \
          `millstream restore` make it anew from the data"
