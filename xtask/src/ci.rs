@@ -59,7 +59,6 @@ pub(crate) fn run_all(root: &Path) -> Result<()> {
     if is_the_gate {
         steps.check("kcat", || verify::verify(root, verify::Promise::Kcat, 1, &verify::Trouble::default()));
         steps.check("real clients", || verify::clients_at_the_gate(root));
-        steps.check("answers compared with Kafka's", || verify::answers_at_the_gate(root));
     }
     steps.finish()
 }

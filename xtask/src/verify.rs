@@ -154,13 +154,6 @@ pub(crate) fn clients_at_the_gate(root: &Path) -> Result<()> {
     script_with(root, "tests/compat/run", &arguments, &[])
 }
 
-/// A sample of a minute with a fixed seed, where Kafka can run. A million requests, and what a stream shows once and not again, are for
-/// `verify differential`.
-pub(crate) fn answers_at_the_gate(root: &Path) -> Result<()> {
-    let sample = ["--seed", "1", "--requests", "20000", "--again", "2", "--possible"];
-    script_with(root, "tests/differential/run", &sample, &[])
-}
-
 /// The tests of the real binary whose names match, run on the release.
 fn tests(root: &Path, arguments: &[&str], variables: &[(&str, String)]) -> Result<()> {
     let binary = release::build(root)?;
