@@ -155,8 +155,10 @@ def codec(kind, structure, flexible, nullable):
         return (lambda out, value: out.extend(bytes.fromhex(value or NO_UUID))), (lambda reader: reader.take(16).hex())
     if kind in NUMBERS or kind == "bool":
         form = NUMBERS.get(kind, BOOL)
+        # What is below nothing is what its bytes say.
+        wrap = (lambda value: value % (1 << 8 * form.size)) if kind.startswith("uint") else (lambda value: value)
         # A field that can't be null is written as nothing at all.
-        write = lambda out, value: out.extend(b"" if value is None else form.pack(value))
+        write = lambda out, value: out.extend(b"" if value is None else form.pack(wrap(value)))
         return write, lambda reader: form.unpack(reader.take(form.size))[0]
     return text_codec(kind, flexible)
 
